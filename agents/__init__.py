@@ -1,0 +1,1 @@
+"""Fold what Kafka delivers, in batches and in order."""

@@ -1,0 +1,1 @@
+"""Tools for people and tests; the service never imports them."""

@@ -1,0 +1,1 @@
+"""What is true of stock: events, fold, lookup. Imports nothing of ours."""

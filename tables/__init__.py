@@ -1,0 +1,1 @@
+"""InventoryTable: one RocksDB and one transaction per partition."""

@@ -1,0 +1,1 @@
+"""Answer over HTTP; knows tables and domain, not Faust."""
