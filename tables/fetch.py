@@ -1,0 +1,174 @@
+"""Whole record batches from aiokafka's fetcher, as light tuples.
+
+aiokafka builds a ConsumerRecord per record and resolves a future per poll; at
+hundreds of thousands of records a second that is most of the cost. This module reads
+its fetch buffers by record batch instead.
+
+**It touches private names of aiokafka 0.14.0** (`AIOKafkaConsumer._fetcher`,
+`Fetcher._records`, `FetchResult`, `PartitionRecords`, `SubscriptionState`), which is
+why the version is pinned; nobody else does. `tests/integration/test_fetch_contract.py`
+says what broke after an upgrade.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Container
+from time import monotonic
+from typing import Any, NamedTuple
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.consumer.fetcher import FetchResult, PartitionRecords
+from aiokafka.errors import ConsumerStoppedError, CorruptRecordException, KafkaError
+
+from domain.records import Record
+
+
+class Fetched(NamedTuple):
+    """Records of one partition, in offset order; possibly none.
+
+    next_offset moves past what holds no record for us too (transaction markers,
+    aborted batches, compacted records): whoever waits for an end offset must look
+    at it, not at the last record.
+    """
+
+    records: list[Record]
+    next_offset: int
+    nbytes: int
+    error: KafkaError | None = None
+
+
+class End(NamedTuple):
+    """What the last fetch response said of a partition.
+
+    offset: end for a committed reader (last stable offset), None before any response.
+    at_ms: when, wall clock of this machine in ms since the epoch; 0 for never.
+    position: next offset that the consumer will deliver, None before a seek.
+    """
+
+    offset: int | None
+    at_ms: int
+    position: int | None
+
+
+async def fetch(
+    consumer: AIOKafkaConsumer,
+    timeout_s: float,
+    max_records: int,
+    wanted: Container[TopicPartition] | None = None,
+    proceed: Callable[[], bool] = lambda: True,
+) -> dict[TopicPartition, Fetched]:
+    """Wait up to `timeout_s` for records and take at most about `max_records`.
+
+    Args:
+        wanted: partitions to take from; None means all assigned ones.
+        proceed: asked again after every wait; False ends the call at once.
+    Returns:
+        By partition; at least one whole record batch each, so `max_records` may be passed.
+    Raises:
+        ConsumerStoppedError: the consumer was closed meanwhile.
+        CorruptRecordException: a batch fails its checksum.
+    """
+    fetcher = consumer._fetcher
+    subscriptions = consumer._subscription
+    if consumer._closed or fetcher._closed:
+        raise ConsumerStoppedError()
+    deadline = monotonic() + timeout_s
+    # The context also tells the coordinator that we are alive, so that a worker
+    # without partitions can rejoin after max.poll.interval (aiokafka #1187).
+    with subscriptions.fetch_context():
+        while proceed():
+            taken = _take_all(fetcher, max_records, wanted)
+            remaining = deadline - monotonic()
+            if taken or remaining <= 0:
+                return taken
+            waiter = fetcher._create_fetch_waiter()
+            done, pending = await asyncio.wait([waiter], timeout=remaining)
+            for waiting in pending:
+                waiting.cancel()
+            if fetcher._closed:
+                raise ConsumerStoppedError()
+            if not done:
+                return {}
+            waiter.result()
+    return {}
+
+
+def end_of(consumer: AIOKafkaConsumer, tp: TopicPartition) -> End:
+    """What is known of a partition without asking anybody."""
+    subscription = consumer._subscription.subscription
+    assignment = subscription.assignment if subscription is not None else None
+    if assignment is None or tp not in assignment.tps:
+        return End(None, 0, None)
+    state = assignment.state_value(tp)
+    position = state.position if state.has_valid_position else None
+    return End(state.lso, state.timestamp or 0, position)
+
+
+def _take_all(
+    fetcher: Any, limit: int, wanted: Container[TopicPartition] | None
+) -> dict[TopicPartition, Fetched]:
+    taken: dict[TopicPartition, Fetched] = {}
+    for tp in list(fetcher._records):
+        if wanted is not None and tp not in wanted:
+            if not fetcher._subscriptions.is_assigned(tp):
+                _drop(fetcher, tp)
+            continue
+        result = fetcher._records[tp]
+        if not isinstance(result, FetchResult):
+            _drop(fetcher, tp)
+            taken[tp] = Fetched([], -1, 0, result._error)
+            continue
+        fetched = _take(result, tp, limit)
+        if not result.has_more():
+            _drop(fetcher, tp)
+        if fetched is not None:
+            taken[tp] = fetched
+            limit -= len(fetched.records)
+            if limit <= 0:
+                break
+    return taken
+
+
+def _drop(fetcher: Any, tp: TopicPartition) -> None:
+    del fetcher._records[tp]
+    fetcher._notify(fetcher._wait_consume_future)
+
+
+def _take(result: FetchResult, tp: TopicPartition, limit: int) -> Fetched | None:
+    # check_assignment drops what was fetched before a seek, a pause or a rebalance.
+    if not result.has_more() or not result.check_assignment(tp):
+        return None
+    buffered = result._partition_records
+    start = position = buffered.next_fetch_offset
+    records: list[Record] = []
+    batches = buffered._records
+    while len(records) < limit and batches.has_next():
+        batch = batches.next_batch()
+        if buffered._check_crcs and not batch.validate_crc():
+            raise CorruptRecordException(f"A record batch of {tp} fails its checksum.")
+        if _is_visible(buffered, batch):
+            for r in batch:
+                offset = r.offset
+                if offset >= position:
+                    records.append((offset, r.timestamp, r.key, r.value, r.headers))
+        position = buffered.next_fetch_offset = batch.next_offset
+    result._update_position()
+    if not batches.has_next():
+        result._partition_records = None
+    if position == start:
+        return None
+    nbytes = sum([len(r[3]) for r in records if r[3] is not None])
+    return Fetched(records, position, nbytes)
+
+
+def _is_visible(buffered: PartitionRecords, batch: Any) -> bool:
+    """Committed data. Follows PartitionRecords._unpack_records, aiokafka 0.14.0."""
+    if batch.producer_id is not None:
+        buffered._consume_aborted_up_to(batch.base_offset)
+        if batch.is_control_batch:
+            if buffered._contains_abort_marker(batch):
+                buffered._aborted_producers.discard(batch.producer_id)
+        elif batch.is_transactional and batch.producer_id in buffered._aborted_producers:
+            return False
+    return not batch.is_control_batch

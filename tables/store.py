@@ -1,0 +1,274 @@
+"""One key-value store per partition: RocksDB on disk, or memory.
+
+A store holds exactly what the partition's changelog says up to one offset: rows,
+window segments, the meta record, and beside them `Local`, which says how far.
+Everything of one call to `write` appears together or not at all, also after a crash.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import gc
+import logging
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+import rocksdict
+from sortedcontainers import SortedDict
+
+log = logging.getLogger(__name__)
+
+#: Number of the layout below. A store of another number is wiped and restored.
+FORMAT = 1
+#: Rows sort after every internal key: a SKU has no control characters.
+FIRST_ROW = b"\x01"
+_LOCAL = b"\x00local"
+_MIB = 2**20
+
+
+class Local(msgspec.Struct, frozen=True):
+    """What this store knows about itself; never in the changelog.
+
+    next_offset: changelog offset to read next.
+    meta_offset: changelog offset of the newest meta record applied, -1 for none.
+    incarnation: of the changelog that the content came from, "" for none.
+    """
+
+    next_offset: int = 0
+    meta_offset: int = -1
+    incarnation: str = ""
+    format: int = FORMAT
+
+
+class StoreFailed(Exception):
+    """The disk refused. The message is one sentence with the remedy."""
+
+
+class DataFolderInUse(Exception):
+    """Another worker holds the data folder."""
+
+
+class Store(Protocol):
+    """Content of one partition. Keys and values are bytes; order is that of bytes."""
+
+    local: Local
+
+    def get(self, key: bytes) -> bytes | None: ...
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]: ...
+
+    def scan(self, start: bytes, stop: bytes | None, limit: int) -> list[tuple[bytes, bytes]]:
+        """At most `limit` pairs with start <= key < stop, in order."""
+        ...
+
+    def write(self, puts: Mapping[bytes, bytes], deletes: Iterable[bytes], local: Local) -> None:
+        """Apply everything at once; raises StoreFailed."""
+        ...
+
+    def wipe(self) -> None:
+        """Forget everything."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Stores(Protocol):
+    """Opens the stores of one worker."""
+
+    def open(self, partition: int) -> Store: ...
+
+    def close(self) -> None: ...
+
+
+class MemoryStore:
+    """For tests and for workers without a disk: restores from the changelog at every start."""
+
+    def __init__(self) -> None:
+        self.local = Local()
+        self._rows: SortedDict = SortedDict()
+
+    def get(self, key: bytes) -> bytes | None:
+        return self._rows.get(key)  # type: ignore[no-any-return]  # untyped library
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        return [self._rows.get(key) for key in keys]
+
+    def scan(self, start: bytes, stop: bytes | None, limit: int) -> list[tuple[bytes, bytes]]:
+        found = []
+        for key in self._rows.irange(start, stop, inclusive=(True, False)):
+            if len(found) == limit:
+                break
+            found.append((key, self._rows[key]))
+        return found
+
+    def write(self, puts: Mapping[bytes, bytes], deletes: Iterable[bytes], local: Local) -> None:
+        for key in deletes:
+            self._rows.pop(key, None)
+        self._rows.update(puts)
+        self.local = local
+
+    def wipe(self) -> None:
+        self._rows.clear()
+        self.local = Local()
+
+    def close(self) -> None:
+        pass
+
+
+class MemoryStores:
+    def open(self, partition: int) -> Store:
+        return MemoryStore()
+
+    def close(self) -> None:
+        pass
+
+
+class RocksStore:
+    """RocksDB through rocksdict; one database per partition."""
+
+    def __init__(self, path: Path, options: rocksdict.Options) -> None:
+        self._path, self._options = path, options
+        self._db = self._open()
+        raw = self._db.get(_LOCAL)
+        self.local = Local() if raw is None else _decode_local(raw)
+        if self.local.format != FORMAT:
+            log.warning("%s was written by another release: it is restored anew.", path)
+            self.wipe()
+
+    def _open(self) -> rocksdict.Rdict:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            return rocksdict.Rdict(str(self._path), self._options)
+        except Exception as error:  # rocksdict raises plain Exception for all that RocksDB says
+            if not _is_corruption(str(error)):
+                raise StoreFailed(_advice(self._path, error)) from error
+            log.warning("%s is damaged (%s): it is wiped and restored.", self._path, error)
+            shutil.rmtree(self._path, ignore_errors=True)
+            return rocksdict.Rdict(str(self._path), self._options)
+
+    def get(self, key: bytes) -> bytes | None:
+        return self._db.get(key)  # type: ignore[no-any-return]  # raw mode: bytes
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        return self._db.get(list(keys))  # type: ignore[no-any-return]  # a list asks for a list
+
+    def scan(self, start: bytes, stop: bytes | None, limit: int) -> list[tuple[bytes, bytes]]:
+        found: list[tuple[bytes, bytes]] = []
+        cursor = self._db.iter()
+        cursor.seek(start)
+        while len(found) < limit and cursor.valid():
+            key = cursor.key()
+            if stop is not None and key >= stop:
+                break
+            found.append((key, cursor.value()))
+            cursor.next()
+        return found
+
+    def write(self, puts: Mapping[bytes, bytes], deletes: Iterable[bytes], local: Local) -> None:
+        batch = rocksdict.WriteBatch(raw_mode=True)
+        for key in deletes:
+            batch.delete(key)
+        put = batch.put
+        for key, value in puts.items():
+            put(key, value)
+        put(_LOCAL, msgspec.json.encode(local))
+        try:
+            self._db.write(batch)
+        except Exception as error:
+            raise StoreFailed(_advice(self._path, error)) from error
+        self.local = local
+
+    def wipe(self) -> None:
+        self.close()
+        shutil.rmtree(self._path, ignore_errors=True)
+        self._db = self._open()
+        self.local = Local()
+
+    def close(self) -> None:
+        # close() leaves the LOCK file to live iterators; they are ours and short-lived.
+        self._db.close()
+        gc.collect(0)
+
+
+class RocksStores:
+    """The stores of one worker in one data folder, which it locks for itself.
+
+    Raises:
+        DataFolderInUse: another worker runs on the same folder.
+        StoreFailed: the folder cannot be made or written.
+    """
+
+    def __init__(self, folder: Path, cache_mib: int = 32, write_buffers_mib: int = 48) -> None:
+        self._folder = folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(folder / "lock", os.O_CREAT | os.O_RDWR)
+        except OSError as error:
+            raise StoreFailed(_advice(folder, error)) from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._lock)
+            raise DataFolderInUse(
+                f"The data folder {folder} is in use by another worker: "
+                "give each worker its own ONHAND_DATA_DIR."
+            ) from error
+        # One cache and one write budget for all partitions: RocksDB's defaults are
+        # per database, 2 GiB and 192 MiB each in rocksdict.
+        self._cache = rocksdict.Cache(cache_mib * _MIB)
+        self._buffers = rocksdict.WriteBufferManager(write_buffers_mib * _MIB, False)
+
+    def open(self, partition: int) -> Store:
+        return RocksStore(self._folder / f"inventory-{partition}", self._options())
+
+    def _options(self) -> rocksdict.Options:
+        options = rocksdict.Options(raw_mode=True)
+        options.create_if_missing(True)
+        options.set_write_buffer_manager(self._buffers)
+        options.set_write_buffer_size(8 * _MIB)
+        options.set_max_write_buffer_number(3)
+        options.set_max_background_jobs(2)
+        options.set_max_open_files(128)
+        options.set_keep_log_file_num(2)
+        options.set_compression_type(rocksdict.DBCompressionType.lz4())
+        table = rocksdict.BlockBasedOptions()
+        table.set_block_cache(self._cache)
+        table.set_bloom_filter(10, False)
+        table.set_cache_index_and_filter_blocks(True)
+        options.set_block_based_table_factory(table)
+        return options
+
+    def close(self) -> None:
+        os.close(self._lock)
+
+
+def row_pairs(store: Store, start: bytes = FIRST_ROW) -> Iterator[tuple[bytes, bytes]]:
+    """All rows in order, a thousand at a time: for tools and tests, not for the loop."""
+    while page := store.scan(start, None, 1000):
+        yield from page
+        start = page[-1][0] + b"\x00"
+
+
+def _decode_local(raw: bytes) -> Local:
+    try:
+        return msgspec.json.decode(raw, type=Local)
+    except msgspec.MsgspecError:
+        return Local(format=-1)
+
+
+def _is_corruption(message: str) -> bool:
+    text = message.lower()
+    return "corruption" in text or "invalid argument" in text or "not implemented" in text
+
+
+def _advice(path: Path, error: Exception) -> str:
+    text = str(error)
+    if "no space" in text.lower():
+        return f"The disk under {path} is full: free space and start the worker again ({text})."
+    if "lock" in text.lower():
+        return f"{path} is open in another process: stop it or use another data folder ({text})."
+    return f"{path} cannot be used: {text}. Check the disk and the folder's permissions."
