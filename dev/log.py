@@ -1,0 +1,160 @@
+"""Reads topics of the log with another client than the service's, committed records only."""
+
+from collections.abc import Iterable, Iterator
+from threading import Event, Lock, Thread
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+
+from dev.oracle import Oracle, Record
+
+POLL_RECORDS = 5_000
+POLL_S = 0.2
+KAFKA_AWAY = {"_TRANSPORT", "_ALL_BROKERS_DOWN", "_TIMED_OUT", "_RESOLVE"}
+"""The client comes back from these by itself."""
+
+
+def read_topics(kafka: str, topics: Iterable[str], *, committed: bool = True) -> list[Record]:
+    """Every record from the first offset to the end that was there when it was reached.
+
+    Args:
+        kafka: bootstrap servers.
+        topics: full names.
+        committed: leave out what was aborted or is not committed yet.
+    """
+    reader = LogReader(kafka, topics, committed=committed)
+    try:
+        return [record for batch in reader.until_end() for record in batch]
+    finally:
+        reader.close()
+
+
+class LogReader:
+    """A consumer of whole topics, without a group, from the first offset on."""
+
+    def __init__(self, kafka: str, topics: Iterable[str], *, committed: bool = True) -> None:
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": kafka,
+                "group.id": "onhand-oracle",  # demanded by the client; never joined or committed
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "isolation.level": "read_committed" if committed else "read_uncommitted",
+                # A reader that skipped what was cut off would compare with half a truth.
+                "auto.offset.reset": "error",
+                "fetch.wait.max.ms": 100,
+                "log_level": 0,
+            }
+        )
+        self._ends: set[tuple[str, int]] = set()
+        self._places = set(self._partitions(topics))
+        start = [TopicPartition(topic, p, OFFSET_BEGINNING) for topic, p in self._places]
+        self._consumer.assign(start)
+
+    def _partitions(self, topics: Iterable[str]) -> Iterator[tuple[str, int]]:
+        for topic in topics:
+            known = self._consumer.list_topics(topic, timeout=20).topics[topic]
+            if known.error is not None:
+                raise KafkaException(known.error)
+            for partition in known.partitions:
+                yield topic, partition
+
+    def poll(self) -> list[Record]:
+        """What has come since the last call, in order within each partition."""
+        records = []
+        for message in self._consumer.consume(POLL_RECORDS, POLL_S):
+            error = message.error()
+            place = message.topic() or "", message.partition() or 0
+            if error is None:
+                self._ends.discard(place)
+                records.append(_record(message))
+            elif error.name() == "_PARTITION_EOF":
+                self._ends.add(place)
+            elif not error.retriable() and error.name() not in KAFKA_AWAY:
+                raise KafkaException(error)
+        return records
+
+    @property
+    def at_end(self) -> bool:
+        """Whether every partition was read to where it ended when it was last asked."""
+        return self._ends == self._places
+
+    def until_end(self) -> Iterator[list[Record]]:
+        """Batches until every partition's end has been seen; for one reading, not for two."""
+        while not self.at_end:
+            yield self.poll()
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._consumer.close()
+
+
+def _record(message: Message) -> Record:
+    headers = message.headers() or []
+    pairs = headers.items() if isinstance(headers, dict) else headers
+    return Record(
+        message.topic() or "",
+        message.partition() or 0,
+        message.offset() or 0,
+        message.timestamp()[1],
+        _bytes(message.key()),
+        _bytes(message.value()),
+        tuple((name, _bytes(value)) for name, value in pairs),
+    )
+
+
+def _bytes(value: str | bytes | None) -> bytes | None:
+    return value.encode() if isinstance(value, str) else value
+
+
+def oracle_of(kafka: str, *, partitions: int, prefix: str = "", window: int = 100_000) -> Oracle:
+    """The oracle, fed with the whole log as it is now."""
+    oracle = Oracle(partitions, prefix, window)
+    reader = LogReader(kafka, oracle.topics)
+    try:
+        for batch in reader.until_end():
+            for record in batch:
+                oracle.feed(record)
+    finally:
+        reader.close()
+    return oracle
+
+
+class FollowingOracle:
+    """An oracle that keeps up with a growing log in a thread of its own."""
+
+    def __init__(self, kafka: str, oracle: Oracle) -> None:
+        self.oracle = oracle
+        self.lock = Lock()
+        self._reader = LogReader(kafka, oracle.topics)
+        self._stopping = Event()
+        self._failed: Exception | None = None
+        self._thread = Thread(target=self._follow, name="oracle", daemon=True)
+        self._thread.start()
+
+    def _follow(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                records = self._reader.poll()
+                with self.lock:
+                    for record in records:
+                        self.oracle.feed(record)
+        except Exception as error:  # told to whoever asks next
+            self._failed = error
+        finally:
+            self._reader.close()
+
+    def check(self) -> None:
+        """Raise what ended the thread, if anything did."""
+        if self._failed is not None:
+            raise self._failed
+
+    def close(self) -> None:
+        """End the thread."""
+        self._stopping.set()
+        self._thread.join()
