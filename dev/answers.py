@@ -117,6 +117,35 @@ def _with_body(answer: Answer, body: bytes) -> Answer:
     return answer._replace(row=row)
 
 
+class NotWhole(Exception):
+    """A list that is not what the contract promises: complete, in order, each row once."""
+
+
+async def read_list(http: aiohttp.ClientSession, url: str, query: str = "") -> dict[Key, Row]:
+    """Every row of the list, page by page, through one worker.
+
+    Raises:
+        NotWhole: a page was refused, out of order, or repeats a row.
+    """
+    rows: dict[Key, Row] = {}
+    last, cursor = (b"", b""), ""
+    while True:
+        page = f"{url}/v1/inventory?limit=1000{query}" + (cursor and f"&cursor={quote(cursor)}")
+        async with http.get(page) as response:
+            body = await response.json(content_type=None)
+        if response.status != 200 or body["missing_partitions"]:
+            raise NotWhole(f"{page}: {response.status} {json.dumps(body)[:500]}")
+        for item in body["items"]:
+            key, row = row_from_json(item)
+            at = (key[0].encode(), key[1].encode())
+            if at <= last:
+                raise NotWhole(f"{page}: {key} comes after {last}")
+            last, rows[key] = at, row
+        cursor = body["next_cursor"]
+        if not cursor:
+            return rows
+
+
 class Balancer:
     """Chooses a worker in turn, as a load balancer would: only those that say they are ready.
 

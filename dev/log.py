@@ -89,6 +89,16 @@ class LogReader:
         while not self.at_end:
             yield self.poll()
 
+    def ends(self) -> dict[tuple[str, int], int]:
+        """The next offset of every partition, as Kafka says it now."""
+        ends = {}
+        for topic, partition in self._places:
+            known = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), 20)
+            if known is None:
+                raise TimeoutError(f"Kafka did not tell the end of {topic}-{partition}")
+            ends[topic, partition] = known[1]
+        return ends
+
     def close(self) -> None:
         """Give the connections back."""
         self._consumer.close()
@@ -110,6 +120,17 @@ def _record(message: Message) -> Record:
 
 def _bytes(value: str | bytes | None) -> bytes | None:
     return value.encode() if isinstance(value, str) else value
+
+
+def ends_of(
+    kafka: str, topics: Iterable[str], *, committed: bool = True
+) -> dict[tuple[str, int], int]:
+    """The next offset of every partition; with `committed`, the last stable one."""
+    reader = LogReader(kafka, topics, committed=committed)
+    try:
+        return reader.ends()
+    finally:
+        reader.close()
 
 
 def oracle_of(kafka: str, *, partitions: int, prefix: str = "", window: int = 100_000) -> Oracle:

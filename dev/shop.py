@@ -68,7 +68,7 @@ class Habits:
     returned: float = 0.04
     adjusted: float = 0.006
     moved: float = 0.003
-    offline: float = 0.002
+    offline: float = 0.001
     uncounted: float = 0.3
 
 

@@ -1,0 +1,196 @@
+"""A cluster under test: its topics, its workers as processes, its log, and what must hold."""
+
+import json
+import os
+import signal
+import uuid
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+
+from dev.answers import Answer, read_list, row_url
+from dev.log import ends_of
+from dev.oracle import ROLES, Oracle, partition_of
+from dev.rows import Key, Row, compare
+from dev.shop import Shop
+from dev.workers import Late, Worker, onhand, start_process, until
+from tests.feed import Feeder, records_of
+from tests.oracle import assert_dead_letters, oracle_of, read_changelog, read_dead_letters
+
+SESSION_S = 6.0
+
+
+@dataclass
+class Cluster:
+    """Workers of one version over topics of their own.
+
+    Attributes:
+        kafka: bootstrap servers.
+        folder: for disks and logs.
+        name: ONHAND_NAME; new for each cluster.
+        partitions: of every topic.
+        settings: ONHAND_… variables that all workers share.
+        workers: by name; started ones and stopped ones.
+    """
+
+    kafka: str
+    folder: Path
+    partitions: int = 12
+    name: str = field(default_factory=lambda: f"t-{uuid.uuid4().hex[:8]}")
+    settings: dict[str, str] = field(default_factory=dict)
+    workers: dict[str, Worker] = field(default_factory=dict)
+    starts: dict[str, list[float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        own = {
+            "ONHAND_KAFKA": self.kafka,
+            "ONHAND_NAME": self.name,
+            "ONHAND_TOPIC_PREFIX": self.prefix,
+            "ONHAND_PARTITIONS": str(self.partitions),
+            "ONHAND_SESSION_TIMEOUT_MS": str(int(SESSION_S * 1000)),
+        }
+        self.settings = own | self.settings
+
+    @property
+    def prefix(self) -> str:
+        return f"{self.name}."
+
+    @property
+    def sources(self) -> list[str]:
+        return [self.prefix + role for role in ROLES]
+
+    @property
+    def alive(self) -> list[Worker]:
+        return [worker for worker in self.workers.values() if worker.alive]
+
+    async def create_topics(self) -> None:
+        code, said = await onhand("topics", "create", settings=self.settings)
+        assert code == 0, said
+
+    def worker(self, name: str) -> Worker:
+        """The worker of this name; a new one runs only after `start`."""
+        if name not in self.workers:
+            self.workers[name] = Worker(name, self.folder, self.settings)
+        return self.workers[name]
+
+    async def start(self, *names: str, timeout_s: float = 60) -> None:
+        """Start these workers at once; returns when each is ready."""
+        for name in names:
+            self.worker(name).start()
+        for name in names:
+            await self.worker(name).ready(timeout_s)
+
+    def probe(self, partition: int) -> str:
+        """A SKU of this partition that nothing is sent for."""
+        names = (f"PROBE-{n}" for n in range(100_000))
+        return next(sku for sku in names if partition_of(sku, self.partitions) == partition)
+
+    async def caught_up(self, timeout_s: float = 60) -> None:
+        """Wait until every living worker can answer for the whole log as it is now."""
+        ends = ends_of(self.kafka, self.sources)
+        for worker in self.alive:
+            for partition in range(self.partitions):
+                await self._has_reached(worker, partition, ends, timeout_s)
+
+    async def _has_reached(
+        self, worker: Worker, partition: int, ends: Mapping[tuple[str, int], int], timeout_s: float
+    ) -> None:
+        places = [(topic, end) for (topic, p), end in ends.items() if p == partition and end > 0]
+        token = ",".join(f"{topic}-{partition}@{end - 1}" for topic, end in places)
+        url = row_url(worker.url, (self.probe(partition), "nowhere"))
+        last = ""
+
+        async def reached() -> bool:
+            nonlocal last
+            try:
+                async with aiohttp.request(
+                    "GET",
+                    url,
+                    params={"min_position": token, "wait_ms": "2000"},
+                    timeout=aiohttp.ClientTimeout(total=10),
+                ) as response:
+                    last = f"{response.status} {await response.text()}"
+                    role = response.headers.get("Onhand-Role")
+                    return response.status == 404 and role == "active"
+            except (aiohttp.ClientError, TimeoutError) as error:
+                last = repr(error)
+                return False
+
+        try:
+            await until(reached, f"at {token} through {worker.name}", timeout_s, every_s=0.1)
+        except Late as late:
+            raise Late(f"{late}: {last}\n{self.logs()}") from None
+
+    def oracle(self) -> Oracle:
+        """What the log says, read again from its first record."""
+        return oracle_of(self.kafka, partitions=self.partitions, prefix=self.prefix)
+
+    async def rows(self, worker: Worker) -> dict[Key, Row]:
+        """The whole list through one worker."""
+        timeout = aiohttp.ClientTimeout(total=60)
+        async with aiohttp.ClientSession(timeout=timeout) as http:
+            return await read_list(http, worker.url)
+
+    async def assert_exact(self, timeout_s: float = 60) -> Oracle:
+        """Every row, everywhere, is what the log says; so are the counts and the dead letters."""
+        await self.caught_up(timeout_s)
+        oracle = self.oracle()
+        expected = oracle.rows()
+        assert expected, "nothing was counted: this would prove nothing"
+        for worker in self.alive:
+            through = compare(expected, await self.rows(worker))
+            assert not through.differ, f"through {worker.name}: {through}\n{self.logs()}"
+        changelog = read_changelog(self.kafka, self.name)
+        kept = compare(expected, changelog.rows)
+        assert not kept.differ, f"in the changelog: {kept}\n{self.logs()}"
+        assert not changelog.rewinds, changelog.rewinds[:5]
+        counts = sum(oracle.applied.values()), len(oracle.repeated), len(oracle.refused)
+        assert changelog.counts() == counts
+        assert_dead_letters(read_dead_letters(self.kafka, self.name), oracle)
+        return oracle
+
+    def feeding(self, shop: Shop, count: int | None = None, rate: float | None = None) -> Feeder:
+        """A shop that tells its records to this cluster's topics; a context manager."""
+        return Feeder(self.kafka, self.prefix, records_of(shop, count), rate)
+
+    @asynccontextmanager
+    async def readers(
+        self, keys: Iterable[Key], rate: float = 500, timeout_s: float = 5
+    ) -> AsyncIterator[list[Answer]]:
+        """A process that reads through all workers; its answers are there at the end."""
+        out = self.folder / f"answers-{uuid.uuid4().hex[:8]}.jsonl"
+        asked = out.with_suffix(".keys")
+        asked.write_text(json.dumps(list(keys)))
+        urls = ",".join(worker.url for worker in self.workers.values())
+        pace = ["--rate", str(rate), "--timeout", str(timeout_s)]
+        process = start_process(
+            ["-m", "dev.answers", "--urls", urls, "--keys", str(asked), "--out", str(out), *pace],
+            {},
+            out.with_suffix(".log"),
+        )
+        answers: list[Answer] = []
+
+        async def has_begun() -> bool:
+            assert process.poll() is None, out.with_suffix(".log").read_text()
+            return out.exists() and out.stat().st_size > 0
+
+        try:
+            await until(has_begun, "an answer", 20)
+            yield answers
+        finally:
+            os.kill(process.pid, signal.SIGTERM)
+            process.wait(20)
+        assert process.returncode == 0, out.with_suffix(".log").read_text()
+        answers += map(Answer.from_json, out.read_text().splitlines())
+
+    def logs(self) -> str:
+        """The last words of every worker."""
+        return "\n".join(worker.tail() for worker in self.workers.values())
+
+    def close(self) -> None:
+        """End what was started."""
+        for worker in self.workers.values():
+            worker.kill()
