@@ -27,12 +27,14 @@ from domain.records import Record
 class Fetched(NamedTuple):
     """Records of one partition, in offset order; possibly none.
 
+    start: offset that the fetch began at; a gap to what came before means a lost batch.
     next_offset moves past what holds no record for us too (transaction markers,
     aborted batches, compacted records): whoever waits for an end offset must look
     at it, not at the last record.
     """
 
     records: list[Record]
+    start: int
     next_offset: int
     nbytes: int
     error: KafkaError | None = None
@@ -117,7 +119,7 @@ def _take_all(
         result = fetcher._records[tp]
         if not isinstance(result, FetchResult):
             _drop(fetcher, tp)
-            taken[tp] = Fetched([], -1, 0, result._error)
+            taken[tp] = Fetched([], -1, -1, 0, result._error)
             continue
         fetched = _take(result, tp, limit)
         if not result.has_more():
@@ -159,7 +161,7 @@ def _take(result: FetchResult, tp: TopicPartition, limit: int) -> Fetched | None
     if position == start:
         return None
     nbytes = sum([len(r[3]) for r in records if r[3] is not None])
-    return Fetched(records, position, nbytes)
+    return Fetched(records, start, position, nbytes)
 
 
 def _is_visible(buffered: PartitionRecords, batch: Any) -> bool:

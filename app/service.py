@@ -1,0 +1,121 @@
+"""The Faust application: Faust's life cycle, with our table and web hung into it."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import socket
+import sys
+from typing import Any
+
+import faust
+
+from app import topics
+from app.config import Settings
+from app.transport import BatchTransport
+from tables.inventory import InventoryTable
+
+log = logging.getLogger(__name__)
+
+_REFUSED = 2
+_FAILED = 70
+
+
+class OnhandApp(faust.App):
+    """What Faust calls us for, in the order in which it does.
+
+    Start: `on_start` checks and connects; the consumer joins the group; `on_assigned`
+    after each rebalance, `on_revoked` before. Stop: web first stops promising, then
+    the table commits, then Faust leaves the group.
+    """
+
+    settings: Settings
+    table: InventoryTable
+    web_part: Any
+    source_topics: tuple[str, ...]
+    _failing = False
+    _stopping = False
+
+    def _new_transport(self) -> BatchTransport:
+        return BatchTransport(self.conf.broker_consumer, self)
+
+    def _new_producer_transport(self) -> BatchTransport:
+        return BatchTransport(self.conf.broker_producer, self)
+
+    def on_webserver_init(self, web: Any) -> None:
+        """Our handlers live on the server that Faust starts."""
+        self.web_part.attach(web.web_app)
+
+    async def on_start(self) -> None:
+        await self._check()
+        await super().on_start()
+        await self.table.start()
+        await self.web_part.start()
+        # What start-up made stays: the collector need not look at it again, and the
+        # fold makes garbage that is freed by counting alone.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 50)
+
+    async def _check(self) -> None:
+        """Refuse to start on what would lose stock or fail later; all problems at once."""
+        problems = [str(problem) for problem in await topics.check(self.settings)]
+        problems += _port_problems(self.settings.web_host, int(self.conf.web_port))
+        if problems:
+            refuse(problems)
+
+    async def stop(self) -> None:
+        if not self._stopping:
+            self._stopping = True
+            log.info("Stopping: finishing requests, committing what is folded, leaving the group.")
+            await self.web_part.stop()
+            await self.table.stop()
+        await super().stop()
+
+    # ---- called by app/transport.py and app/assignment.py
+
+    async def on_assigned(self, actives: set[int], standbys: set[int]) -> None:
+        if not self._stopping:
+            await self.table.assign(actives, standbys)
+
+    async def on_revoked(self) -> None:
+        if not self._stopping:
+            await self.table.revoke()
+
+    def group_offsets(self) -> dict[tuple[str, int], int]:
+        return self.table.group_offsets()
+
+    async def fail(self, sentence: str, error: BaseException | None) -> None:
+        """End the worker now, with one sentence.
+
+        Not through Faust's crash: its orderly shutdown acknowledges and commits on the
+        way out (FS#189), and a worker that must not write must not try.
+        """
+        if self._failing:
+            return
+        self._failing = True
+        log.critical("%s The worker ends; what is committed is safe.", sentence, exc_info=error)
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(_FAILED)
+
+
+def refuse(problems: list[str]) -> None:
+    """Print why the worker does not start, one sentence a line, and end it."""
+    for problem in problems:
+        print(f"onhand: {problem}", file=sys.stderr, flush=True)  # noqa: T201  # before logging
+    os._exit(_REFUSED)
+
+
+def _port_problems(host: str, port: int) -> list[str]:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            return [
+                f"Port {port} on {host} cannot be used ({error.strerror}): "
+                "stop what listens there, or set ONHAND_WEB_PORT to a free one."
+            ]
+    return []

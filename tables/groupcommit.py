@@ -1,0 +1,158 @@
+"""When a partition's group is committed, and in which order its parts become durable.
+
+The next group is folded while the last one travels. Per partition there is one commit
+at a time; it starts when the interval since the last start is over, or when the group
+is full, whichever comes first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from time import monotonic
+
+import msgspec
+
+from domain.events import RULES
+from domain.lookup import PartitionState
+from domain.stock import take_group
+from tables.changelog import META_KEY, CommitRefused, Meta
+from tables.partition import Owned, Partition, Superseded
+from tables.stats import Stats
+from tables.store import Local, StoreFailed
+
+log = logging.getLogger(__name__)
+
+#: A group is full at this many events: its store write then holds the loop for at most
+#: about 10 ms, and a bigger one coalesces little more.
+FULL_EVENTS = 8_000
+#: Far behind, nobody waits for the newest row: bigger groups coalesce more.
+_BACKLOG_EVENTS = 20_000
+_BACKLOG_FACTOR = 5
+MAX_TRANSACTIONS_PER_S = 150
+
+
+class GroupCommit:
+    """Commits the groups of all partitions that this worker owns.
+
+    Args:
+        interval_s: least time between two commits of a partition.
+        refused: called when the broker refused a commit; closes the partition and
+            takes it over again.
+        fail: ends the worker with one sentence.
+    """
+
+    def __init__(
+        self,
+        interval_s: float,
+        stats: Stats,
+        refused: Callable[[Partition, CommitRefused], Awaitable[None]],
+        fail: Callable[[str, BaseException | None], Awaitable[None]],
+    ) -> None:
+        self._interval_s, self._stats = interval_s, stats
+        self._refused, self._fail = refused, fail
+        self.owned_count = 0
+
+    def interval_s(self, p: Partition) -> float:
+        """Seconds between commits of one partition: by setting, load and lag."""
+        busy = max(self._interval_s, self.owned_count / MAX_TRANSACTIONS_PER_S)
+        return busy * _BACKLOG_FACTOR if p.lag_events() > _BACKLOG_EVENTS else busy
+
+    def due(self, p: Partition) -> None:
+        """Something was folded: start a commit now, or arrange for one."""
+        owned = p.owned
+        if owned is None or owned.commit is not None or not owned.uncommitted:
+            return
+        wait_s = owned.started_at + self.interval_s(p) - monotonic()
+        if wait_s <= 0 or owned.uncommitted_events >= FULL_EVENTS:
+            self.start(p)
+        elif owned.timer is None:
+            owned.timer = asyncio.get_running_loop().call_later(wait_s, self._on_timer, p, owned)
+
+    def _on_timer(self, p: Partition, owned: Owned) -> None:
+        owned.timer = None
+        if p.owned is owned and owned.commit is None and owned.uncommitted:
+            self.start(p)
+
+    def start(self, p: Partition) -> None:
+        """Begin a commit; there must be none under way."""
+        owned = p.owned
+        assert owned is not None
+        assert owned.commit is None
+        if owned.timer is not None:
+            owned.timer.cancel()
+            owned.timer = None
+        owned.started_at = monotonic()
+        owned.commit = asyncio.create_task(self._run(p, owned), name=f"commit {p.number}")
+
+    async def _run(self, p: Partition, owned: Owned) -> None:
+        try:
+            await self._commit(p, owned, p.epoch)
+        except Superseded:
+            pass
+        except CommitRefused as error:
+            if p.owned is owned:
+                owned.commit = None
+                await self._refused(p, error)
+        except StoreFailed as error:
+            await self._fail(str(error), error)
+        except Exception as error:
+            await self._fail(f"Partition {p.number}: a commit failed: {error!r}.", error)
+        else:
+            p.refusals = 0
+        finally:
+            owned.commit = None
+            owned.room.set()
+        self.due(p)
+
+    async def _commit(self, p: Partition, owned: Owned, epoch: int) -> None:
+        """One group; the order of the steps is what makes it safe (P1, P2, P3)."""
+        # 1. Rows and positions leave memory in one synchronous step: what is folded
+        #    while the group travels belongs to the next one.
+        group = take_group(owned.fold)
+        owned.uncommitted, owned.uncommitted_events = False, 0
+        owned.room.set()
+        meta = Meta(
+            positions=group.positions, counts=group.counts, fingerprints=dict(owned.fingerprints),
+            window=owned.meta.window, rules=RULES, incarnation=owned.meta.incarnation,
+        )
+        encoded = msgspec.json.encode(meta)
+        puts = {**group.rows, **dict(group.segments)}
+        # 2. The transaction: its commit is the commit.
+        began = monotonic()
+        offset = await owned.writer.commit(puts, group.expired, group.dead_letters, encoded)
+        # 3. The store, unless the partition went away during the await.
+        p.check(epoch)
+        if p.owned is not owned:
+            raise Superseded
+        puts[META_KEY] = encoded
+        local = p.store.local
+        if offset >= 0:
+            local = Local(offset + 1, offset, meta.incarnation)
+        p.store.write(puts, group.expired, local)
+        # 4. Readers, the group's offsets and metrics may know.
+        owned.meta, owned.committed_at = meta, monotonic()
+        p.advance(meta.positions)
+        self._stats.on_commit(monotonic() - began, group.dead_letters)
+
+    async def drain(self, p: Partition) -> None:
+        """Commit what is folded; the caller has stopped the folding and sets a deadline."""
+        owned = p.owned
+        while owned is not None and p.owned is owned and (owned.commit or owned.uncommitted):
+            if owned.commit is None:
+                self.start(p)
+            assert owned.commit is not None
+            await asyncio.shield(owned.commit)
+
+    def close(self, p: Partition) -> Owned | None:
+        """Drop the memory of an owner; what was folded and not committed is read again."""
+        owned, p.owned = p.owned, None
+        if owned is None:
+            return None
+        if owned.timer is not None:
+            owned.timer.cancel()
+        owned.room.set()
+        if p.state is PartitionState.ACTIVE:
+            p.move(PartitionState.FORMER)
+        return owned

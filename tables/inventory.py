@@ -1,0 +1,376 @@
+"""InventoryTable: what the agent writes to and the web reads from.
+
+It knows which partitions this worker owns and which it stands by for, and lets each
+live alone: take-over, restore, commit and following of one wait for no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from time import monotonic
+from typing import Any
+
+import msgspec
+from aiokafka.errors import KafkaError
+
+from domain.lookup import PartitionState
+from domain.records import Batch
+from domain.stock import fold
+from tables.changelog import ChangelogWriter, CommitRefused
+from tables.groupcommit import FULL_EVENTS, GroupCommit
+from tables.partition import Partition, Superseded
+from tables.reading import Reading
+from tables.restore import Feed, Follower
+from tables.sources import Sources, fingerprint
+from tables.stats import Stats
+from tables.store import Stores
+from tables.takeover import Delivery, Membership, RulesDiffer, TakeOver, keep_trying
+
+log = logging.getLogger(__name__)
+
+#: Records folded before the loop may run: about 2 ms.
+_SLICE = 500
+_META_ONLY_S = 24 * 3600.0
+_REFUSALS = 3
+_TICK_S = 1.0
+
+Fail = Callable[[str, BaseException | None], Awaitable[None]]
+
+
+class TableConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Names and sizes of one table.
+
+    topics: role ("shipments", "sales", "adjustments") of each source, by full topic name.
+    kafka: keyword arguments of an aiokafka client.
+    """
+
+    kafka: dict[str, Any]
+    topics: dict[str, str]
+    changelog: str
+    dead_letters: str
+    transactional_id: Callable[[int], str]
+    partitions: int
+    window: int
+    commit_interval_s: float
+    session_timeout_s: float
+    fetch_wait_ms: int
+    url: str
+
+
+class InventoryTable(Reading):
+    """The changelog-backed table of one worker. Reads are in `Reading`."""
+
+    def __init__(
+        self,
+        config: TableConfig,
+        stores: Stores,
+        membership: Membership,
+        delivery: Delivery,
+        fail: Fail,
+    ) -> None:
+        super().__init__(config.partitions, config.url, membership, config.session_timeout_s / 2)
+        self._config, self._stores, self._fail = config, stores, fail
+        self._delivery = delivery
+        self._epoch = 0
+        self._open = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._follower = Follower(
+            config.kafka, config.changelog, config.fetch_wait_ms, self._on_applied, fail
+        )
+        self._sources = Sources(config.kafka, config.topics)
+        self.stats = Stats()
+        self._commits = GroupCommit(
+            config.commit_interval_s, self.stats, self._on_refused, fail
+        )
+        self._take_over = TakeOver(
+            membership=membership, delivery=delivery, follower=self._follower,
+            sources=self._sources, open_writer=self._open_writer, window=config.window,
+            topics=config.topics, partitions=config.partitions,
+            deadline_s=config.session_timeout_s,
+        )
+
+    # ---- life
+
+    async def start(self) -> None:
+        """Connect; raises KafkaError where no broker answers."""
+        await self._follower.start()
+        await self._sources.start()
+        self._spawn(self._maintain(), "table maintenance")
+
+    async def stop(self) -> None:
+        """Commit what is folded, then let go of everything."""
+        await self.revoke()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._follower.stop()
+        await self._sources.stop()
+        for p in self.held.values():
+            p.readable = False
+            p.store.close()
+        self._stores.close()
+
+    # ---- assignment
+
+    async def revoke(self) -> None:
+        """The group rebalances: finish the groups under way, then own nothing.
+
+        Stores stay open, and go on answering as `former` until the new owner is known.
+        Commits get half a session timeout; what does not make it is read again by
+        whoever comes next.
+        """
+        self._open = False
+        owned = [p for p in self.held.values() if p.owned is not None]
+        for p in owned:
+            await self._delivery.stop(p.number)
+        drains = asyncio.gather(*(self._commits.drain(p) for p in owned), return_exceptions=True)
+        try:
+            await asyncio.wait_for(drains, self._config.session_timeout_s / 2)
+        except TimeoutError:
+            log.warning("Some groups could not be committed before the partitions left.")
+        await asyncio.gather(*(self._release(p) for p in self.held.values()))
+
+    async def assign(self, actives: Iterable[int], standbys: Iterable[int]) -> None:
+        """Serve this set of partitions from now on; returns before they are ready."""
+        self._open = True
+        active, standby = set(actives), set(standbys)
+        self._commits.owned_count = len(active)
+        for number in sorted(active | standby):
+            p = self._hold(number)
+            await self._release(p)
+            p.refusals = 0
+            self._serve(p, number in active)
+        for number in sorted(set(self.held) - active - standby):
+            p = self.held[number]
+            await self._release(p)
+            if p.state is not PartitionState.FORMER:
+                p.move(PartitionState.FORMER)
+        log.info(
+            "Assigned: active for %s; standby for %s.",
+            _numbers(active), _numbers(standby),
+        )
+        self._changed()
+
+    def _hold(self, number: int) -> Partition:
+        if number not in self.held:
+            p = self.held[number] = Partition(number, self._stores.open(number))
+            p.offsets = dict(p.stored_meta(self._config.window).positions)
+        return self.held[number]
+
+    def _serve(self, p: Partition, active: bool) -> None:
+        self._epoch += 1
+        p.epoch = self._epoch
+        work = self._own(p, p.epoch) if active else self._follow(p, p.epoch)
+        self._spawn(work, f"partition {p.number}")
+
+    async def _own(self, p: Partition, epoch: int) -> None:
+        await keep_trying(self._take_over, p, epoch, self._fail)
+        if p.state is PartitionState.ACTIVE and p.epoch == epoch:
+            self._changed()
+            self._commits.due(p)
+
+    async def _follow(self, p: Partition, epoch: int) -> None:
+        p.move(PartitionState.LOADING)
+        while True:
+            try:
+                end = await self._follower.end(p.number)
+                break
+            except KafkaError as error:
+                log.warning("Partition %d: cannot follow yet (%r).", p.number, error)
+                await asyncio.sleep(_TICK_S)
+        if p.epoch == epoch:
+            p.feed = self._follower.add(p.number, p.store, p.readable, end)
+            p.readable = p.feed.whole
+            if p.feed.caught_up.done():
+                self._on_applied(p.feed)
+
+    async def _release(self, p: Partition) -> None:
+        """End whatever this worker does for the partition, but keep its store."""
+        self._epoch += 1
+        p.epoch = self._epoch
+        owned = self._commits.close(p)
+        if p.feed is not None:
+            p.readable = p.feed.whole
+            self._follower.remove(p.number)
+            p.feed = None
+        if owned is not None:
+            if owned.commit is not None:
+                owned.commit.cancel()
+            self._spawn(_leave(owned.writer), f"leave {p.number}")
+
+    async def _open_writer(self, partition: int) -> ChangelogWriter:
+        c = self._config
+        return await ChangelogWriter.open(
+            partition, c.transactional_id(partition), c.changelog, c.dead_letters, c.kafka
+        )
+
+    async def _on_refused(self, p: Partition, error: CommitRefused) -> None:
+        """The broker refused a commit: close the partition and take it over again."""
+        p.refusals += 1
+        log.warning("Partition %d: the broker refused a commit (%s).", p.number, error)
+        if p.refusals >= _REFUSALS:
+            await self._fail(
+                f"Partition {p.number}: the broker refused {_REFUSALS} commits in a row ({error}). "
+                "If it names a size, raise max.message.bytes of the changelog; if it says fenced, "
+                "another process runs with this ONHAND_NAME and ONHAND_VERSION.", error,
+            )
+            return
+        await self._delivery.stop(p.number)
+        await self._release(p)
+        if self._open:
+            self._serve(p, active=True)
+
+    # ---- following
+
+    def _on_applied(self, feed: Feed) -> None:
+        p = self.held.get(feed.partition)
+        if p is None or p.feed is not feed:
+            return
+        if not feed.whole:
+            p.readable = False
+        if p.state is PartitionState.STANDBY and not feed.whole:
+            end = self._follower.known_end(p.number).offset
+            feed.until = max(feed.until, end or 0)
+            p.move(PartitionState.LOADING)
+            self._changed()
+        if p.state is PartitionState.LOADING and feed.caught_up.done() and feed.position >= feed.until:
+            feed.whole = p.readable = True
+            p.move(PartitionState.STANDBY)
+            p.advance(p.stored_meta(self._config.window).positions)
+            log.info("Partition %d stands by at changelog offset %d.", p.number, feed.position)
+            self._changed()
+        elif p.readable and feed.meta is not None:
+            p.advance(feed.meta.positions)
+
+    # ---- writing
+
+    async def fold(self, batch: Batch) -> None:
+        """Fold one fetched batch; returns when the next one may come.
+
+        Raises:
+            Exception: not a refusal but a bug; the caller must end the worker, and the
+                partition's memory is dropped first so that nothing half-folded commits.
+        """
+        p = self.held.get(batch.partition)
+        if p is None or p.owned is None or p.epoch != batch.epoch or not self._open:
+            return
+        owned, topic = p.owned, batch.topic
+        if batch.start > owned.fold.positions.get(topic, 0):
+            # Fetched before a seek and delivered after it: read the gap first.
+            log.info("Partition %d: a batch of %s came too early; seeking back.", p.number, topic)
+            positions = {t: owned.fold.positions.get(t, 0) for t in self._config.topics}
+            await self._delivery.start(p.number, positions, p.epoch)
+            return
+        if topic not in owned.fingerprints and batch.records:
+            owned.fingerprints[topic] = fingerprint(batch.records[0])
+        try:
+            for first in range(0, len(batch.records), _SLICE):
+                piece = batch.records[first : first + _SLICE]
+                fold(owned.fold, topic, piece, p.load)
+                owned.uncommitted = True
+                owned.uncommitted_events += len(piece)
+                self._commits.due(p)
+                await asyncio.sleep(0)
+                while owned.uncommitted_events >= FULL_EVENTS and owned.commit is not None:
+                    owned.room.clear()
+                    await owned.room.wait()
+                if p.owned is not owned or not self._open:
+                    return
+        except Exception:
+            self._commits.close(p)
+            raise
+        if owned.fold.positions.get(topic, 0) < batch.next_offset:
+            # Markers and aborted records: no event, but progress all the same.
+            owned.fold.positions[topic] = batch.next_offset
+            owned.uncommitted = True
+            self._commits.due(p)
+
+    # ---- upkeep
+
+    async def _maintain(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK_S)
+            now = monotonic()
+            for p in list(self.held.values()):
+                owned = p.owned
+                if owned is not None and now - owned.committed_at > _META_ONLY_S:
+                    # The transactional id expires after seven idle days.
+                    owned.uncommitted = True
+                    self._commits.due(p)
+                grace = self._config.session_timeout_s
+                if p.state is PartitionState.FORMER and p.stopped_because is None and (
+                    self._open and now - p.former_since > grace
+                ):
+                    self._close(p)
+            await self._look_at_sources()
+
+    async def _look_at_sources(self) -> None:
+        """Ends for partitions whose sources this worker does not fetch."""
+        others = [p.number for p in self.held.values() if p.readable and p.owned is None]
+        try:
+            async with asyncio.timeout(_TICK_S):
+                ends = await self._sources.ends(others)
+        except (KafkaError, TimeoutError, OSError):
+            return  # as_of stays where it is: that is the honest answer
+        for (topic, number), found in ends.items():
+            if (p := self.held.get(number)) is not None and p.owned is None:
+                p.ends[topic] = found
+
+    def _close(self, p: Partition) -> None:
+        p.readable = False
+        p.store.close()
+        del self.held[p.number]
+        log.info("Partition %d has another owner: its store is closed.", p.number)
+        self._changed()
+
+    def _look(self, p: Partition) -> None:
+        if p.owned is None:
+            return
+        for topic in self._config.topics:
+            end = self._delivery.end(topic, p.number)
+            if end.offset is not None and end.at_ms >= p.ends.get(topic, (0, 0))[1]:
+                p.ends[topic] = (end.offset, end.at_ms)
+
+    def _changelog_lag(self, p: Partition) -> int:
+        end = self._follower.known_end(p.number)
+        return max(0, (end.offset or 0) - (p.feed.position if p.feed else 0))
+
+    def group_offsets(self) -> dict[tuple[str, int], int]:
+        """Committed next offsets of what this worker owns, for the group's own offsets."""
+        return {
+            (topic, p.number): at
+            for p in self.held.values()
+            if p.owned is not None
+            for topic, at in p.offsets.items()
+        }
+
+    def _spawn(self, work: Any, name: str) -> None:
+        task = asyncio.create_task(self._guard(work), name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _guard(self, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except (asyncio.CancelledError, Superseded):
+            raise
+        except RulesDiffer as error:
+            await self._fail(str(error), error)
+        except Exception as error:
+            await self._fail(f"The table failed: {error!r}.", error)
+
+
+async def _leave(writer: ChangelogWriter) -> None:
+    try:
+        async with asyncio.timeout(5):
+            await writer.close()
+    except (TimeoutError, KafkaError):
+        log.debug("A transactional producer did not stop in time.")
+
+
+def _numbers(partitions: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted(partitions))) or "none"
+
+

@@ -1,0 +1,163 @@
+"""One partition of the table on this worker: its store, its role, how far it is.
+
+A Partition exists from the first assignment that names it until its store is closed,
+through any number of take-overs. What must not survive an assignment lives in `Owned`,
+which is made anew at each take-over and dropped as a whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+
+from domain.events import RULES
+from domain.lookup import Freshness, PartitionState, Role, format_position
+from domain.stock import PartitionState as FoldState
+from domain.stock import Row
+from tables.changelog import META_KEY, ChangelogWriter, Meta
+from tables.restore import Feed
+from tables.store import Store
+
+_decode = msgspec.json.Decoder(Row).decode
+
+_MOVES: dict[PartitionState, frozenset[PartitionState]] = {
+    PartitionState.LOADING: frozenset(PartitionState) - {PartitionState.ACTIVE},
+    PartitionState.STANDBY: frozenset(PartitionState) - {PartitionState.ACTIVE},
+    PartitionState.FENCING: frozenset(PartitionState) - {PartitionState.ACTIVE},
+    PartitionState.RESTORING: frozenset(PartitionState),
+    PartitionState.ACTIVE: frozenset(
+        {PartitionState.FORMER, PartitionState.FENCING, PartitionState.LOADING}
+    ),
+    PartitionState.FORMER: frozenset(PartitionState) - {PartitionState.ACTIVE},
+}
+
+
+class IllegalMove(Exception):
+    """A partition was about to skip a step of its take-over: a bug."""
+
+
+class Superseded(Exception):
+    """The assignment that this work belongs to is over."""
+
+
+class Owned:
+    """What an owner has and nobody else: the fold's memory and the right to write."""
+
+    def __init__(
+        self, fold: FoldState, writer: ChangelogWriter, meta: Meta, topics: Mapping[str, str]
+    ) -> None:
+        self.fold, self.writer, self.meta, self.topics = fold, writer, meta, topics
+        self.fingerprints = dict(meta.fingerprints)
+        self.commit: asyncio.Task[None] | None = None
+        self.timer: asyncio.TimerHandle | None = None
+        #: Something to commit: events, or no more than a position that moved.
+        self.uncommitted = False
+        self.uncommitted_events = 0
+        self.committed_at = time.monotonic()
+        self.started_at = 0.0
+        self.room = asyncio.Event()
+        self.room.set()
+
+
+class Partition:
+    """Shape of the state: see the module. `epoch` numbers the assignment it serves."""
+
+    def __init__(self, number: int, store: Store) -> None:
+        self.number, self.store = number, store
+        self.state = PartitionState.LOADING
+        self.epoch = 0
+        self.readable = False
+        self.owned: Owned | None = None
+        self.feed: Feed | None = None
+        self.refusals = 0
+        self.stopped_because: str | None = None
+        self.former_since = 0.0
+        self._was_owner = False
+        self.offsets: dict[str, int] = {}
+        self.position = ""
+        self.ends: dict[str, tuple[int, int]] = {}
+        self.progressed = asyncio.Event()
+        self._fresh: Freshness | None = None
+        self._fresh_until = 0.0
+
+    def move(self, state: PartitionState) -> None:
+        """Change state; raises IllegalMove where a step would be skipped."""
+        if state is not self.state and state not in _MOVES[self.state]:
+            raise IllegalMove(f"partition {self.number}: {self.state} -> {state}")
+        if state is PartitionState.FORMER:
+            self.former_since = time.monotonic()
+        if state in (PartitionState.ACTIVE, PartitionState.STANDBY):
+            self._was_owner = state is PartitionState.ACTIVE
+        self.state = state
+        self._fresh = None
+
+    def check(self, epoch: int) -> None:
+        """Raise Superseded unless this is still the same assignment: ask after every await."""
+        if self.epoch != epoch:
+            raise Superseded
+
+    def advance(self, positions: Mapping[str, int]) -> None:
+        """Committed rows are in the store up to these next offsets: tell those who wait."""
+        self.offsets = dict(positions)
+        self.position = format_position(
+            {(topic, self.number): at - 1 for topic, at in positions.items() if at > 0}
+        )
+        self._fresh = None
+        self.progressed.set()
+        self.progressed = asyncio.Event()
+
+    def load(self, keys: Sequence[bytes]) -> list[Row | None]:
+        """Committed rows for the fold's cache."""
+        return [None if raw is None else _decode(raw) for raw in self.store.get_many(keys)]
+
+    def stored_meta(self, window: int) -> Meta:
+        """The store's meta record, or the first one of a new changelog."""
+        raw = self.store.get(META_KEY)
+        if raw is not None:
+            return msgspec.json.decode(raw, type=Meta)
+        return Meta(
+            positions={}, fingerprints={}, counts={}, window=window, rules=RULES,
+            incarnation=secrets.token_hex(8),
+        )
+
+    def role(self, confirmed: bool) -> Role:
+        """What this worker is for the partition, honestly (P4).
+
+        confirmed: the broker has told lately that we are still a member.
+        """
+        if self.state is PartitionState.ACTIVE:
+            return Role.ACTIVE if confirmed else Role.FORMER
+        return Role.FORMER if self._was_owner else Role.STANDBY
+
+    def freshness(
+        self, worker: str, confirmed: bool, look: Callable[[Partition], None]
+    ) -> Freshness | None:
+        """None where nothing may be answered. Cached for 20 ms: it is asked per request.
+
+        look: brings `ends` up to date, cheaply.
+        """
+        if not self.readable:
+            return None
+        now = time.monotonic()
+        fresh, role = self._fresh, self.role(confirmed)
+        if fresh is None or now > self._fresh_until or fresh.role is not role:
+            look(self)
+            self._fresh_until = now + 0.02
+            fresh = self._fresh = Freshness(
+                role=role, worker=worker, partition=self.number, position=self.position,
+                lag_events=self.lag_events(), as_of_ms=self.as_of_ms(),
+            )
+        return fresh
+
+    def lag_events(self) -> int:
+        """Offsets between the committed positions and the ends last seen, summed over topics."""
+        offsets = self.offsets
+        return sum(max(0, end - offsets.get(topic, 0)) for topic, (end, _) in self.ends.items())
+
+    def as_of_ms(self) -> int:
+        """When a broker last told the ends: the oldest of the topics', ms since the epoch."""
+        return min((at_ms for _, at_ms in self.ends.values()), default=0)

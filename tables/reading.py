@@ -1,0 +1,154 @@
+"""The reading side of the table: committed rows, how fresh they are, and waiting for more."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from time import monotonic
+
+import msgspec
+
+from domain.lookup import Freshness, PartitionState, Role
+from domain.partitioning import partition_for
+from domain.stock import Row, row_key, split_key
+from tables.partition import Partition
+from tables.restore import Progress
+from tables.store import FIRST_ROW
+from tables.takeover import Membership
+
+log = logging.getLogger(__name__)
+
+_decode = msgspec.json.Decoder(Row).decode
+
+
+class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What this worker is for one partition; for heartbeats, metrics and /v1/cluster.
+
+    offsets: committed next offsets, by source topic. lags: offsets behind, by topic.
+    standby_lag_records: changelog records behind, None unless following.
+    stopped_because: sentence, where an operator must decide.
+    """
+
+    partition: int
+    state: PartitionState
+    role: Role | None
+    epoch: int
+    position: str
+    offsets: dict[str, int]
+    lags: dict[str, int]
+    lag_events: int
+    as_of_ms: int
+    standby_lag_records: int | None
+    restore: Progress | None
+    stopped_because: str | None
+
+
+class Reading:
+    """Local reads. Only `freshness` says whether a partition may be read at all."""
+
+    def __init__(
+        self, count: int, url: str, membership: Membership, confirmed_within_s: float
+    ) -> None:
+        self.count, self._url = count, url
+        self._membership, self._confirmed_within_s = membership, confirmed_within_s
+        self.held: dict[int, Partition] = {}
+        self.listeners: list[Callable[[], None]] = []
+
+    def partition_of(self, sku: str) -> int:
+        return partition_for(sku.encode(), self.count)
+
+    def is_confirmed(self) -> bool:
+        """The broker confirmed our membership within half the session timeout (P4)."""
+        return monotonic() - self._membership.confirmed_at() < self._confirmed_within_s
+
+    def freshness(self, partition: int) -> Freshness | None:
+        """None where this worker cannot answer now: not held, or still loading."""
+        p = self.held.get(partition)
+        return None if p is None else p.freshness(self._url, self.is_confirmed(), self._look)
+
+    def get(self, partition: int, sku: str, location: str) -> Row | None:
+        """One committed row; None where no event has named it."""
+        raw = self.held[partition].store.get(row_key(sku, location))
+        return None if raw is None else _decode(raw)
+
+    def get_many(self, partition: int, keys: Sequence[tuple[str, str]]) -> list[Row | None]:
+        found = self.held[partition].store.get_many([row_key(*key) for key in keys])
+        return [None if raw is None else _decode(raw) for raw in found]
+
+    def rows_of(
+        self, partition: int, sku: str, after: str | None = None, limit: int = 500
+    ) -> list[tuple[str, Row]]:
+        """At most `limit` (location, row) of a SKU, in order, behind location `after`."""
+        start = row_key(sku, "") if after is None else row_key(sku, after) + b"\x00"
+        pairs = self.held[partition].store.scan(start, sku.encode() + b"\x01", limit)
+        return [(split_key(key)[1], _decode(raw)) for key, raw in pairs]
+
+    def scan(
+        self,
+        partition: int,
+        after: tuple[str, str] | None,
+        limit: int,
+        sku_prefix: str = "",
+    ) -> list[tuple[str, str, Row]]:
+        """At most `limit` (sku, location, row) in byte order, behind key `after`."""
+        prefix = sku_prefix.encode()
+        start = prefix or FIRST_ROW
+        if after is not None:
+            start = max(start, row_key(*after) + b"\x00")
+        pairs = self.held[partition].store.scan(start, _end_of_prefix(prefix), limit)
+        return [(*split_key(key), _decode(raw)) for key, raw in pairs]
+
+    async def reached(self, partition: int, offsets: Mapping[str, int], timeout_s: float) -> bool:
+        """Wait until the events at these offsets (by topic) are in committed rows."""
+        deadline = monotonic() + timeout_s
+        while (p := self.held.get(partition)) is not None:
+            if all(p.offsets.get(topic, 0) > offset for topic, offset in offsets.items()):
+                return True
+            remaining = deadline - monotonic()
+            if remaining <= 0:
+                return False
+            try:
+                await asyncio.wait_for(p.progressed.wait(), remaining)
+            except TimeoutError:
+                return False
+        return False
+
+    def status(self) -> list[PartitionStatus]:
+        """One entry for each partition held, by number."""
+        return [self._status(p) for _, p in sorted(self.held.items())]
+
+    def _status(self, p: Partition) -> PartitionStatus:
+        fresh = self.freshness(p.number)
+        feed = p.feed
+        lags = {t: max(0, end - p.offsets.get(t, 0)) for t, (end, _) in p.ends.items()}
+        return PartitionStatus(
+            partition=p.number,
+            state=p.state,
+            role=None if fresh is None else fresh.role,
+            epoch=p.epoch,
+            position=p.position,
+            offsets=p.offsets,
+            lags=lags,
+            lag_events=p.lag_events(),
+            as_of_ms=p.as_of_ms(),
+            standby_lag_records=None if feed is None else self._changelog_lag(p),
+            restore=None if feed is None or feed.caught_up.done() else feed.progress(),
+            stopped_because=p.stopped_because,
+        )
+
+    def _changed(self) -> None:
+        for tell in self.listeners:
+            tell()
+
+    def _look(self, p: Partition) -> None:
+        """Bring `p.ends` up to date from what the fetches said."""
+
+    def _changelog_lag(self, p: Partition) -> int:
+        return 0
+
+
+def _end_of_prefix(prefix: bytes) -> bytes | None:
+    """The first key behind all that begin with `prefix`; None where there is none."""
+    stripped = prefix.rstrip(b"\xff")
+    return stripped[:-1] + bytes([stripped[-1] + 1]) if stripped else None

@@ -1,0 +1,304 @@
+"""Stores follow the changelog: rebuild an owned partition, keep a standby close.
+
+One consumer of our own (no group, committed reads) serves every partition of the
+worker that is not being written by it. Each partition advances by itself: one wiped
+partition delays no other, unlike Faust's recovery, which pauses the worker (0.15.3,
+faust/tables/recovery.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from time import monotonic
+from typing import Any
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import ConsumerStoppedError, KafkaError, OffsetOutOfRangeError
+
+from tables.changelog import META_KEY, Meta
+from tables.fetch import End, Fetched, end_of, fetch
+from tables.store import Local, Store
+
+log = logging.getLogger(__name__)
+
+_POLL_RECORDS = 5000
+#: A follower that has to buffer more than this without a meta record has met
+#: compaction: it stops answering and loads in pieces instead.
+_MAX_BUFFERED = 50_000
+_STUCK_S = 60.0
+_PROGRESS_S = 2.0
+
+
+class RestoreStuck(Exception):
+    """The broker answers, but a restore makes no progress."""
+
+
+class Restored(msgspec.Struct, frozen=True):
+    """What one restore did: changelog records applied, bytes of values, seconds."""
+
+    records: int
+    nbytes: int
+    seconds: float
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """Of a restore under way: records applied, about how many in all, records/s, seconds left."""
+
+    done: int
+    total: int
+    rate_per_s: float
+    eta_s: float
+
+
+class Feed:
+    """One partition that follows the changelog.
+
+    While `whole` is set the store may be read by others, so a transaction is applied
+    in one write, once its meta record has arrived. Otherwise records are applied as
+    they come: compaction removes all meta records but the newest, so a rebuilding
+    store must not wait for one.
+    """
+
+    def __init__(self, partition: int, store: Store, whole: bool, end: int) -> None:
+        self.partition, self.store, self.whole = partition, store, whole
+        self.until = end
+        self.position = self._start(end)
+        self.meta: Meta | None = None
+        self.caught_up: asyncio.Future[Restored] = asyncio.get_running_loop().create_future()
+        self.records = self.nbytes = 0
+        self.first = self.position
+        self.started = self.moved = monotonic()
+        self._puts: dict[bytes, bytes] = {}
+        self._deletes: dict[bytes, None] = {}
+
+    def _start(self, end: int) -> int:
+        """Begin at the last meta record, not behind it.
+
+        Reading it again tells whether this is still the changelog that the store came
+        from: one that was recreated and grew to the same end looks the same otherwise.
+        """
+        local = self.store.local
+        if 0 <= local.meta_offset < end:
+            return local.meta_offset
+        if local.next_offset > 0:
+            log.warning(
+                "Partition %d: the local store is not of this changelog (it ends at %d, the store "
+                "is at %d): wiped and restored.", self.partition, end, local.next_offset,
+            )
+            self._wipe()
+        return 0
+
+    def _wipe(self) -> None:
+        self.whole = False
+        self.store.wipe()
+
+    def apply(self, fetched: Fetched) -> bool:
+        """Apply what was fetched; False where the feed has to start again from 0."""
+        self.moved = monotonic()
+        self.records += len(fetched.records)
+        self.nbytes += fetched.nbytes
+        puts, deletes = self._puts, self._deletes
+        for offset, _, key, value, _ in fetched.records:
+            if key is None:
+                continue
+            if value is None:
+                puts.pop(key, None)
+                deletes[key] = None
+                continue
+            puts[key] = value
+            if key == META_KEY and not self._on_meta(offset, value):
+                return False
+        if self.whole and len(puts) > _MAX_BUFFERED:
+            self.whole = False
+        if not self.whole:
+            local = self.store.local
+            self._write(msgspec.structs.replace(local, next_offset=fetched.next_offset))
+        self.position = fetched.next_offset
+        if self.position >= self.until and not self.caught_up.done():
+            self.caught_up.set_result(
+                Restored(self.records, self.nbytes, monotonic() - self.started)
+            )
+        return True
+
+    def _on_meta(self, offset: int, value: bytes) -> bool:
+        meta = msgspec.json.decode(value, type=Meta)
+        incarnation = meta.incarnation
+        known = self.store.local.incarnation
+        if known and incarnation != known:
+            log.warning(
+                "Partition %d: the changelog was recreated (incarnation %s, the store is of %s): "
+                "wiped and restored.", self.partition, incarnation, known,
+            )
+            self.restart()
+            return False
+        local = Local(next_offset=offset + 1, meta_offset=offset, incarnation=incarnation)
+        if self.whole:
+            self._write(local)
+        else:
+            self.store.local = local  # written with the rest of this fetch
+        self.meta = meta
+        return True
+
+    def restart(self, start: int = 0) -> None:
+        """Forget the store and read the changelog from its first offset."""
+        self._puts.clear()
+        self._deletes.clear()
+        self.meta = None
+        self._wipe()
+        self.position = self.first = start
+
+    def _write(self, local: Local) -> None:
+        self.store.write(self._puts, self._deletes, local)
+        self._puts.clear()
+        self._deletes.clear()
+
+    def progress(self) -> Progress:
+        seconds = max(monotonic() - self.started, 1e-3)
+        rate = self.records / seconds
+        left = max(0, self.until - self.position)
+        return Progress(self.records, self.records + left, rate, left / rate if rate else 0.0)
+
+
+class Follower:
+    """Reads the changelog for every feed of one worker.
+
+    Args:
+        on_applied: called after something was applied to a feed's store.
+        fail: ends the worker with one sentence.
+    """
+
+    def __init__(
+        self,
+        kafka: Mapping[str, Any],
+        changelog: str,
+        fetch_wait_ms: int,
+        on_applied: Callable[[Feed], None],
+        fail: Callable[[str, BaseException | None], Awaitable[None]],
+    ) -> None:
+        self._kafka, self._changelog, self._fail = kafka, changelog, fail
+        self._on_applied = on_applied
+        self._fetch_wait_ms = fetch_wait_ms
+        self._feeds: dict[int, Feed] = {}
+        self._changed = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self.records_total = 0
+
+    async def start(self) -> None:
+        self._consumer = AIOKafkaConsumer(
+            **self._kafka,
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            isolation_level="read_committed",
+            fetch_max_wait_ms=self._fetch_wait_ms,
+            fetch_min_bytes=64 * 1024,
+            max_partition_fetch_bytes=2 * 2**20,
+        )
+        await self._consumer.start()
+        self._task = asyncio.create_task(self._run(), name="changelog follower")
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            await self._consumer.stop()
+
+    async def end(self, partition: int) -> int:
+        """The changelog's end for committed readers; raises KafkaError."""
+        tp = TopicPartition(self._changelog, partition)
+        ends: dict[TopicPartition, int] = await self._consumer.end_offsets([tp])
+        return ends[tp]
+
+    def known_end(self, partition: int) -> End:
+        """The end by the last fetch response; asks nobody."""
+        return end_of(self._consumer, TopicPartition(self._changelog, partition))
+
+    def add(self, partition: int, store: Store, whole: bool, end: int) -> Feed:
+        """Start to feed a store; its `caught_up` resolves once it is past `end`."""
+        feed = self._feeds[partition] = Feed(partition, store, whole, end)
+        if end == 0 or feed.position >= end:
+            feed.caught_up.set_result(Restored(0, 0, 0.0))
+        self._changed.set()
+        return feed
+
+    def remove(self, partition: int) -> None:
+        """Nothing is written to the partition's store by us after this returns."""
+        feed = self._feeds.pop(partition, None)
+        if feed is not None:
+            feed.caught_up.cancel()
+            self._changed.set()
+
+    async def _run(self) -> None:
+        try:
+            logged = monotonic()
+            while True:
+                await self._reassign()
+                await self._poll()
+                if monotonic() - logged > _PROGRESS_S:
+                    logged = monotonic()
+                    self._report()
+        except (ConsumerStoppedError, asyncio.CancelledError):
+            raise
+        except Exception as error:
+            await self._fail(f"The changelog cannot be followed: {error}.", error)
+
+    async def _reassign(self) -> None:
+        """Make the consumer's assignment the set of feeds; positions are the feeds'."""
+        while not self._feeds:
+            self._changed.clear()
+            await self._changed.wait()
+        if not self._changed.is_set():
+            return
+        self._changed.clear()
+        tps = {p: TopicPartition(self._changelog, p) for p in self._feeds}
+        self._consumer.assign(list(tps.values()))
+        for partition, tp in tps.items():
+            self._consumer.seek(tp, self._feeds[partition].position)
+
+    async def _poll(self) -> None:
+        fetched = await fetch(
+            self._consumer, 0.2, _POLL_RECORDS, proceed=lambda: not self._changed.is_set()
+        )
+        for tp, part in fetched.items():
+            feed = self._feeds.get(tp.partition)
+            if feed is None or self._changed.is_set():
+                continue  # the next assignment seeks every feed to where it is
+            if part.error is not None:
+                await self._on_error(feed, part.error)
+            elif not feed.apply(part):
+                self._changed.set()
+            self._on_applied(feed)
+            self.records_total += len(part.records)
+            await asyncio.sleep(0)
+
+    async def _on_error(self, feed: Feed, error: KafkaError) -> None:
+        if not isinstance(error, OffsetOutOfRangeError):
+            raise error
+        tp = TopicPartition(self._changelog, feed.partition)
+        first = (await self._consumer.beginning_offsets([tp]))[tp]
+        log.warning(
+            "Partition %d: the changelog no longer holds offset %d: the store is wiped and "
+            "restored from its beginning.", feed.partition, feed.position,
+        )
+        feed.restart(first)
+        self._changed.set()
+
+    def _report(self) -> None:
+        for feed in self._feeds.values():
+            if feed.caught_up.done():
+                continue
+            p = feed.progress()
+            log.info(
+                "Partition %d restores: %s of about %s changelog records, %s/s, %.0f s left.",
+                feed.partition, f"{p.done:,}", f"{p.total:,}", f"{p.rate_per_s:,.0f}", p.eta_s,
+            )
+            asked = self.known_end(feed.partition)
+            stands = monotonic() - feed.moved
+            if stands > _STUCK_S and asked.at_ms and monotonic() - feed.started > _STUCK_S:
+                raise RestoreStuck(
+                    f"partition {feed.partition} has stood at changelog offset {feed.position} "
+                    f"of {feed.until} for {stands:.0f} s"
+                )

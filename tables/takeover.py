@@ -1,0 +1,207 @@
+"""Seven steps from "assigned" to "delivering", in the order that protects the rows.
+
+Run at every assignment for every owned partition, kept ones too: between two of our
+assignments another worker may have owned it while this process was stopped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from time import monotonic
+from typing import Protocol
+
+import msgspec
+from aiokafka.errors import KafkaError
+
+from domain.events import RULES
+from domain.lookup import PartitionState
+from domain.stock import PartitionState as FoldState
+from tables.changelog import ChangelogWriter, Meta
+from tables.fetch import End
+from tables.partition import Owned, Partition, Superseded
+from tables.restore import Follower, Restored
+from tables.sources import SourceChanged, Sources
+
+log = logging.getLogger(__name__)
+
+_RETRY_S = 0.25
+
+
+class RulesDiffer(Exception):
+    """The table was built by other rules or with another window; says what to do."""
+
+
+class NotAMember(Exception):
+    """The group coordinator does not know us in this generation."""
+
+
+class Membership(Protocol):
+    """What the consumer group's coordinator last said of us."""
+
+    def confirmed_at(self) -> float:
+        """When it last confirmed our membership, `time.monotonic()` seconds."""
+        ...
+
+    async def confirm(self) -> None:
+        """Ask it now; raises NotAMember or KafkaError."""
+        ...
+
+
+class Delivery(Protocol):
+    """The transport, as far as the table steers it."""
+
+    async def start(self, partition: int, positions: dict[str, int], epoch: int) -> None:
+        """Seek every source topic's partition, then deliver batches numbered `epoch`."""
+        ...
+
+    async def stop(self, partition: int) -> None: ...
+
+    def end(self, topic: str, partition: int) -> End:
+        """By the last fetch response; asks nobody."""
+        ...
+
+
+class TakeOver(msgspec.Struct, frozen=True):
+    """The tools of a take-over; the same for all partitions of a worker.
+
+    deadline_s: for steps 2 to 4, the session timeout.
+    topics: role ("shipments", …) of each source topic, by full name.
+    """
+
+    membership: Membership
+    delivery: Delivery
+    follower: Follower
+    sources: Sources
+    open_writer: Callable[[int], Awaitable[ChangelogWriter]]
+    window: int
+    topics: dict[str, str]
+    partitions: int
+    deadline_s: float
+
+    async def run(self, p: Partition, epoch: int) -> Restored:
+        """Make this worker the owner of `p`; numbered as in DESIGN, section 3.
+
+        Raises:
+            Superseded: another assignment came; nothing was delivered.
+            TimeoutError: steps 2 to 4 took longer than the session timeout.
+            RulesDiffer, SourceChanged: an operator must decide.
+            KafkaError, NotAMember: try again.
+        """
+        # 1. Nothing of an earlier assignment can still write: its Owned is gone and
+        #    `check(epoch)` follows every await from here on.
+        p.check(epoch)
+        assert p.owned is None
+        p.move(PartitionState.FENCING)
+        async with asyncio.timeout(self.deadline_s):
+            # 2. We are a member of this generation, by the coordinator's word.
+            await self.membership.confirm()
+            p.check(epoch)
+            # 3. From here on the broker refuses every older writer.
+            writer = await self.open_writer(p.number)
+            try:
+                p.check(epoch)
+                # 4. Nobody else can move this end any more.
+                end = await self.follower.end(p.number)
+                p.check(epoch)
+            except BaseException:
+                await writer.close()
+                raise
+        try:
+            # 5. Restore to it.
+            p.move(PartitionState.RESTORING)
+            restored = await self._restore(p, end)
+            p.check(epoch)
+            # 6. Positions and the window are what the changelog says.
+            owned = await self._own(p, writer)
+            p.check(epoch)
+        except BaseException:
+            self._unfeed(p)
+            await writer.close()
+            raise
+        # 7. Seek, then deliver.
+        p.owned, p.readable = owned, True
+        p.move(PartitionState.ACTIVE)
+        p.advance(owned.meta.positions)
+        positions = {topic: owned.meta.positions.get(topic, 0) for topic in self.topics}
+        await self.delivery.start(p.number, positions, epoch)
+        return restored
+
+    async def _restore(self, p: Partition, end: int) -> Restored:
+        feed = p.feed = self.follower.add(p.number, p.store, p.readable, end)
+        p.readable = feed.whole
+        try:
+            return await feed.caught_up
+        except asyncio.CancelledError:
+            # Our own cancellation, or the feed was removed by a newer assignment.
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise
+            raise Superseded from None
+        finally:
+            self._unfeed(p)
+
+    def _unfeed(self, p: Partition) -> None:
+        if p.feed is not None:
+            p.readable = p.feed.whole or p.feed.caught_up.done()
+            self.follower.remove(p.number)
+            p.feed = None
+
+    async def _own(self, p: Partition, writer: ChangelogWriter) -> Owned:
+        meta = p.stored_meta(self.window)
+        if (meta.rules, meta.window) != (RULES, self.window):
+            raise RulesDiffer(
+                f"The table was built with rules {meta.rules} and a duplicates window of "
+                f"{meta.window:,} offsets; this worker has rules {RULES} and {self.window:,}. "
+                "Set ONHAND_DEDUP_WINDOW back, or build a new table with the next ONHAND_VERSION."
+            )
+        p.ends = await self.sources.check(p.number, meta)
+        fold = FoldState.restored(
+            partition=p.number, partitions=self.partitions, topics=self.topics, window=self.window,
+            positions=meta.positions, counts=meta.counts,
+            segments=p.store.scan(b"\x00w", b"\x00x", 2**31),
+        )
+        return Owned(fold, writer, meta, self.topics)
+
+
+async def keep_trying(
+    take_over: TakeOver, p: Partition, epoch: int, fail: Callable[[str, BaseException], Awaitable[None]]
+) -> None:
+    """Take over, again after every passing error, until it works or is superseded.
+
+    While the coordinator itself does not answer, Kafka is away: reads go on and we
+    wait (P8). If it answers and the steps still do not end in time, this worker would
+    be an owner in silence: it ends.
+    """
+    began = monotonic()
+    while True:
+        try:
+            restored = await take_over.run(p, epoch)
+        except Superseded:
+            return
+        except (KafkaError, NotAMember, TimeoutError, OSError) as error:
+            if p.epoch != epoch:
+                return
+            lasting = monotonic() - began
+            answered = monotonic() - take_over.membership.confirmed_at() < take_over.deadline_s / 2
+            if lasting > take_over.deadline_s and answered and not isinstance(error, NotAMember):
+                await fail(
+                    f"Partition {p.number} could not be taken over within {lasting:.0f} s "
+                    f"although the group coordinator answers ({error!r}).", error,
+                )
+                return
+            log.warning("Partition %d: take-over interrupted (%r); trying again.", p.number, error)
+            await asyncio.sleep(_RETRY_S)
+        except SourceChanged as error:
+            p.stopped_because = str(error)
+            log.error("Partition %d stands still. %s", p.number, error)
+            p.move(PartitionState.FORMER)
+            return
+        else:
+            p.stopped_because = None
+            log.info(
+                "Partition %d is active after %.2f s: %s changelog records restored (%s/s), "
+                "position %s.", p.number, monotonic() - began, f"{restored.records:,}",
+                f"{restored.records / max(restored.seconds, 1e-3):,.0f}", p.position or "start",
+            )
+            return
