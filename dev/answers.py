@@ -24,6 +24,7 @@ from urllib.parse import quote
 
 import aiohttp
 
+from dev.oracle import sku_in
 from dev.rows import NOTHING, Key, Row, row_from_json
 
 PROBE_EVERY_S = 0.2
@@ -117,11 +118,20 @@ def _with_body(answer: Answer, body: bytes) -> Answer:
     return answer._replace(row=row)
 
 
+async def owners(http: aiohttp.ClientSession, url: str, partitions: int) -> list[str]:
+    """Who answers through this worker as the owner, by partition; empty where nobody does."""
+    skus = [sku_in(partition, partitions) for partition in range(partitions)]
+    answers = await asyncio.gather(*(ask(http, url, (sku, "nowhere")) for sku in skus))
+    return [answer.worker if answer.role == "active" else "" for answer in answers]
+
+
 class NotWhole(Exception):
     """A list that is not what the contract promises: complete, in order, each row once."""
 
 
-async def read_list(http: aiohttp.ClientSession, url: str, query: str = "") -> dict[Key, Row]:
+async def read_list(
+    http: aiohttp.ClientSession, url: str, query: str = "limit=1000"
+) -> dict[Key, Row]:
     """Every row of the list, page by page, through one worker.
 
     Raises:
@@ -130,7 +140,7 @@ async def read_list(http: aiohttp.ClientSession, url: str, query: str = "") -> d
     rows: dict[Key, Row] = {}
     last, cursor = (b"", b""), ""
     while True:
-        page = f"{url}/v1/inventory?limit=1000{query}" + (cursor and f"&cursor={quote(cursor)}")
+        page = f"{url}/v1/inventory?{query}" + (cursor and f"&cursor={quote(cursor, safe='')}")
         async with http.get(page) as response:
             body = await response.json(content_type=None)
         if response.status != 200 or body["missing_partitions"]:

@@ -92,6 +92,15 @@ def partition_of(sku: str, count: int) -> int:
     return (murmur2(sku.encode()) & 0x7FFFFFFF) % count
 
 
+def sku_in(partition: int, count: int) -> str:
+    """A SKU of this partition that nobody sells: to ask the partition how it is."""
+    return next(
+        sku
+        for sku in (f"PROBE-{n}" for n in range(1_000 * count))
+        if partition_of(sku, count) == partition
+    )
+
+
 def read(value: bytes | None, role: str) -> Fact:
     """Say what a record's value means on a topic of this role.
 
@@ -107,14 +116,13 @@ def read(value: bytes | None, role: str) -> Fact:
     if not isinstance(event, dict) or event.get("specversion") != "1.0":
         raise Refuse("bad_envelope")
     source, event_id, kind = event.get("source"), event.get("id"), event.get("type")
-    if not (_is_id(source) and _is_id(event_id) and isinstance(kind, str)):
+    if not (_is_id(source) and _is_id(event_id) and isinstance(kind, str) and "data" in event):
         raise Refuse("bad_envelope")
     if kind not in TYPES:
         raise Refuse("unknown_type")
-    data = event.get("data")
-    sku, location, quantity, words = _data(data, kind)
     if not _is_time(event.get("time")):
         raise Refuse("bad_time")
+    sku, location, quantity, words = _data(event["data"], kind)
     if TYPES[kind][0] != role:
         raise Refuse("misrouted")
     return Fact(
@@ -141,22 +149,26 @@ def _data(data: object, kind: str) -> tuple[str, str, int, list[str | None]]:
         and not isinstance(quantity, bool)
         and quantity != 0
         and (-MOST if adjusted else 1) <= quantity <= MOST
-        and all(word is None or isinstance(word, str) for word in words)
+        and all(word is None or _is_text(word) for word in words)
         and not (adjusted and not words[1])
     ):
         raise Refuse("bad_data")
     return sku, location, quantity, words
 
 
+def _is_text(word: object) -> TypeGuard[str]:
+    """JSON can spell half a character (a lone surrogate), which is no text."""
+    return isinstance(word, str) and not any("\ud800" <= letter <= "\udfff" for letter in word)
+
+
 def _is_id(word: object) -> TypeGuard[str]:
-    return isinstance(word, str) and 1 <= len(word) <= 128
+    return _is_text(word) and 1 <= len(word) <= 128
 
 
 def _is_name(word: object) -> TypeGuard[str]:
     return (
-        isinstance(word, str)
-        and 1 <= len(word) <= 128
-        and word.strip() == word
+        _is_id(word)
+        and word.strip(" ") == word
         and word not in (".", "..")
         and not any(unicodedata.category(letter) == "Cc" for letter in word)
     )

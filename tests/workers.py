@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 import uuid
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -11,9 +12,9 @@ from pathlib import Path
 
 import aiohttp
 
-from dev.answers import Answer, read_list, row_url
+from dev.answers import Answer, owners, read_list, row_url
 from dev.log import ends_of
-from dev.oracle import ROLES, Oracle, partition_of
+from dev.oracle import ROLES, Oracle, sku_in
 from dev.rows import Key, Row, compare
 from dev.shop import Shop
 from dev.workers import Late, Worker, onhand, start_process, until
@@ -34,6 +35,7 @@ class Cluster:
         partitions: of every topic.
         settings: ONHAND_… variables that all workers share.
         workers: by name; started ones and stopped ones.
+        starts: when each process was started, by the worker's URL.
     """
 
     kafka: str
@@ -79,14 +81,26 @@ class Cluster:
     async def start(self, *names: str, timeout_s: float = 60) -> None:
         """Start these workers at once; returns when each is ready."""
         for name in names:
-            self.worker(name).start()
+            worker = self.worker(name)
+            worker.start()
+            self.starts.setdefault(worker.url, []).append(time.time())
         for name in names:
             await self.worker(name).ready(timeout_s)
 
-    def probe(self, partition: int) -> str:
-        """A SKU of this partition that nothing is sent for."""
-        names = (f"PROBE-{n}" for n in range(100_000))
-        return next(sku for sku in names if partition_of(sku, self.partitions) == partition)
+    async def settled(self, timeout_s: float = 60) -> list[str]:
+        """Wait until every living worker names the same owner for every partition."""
+        living = {worker.url for worker in self.alive}
+
+        async def agreed() -> list[str]:
+            async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as http:
+                views = [await owners(http, url, self.partitions) for url in sorted(living)]
+            same = all(view == views[0] for view in views) and set(views[0]) <= living
+            return views[0] if same else []
+
+        try:
+            return await until(agreed, "owned: all partitions", timeout_s, every_s=0.2)
+        except Late as late:
+            raise Late(f"{late}\n{self.logs()}") from None
 
     async def caught_up(self, timeout_s: float = 60) -> None:
         """Wait until every living worker can answer for the whole log as it is now."""
@@ -100,7 +114,7 @@ class Cluster:
     ) -> None:
         places = [(topic, end) for (topic, p), end in ends.items() if p == partition and end > 0]
         token = ",".join(f"{topic}-{partition}@{end - 1}" for topic, end in places)
-        url = row_url(worker.url, (self.probe(partition), "nowhere"))
+        url = row_url(worker.url, (sku_in(partition, self.partitions), "nowhere"))
         last = ""
 
         async def reached() -> bool:
@@ -128,11 +142,11 @@ class Cluster:
         """What the log says, read again from its first record."""
         return oracle_of(self.kafka, partitions=self.partitions, prefix=self.prefix)
 
-    async def rows(self, worker: Worker) -> dict[Key, Row]:
-        """The whole list through one worker."""
+    async def rows(self, worker: Worker, query: str = "limit=1000") -> dict[Key, Row]:
+        """The whole list through one worker, or what the query leaves of it."""
         timeout = aiohttp.ClientTimeout(total=60)
         async with aiohttp.ClientSession(timeout=timeout) as http:
-            return await read_list(http, worker.url)
+            return await read_list(http, worker.url, query)
 
     async def assert_exact(self, timeout_s: float = 60) -> Oracle:
         """Every row, everywhere, is what the log says; so are the counts and the dead letters."""
