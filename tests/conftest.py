@@ -1,0 +1,17 @@
+"""Fixtures for all layers. Keep it small: builders belong in tests/builders.py."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from dev.kafka import Kafka, start
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[Kafka]:
+    """One real broker for the whole run, started by the first test that asks for it.
+
+    Shared: a test uses names of its own, and stops or pauses only a broker of its own.
+    """
+    with start() as running:
+        yield running
