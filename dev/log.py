@@ -1,6 +1,6 @@
 """Reads topics of the log with another client than the service's, committed records only."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from threading import Event, Lock, Thread
 
 from confluent_kafka import (
@@ -52,6 +52,7 @@ class LogReader:
             }
         )
         self._ends: set[tuple[str, int]] = set()
+        self._at: dict[tuple[str, int], int] = {}
         self._places = set(self._partitions(topics))
         start = [TopicPartition(topic, p, OFFSET_BEGINNING) for topic, p in self._places]
         self._consumer.assign(start)
@@ -72,9 +73,11 @@ class LogReader:
             place = message.topic() or "", message.partition() or 0
             if error is None:
                 self._ends.discard(place)
+                self._at[place] = (message.offset() or 0) + 1
                 records.append(_record(message))
             elif error.name() == "_PARTITION_EOF":
                 self._ends.add(place)
+                self._at[place] = message.offset() or 0  # behind the last marker, too
             elif not error.retriable() and error.name() not in KAFKA_AWAY:
                 raise KafkaException(error)
         return records
@@ -89,15 +92,21 @@ class LogReader:
         while not self.at_end:
             yield self.poll()
 
-    def ends(self) -> dict[tuple[str, int], int]:
+    def ends(self, timeout_s: float = 20) -> dict[tuple[str, int], int]:
         """The next offset of every partition, as Kafka says it now."""
         ends = {}
         for topic, partition in self._places:
-            known = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), 20)
+            known = self._consumer.get_watermark_offsets(
+                TopicPartition(topic, partition), timeout_s
+            )
             if known is None:
                 raise TimeoutError(f"Kafka did not tell the end of {topic}-{partition}")
             ends[topic, partition] = known[1]
         return ends
+
+    def reached(self, ends: Mapping[tuple[str, int], int]) -> bool:
+        """Whether everything before these offsets was read, markers of transactions too."""
+        return all(self._at.get(place, 0) >= end for place, end in ends.items())
 
     def close(self) -> None:
         """Give the connections back."""

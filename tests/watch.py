@@ -1,0 +1,92 @@
+"""Watches that no progress is durable before the changelog records that hold its effect."""
+
+import time
+from threading import Event, Thread
+from typing import Self
+
+from confluent_kafka import ConsumerGroupTopicPartitions
+from confluent_kafka.admin import AdminClient
+
+from dev.log import LogReader
+from tests.oracle import Changelog, changelog_topic
+
+EVERY_S = 0.2
+
+
+class CommitWatch:
+    """All the time: the group's committed offsets against the committed changelog.
+
+    Attributes:
+        looks: how often it has compared.
+        changelog: the committed view as far as read.
+    """
+
+    def __init__(self, kafka: str, name: str, version: int = 1) -> None:
+        self.looks = 0
+        self.changelog = Changelog()
+        self.ahead: list[str] = []
+        self._group = f"{name}-v{version}"
+        self._admin = AdminClient({"bootstrap.servers": kafka, "log_level": 0})
+        self._reader = LogReader(kafka, [changelog_topic(name, version)])
+        self._stopping = Event()
+        self._failed: BaseException | None = None
+        self._thread = Thread(target=self._watch, name="commit watch", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._stopping.set()
+        self._thread.join()
+        self._reader.close()
+
+    def check(self) -> None:
+        """Fail if anything was ever ahead, or if nothing was looked at."""
+        if self._failed is not None:
+            raise self._failed
+        assert not self.ahead, self.ahead[:5]
+        assert self.looks > 0
+        assert not self.changelog.rewinds, self.changelog.rewinds[:5]
+
+    def _watch(self) -> None:
+        try:
+            while not self._stopping.wait(EVERY_S):
+                # First what the group says is done, then what the changelog holds: what is
+                # committed in between can only hide nothing and excuse nothing.
+                durable = self._durable()
+                if durable is None or not self._read_on():
+                    continue
+                self.looks += 1
+                for (topic, partition), position in durable.items():
+                    meta = self.changelog.metas.get(partition, {"positions": {}})
+                    if meta["positions"].get(topic, 0) < position:
+                        self.ahead.append(f"{topic}-{partition}: group {position}, meta {meta}")
+        except BaseException as error:  # told by `check`
+            self._failed = error
+
+    def _durable(self) -> dict[tuple[str, int], int] | None:
+        """The group's offsets; None while Kafka does not tell."""
+        asked = self._admin.list_consumer_group_offsets(
+            [ConsumerGroupTopicPartitions(self._group)], request_timeout=2
+        )
+        try:
+            found = asked[self._group].result(3)
+        except Exception:  # Kafka is away, or nobody has committed yet: look again
+            return None
+        places = found.topic_partitions or []
+        return {(p.topic, p.partition): p.offset for p in places if p.offset > 0}
+
+    def _read_on(self) -> bool:
+        """Read the changelog to the end it has now; False while Kafka is away."""
+        try:
+            ends = self._reader.ends(timeout_s=2)
+        except Exception:  # as above
+            return False
+        deadline = time.monotonic() + 10
+        while not self._reader.reached(ends):
+            for record in self._reader.poll():
+                self.changelog.take(record)
+            if time.monotonic() > deadline:
+                return False
+        return True
