@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
 from web.problems import PAGES, PROBLEM_JSON, Page, Problem, all_pages, page_of, problem
@@ -27,6 +28,11 @@ PUBLISHED = {
 ADDED = {"unknown-path": 404, "request-timeout": 408, "internal-error": 500}
 
 
+def body_of(response: web.Response) -> bytes:
+    assert isinstance(response.body, bytes)
+    return response.body
+
+
 def test_every_problem_has_a_page_and_the_published_status() -> None:
     assert {str(name): page.status for name, page in PAGES.items()} == PUBLISHED | ADDED
     assert set(PAGES) == set(Problem)
@@ -36,7 +42,7 @@ def test_every_problem_has_a_page_and_the_published_status() -> None:
 def test_a_problem_is_rfc_9457(name: Problem) -> None:
     response = problem(name, "This very case.", errors=[{"line": 1}])
 
-    body = json.loads(response.body)
+    body = json.loads(body_of(response))
     assert response.status == body["status"] == PAGES[name].status
     assert response.headers["Content-Type"] == PROBLEM_JSON
     assert body["type"] == f"/problems/{name}"
@@ -69,7 +75,7 @@ async def test_every_problem_has_a_page_for_people(name: Problem, page: Page) ->
 
     assert response.status == 200
     assert response.content_type == "text/html"
-    text = response.body.decode()
+    text = body_of(response).decode()
     assert page.title in text
     assert name in text
     assert "What to do" in text
@@ -86,4 +92,6 @@ async def test_a_page_that_does_not_exist_is_a_problem_itself() -> None:
 async def test_the_list_of_problems_links_every_page() -> None:
     response = await all_pages(make_mocked_request("GET", "/problems"))
 
-    assert set(re.findall(r'href="/problems/([a-z-]+)"', response.body.decode())) == set(Problem)
+    assert set(re.findall(r'href="/problems/([a-z-]+)"', body_of(response).decode())) == set(
+        Problem
+    )

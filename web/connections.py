@@ -1,0 +1,153 @@
+"""What aiohttp's server lacks: a deadline for a request's head, and a bound on connections.
+
+Faust makes the server from an aiohttp Application, and aiohttp has no setting for either
+(3.14.5: web_protocol.py arms its keep-alive timer when a connection opens and after each
+answer; a head that trickles in is cut off only by that). `guard` makes the Application
+build its connections from the class below. All private names of aiohttp that Onhand
+touches are in this file; tests/unit/web/test_connections.py says what broke.
+"""
+
+import asyncio
+import logging
+from typing import Any
+
+import msgspec
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_response import StreamResponse
+from msgspec import Struct
+
+from web.problems import PAGES, PROBLEM_JSON, Problem, problem
+
+log = logging.getLogger(__name__)
+
+
+class ConnectionLimits(Struct, frozen=True):
+    """Bounds on what one connection, and all of them, may cost.
+
+    keepalive_timeout_s: an idle connection is closed after this; above the 60 s after which
+        common load balancers drop theirs, so that it is they who close.
+    head_timeout_s: from a request's first byte to the end of its headers.
+    linger_s: how long the rest of a refused body is read and thrown away.
+    """
+
+    keepalive_timeout_s: float = 75.0
+    head_timeout_s: float = 10.0
+    linger_s: float = 2.0
+    connections: int = 4096
+
+
+class Connection(RequestHandler):
+    """One client connection, with a deadline for each request's head."""
+
+    __slots__ = ("_head_deadline", "_limits", "_server")
+
+    def __init__(self, server: "Server", limits: ConnectionLimits, **kwargs: Any) -> None:
+        super().__init__(server, **kwargs)
+        self._server = server
+        self._limits = limits
+        self._head_deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Refuse the connection that is one too many, before it costs anything."""
+        super().connection_made(transport)
+        if self._server.open_connections > self._limits.connections:
+            page = PAGES[Problem.TOO_BUSY]
+            self._refuse(Problem.TOO_BUSY, "503 Service Unavailable", page.retry_after_s)
+
+    def data_received(self, data: bytes) -> None:
+        """Arm the deadline while a head is incomplete: bytes came, no request came of them."""
+        super().data_received(data)
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            if self._head_deadline is None:
+                delay_s = self._limits.head_timeout_s
+                self._head_deadline = self._loop.call_later(delay_s, self._head_is_late)
+        elif self._head_deadline is not None:
+            self._head_deadline.cancel()
+            self._head_deadline = None
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Disarm."""
+        if self._head_deadline is not None:
+            self._head_deadline.cancel()
+        super().connection_lost(exc)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> StreamResponse:
+        """A problem instead of aiohttp's plain text: 400 for what is not HTTP, else a bug."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has been sent in part: nothing can be added")
+        if status == 400:
+            # Up to the colon: behind it aiohttp quotes what was sent.
+            why = (message or "").splitlines()[:1] or ["it could not be read"]
+            detail = f"Not a valid HTTP request: {why[0].partition(':')[0]}."
+            response = problem(Problem.INVALID_REQUEST, detail)
+        else:
+            log.error("%s %s met a bug", request.method, request.path, exc_info=exc)
+            response = problem(Problem.INTERNAL_ERROR, "The worker's log has the details.")
+        response.force_close()
+        return response
+
+    def _head_is_late(self) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            self._refuse(Problem.REQUEST_TIMEOUT, "408 Request Timeout")
+
+    def _refuse(self, name: Problem, status: str, retry_after_s: int | None = None) -> None:
+        """Answer without a request, then close."""
+        if self.transport is not None:
+            page = PAGES[name]
+            body = {"type": f"/problems/{name}", "title": page.title, "status": page.status}
+            payload = msgspec.json.encode({**body, "detail": page.happened})
+            retry = f"Retry-After: {retry_after_s}\r\n" if retry_after_s else ""
+            self.transport.write(
+                f"HTTP/1.1 {status}\r\nContent-Type: {PROBLEM_JSON}\r\nConnection: close\r\n"
+                f"{retry}Content-Length: {len(payload)}\r\n\r\n".encode()
+                + payload
+            )
+        self.force_close()
+
+
+class Server(web.Server):
+    """aiohttp's server, making connections of our kind."""
+
+    def __init__(self, plain: web.Server, limits: ConnectionLimits) -> None:
+        settings = {
+            **plain._kwargs,  # noqa: SLF001  not public, see above
+            "keepalive_timeout": limits.keepalive_timeout_s,
+            "lingering_time": limits.linger_s,
+            "access_log": None,
+        }
+        super().__init__(
+            plain.request_handler,
+            request_factory=plain.request_factory,
+            loop=plain._loop,  # noqa: SLF001  not public, see above
+            **settings,
+        )
+        self._limits = limits
+
+    @property
+    def open_connections(self) -> int:
+        """How many are open."""
+        return len(self._connections)
+
+    def __call__(self) -> RequestHandler:
+        """Make the handler of one new connection."""
+        return Connection(self, self._limits, loop=self._loop, **self._kwargs)
+
+
+def guard(app: web.Application, limits: ConnectionLimits) -> None:
+    """Let `app` build guarded connections, whoever runs it. Call it before it is run."""
+    make_server = app._make_handler  # noqa: SLF001  not public, see above
+
+    def make_guarded_server(**kwargs: Any) -> Server:
+        return Server(make_server(**kwargs), limits)
+
+    # Not setattr: in development mode aiohttp warns about it.
+    object.__setattr__(app, "_make_handler", make_guarded_server)
