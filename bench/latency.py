@@ -34,6 +34,7 @@ PROBE_TIMEOUT_S = 10.0
 WAIT_MS = 5_000
 ASK_AGAIN_AFTER_S = 0.005
 SETTLE_S = 3.0
+START_PROBES = 6  # of PROBE_TIMEOUT_S each: a minute to take over twelve partitions
 PROBE_VALUE = (
     '{{"specversion":"1.0","id":"{sku}","source":"probe","type":"inventory.sale.completed.v1",'
     '"time":"2026-11-23T10:00:00Z","data":{{"sku":"{sku}","location":"store-000","quantity":1}}}}'
@@ -127,7 +128,7 @@ def measure_latency(arena: Arena, paces: tuple[int, ...], seconds: float) -> lis
     found = []
     try:
         probe = Probe(arena, prefix, worker)
-        _wait_until_it_answers(probe)
+        _wait_until_it_answers(probe, worker)
         found.append(_idle(worker, seconds))
         for number, per_s in enumerate(paces):
             found.append(_at_pace(arena, prefix, worker, probe, per_s, seconds, seed=100 + number))
@@ -136,10 +137,11 @@ def measure_latency(arena: Arena, paces: tuple[int, ...], seconds: float) -> lis
     return found
 
 
-def _wait_until_it_answers(probe: Probe) -> None:
+def _wait_until_it_answers(probe: Probe, worker: Worker) -> None:
     ticker = Ticker()
-    for _ in range(12):
+    for _ in range(START_PROBES):
         ticker.say("latency: waiting for the worker")
+        worker.process.must_run()
         try:
             probe.measure(0)
         except DidNotFinish:

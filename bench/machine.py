@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+REPO = Path(__file__).resolve().parent.parent
+
 
 def describe() -> dict[str, str]:
     """Date, processor, memory, versions; nothing that names this particular machine."""
@@ -38,7 +40,7 @@ def _java() -> str:
 
 def _said(*command: str) -> str:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPO)
     except OSError:
         return ""
     return (done.stdout or done.stderr).strip() if done.returncode == 0 else ""

@@ -18,7 +18,7 @@ from bench.web import inventory_path
 SAMPLED_KEYS = 5_000
 CONNECTIONS = (1, 32)
 PULSE_EVERY_S = 0.02
-PULSES_PER_COUNT = 25
+PULSES_PER_COUNT = 10
 WARM_UP_S = 0.5
 
 
