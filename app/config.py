@@ -1,0 +1,267 @@
+"""Settings: the only reader of the environment. Imports no Faust, so that commands start fast."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+PREFIX = "ONHAND_"
+ROLES = ("shipments", "sales", "adjustments")
+WILDCARD_HOSTS = ("0.0.0.0", "::")  # noqa: S104 - refused without ONHAND_URL
+
+_SECURITY_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+_SASL_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+_LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+# Kubernetes puts these into every pod beside a Service called "onhand".
+_OF_KUBERNETES = re.compile(r"ONHAND_(\w+_)?(SERVICE_(HOST|PORT)|PORT)(_|$)")
+
+
+class SettingsError(Exception):
+    """Settings that cannot be run with; the message is one sentence for each, by line."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(problems))
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Every setting, checked. The variable of a field is ONHAND_ and its name in capitals.
+
+    `.env.example` says what each is for.
+    """
+
+    kafka: str = "localhost:9092"
+    kafka_security_protocol: str = "PLAINTEXT"
+    kafka_sasl_mechanism: str = "PLAIN"
+    kafka_sasl_username: str = ""
+    kafka_sasl_password: str = ""
+    kafka_ssl_cafile: str = ""
+    name: str = "onhand"
+    topic_prefix: str = ""
+    version: int = 1
+    partitions: int = 12
+    replication: int = 1
+    standbys: int = 1
+    data_dir: Path = Path("data")
+    store: str = "rocksdb"
+    web_host: str = "127.0.0.1"
+    web_port: int = 6066
+    url: str = ""  # never empty in what `from_env` returns
+    session_timeout_ms: int = 10_000
+    commit_interval_ms: int = 100
+    fetch_wait_ms: int = 50
+    dedup_window: int = 100_000
+    log_level: str = "INFO"
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None, **options: object) -> Settings:
+        """Read and check all settings.
+
+        Args:
+            environ: variables by name; None: the process's own. An empty one counts as absent.
+            options: by field name; each beats its variable, and None counts as absent.
+
+        Raises:
+            SettingsError: names every problem at once, each with its remedy.
+        """
+        environ = os.environ if environ is None else environ
+        problems = _misspelt(environ)
+        values: dict[str, Any] = {}
+        for field, read in _READERS.items():
+            text = str(environ.get(PREFIX + field.upper()) or "")
+            if (option := options.get(field)) is not None:
+                text = str(option)
+            if text:
+                try:
+                    values[field] = read(text.strip())
+                except ValueError as why:
+                    problems.append(f"{PREFIX}{field.upper()} is {text!r}: {why}.")
+        settings = cls(**values)
+        problems += _contradictions(settings)
+        if problems:
+            raise SettingsError(problems)
+        return msgspec.structs.replace(settings, url=settings.url or settings._local_url())
+
+    @property
+    def group(self) -> str:
+        """Consumer group and Faust id; holds the version, as all names of state do."""
+        return f"{self.name}-v{self.version}"
+
+    @property
+    def source_topics(self) -> dict[str, str]:
+        """Topic of each role, in `ROLES`' order."""
+        return {role: self.topic_prefix + role for role in ROLES}
+
+    @property
+    def changelog_topic(self) -> str:
+        """Rows, window and meta of this version."""
+        return f"{self.group}-inventory-changelog"
+
+    @property
+    def dlq_topic(self) -> str:
+        """What this version refused."""
+        return f"{self.group}-dlq"
+
+    @property
+    def replayed_topic(self) -> str:
+        """Which dead letters were re-sent; shared by all versions."""
+        return f"{self.name}-replayed"
+
+    @property
+    def members_topic(self) -> str:
+        """Heartbeats of the workers of all versions."""
+        return f"{self.name}-members"
+
+    def transactional_id(self, partition: int) -> str:
+        """Of the one producer that may write this partition's changelog."""
+        return f"{self.group}-inventory-{partition}"
+
+    def client_kwargs(self) -> dict[str, Any]:
+        """What every aiokafka client here takes: addresses and security."""
+        kwargs: dict[str, Any] = {
+            "bootstrap_servers": self.kafka,
+            "security_protocol": self.kafka_security_protocol,
+        }
+        if self.kafka_security_protocol.startswith("SASL_"):
+            kwargs["sasl_mechanism"] = self.kafka_sasl_mechanism
+            kwargs["sasl_plain_username"] = self.kafka_sasl_username
+            kwargs["sasl_plain_password"] = self.kafka_sasl_password
+        if self.kafka_security_protocol.endswith("SSL"):
+            import ssl  # 10 ms that a command without TLS need not pay
+
+            kwargs["ssl_context"] = ssl.create_default_context(cafile=self.kafka_ssl_cafile or None)
+        return kwargs
+
+    def __repr__(self) -> str:
+        shown = {field: getattr(self, field) for field in self.__struct_fields__}
+        if self.kafka_sasl_password:
+            shown["kafka_sasl_password"] = "***"  # noqa: S105 - the mask, not a password
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+
+    def _local_url(self) -> str:
+        host = f"[{self.web_host}]" if ":" in self.web_host else self.web_host
+        return f"http://{host}:{self.web_port}"
+
+
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not re.fullmatch(r"-?[0-9]{1,18}", text) or not least <= int(text) <= most:
+            raise ValueError(f"use a whole number from {least} to {most}")
+        return int(text)
+
+    return read
+
+
+def _one_of(*words: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        for word in words:
+            if text.lower() == word.lower():
+                return word
+        raise ValueError(f"use one of {', '.join(words)}")
+
+    return read
+
+
+def _servers(text: str) -> str:
+    servers = [server.strip() for server in text.split(",")]
+    for server in servers:
+        match = re.fullmatch(r"([^\s:/\[\]]+|\[[0-9a-fA-F:.]+\]):([0-9]{1,5})", server)
+        if match is None or not 0 < int(match[2]) < 65536:
+            raise ValueError("use HOST:PORT, several joined by commas")
+    return ",".join(servers)
+
+
+def _topic_part(text: str) -> str:
+    if not re.fullmatch(r"[a-zA-Z0-9._-]{1,100}", text):
+        raise ValueError("use at most 100 letters, digits, dots, underscores and hyphens")
+    return text
+
+
+def _url(text: str) -> str:
+    if not re.fullmatch(r"https?://([^\s/:?#@\[\]]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?/?", text):
+        raise ValueError("use http://HOST:PORT without a path, as other workers reach this one")
+    return text.rstrip("/")
+
+
+def _host(text: str) -> str:
+    if not re.fullmatch(r"[\w.:%-]+", text):
+        raise ValueError("use the name or address of an interface, such as 127.0.0.1")
+    return text
+
+
+def _file(text: str) -> str:
+    if not Path(text).is_file():
+        raise ValueError("there is no such file; use the path of a PEM file")
+    return text
+
+
+_READERS: dict[str, Callable[[str], Any]] = {
+    "kafka": _servers,
+    "kafka_security_protocol": _one_of(*_SECURITY_PROTOCOLS),
+    "kafka_sasl_mechanism": _one_of(*_SASL_MECHANISMS),
+    "kafka_sasl_username": str,
+    "kafka_sasl_password": str,
+    "kafka_ssl_cafile": _file,
+    "name": _topic_part,
+    "topic_prefix": _topic_part,
+    "version": _whole(1, 999_999),
+    "partitions": _whole(1, 10_000),
+    "replication": _whole(1, 100),
+    "standbys": _whole(0, 100),
+    "data_dir": Path,
+    "store": _one_of("rocksdb", "memory"),
+    "web_host": _host,
+    "web_port": _whole(1, 65_535),
+    "url": _url,
+    "session_timeout_ms": _whole(1_000, 1_800_000),
+    "commit_interval_ms": _whole(1, 60_000),
+    "fetch_wait_ms": _whole(1, 5_000),
+    "dedup_window": _whole(1, 10_000_000),
+    "log_level": _one_of(*_LOG_LEVELS),
+}
+
+
+def _contradictions(settings: Settings) -> list[str]:
+    """What is wrong between settings that are each right."""
+    problems = []
+    sasl = settings.kafka_security_protocol.startswith("SASL_")
+    named = bool(settings.kafka_sasl_username), bool(settings.kafka_sasl_password)
+    if sasl and named != (True, True):
+        problems.append(
+            f"ONHAND_KAFKA_SECURITY_PROTOCOL is {settings.kafka_security_protocol}: also set "
+            "ONHAND_KAFKA_SASL_USERNAME and ONHAND_KAFKA_SASL_PASSWORD."
+        )
+    if not sasl and any(named):
+        problems.append(
+            "ONHAND_KAFKA_SASL_USERNAME or its password is set but would not be sent: set "
+            "ONHAND_KAFKA_SECURITY_PROTOCOL to SASL_SSL (or SASL_PLAINTEXT)."
+        )
+    if settings.kafka_ssl_cafile and not settings.kafka_security_protocol.endswith("SSL"):
+        problems.append(
+            "ONHAND_KAFKA_SSL_CAFILE is set but would not be used: set "
+            "ONHAND_KAFKA_SECURITY_PROTOCOL to SSL or SASL_SSL."
+        )
+    if settings.web_host in WILDCARD_HOSTS and not settings.url:
+        problems.append(
+            f"ONHAND_WEB_HOST is {settings.web_host}, which nobody can call: set ONHAND_URL to how "
+            f"others reach this worker, such as http://10.0.0.7:{settings.web_port}."
+        )
+    return problems
+
+
+def _misspelt(environ: Mapping[str, str]) -> list[str]:
+    """Names that were surely meant for us; a forgotten letter must not mean the default."""
+    ours = [PREFIX + field.upper() for field in _READERS]
+    problems = []
+    for name in sorted(environ):
+        if not name.startswith(PREFIX) or name in ours or _OF_KUBERNETES.match(name):
+            continue
+        if close := difflib.get_close_matches(name, ours, n=1, cutoff=0.85):
+            problems.append(f"{name} is not a setting: did you mean {close[0]}?")
+    return problems

@@ -1,0 +1,159 @@
+import ssl
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.config import PREFIX, Settings, SettingsError
+
+ROOT = Path(__file__).parents[2]
+
+
+def problems(**variables: str) -> list[str]:
+    with pytest.raises(SettingsError) as error:
+        Settings.from_env({PREFIX + name: value for name, value in variables.items()})
+    assert str(error.value).splitlines() == error.value.problems
+    return error.value.problems
+
+
+def test_an_empty_environment_gives_the_documented_defaults() -> None:
+    settings = Settings.from_env({})
+
+    assert settings.group == "onhand-v1"
+    assert settings.changelog_topic == "onhand-v1-inventory-changelog"
+    assert settings.dlq_topic == "onhand-v1-dlq"
+    assert settings.replayed_topic == "onhand-replayed"
+    assert settings.members_topic == "onhand-members"
+    assert settings.transactional_id(7) == "onhand-v1-inventory-7"
+    assert settings.url == "http://127.0.0.1:6066"
+
+
+def test_the_version_is_in_every_name_that_holds_state() -> None:
+    one, two = (Settings.from_env({"ONHAND_VERSION": v, "ONHAND_NAME": "x"}) for v in "12")
+
+    for name in ("group", "changelog_topic", "dlq_topic"):
+        assert getattr(one, name) != getattr(two, name)
+    assert one.transactional_id(0) != two.transactional_id(0)
+    assert (one.replayed_topic, one.members_topic) == (two.replayed_topic, two.members_topic)
+
+
+def test_the_prefix_goes_before_the_sources_only() -> None:
+    settings = Settings.from_env({"ONHAND_TOPIC_PREFIX": "eu."})
+
+    assert settings.source_topics == {
+        "shipments": "eu.shipments",
+        "sales": "eu.sales",
+        "adjustments": "eu.adjustments",
+    }
+    assert settings.dlq_topic == "onhand-v1-dlq"
+
+
+def test_an_option_beats_its_variable_and_no_option_leaves_it() -> None:
+    environ = {"ONHAND_WEB_PORT": "7000", "ONHAND_KAFKA": "a:1"}
+
+    settings = Settings.from_env(environ, web_port=8000, kafka=None)
+
+    assert (settings.web_port, settings.kafka) == (8000, "a:1")
+
+
+def test_all_problems_are_told_at_once_each_with_its_remedy() -> None:
+    told = problems(
+        KAFKA="broker", PARTITIONS="0", STORE="postgres", NAME="my shop", URL="10.0.0.7"
+    )
+
+    assert told == [
+        "ONHAND_KAFKA is 'broker': use HOST:PORT, several joined by commas.",
+        "ONHAND_NAME is 'my shop': use at most 100 letters, digits, dots, underscores and hyphens.",
+        "ONHAND_PARTITIONS is '0': use a whole number from 1 to 10000.",
+        "ONHAND_STORE is 'postgres': use one of rocksdb, memory.",
+        "ONHAND_URL is '10.0.0.7': use http://HOST:PORT without a path, as other workers reach "
+        "this one.",
+    ]
+
+
+@pytest.mark.parametrize("value", ["12.0", "１２", "1e3", "twelve", "-1", "99999999999999999999"])
+def test_a_number_is_plain_digits_in_its_range(value: str) -> None:
+    assert len(problems(PARTITIONS=value)) == 1
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_a_wildcard_host_needs_to_be_told_how_others_reach_it(host: str) -> None:
+    assert "set ONHAND_URL" in problems(WEB_HOST=host)[0]
+
+    settings = Settings.from_env({"ONHAND_WEB_HOST": host, "ONHAND_URL": "http://10.0.0.7:6066/"})
+
+    assert settings.url == "http://10.0.0.7:6066"
+
+
+def test_an_address_of_ipv6_is_bracketed_in_the_url() -> None:
+    assert Settings.from_env({"ONHAND_WEB_HOST": "::1"}).url == "http://[::1]:6066"
+
+
+def test_a_misspelt_name_is_not_silently_the_default() -> None:
+    assert problems(PARTITION="48") == [
+        "ONHAND_PARTITION is not a setting: did you mean ONHAND_PARTITIONS?"
+    ]
+
+
+def test_what_kubernetes_puts_beside_a_service_called_onhand_is_no_setting() -> None:
+    injected = {
+        "ONHAND_PORT": "tcp://10.0.0.1:6066",
+        "ONHAND_SERVICE_HOST": "10.0.0.1",
+        "ONHAND_SERVICE_PORT": "6066",
+        "ONHAND_WEB_SERVICE_PORT": "6066",
+        "ONHAND_PORT_6066_TCP_ADDR": "10.0.0.1",
+    }
+    assert Settings.from_env(injected) == Settings.from_env({})
+
+
+def test_half_a_login_is_refused() -> None:
+    assert "also set" in problems(KAFKA_SECURITY_PROTOCOL="SASL_SSL", KAFKA_SASL_USERNAME="u")[0]
+    assert "would not be sent" in problems(KAFKA_SASL_PASSWORD="p")[0]
+
+
+def test_a_certificate_is_refused_where_it_would_not_be_used(tmp_path: Path) -> None:
+    pem = tmp_path / "ca.pem"
+    pem.touch()
+    assert "would not be used" in problems(KAFKA_SSL_CAFILE=str(pem))[0]
+    assert "no such file" in problems(KAFKA_SSL_CAFILE=str(tmp_path / "no.pem"))[0]
+
+
+def test_clients_get_addresses_and_security() -> None:
+    plain = Settings.from_env({"ONHAND_KAFKA": "a:9092, [::1]:9093"}).client_kwargs()
+    assert plain == {"bootstrap_servers": "a:9092,[::1]:9093", "security_protocol": "PLAINTEXT"}
+
+    secure = Settings.from_env(
+        {
+            "ONHAND_KAFKA_SECURITY_PROTOCOL": "sasl_ssl",
+            "ONHAND_KAFKA_SASL_MECHANISM": "scram-sha-512",
+            "ONHAND_KAFKA_SASL_USERNAME": "u",
+            "ONHAND_KAFKA_SASL_PASSWORD": "secret",
+        }
+    )
+    kwargs = secure.client_kwargs()
+    assert isinstance(kwargs.pop("ssl_context"), ssl.SSLContext)
+    assert kwargs == {
+        "bootstrap_servers": "localhost:9092",
+        "security_protocol": "SASL_SSL",
+        "sasl_mechanism": "SCRAM-SHA-512",
+        "sasl_plain_username": "u",
+        "sasl_plain_password": "secret",
+    }
+    assert "secret" not in repr(secure)
+
+
+def test_env_example_lists_every_setting_with_its_default() -> None:
+    lines = (ROOT / ".env.example").read_text().splitlines()
+    listed = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+    assert list(listed) == [PREFIX + field.upper() for field in Settings.__struct_fields__]
+    assert Settings.from_env(listed) == Settings.from_env({})
+    for name, value in listed.items():
+        default = getattr(Settings(), name.removeprefix(PREFIX).lower())
+        assert value == str(default) or (value, default) == ("./data", Path("data"))
+
+
+def test_reading_the_settings_imports_neither_faust_nor_aiohttp() -> None:
+    code = "import sys, app.config; sys.exit(any(m in sys.modules for m in ('faust', 'aiohttp')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=ROOT).returncode == 0
