@@ -18,7 +18,7 @@ JVM_OPTIONS = (
     "-Xms1g",
     "-Xmx1g",
     "-XX:+UseParallelGC",
-    "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+    "-Dorg.slf4j.simpleLogger.defaultLogLevel=error",
 )
 RESTORE_TIMEOUT_S = 300.0
 ROW = struct.Struct(">8q")  # Row.java: the seven numbers of FIELDS and updated_at, ms
