@@ -2,7 +2,7 @@
 
 import html
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -255,3 +255,9 @@ async def all_pages(request: web.Request) -> web.Response:
         for name, page in PAGES.items()
     )
     return _document("Problems", f"<h1>How Onhand says no</h1><ul>{items}</ul>")
+
+
+def pages() -> Iterator[web.RouteDef]:
+    """The routes of this module."""
+    yield web.get("/problems", all_pages)
+    yield web.get("/problems/{name}", page_of)

@@ -1,0 +1,316 @@
+"""POST: check every line, append all or nothing, answer with positions.
+
+Nothing is decided here. A line becomes the CloudEvent that goes to the topic, and that is
+read back by the decoder that the fold uses: what is appended is never refused later, save
+for an id that was used before for another fact.
+"""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+from aiohttp import web
+from msgspec import Struct
+
+from domain.events import Refusal, Refused, StockEvent, check_names, decode_batch
+from domain.lookup import format_position
+from domain.partitioning import partition_for
+from web.appending import Receipt, Record
+from web.bodies import BodyLimits, read_json
+from web.problems import Problem, problem
+from web.replies import json_reply
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+# Makes of a line and its number, from 1, the CloudEvent to append.
+AsEvent = Callable[[msgspec.Raw, int], "bytes | LineError"]
+
+TYPE_OF_PATH: Mapping[str, str] = {
+    "/v1/shipments": "inventory.shipment.received.v1",
+    "/v1/dispatches": "inventory.shipment.dispatched.v1",
+    "/v1/sales": "inventory.sale.completed.v1",
+    "/v1/returns": "inventory.sale.returned.v1",
+    "/v1/adjustments": "inventory.stock.adjusted.v1",
+}
+DATA_FIELDS = ("sku", "location", "quantity", "reason", "reference", "actor")
+EVENT = "application/cloudevents+json"
+BATCH = "application/cloudevents-batch+json"
+
+# Never change these two: a retry after an upgrade must give the same ids (DESIGN, section 2).
+# id = UUIDv5(namespace, "{line}\n{key}\n{source}") with the line in decimal from 1, the key as
+# it stood in the header. Only `source`, the last, can hold a newline, so no two differ in vain.
+ID_NAMESPACE = uuid.UUID("14bf3c54-d6e3-489e-9159-cce1c41efe68")
+
+
+def derived_id(source: str, key: str, line: int) -> str:
+    """The id of a line without one, from the request's Idempotency-Key."""
+    return str(uuid.uuid5(ID_NAMESPACE, f"{line}\n{key}\n{source}"))
+
+
+class FactLimits(Struct, frozen=True):
+    """Bounds on one POST.
+
+    event_bytes: an event as it goes to the topic; well below `max.message.bytes`.
+    """
+
+    body: BodyLimits = BodyLimits()
+    lines: int = 1000
+    event_bytes: int = 256 * 1024
+
+
+class LineError(Struct, frozen=True, omit_defaults=True):
+    """Why one line is bad; `line` counts from 1."""
+
+    line: int
+    reason: str
+    detail: str
+
+
+class AppendedBody(Struct, frozen=True):
+    """One event that is in the log, at this position."""
+
+    id: str
+    position: str
+
+
+class AcceptedBody(Struct, frozen=True):
+    """202: all are in, in the order of the lines. `position`: the furthest of each partition."""
+
+    accepted: int
+    events: list[AppendedBody]
+    position: str
+
+
+class Fact(Struct, frozen=True):
+    """A checked line: the event, and the very bytes to append."""
+
+    event: StockEvent
+    value: bytes
+
+
+MISSING_IDENTITY = "missing_identity"
+TOO_LARGE = "too_large"
+# Lines checked before the loop gets a turn: about 1 ms.
+SLICE_LINES = 128
+_lines = msgspec.json.Decoder(list[msgspec.Raw])
+_any = msgspec.json.Decoder(msgspec.Raw)
+_fields = msgspec.json.Decoder(dict[str, Any])
+_encode = msgspec.json.Encoder().encode
+_NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class Log(Protocol):
+    """Where facts go: `web.appending.Appender`."""
+
+    async def append(self, records: Sequence[Record]) -> Receipt:
+        """Append in this order; answer within the deadline, whatever Kafka does."""
+        ...
+
+
+class Facts:
+    """The six POST routes.
+
+    Args:
+        log: where the events go.
+        topics: full topic name for each role (`shipments`, `sales`, `adjustments`).
+        partitions: how many each topic has.
+        limits: bounds on a request.
+        observe: told the seconds and the outcome of each append.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        topics: Mapping[str, str],
+        partitions: int,
+        limits: FactLimits,
+        observe: Callable[[str, float], None] = lambda outcome, seconds: None,
+    ) -> None:
+        self._log = log
+        self._topics = topics
+        self._partitions = partitions
+        self._limits = limits
+        self._observe = observe
+
+    def routes(self) -> Iterator[web.RouteDef]:
+        """Path by path."""
+        for path, kind in TYPE_OF_PATH.items():
+            yield web.post(path, self._lines_handler(kind))
+        yield web.post("/v1/events", self.events)
+
+    def _lines_handler(self, kind: str) -> Handler:
+        async def post(request: web.Request) -> web.StreamResponse:
+            key = _idempotency_key(request)
+            if isinstance(key, web.Response):
+                return key
+            body = await read_json(request, self._limits.body)
+            if isinstance(body, web.Response):
+                return body
+            return await self._take(body, lambda raw, line: _as_event(raw, line, kind, key))
+
+        return post
+
+    async def events(self, request: web.Request) -> web.StreamResponse:
+        """POST /v1/events: CloudEvents in structured mode, appended byte for byte."""
+        body = await read_json(request, self._limits.body, (EVENT, BATCH))
+        if isinstance(body, web.Response):
+            return body
+        is_batch = request.content_type == BATCH
+        if is_batch != (body.lstrip()[:1] == b"["):
+            wanted = "an array of events" if is_batch else "one event, a JSON object"
+            detail = f"{request.content_type} holds {wanted}."
+            return problem(Problem.INVALID_REQUEST, detail)
+        return await self._take(body, lambda raw, line: bytes(raw))
+
+    async def _take(self, body: bytes, as_event: AsEvent) -> web.Response:
+        """Split, check all, append all, answer."""
+        try:
+            lines = _lines.decode(body) if body.lstrip()[:1] == b"[" else [_any.decode(body)]
+        except _NOT_JSON as error:
+            return problem(Problem.INVALID_REQUEST, f"The body is not JSON: {error}.")
+        if not 1 <= len(lines) <= self._limits.lines:
+            detail = f"A request holds 1 to {self._limits.lines:,} events, not {len(lines):,}."
+            return problem(Problem.INVALID_REQUEST, detail)
+        facts, errors = await self._check(lines, as_event)
+        if errors:
+            return _invalid(errors, len(lines))
+        return await self._append(facts)
+
+    async def _check(
+        self, lines: Sequence[msgspec.Raw], as_event: AsEvent
+    ) -> tuple[list[Fact], list[LineError]]:
+        facts: list[Fact] = []
+        errors: list[LineError] = []
+        seen: dict[tuple[str, str], tuple[int, StockEvent]] = {}
+        for start in range(0, len(lines), SLICE_LINES):
+            if start:
+                await asyncio.sleep(0)
+            values: dict[int, bytes] = {}
+            for line, raw in enumerate(lines[start : start + SLICE_LINES], start + 1):
+                value = as_event(raw, line)
+                if isinstance(value, LineError):
+                    errors.append(value)
+                else:
+                    values[line] = value
+            outcomes = decode_batch(list(values.values()))
+            for (line, value), outcome in zip(values.items(), outcomes, strict=True):
+                fact = self._judge(line, value, outcome, seen)
+                if isinstance(fact, LineError):
+                    errors.append(fact)
+                else:
+                    facts.append(fact)
+        return facts, sorted(errors, key=lambda error: error.line)
+
+    def _judge(
+        self,
+        line: int,
+        value: bytes,
+        outcome: StockEvent | Refused,
+        seen: dict[tuple[str, str], tuple[int, StockEvent]],
+    ) -> Fact | LineError:
+        if not isinstance(outcome, Refused):
+            outcome = check_names(outcome.data.sku, outcome.data.location) or outcome
+        if isinstance(outcome, Refused):
+            return LineError(line, outcome.reason, outcome.detail)
+        if len(value) > self._limits.event_bytes:
+            limit = self._limits.event_bytes
+            return LineError(line, TOO_LARGE, f"The event is larger than {limit:,} bytes.")
+        first, same = seen.setdefault((outcome.source, outcome.id), (line, outcome))
+        if type(same) is not type(outcome) or same.data != outcome.data:
+            detail = f"Its source and id are those of line {first}, which says something else."
+            return LineError(line, Refusal.ID_CONFLICT, detail)
+        return Fact(outcome, value)
+
+    async def _append(self, facts: Sequence[Fact]) -> web.Response:
+        records = [self._record(fact) for fact in facts]
+        began = time.perf_counter()
+        receipt = await self._log.append(records)
+        seconds = time.perf_counter() - began
+        response = _answer(facts, records, receipt)
+        self._observe("appended" if receipt.trouble is None else "unknown", seconds)
+        return response
+
+    def _record(self, fact: Fact) -> Record:
+        key = fact.event.data.sku.encode()
+        topic = self._topics[fact.event.role]
+        return Record(topic, partition_for(key, self._partitions), key, fact.value)
+
+
+def _idempotency_key(request: web.Request) -> str | web.Response | None:
+    """The header as it stands, quotes and all; it is a name, not a value to read."""
+    keys = request.headers.getall("Idempotency-Key", [])
+    if not keys:
+        return None
+    key = keys[0]
+    if len(keys) > 1 or not 1 <= len(key) <= 255 or not (key.isascii() and key.isprintable()):
+        detail = "Idempotency-Key is one header of 1 to 255 printable ASCII characters."
+        return problem(Problem.INVALID_REQUEST, detail)
+    return key
+
+
+def _as_event(raw: msgspec.Raw, line: int, kind: str, key: str | None) -> bytes | LineError:
+    """One line of a POST as the CloudEvent that will stand in the topic."""
+    try:
+        fields = _fields.decode(raw)
+    except _NOT_JSON as error:
+        return LineError(line, Refusal.NOT_JSON, f"Not a JSON object: {error}.")
+    # null stands for absent, as many serialisers write it.
+    fields = {name: value for name, value in fields.items() if value is not None}
+    source, event_id = fields.get("source"), fields.get("id")
+    if source is None:
+        return LineError(line, MISSING_IDENTITY, "The line has no source.")
+    if event_id is None and key is None:
+        detail = "The line has no id, and the request no Idempotency-Key."
+        return LineError(line, MISSING_IDENTITY, detail)
+    if event_id is None:
+        # A source that is no string is refused by the decoder, whatever the id.
+        event_id = derived_id(str(source), str(key), line)
+    event = {"specversion": "1.0", "id": event_id, "source": source, "type": kind}
+    if "time" in fields:
+        event["time"] = fields["time"]
+    event["data"] = {name: fields[name] for name in DATA_FIELDS if name in fields}
+    return _encode(event)
+
+
+def _invalid(errors: Sequence[LineError], count: int) -> web.Response:
+    """400: names every bad line. Only identities missing is a problem of its own."""
+    lines = f"{len(errors):,} of {count:,}"
+    if all(error.reason == MISSING_IDENTITY for error in errors):
+        detail = f"Without source and id, a retry would be counted twice: {lines} lines lack them."
+        return problem(Problem.MISSING_IDENTITY, detail, errors=errors)
+    first = f"line {errors[0].line}: {errors[0].detail}"
+    detail = f"Nothing was appended: {lines} lines are bad. The first is {first}"
+    return problem(Problem.INVALID_REQUEST, detail, errors=errors)
+
+
+def _answer(facts: Sequence[Fact], records: Sequence[Record], receipt: Receipt) -> web.Response:
+    """202 with positions, or 503 that says of each event what is known."""
+    positions: list[str | None] = []
+    furthest: dict[tuple[str, int], int] = {}
+    for record, offset in zip(records, receipt.offsets, strict=True):
+        here = (record.topic, record.partition)
+        if offset is not None:
+            furthest[here] = max(offset, furthest.get(here, offset))
+        positions.append(None if offset is None else format_position({here: offset}))
+    if receipt.trouble is not None:
+        return _unconfirmed(facts, positions, receipt.trouble)
+    events = [AppendedBody(f.event.id, p or "") for f, p in zip(facts, positions, strict=True)]
+    return json_reply(AcceptedBody(len(events), events, format_position(furthest)), status=202)
+
+
+def _unconfirmed(
+    facts: Sequence[Fact], positions: Sequence[str | None], trouble: str
+) -> web.Response:
+    """503: what is known to be in, what is not; none is known to be out."""
+    events = []
+    for fact, position in zip(facts, positions, strict=True):
+        event = {"id": fact.event.id, "status": "unknown"}
+        if position is not None:
+            event |= {"status": "appended", "position": position}
+        events.append(event)
+    known = sum(position is not None for position in positions)
+    name = Problem.APPEND_INCOMPLETE if known else Problem.APPEND_FAILED
+    detail = f"{trouble} {known:,} of {len(events):,} events are known to be in the log."
+    return problem(name, detail, events=events)

@@ -1,0 +1,194 @@
+"""`/metrics`: what the data path counted, read when Prometheus asks, and how long queries took."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry, Histogram, ProcessCollector
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from domain.lookup import Role
+from tables.reading import PartitionStatus
+from tables.stats import COMMIT_BUCKETS_S, Stats
+
+_MS = 0.001
+QUERY_BUCKETS_S = (
+    *(0.1 * _MS, 0.25 * _MS, 0.5 * _MS, 1 * _MS, 2.5 * _MS, 5 * _MS, 10 * _MS, 25 * _MS, 50 * _MS),
+    *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+)
+APPEND_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+
+class MeteredTable(Protocol):
+    """What the metrics ask of this worker's table. `tables.inventory.InventoryTable` fits."""
+
+    stats: Stats
+
+    def status(self) -> Sequence[PartitionStatus]:
+        """One for each partition held."""
+        ...
+
+    def oldest_unapplied_s(self) -> float:
+        """Age of the oldest event that is fetched or waiting and not committed; 0 if none."""
+        ...
+
+    def window_seconds(self) -> Mapping[str, float]:
+        """By topic, the time that the duplicates window spans, of the shortest partition."""
+        ...
+
+
+class Requests(Protocol):
+    """What the metrics ask of the server."""
+
+    def in_flight(self) -> Mapping[str, int]:
+        """Requests being handled, by kind."""
+        ...
+
+
+class Metrics:
+    """The worker's own registry, never the library's global one."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._queries = Histogram(
+            "onhand_query_seconds",
+            "Seconds from a query's arrival to its answer, by who answered and how.",
+            ("role", "outcome"),
+            buckets=QUERY_BUCKETS_S,
+            registry=self.registry,
+        )
+        self._appends = Histogram(
+            "onhand_append_seconds",
+            "Seconds that Kafka took to acknowledge the events of one POST.",
+            ("outcome",),
+            buckets=APPEND_BUCKETS_S,
+            registry=self.registry,
+        )
+        self._children: dict[tuple[str, str], Histogram] = {}
+
+    def watch(self, table: MeteredTable, requests: Requests) -> None:
+        """Report these at each scrape."""
+        self.registry.register(_AtScrape(table, requests))
+
+    def observe_query(self, role: str, outcome: str, seconds: float) -> None:
+        """Count one query; 1 µs.
+
+        Args:
+            role: `active`, `former`, `standby`; `none` when nobody answered.
+            outcome: `found`, `not-modified`, `list`, or the name of a problem.
+            seconds: from arrival to answer.
+        """
+        child = self._children.get((role, outcome))
+        if child is None:
+            child = self._children[role, outcome] = self._queries.labels(role, outcome)
+        child.observe(seconds)
+
+    def observe_append(self, outcome: str, seconds: float) -> None:
+        """Count one POST: outcome `appended` or `unknown`."""
+        self._appends.labels(outcome).observe(seconds)
+
+
+class _AtScrape(Collector):
+    """Turns the table's plain counters into metrics, only when asked."""
+
+    def __init__(self, table: MeteredTable, requests: Requests) -> None:
+        self._table = table
+        self._requests = requests
+
+    def describe(self) -> list[Metric]:
+        """Nothing: so that registering does not collect."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """All families, in the order of the documentation."""
+        stats, status = self._table.stats, self._table.status()
+        yield _counter("onhand_events_applied", "Events folded into rows.", "topic", stats.applied)
+        yield _counter(
+            "onhand_events_duplicate", "Events seen before, not counted.", "topic", stats.repeated
+        )
+        yield _counter(
+            "onhand_dead_letters",
+            "Records refused, now dead letters.",
+            "reason",
+            stats.dead_letters,
+        )
+        yield from _lags(status)
+        yield GaugeMetricFamily(
+            "onhand_oldest_unapplied_seconds",
+            "Age of the oldest event that is not in a committed row.",
+            self._table.oldest_unapplied_s(),
+        )
+        yield _commits(stats)
+        yield CounterMetricFamily(
+            "onhand_restore_records", "Changelog records applied to rebuild.", stats.restored
+        )
+        yield _gauge(
+            "onhand_dedup_window_seconds",
+            "Time that the duplicates window spans: a later retry counts twice.",
+            "topic",
+            self._table.window_seconds(),
+        )
+        roles = dict.fromkeys((str(role) for role in Role), 0.0)
+        for held in status:
+            if held.role is not None:
+                roles[held.role] += 1
+        yield _gauge("onhand_partitions", "Partitions that this worker answers for.", "role", roles)
+        yield _gauge(
+            "onhand_requests_in_flight",
+            "Requests being handled.",
+            "kind",
+            self._requests.in_flight(),
+        )
+
+
+def _counter(name: str, text: str, label: str, values: Mapping[str, int]) -> Metric:
+    family = CounterMetricFamily(name, text, labels=[label])
+    for value, count in sorted(values.items()):
+        family.add_metric([value], count)
+    return family
+
+
+def _gauge(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=[label])
+    for value, amount in sorted(values.items()):
+        family.add_metric([value], amount)
+    return family
+
+
+def _lags(status: Sequence[PartitionStatus]) -> Iterator[Metric]:
+    """Only the owner reports a partition's lag, or a sum over workers would count it twice."""
+    lag = GaugeMetricFamily(
+        "onhand_lag_events", "Records not yet in committed rows.", labels=["topic", "partition"]
+    )
+    standby = GaugeMetricFamily(
+        "onhand_standby_lag_records", "Changelog records not yet applied.", labels=["partition"]
+    )
+    for held in status:
+        number = str(held.partition)
+        if held.standby_lag_records is not None:
+            standby.add_metric([number], held.standby_lag_records)
+        else:
+            for topic, records in sorted(held.lags.items()):
+                lag.add_metric([topic, number], records)
+    yield lag
+    yield standby
+
+
+def _commits(stats: Stats) -> Metric:
+    bounds = [*(str(bound) for bound in COMMIT_BUCKETS_S), "+Inf"]
+    buckets, total = [], 0
+    for bound, count in zip(bounds, stats.commit_buckets, strict=True):
+        total += count
+        buckets.append((bound, float(total)))
+    return HistogramMetricFamily(
+        "onhand_commit_seconds",
+        "Seconds of a group commit, from its first send to the rows on disk.",
+        buckets=buckets,
+        sum_value=stats.commit_seconds,
+    )

@@ -1,0 +1,258 @@
+"""For those who run it: is it alive, is it ready, who holds what, how much."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+from aiohttp import web
+from msgspec import Struct
+from prometheus_client.exposition import choose_encoder
+
+from domain.lookup import Role
+from tables.reading import PartitionStatus
+from web.heartbeats import Claim
+from web.metrics import Metrics
+from web.problems import SERVER, Problem, problem
+from web.replies import json_reply, rfc3339
+from web.roster import WorkerView
+
+
+class ReadyTable(Protocol):
+    """What readiness asks of this worker's table."""
+
+    def status(self) -> Sequence[PartitionStatus]:
+        """One for each partition held, also while it loads."""
+        ...
+
+
+class Restore(Struct, frozen=True):
+    """Progress of one partition's restore; `eta_s` is None where nobody can say."""
+
+    done: int
+    total: int
+    eta_s: float | None = None
+
+
+class HeldBody(Struct, frozen=True, omit_defaults=True):
+    """One partition that this worker holds, for /ready."""
+
+    partition: int
+    state: str
+    role: str | None
+    lag_events: int
+    restore: Restore | None = None
+    stopped_because: str | None = None
+
+
+class LiveBody(Struct, frozen=True):
+    """/live."""
+
+    live: bool
+
+
+class ReadyBody(Struct, frozen=True):
+    """/ready, when it is."""
+
+    ready: bool
+    partitions: list[HeldBody]
+
+
+class WorkerBody(Struct, frozen=True):
+    """One worker, for /v1/cluster; `silent_s` since its last heartbeat."""
+
+    url: str
+    version: int
+    build: str
+    state: str
+    alive: bool
+    this: bool
+    silent_s: float
+    active: int
+    standby: int
+
+
+class HolderBody(Struct, frozen=True):
+    """A worker that can answer for a partition."""
+
+    worker: str
+    role: str
+    position: str
+    lag_events: int
+    as_of: str
+
+
+class LoaderBody(Struct, frozen=True, omit_defaults=True):
+    """A worker that holds a partition and cannot answer for it yet."""
+
+    worker: str
+    state: str
+    restore: Restore | None = None
+
+
+class PartitionBody(Struct, frozen=True):
+    """One partition, for /v1/cluster; `standbys` also holds former owners."""
+
+    partition: int
+    active: HolderBody | None
+    standbys: list[HolderBody]
+    loading: list[LoaderBody]
+
+
+class ClusterBody(Struct, frozen=True):
+    """/v1/cluster: what this worker has heard from all workers, itself too."""
+
+    version: int
+    workers: list[WorkerBody]
+    partitions: list[PartitionBody]
+
+
+class Ops:
+    """Liveness, readiness, metrics, cluster.
+
+    Args:
+        version: `ONHAND_VERSION`.
+        partitions: how many the version has.
+        table: this worker's table.
+        metrics: its registry.
+        workers: all workers heard of (`web.roster.Roster.workers`).
+        stuck: a sentence when the worker can only be helped by a restart, else None.
+    """
+
+    def __init__(
+        self,
+        version: int,
+        partitions: int,
+        table: ReadyTable,
+        metrics: Metrics,
+        workers: Callable[[], Sequence[WorkerView]],
+        stuck: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        self._version = version
+        self._partitions = partitions
+        self._table = table
+        self._metrics = metrics
+        self._workers = workers
+        self._stuck = stuck
+        self.draining = False
+
+    def routes(self) -> Iterator[web.RouteDef]:
+        """These answer however busy the worker is."""
+        yield web.get("/live", self.live)
+        yield web.get("/ready", self.ready)
+        yield web.get("/metrics", self.metrics)
+        yield web.get("/v1/cluster", self.cluster)
+
+    async def live(self, request: web.Request) -> web.Response:
+        """GET /live: 200 while the loop turns and the data path is not stuck."""
+        why = self._stuck()
+        if why is not None:
+            return problem(Problem.NOT_READY, why)
+        return json_reply(LiveBody(True))
+
+    async def ready(self, request: web.Request) -> web.Response:
+        """GET /ready: 200 as soon as this worker can answer for something from its own rows.
+
+        Also during a rebalance, as former owner. Not because another worker could answer:
+        a rolling restart goes on to the next worker when this one says it is ready.
+        """
+        held = self._table.status()
+        body = [_held(status) for status in held]
+        if self.draining:
+            detail = "This worker is stopping; it finishes what it has begun."
+            return problem(Problem.NOT_READY, detail, partitions=body)
+        if not any(status.role is not None for status in held):
+            wait_s = min((s.restore.eta_s for s in held if s.restore is not None), default=1.0)
+            detail = _not_ready(held)
+            return problem(
+                Problem.NOT_READY, detail, retry_after_s=min(wait_s, 60.0), partitions=body
+            )
+        return json_reply(ReadyBody(True, body))
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        """GET /metrics: Prometheus text, or OpenMetrics to who asks for it."""
+        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        body = encode(self._metrics.registry)
+        return web.Response(body=body, headers={"Content-Type": content_type, **SERVER})
+
+    async def cluster(self, request: web.Request) -> web.Response:
+        """GET /v1/cluster."""
+        return json_reply(cluster_body(self._version, self._partitions, self._workers()))
+
+
+def _held(status: PartitionStatus) -> HeldBody:
+    progress = status.restore
+    return HeldBody(
+        partition=status.partition,
+        state=status.state,
+        role=status.role,
+        lag_events=status.lag_events,
+        restore=None
+        if progress is None
+        else Restore(progress.done, progress.total, round(progress.eta_s, 1)),
+        stopped_because=status.stopped_because,
+    )
+
+
+def _not_ready(held: Sequence[PartitionStatus]) -> str:
+    if not held:
+        return "This worker holds no partition yet."
+    stopped = next((s.stopped_because for s in held if s.stopped_because is not None), None)
+    if stopped is not None:
+        return stopped
+    restoring = [s.restore for s in held if s.restore is not None]
+    if not restoring:
+        return f"This worker takes over {len(held)} partitions."
+    done, total = sum(p.done for p in restoring), sum(p.total for p in restoring)
+    left_s = max(p.eta_s for p in restoring)
+    return (
+        f"This worker restores {len(restoring)} partitions: {done:,} of about {total:,} changelog "
+        f"records, about {left_s:,.0f} s left."
+    )
+
+
+def cluster_body(version: int, partitions: int, views: Sequence[WorkerView]) -> ClusterBody:
+    """Who holds what, from the heartbeats. Of two that call themselves active, the further."""
+    holders: list[list[tuple[int, int, HolderBody]]] = [[] for _ in range(partitions)]
+    loading: list[list[LoaderBody]] = [[] for _ in range(partitions)]
+    workers = []
+    for view in views:
+        beat = view.beat
+        roles = [claim.role for claim in beat.claims]
+        workers.append(
+            WorkerBody(
+                url=beat.url,
+                version=beat.version,
+                build=beat.build,
+                state=beat.state,
+                alive=view.alive,
+                this=view.this,
+                silent_s=round(view.silent_s, 1),
+                active=roles.count(Role.ACTIVE),
+                standby=roles.count(Role.STANDBY),
+            )
+        )
+        for claim in beat.claims if view.routed else ():
+            if not 0 <= claim.partition < partitions:
+                continue
+            if claim.role is None:
+                loading[claim.partition].append(_loader(beat.url, claim))
+            else:
+                holder = _holder(beat.url, claim)
+                holders[claim.partition].append((-claim.handled, -claim.epoch, holder))
+    bodies = []
+    for number in range(partitions):
+        ranked = [holder for *_, holder in sorted(holders[number], key=lambda held: held[:2])]
+        active = next((holder for holder in ranked if holder.role == Role.ACTIVE), None)
+        standbys = [holder for holder in ranked if holder is not active]
+        bodies.append(PartitionBody(number, active, standbys, loading[number]))
+    return ClusterBody(version, workers, bodies)
+
+
+def _holder(url: str, claim: Claim) -> HolderBody:
+    as_of = rfc3339(claim.as_of_ms)
+    return HolderBody(url, str(claim.role), claim.position, claim.lag_events, as_of)
+
+
+def _loader(url: str, claim: Claim) -> LoaderBody:
+    if claim.restore_total is None:
+        return LoaderBody(url, claim.state)
+    return LoaderBody(url, claim.state, Restore(claim.restore_done or 0, claim.restore_total))

@@ -1,0 +1,240 @@
+"""All of HTTP in one piece: routes, bounds, start and graceful stop. Knows no Faust."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+from aiohttp import web
+from msgspec import Struct
+
+from domain.events import RULES
+from web import openapi
+from web.appending import Appender
+from web.bodies import BodyLimits
+from web.connections import ConnectionLimits, guard
+from web.facts import FactLimits, Facts
+from web.local import LocalRows
+from web.members import Members
+from web.metrics import MeteredTable, Metrics
+from web.ops import Ops
+from web.problems import Problem, pages, problem
+from web.queries import Queries
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Limits(Struct, frozen=True):
+    """Bounds of one worker. What is beyond them gets a clear 4xx or 503, at once.
+
+    reads: queries handled at once, those that wait for a position or another worker too.
+    writes: POSTs of facts handled at once; each may hold a body in memory.
+    append_timeout_s: Kafka's time for one POST; with the rest, an answer comes within 5 s.
+    drain_s: how long `stop` waits for requests under way.
+    """
+
+    connections: ConnectionLimits = ConnectionLimits()
+    facts: FactLimits = FactLimits()
+    lookup_body: BodyLimits = BodyLimits()
+    reads: int = 2048
+    writes: int = 128
+    append_timeout_s: float = 4.5
+    drain_s: float = 10.0
+
+
+class WebConfig(Struct, frozen=True, kw_only=True):
+    """What the web needs to know of the settings.
+
+    url: how others reach this worker. kafka: keyword arguments of an aiokafka client.
+    topics: full topic name by role (`shipments`, `sales`, `adjustments`).
+    members_topic: where workers tell each other what they hold.
+    build: what `/v1/cluster` says of the code that runs.
+    """
+
+    url: str
+    version: int
+    kafka: Mapping[str, Any]
+    topics: Mapping[str, str]
+    members_topic: str
+    session_timeout_s: float
+    build: str = ""
+    limits: Limits = Limits()
+
+
+class Gate:
+    """Bounds how many requests of one kind are handled at once."""
+
+    def __init__(self, limit: int, draining: Callable[[], bool]) -> None:
+        self._limit = limit
+        self._draining = draining
+        self.inside = 0
+
+    def guarding(self, handler: Handler) -> Handler:
+        """The handler behind this gate."""
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            if self.inside >= self._limit:
+                return problem(Problem.TOO_BUSY, f"{self.inside:,} requests are being handled.")
+            self.inside += 1
+            try:
+                response = await handler(request)
+            finally:
+                self.inside -= 1
+            if self._draining():
+                response.force_close()  # the client's next request goes elsewhere
+            return response
+
+        return handle
+
+
+class Requests:
+    """All gates: queries, facts."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.draining = False
+        self.reads = Gate(limits.reads, lambda: self.draining)
+        self.writes = Gate(limits.writes, lambda: self.draining)
+
+    def in_flight(self) -> Mapping[str, int]:
+        """Requests being handled, by kind."""
+        return {"read": self.reads.inside, "write": self.writes.inside}
+
+    async def drained(self, timeout_s: float) -> bool:
+        """Wait until none is being handled; False if some still are after `timeout_s`."""
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        while any(self.in_flight().values()):
+            if asyncio.get_running_loop().time() > deadline:
+                return False
+            await asyncio.sleep(0.01)
+        return True
+
+
+def add_routes(
+    app: web.Application, routes: Iterable[web.RouteDef], through: Gate | None = None
+) -> None:
+    """Add each path with its methods, HEAD for each GET, OPTIONS, and 405 for the rest.
+
+    No aiohttp middleware: two of them would cost a key read 5 µs.
+    """
+    by_path: dict[str, dict[str, Handler]] = {}
+    for route in routes:
+        handler: Any = route.handler
+        guarded = handler if through is None else through.guarding(handler)
+        methods = by_path.setdefault(route.path, {})
+        methods[route.method] = guarded
+        if route.method == "GET":
+            methods["HEAD"] = guarded
+    for path, methods in by_path.items():
+        resource = app.router.add_resource(path)
+        for method, handle in methods.items():
+            resource.add_route(method, handle)
+        resource.add_route("*", _other_methods(", ".join(sorted([*methods, "OPTIONS"]))))
+
+
+def _other_methods(allow: str) -> Handler:
+    async def refuse(request: web.Request) -> web.Response:
+        if request.method == "OPTIONS":
+            return web.Response(status=204, headers={"Allow": allow})
+        detail = f"{request.path} takes {allow}, not {request.method}."
+        return problem(Problem.METHOD_NOT_ALLOWED, detail, headers={"Allow": allow})
+
+    return refuse
+
+
+async def unknown_path(request: web.Request) -> web.Response:
+    """Whatever no route takes."""
+    return problem(Problem.UNKNOWN_PATH, f"There is nothing at {request.path}.")
+
+
+class WebTable(LocalRows, MeteredTable, Protocol):
+    """All that the web asks of this worker's table."""
+
+
+class Web:
+    """One worker's HTTP. Made by app/wiring.py, which calls `attach`, `start`, `stop`.
+
+    Args:
+        config: names, addresses, bounds.
+        table: this worker's `tables.inventory.InventoryTable`.
+        stuck: a sentence when the worker can only be helped by a restart (`/live` 503).
+    """
+
+    def __init__(
+        self,
+        config: WebConfig,
+        table: WebTable,
+        stuck: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        self._config = config
+        limits = config.limits
+        self._requests = Requests(limits)
+        self.metrics = Metrics()
+        self.metrics.watch(table, self._requests)
+        self.members = Members(
+            config.kafka,
+            config.members_topic,
+            table,
+            version=config.version,
+            rules=RULES,
+            build=config.build,
+            url=config.url,
+        )
+        self._queries = Queries(
+            table,
+            self.members.roster,
+            config.topics.values(),
+            config.version,
+            limits.lookup_body,
+            self.metrics.observe_query,
+        )
+        self._appender = Appender(config.kafka, limits.append_timeout_s)
+        observe = self.metrics.observe_append
+        self._facts = Facts(self._appender, config.topics, table.count, limits.facts, observe)
+        self._ops = Ops(
+            config.version, table.count, table, self.metrics, self.members.workers, stuck
+        )
+
+    def attach(self, app: web.Application) -> None:
+        """Add all routes to an application that does not run yet.
+
+        Call it after others have added theirs: the last route takes every path.
+        """
+        guard(app, self._config.limits.connections)
+        add_routes(app, self._ops.routes())
+        add_routes(app, self._facts.routes(), self._requests.writes)
+        add_routes(app, self._queries.routes(), self._requests.reads)
+        add_routes(app, pages())
+        add_routes(app, openapi.routes(self._config.version, self._config.url))
+        app.router.add_route("*", "/{path:.*}", unknown_path)
+        app.on_cleanup.append(self._on_cleanup)
+
+    async def start(self) -> None:
+        """Begin to talk to Kafka; returns at once, with or without a broker (P8)."""
+        await self._appender.start()
+        await self.members.start()
+
+    async def stop(self) -> None:
+        """Leave gracefully, before the table does.
+
+        1. /ready says 503, every answer closes its connection, other workers ask elsewhere.
+        2. Wait until the requests under way are answered, at most `drain_s`.
+
+        Requests that still come are served, from other workers once the table is closed,
+        until the server closes its socket. Then `close` follows by itself, as part of the
+        application's cleanup.
+        """
+        self._ops.draining = self._requests.draining = True
+        await self.members.leave()
+        if not await self._requests.drained(self._config.limits.drain_s):
+            log.warning("Some requests are still being handled: %s", self._requests.in_flight())
+
+    async def close(self) -> None:
+        """Let go of Kafka and of other workers, after the last request. May be called twice."""
+        await self.members.stop()
+        await self._appender.stop()
+        await self._queries.close()
+
+    async def _on_cleanup(self, app: web.Application) -> None:
+        await self.close()
