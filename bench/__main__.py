@@ -13,6 +13,7 @@ from bench.contest import Arena, Contestant, TopicSet, play
 from bench.latency import measure_latency
 from bench.load import Load, load
 from bench.measure import DidNotFinish
+from bench.memory import WINDOW_OFFSETS, fold_with_full_windows
 from bench.onhand import Onhand
 from bench.peers import NaiveFaust, RawFetch
 from bench.progress import say
@@ -31,10 +32,11 @@ CONTESTANTS: dict[str, Callable[[Arena], Contestant]] = {
     "onhand": Onhand,
     "onhand-2": lambda arena: Onhand(arena, workers=2),
 }
-QUESTIONS = ("latency", "reads", "forwarded", "beside")
+QUESTIONS = ("latency", "reads", "forwarded", "beside", "windows")
 NAIVE_EVENTS = 60_000
 QUICK_EVENTS = 100_000
 QUICK_NAIVE_EVENTS = 10_000
+QUICK_WINDOW_OFFSETS = 5_000
 PACES_PER_S = (1_000, 20_000)
 OUT = Path(__file__).resolve().parent / "out"
 
@@ -155,6 +157,10 @@ def _ask_all(
         with _noting_failures(run, "reads beside folding"):
             run.reads += reads_beside_folding(arena, min(seconds, 3.0))
             run.pulse = pulse_beside_folding(arena)
+    if "windows" in given.wanted:
+        with _noting_failures(run, "windows full"):
+            window = QUICK_WINDOW_OFFSETS if given.quick else WINDOW_OFFSETS
+            run.results.append(fold_with_full_windows(arena, window))
     if "latency" in given.wanted:
         with _noting_failures(run, "latency"):
             run.latencies += measure_latency(arena, PACES_PER_S, 8.0 if given.quick else 30.0)

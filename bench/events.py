@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import accumulate
 
 OPENING = datetime(2026, 11, 23, 10, tzinfo=UTC)
-ZIPF_EXPONENT = 0.9
+ZIPF = 0.9
 TILLS = 500
 SOURCES = ("shipments", "sales", "adjustments")
 
@@ -31,29 +31,47 @@ class Fact:
     value: bytes
 
 
-# (share up to here, topic, type): 10 % received, 86 % sold, the rest shared.
-_SHARES = (
+Shares = tuple[tuple[float, str, str], ...]
+"""(share up to here, topic, type), ascending to 1."""
+
+SHOP: Shares = (  # 10 % received, 86 % sold, the rest shared
     (0.860, "sales", "inventory.sale.completed.v1"),
     (0.960, "shipments", "inventory.shipment.received.v1"),
     (0.980, "sales", "inventory.sale.returned.v1"),
     (0.990, "shipments", "inventory.shipment.dispatched.v1"),
     (1.000, "adjustments", "inventory.stock.adjusted.v1"),
 )
+EVEN: Shares = (  # each topic a third
+    (0.333, "sales", "inventory.sale.completed.v1"),
+    (0.667, "shipments", "inventory.shipment.received.v1"),
+    (1.000, "adjustments", "inventory.stock.adjusted.v1"),
+)
 _REASONS = ("damage", "theft", "found", "count")
 
 
-def facts(count: int, *, seed: int = 1, skus: int = 10_000, locations: int = 20) -> Iterator[Fact]:
-    """Yield `count` facts, one for each millisecond from the opening on."""
+def facts(
+    count: int,
+    *,
+    seed: int = 1,
+    skus: int = 10_000,
+    locations: int = 20,
+    zipf: float = ZIPF,
+    shares: Shares = SHOP,
+) -> Iterator[Fact]:
+    """Yield `count` facts, one for each millisecond from the opening on.
+
+    `zipf` is the exponent of the SKUs' popularity: 0 draws them evenly.
+    """
     rng = random.Random(seed)
-    shares = [share for share, _, _ in _SHARES]
-    popularity = list(accumulate(1 / rank**ZIPF_EXPONENT for rank in range(1, skus + 1)))
+    limits = [limit for limit, _, _ in shares]
+    popularity = list(accumulate(1 / rank**zipf for rank in range(1, skus + 1)))
     second = ""
     for number in range(count):
         if number % 1000 == 0:
             second = f"{OPENING + timedelta(milliseconds=number):%Y-%m-%dT%H:%M:%S}"
         sku = f"SKU-{bisect(popularity, rng.random() * popularity[-1]):06d}"
         location = f"store-{int(rng.random() * locations):03d}"
-        _, topic, kind = _SHARES[bisect(shares, rng.random())]
+        _, topic, kind = shares[bisect(limits, rng.random())]
         quantity, source, extra = _details(rng, topic, kind)
         id = f"{seed:04x}-{number:09x}"
         value = (

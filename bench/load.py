@@ -15,7 +15,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from bench.events import SOURCES, Fact, facts
+from bench.events import SHOP, SOURCES, ZIPF, Fact, Shares, facts
 from bench.oracle import Oracle
 from bench.progress import Ticker, say
 
@@ -42,6 +42,8 @@ class Load:
     skus: int = 10_000
     locations: int = 20
     repeats_percent: float = 0.0
+    zipf: float = ZIPF
+    shares: Shares = SHOP
 
 
 def create_sources(kafka: str, prefix: str, partitions: int) -> None:
@@ -113,7 +115,14 @@ def load(kafka: str, prefixes: dict[str, int], plan: Load) -> dict[str, Oracle]:
     )
     oracles = {prefix: Oracle() for prefix in prefixes}
     ticker = Ticker()
-    stream = facts(max(prefixes.values()), seed=plan.seed, skus=plan.skus, locations=plan.locations)
+    stream = facts(
+        max(prefixes.values()),
+        seed=plan.seed,
+        skus=plan.skus,
+        locations=plan.locations,
+        zipf=plan.zipf,
+        shares=plan.shares,
+    )
     for number, (fact, repeat) in enumerate(with_repeats(stream, plan.repeats_percent, plan.seed)):
         for prefix, oracle in oracles.items():
             if oracle.events < prefixes[prefix]:

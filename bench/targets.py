@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from bench.report import Run
 
 ONE_WORKER = "Onhand, one worker"
+WINDOWS_FULL = f"{ONE_WORKER}, windows full"
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,10 @@ def judge(run: "Run") -> list[Judged]:
             judged += _least(what, rate / max(rates) if rates else None, limit, " ×")
         judged += _most("CPU per event", ours.cpu_us_per_event, 8, " µs")
         judged += _most("peak memory", ours.span.peak_mb, 350, " MB")
+        full = found.get(WINDOWS_FULL)
+        judged += _most(
+            "peak memory, windows full", full.span.peak_mb if full else None, 350, " MB"
+        )
         if ours.restored:
             restored = ours.restored.records_per_s
             judged += _least("restore", restored, 400_000, " records/s")
