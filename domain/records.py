@@ -1,48 +1,30 @@
-"""What comes off a topic: records as they were fetched, many at a time.
+"""What the transport hands to the fold: records as fetched."""
 
-A record is a plain tuple, since a hundred thousand of them pass each second.
-"""
-
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TypeAlias
 
-from msgspec import Struct
+import msgspec
 
-Headers: TypeAlias = Sequence[tuple[str, bytes | None]]
+#: (offset, timestamp in ms since the epoch by the broker, key, value, headers).
+#: A plain tuple: one is built per event, and a Struct would cost three times as much.
+Record: TypeAlias = tuple[int, int, bytes | None, bytes | None, Sequence[tuple[str, bytes | None]]]
 
-# (offset, timestamp in ms, key, value, headers), untouched since the broker.
-Record: TypeAlias = tuple[int, int, bytes | None, bytes | None, Headers]
 
+class Batch(msgspec.Struct, gc=False):
+    """Consecutive records of one source topic-partition.
 
-class Batch(Struct, frozen=True):
-    """Records of one topic-partition, in offset order.
-
-    Attributes:
-        topic: full name, with any prefix.
-        role: what the topic is for: `shipments`, `sales` or `adjustments`.
-        partition: 0 to count - 1.
-        records: may be empty, when only transaction markers were fetched.
-        next_offset: where reading goes on; past the last record's offset, and
-            further where markers follow it.
-        nbytes: size as fetched, to bound what waits in memory.
+    topic: full name, with the prefix.
+    start: offset that was asked for; the first record's may be higher.
+    next_offset: offset to read after this batch; beyond the last record's where
+        transaction markers follow, so a batch without records is progress too.
+    nbytes: sum of the values' sizes, for flow control.
+    epoch: number of the assignment that it was fetched under.
     """
 
     topic: str
-    role: str
     partition: int
-    records: Sequence[Record]
+    records: list[Record]
+    start: int
     next_offset: int
-    nbytes: int = 0
-
-    def slices(self, size: int) -> Iterator["Batch"]:
-        """Cut into batches of at most `size` records, together the same as this one."""
-        total = len(self.records)
-        if total <= size:
-            yield self
-            return
-        for start in range(0, total, size):
-            end = start + size
-            next_offset = self.records[end][0] if end < total else self.next_offset
-            part = self.records[start:end]
-            nbytes = self.nbytes * len(part) // total
-            yield Batch(self.topic, self.role, self.partition, part, next_offset, nbytes)
+    nbytes: int
+    epoch: int

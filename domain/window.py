@@ -1,0 +1,325 @@
+"""The duplicates window of one topic-partition: what was accepted lately.
+
+The rule: an event at offset o is a duplicate if an accepted event at an offset in
+[o - W, o) has the same (source, id) and the same type and data; with other type or data it
+is a conflict. Neither is remembered, so at most one entry of an identity is alive at any
+offset, and the decisions are a pure function of the log: they depend neither on where the
+log was cut into batches nor on when entries moved from the tail to the table.
+
+Kept are 56 bits of the identity and 32 of the content. With W = 100,000 an event is taken
+for a conflict by chance once in 2^56 / W = 7 x 10^11 events, and then it is in the dead
+letters, not lost; a conflict passes as a repetition at most once in 2^32 conflicts.
+
+Memory: a worker holds a window for each topic-partition (36 and more), so no dict of all
+ids (about 150 bytes each). Entries rest in a table of three arrays, 12 bytes an entry and
+1.3 for the index; the newest wait in a small dict until a merge is worth its 0.4 ms.
+
+In the changelog the window is a set of segments, each 16 bytes an entry, written in the
+transaction that applied the events. Thin traffic makes small segments, parts; they are
+joined into blocks of `BLOCK_ENTRIES`, and the parts and what expired are tombstoned. A
+segment that comes back from the dead (a store older than the changelog's tombstones) adds
+nothing: entries count by their offset.
+"""
+
+from collections.abc import Iterable, Sequence
+from enum import Enum
+from typing import TypeAlias
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+IDENTITY_BITS = 56
+MAX_WINDOW = 1 << 22  # entries keep their offset as a distance of 23 bits
+BLOCK_ENTRIES = 4096
+MAX_PARTS = 256
+SEGMENT_PREFIX = b"\x00w"
+
+# As many as fit a Python dict of 2,048 slots.
+_TAIL_ENTRIES = 1365
+
+# An index of 2^15 buckets: 15 bits of the identity are where an entry stands, the other 41
+# share one word with the distance.
+_BUCKETS = 1 << 15
+_BUCKET_SHIFT = np.uint64(41)
+_REST_MASK = np.uint64((1 << 41) - 1)
+_DISTANCE_BITS = np.uint64(23)
+_DISTANCE_MASK = np.uint64((1 << 23) - 1)
+
+_ENTRY = np.dtype([("identity", "<u8"), ("content", "<u4"), ("offset", "<i8")])
+_STORED = np.dtype([("identity", "<u8"), ("content", "<u4"), ("distance", "<u4")])
+
+Entries: TypeAlias = NDArray[np.void]  # of dtype _ENTRY
+
+
+class Verdict(Enum):
+    """What an event is that is not new."""
+
+    REPEATED = "repeated"
+    CONFLICT = "conflict"
+
+
+class Taken(Struct, frozen=True):
+    """What one group commit writes for a window, and which of its keys it deletes."""
+
+    segments: list[tuple[bytes, bytes]]
+    expired: list[bytes]
+
+
+class Window:
+    """What one topic-partition accepted in its last `size` offsets.
+
+    Args:
+        topic: full name; part of the segments' keys.
+        size: W, in offsets, 1 to `MAX_WINDOW`; 0 remembers nothing.
+    """
+
+    def __init__(self, topic: str, size: int) -> None:
+        if not 0 <= size <= MAX_WINDOW:
+            raise ValueError(f"a duplicates window of {size} is not between 0 and {MAX_WINDOW}")
+        self.topic = topic
+        self.size = size
+        self._table = _Table.empty()
+        self._tail: dict[int, int] = {}  # identity -> offset << 32 | content
+        self._untaken: list[Entries] = []
+        self._parts: dict[int, Entries] = {}  # by first offset, not yet in a block
+        self._ends: dict[int, int] = {}  # first -> last offset of each stored segment
+
+    @classmethod
+    def load(
+        cls, topic: str, size: int, segments: Iterable[tuple[bytes, bytes]], next_offset: int
+    ) -> "Window":
+        """Rebuild the window from its segments, in any order.
+
+        Args:
+            topic: full name; segments of other topics are skipped.
+            size: W, in offsets.
+            segments: keys and values as `take` gave them.
+            next_offset: the meta record's position: where reading goes on.
+        """
+        window = cls(topic, size)
+        found = sorted(
+            (first, _unpack(first, value))
+            for (name, first), value in ((parse_key(key), value) for key, value in segments)
+            if name == topic and value
+        )
+        for first, entries in found:
+            window._ends[first] = int(entries["offset"][-1])
+            if entries.size < BLOCK_ENTRIES:
+                window._parts[first] = entries
+        entries = _joined([entries for _, entries in found])
+        window._table = window._table.merged(entries, next_offset - size)
+        return window
+
+    def judge(
+        self, offsets: Sequence[int], identities: Sequence[int], contents: Sequence[int]
+    ) -> dict[int, Verdict]:
+        """Tell which events are not new, and remember those that are.
+
+        Args:
+            offsets: ascending, above all judged before.
+            identities: `IDENTITY_BITS` of a hash of source and id.
+            contents: 32 bits of a hash of type and data.
+
+        Returns:
+            A verdict by index for each event that is not new; usually nothing.
+        """
+        if not offsets or not self.size:
+            return {}
+        stamps = [offset << 32 | crc for offset, crc in zip(offsets, contents, strict=True)]
+        fresh = dict(zip(identities, stamps, strict=True))
+        known = self._table.find(identities, offsets, self.size)
+        verdicts: dict[int, Verdict] = {}
+        if known or len(fresh) < len(stamps) or not self._tail.keys().isdisjoint(fresh):
+            verdicts, fresh = self._judge_each(identities, stamps, known)
+        self._remember(fresh)
+        if len(self._tail) > _TAIL_ENTRIES:
+            self._merge(offsets[-1] + 1)
+        return verdicts
+
+    def _judge_each(
+        self, identities: Sequence[int], stamps: Sequence[int], known: dict[int, int]
+    ) -> tuple[dict[int, Verdict], dict[int, int]]:
+        """One by one, for a slice in which something was seen before."""
+        verdicts: dict[int, Verdict] = {}
+        fresh: dict[int, int] = {}
+        for i, (identity, stamp) in enumerate(zip(identities, stamps, strict=True)):
+            # Newest first: if that one has expired, so have the others.
+            seen = fresh.get(identity) or self._tail.get(identity) or known.get(identity)
+            if seen is None or (stamp >> 32) - (seen >> 32) > self.size:
+                # Behind the others again: fresh must stay in the order of offsets.
+                fresh.pop(identity, None)
+                fresh[identity] = stamp
+            elif (stamp ^ seen) & 0xFFFFFFFF:
+                verdicts[i] = Verdict.CONFLICT
+            else:
+                verdicts[i] = Verdict.REPEATED
+        return verdicts, fresh
+
+    def _remember(self, fresh: dict[int, int]) -> None:
+        if not fresh:
+            return
+        for identity in self._tail.keys() & fresh.keys():  # expired: seen again
+            del self._tail[identity]
+        self._tail.update(fresh)
+        self._untaken.append(_entries(fresh))
+
+    def _merge(self, next_offset: int) -> None:
+        self._table = self._table.merged(_entries(self._tail), next_offset - self.size)
+        self._tail = {}
+
+    def take(self, next_offset: int) -> Taken:
+        """Give what a group commit must write; counts as written from now on.
+
+        Args:
+            next_offset: the group's position in this topic.
+        """
+        floor = next_offset - self.size
+        expired = [first for first, last in self._ends.items() if last < floor]
+        for first in expired:
+            del self._ends[first]
+            self._parts.pop(first, None)
+        segments: dict[int, Entries] = {}
+        fresh, self._untaken = _joined(self._untaken), []
+        if fresh.size:
+            entries = _joined([*self._parts.values(), fresh])
+            if entries.size >= BLOCK_ENTRIES or len(self._parts) >= MAX_PARTS:
+                expired += self._parts
+                for first in self._parts:
+                    del self._ends[first]
+                self._parts = {}
+            else:
+                entries = fresh
+            for start in range(0, entries.size, BLOCK_ENTRIES):
+                segment = entries[start : start + BLOCK_ENTRIES]
+                first = int(segment["offset"][0])
+                segments[first] = segment
+                self._ends[first] = int(segment["offset"][-1])
+                if segment.size < BLOCK_ENTRIES:
+                    self._parts[first] = segment
+        return Taken(
+            segments=[(_key(self.topic, first), _pack(e)) for first, e in segments.items()],
+            # A block takes the key of its first part.
+            expired=[_key(self.topic, first) for first in expired if first not in segments],
+        )
+
+    def nbytes(self) -> int:
+        """Estimate the memory held, in bytes: what is budgeted is measured in bench/."""
+        # A key of 56 bits takes 32 bytes, a stamp 48, a slot of the dict about 36.
+        return (
+            self._table.nbytes()
+            + 116 * len(self._tail)
+            + sum(entries.nbytes for entries in (*self._parts.values(), *self._untaken))
+        )
+
+
+class _Table(Struct, frozen=True, gc=False):
+    """Entries in buckets by the top bits of their identity; never changed, only replaced.
+
+    floor: offset that the entries' distances count from; older entries are dropped.
+    words: the identity's other 41 bits and the distance of 23, together 8 bytes.
+    contents: 4 bytes an entry.
+    starts: where in the other two each bucket begins, and the end of the last.
+    """
+
+    floor: int
+    words: NDArray[np.uint64]
+    contents: NDArray[np.uint32]
+    starts: NDArray[np.int32]
+
+    @classmethod
+    def empty(cls) -> "_Table":
+        return cls(
+            0,
+            np.empty(0, np.uint64),
+            np.empty(0, np.uint32),
+            np.zeros(_BUCKETS + 1, np.int32),
+        )
+
+    def nbytes(self) -> int:
+        return self.words.nbytes + self.contents.nbytes + self.starts.nbytes
+
+    def find(self, identities: Sequence[int], offsets: Sequence[int], size: int) -> dict[int, int]:
+        """Return offset << 32 | content by identity, of entries within `size` of the asker."""
+        if not self.words.size:
+            return {}
+        wanted = np.array(identities, np.uint64)
+        bucket = (wanted >> _BUCKET_SHIFT).astype(np.intp)
+        start = self.starts[bucket]
+        count = self.starts[bucket + 1] - start
+        # For each candidate: who asks, and its place.
+        asker = np.repeat(np.arange(wanted.size), count)
+        place = np.arange(asker.size) + np.repeat(start - (np.cumsum(count) - count), count)
+        same = (self.words[place] >> _DISTANCE_BITS) == (wanted & _REST_MASK)[asker]
+        found: dict[int, int] = {}
+        for i, at in zip(asker[same].tolist(), place[same].tolist(), strict=True):
+            offset = self.floor + int(self.words[at] & _DISTANCE_MASK)
+            if offset >= offsets[i] - size:
+                found[identities[i]] = offset << 32 | int(self.contents[at])
+        return found
+
+    def merged(self, entries: Entries, floor: int) -> "_Table":
+        """Return a table with these too, without all that is older than `floor`."""
+        entries = entries[entries["offset"] >= floor]
+        # A segment may have come back from the dead: an offset counts once.
+        entries = entries[np.unique(entries["offset"], return_index=True)[1]]
+        entries = entries[np.argsort(entries["identity"])]
+        identity = entries["identity"]
+        bucket = (identity >> _BUCKET_SHIFT).astype(np.intp)
+        distance = (entries["offset"] - floor).astype(np.uint64)
+        words = ((identity & _REST_MASK) << _DISTANCE_BITS) | distance
+
+        # `floor` never goes back, so what stays is at least `aged` from the old one.
+        aged = np.uint64(min(max(floor - self.floor, 0), 1 << 23)) if self.words.size else _ZERO
+        alive = (self.words & _DISTANCE_MASK) >= aged
+        before = np.zeros(self.words.size + 1, np.int32)
+        np.cumsum(alive, dtype=np.int32, out=before[1:])
+        starts = before[self.starts]
+        old_words = self.words[alive] - aged
+        at = starts[bucket + 1]
+        starts[1:] += np.cumsum(np.bincount(bucket, minlength=_BUCKETS), dtype=np.int32)
+        return _Table(
+            floor,
+            np.insert(old_words, at, words),
+            np.insert(self.contents[alive], at, entries["content"]),
+            starts,
+        )
+
+
+_ZERO = np.uint64(0)
+
+
+def parse_key(key: bytes) -> tuple[str, int]:
+    """Split a segment's key into topic and first offset."""
+    return key[len(SEGMENT_PREFIX) : -9].decode(), int.from_bytes(key[-8:])
+
+
+def _key(topic: str, first: int) -> bytes:
+    return SEGMENT_PREFIX + topic.encode() + b"\x00" + first.to_bytes(8)
+
+
+def _entries(stamps: dict[int, int]) -> Entries:
+    entries = np.empty(len(stamps), _ENTRY)
+    entries["identity"] = list(stamps)
+    entries["content"] = [stamp & 0xFFFFFFFF for stamp in stamps.values()]
+    entries["offset"] = [stamp >> 32 for stamp in stamps.values()]
+    return entries
+
+
+def _joined(parts: Sequence[Entries]) -> Entries:
+    return np.concatenate(parts) if parts else np.empty(0, _ENTRY)
+
+
+def _pack(entries: Entries) -> bytes:
+    stored = np.empty(entries.size, _STORED)
+    stored["identity"], stored["content"] = entries["identity"], entries["content"]
+    stored["distance"] = entries["offset"] - entries["offset"][0]
+    return stored.tobytes()
+
+
+def _unpack(first: int, value: bytes) -> Entries:
+    stored = np.frombuffer(value, _STORED)
+    entries = np.empty(stored.size, _ENTRY)
+    entries["identity"], entries["content"] = stored["identity"], stored["content"]
+    entries["offset"] = stored["distance"].astype(np.int64) + first
+    return entries
