@@ -17,12 +17,16 @@ from faust.tables.manager import TableManager
 from faust.tables.table import Table
 from faust.types import TP
 
+from app.transport import FAUST_LOG
+
 
 class ChangelogTable(Table[bytes, bytes]):
     """Tells Faust's assignor which changelog belongs to the sources. Holds nothing.
 
     `faust tables` lists it; rows are read through InventoryTable.
     """
+
+    logger = FAUST_LOG
 
     def __init__(self, app: faust.App, *, changelog: str, partitions: int, **options: Any) -> None:
         topic = app.topic(
@@ -49,6 +53,8 @@ class AssignmentError(Exception):
 
 class PartitionManager(TableManager):
     """Takes Faust's place between a finished rebalance and the first record."""
+
+    logger = FAUST_LOG
 
     async def on_start(self) -> None:
         # Upstream sleeps a second here and starts its recovery service.
@@ -86,7 +92,8 @@ class PartitionManager(TableManager):
         await app.on_rebalance_complete.send()
         self.on_actives_ready()
         self.on_standbys_ready()
-        app.on_rebalance_end()
+        # After the caller has said that the rebalance returned: its sensors want that order.
+        self.loop.call_soon(app.on_rebalance_end)
 
     def _partitions(self, tps: set[TP]) -> set[int]:
         return {tp.partition for tp in tps if tp.topic in self._changelogs}

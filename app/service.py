@@ -13,7 +13,7 @@ import faust
 
 from app import topics
 from app.config import Settings
-from app.transport import BatchTransport
+from app.transport import FAUST_LOG, BatchTransport
 from tables.inventory import InventoryTable
 
 log = logging.getLogger(__name__)
@@ -30,6 +30,7 @@ class OnhandApp(faust.App):
     the table commits, then Faust leaves the group.
     """
 
+    logger = FAUST_LOG
     settings: Settings
     table: InventoryTable
     web_part: Any
@@ -104,7 +105,7 @@ class OnhandApp(faust.App):
 def refuse(problems: list[str]) -> None:
     """Print why the worker does not start, one sentence a line, and end it."""
     for problem in problems:
-        print(f"onhand: {problem}", file=sys.stderr, flush=True)  # noqa: T201  # before logging
+        print(f"onhand: {problem}", file=sys.__stderr__, flush=True)  # noqa: T201  # no log yet
     os._exit(_REFUSED)
 
 

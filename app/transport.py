@@ -11,6 +11,8 @@ covered by `tests/integration/test_transport_contract.py`, which says what broke
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import time
 from collections.abc import Awaitable, Iterable, Mapping
 from time import monotonic
@@ -25,6 +27,10 @@ from faust.types import TP, ConsumerMessage
 from domain.records import Batch
 from tables.fetch import End, Fetched, end_of, fetch
 from tables.takeover import NotAMember
+
+log = logging.getLogger(__name__)
+#: For what Faust's services say of themselves ("Starting…"), by class.
+FAUST_LOG = logging.getLogger("faust.service")
 
 #: Values of delivered batches that no agent has finished with, in bytes. A record costs
 #: about 2.5 times its value in memory.
@@ -66,6 +72,8 @@ class Budget:
 class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     """aiokafka's consumer, in Faust's thread: heartbeats go on while the loop folds."""
 
+    logger = FAUST_LOG
+
     confirmed_at = 0.0
 
     def _create_worker_consumer(self, transport: Any) -> Any:
@@ -95,7 +103,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         # Nothing is fetched before its take-over has sought: Faust would fetch from the
         # group's committed offsets at once, and changelogs too.
-        self._ensure_consumer().pause(*assigned)
+        self._ensure_consumer().pause(*(TopicPartition(*tp) for tp in assigned))
         self.confirmed_at = monotonic()
         await super().on_partitions_assigned(assigned, generation_id)
 
@@ -106,7 +114,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     async def _confirm(self) -> None:
         coordinator = self._ensure_consumer()._coordinator
         before = self.confirmed_at
-        if coordinator.coordinator_unknown() or not await coordinator._do_heartbeat():
+        if coordinator.coordinator_id is None or not await coordinator._do_heartbeat():
             raise NotAMember
         if self.confirmed_at <= before:
             raise NotAMember
@@ -128,11 +136,18 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         consumer.pause(*{TopicPartition(*tp) for tp in tps} & consumer.assignment())
 
     async def fetch(self, wanted: set[TP]) -> dict[TopicPartition, Fetched]:
-        fetched: dict[TopicPartition, Fetched] = await self.call_thread(
-            fetch, self._ensure_consumer(), _POLL_S, MAX_POLL_RECORDS, wanted,
+        fetched: dict[TopicPartition, Fetched] = await self.call_thread(self._fetch, wanted)
+        return fetched
+
+    async def _fetch(self, wanted: set[TP]) -> dict[TopicPartition, Fetched]:
+        consumer = self._ensure_consumer()
+        # Raises what ended the coordination task. Faust never asks, and a worker whose
+        # coordination has died would own its partitions in silence.
+        consumer._coordinator.check_errors()
+        return await fetch(
+            consumer, _POLL_S if wanted else 0.0, MAX_POLL_RECORDS, wanted,
             lambda: self.consumer.flow_active,
         )
-        return fetched
 
     def end(self, tp: TP) -> End:
         # Read from the other thread: three attribute reads, each atomic.
@@ -146,7 +161,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             async with asyncio.timeout(5):
                 await consumer.commit({TopicPartition(*tp): at for tp, at in offsets.items()})
         except (KafkaError, TimeoutError) as error:
-            self.log.info("Offsets for lag tools not committed (%r); tried again later.", error)
+            log.info("Offsets for lag tools not committed (%r); tried again later.", error)
             return False
         return True
 
@@ -156,6 +171,8 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
 
 class BatchConsumer(driver.Consumer):
     """Delivers batches of the partitions that were taken over, and no others."""
+
+    logger = FAUST_LOG
 
     _thread: BatchConsumerThread
 
@@ -216,8 +233,8 @@ class BatchConsumer(driver.Consumer):
         delivering = dict(self._delivering)
         if not delivering:
             self._some.clear()
-            await self._some.wait()
-            return
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._some.wait(), 1.0)
         for tp, part in (await self._thread.fetch(set(delivering))).items():
             epoch = delivering[TP(*tp)]
             if self._delivering.get(TP(*tp)) == epoch:
@@ -263,7 +280,7 @@ class BatchConsumer(driver.Consumer):
                 "cut or recreated. Restore it, or count anew with the next ONHAND_VERSION.", error,
             )
         else:
-            self.log.warning("Partition %s: fetch failed (%r); it is repeated.", tp, error)
+            log.warning("Partition %s: fetch failed (%r); it is repeated.", tp, error)
 
     def ack(self, message: Any) -> bool:
         """Free the batch's share of the budget; positions are the meta record's business."""

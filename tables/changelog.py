@@ -164,17 +164,17 @@ class ChangelogWriter:
 
 
 def _append(
-    batch: Any, now_ms: int, key: bytes | None, value: bytes | None, headers: Sequence[Any]
+    batch: Any, now_ms: int, key: bytes | None, value: bytes | None, headers: list[Any]
 ) -> Any:
     return batch.append(timestamp=now_ms, key=key, value=value, headers=headers)
 
 
-_NO_HEADERS: Sequence[Any] = ()
+_NO_HEADERS: list[Any] = []  # never changed; the builder insists on a list
 
 
 def _changelog_records(
     puts: Mapping[bytes, bytes], deletes: Iterable[bytes], meta: bytes
-) -> Iterator[tuple[bytes | None, bytes | None, Sequence[Any]]]:
+) -> Iterator[tuple[bytes | None, bytes | None, list[Any]]]:
     for key in deletes:
         yield key, None, _NO_HEADERS
     for key, value in puts.items():
@@ -184,7 +184,7 @@ def _changelog_records(
 
 def _letter_record(
     letter: DeadLetter,
-) -> tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes | None]]]:
+) -> tuple[bytes | None, bytes | None, list[Any]]:
     """A refused record exactly as it came, and why it was refused."""
     headers: list[tuple[str, bytes | None]] = [
         *letter.headers,

@@ -1,0 +1,155 @@
+"""Everything is put together here: settings to Faust, topics to agent, table to web."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import faust
+
+from agents.inventory import inventory_agent
+from app.assignment import ChangelogTable, PartitionManager
+from app.config import Settings, SettingsError
+from app.service import OnhandApp, refuse
+from app.transport import ConsumerDelivery, MAX_PARTITION_FETCH_BYTES, MAX_POLL_RECORDS
+from tables.inventory import InventoryTable, TableConfig
+from tables.store import DataFolderInUse, MemoryStores, RocksStores, StoreFailed, Stores
+from web.server import Web, WebConfig
+
+#: Faust's consumer leaves the group after this long without a poll. A worker without
+#: partitions never polls (aiokafka #1187), and a stuck agent is found by our own watch.
+_NEVER_S = 20 * 24 * 3600.0
+
+
+def build(settings: Settings | None = None) -> OnhandApp:
+    """The application; starts nothing and asks nobody.
+
+    Wrong settings and a data folder in use end the process with one sentence each.
+    """
+    try:
+        settings = settings or Settings.from_env()
+        stores = _stores(settings)
+    except (SettingsError, DataFolderInUse, StoreFailed) as error:
+        refuse(str(error).splitlines())
+        raise  # unreachable: refuse ends the process
+    app = _faust_app(settings)
+    app.settings = settings
+    app.source_topics = tuple(settings.source_topics.values())
+    consumer = ConsumerDelivery(app)
+    app.table = InventoryTable(_table_config(settings), stores, consumer, consumer, app.fail)
+    app.web_part = Web(_web_config(settings), app.table)
+    app.tables.add(
+        ChangelogTable(
+            app, name="inventory", changelog=settings.changelog_topic,
+            partitions=settings.partitions, help="Stock by SKU and location.",
+        )
+    )
+    sources = app.topic(*app.source_topics, key_type=bytes, value_type=bytes,
+                        partitions=settings.partitions)
+    app.agent(sources, name="inventory")(inventory_agent(app.table, app.fail))
+    return app
+
+
+def _stores(settings: Settings) -> Stores:
+    if settings.store == "memory":
+        return MemoryStores()
+    return RocksStores(Path(settings.data_dir) / settings.group)
+
+
+def _table_config(settings: Settings) -> TableConfig:
+    return TableConfig(
+        kafka=settings.client_kwargs(),
+        topics={topic: role for role, topic in settings.source_topics.items()},
+        changelog=settings.changelog_topic,
+        dead_letters=settings.dlq_topic,
+        transactional_id=settings.transactional_id,
+        partitions=settings.partitions,
+        window=settings.dedup_window,
+        commit_interval_s=settings.commit_interval_ms / 1000,
+        session_timeout_s=settings.session_timeout_ms / 1000,
+        fetch_wait_ms=settings.fetch_wait_ms,
+        url=settings.url,
+    )
+
+
+def _web_config(settings: Settings) -> WebConfig:
+    return WebConfig(
+        url=settings.url,
+        version=settings.version,
+        kafka=settings.client_kwargs(),
+        topics=dict(settings.source_topics),
+        members_topic=settings.members_topic,
+        session_timeout_s=settings.session_timeout_ms / 1000,
+    )
+
+
+def _faust_app(settings: Settings) -> OnhandApp:
+    session_s = settings.session_timeout_ms / 1000
+    return OnhandApp(
+        settings.group,
+        broker=[f"kafka://{server}" for server in settings.kafka.split(",")],
+        broker_credentials=_credentials(settings),
+        store="memory://",
+        TableManager=PartitionManager,
+        table_standby_replicas=settings.standbys,
+        datadir=str(Path(settings.data_dir) / settings.group / "faust"),
+        autodiscover=False,
+        origin="app",
+        # Faust creates no topics: a forgotten partition count would be 8, and
+        # replication 1 (0.15.3, types/settings).
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        topic_partitions=settings.partitions,
+        consumer_auto_offset_reset="none",
+        consumer_max_fetch_size=MAX_PARTITION_FETCH_BYTES,
+        broker_max_poll_records=MAX_POLL_RECORDS,
+        broker_max_poll_interval=_NEVER_S,
+        broker_session_timeout=session_s,
+        broker_rebalance_timeout=max(60.0, 3 * session_s),
+        broker_heartbeat_interval=session_s / 5,
+        broker_commit_interval=5.0,
+        stream_wait_empty=False,
+        web_bind=settings.web_host,
+        web_host=settings.web_host,
+        web_port=settings.web_port,
+        canonical_url=settings.url,
+        worker_redirect_stdouts=False,
+        logging_config=_logging(settings.log_level),
+    )
+
+
+def _credentials(settings: Settings) -> Any:
+    """Faust's shape of what `client_kwargs` says to aiokafka."""
+    protocol = settings.kafka_security_protocol
+    kwargs = settings.client_kwargs()
+    if protocol == "PLAINTEXT":
+        return None
+    if protocol == "SSL":
+        return faust.SSLCredentials(context=kwargs["ssl_context"])
+    return faust.SASLCredentials(
+        mechanism=settings.kafka_sasl_mechanism,
+        username=settings.kafka_sasl_username,
+        password=settings.kafka_sasl_password,
+        ssl_context=kwargs.get("ssl_context"),
+    )
+
+
+def _logging(level: str) -> dict[str, Any]:
+    """One line an event, of our own loggers; of Faust and aiokafka only what is wrong."""
+    quiet = {"level": "WARNING"}
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "line": {"format": "%(asctime)s %(levelname)-8s %(name)s: %(message)s"},
+        },
+        "handlers": {
+            "stderr": {"class": "logging.StreamHandler", "formatter": "line"},
+        },
+        "root": {"level": level, "handlers": ["stderr"]},
+        "loggers": {name: quiet for name in ("faust", "mode", "aiokafka", "rocksdict")},
+    }
+
+
+logging.captureWarnings(True)
