@@ -1,0 +1,317 @@
+"""The topics Onhand lives on: create them, check them, refuse what would lose stock."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError, for_code
+
+from app.config import Settings
+from tables.changelog import MAX_BATCH_BYTES
+
+MIB = 2**20
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
+SOURCE_MAX_BYTES = 1 * MIB
+#: A refused record goes there with our headers beside its own.
+DLQ_MAX_BYTES = 2 * SOURCE_MAX_BYTES
+CHANGELOG_MAX_BYTES = 2 * MAX_BATCH_BYTES
+REQUEST_TIMEOUT_MS = 10_000
+CREATE_TIMEOUT_S = 30.0
+
+
+class Need(msgspec.Struct, frozen=True):
+    """A setting that a topic must have for our promises to hold.
+
+    `value` is what to set, `holds` judges what is set, `lest` ends "…, which …".
+    """
+
+    name: str
+    value: str
+    lest: str
+    holds: Callable[[str], bool]
+
+
+class Topic(msgspec.Struct, frozen=True, kw_only=True):
+    """One topic as it should be: `config` is what `create` sets, `needs` what `check` refuses."""
+
+    name: str
+    partitions: int
+    config: dict[str, str]
+    needs: tuple[Need, ...]
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """One plain sentence that says what is wrong and what to do; `topic` is "" for Kafka itself."""
+
+    topic: str
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What `create` did for one topic: `created`, or it `exists` and was left as it is."""
+
+    topic: str
+    outcome: str
+    partitions: int
+
+
+class TopicsError(Exception):
+    """Kafka did not answer, or refused to create; the message is one plain sentence."""
+
+
+class _Actual(msgspec.Struct):
+    partitions: int
+    replicas: int
+    led: bool
+    config: dict[str, str]
+
+
+def _exactly(name: str, value: str, lest: str) -> Need:
+    return Need(name, value, lest, lambda actual: actual == value)
+
+
+def _at_least(name: str, value: int, lest: str) -> Need:
+    return Need(name, str(value), lest, lambda actual: int(actual) >= value)
+
+
+_FOREVER = "which would lose stock: an idle SKU's history is its stock"
+_OWN_CLOCK = "which leaves recorded times to the clocks of tills"
+_UNCLEAN = _exactly(
+    "unclean.leader.election.enable", "false", "which lets a broker lose acknowledged facts"
+)
+_SOURCE = (
+    _exactly("cleanup.policy", "delete", _FOREVER),
+    _exactly("retention.ms", "-1", _FOREVER),
+    _exactly("retention.bytes", "-1", _FOREVER),
+    _exactly("message.timestamp.type", "LogAppendTime", _OWN_CLOCK),
+    _UNCLEAN,
+)
+_CHANGELOG = (
+    _exactly("cleanup.policy", "compact", "which would lose rows that a restore needs"),
+    _at_least("max.message.bytes", MAX_BATCH_BYTES, "which is too small for our commits"),
+    _UNCLEAN,
+)
+_DLQ = (
+    _exactly("cleanup.policy", "delete", "which refuses records without a key"),
+    _at_least("max.message.bytes", DLQ_MAX_BYTES, "which is too small for a record refused"),
+)
+_REPLAYED = (
+    _exactly("cleanup.policy", "compact", "which would forget what was re-sent, and send it twice"),
+)
+_MEMBERS = (_exactly("message.timestamp.type", "LogAppendTime", _OWN_CLOCK),)
+
+
+def desired(settings: Settings) -> list[Topic]:
+    """Every topic of these settings (DESIGN, section 1), sources first."""
+    count = settings.partitions
+
+    def topic(name: str, partitions: int, needs: tuple[Need, ...], **config: int | str) -> Topic:
+        copies = {"min.insync.replicas": "2"} if settings.replication >= 3 else {}
+        dotted = {key.replace("_", "."): str(value) for key, value in config.items()}
+        # A Need asks for the least; `config` may set more.
+        needed = {need.name: need.value for need in needs}
+        return Topic(name=name, partitions=partitions, config=copies | needed | dotted, needs=needs)
+
+    return [
+        *(
+            topic(source, count, _SOURCE, max_message_bytes=SOURCE_MAX_BYTES)
+            for source in settings.source_topics.values()
+        ),
+        topic(
+            settings.changelog_topic,
+            count,
+            _CHANGELOG,
+            segment_bytes=64 * MIB,
+            min_cleanable_dirty_ratio="0.2",
+            max_compaction_lag_ms=HOUR_MS,
+            max_message_bytes=CHANGELOG_MAX_BYTES,
+        ),
+        topic(settings.dlq_topic, count, _DLQ, retention_ms=30 * DAY_MS),
+        topic(settings.replayed_topic, 1, _REPLAYED),
+        # Only closed segments age out: close them often.
+        topic(
+            settings.members_topic,
+            1,
+            _MEMBERS,
+            cleanup_policy="delete",
+            retention_ms=HOUR_MS,
+            segment_ms=HOUR_MS // 6,
+        ),
+    ]
+
+
+async def create(settings: Settings) -> list[Outcome]:
+    """Create what is missing and leave the rest alone; returns when all partitions are led.
+
+    Raises:
+        TopicsError: Kafka does not answer or refuses.
+    """
+    wanted = desired(settings)
+    async with _admin(settings) as admin:
+        present = await _describe(admin, [topic.name for topic in wanted])
+        missing = [topic for topic in wanted if topic.name not in present]
+        created = await _create(admin, missing, settings.replication) if missing else set()
+        deadline = time.monotonic() + CREATE_TIMEOUT_S
+        while True:
+            present = await _describe(admin, [topic.name for topic in wanted])
+            if len(present) == len(wanted) and all(actual.led for actual in present.values()):
+                break
+            if time.monotonic() > deadline:
+                raise TopicsError("Kafka created the topics but elected no leaders: see its log.")
+            await asyncio.sleep(0.1)
+    return [
+        Outcome(name, "created" if name in created else "exists", actual.partitions)
+        for name, actual in ((topic.name, present[topic.name]) for topic in wanted)
+    ]
+
+
+async def check(settings: Settings) -> list[Problem]:
+    """Everything about Kafka and the topics that a worker must not start on; [] is good."""
+    wanted = desired(settings)
+    try:
+        async with _admin(settings) as admin:
+            present = await _describe(admin, [topic.name for topic in wanted])
+    except TopicsError as error:
+        return [Problem("", str(error))]
+    problems = []
+    if missing := [topic.name for topic in wanted if topic.name not in present]:
+        problems.append(
+            Problem(missing[0], f"No topic {', '.join(missing)}: run `onhand topics create`.")
+        )
+    problems += _wrong_counts(settings, present)
+    problems += _too_few_copies(settings, present)
+    for topic in wanted:
+        if topic.name in present:
+            problems += _wrong_config(topic, present[topic.name], settings)
+    return problems
+
+
+def _wrong_counts(settings: Settings, present: dict[str, _Actual]) -> Iterable[Problem]:
+    sources = {n: present[n].partitions for n in settings.source_topics.values() if n in present}
+    if len(set(sources.values())) > 1:
+        counts = ", ".join(f"{name} {count}" for name, count in sources.items())
+        yield Problem(
+            next(iter(sources)),
+            f"Partition counts differ ({counts}), so a SKU's facts would not meet: create the "
+            f"odd one anew with as many as the others, and send its facts again.",
+        )
+    elif sources and set(sources.values()) != {settings.partitions}:
+        count = next(iter(sources.values()))
+        yield Problem(
+            next(iter(sources)),
+            f"Topics {', '.join(sources)} have {count} partitions and ONHAND_PARTITIONS is "
+            f"{settings.partitions}: set it to {count}, for a log's count never changes.",
+        )
+    for name in (settings.changelog_topic, settings.dlq_topic):
+        if name in present and present[name].partitions != settings.partitions:
+            yield Problem(
+                name,
+                f"Topic {name} has {present[name].partitions} partitions and ONHAND_PARTITIONS is "
+                f"{settings.partitions}: set that back, or build a new table with the next "
+                "ONHAND_VERSION.",
+            )
+    for name in (settings.replayed_topic, settings.members_topic):
+        if name in present and present[name].partitions != 1:
+            yield Problem(
+                name,
+                f"Topic {name} has {present[name].partitions} partitions and must have 1: delete "
+                "it and run `onhand topics create`.",
+            )
+
+
+def _wrong_config(topic: Topic, actual: _Actual, settings: Settings) -> Iterable[Problem]:
+    for need in topic.needs:
+        value = actual.config.get(need.name)
+        if value is None or need.holds(value):
+            continue
+        yield Problem(
+            topic.name,
+            f"Topic {topic.name} has {need.name}={value}, {need.lest}: run `kafka-configs.sh "
+            f"--bootstrap-server {settings.kafka} --alter --topic {topic.name} "
+            f"--add-config {need.name}={need.value}`.",
+        )
+
+
+def _too_few_copies(settings: Settings, present: dict[str, _Actual]) -> Iterable[Problem]:
+    few = [name for name, actual in present.items() if actual.replicas < settings.replication]
+    if few:
+        yield Problem(
+            few[0],
+            f"ONHAND_REPLICATION is {settings.replication} and there are fewer copies of "
+            f"{', '.join(few)}: add them by `kafka-reassign-partitions.sh`, or lower it.",
+        )
+    for name, actual in present.items():
+        if actual.replicas < (least := int(actual.config.get("min.insync.replicas", "1"))):
+            yield Problem(
+                name,
+                f"Topic {name} has min.insync.replicas={least} and fewer copies, so Kafka refuses "
+                "every write: lower it by `kafka-configs.sh`.",
+            )
+
+
+@asynccontextmanager
+async def _admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
+    """A connected admin client; whatever Kafka answers wrong becomes a TopicsError."""
+    admin = AIOKafkaAdminClient(**settings.client_kwargs(), request_timeout_ms=REQUEST_TIMEOUT_MS)
+    try:
+        await admin.start()
+        yield admin
+    except KafkaConnectionError as error:
+        login = "" if settings.kafka_security_protocol == "PLAINTEXT" else " with this login"
+        raise TopicsError(
+            f"No Kafka answers at {settings.kafka}{login}: start it (`make kafka`, or `docker "
+            "compose up -d kafka`), or set ONHAND_KAFKA to where it is."
+        ) from error
+    except (KafkaError, TimeoutError, OSError) as error:
+        raise TopicsError(
+            f"Kafka at {settings.kafka} failed ({type(error).__name__}: {error}): look at its log, "
+            "and whether its advertised listeners can be reached from here."
+        ) from error
+    finally:
+        await admin.close()
+
+
+async def _create(admin: AIOKafkaAdminClient, topics: list[Topic], replication: int) -> set[str]:
+    """Names really created; another process may have been faster with the others."""
+    new = [NewTopic(t.name, t.partitions, replication, topic_configs=t.config) for t in topics]
+    response = await admin.create_topics(new)
+    created = set()
+    for name, code, message in response.topic_errors:
+        if code == 0:
+            created.add(name)
+        elif for_code(code) is not TopicAlreadyExistsError:
+            raise TopicsError(
+                f"Kafka refuses to create {name}: {message or for_code(code).__name__} "
+                f"(ONHAND_REPLICATION is {replication}: there must be as many brokers)."
+            )
+    return created
+
+
+async def _describe(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, _Actual]:
+    """Counts and settings of those that exist."""
+    found: dict[str, _Actual] = {}
+    # All topics, not `names`: asking for a name may create it where the broker allows that.
+    for topic in await admin.describe_topics():
+        partitions: list[dict[str, Any]] = topic["partitions"]
+        if topic["topic"] in names and topic["error_code"] == 0:
+            copies = min((len(partition["replicas"]) for partition in partitions), default=0)
+            led = bool(partitions) and all(partition["leader"] >= 0 for partition in partitions)
+            found[topic["topic"]] = _Actual(len(partitions), copies, led, {})
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in found]
+    for response in await admin.describe_configs(resources) if resources else ():
+        for code, message, _, name, entries in response.resources:
+            if code:
+                raise TopicsError(f"Kafka does not show the settings of {name}: {message}.")
+            found[name].config = {entry[0]: entry[1] for entry in entries}
+    return found
