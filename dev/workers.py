@@ -141,7 +141,7 @@ class Worker:
 
         async def says_so() -> bool:
             if not self.alive:
-                raise Late(f"worker {self.name} ended by itself:\n{self.tail()}")
+                raise Late(f"worker {self.name} ended by itself")
             return await status_of(f"{self.url}/ready") == 200
 
         try:

@@ -39,16 +39,25 @@ def records_of(shop: Shop, count: int | None = None) -> Iterator[Sent]:
 
 
 class Feeder:
-    """A thread that appends records to the source topics.
+    """A thread that appends records to the source topics, while its block lasts.
+
+    With `finish` the end of the block waits until all records are sent.
 
     Attributes:
         acked: records in the log, by kind.
     """
 
     def __init__(
-        self, kafka: str, prefix: str, records: Iterable[Sent], rate: float | None = None
+        self,
+        kafka: str,
+        prefix: str,
+        records: Iterable[Sent],
+        rate: float | None = None,
+        *,
+        finish: bool = False,
     ) -> None:
         self._prefix = prefix
+        self._finish = finish
         self._records = iter(records)
         self._rate = rate
         self.acked: Counter[str] = Counter()
@@ -73,7 +82,9 @@ class Feeder:
         self._thread.start()
         return self
 
-    def __exit__(self, *exc_info: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._finish and kind is None:
+            self._thread.join()
         self.stop()
 
     @property

@@ -5,10 +5,11 @@ import os
 import signal
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import aiohttp
 
@@ -20,6 +21,8 @@ from dev.shop import Shop
 from dev.workers import Late, Worker, onhand, start_process, until
 from tests.feed import Feeder, records_of
 from tests.oracle import assert_dead_letters, oracle_of, read_changelog, read_dead_letters
+
+Answered = TypeVar("Answered")
 
 SESSION_S = 6.0
 
@@ -81,24 +84,55 @@ class Cluster:
     async def start(self, *names: str, timeout_s: float = 60) -> None:
         """Start these workers at once; returns when each is ready."""
         for name in names:
-            worker = self.worker(name)
-            worker.start()
-            self.starts.setdefault(worker.url, []).append(time.time())
+            self.launch(name)
         for name in names:
             await self.worker(name).ready(timeout_s)
 
+    def launch(self, name: str) -> None:
+        """Start one worker; it is not ready yet."""
+        worker = self.worker(name)
+        worker.start()
+        self.starts.setdefault(worker.url, []).append(time.time())
+
     async def settled(self, timeout_s: float = 60) -> list[str]:
-        """Wait until every living worker names the same owner for every partition."""
+        """Wait until all living workers name the same living owner for every partition."""
+        return await self._until(self._agreed, "owned: all partitions", timeout_s)
+
+    async def revived(self, timeout_s: float = 120) -> list[str]:
+        """As a supervisor would: start what ended by itself, until the cluster is settled."""
+
+        async def well() -> list[str]:
+            for worker in self.workers.values():
+                if not worker.alive:
+                    self.launch(worker.name)
+            return await self._agreed()
+
+        return await self._until(well, "revived", timeout_s)
+
+    async def owned_by(self, urls: set[str], timeout_s: float) -> None:
+        """Wait until these workers, and no others, own all partitions as they see it."""
+
+        async def theirs() -> bool:
+            views = await self._owners(urls)
+            return all(set(view) <= urls for view in views)
+
+        await self._until(theirs, f"owned by {urls} alone: all partitions", timeout_s)
+
+    async def _agreed(self) -> list[str]:
         living = {worker.url for worker in self.alive}
+        views = await self._owners(living)
+        same = all(view == views[0] for view in views) and set(views[0]) <= living
+        return views[0] if same else []
 
-        async def agreed() -> list[str]:
-            async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as http:
-                views = [await owners(http, url, self.partitions) for url in sorted(living)]
-            same = all(view == views[0] for view in views) and set(views[0]) <= living
-            return views[0] if same else []
+    async def _owners(self, urls: set[str]) -> list[list[str]]:
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as http:
+            return [await owners(http, url, self.partitions) for url in sorted(urls)]
 
+    async def _until(
+        self, probe: Callable[[], Awaitable[Answered]], what: str, timeout_s: float
+    ) -> Answered:
         try:
-            return await until(agreed, "owned: all partitions", timeout_s, every_s=0.2)
+            return await until(probe, what, timeout_s, every_s=0.2)
         except Late as late:
             raise Late(f"{late}\n{self.logs()}") from None
 
@@ -134,9 +168,9 @@ class Cluster:
                 return False
 
         try:
-            await until(reached, f"at {token} through {worker.name}", timeout_s, every_s=0.1)
+            await self._until(reached, f"at {token} through {worker.name}", timeout_s)
         except Late as late:
-            raise Late(f"{late}: {last}\n{self.logs()}") from None
+            raise Late(f"{last}: {late}") from None
 
     def oracle(self) -> Oracle:
         """What the log says, read again from its first record."""
@@ -167,8 +201,12 @@ class Cluster:
         return oracle
 
     def feeding(self, shop: Shop, count: int | None = None, rate: float | None = None) -> Feeder:
-        """A shop that tells its records to this cluster's topics; a context manager."""
-        return Feeder(self.kafka, self.prefix, records_of(shop, count), rate)
+        """A shop that tells its records to this cluster's topics; a context manager.
+
+        Its end waits until all are told, if they are counted.
+        """
+        records = records_of(shop, count)
+        return Feeder(self.kafka, self.prefix, records, rate, finish=count is not None)
 
     @asynccontextmanager
     async def readers(

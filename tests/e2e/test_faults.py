@@ -1,0 +1,110 @@
+"""The fault tests of `make torture` in short: one round of each."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from dev.kafka import Kafka, start
+from tests import faults
+from tests.faults import Load, under_load
+from tests.feed import a_shop
+from tests.oracle import META, changelog_topic
+from tests.workers import Cluster
+
+PARTITIONS = 6
+
+
+@pytest.fixture
+def cluster(kafka: Kafka, tmp_path: Path) -> Iterator[Cluster]:
+    """Not started yet; ended whatever happens."""
+    cluster = Cluster(kafka.bootstrap, tmp_path, PARTITIONS, settings=dict(faults.SETTINGS))
+    yield cluster
+    cluster.close()
+
+
+@pytest.fixture
+def own_kafka() -> Iterator[Kafka]:
+    """A broker that may be stopped and killed."""
+    with start() as own:
+        yield own
+
+
+async def test_random_kills_and_wiped_disks_change_no_row(cluster: Cluster) -> None:
+    async with under_load(cluster, "a", "b", "c") as load:
+        await faults.random_kills(load, rounds=3, seed=1)
+
+
+async def test_an_owner_that_slept_through_its_loss_changes_no_row(cluster: Cluster) -> None:
+    async with under_load(cluster, "a", "b") as load:
+        await faults.frozen_owner(load, "a", {"b"})
+    await faults.wiped_and_restored(cluster)
+
+
+async def test_a_killed_and_a_frozen_broker_change_no_row(own_kafka: Kafka, tmp_path: Path) -> None:
+    cluster = Cluster(own_kafka.bootstrap, tmp_path, PARTITIONS, settings=dict(faults.SETTINGS))
+    try:
+        async with under_load(cluster, "a", "b") as load:
+            await faults.broker_fault(load, own_kafka, own_kafka.kill, away_s=3)
+            await faults.broker_fault(load, own_kafka, own_kafka.pause, away_s=3)
+        assert all(worker.starts == 1 for worker in cluster.workers.values()), "nobody restarted"
+    finally:
+        cluster.close()
+
+
+async def test_changelog_writes_that_are_refused_lose_nothing(cluster: Cluster) -> None:
+    async with under_load(cluster, "a", "b") as load:
+        await faults.writes_refused(load)
+
+
+async def test_workers_that_join_and_leave_change_no_row(cluster: Cluster) -> None:
+    async with under_load(cluster, "a", "b") as load:
+        await faults.joins_and_leaves(load, rounds=1, every_records=1_500)
+
+
+async def test_the_groups_offsets_do_not_matter(cluster: Cluster) -> None:
+    async def mislead() -> None:
+        admin = AdminClient({"bootstrap.servers": cluster.kafka, "log_level": 0})
+        group = f"{cluster.name}-v1"
+        places = [TopicPartition(t, p, 7) for t in cluster.sources for p in range(PARTITIONS)]
+        wrong = admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, places)])
+        await asyncio.to_thread(wrong[group].result, 20)
+
+    async with under_load(cluster, "a") as load:
+        await load.more(500)
+    await faults.all_restarted(cluster, mislead)
+    with cluster.feeding(a_shop(partitions=PARTITIONS, run="then"), 1_000):
+        pass
+    await cluster.assert_exact()
+
+
+async def test_garbage_in_aborted_transactions_is_never_restored(cluster: Cluster) -> None:
+    async with under_load(cluster, "a") as load:
+        await _abort_garbage(load)
+    await faults.wiped_and_restored(cluster)
+
+
+async def _abort_garbage(load: Load) -> None:
+    """What a writer that died in mid-commit leaves behind, among commits of the living."""
+    producer = Producer(
+        {
+            "bootstrap.servers": load.cluster.kafka,
+            "transactional.id": f"{load.cluster.name}-garbage",
+            "log_level": 0,
+        }
+    )
+    await asyncio.to_thread(producer.init_transactions, 20)
+    topic = changelog_topic(load.cluster.name)
+    for _ in range(3):
+        producer.begin_transaction()
+        for partition in range(PARTITIONS):
+            row = b'{"received":666,"events":666,"checksum":666,"updated_at":1}'
+            for key in (b"SKU-000000\x00store-000", b"GARBAGE\x00store-000"):
+                producer.produce(topic, row, key, partition=partition)
+            producer.produce(topic, b'{"positions":{}}', META, partition=partition)
+        await asyncio.to_thread(producer.flush, 20)
+        await load.more(300)
+        await asyncio.to_thread(producer.abort_transaction, 20)

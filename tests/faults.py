@@ -1,0 +1,189 @@
+"""Faults and what must hold after each; short in `make test`, long in `make torture`.
+
+Every fault falls on commits in flight: traffic never stops while it happens, and
+the workers commit every few milliseconds.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # not in its __all__
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourceType,
+)
+
+from dev.kafka import Kafka
+from dev.log import read_topics
+from dev.verdicts import Verdict, judge
+from dev.workers import until
+from tests.feed import Feeder, a_shop
+from tests.oracle import changelog_topic
+from tests.watch import CommitWatch
+from tests.workers import SESSION_S, Cluster
+
+EVENTS_PER_S = 1_000
+READS_PER_S = 50
+SETTINGS = {"ONHAND_COMMIT_INTERVAL_MS": "10"}
+
+
+@dataclass
+class Load:
+    """Traffic, readers and a watch over a cluster in trouble."""
+
+    cluster: Cluster
+    feeder: Feeder
+    watch: CommitWatch
+    verdict: Verdict | None = None
+
+    async def more(self, records: int, timeout_s: float = 60) -> None:
+        """Let this much more traffic pass: the only clock of a fault test."""
+        goal = self.feeder.count + records
+
+        async def passed() -> bool:
+            return self.feeder.count >= goal
+
+        await until(passed, f"sent: {records:,} more records", timeout_s)
+
+    async def committed_more(self, records: int, timeout_s: float = 60) -> None:
+        """Wait until the workers have committed so many more, so that commits do flow."""
+        goal = sum(self.watch.changelog.counts()) + records
+
+        async def committed() -> bool:
+            return sum(self.watch.changelog.counts()) >= goal
+
+        await until(committed, f"committed: {records:,} more records", timeout_s)
+
+
+@asynccontextmanager
+async def under_load(
+    cluster: Cluster, *workers: str, seed: int = 1, rate: float = EVENTS_PER_S
+) -> AsyncIterator[Load]:
+    """Workers at work; when the block is done, all that must hold is held against the log."""
+    await cluster.create_topics()
+    await cluster.start(*workers)
+    await cluster.settled()
+    shop = a_shop(partitions=cluster.partitions, seed=seed)
+    keys = [(sku, store) for sku in shop.skus[:40] for store in shop.stores]
+    with CommitWatch(cluster.kafka, cluster.name) as watch:
+        async with cluster.readers(keys, READS_PER_S) as answers:
+            with cluster.feeding(shop, rate=rate) as feeder:
+                load = Load(cluster, feeder, watch)
+                await load.committed_more(200)
+                yield load
+                await load.more(500)
+            oracle = await cluster.assert_exact(timeout_s=120)
+        watch.check()
+    load.verdict = judge(answers, oracle, cluster.starts)
+    assert not load.verdict.wrong, (len(load.verdict.wrong), load.verdict.wrong[:5])
+    assert not load.verdict.back, (len(load.verdict.back), load.verdict.back[:5])
+
+
+def cut_records(cluster: Cluster) -> int:
+    """Changelog records of transactions that a fault cut in two: proof that it hit one."""
+    topics = [changelog_topic(cluster.name)]
+    everything = read_topics(cluster.kafka, topics, committed=False)
+    return len(everything) - len(read_topics(cluster.kafka, topics))
+
+
+async def random_kills(load: Load, rounds: int, seed: int, wiped: float = 0.3) -> None:
+    """`kill -9` of any worker at any moment, some lose their disk; then each comes back."""
+    rng = random.Random(seed)
+    for _ in range(rounds):
+        await load.more(rng.randint(50, 1_500))
+        victim = rng.choice(load.cluster.alive)
+        victim.kill()
+        if rng.random() < wiped:
+            victim.wipe()
+        await load.more(rng.randint(50, 1_500))
+        await load.cluster.start(victim.name)
+
+
+async def frozen_owner(load: Load, victim: str, others: set[str]) -> None:
+    """SIGSTOP past the session, another takes over and goes on, SIGCONT: a zombie wakes."""
+    cluster, worker = load.cluster, load.cluster.worker(victim)
+    urls = {cluster.worker(name).url for name in others}
+    worker.freeze()
+    try:
+        await cluster.owned_by(urls, timeout_s=SESSION_S + 60)
+        await load.more(1_000)
+    finally:
+        worker.thaw()
+    await load.more(2_000)
+    await cluster.revived()
+
+
+async def broker_fault(
+    load: Load, kafka: Kafka, fault: Callable[[], object], away_s: float
+) -> None:
+    """The broker is stopped, killed or frozen in mid-commit, and comes back after a while."""
+    await load.more(300)
+    fault()
+    came_back = time.monotonic() + away_s
+
+    async def long_enough() -> bool:
+        return time.monotonic() > came_back
+
+    await until(long_enough, "over: the outage", away_s + 5)
+    kafka.resume()
+    if not kafka.nodes[0].running:
+        kafka.restart()
+    await load.committed_more(500, timeout_s=120)
+
+
+async def writes_refused(load: Load, most_bytes: int = 200) -> None:
+    """The changelog takes no batch any more (its limit was lowered), then does again."""
+    topic = changelog_topic(load.cluster.name)
+    before = sum(load.watch.changelog.counts())
+    await set_topic(load.cluster.kafka, topic, "max.message.bytes", str(most_bytes))
+    await load.more(2_000)
+    after = sum(load.watch.changelog.counts())
+    assert after - before < 2_000, "nothing was refused: this would prove nothing"
+    await set_topic(load.cluster.kafka, topic, "max.message.bytes", str(16 * 2**20))
+    await load.cluster.revived()
+    await load.committed_more(1_000)
+
+
+async def joins_and_leaves(load: Load, rounds: int, every_records: int) -> None:
+    """Workers come and go in turn, cleanly, while traffic flows."""
+    for n in range(rounds):
+        newcomer, leaver = ("c", "a", "b")[n % 3], ("a", "b", "c")[n % 3]
+        if not load.cluster.worker(newcomer).alive:
+            await load.cluster.start(newcomer)
+        await load.more(every_records)
+        assert await load.cluster.worker(leaver).stop() == 0, load.cluster.worker(leaver).tail()
+        await load.more(every_records)
+
+
+async def set_topic(kafka: str, topic: str, name: str, value: str) -> None:
+    """Change one setting of a topic."""
+    entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+    admin = AdminClient({"bootstrap.servers": kafka, "log_level": 0})
+    changed = admin.incremental_alter_configs([resource])
+    await asyncio.to_thread(changed[resource].result, 20)
+
+
+async def all_restarted(cluster: Cluster, between: Callable[[], Awaitable[None]]) -> None:
+    """Stop every worker, do something to what they keep in Kafka, start them again."""
+    names = [worker.name for worker in cluster.alive]
+    for name in names:
+        await cluster.worker(name).stop()
+    await between()
+    await cluster.start(*names)
+
+
+async def wiped_and_restored(cluster: Cluster) -> None:
+    """Every disk is lost at once; the changelog alone must give every row back."""
+    names = [worker.name for worker in cluster.alive]
+    for name in names:
+        cluster.worker(name).kill()
+        cluster.worker(name).wipe()
+    await cluster.start(*names)
+    await cluster.assert_exact(timeout_s=120)
