@@ -112,9 +112,10 @@ class GroupCommit:
         #    while the group travels belongs to the next one.
         group = take_group(owned.fold)
         owned.uncommitted, owned.uncommitted_events = False, 0
+        owned.travelling_ms, owned.oldest_ms = owned.oldest_ms, None
         owned.room.set()
         meta = Meta(
-            positions=group.positions, counts=group.counts, fingerprints=dict(owned.fingerprints),
+            positions=group.positions, counts=dict(group.counts), fingerprints=dict(owned.fingerprints),
             window=owned.meta.window, rules=RULES, incarnation=owned.meta.incarnation,
         )
         encoded = msgspec.json.encode(meta)
@@ -132,9 +133,10 @@ class GroupCommit:
             local = Local(offset + 1, offset, meta.incarnation)
         p.store.write(puts, group.expired, local)
         # 4. Readers, the group's offsets and metrics may know.
-        owned.meta, owned.committed_at = meta, monotonic()
+        before, owned.meta, owned.committed_at = owned.meta, meta, monotonic()
+        owned.travelling_ms = None
         p.advance(meta.positions)
-        self._stats.on_commit(monotonic() - began, group.dead_letters)
+        self._stats.on_commit(monotonic() - began, before.counts, meta.counts, group.dead_letters)
 
     async def drain(self, p: Partition) -> None:
         """Commit what is folded; the caller has stopped the folding and sets a deadline."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
-from time import monotonic
+from time import monotonic, time
 from typing import Any
 
 import msgspec
@@ -76,11 +76,12 @@ class InventoryTable(Reading):
         self._epoch = 0
         self._open = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self._leaving: set[asyncio.Task[None]] = set()
+        self.stats = Stats()
         self._follower = Follower(
-            config.kafka, config.changelog, config.fetch_wait_ms, self._on_applied, fail
+            config.kafka, config.changelog, config.fetch_wait_ms, self.stats, self._on_applied, fail
         )
         self._sources = Sources(config.kafka, config.topics)
-        self.stats = Stats()
         self._commits = GroupCommit(
             config.commit_interval_s, self.stats, self._on_refused, fail
         )
@@ -102,6 +103,7 @@ class InventoryTable(Reading):
     async def stop(self) -> None:
         """Commit what is folded, then let go of everything."""
         await self.revoke()
+        await asyncio.gather(*self._leaving, return_exceptions=True)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -198,7 +200,9 @@ class InventoryTable(Reading):
         if owned is not None:
             if owned.commit is not None:
                 owned.commit.cancel()
-            self._spawn(_leave(owned.writer), f"leave {p.number}")
+            leaving = asyncio.create_task(_leave(owned.writer), name=f"leave {p.number}")
+            self._leaving.add(leaving)
+            leaving.add_done_callback(self._leaving.discard)
 
     async def _open_writer(self, partition: int) -> ChangelogWriter:
         c = self._config
@@ -270,6 +274,9 @@ class InventoryTable(Reading):
                 piece = batch.records[first : first + _SLICE]
                 fold(owned.fold, topic, piece, p.load)
                 owned.uncommitted = True
+                if owned.oldest_ms is None:
+                    owned.oldest_ms = piece[0][1]
+                owned.spans[topic].saw(piece[-1][0], piece[-1][1])
                 owned.uncommitted_events += len(piece)
                 self._commits.due(p)
                 await asyncio.sleep(0)
@@ -336,6 +343,20 @@ class InventoryTable(Reading):
     def _changelog_lag(self, p: Partition) -> int:
         end = self._follower.known_end(p.number)
         return max(0, (end.offset or 0) - (p.feed.position if p.feed else 0))
+
+    def oldest_unapplied_s(self) -> float:
+        """Age of the oldest event that is folded and not committed; 0 for none."""
+        owners = [p.owned for p in self.held.values() if p.owned is not None]
+        ages = [ms for owned in owners for ms in (owned.oldest_ms, owned.travelling_ms) if ms]
+        return max(0.0, time() - min(ages) / 1000) if ages else 0.0
+
+    def window_seconds(self) -> dict[str, float]:
+        """By topic, the recorded time that the shortest duplicates window spans."""
+        owners = [p.owned for p in self.held.values() if p.owned is not None]
+        return {
+            topic: min((owned.spans[topic].seconds() for owned in owners), default=float("inf"))
+            for topic in self._config.topics
+        }
 
     def group_offsets(self) -> dict[tuple[str, int], int]:
         """Committed next offsets of what this worker owns, for the group's own offsets."""

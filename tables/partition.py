@@ -20,6 +20,7 @@ from domain.stock import PartitionState as FoldState
 from domain.stock import Row
 from tables.changelog import META_KEY, ChangelogWriter, Meta
 from tables.restore import Feed
+from tables.stats import Span
 from tables.store import Store
 
 _decode = msgspec.json.Decoder(Row).decode
@@ -57,6 +58,10 @@ class Owned:
         #: Something to commit: events, or no more than a position that moved.
         self.uncommitted = False
         self.uncommitted_events = 0
+        #: Recorded times, in ms, of the oldest event folded and of the oldest travelling.
+        self.oldest_ms: int | None = None
+        self.travelling_ms: int | None = None
+        self.spans = {topic: Span(meta.window) for topic in topics}
         self.committed_at = time.monotonic()
         self.started_at = 0.0
         self.room = asyncio.Event()

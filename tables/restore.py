@@ -20,6 +20,7 @@ from aiokafka.errors import ConsumerStoppedError, KafkaError, OffsetOutOfRangeEr
 
 from tables.changelog import META_KEY, Meta
 from tables.fetch import End, Fetched, end_of, fetch
+from tables.stats import Stats
 from tables.store import Local, Store
 
 log = logging.getLogger(__name__)
@@ -175,6 +176,7 @@ class Follower:
         kafka: Mapping[str, Any],
         changelog: str,
         fetch_wait_ms: int,
+        stats: Stats,
         on_applied: Callable[[Feed], None],
         fail: Callable[[str, BaseException | None], Awaitable[None]],
     ) -> None:
@@ -184,7 +186,7 @@ class Follower:
         self._feeds: dict[int, Feed] = {}
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self.records_total = 0
+        self._stats = stats
 
     async def start(self) -> None:
         self._consumer = AIOKafkaConsumer(
@@ -271,7 +273,7 @@ class Follower:
             elif not feed.apply(part):
                 self._changed.set()
             self._on_applied(feed)
-            self.records_total += len(part.records)
+            self._stats.restored += len(part.records)
             await asyncio.sleep(0)
 
     async def _on_error(self, feed: Feed, error: KafkaError) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
 
 from domain.stock import DeadLetter
 
@@ -19,13 +19,51 @@ class Stats:
         self.repeated: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self.dead_letters: Counter[str] = Counter()
+        self.restored = 0
         self.commits = 0
         self.commit_seconds = 0.0
         self.commit_buckets = [0] * (len(COMMIT_BUCKETS_S) + 1)
 
-    def on_commit(self, seconds: float, letters: Sequence[DeadLetter]) -> None:
+    def on_commit(
+        self,
+        seconds: float,
+        before: Mapping[str, Sequence[int]],
+        after: Mapping[str, Sequence[int]],
+        letters: Sequence[DeadLetter],
+    ) -> None:
+        """Count one commit; before and after: (applied, repeated, refused) by topic."""
+        for topic, counts in after.items():
+            old = before.get(topic, (0, 0, 0))
+            self.applied[topic] += counts[0] - old[0]
+            self.repeated[topic] += counts[1] - old[1]
+            self.refused[topic] += counts[2] - old[2]
         self.commits += 1
         self.commit_seconds += seconds
         slot = sum(seconds > bound for bound in COMMIT_BUCKETS_S)
         self.commit_buckets[slot] += 1
         self.dead_letters.update(letter.reason.value for letter in letters)
+
+
+class Span:
+    """How much recorded time the last `size` offsets of a topic-partition took.
+
+    Samples about every fiftieth of the window; unknown until they span all of it.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size, self._step = size, max(1, size // 50)
+        self._samples: deque[tuple[int, int]] = deque()
+
+    def saw(self, offset: int, timestamp_ms: int) -> None:
+        samples = self._samples
+        if samples and offset - samples[-1][0] < self._step:
+            return
+        samples.append((offset, timestamp_ms))
+        while len(samples) > 1 and samples[1][0] <= offset - self._size:
+            samples.popleft()
+
+    def seconds(self) -> float:
+        """Infinite while fewer offsets have been seen than the window holds."""
+        if not self._samples or self._samples[-1][0] - self._samples[0][0] < self._size:
+            return float("inf")
+        return (self._samples[-1][1] - self._samples[0][1]) / 1000
