@@ -1,0 +1,207 @@
+"""Several workers' HTTP in one process, without Kafka: who holds what is set by hand.
+
+Their tables are shelves (tests/shelf.py), their rosters hear what `tell` says. Requests
+between them go over real sockets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+import aiohttp
+from aiohttp import web
+from yarl import URL
+
+from domain.lookup import Role
+from tests.shelf import TOPICS, Shelf
+from web.bodies import BodyLimits
+from web.heartbeats import Claim, Heartbeat, WorkerState
+from web.members import claim_of
+from web.queries import Queries
+from web.roster import Roster
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Worker:
+    """One worker: rows, roster, server."""
+
+    def __init__(self, number: int, count: int, version: int) -> None:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = "http://127.0.0.1:{}".format(self._socket.getsockname()[1])
+        self.shelf = Shelf(count, self.url)
+        self.me = Heartbeat(
+            version=version,
+            rules=1,
+            build="test",
+            url=self.url,
+            instance=f"instance-{number}",
+            sequence=0,
+        )
+        self.roster = Roster(self.me)
+        self.queries = Queries(self.shelf, self.roster, TOPICS, version, BodyLimits())
+        #: Requests that reached it, as (method, path with query, whether by a hop).
+        self.seen: list[tuple[str, str, bool]] = []
+        self.frozen = False
+        self._runner: web.AppRunner | None = None
+
+    async def start(self) -> None:
+        @web.middleware
+        async def watch(request: web.Request, handler: Handler) -> web.StreamResponse:
+            self.seen.append((request.method, request.raw_path, "Onhand-Hop" in request.headers))
+            while self.frozen:
+                await asyncio.sleep(0.02)
+            return await handler(request)
+
+        app = web.Application(middlewares=[watch])
+        app.add_routes(list(self.queries.routes()))
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.01)
+        await self._runner.setup()
+        await web.SockSite(self._runner, self._socket).start()
+
+    async def die(self) -> None:
+        """As kill -9 looks from outside: connections are reset, new ones refused."""
+        if self._runner is not None:
+            runner, self._runner = self._runner, None
+            await self._runner_down(runner)
+
+    async def _runner_down(self, runner: web.AppRunner) -> None:
+        self.frozen = False
+        await runner.cleanup()
+
+    async def close(self) -> None:
+        await self.die()
+        await self.queries.close()
+
+
+class Fleet:
+    """Some workers that know each other."""
+
+    def __init__(self, size: int, count: int = 4, versions: tuple[int, ...] = ()) -> None:
+        versions = versions or (1,) * size
+        self.workers = [Worker(n, count, version) for n, version in enumerate(versions)]
+        self.count = count
+        self._sequence = itertools.count(1)
+        self._http: aiohttp.ClientSession | None = None
+
+    def __getitem__(self, number: int) -> Worker:
+        return self.workers[number]
+
+    async def __aenter__(self) -> Self:
+        for worker in self.workers:
+            await worker.start()
+        self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(15))
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._http is not None
+        await self._http.close()
+        for worker in self.workers:
+            await worker.close()
+
+    def tell(self, *only: int) -> None:
+        """All workers (or these) send a heartbeat that says what they hold; all hear it."""
+        for number in only or range(len(self.workers)):
+            status = self.workers[number].shelf.status()
+            self.lie(number, *(claim_of(one) for one in status))
+
+    def lie(self, number: int, *claims: Claim, state: WorkerState = WorkerState.RUNNING) -> None:
+        """A heartbeat of worker `number` that says this, true or not."""
+        me, sequence = self.workers[number].me, next(self._sequence)
+        beat = Heartbeat(
+            version=me.version,
+            rules=1,
+            build="test",
+            url=me.url,
+            instance=me.instance,
+            sequence=sequence,
+            state=state,
+            claims=claims,
+        )
+        for hearer in self.workers:
+            hearer.roster.hear(beat, int(time.time() * 1000))
+
+    def share(self, rows: int = 0) -> None:
+        """Spread the partitions: worker n owns those that are n mod size, the next stands by."""
+        for partition in range(self.count):
+            size = len(self.workers)
+            self.workers[partition % size].shelf.hold([partition], Role.ACTIVE, sales=10)
+            if size > 1:
+                self.workers[(partition + 1) % size].shelf.hold([partition], Role.STANDBY, sales=10)
+        for number in range(rows):
+            self.put(f"SKU-{number // 3:04d}", f"store-{number % 3}", received=number)
+        self.tell()
+
+    def put(self, sku: str, location: str, **sums: int) -> None:
+        """The row at everybody who holds its partition."""
+        for worker in self.workers:
+            worker.shelf.put(sku, location, **{"events": 1, **sums})
+
+    def owner_of(self, sku: str) -> int:
+        """Number of the worker that `share` made the owner."""
+        return self.workers[0].shelf.partition_of(sku) % len(self.workers)
+
+    async def get(self, number: int, path: str, **headers: str) -> Answer:
+        """GET at one worker; underscores in header names stand for dashes."""
+        return await self.request("GET", number, path, **headers)
+
+    async def row(
+        self, number: int, sku: str, location: str = "store-0", query: str = ""
+    ) -> Answer:
+        """One key at one worker."""
+        path = f"/v1/inventory/{quote(sku, safe='')}/{quote(location, safe='')}{query}"
+        return await self.get(number, path)
+
+    async def request(
+        self, method: str, number: int, path: str, body: Any = None, **headers: str
+    ) -> Answer:
+        """Any request; the path goes out as it is written."""
+        assert self._http is not None
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        url = URL(self.workers[number].url + path, encoded=True)
+        async with self._http.request(method, url, headers=named, json=body) as response:
+            data = await response.read()
+            return Answer(response.status, response.headers, data)
+
+
+class Answer:
+    """Status, headers and body of one response."""
+
+    def __init__(self, status: int, headers: Mapping[str, str], data: bytes) -> None:
+        self.status = status
+        self.headers = headers
+        self.data = data
+
+    @property
+    def body(self) -> Any:
+        return json.loads(self.data)
+
+    @property
+    def problem(self) -> str:
+        return str(self.body["type"]).rpartition("/")[2]
+
+    @property
+    def role(self) -> str:
+        return self.headers.get("Onhand-Role", "")
+
+
+@asynccontextmanager
+async def a_fleet(size: int, count: int = 4, rows: int = 0) -> AsyncIterator[Fleet]:
+    """A fleet that has shared the partitions out."""
+    async with Fleet(size, count) as fleet:
+        fleet.share(rows)
+        yield fleet

@@ -1,0 +1,348 @@
+"""Any worker takes any request; owners die, freeze, lie; no answer is wrong or older."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from domain.lookup import Role
+from tests.fleet import Fleet, a_fleet
+from web.heartbeats import Claim, WorkerState
+
+
+def a_claim(partition: int, role: Role, handled: int) -> Claim:
+    return Claim(partition=partition, state=role, role=role, handled=handled)
+
+
+async def test_any_worker_gives_the_owners_answer_as_it_is() -> None:
+    async with a_fleet(3, rows=30) as fleet:
+        for sku in ("SKU-0000", "SKU-0005", "SKU-0009"):
+            answers = [await fleet.row(number, sku) for number in range(3)]
+            owner = answers[fleet.owner_of(sku)]
+
+            assert owner.status == 200
+            assert owner.role == "active"
+            for answer in answers:
+                assert answer.status == 200
+                assert answer.body["freshness"]["worker"] == fleet[fleet.owner_of(sku)].url
+                assert answer.body | {"freshness": 0} == owner.body | {"freshness": 0}
+                for name in ("ETag", "Cache-Control", "Content-Type", "Server", "Onhand-Role"):
+                    assert answer.headers[name] == owner.headers[name]
+
+
+async def test_a_304_and_a_404_pass_through_another_worker() -> None:
+    async with a_fleet(2, rows=30) as fleet:
+        other = 1 - fleet.owner_of("SKU-0003")
+        first = await fleet.row(other, "SKU-0003")
+        path = "/v1/inventory/SKU-0003/store-0"
+
+        again = await fleet.get(other, path, If_None_Match=first.headers["ETag"])
+        unknown = await fleet.row(other, "SKU-0003", "nowhere")
+
+        assert again.status == 304
+        assert again.data == b""
+        assert again.headers["Onhand-Role"] == "active"
+        assert unknown.status == 404
+        assert unknown.problem == "unknown-key"
+        assert unknown.headers["Onhand-Worker"] == fleet[1 - other].url
+
+
+async def test_head_answers_like_get_without_a_body_also_through_another_worker() -> None:
+    async with a_fleet(2, rows=30) as fleet:
+        for number in range(2):
+            got = await fleet.row(number, "SKU-0003")
+            head = await fleet.request("HEAD", number, "/v1/inventory/SKU-0003/store-0")
+
+            assert head.status == 200
+            assert head.data == b""
+            assert head.headers["ETag"] == got.headers["ETag"]
+            assert head.headers["Content-Length"] == str(len(got.data))
+
+
+async def test_a_dead_owners_standby_answers_at_once_and_says_so() -> None:
+    async with a_fleet(3, rows=30) as fleet:
+        owner = fleet.owner_of("SKU-0003")
+        await fleet[owner].die()
+        asked = (owner + 2) % 3
+
+        started = time.perf_counter()
+        answer = await fleet.row(asked, "SKU-0003")
+
+        assert time.perf_counter() - started < 0.2
+        assert answer.status == 200
+        assert answer.role == "standby"
+        assert answer.body["freshness"]["worker"] == fleet[(owner + 1) % 3].url
+
+
+async def test_a_frozen_owner_costs_one_slow_answer_then_none() -> None:
+    async with a_fleet(3, rows=30) as fleet:
+        owner = fleet.owner_of("SKU-0003")
+        asked = (owner + 2) % 3
+        await fleet.row(asked, "SKU-0003")
+        fleet[owner].frozen = True
+
+        started = time.perf_counter()
+        slow = await fleet.row(asked, "SKU-0003")
+        slow_s = time.perf_counter() - started
+        quick = await fleet.row(asked, "SKU-0003")
+        quick_s = time.perf_counter() - started - slow_s
+
+        assert (slow.status, slow.role) == (quick.status, quick.role) == (200, "standby")
+        assert slow_s < 0.6
+        assert quick_s < 0.15
+
+        fleet[owner].frozen = False
+        fleet.tell(owner)  # it woke, and says so
+        assert (await fleet.row(asked, "SKU-0003")).role == "active"
+
+
+async def test_a_frozen_owner_without_standby_is_a_503_within_the_deadline() -> None:
+    async with Fleet(2) as fleet:
+        fleet[1].shelf.hold(range(4), sales=10)
+        fleet.tell()
+        fleet[1].frozen = True
+
+        started = time.perf_counter()
+        answer = await fleet.row(0, "SKU-0003")
+
+        assert 0.5 < time.perf_counter() - started < 1.6
+        assert (answer.status, answer.problem) == (503, "not-ready")
+        assert answer.headers["Retry-After"] == "1"
+
+
+async def test_a_standby_asks_the_owner_and_answers_itself_when_that_fails() -> None:
+    async with a_fleet(2, rows=30) as fleet:
+        owner = fleet.owner_of("SKU-0003")
+        assert (await fleet.row(1 - owner, "SKU-0003")).role == "active"
+
+        await fleet[owner].die()
+
+        answer = await fleet.row(1 - owner, "SKU-0003")
+        assert (answer.status, answer.role) == (200, "standby")
+
+
+async def test_a_former_owner_answers_itself_until_another_is_known() -> None:
+    async with Fleet(2) as fleet:
+        fleet[0].shelf.hold(range(4), Role.FORMER, sales=10)
+        fleet[1].shelf.hold(range(4), Role.STANDBY, sales=10)
+        fleet.put("SKU-1", "store-0", received=1)
+        fleet.tell()
+        assert [(await fleet.row(n, "SKU-1")).role for n in (0, 1)] == ["former", "standby"]
+
+        fleet.lie(1, *(a_claim(p, Role.ACTIVE, 11) for p in range(4)))
+
+        assert (await fleet.row(0, "SKU-1")).body["freshness"]["worker"] == fleet[1].url
+
+
+async def test_the_freshest_standby_is_asked() -> None:
+    async with Fleet(3) as fleet:
+        fleet[1].shelf.hold(range(4), Role.STANDBY, sales=10)
+        fleet[2].shelf.hold(range(4), Role.STANDBY, sales=12)
+        fleet.put("SKU-1", "store-0", received=1)
+        fleet.tell()
+
+        for number in range(3):
+            answer = await fleet.row(number, "SKU-1")
+            assert answer.body["freshness"]["worker"] == fleet[2].url
+
+
+async def test_a_heartbeat_that_is_no_longer_true_costs_a_retry_not_the_answer() -> None:
+    async with Fleet(3) as fleet:
+        fleet[2].shelf.hold(range(4), Role.STANDBY, sales=10)
+        fleet.put("SKU-1", "store-0", received=1)
+        fleet.tell()
+        fleet.lie(1, *(a_claim(p, Role.ACTIVE, 11) for p in range(4)))
+
+        answer = await fleet.row(0, "SKU-1")
+
+        assert (answer.status, answer.role) == (200, "standby")
+        assert len(fleet[1].seen) == 1
+
+
+async def test_two_workers_that_take_each_other_for_the_owner_do_not_send_it_round() -> None:
+    async with Fleet(2) as fleet:
+        for number in range(2):
+            fleet.lie(number, *(a_claim(p, Role.ACTIVE, 11) for p in range(4)))
+
+        answer = await fleet.row(0, "SKU-1")
+
+        assert (answer.status, answer.problem) == (503, "not-ready")
+        assert [len(worker.seen) for worker in fleet.workers] == [1, 1]
+
+
+async def test_a_request_that_came_by_a_hop_is_answered_here_or_not_at_all() -> None:
+    async with a_fleet(3, rows=30) as fleet:
+        owner = fleet.owner_of("SKU-0003")
+        path = "/v1/inventory/SKU-0003/store-0"
+
+        roles = [(await fleet.get(n, path, Onhand_Hop="1")) for n in range(3)]
+
+        assert [a.status for a in roles[owner:] + roles[:owner]] == [200, 200, 503]
+        assert [a.role for a in roles[owner:] + roles[:owner]] == ["active", "standby", ""]
+        assert all(len(worker.seen) == 1 for worker in fleet.workers)
+
+
+async def test_a_hop_meant_for_another_version_is_refused() -> None:
+    async with a_fleet(1, rows=3) as fleet:
+        path = "/v1/inventory/SKU-0000/store-0"
+
+        wrong = await fleet.get(0, path, Onhand_Hop="1", Onhand_Hop_Version="2")
+        right = await fleet.get(0, path, Onhand_Hop="1", Onhand_Hop_Version="1")
+
+        assert (wrong.status, wrong.problem) == (503, "not-ready")
+        assert right.status == 200
+
+
+async def test_no_request_is_forwarded_to_another_version() -> None:
+    async with Fleet(2, versions=(1, 2)) as fleet:
+        fleet[1].shelf.hold(range(4), sales=10)
+        fleet.put("SKU-1", "store-0", received=1)
+        fleet.tell()
+
+        answer = await fleet.row(0, "SKU-1")
+
+        assert (answer.status, answer.problem) == (503, "not-ready")
+        assert fleet[1].seen == []
+
+
+async def test_a_client_of_one_worker_never_sees_time_go_back() -> None:
+    async with Fleet(3, count=1) as fleet:
+        fleet[1].shelf.hold([0], Role.ACTIVE, sales=20)
+        fleet[2].shelf.hold([0], Role.STANDBY, sales=19)
+        fleet.put("SKU-1", "store-0", received=1)
+        fleet.tell()
+        before = await fleet.row(0, "SKU-1")
+        assert before.headers["Onhand-Position"] == "sales-0@19"
+        await fleet[1].die()
+
+        late = asyncio.create_task(fleet.row(0, "SKU-1"))
+        await asyncio.sleep(0.2)
+        assert not late.done()
+        fleet[2].shelf.advance(0, 20)
+
+        after = await late
+        assert (after.status, after.role) == (200, "standby")
+        assert after.headers["Onhand-Position"] == "sales-0@19"
+
+
+async def test_an_answer_that_would_be_older_is_refused_in_time() -> None:
+    async with Fleet(3, count=1) as fleet:
+        fleet[1].shelf.hold([0], Role.ACTIVE, sales=20)
+        fleet[2].shelf.hold([0], Role.STANDBY, sales=19)
+        fleet.put("SKU-1", "store-0", received=1)
+        fleet.tell()
+        await fleet.row(0, "SKU-1")
+        await fleet[1].die()
+
+        started = time.perf_counter()
+        answer = await fleet.row(0, "SKU-1")
+
+        assert (answer.status, answer.problem) == (503, "not-caught-up")
+        assert time.perf_counter() - started < 1.5
+
+
+async def test_own_rows_are_not_told_if_they_are_older_than_what_was_passed_on() -> None:
+    async with Fleet(2, count=1) as fleet:
+        fleet[0].shelf.hold([0], Role.STANDBY, sales=15)
+        fleet[1].shelf.hold([0], Role.ACTIVE, sales=20)
+        fleet.put("SKU-1", "store-0", received=1)
+        fleet.tell()
+        await fleet.row(0, "SKU-1")
+        await fleet[1].die()
+
+        late = asyncio.create_task(fleet.row(0, "SKU-1"))
+        await asyncio.sleep(0.1)
+        fleet[0].shelf.advance(0, 21)
+
+        answer = await late
+        assert (answer.status, answer.headers["Onhand-Position"]) == (200, "sales-0@20")
+
+
+async def test_a_write_is_read_through_any_worker_by_its_position() -> None:
+    async with a_fleet(3, count=3, rows=30) as fleet:
+        sku = "SKU-0003"
+        owner = fleet.owner_of(sku)
+        partition = fleet[0].shelf.partition_of(sku)
+        query = f"?min_position=sales-{partition}@10&wait_ms=2000"
+
+        asked = [asyncio.create_task(fleet.row(n, sku, query=query)) for n in range(3)]
+        await asyncio.sleep(0.1)
+        assert not any(task.done() for task in asked)
+        fleet[owner].shelf.advance(partition, 11)
+
+        for answer in await asyncio.gather(*asked):
+            assert (answer.status, answer.role) == (200, "active")
+
+
+async def test_a_position_that_is_not_reached_is_refused_after_the_wait() -> None:
+    async with a_fleet(2, rows=30) as fleet:
+        sku = "SKU-0003"
+        partition = fleet[0].shelf.partition_of(sku)
+        query = f"?min_position=sales-{partition}@99&wait_ms=300"
+        for number in range(2):
+            started = time.perf_counter()
+            answer = await fleet.row(number, sku, query=query)
+
+            assert (answer.status, answer.problem) == (503, "not-caught-up")
+            assert 0.25 < time.perf_counter() - started < 0.7
+
+
+@pytest.mark.parametrize(
+    "token", ["sales-{other}@99", "history-{own}@99", "whatever", "sales-{own}@9", ""]
+)
+async def test_positions_elsewhere_or_of_other_kinds_hold_nothing_up(token: str) -> None:
+    async with a_fleet(2, rows=30) as fleet:
+        own = fleet[0].shelf.partition_of("SKU-0003")
+        query = "?min_position=" + token.format(own=own, other=(own + 1) % 4)
+        for number in range(2):
+            assert (await fleet.row(number, "SKU-0003", query=query)).status == 200
+
+
+async def test_a_staler_answer_than_the_caller_takes_is_refused_anywhere() -> None:
+    async with a_fleet(2, rows=30) as fleet:
+        sku = "SKU-0003"
+        fleet[fleet.owner_of(sku)].shelf.advance(fleet[0].shelf.partition_of(sku), 11, lag=7)
+        for number in range(2):
+            stale = await fleet.row(number, sku, query="?max_lag_events=6")
+            enough = await fleet.row(number, sku, query="?max_lag_events=7")
+
+            assert (stale.status, stale.problem) == (503, "too-stale")
+            assert (enough.status, enough.headers["Onhand-Lag-Events"]) == (200, "7")
+
+
+async def test_an_owner_that_leaves_is_asked_only_if_nobody_else_can_answer() -> None:
+    async with Fleet(2, count=1) as fleet:
+        fleet[1].shelf.hold([0], sales=10)
+        fleet.put("SKU-1", "store-0", received=1)
+        fleet.lie(1, a_claim(0, Role.ACTIVE, 10), state=WorkerState.LEAVING)
+        alone = await fleet.row(0, "SKU-1")
+        fleet[0].shelf.hold([0], Role.STANDBY, sales=10)
+        fleet[0].shelf.put("SKU-1", "store-0", received=1)
+        not_alone = await fleet.row(0, "SKU-1")
+
+        assert (alone.role, not_alone.role) == ("active", "standby")
+
+
+async def test_a_zombie_that_calls_itself_active_is_overruled_by_a_higher_position() -> None:
+    async with Fleet(2, count=1) as fleet:
+        fleet[0].shelf.hold([0], Role.ACTIVE, sales=10)
+        fleet[1].shelf.hold([0], Role.ACTIVE, sales=12)
+        fleet.put("SKU-1", "store-0", received=1)
+        fleet.tell()
+
+        answer = await fleet.row(0, "SKU-1")
+
+        assert answer.body["freshness"]["worker"] == fleet[1].url
+
+
+async def test_a_partition_that_loads_everywhere_is_not_a_404() -> None:
+    async with Fleet(2, count=1) as fleet:
+        fleet[0].shelf.load(0)
+        fleet[1].shelf.load(0)
+        fleet.tell()
+
+        for number in range(2):
+            answer = await fleet.row(number, "SKU-1")
+            assert (answer.status, answer.problem) == (503, "not-ready")

@@ -1,0 +1,89 @@
+"""A worker's rows without Kafka: the table's real reading side over memory stores.
+
+Roles, positions and lags are set by hand; reading, waiting and freshness are the
+service's own code, so nothing here can drift from it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+import msgspec
+
+from domain.lookup import PartitionState, Role
+from domain.stock import Row, row_key
+from tables.partition import Partition
+from tables.reading import Reading
+from tables.store import Local, MemoryStore
+
+SALES, SHIPMENTS, ADJUSTMENTS = "sales", "shipments", "adjustments"
+TOPICS = (SHIPMENTS, SALES, ADJUSTMENTS)
+
+_PATH = {
+    Role.ACTIVE: (PartitionState.RESTORING, PartitionState.ACTIVE),
+    Role.FORMER: (PartitionState.RESTORING, PartitionState.ACTIVE, PartitionState.FORMER),
+    Role.STANDBY: (PartitionState.LOADING, PartitionState.STANDBY),
+}
+
+
+class Confirmed:
+    """The broker has just confirmed the membership, unless told otherwise."""
+
+    def __init__(self) -> None:
+        self.always = True
+
+    def confirmed_at(self) -> float:
+        """Monotonic seconds."""
+        return time.monotonic() if self.always else 0.0
+
+    async def confirm(self) -> None:
+        """The broker says we are a member."""
+
+
+class Shelf(Reading):
+    """Rows and roles of one worker."""
+
+    def __init__(self, count: int = 4, url: str = "http://127.0.0.1:1") -> None:
+        self.membership = Confirmed()
+        super().__init__(count, url, self.membership, 5.0)
+
+    def hold(
+        self, partitions: Iterable[int], role: Role = Role.ACTIVE, *, sales: int = 0, lag: int = 0
+    ) -> None:
+        """Be able to answer for these, in this role, with so many sales handled."""
+        for number in partitions:
+            p = self.held.setdefault(number, Partition(number, MemoryStore()))
+            for state in _PATH[role]:
+                p.move(state)
+            p.readable = True
+            if sales:
+                self.advance(number, sales, lag)
+
+    def load(self, partition: int) -> None:
+        """Hold it without being able to answer."""
+        p = self.held.setdefault(partition, Partition(partition, MemoryStore()))
+        p.readable = False
+        self._changed()
+
+    def drop(self, partition: int) -> None:
+        """Another worker has it now."""
+        del self.held[partition]
+        self._changed()
+
+    def advance(self, partition: int, sales: int, lag: int = 0) -> None:
+        """So many sales of the partition are in the rows."""
+        p = self.held[partition]
+        p.ends = {SALES: (sales + lag, int(time.time() * 1000))}
+        p.advance({SALES: sales})
+
+    def put(self, sku: str, location: str, **sums: int) -> None:
+        """Store one row, committed, in its partition, if that is held."""
+        p = self.held.get(self.partition_of(sku))
+        if p is not None:
+            row = msgspec.json.encode(Row(**sums))
+            p.store.write({row_key(sku, location): row}, (), Local())
+
+    def remove(self, sku: str, location: str) -> None:
+        """Rows never vanish in Onhand; a test's stores may differ, though."""
+        self.held[self.partition_of(sku)].store.write({}, [row_key(sku, location)], Local())

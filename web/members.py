@@ -1,0 +1,261 @@
+"""Membership of our own: heartbeats on `{name}-members`, faster than the consumer group.
+
+Every worker writes what it holds twice a second, at once when that changes, and reads
+what all write. Nothing here ever blocks an answer: with Kafka away the last roster
+stays as it is, and both loops come back by themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from domain.lookup import Role
+from tables.reading import PartitionStatus
+from web.heartbeats import Claim, Heartbeat, WorkerState, decode, encode
+from web.local import LocalRows
+from web.roster import Roster, WorkerView
+
+log = logging.getLogger(__name__)
+
+INTERVAL_S = 0.5
+#: Changes come in bursts at a rebalance: a heartbeat goes out for each, but not more often.
+LEAST_INTERVAL_S = 0.05
+#: How far back a new worker reads, to know the others before their next heartbeat.
+LOOK_BACK_S = 10.0
+RETRY_S = 0.5
+#: A heartbeat that Kafka has not taken for this long is given up: the next one says more.
+SEND_TIMEOUT_MS = 3000
+GOODBYE_TIMEOUT_S = 1.0
+
+
+class Members:
+    """Tells the others about this worker and keeps the roster of all.
+
+    Args:
+        kafka: keyword arguments of an aiokafka client.
+        topic: `{name}-members`, of one partition.
+        table: this worker's table.
+        version: `ONHAND_VERSION`.
+        rules: number of the rules that this build folds by.
+        build: which build this is, for the cluster view.
+        url: how others reach this worker.
+    """
+
+    def __init__(
+        self,
+        kafka: Mapping[str, Any],
+        topic: str,
+        table: LocalRows,
+        *,
+        version: int,
+        rules: int,
+        build: str,
+        url: str,
+        interval_s: float = INTERVAL_S,
+    ) -> None:
+        self._kafka = dict(kafka)
+        self._partition = TopicPartition(topic, 0)
+        self._table = table
+        self._interval_s = interval_s
+        self._me = Heartbeat(
+            version=version,
+            rules=rules,
+            build=build,
+            url=url,
+            instance=secrets.token_hex(8),
+            sequence=0,
+        )
+        self.roster = Roster(self._me)
+        self._state = WorkerState.RUNNING
+        self._sequence = 0
+        self._changed = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._producer: AIOKafkaProducer | None = None
+        self._next_offset: int | None = None
+
+    async def start(self) -> None:
+        """Begin both loops; returns at once, with or without a broker."""
+        self._table.listeners.append(self.announce)
+        self._tasks = [
+            asyncio.create_task(self._keep_telling(), name="heartbeats out"),
+            asyncio.create_task(self._keep_hearing(), name="heartbeats in"),
+        ]
+
+    def announce(self) -> None:
+        """Send a heartbeat now, not at the next turn."""
+        self._changed.set()
+
+    async def leave(self) -> None:
+        """Ask the others to prefer somebody else from now on: this worker drains."""
+        if self._state is WorkerState.RUNNING:
+            self._state = WorkerState.LEAVING
+            await self._say_now()
+
+    async def stop(self) -> None:
+        """Say goodbye, so that nobody asks any more, and end. May be called twice."""
+        tasks, self._tasks = self._tasks, []
+        if not tasks:
+            return
+        with suppress(ValueError):
+            self._table.listeners.remove(self.announce)
+        self._state = WorkerState.GONE
+        await self._say_now()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def workers(self) -> list[WorkerView]:
+        """All workers heard of, for the cluster view; this one as it is now."""
+        mine = WorkerView(self._beat(), alive=True, routed=True, silent_s=0.0, this=True)
+        others = [view for view in self.roster.workers() if not view.this]
+        return sorted([*others, mine], key=lambda view: view.beat.url)
+
+    def _beat(self) -> Heartbeat:
+        return msgspec.structs.replace(
+            self._me,
+            sequence=self._sequence,
+            state=self._state,
+            claims=tuple(claim_of(status) for status in self._table.status()),
+        )
+
+    # ---- telling
+
+    async def _say_now(self) -> None:
+        """One heartbeat past the loop's own turn, given up after `GOODBYE_TIMEOUT_S`."""
+        if self._producer is None:
+            return  # Kafka is away: silence says it too
+        with suppress(TimeoutError, KafkaError):
+            async with asyncio.timeout(GOODBYE_TIMEOUT_S):
+                await self._say(self._producer)
+
+    async def _say(self, producer: AIOKafkaProducer) -> None:
+        self._sequence += 1
+        await producer.send_and_wait(
+            self._partition.topic, encode(self._beat()), partition=self._partition.partition
+        )
+
+    async def _keep_telling(self) -> None:
+        while True:
+            try:
+                async with self._running_producer() as producer:
+                    await self._tell(producer)
+            except (KafkaError, OSError) as error:
+                log.warning("Cannot write heartbeats, Kafka does not answer: %s", error)
+            await asyncio.sleep(RETRY_S)
+
+    async def _tell(self, producer: AIOKafkaProducer) -> None:
+        while True:
+            began = time.monotonic()
+            self._changed.clear()
+            await self._say(producer)
+            await asyncio.sleep(LEAST_INTERVAL_S)
+            rest_s = self._interval_s - (time.monotonic() - began)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, rest_s)):
+                    await self._changed.wait()
+
+    @asynccontextmanager
+    async def _running_producer(self) -> AsyncIterator[AIOKafkaProducer]:
+        # Not the producer of facts: a load of POSTs must not delay heartbeats. Not
+        # idempotent: a lost or doubled heartbeat does no harm, and one that is stuck
+        # must expire.
+        producer = AIOKafkaProducer(
+            **self._kafka, acks=1, linger_ms=0, request_timeout_ms=SEND_TIMEOUT_MS
+        )
+        try:
+            await producer.start()
+            self._producer = producer
+            yield producer
+        finally:
+            self._producer = None
+            await _stop(producer)
+
+    # ---- hearing
+
+    async def _keep_hearing(self) -> None:
+        while True:
+            consumer = AIOKafkaConsumer(
+                **self._kafka,
+                group_id=None,
+                enable_auto_commit=False,
+                auto_offset_reset="latest",
+                request_timeout_ms=2 * SEND_TIMEOUT_MS,
+            )
+            try:
+                await consumer.start()
+                await self._seek(consumer)
+                await self._hear(consumer)
+            except (KafkaError, OSError) as error:
+                log.warning("Cannot read heartbeats, Kafka does not answer: %s", error)
+            finally:
+                await _stop(consumer)
+            await asyncio.sleep(RETRY_S)
+
+    async def _seek(self, consumer: AIOKafkaConsumer) -> None:
+        consumer.assign([self._partition])
+        if self._next_offset is not None:
+            consumer.seek(self._partition, self._next_offset)
+            return
+        since_ms = int((time.time() - LOOK_BACK_S) * 1000)
+        found = (await consumer.offsets_for_times({self._partition: since_ms}))[self._partition]
+        if found is None:
+            await consumer.seek_to_end(self._partition)
+        else:
+            consumer.seek(self._partition, found.offset)
+
+    async def _hear(self, consumer: AIOKafkaConsumer) -> None:
+        while True:
+            fetched = await consumer.getmany(timeout_ms=1000)
+            for records in fetched.values():
+                for record in records:
+                    self._next_offset = record.offset + 1
+                    beat = decode(record.value)
+                    if beat is not None and self.roster.hear(beat, record.timestamp):
+                        self._log_change(beat)
+
+    def _log_change(self, beat: Heartbeat) -> None:
+        if beat.instance == self._me.instance:
+            return
+        roles = [claim.role for claim in beat.claims]
+        log.info(
+            "%s (version %d) is %s: active for %d partitions, standby for %d.",
+            beat.url,
+            beat.version,
+            beat.state,
+            roles.count(Role.ACTIVE),
+            roles.count(Role.STANDBY),
+        )
+
+
+def claim_of(status: PartitionStatus) -> Claim:
+    """What a heartbeat says of one partition."""
+    restore = status.restore
+    return Claim(
+        partition=status.partition,
+        state=status.state,
+        role=status.role,
+        epoch=status.epoch,
+        handled=sum(status.offsets.values()),
+        position=status.position,
+        lag_events=status.lag_events,
+        as_of_ms=status.as_of_ms,
+        standby_lag_records=status.standby_lag_records or 0,
+        restore_done=None if restore is None else restore.done,
+        restore_total=None if restore is None else restore.total,
+    )
+
+
+async def _stop(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
+    with suppress(KafkaError, OSError, TimeoutError):
+        async with asyncio.timeout(GOODBYE_TIMEOUT_S):
+            await client.stop()

@@ -1,0 +1,181 @@
+"""Merge ordered rows of several partitions into one page, without scanning too much.
+
+Each source gives its rows in order up to some key, its frontier; what lies beyond it
+is not known yet. So a page may hold only rows up to the lowest frontier: a row beyond
+it could come before one that was not seen. The page may then hold fewer rows than
+`limit`, and its cursor goes on from the frontier.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from domain.stock import Row
+from web.cursors import START, Key, Place
+from web.local import LocalRows
+from web.parameters import Filters
+from web.replies import RowBody, row_body
+
+#: Rows that a page may look at in each partition.
+MAX_EXAMINED = 5000
+#: Rows taken from the store at once; doubles from the first to the last, which takes
+#: less than a millisecond. A short page reads little, a selective filter loses no time.
+FIRST_CHUNK, LAST_CHUNK = 32, 256
+#: Longest time to keep the event loop, in seconds.
+SLICE_S = 0.0015
+
+
+class Pacer:
+    """Gives way to the event loop's other work every `SLICE_S`."""
+
+    def __init__(self) -> None:
+        self._since = time.perf_counter()
+
+    async def give_way(self) -> None:
+        """Call it between short pieces of work."""
+        if time.perf_counter() - self._since > SLICE_S:
+            await asyncio.sleep(0)
+            self._since = time.perf_counter()
+
+
+class Source(Protocol):
+    """Ordered rows. `frontier`: all rows up to there are known; None for all there are."""
+
+    frontier: Place
+
+    async def head(self) -> RowBody | None:
+        """The next row, without taking it; None if none is known before the frontier."""
+        ...
+
+    def take(self) -> None:
+        """Go beyond the head."""
+        ...
+
+    def is_spent(self) -> bool:
+        """Whether it certainly has nothing more."""
+        ...
+
+
+class Known:
+    """Rows that are here already, such as another worker's page."""
+
+    def __init__(self, rows: Sequence[RowBody], frontier: Place) -> None:
+        self.frontier = frontier
+        self._rows = deque(rows)
+
+    async def head(self) -> RowBody | None:
+        """The next row."""
+        return self._rows[0] if self._rows else None
+
+    def take(self) -> None:
+        """Go beyond it."""
+        self._rows.popleft()
+
+    def is_spent(self) -> bool:
+        """Whether it certainly has nothing more."""
+        return not self._rows and self.frontier is None
+
+
+class Scan:
+    """Rows of one local partition that pass the filters, read in pieces as needed."""
+
+    def __init__(
+        self,
+        table: LocalRows,
+        partition: int,
+        place: Key,
+        filters: Filters,
+        pacer: Pacer,
+    ) -> None:
+        self.frontier: Place = place
+        self._table = table
+        self._partition = partition
+        self._filters = filters
+        self._passes = passes(filters)
+        self._pacer = pacer
+        self._rows: deque[tuple[str, str, Row]] = deque()
+        self._examined = 0
+        self._chunk = FIRST_CHUNK
+
+    async def head(self) -> RowBody | None:
+        """The next row, read from the store if need be."""
+        while not self._rows and self.frontier is not None and self._examined < MAX_EXAMINED:
+            await self._pacer.give_way()
+            # The partition may have left this worker while others ran. Then the page ends
+            # here, and the next one asks whoever has it.
+            if self._table.freshness(self._partition) is None:
+                self._examined = MAX_EXAMINED
+                break
+            self._fill(self.frontier)
+        if not self._rows:
+            return None
+        sku, location, row = self._rows[0]
+        return row_body(sku, location, row)
+
+    def _fill(self, place: Key) -> None:
+        after = None if place == START else place
+        prefix = self._filters.sku_prefix
+        rows = self._table.scan(self._partition, after, self._chunk, prefix)
+        self._examined += len(rows)
+        self._rows.extend(filter(self._passes, rows))
+        self.frontier = rows[-1][:2] if len(rows) == self._chunk else None
+        self._chunk = min(2 * self._chunk, LAST_CHUNK)
+
+    def take(self) -> None:
+        """Go beyond it."""
+        self._rows.popleft()
+
+    def is_spent(self) -> bool:
+        """Whether it certainly has nothing more."""
+        return not self._rows and self.frontier is None
+
+
+async def merge(sources: Sequence[Source], limit: int, pacer: Pacer) -> tuple[list[RowBody], Place]:
+    """At most `limit` rows in order, and the key up to which they are all there are.
+
+    A source without a head holds its frontier against the others' rows.
+    """
+    heap: list[tuple[Key, int, RowBody | None]] = []
+
+    async def push(index: int) -> None:
+        source = sources[index]
+        head = await source.head()
+        if head is not None:
+            heapq.heappush(heap, ((head.sku, head.location), index, head))
+        elif source.frontier is not None:
+            heapq.heappush(heap, (source.frontier, index, None))
+
+    for index in range(len(sources)):
+        await push(index)
+    page: list[RowBody] = []
+    while heap:
+        key, index, row = heapq.heappop(heap)
+        if row is None:
+            return page, key
+        page.append(row)
+        sources[index].take()
+        if len(page) == limit:
+            return page, None if all(source.is_spent() for source in sources) else key
+        await push(index)
+        await pacer.give_way()
+    return page, None
+
+
+def passes(filters: Filters) -> Callable[[tuple[str, str, Row]], bool]:
+    """The filters as one test of (sku, location, row); the prefix is the scan's."""
+    location, below, above = filters.location, filters.on_hand_below, filters.on_hand_above
+
+    def test(found: tuple[str, str, Row]) -> bool:
+        if location is not None and found[1] != location:
+            return False
+        if below is None and above is None:
+            return True
+        on_hand = found[2].on_hand
+        return (below is None or on_hand < below) and (above is None or on_hand > above)
+
+    return test

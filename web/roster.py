@@ -1,0 +1,180 @@
+"""Who can answer for which partition, as the heartbeats say. No input or output here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from domain.lookup import Role
+from web.heartbeats import Claim, Heartbeat, LogClock, WorkerState
+
+#: A worker silent for this long gets no requests. Under the promised 2 s, by the
+#: time that a heartbeat takes through Kafka.
+SILENCE_S = 1.8
+#: The cluster view names a silent worker for this long, then forgets it.
+REMEMBER_S = 60.0
+
+
+class Holder(msgspec.Struct, frozen=True):
+    """One other worker that says it can answer for a partition."""
+
+    url: str
+    role: Role
+    handled: int
+    leaving: bool
+
+
+class WorkerView(msgspec.Struct, frozen=True):
+    """One worker as the cluster view shows it; `silent_s` counts only while Kafka answers."""
+
+    beat: Heartbeat
+    alive: bool
+    routed: bool
+    silent_s: float
+    this: bool
+
+
+class _Member:
+    """The newest heartbeat of one process.
+
+    active_since: for each partition that it calls itself active for, which record of
+        the topic said so first.
+    """
+
+    __slots__ = ("active_since", "arrived", "beat", "claims", "heard_at")
+
+    def __init__(
+        self, beat: Heartbeat, heard_at: float, arrived: float, count: int, before: _Member | None
+    ) -> None:
+        self.beat = beat
+        self.heard_at = heard_at
+        self.arrived = arrived
+        self.claims = {claim.partition: claim for claim in beat.claims}
+        known = {} if before is None else before.active_since
+        self.active_since: dict[int, int] = {
+            claim.partition: known.get(claim.partition, count)
+            for claim in beat.claims
+            if claim.role == Role.ACTIVE
+        }
+
+
+class Roster:
+    """Every worker heard of, and who of them to ask.
+
+    Args:
+        me: this worker's own heartbeat with its identity (version, rules, url, instance).
+        now: monotonic clock in seconds, a parameter for the tests.
+    """
+
+    def __init__(self, me: Heartbeat, now: Callable[[], float] = time.monotonic) -> None:
+        self._me = me
+        self._now = now
+        self._clock = LogClock()
+        self._members: dict[str, _Member] = {}
+        self._heard = 0
+        self._holders: dict[int, list[tuple[_Member, Holder]]] = {}
+        #: Sequence number of this worker's newest heartbeat that came back, and when.
+        self.own_sequence = 0
+        self.own_arrived: float | None = None
+
+    def hear(self, beat: Heartbeat, log_ms: int) -> bool:
+        """Take one heartbeat in, in log order; true if it changes what can be answered."""
+        now = self._now()
+        heard_at = self._clock.hear(log_ms, now)
+        if beat.instance == self._me.instance:
+            self.own_sequence, self.own_arrived = beat.sequence, now
+        before = self._members.get(beat.instance)
+        if before is not None and beat.sequence <= before.beat.sequence:
+            return False  # a producer's retry, or older than what is known
+        if before is None:
+            # Another process on the same address can only be the successor.
+            for instance, member in list(self._members.items()):
+                if member.beat.url == beat.url:
+                    del self._members[instance]
+        self._heard += 1
+        self._members[beat.instance] = _Member(beat, heard_at, now, self._heard, before)
+        self._forget(now)
+        self._holders.clear()
+        return before is None or _answers(before.beat) != _answers(beat)
+
+    def holders(self, partition: int) -> list[Holder]:
+        """Other workers of this version that can answer, best first.
+
+        First the active one: of two claims the higher position wins, of two equal ones
+        the later claim. Then all others, freshest first; those that are leaving come last.
+        """
+        known = self._holders.get(partition)
+        if known is None:
+            known = self._holders[partition] = self._rank(partition)
+        now = self._now()
+        silent = self._clock.silent_for
+        return [holder for member, holder in known if silent(member.heard_at, now) <= SILENCE_S]
+
+    def heard_since(self, url: str, since: float) -> bool:
+        """Whether a heartbeat from `url` was read after `since`, in monotonic seconds."""
+        return any(m.beat.url == url and m.arrived > since for m in self._members.values())
+
+    def workers(self) -> list[WorkerView]:
+        """All that are known, also silent ones and those of other versions; by address."""
+        now = self._now()
+        views = []
+        for member in self._members.values():
+            silent_s = max(0.0, self._clock.silent_for(member.heard_at, now))
+            gone = member.beat.state is WorkerState.GONE
+            alive = silent_s <= SILENCE_S and not gone
+            this = member.beat.instance == self._me.instance
+            routed = alive and self._same_kind(member.beat)
+            views.append(WorkerView(member.beat, alive, routed, silent_s, this))
+        return sorted(views, key=lambda view: view.beat.url)
+
+    def _rank(self, partition: int) -> list[tuple[_Member, Holder]]:
+        found = []
+        for member in self._members.values():
+            beat = member.beat
+            claim = member.claims.get(partition)
+            if claim is None or not self._may_route_to(beat):
+                continue
+            role = _role(claim)
+            if role is not None:
+                leaving = beat.state is WorkerState.LEAVING
+                found.append((member, Holder(beat.url, role, claim.handled, leaving)))
+        active = max(
+            (pair for pair in found if pair[1].role is Role.ACTIVE and not pair[1].leaving),
+            key=lambda pair: (pair[1].handled, pair[0].active_since[partition]),
+            default=None,
+        )
+        # Others who call themselves active slept through a rebalance: they are as good
+        # as their position says, no better.
+        found.sort(key=lambda pair: (pair is not active, pair[1].leaving, -pair[1].handled))
+        return found
+
+    def _may_route_to(self, beat: Heartbeat) -> bool:
+        return (
+            self._same_kind(beat)
+            and beat.state is not WorkerState.GONE
+            and beat.instance != self._me.instance
+            and beat.url != self._me.url
+        )
+
+    def _same_kind(self, beat: Heartbeat) -> bool:
+        return beat.version == self._me.version and beat.rules == self._me.rules
+
+    def _forget(self, now: float) -> None:
+        for instance, member in list(self._members.items()):
+            if self._clock.silent_for(member.heard_at, now) > REMEMBER_S:
+                del self._members[instance]
+
+
+def _role(claim: Claim) -> Role | None:
+    if claim.role is None:
+        return None
+    try:
+        return Role(claim.role)
+    except ValueError:
+        return None  # a role that only a newer build knows
+
+
+def _answers(beat: Heartbeat) -> tuple[object, ...]:
+    return (beat.state, *((claim.partition, claim.role) for claim in beat.claims))
