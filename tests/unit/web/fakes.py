@@ -1,0 +1,97 @@
+"""Small stand-ins for what the web talks to; mypy checks that they fit."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from domain.lookup import Freshness, PartitionState, Role
+from domain.partitioning import partition_for
+from domain.stock import Row
+from tables.reading import PartitionStatus
+from tables.restore import Progress
+from tables.stats import Stats
+
+URL = "http://10.0.0.7:6066"
+
+
+def a_status(
+    partition: int,
+    state: PartitionState = PartitionState.ACTIVE,
+    role: Role | None = Role.ACTIVE,
+    restore: Progress | None = None,
+    stopped_because: str | None = None,
+    standby_lag_records: int | None = None,
+) -> PartitionStatus:
+    return PartitionStatus(
+        partition=partition,
+        state=state,
+        role=role,
+        epoch=1,
+        position=f"sales-{partition}@9",
+        offsets={"sales": 10},
+        lags={"sales": 4, "shipments": 1},
+        lag_events=5,
+        as_of_ms=1795428000180,
+        standby_lag_records=standby_lag_records,
+        restore=restore,
+        stopped_because=stopped_because,
+    )
+
+
+class FakeTable:
+    """A table in memory that owns all of its partitions until told otherwise."""
+
+    def __init__(self, count: int = 4) -> None:
+        self.count = count
+        self.listeners: list[Callable[[], None]] = []
+        self.stats = Stats()
+        self.rows: dict[tuple[str, str], Row] = {}
+        self.held = [a_status(partition) for partition in range(count)]
+
+    def partition_of(self, sku: str) -> int:
+        return partition_for(sku.encode(), self.count)
+
+    def freshness(self, partition: int) -> Freshness | None:
+        held = next((s for s in self.held if s.partition == partition), None)
+        if held is None or held.role is None:
+            return None
+        return Freshness(held.role, URL, partition, held.position, held.lag_events, held.as_of_ms)
+
+    def get(self, partition: int, sku: str, location: str) -> Row | None:
+        assert partition == self.partition_of(sku)
+        return self.rows.get((sku, location))
+
+    def get_many(self, partition: int, keys: Sequence[tuple[str, str]]) -> list[Row | None]:
+        return [self.get(partition, *key) for key in keys]
+
+    def rows_of(
+        self, partition: int, sku: str, after: str | None = None, limit: int = 500
+    ) -> list[tuple[str, Row]]:
+        found = self.scan(partition, None if after is None else (sku, after), limit, sku)
+        return [(location, row) for name, location, row in found if name == sku]
+
+    def scan(
+        self,
+        partition: int,
+        after: tuple[str, str] | None = None,
+        limit: int = 500,
+        sku_prefix: str = "",
+    ) -> list[tuple[str, str, Row]]:
+        return [
+            (*key, row)
+            for key, row in sorted(self.rows.items())
+            if self.partition_of(key[0]) == partition
+            and key[0].startswith(sku_prefix)
+            and (after is None or key > after)
+        ][:limit]
+
+    async def reached(self, partition: int, offsets: Mapping[str, int], timeout_s: float) -> bool:
+        held = next(s for s in self.held if s.partition == partition)
+        return all(held.offsets.get(topic, 0) > offset for topic, offset in offsets.items())
+
+    def status(self) -> list[PartitionStatus]:
+        return self.held
+
+    def oldest_unapplied_s(self) -> float:
+        return 1.5
+
+    def window_seconds(self) -> Mapping[str, float]:
+        return {"sales": 86400.0}

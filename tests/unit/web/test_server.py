@@ -1,0 +1,336 @@
+"""The whole of HTTP on a table in memory, without Kafka: routes, bounds, readiness, draining."""
+
+import asyncio
+import io
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from aiohttp import ClientResponse, web
+from aiohttp.test_utils import TestClient, TestServer
+
+from domain.lookup import PartitionState, Role
+from domain.stock import Row
+from tables.restore import Progress
+from tests.openapi_check import Contract
+from tests.unit.web.fakes import URL, FakeTable, a_status
+from web.appending import Receipt
+from web.connections import ConnectionLimits
+from web.server import Limits, Web, WebConfig
+
+Client = TestClient[web.Request, web.Application]
+KEY = "/v1/inventory/{sku}/{location}"
+LINE = {"source": "till-17", "id": "1", "sku": "SKU-1", "location": "s-7", "quantity": 2}
+
+
+class Worker:
+    """A worker's web, a client of it, and what it says of itself."""
+
+    def __init__(self, web_part: Web, table: FakeTable, client: Client, contract: Contract):
+        self.web = web_part
+        self.table = table
+        self.client = client
+        self.contract = contract
+
+    async def ask(
+        self, method: str, path: str, template: str | None = None, **kwargs: Any
+    ) -> tuple[ClientResponse, Any]:
+        """Send, hold the answer against the document, and read it."""
+        async with self.client.request(method, path, **kwargs) as response:
+            raw = await response.read()
+            if template is not None:
+                self.contract.check(method, template, response.status, response.headers, raw)
+            is_json = response.content_type.endswith("json") and raw
+            return response, json.loads(raw) if is_json else raw
+
+
+def a_web(table: FakeTable, limits: Limits) -> Web:
+    config = WebConfig(
+        url=URL,
+        version=1,
+        kafka={"bootstrap_servers": "127.0.0.1:1"},
+        topics={"shipments": "shipments", "sales": "sales", "adjustments": "adjustments"},
+        members_topic="onhand-members",
+        session_timeout_s=10,
+        build="0.1.0",
+        limits=limits,
+    )
+    return Web(config, table)
+
+
+LIMITS = Limits(
+    connections=ConnectionLimits(linger_s=0.05), reads=2, writes=1, append_timeout_s=0.05,
+    drain_s=0.2,
+)  # fmt: skip
+
+
+@pytest.fixture
+async def worker() -> AsyncIterator[Worker]:
+    table = FakeTable()
+    table.rows["SKU-1", "s-7"] = Row(received=10, sold=3, events=2, checksum=7, updated_at=1)
+    web_part, app = a_web(table, LIMITS), web.Application()
+    web_part.attach(app)
+    async with TestClient(TestServer(app)) as client:
+        async with client.get("/openapi.json") as response:
+            contract = Contract(await response.json())
+        yield Worker(web_part, table, client, contract)
+
+
+# ---- what it says of itself holds
+
+
+async def test_reads_are_as_the_document_says(worker: Worker) -> None:
+    response, row = await worker.ask("GET", "/v1/inventory/SKU-1/s-7", KEY)
+    assert (response.status, row["on_hand"]) == (200, 7)
+    tag = {"If-None-Match": response.headers["ETag"]}
+    assert (await worker.ask("GET", "/v1/inventory/SKU-1/s-7", KEY, headers=tag))[0].status == 304
+    assert (await worker.ask("HEAD", "/v1/inventory/SKU-1/s-7", KEY))[0].status == 200
+    assert (await worker.ask("GET", "/v1/inventory/SKU-1/none", KEY))[0].status == 404
+    assert (await worker.ask("GET", "/v1/inventory/%FF/none", KEY))[0].status == 400
+    behind = "/v1/inventory/SKU-1/s-7?max_lag_events=4"
+    assert (await worker.ask("GET", behind, KEY))[0].status == 503
+    future = f"/v1/inventory/SKU-1/s-7?min_position=sales-{worker.table.partition_of('SKU-1')}@99"
+    assert (await worker.ask("GET", future, KEY))[0].status == 503
+    of_sku = "/v1/inventory/{sku}"
+    assert (await worker.ask("GET", "/v1/inventory/SKU-1", of_sku))[0].status == 200
+    assert (await worker.ask("GET", "/v1/inventory/SKU-2", of_sku))[0].status == 404
+    assert (await worker.ask("GET", "/v1/inventory?limit=1", "/v1/inventory"))[0].status == 200
+    assert (await worker.ask("GET", "/v1/inventory?limit=0", "/v1/inventory"))[0].status == 400
+    keys = {"keys": [{"sku": "SKU-1", "location": "s-7"}, {"sku": "no", "location": "no"}]}
+    assert (await worker.ask("POST", "/v1/lookup", "/v1/lookup", json=keys))[0].status == 200
+    assert (await worker.ask("POST", "/v1/lookup", "/v1/lookup", json={}))[0].status == 400
+    text = {"data": b"a", "headers": {"Content-Type": "text/plain"}}
+    assert (await worker.ask("POST", "/v1/lookup", "/v1/lookup", **text))[0].status == 415
+
+
+async def test_what_cannot_be_answered_is_as_the_document_says(worker: Worker) -> None:
+    worker.table.held = []
+
+    assert (await worker.ask("GET", "/v1/inventory/SKU-1/s-7", KEY))[0].status == 503
+    assert (await worker.ask("GET", "/v1/inventory", "/v1/inventory"))[0].status == 503
+    keys = {"keys": [{"sku": "SKU-1", "location": "s-7"}]}
+    assert (await worker.ask("POST", "/v1/lookup", "/v1/lookup", json=keys))[0].status == 503
+
+
+async def test_facts_are_as_the_document_says(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sales = "/v1/sales"
+    assert (await worker.ask("POST", sales, sales, json=LINE | {"quantity": 0}))[0].status == 400
+    assert (await worker.ask("POST", sales, sales, json=LINE | {"id": None}))[0].status == 400
+    text = {"data": b"a", "headers": {"Content-Type": "text/plain"}}
+    assert (await worker.ask("POST", sales, sales, **text))[0].status == 415
+    large = {"data": io.BytesIO(b" " * 2**21), "headers": {"Content-Type": "application/json"}}
+    assert (await worker.ask("POST", sales, sales, **large))[0].status == 413
+    # Nobody started it: no Kafka.
+    assert (await worker.ask("POST", sales, sales, json=LINE))[0].status == 503
+
+    async def append(records: list[object]) -> Receipt:
+        return Receipt([5] * len(records), None)
+
+    monkeypatch.setattr(worker.web._appender, "append", append)
+    assert (await worker.ask("POST", sales, sales, json=LINE))[0].status == 202
+    for path in ("/v1/shipments", "/v1/dispatches", "/v1/returns", "/v1/adjustments"):
+        assert (await worker.ask("POST", path, path, json=LINE | {"reason": "r"}))[0].status == 202
+    event = {
+        "specversion": "1.0", "id": "1", "source": "s", "type": "inventory.sale.completed.v1",
+        "data": {"sku": "a", "location": "b", "quantity": 1},
+    }  # fmt: skip
+    typed = {"Content-Type": "application/cloudevents+json"}
+    events = {"data": json.dumps(event), "headers": typed}
+    assert (await worker.ask("POST", "/v1/events", "/v1/events", **events))[0].status == 202
+
+
+async def test_operations_are_as_the_document_says(worker: Worker) -> None:
+    for path in ("/live", "/ready", "/metrics", "/v1/cluster"):
+        assert (await worker.ask("GET", path, path))[0].status == 200
+    worker.table.held = []
+    assert (await worker.ask("GET", "/ready", "/ready"))[0].status == 503
+
+
+async def test_every_call_in_the_document_exists_and_no_other(worker: Worker) -> None:
+    _, document = await worker.ask("GET", "/openapi.json")
+    routes = {
+        (route.method, route.resource.canonical)
+        for route in worker.client.app.router.routes()
+        if route.resource is not None and route.method in ("GET", "POST")
+    }
+    described = {
+        (method.upper(), path) for path, calls in document["paths"].items() for method in calls
+    }
+    inside = {("GET", "/v1/inventory/{sku}"), ("GET", KEY)}  # one route takes both
+    about = {("GET", "/openapi.json"), ("GET", "/problems"), ("GET", "/problems/{name}")}
+
+    assert described - inside == routes - about - {("GET", "/v1/inventory/{tail}")}
+
+
+async def test_every_type_that_a_problem_can_have_is_a_page(worker: Worker) -> None:
+    _, document = await worker.ask("GET", "/openapi.json")
+    for schema in document["components"]["schemas"].values():
+        page = schema.get("properties", {}).get("type", {}).get("const")
+        if page is not None:
+            response, _ = await worker.ask("GET", page)
+            assert (response.status, response.content_type) == (200, "text/html")
+
+
+# ---- paths and methods
+
+
+async def test_an_unknown_path_is_404_of_its_own_kind(worker: Worker) -> None:
+    for path in ("/", "/v1", "/v1/stock/SKU-1", "/v1/inventory/a/b/c", "/problems/none"):
+        response, body = await worker.ask("GET", path)
+        assert (response.status, body["type"]) == (404, "/problems/unknown-path")
+
+
+async def test_a_wrong_method_is_405_with_the_right_ones(worker: Worker) -> None:
+    for method, path, allow in (
+        ("POST", "/v1/inventory/SKU-1/s-7", "GET, HEAD, OPTIONS"),
+        ("DELETE", "/v1/inventory", "GET, HEAD, OPTIONS"),
+        ("GET", "/v1/lookup", "OPTIONS, POST"),
+        ("PUT", "/ready", "GET, HEAD, OPTIONS"),
+    ):
+        response, body = await worker.ask(method, path)
+        assert (response.status, body["type"]) == (405, "/problems/method-not-allowed")
+        assert response.headers["Allow"] == allow
+        response, _ = await worker.ask("OPTIONS", path)
+        assert (response.status, response.headers["Allow"]) == (204, allow)
+
+
+# ---- bounds
+
+
+async def test_one_request_too_many_is_told_so_while_probes_are_answered(worker: Worker) -> None:
+    worker.web._requests.reads.inside = LIMITS.reads
+
+    response, body = await worker.ask("GET", "/v1/inventory/SKU-1/s-7", KEY)
+
+    assert (response.status, body["type"]) == (503, "/problems/too-busy")
+    assert (await worker.ask("GET", "/ready", "/ready"))[0].status == 200
+    worker.web._requests.reads.inside = 0
+    assert (await worker.ask("GET", "/v1/inventory/SKU-1/s-7", KEY))[0].status == 200
+
+
+async def test_waiting_writes_do_not_keep_reads_out(worker: Worker) -> None:
+    worker.web._requests.writes.inside = LIMITS.writes
+
+    assert (await worker.ask("POST", "/v1/sales", "/v1/sales", json=LINE))[0].status == 503
+    assert (await worker.ask("GET", "/v1/inventory/SKU-1/s-7", KEY))[0].status == 200
+    worker.web._requests.writes.inside = 0
+
+
+# ---- readiness
+
+
+@pytest.mark.parametrize(
+    ("held", "ready"),
+    [
+        ([], False),
+        ([a_status(0, PartitionState.RESTORING, None)], False),
+        ([a_status(0, PartitionState.RESTORING, None), a_status(1)], True),
+        ([a_status(0, PartitionState.FORMER, Role.FORMER)], True),  # during a rebalance
+        ([a_status(0, PartitionState.STANDBY, Role.STANDBY)], True),
+    ],
+)
+async def test_ready_as_soon_as_it_can_answer_for_something(
+    worker: Worker, held: list[Any], ready: bool
+) -> None:
+    worker.table.held = held
+
+    response, _ = await worker.ask("GET", "/ready", "/ready")
+
+    assert response.status == (200 if ready else 503)
+
+
+async def test_not_ready_says_how_far_the_restore_is(worker: Worker) -> None:
+    worker.table.held = [
+        a_status(0, PartitionState.RESTORING, None, Progress(300, 1000, 100.0, 7.0)),
+        a_status(1, PartitionState.RESTORING, None, Progress(0, 1000, 0.0, 12.5)),
+    ]
+
+    response, body = await worker.ask("GET", "/ready", "/ready")
+
+    assert response.headers["Retry-After"] == "7"
+    assert "2 partitions: 300 of about 2,000 changelog records" in body["detail"]
+    assert body["partitions"][0]["restore"] == {"done": 300, "total": 1000, "eta_s": 7.0}
+
+
+async def test_not_ready_says_what_an_operator_must_do(worker: Worker) -> None:
+    why = "Partition 0: topic sales was cut; see the runbook."
+    worker.table.held = [a_status(0, PartitionState.FORMER, None, stopped_because=why)]
+
+    _, body = await worker.ask("GET", "/ready", "/ready")
+
+    assert body["detail"] == why
+
+
+async def test_a_stuck_worker_is_not_live() -> None:
+    table, app = FakeTable(), web.Application()
+    config = a_web(table, LIMITS)._config
+    Web(config, table, stuck=lambda: "No progress for 60 s.").attach(app)
+    async with TestClient(TestServer(app)) as client, client.get("/live") as response:
+        assert response.status == 503
+
+
+# ---- leaving
+
+
+async def test_a_worker_that_leaves_is_not_ready_and_still_answers(worker: Worker) -> None:
+    await worker.web.stop()
+
+    assert (await worker.ask("GET", "/ready", "/ready"))[0].status == 503
+    assert (await worker.ask("GET", "/live", "/live"))[0].status == 200
+    response, _ = await worker.ask("GET", "/v1/inventory/SKU-1/s-7", KEY)
+    assert response.status == 200
+    assert response.headers["Connection"] == "close"
+
+
+async def test_stop_waits_for_requests_under_way_but_not_for_ever(worker: Worker) -> None:
+    loop = asyncio.get_running_loop()
+    worker.web._requests.reads.inside = 1
+    began = loop.time()
+    loop.call_later(0.05, setattr, worker.web._requests.reads, "inside", 0)
+    await worker.web.stop()
+    assert 0.04 < loop.time() - began < 0.15
+
+    worker.web._requests.reads.inside = 1
+    began = loop.time()
+    await worker.web.stop()
+    assert 0.19 < loop.time() - began < 0.5
+    worker.web._requests.reads.inside = 0
+
+
+# ---- metrics
+
+
+async def test_metrics_have_the_published_names_and_labels(worker: Worker) -> None:
+    worker.table.stats.applied["sales"] = 3
+    worker.table.stats.repeated["sales"] = 1
+    worker.table.stats.dead_letters["not_json"] = 2
+    worker.table.stats.on_commit(0.02, {}, {}, [])
+    other = (worker.table.partition_of("SKU-1") + 1) % worker.table.count
+    follows = a_status(other, PartitionState.STANDBY, Role.STANDBY, standby_lag_records=6)
+    worker.table.held[other] = follows
+    await worker.ask("GET", "/v1/inventory/SKU-1/s-7")
+
+    _, raw = await worker.ask("GET", "/metrics")
+
+    lines = raw.decode().splitlines()
+    for line in (
+        'onhand_events_applied_total{topic="sales"} 3.0',
+        'onhand_events_duplicate_total{topic="sales"} 1.0',
+        'onhand_dead_letters_total{reason="not_json"} 2.0',
+        f'onhand_lag_events{{partition="{worker.table.partition_of("SKU-1")}",topic="sales"}} 4.0',
+        "onhand_oldest_unapplied_seconds 1.5",
+        'onhand_commit_seconds_bucket{le="0.025"} 1.0',
+        'onhand_commit_seconds_bucket{le="0.01"} 0.0',
+        "onhand_commit_seconds_count 1.0",
+        f'onhand_standby_lag_records{{partition="{other}"}} 6.0',
+        'onhand_dedup_window_seconds{topic="sales"} 86400.0',
+        'onhand_query_seconds_count{outcome="found",role="active"} 1.0',
+        'onhand_partitions{role="active"} 3.0',
+        'onhand_requests_in_flight{kind="read"} 0.0',
+    ):
+        assert line in lines
+    assert any(line.startswith("onhand_restore_records_total ") for line in lines)
+    assert not any(f'onhand_lag_events{{partition="{other}"' in line for line in lines)
