@@ -1,0 +1,342 @@
+"""One suite for every store: what `tables/restore.py` and the fold rely on."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal, NamedTuple, TypeAlias
+
+import msgspec
+import pytest
+import rocksdict
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tables.store import (
+    FIRST_ROW,
+    FORMAT,
+    DataFolderInUse,
+    Local,
+    MemoryStores,
+    RocksStores,
+    Store,
+    StoreFailed,
+    Stores,
+    row_pairs,
+)
+
+HERE = Local(next_offset=7, meta_offset=6, incarnation="abc")
+
+
+def rocks(folder: Path) -> Stores:
+    return RocksStores(folder)
+
+
+def memory(folder: Path) -> Stores:
+    return MemoryStores()
+
+
+KINDS = [pytest.param(rocks, id="rocksdb"), pytest.param(memory, id="memory")]
+
+
+@pytest.fixture(params=KINDS)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    stores: Stores = request.param(tmp_path)
+    opened = stores.open(3)
+    yield opened
+    opened.close()
+    stores.close()
+
+
+def rows(store: Store) -> dict[bytes, bytes]:
+    return dict(row_pairs(store))
+
+
+# ---- what every store does
+
+
+def test_a_new_store_holds_nothing_and_starts_at_the_changelogs_first_offset(store: Store) -> None:
+    assert rows(store) == {}
+    assert store.get(b"sku\x00here") is None
+    assert store.local == Local(next_offset=0, meta_offset=-1, incarnation="")
+
+
+def test_one_write_puts_deletes_and_says_how_far(store: Store) -> None:
+    store.write({b"a\x001": b"1", b"b\x001": b"2"}, [], Local(next_offset=3))
+
+    store.write({b"b\x001": b"3", b"c\x001": b"4"}, [b"a\x001", b"never\x00seen"], HERE)
+
+    assert rows(store) == {b"b\x001": b"3", b"c\x001": b"4"}
+    assert store.local == HERE
+
+
+def test_a_key_that_one_write_deletes_and_puts_is_there(store: Store) -> None:
+    # A follower that buffers several transactions hands over both.
+    store.write({b"a\x001": b"old"}, [], HERE)
+
+    store.write({b"a\x001": b"new"}, [b"a\x001"], HERE)
+
+    assert store.get(b"a\x001") == b"new"
+
+
+def test_many_keys_come_back_in_the_order_asked_for_with_none_for_the_unknown(store: Store) -> None:
+    store.write({b"a\x001": b"1", b"b\x001": b""}, [], HERE)
+
+    asked = [b"zz\x001", b"b\x001", b"a\x001", b"b\x001"]
+
+    assert store.get_many(asked) == [None, b"", b"1", b""]
+    assert store.get_many([]) == []
+
+
+def test_a_scan_is_in_the_order_of_bytes_from_start_up_to_before_stop(store: Store) -> None:
+    keys = [b"A\x00x", b"A\x00y", b"A\x01", b"AB\x00x", b"\xc3\x84\x00x", b"\xff\x00x"]
+    store.write({key: key[:1] for key in reversed(keys)}, [], HERE)
+
+    assert [key for key, _ in store.scan(FIRST_ROW, None, 100)] == keys
+    assert [key for key, _ in store.scan(b"A\x00", b"A\x01", 100)] == keys[:2]
+    assert [key for key, _ in store.scan(b"A\x00x\x00", b"AB", 100)] == keys[1:3]
+    assert store.scan(b"A\x00x", None, 1) == [(b"A\x00x", b"A")]
+    assert store.scan(b"B", b"A", 100) == []
+
+
+def test_a_scan_of_rows_shows_nothing_internal(store: Store) -> None:
+    store.write({b"\x00meta": b"m", b"\x00w1": b"s", b"a\x001": b"1"}, [], HERE)
+
+    assert store.scan(FIRST_ROW, None, 10) == [(b"a\x001", b"1")]
+    assert store.scan(b"\x00w", b"\x00x", 10) == [(b"\x00w1", b"s")]
+
+
+def test_all_rows_come_page_by_page_each_once(store: Store) -> None:
+    wanted = {b"%04d\x00x" % n: b"%d" % n for n in range(2500)}
+    store.write(wanted, [], HERE)
+
+    assert list(row_pairs(store)) == sorted(wanted.items())
+
+
+def test_a_wiped_store_is_as_new_and_can_be_written(store: Store) -> None:
+    store.write({b"a\x001": b"1", b"\x00meta": b"m"}, [], HERE)
+
+    store.wipe()
+
+    assert (rows(store), store.get(b"\x00meta"), store.local) == ({}, None, Local())
+    store.write({b"b\x001": b"2"}, [], HERE)
+    assert (rows(store), store.local) == ({b"b\x001": b"2"}, HERE)
+
+
+# Few keys that share prefixes, among them neighbours by one byte.
+KEYS = [b"\x00w", b"\x00w1", b"a\x00", b"a\x00a", b"a\x01", b"ab\x00", b"b\x00\xff"]
+_key = st.sampled_from(KEYS)
+_puts = st.dictionaries(_key, st.binary(max_size=3), max_size=4)
+
+
+class Write(NamedTuple):
+    puts: dict[bytes, bytes]
+    deletes: list[bytes]
+
+
+class Scan(NamedTuple):
+    start: bytes
+    stop: bytes | None
+    limit: int
+
+
+Step: TypeAlias = Write | Scan | Literal["reopen", "wipe"]
+_write = st.builds(Write, _puts, st.lists(_key, max_size=3))
+_scan = st.builds(Scan, _key, st.none() | _key, st.integers(1, 5))
+_rare: st.SearchStrategy[Step] = st.sampled_from(["reopen", "wipe"])
+_steps: st.SearchStrategy[list[Step]] = st.lists(
+    st.one_of(*[_write, _scan] * 4, _rare), max_size=12
+)
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def kept(request: pytest.FixtureRequest) -> Iterator[Callable[[], Store]]:
+    """One store for all examples, since to open one on disk takes 20 ms; a call opens it again."""
+    with tempfile.TemporaryDirectory() as folder:
+        stores: Stores = request.param(Path(folder))
+        held = [stores.open(0)]
+
+        def reopen() -> Store:
+            if request.param is rocks:
+                held[0].close()
+                held[0] = stores.open(0)
+            return held[0]
+
+        yield reopen
+        held[0].close()
+        stores.close()
+
+
+@settings(max_examples=25, deadline=None)
+@given(steps=_steps)
+def test_a_store_is_a_sorted_map_however_it_is_used(
+    kept: Callable[[], Store], steps: list[Step]
+) -> None:
+    store = kept()
+    store.write({}, KEYS, Local())
+    model: dict[bytes, bytes] = {}
+    for number, step in enumerate(steps):
+        match step:
+            case "wipe":
+                store.wipe()
+                model = {}
+            case "reopen":
+                store = kept()
+            case Write(puts, deletes):
+                store.write(puts, deletes, Local(next_offset=number))
+                model = {k: v for k, v in model.items() if k not in deletes} | puts
+                assert store.local.next_offset == number
+            case Scan(start, stop, limit):
+                inside = [k for k in sorted(model) if start <= k and (stop is None or k < stop)]
+                assert store.scan(start, stop, limit) == [(k, model[k]) for k in inside[:limit]]
+    assert store.scan(KEYS[0], None, 100) == sorted(model.items())
+    assert store.get_many(list(model)) == list(model.values())
+
+
+# ---- what only a store on disk does
+
+
+def test_what_was_written_is_there_when_the_store_is_opened_again(tmp_path: Path) -> None:
+    stores = rocks(tmp_path)
+    first = stores.open(1)
+    first.write({b"a\x001": b"1"}, [], HERE)
+    first.close()
+
+    again = stores.open(1)
+
+    assert (rows(again), again.local) == ({b"a\x001": b"1"}, HERE)
+    again.close()
+    stores.close()
+
+
+def test_partitions_have_stores_of_their_own(tmp_path: Path) -> None:
+    stores = rocks(tmp_path)
+    one, two = stores.open(1), stores.open(2)
+
+    one.write({b"a\x001": b"1"}, [], HERE)
+
+    assert (rows(two), two.local) == ({}, Local())
+    for each in (one, two, stores):
+        each.close()
+
+
+@pytest.mark.parametrize("lost", [1, 40, 2000])
+def test_a_write_that_a_crash_cut_short_is_there_in_whole_or_not_at_all(
+    tmp_path: Path, lost: int
+) -> None:
+    before = {b"%03d\x00x" % n: b"before" for n in range(300)}
+    after = {b"%03d\x00x" % n: b"after" for n in range(300)}
+    stores = rocks(tmp_path / "data")
+    store = stores.open(0)
+    store.write(before, [], Local(next_offset=1))
+    store.write(after, [b"000\x00y"], Local(next_offset=2))
+    # As the disk is after a power cut: the end of RocksDB's log never made it.
+    crashed = tmp_path / "crashed" / "inventory-0"
+    crashed.mkdir(parents=True)
+    for file in (tmp_path / "data" / "inventory-0").iterdir():
+        with suppress(FileNotFoundError):  # RocksDB removes old options files by and by
+            shutil.copy(file, crashed)
+    store.close()
+    stores.close()
+    log = max(crashed.glob("*.log"))
+    log.write_bytes(log.read_bytes()[:-lost])
+
+    stores = rocks(tmp_path / "crashed")
+    survivor = stores.open(0)
+
+    assert (rows(survivor), survivor.local.next_offset) == (before, 1)
+    survivor.close()
+    stores.close()
+
+
+def damage(path: Path) -> None:
+    path.write_bytes(b"\xff" * path.stat().st_size)
+
+
+def a_closed_store(folder: Path, local: Local = HERE) -> Path:
+    stores = rocks(folder)
+    store = stores.open(0)
+    store.write({b"a\x001": b"1"}, [], local)
+    store.close()
+    stores.close()
+    return folder / "inventory-0"
+
+
+@pytest.mark.parametrize("names", ["MANIFEST-*", "CURRENT", "OPTIONS-*"])
+def test_a_damaged_store_is_usable_and_never_half_read(tmp_path: Path, names: str) -> None:
+    path = a_closed_store(tmp_path)
+    for file in path.glob(names):
+        damage(file)
+
+    stores = rocks(tmp_path)
+    store = stores.open(0)
+
+    found = (rows(store), store.local)
+    if names == "OPTIONS-*":  # a copy of what we give at each opening
+        assert found == ({b"a\x001": b"1"}, HERE)
+    else:
+        assert found == ({}, Local())
+    store.write({b"b\x001": b"2"}, [], HERE)
+    assert store.get(b"b\x001") == b"2"
+    store.close()
+    stores.close()
+
+
+@pytest.mark.parametrize("format_", [FORMAT + 1, FORMAT - 1])
+def test_a_store_of_another_release_is_restored_anew(tmp_path: Path, format_: int) -> None:
+    a_closed_store(tmp_path, msgspec.structs.replace(HERE, format=format_))
+
+    stores = rocks(tmp_path)
+    store = stores.open(0)
+
+    assert (rows(store), store.local) == ({}, Local())
+    store.close()
+    stores.close()
+
+
+def test_a_store_that_cannot_say_how_far_it_is_is_restored_anew(tmp_path: Path) -> None:
+    path = a_closed_store(tmp_path)
+    options = rocksdict.Options(raw_mode=True)
+    database = rocksdict.Rdict(str(path), options)
+    database[b"\x00local"] = b'{"next_offset":"seven"'
+    database.close()
+
+    stores = rocks(tmp_path)
+    store = stores.open(0)
+
+    assert (rows(store), store.local) == ({}, Local())
+    store.close()
+    stores.close()
+
+
+def test_a_data_folder_serves_one_worker_and_the_second_is_told_what_to_do(tmp_path: Path) -> None:
+    first = rocks(tmp_path)
+
+    with pytest.raises(DataFolderInUse, match=r"in use by another worker: .* ONHAND_DATA_DIR\."):
+        rocks(tmp_path)
+
+    first.close()
+    rocks(tmp_path).close()  # given back, it serves the next
+
+
+def test_a_store_that_another_process_has_open_is_refused_and_not_wiped(tmp_path: Path) -> None:
+    path = a_closed_store(tmp_path)
+    other = rocksdict.Rdict(str(path), rocksdict.Options(raw_mode=True))
+    stores = rocks(tmp_path)
+
+    with pytest.raises(StoreFailed, match="open in another process"):
+        stores.open(0)
+
+    other.close()
+    store = stores.open(0)
+    assert rows(store) == {b"a\x001": b"1"}
+    store.close()
+    stores.close()
+
+
+def test_a_folder_that_cannot_be_used_is_one_sentence_with_a_remedy(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(StoreFailed, match=r"cannot be used: .* Check the disk and the folder"):
+        rocks(tmp_path / "file")
