@@ -17,7 +17,7 @@ from bench.contest import Arena, Checked, Restored, TopicSet
 from bench.measure import DidNotFinish, Process, Sample, look
 from bench.oracle import CHECKSUM, FIELDS, Values, compare
 from bench.progress import Ticker, say
-from bench.web import Web, inventory_path, metric_sum
+from bench.web import Answer, Web, inventory_path, metric_sum
 from dev.kafka import free_port
 
 REPO = Path(__file__).resolve().parent.parent
@@ -137,14 +137,12 @@ class Onhand:
         return Checked(verdict, self._changelog.records, self._changelog.size_bytes)
 
     def wait_until_serving(self, timeout_s: float = 60.0) -> None:
-        """Return when every partition answers 200 at every worker."""
+        """Return when every worker has an answer of every partition's owner."""
         deadline = time.monotonic() + timeout_s
         ticker = Ticker()
         for worker in self.workers:
             for key in self.a_key_of_each_partition():
-                while (
-                    answer := worker.web.get(inventory_path(key))
-                ) is None or answer.status != 200:
+                while not _by_the_owner(answer := worker.web.get(inventory_path(key))):
                     worker.process.must_run()
                     if time.monotonic() > deadline:
                         said = answer.body.decode() if answer else "nothing"
@@ -206,6 +204,14 @@ class Onhand:
         for worker in self.workers:
             worker.process.stop()
             worker.web.close()
+
+
+def _by_the_owner(answer: Answer | None) -> bool:
+    return (
+        answer is not None
+        and answer.status == 200
+        and answer.headers.get("onhand-role") == "active"
+    )
 
 
 def _values(value: bytes) -> Values:
