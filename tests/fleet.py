@@ -37,7 +37,7 @@ class Worker:
 
     def __init__(self, number: int, count: int, version: int) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0))
-        self.url = "http://127.0.0.1:{}".format(self._socket.getsockname()[1])
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         self.shelf = Shelf(count, self.url)
         self.me = Heartbeat(
             version=version,
@@ -51,15 +51,15 @@ class Worker:
         self.queries = Queries(self.shelf, self.roster, TOPICS, version, BodyLimits())
         #: Requests that reached it, as (method, path with query, whether by a hop).
         self.seen: list[tuple[str, str, bool]] = []
-        self.frozen = False
+        self._awake = asyncio.Event()
+        self._awake.set()
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> None:
         @web.middleware
         async def watch(request: web.Request, handler: Handler) -> web.StreamResponse:
             self.seen.append((request.method, request.raw_path, "Onhand-Hop" in request.headers))
-            while self.frozen:
-                await asyncio.sleep(0.02)
+            await self._awake.wait()
             return await handler(request)
 
         app = web.Application(middlewares=[watch])
@@ -68,15 +68,20 @@ class Worker:
         await self._runner.setup()
         await web.SockSite(self._runner, self._socket).start()
 
+    def freeze(self) -> None:
+        """Take requests and answer none, as under SIGSTOP."""
+        self._awake.clear()
+
+    def wake(self) -> None:
+        """Answer all of them now."""
+        self._awake.set()
+
     async def die(self) -> None:
         """As kill -9 looks from outside: connections are reset, new ones refused."""
         if self._runner is not None:
             runner, self._runner = self._runner, None
-            await self._runner_down(runner)
-
-    async def _runner_down(self, runner: web.AppRunner) -> None:
-        self.frozen = False
-        await runner.cleanup()
+            self.wake()
+            await runner.cleanup()
 
     async def close(self) -> None:
         await self.die()

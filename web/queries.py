@@ -69,7 +69,8 @@ class Queries:
     def routes(self) -> Iterator[web.RouteDef]:
         """Reads. Under `ROOT` one route takes every path: see `target_of`."""
         yield web.get(ROOT, self.inventory)
-        yield web.get(ROOT + "/{tail:.*}", self.inventory)
+        # A dot would not match an encoded line feed, which is a 400, not a 404.
+        yield web.get(ROOT + r"/{tail:[\s\S]*}", self.inventory)
         yield web.post(LOOKUP, self.lookup)
 
     async def close(self) -> None:

@@ -81,7 +81,7 @@ async def test_a_frozen_owner_costs_one_slow_answer_then_none() -> None:
         owner = fleet.owner_of("SKU-0003")
         asked = (owner + 2) % 3
         await fleet.row(asked, "SKU-0003")
-        fleet[owner].frozen = True
+        fleet[owner].freeze()
 
         started = time.perf_counter()
         slow = await fleet.row(asked, "SKU-0003")
@@ -93,7 +93,7 @@ async def test_a_frozen_owner_costs_one_slow_answer_then_none() -> None:
         assert slow_s < 0.6
         assert quick_s < 0.15
 
-        fleet[owner].frozen = False
+        fleet[owner].wake()
         fleet.tell(owner)  # it woke, and says so
         assert (await fleet.row(asked, "SKU-0003")).role == "active"
 
@@ -102,7 +102,7 @@ async def test_a_frozen_owner_without_standby_is_a_503_within_the_deadline() -> 
     async with Fleet(2) as fleet:
         fleet[1].shelf.hold(range(4), sales=10)
         fleet.tell()
-        fleet[1].frozen = True
+        fleet[1].freeze()
 
         started = time.perf_counter()
         answer = await fleet.row(0, "SKU-0003")

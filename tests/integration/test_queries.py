@@ -1,0 +1,428 @@
+"""Keys, SKUs, lists and lookups over HTTP, through any worker of a small fleet."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from domain.lookup import Role
+from tests.fleet import Answer, Fleet, a_fleet
+
+KEYS = [(f"SKU-{n // 3:04d}", f"store-{n % 3}") for n in range(60)]
+
+
+@pytest.fixture
+async def fleet() -> AsyncIterator[Fleet]:
+    async with a_fleet(3, count=6, rows=60) as fleet:
+        yield fleet
+
+
+def keys(answer: Answer) -> list[tuple[str, str]]:
+    return [(item["sku"], item["location"]) for item in answer.body["items"]]
+
+
+# ---- one key
+
+
+@pytest.mark.parametrize(
+    ("sku", "location"),
+    [
+        ("a/b", "c/d"),
+        ("..hidden", "a..b"),
+        ("100%", "50 %"),
+        ("%2F", "%2e%2e"),
+        ("é+ü", "店 1"),
+        ("a?b", "c#d"),
+        ("lookup", "cluster"),
+        ("a;b", "c&d=e"),
+        ("x" * 128, "ä" * 128),
+    ],
+)
+async def test_any_id_can_be_asked_for_through_any_worker(
+    fleet: Fleet, sku: str, location: str
+) -> None:
+    fleet.put(sku, location, received=7)
+
+    for number in range(3):
+        answer = await fleet.row(number, sku, location)
+        assert answer.status == 200, answer.data
+        assert (answer.body["sku"], answer.body["location"]) == (sku, location)
+        assert answer.body["on_hand"] == 7
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/inventory/",
+        "/v1/inventory/SKU-0001/",
+        "/v1/inventory//store-1",
+        "/v1/inventory/./store-1",
+        "/v1/inventory/SKU-0001/%2e%2e",
+        "/v1/inventory/%20a/store-1",
+        "/v1/inventory/a%0a/store-1",
+        "/v1/inventory/%zz/store-1",
+        "/v1/inventory/%ff/store-1",
+        f"/v1/inventory/{'x' * 129}/store-1",
+        "/v1/inventory/SKU-0001/store-1?color=red",
+        "/v1/inventory/SKU-0001/store-1?wait_ms=1&wait_ms=2",
+        "/v1/inventory/SKU-0001/store-1?wait_ms=10001",
+        "/v1/inventory/SKU-0001/store-1?wait_ms=1.5",
+        "/v1/inventory/SKU-0001/store-1?max_lag_events=-1",
+        "/v1/inventory?limit=0",
+        "/v1/inventory?limit=1001",
+        "/v1/inventory?partial=yes",
+        "/v1/inventory?location=",
+        "/v1/inventory?on_hand_below=few",
+        "/v1/inventory?cursor=nonsense",
+    ],
+)
+async def test_what_cannot_be_meant_is_one_clear_400(fleet: Fleet, path: str) -> None:
+    answer = await fleet.get(0, path)
+
+    assert (answer.status, answer.problem) == (400, "invalid-request"), answer.data
+    assert answer.body["errors"]
+
+
+async def test_a_400_names_everything_that_is_wrong(fleet: Fleet) -> None:
+    answer = await fleet.get(0, "/v1/inventory?limit=0&partial=1&color=red&on_hand_above=1")
+
+    assert [e["parameter"] for e in answer.body["errors"]] == ["color", "limit", "partial"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        # yarl folds the dots away, so aiohttp routes it to the row of B.
+        "/v1/inventory/A/../B/store-0",
+        "/v1/inventory/../inventory/B/store-0",
+        "/v1/inventory/a/b/c",
+        "/x/../v1/inventory/B/store-0",
+    ],
+)
+async def test_dots_in_a_path_never_lead_to_another_row(fleet: Fleet, path: str) -> None:
+    fleet.put("B", "store-0", received=1)
+
+    answer = await fleet.get(0, path)
+
+    assert answer.status == 404
+    assert b"store-0" not in answer.data or b"unknown-path" in answer.data
+
+
+# ---- one SKU
+
+
+async def test_a_sku_is_its_rows_and_their_sums_through_any_worker(fleet: Fleet) -> None:
+    fleet.put("SKU-0005", "store-9", received=2, sold=5, checksum=2**64 - 1, updated_at=7000)
+
+    for number in range(3):
+        answer = await fleet.get(number, "/v1/inventory/SKU-0005")
+        body = answer.body
+        rows = body["items"]
+        assert [row["location"] for row in rows] == ["store-0", "store-1", "store-2", "store-9"]
+        for name in ("on_hand", "received", "dispatched", "sold", "returned", "events"):
+            assert body[name] == sum(row[name] for row in rows), name
+        assert body["checksum"] == "f" * 16
+        assert body["updated_at"] == "1970-01-01T00:00:07.000Z"
+        assert body["freshness"]["role"] == answer.role == "active"
+
+        again = await fleet.get(
+            number, "/v1/inventory/SKU-0005", If_None_Match=answer.headers["ETag"]
+        )
+        assert (again.status, again.data) == (304, b"")
+
+
+async def test_an_unknown_sku_is_a_404_with_freshness(fleet: Fleet) -> None:
+    answer = await fleet.get(0, "/v1/inventory/nothing")
+
+    assert (answer.status, answer.problem) == (404, "unknown-key")
+    assert answer.body["freshness"]["role"] == "active"
+
+
+async def test_a_sku_with_thousands_of_locations_does_not_keep_others_waiting() -> None:
+    async with a_fleet(1, count=1) as fleet:
+        for number in range(5000):
+            fleet.put("SKU-1", f"store-{number:05d}", received=1)
+        fleet.put("SKU-2", "store-0", received=1)
+        await fleet.row(0, "SKU-2")
+
+        big = asyncio.create_task(fleet.get(0, "/v1/inventory/SKU-1"))
+        slowest_s = 0.0
+        while not big.done():
+            started = time.perf_counter()
+            await asyncio.sleep(0)
+            slowest_s = max(slowest_s, time.perf_counter() - started)
+
+        assert (await big).body["on_hand"] == 5000
+        assert slowest_s < 0.1  # a bound that a busy machine keeps too; measured: docs
+
+
+# ---- lists
+
+
+async def pages(fleet: Fleet, number: int, query: str) -> list[Answer]:
+    found, cursor = [], ""
+    while True:
+        page = await fleet.get(number, f"/v1/inventory?{query}{cursor}")
+        assert page.status == 200, page.data
+        found.append(page)
+        if page.body["next_cursor"] is None:
+            return found
+        cursor = f"&cursor={page.body['next_cursor']}"
+
+
+async def test_a_list_is_all_rows_of_all_workers_in_order(fleet: Fleet) -> None:
+    for number in range(3):
+        found = await pages(fleet, number, "limit=7")
+
+        assert [key for page in found for key in keys(page)] == KEYS
+        assert {len(keys(page)) for page in found[:-1]} == {7}
+        assert all(page.role == "active" for page in found)
+
+
+async def test_a_list_can_change_its_worker_between_pages(fleet: Fleet) -> None:
+    found, cursor, number = [], "", 0
+    while True:
+        page = await fleet.get(number % 3, f"/v1/inventory?limit=4{cursor}")
+        found += keys(page)
+        number += 1
+        if page.body["next_cursor"] is None:
+            break
+        cursor = f"&cursor={page.body['next_cursor']}"
+
+    assert found == KEYS
+
+
+@pytest.mark.parametrize(
+    ("query", "wanted"),
+    [
+        ("location=store-1", [k for k in KEYS if k[1] == "store-1"]),
+        ("sku_prefix=SKU-001", [k for k in KEYS if k[0].startswith("SKU-001")]),
+        ("on_hand_below=4", KEYS[:4]),
+        ("on_hand_above=50&location=store-0", [KEYS[n] for n in (51, 54, 57)]),
+        ("sku_prefix=nothing", []),
+        ("sku_prefix=&on_hand_below=-1", []),
+    ],
+)
+async def test_a_list_holds_what_passes_the_filters(
+    fleet: Fleet, query: str, wanted: list[tuple[str, str]]
+) -> None:
+    for number in range(3):
+        found = await pages(fleet, number, query)
+        assert [key for page in found for key in keys(page)] == wanted
+
+
+async def test_a_dead_owners_partitions_come_from_the_standby_and_the_page_says_so(
+    fleet: Fleet,
+) -> None:
+    await fleet[1].die()
+
+    found = await pages(fleet, 0, "limit=50")
+
+    assert [key for page in found for key in keys(page)] == KEYS
+    assert found[0].role == "standby"
+    assert found[0].body["freshness"]["role"] == "standby"
+
+
+async def test_a_frozen_owners_partitions_come_from_the_standby(fleet: Fleet) -> None:
+    fleet[1].freeze()
+
+    started = time.perf_counter()
+    page = await fleet.get(0, "/v1/inventory")
+    slow_s = time.perf_counter() - started
+    again = await fleet.get(0, "/v1/inventory")
+
+    assert keys(page) == keys(again) == KEYS
+    assert slow_s < 1.2
+    assert time.perf_counter() - started - slow_s < 0.4
+    assert page.role == "standby"
+
+
+async def test_an_incomplete_list_is_a_503_and_partial_ones_come_back_for_the_rest() -> None:
+    async with Fleet(2, count=4) as fleet:
+        fleet[0].shelf.hold([0, 1], sales=1)
+        fleet[1].shelf.hold([2], sales=1)
+        for key in KEYS:
+            fleet.put(*key, received=1)
+        fleet.tell()
+
+        refused = await fleet.get(0, "/v1/inventory")
+        assert (refused.status, refused.problem) == (503, "partitions-unavailable")
+        assert refused.body["missing_partitions"] == [3]
+        assert "Retry-After" in refused.headers
+
+        partial = await fleet.get(0, "/v1/inventory?partial=true")
+        assert partial.body["missing_partitions"] == [3]
+        found = keys(partial)
+        assert found == sorted(k for k in KEYS if fleet[0].shelf.partition_of(k[0]) != 3)
+
+        cursor = partial.body["next_cursor"]
+        waiting = await fleet.get(1, f"/v1/inventory?partial=true&cursor={cursor}")
+        assert (waiting.status, waiting.problem) == (503, "partitions-unavailable")
+
+        fleet[1].shelf.hold([3], sales=1)
+        for key in KEYS:
+            fleet.put(*key, received=1)
+        fleet.tell()
+        rest = await fleet.get(0, f"/v1/inventory?partial=true&cursor={cursor}")
+        assert rest.body["missing_partitions"] == []
+        assert rest.body["next_cursor"] is None
+        assert sorted(found + keys(rest)) == KEYS
+
+
+async def test_a_client_that_writes_the_hop_headers_gets_no_wrong_list(fleet: Fleet) -> None:
+    refused = await fleet.get(0, "/v1/inventory", Onhand_Hop="1")
+    restricted = await fleet.get(0, "/v1/inventory", Onhand_Partitions="0,1")
+    partial = await fleet.get(
+        0, "/v1/inventory?partial=true", Onhand_Hop="1", Onhand_Partitions="0"
+    )
+    wrong = await fleet.get(0, "/v1/inventory", Onhand_Partitions="6")
+
+    assert (refused.status, refused.problem) == (503, "partitions-unavailable")
+    assert (restricted.status, restricted.problem) == (503, "partitions-unavailable")
+    assert partial.body["missing_partitions"] == [1, 2, 3, 4, 5]
+    assert (wrong.status, wrong.problem) == (400, "invalid-request")
+
+
+async def test_a_list_waits_for_a_position_and_says_when_it_is_not_reached(fleet: Fleet) -> None:
+    late = asyncio.create_task(fleet.get(0, "/v1/inventory?min_position=sales-1@10&wait_ms=2000"))
+    await asyncio.sleep(0.1)
+    assert not late.done()
+    fleet[1].shelf.advance(1, 11)
+    assert (await late).status == 200
+
+    never = await fleet.get(0, "/v1/inventory?min_position=sales-1@99&wait_ms=200")
+    assert (never.status, never.problem) == (503, "not-caught-up")
+    assert never.body["missing_partitions"] == [1]
+
+
+async def test_a_list_never_shows_an_older_state_than_the_one_before(fleet: Fleet) -> None:
+    fleet[1].shelf.advance(1, 20)
+    assert (await fleet.get(0, "/v1/inventory")).status == 200
+
+    await fleet[1].die()
+
+    older = await fleet.get(0, "/v1/inventory")
+    assert (older.status, older.problem) == (503, "partitions-unavailable")
+    fleet[2].shelf.advance(1, 20)
+    assert (await fleet.get(0, "/v1/inventory")).role == "standby"
+
+
+async def test_a_list_that_scans_much_does_not_keep_others_waiting() -> None:
+    async with a_fleet(1, count=2) as fleet:
+        for number in range(8000):
+            fleet.put(f"SKU-{number:05d}", "store-0", received=1)
+        await fleet.row(0, "SKU-00001")
+
+        big = asyncio.create_task(fleet.get(0, "/v1/inventory?location=nowhere"))
+        slowest_s = 0.0
+        while not big.done():
+            started = time.perf_counter()
+            await asyncio.sleep(0)
+            slowest_s = max(slowest_s, time.perf_counter() - started)
+
+        page = await big
+        assert page.body["items"] == []
+        assert page.body["next_cursor"] is None
+        assert slowest_s < 0.1
+
+
+async def test_a_page_stops_scanning_and_goes_on_from_there() -> None:
+    async with a_fleet(1, count=1) as fleet:
+        for number in range(12_000):
+            fleet.put(f"SKU-{number:05d}", "store-0", received=number)
+
+        found = await pages(fleet, 0, "on_hand_above=11997")
+
+        assert len(found) == 3
+        assert [len(keys(page)) for page in found] == [0, 0, 2]
+
+
+# ---- lookups
+
+
+async def lookup(
+    fleet: Fleet, number: int, wanted: list[tuple[str, str]], query: str = ""
+) -> Answer:
+    body = {"keys": [{"sku": sku, "location": location} for sku, location in wanted]}
+    return await fleet.request("POST", number, "/v1/lookup" + query, body)
+
+
+async def test_a_lookup_answers_many_keys_of_many_workers_in_their_order(fleet: Fleet) -> None:
+    wanted = [KEYS[n] for n in (59, 3, 27, 3)]
+    for number in range(3):
+        answer = await lookup(fleet, number, [*wanted, ("no", "where")])
+
+        assert answer.status == 200
+        assert keys(answer) == wanted
+        assert [item["on_hand"] for item in answer.body["items"]] == [59, 3, 27, 3]
+        assert answer.body["unknown"] == [{"sku": "no", "location": "where"}]
+        assert answer.body["unanswered"] == answer.body["missing_partitions"] == []
+        assert answer.role == answer.body["freshness"]["role"] == "active"
+
+
+async def test_a_lookup_of_a_thousand_keys_reaches_every_owner_once(fleet: Fleet) -> None:
+    wanted = [(f"SKU-{n:04d}", "store-0") for n in range(1000)]
+
+    answer = await lookup(fleet, 0, wanted)
+
+    assert len(answer.body["items"]) + len(answer.body["unknown"]) == 1000
+    assert [len(worker.seen) for worker in fleet.workers] == [1, 1, 1]
+
+
+async def test_a_lookup_survives_a_dead_owner(fleet: Fleet) -> None:
+    await fleet[2].die()
+
+    answer = await lookup(fleet, 0, KEYS)
+
+    assert keys(answer) == KEYS
+    assert answer.role == "standby"
+
+
+async def test_an_incomplete_lookup_is_a_503_unless_partial_will_do() -> None:
+    async with Fleet(1, count=2) as fleet:
+        fleet[0].shelf.hold([0], Role.ACTIVE, sales=1)
+        for key in KEYS:
+            fleet.put(*key, received=1)
+
+        refused = await lookup(fleet, 0, KEYS)
+        partial = await lookup(fleet, 0, KEYS, "?partial=true")
+
+        assert (refused.status, refused.problem) == (503, "partitions-unavailable")
+        assert refused.body["missing_partitions"] == [1]
+        unanswered = [(key["sku"], key["location"]) for key in partial.body["unanswered"]]
+        assert keys(partial) + unanswered != []
+        assert sorted(keys(partial) + unanswered) == KEYS
+        assert all(fleet[0].shelf.partition_of(sku) == 1 for sku, _ in unanswered)
+
+
+@pytest.mark.parametrize(
+    ("body", "parameter"),
+    [
+        ([], "body"),
+        ({"keys": []}, "keys"),
+        ({"keys": [{"sku": "a"}]}, "body"),
+        ({"keys": [{"sku": "a", "location": "b"}] * 1001}, "keys"),
+        ({"keys": [{"sku": "a", "location": "b"}, {"sku": "", "location": "b"}]}, "keys[1].sku"),
+    ],
+)
+async def test_a_lookup_says_what_is_wrong_with_it(
+    fleet: Fleet, body: object, parameter: str
+) -> None:
+    answer = await fleet.request("POST", 0, "/v1/lookup", body)
+
+    assert (answer.status, answer.problem) == (400, "invalid-request")
+    assert answer.body["errors"][0]["parameter"] == parameter
+
+
+async def test_a_lookup_waits_for_positions_and_refuses_stale_rows(fleet: Fleet) -> None:
+    partition = fleet[0].shelf.partition_of(KEYS[0][0])
+    never = f"?min_position=sales-{partition}@99&wait_ms=100"
+    assert (await lookup(fleet, 0, KEYS, never)).problem == "not-caught-up"
+    assert (await lookup(fleet, 0, KEYS, "?min_position=sales-77@99")).status == 200
+
+    fleet[partition % 3].shelf.advance(partition, 11, lag=5)
+    assert (await lookup(fleet, 0, KEYS, "?max_lag_events=4")).problem == "too-stale"
+    assert (await lookup(fleet, 0, KEYS, "?max_lag_events=5")).status == 200

@@ -1,0 +1,236 @@
+"""Pages of a list: right while rows change, partitions move and some cannot be asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from domain.lookup import NotReady
+from domain.stock import Row
+from tests.shelf import TOPICS, Shelf
+from web import cursors, merging
+from web.admission import Admission, Asked, Refusal
+from web.cursors import START, Key, Place
+from web.gathering import Gathering
+from web.heartbeats import Heartbeat
+from web.lists import Lists
+from web.merging import Known, Pacer, merge
+from web.parameters import BadRequest, Filters
+from web.peers import Peers
+from web.replies import RowBody, row_body
+from web.roster import Roster
+from web.routing import Router, Target
+
+PARTITIONS = 4
+
+
+class Split(Gathering):
+    """Partitions asked in groups, as if several workers held them; some by nobody."""
+
+    groups: Sequence[int] = (0,) * PARTITIONS
+    away: Iterable[int] = ()
+
+    async def run(
+        self,
+        partitions: Iterable[int],
+        asked: Asked,
+        until: float,
+        ask: Callable[[Target, Sequence[int]], Awaitable[Any]],
+    ) -> tuple[list[Any], dict[int, Refusal]]:
+        here = [p for p in partitions if p not in self.away]
+        refused: dict[int, Refusal] = {p: NotReady("away", 1) for p in partitions if p in self.away}
+        asked_for = [[p for p in here if self.groups[p] == g] for g in sorted(set(self.groups))]
+        return [await ask(None, group) for group in asked_for if group], refused
+
+
+def a_split(shelf: Shelf) -> Split:
+    me = Heartbeat(version=1, rules=1, build="", url="http://me", instance="me", sequence=0)
+    admission = Admission(shelf, TOPICS)
+    return Split(shelf, Router(shelf, Roster(me), Peers(), admission), admission, 1)
+
+
+def a_shelf() -> Shelf:
+    shelf = Shelf(PARTITIONS)
+    shelf.hold(range(PARTITIONS), sales=1)
+    return shelf
+
+
+async def a_page(gathering: Gathering, query: str) -> Any:
+    response = await Lists(gathering).get(query, {})
+    assert isinstance(response.body, bytes)
+    body = json.loads(response.body)
+    return body if response.status == 200 else body["type"]
+
+
+def keys(items: Iterable[Any]) -> list[Key]:
+    return [(item["sku"], item["location"]) for item in items]
+
+
+# Characters whose order differs between UTF-8 and UTF-16, and neighbours of the separator.
+names = st.text(alphabet="aB!~é\uffee\U0001f4e6", min_size=1, max_size=3)
+stock = st.dictionaries(st.tuples(names, names), st.integers(-3, 3), max_size=40)
+# Enough rows that a partition which was left behind has some before the others' places.
+much_stock = st.dictionaries(st.tuples(names, names), st.integers(-3, 3), min_size=15, max_size=40)
+groups = st.lists(st.integers(0, 2), min_size=PARTITIONS, max_size=PARTITIONS)
+away = st.sets(st.integers(0, PARTITIONS - 1), max_size=PARTITIONS - 1)
+few = patch.multiple(merging, MAX_EXAMINED=3, FIRST_CHUNK=1, LAST_CHUNK=2)
+
+
+@few
+@settings(deadline=None, max_examples=40)
+@given(stock=stock, limit=st.integers(1, 7), below=st.none() | st.integers(-3, 3), data=st.data())
+async def test_pages_put_together_are_the_list_in_utf8_order(
+    stock: dict[Key, int], limit: int, below: int | None, data: st.DataObject
+) -> None:
+    shelf = a_shelf()
+    for (sku, location), on_hand in stock.items():
+        shelf.put(sku, location, adjusted=on_hand)
+    gathering, query, found = a_split(shelf), f"limit={limit}", list[Key]()
+    if below is not None:
+        query += f"&on_hand_below={below}"
+
+    cursor: str | None = ""
+    while cursor is not None:
+        gathering.groups = data.draw(groups)
+        page = await a_page(gathering, query + (f"&cursor={cursor}" if cursor else ""))
+        assert len(page["items"]) <= limit
+        found += keys(page["items"])
+        cursor = page["next_cursor"]
+
+    wanted = [key for key, on_hand in stock.items() if below is None or on_hand < below]
+    assert found == sorted(wanted, key=lambda key: (key[0].encode(), key[1].encode()))
+
+
+@few
+@settings(deadline=None, max_examples=40)
+@given(stock=much_stock, more=stock, limit=st.integers(1, 7), data=st.data())
+async def test_no_row_is_lost_or_comes_twice_while_rows_change_and_partitions_come_and_go(
+    stock: dict[Key, int], more: dict[Key, int], limit: int, data: st.DataObject
+) -> None:
+    shelf = a_shelf()
+    for (sku, location), on_hand in stock.items():
+        shelf.put(sku, location, adjusted=on_hand)
+    gathering, found, cursor = a_split(shelf), list[Key](), ""
+    arriving = list(more.items())
+
+    for turn in range(1000):
+        gathering.groups = data.draw(groups)
+        gathering.away = data.draw(away) if turn < 6 else ()
+        page = await a_page(
+            gathering, f"limit={limit}&partial=true" + (f"&cursor={cursor}" if cursor else "")
+        )
+        if page == "/problems/partitions-unavailable":
+            continue  # nothing is left but what is away: the same cursor again, later
+        assert set(page["missing_partitions"]) <= set(gathering.away)
+        got = keys(page["items"])
+        assert got == sorted(got)
+        found += got
+        cursor = page["next_cursor"]
+        if cursor is None:
+            assert not page["missing_partitions"]
+            break
+        for (sku, location), on_hand in arriving[:3]:
+            shelf.put(sku, location, adjusted=on_hand)
+        arriving = arriving[3:]
+
+    assert len(found) == len(set(found))
+    assert set(stock) <= set(found) <= set(stock) | set(more)
+
+
+async def test_an_incomplete_list_is_refused_unless_asked_for() -> None:
+    gathering = a_split(a_shelf())
+    gathering.away = (1, 3)
+
+    refused = await a_page(gathering, "")
+    partial = await a_page(gathering, "partial=true")
+
+    assert refused == "/problems/partitions-unavailable"
+    assert partial["missing_partitions"] == [1, 3]
+    assert partial["next_cursor"] is not None
+
+
+async def test_a_list_of_nothing_at_all_is_refused_also_when_partial() -> None:
+    gathering = a_split(a_shelf())
+    gathering.away = range(PARTITIONS)
+
+    assert await a_page(gathering, "partial=true") == "/problems/partitions-unavailable"
+
+
+async def test_a_row_beyond_the_lowest_frontier_waits_for_the_next_page() -> None:
+    early = Known([], ("m", "x"))
+    late = Known([_row("a"), _row("z")], None)
+
+    page, reached = await merge([early, late], 10, Pacer())
+
+    assert [row.sku for row in page] == ["a"]
+    assert reached == ("m", "x")
+
+
+async def test_a_page_says_how_fresh_its_worst_part_is() -> None:
+    shelf = a_shelf()
+    shelf.advance(2, 5, lag=9)
+
+    page = await a_page(a_split(shelf), "")
+
+    assert page["freshness"]["lag_events"] == 9
+    assert page["freshness"]["partition"] == 2
+    assert sorted(page["positions"].split(",")) == [
+        "sales-0@0",
+        "sales-1@0",
+        "sales-2@4",
+        "sales-3@0",
+    ]
+    assert await a_page(a_split(shelf), "max_lag_events=8") == "/problems/too-stale"
+
+
+async def test_a_partition_that_leaves_during_a_scan_ends_the_page_not_the_list() -> None:
+    shelf = Shelf(1)
+    shelf.hold([0], sales=1)
+    for number in range(100):
+        shelf.put(f"{number:03d}", "x", adjusted=1)
+    scan = merging.Scan(shelf, 0, START, Filters(), Pacer())
+    taken = 0
+    while (await scan.head()) is not None:
+        scan.take()
+        taken += 1
+        if taken == 10:
+            shelf.drop(0)
+
+    assert taken == 32
+    assert scan.frontier == ("031", "x")
+    assert not scan.is_spent()
+
+
+@given(places=st.lists(st.none() | st.just(START) | st.tuples(names, names), min_size=1))
+def test_a_cursor_survives_its_way_through_the_client(places: list[Place]) -> None:
+    filters = Filters(location="store-1")
+    token = cursors.encode(filters, places)
+
+    if token is None:
+        assert set(places) == {None}
+    else:
+        assert token.replace("-", "").replace("_", "").isalnum()
+        assert cursors.decode(token, filters, len(places)) == places
+
+
+@pytest.mark.parametrize("token", ["x", "W10", "é", "WzEsW11d", "WzEsW1tudWxsLFs5XV1dXQ"])
+def test_what_is_no_cursor_is_a_400(token: str) -> None:
+    with pytest.raises(BadRequest):
+        cursors.decode(token, Filters(), 4)
+
+
+def test_a_cursor_of_another_list_is_a_400() -> None:
+    token = cursors.encode(Filters(location="a"), [("k", "l")])
+
+    with pytest.raises(BadRequest, match="other filters"):
+        cursors.decode(token, Filters(location="b"), 1)
+
+
+def _row(sku: str) -> RowBody:
+    return row_body(sku, "x", Row())
