@@ -193,30 +193,40 @@ def decode_batch(values: Sequence[bytes | None]) -> list[StockEvent | Refused]:
             decoded.extend(map(_fast, rest))  # type: ignore[arg-type]  # None: _NOT_FAST
         except _NOT_FAST:
             decoded.append(_examine(values[len(decoded)]))
-    for i, (value, event) in enumerate(zip(values, decoded, strict=True)):
-        if not isinstance(event, Refused) and value and not _is_plain(value, event):
+    if _are_plain(values, decoded):
+        return decoded
+    for i, value in enumerate(values):
+        event = decoded[i]
+        if value and not isinstance(event, Refused) and not _is_plain(value, event):
             decoded[i] = _examine(value)
     return decoded
+
+
+def _are_plain(values: Sequence[bytes | None], events: Sequence[StockEvent | Refused]) -> bool:
+    """Tell the same as `_is_plain` of all at once, if it is easy to see."""
+    try:
+        joined = b"".join(values)  # type: ignore[arg-type]  # None: TypeError
+        return (
+            joined.isascii()
+            and b"\\" not in joined
+            and max(map(len, values)) <= 2 * MAX_DEPTH  # type: ignore[arg-type]  # as above
+            and not [e for e in events if e.time is not None and e.time.tzinfo is not UTC]  # type: ignore[union-attr]  # Refused has no time: AttributeError
+            and b'0000"' not in joined
+        )
+    except (TypeError, AttributeError):
+        return False
 
 
 def _is_plain(value: bytes, event: StockEvent) -> bool:
     """Tell whether the fast reader's word on what it accepted can be trusted.
 
     It skips unknown fields without looking at their UTF-8, the depth it can take depends
-    on the caller's stack, and it takes offsets without colon. The first test is for speed.
+    on the caller's stack, and it takes offsets without colon.
     """
-    time = event.time
-    if (
-        len(value) <= 2 * MAX_DEPTH
-        and value.isascii()
-        and b"\\" not in value
-        and (time is None or (time.tzinfo is UTC and b'0000"' not in value))
-    ):
-        return True
     return (
         _is_utf8(value)
         and _opens(value) <= MAX_DEPTH
-        and not _BARE_OFFSET.search(value)
+        and not (event.time and _BARE_OFFSET.search(value))
         and not _ESCAPED.search(value)
     )
 
@@ -224,7 +234,7 @@ def _is_plain(value: bytes, event: StockEvent) -> bool:
 def check_names(sku: str, location: str) -> Refused | None:
     """Refuse names that cannot be shown or put into a path; lengths are checked before."""
     for what, name in (("sku", sku), ("location", location)):
-        if _BAD_NAME.search(name):
+        if not _GOOD_NAME.fullmatch(name) and _BAD_NAME.search(name):
             return Refused(
                 Refusal.BAD_DATA,
                 f"data.{what} {_show(name)} has a control character or a space at an end, "
@@ -255,6 +265,8 @@ def content(event: StockEvent) -> int:
     return zlib.crc32(msgspec.json.encode((data.reason, data.reference, data.actor)), crc)
 
 
+# Nearly all names: printable ASCII without spaces, and longer than a dot or two.
+_GOOD_NAME = re.compile(r"[!-~]{3,}")
 _BAD_NAME = re.compile(r"[\x00-\x1f\x7f-\x9f]|\A | \Z|\A\.\.?\Z")
 # Takes an unclosed string to the end, so that a hostile value costs one pass.
 _STRING = re.compile(rb'"(?:[^"\\]|\\.?)*+"?', re.DOTALL)

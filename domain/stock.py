@@ -177,8 +177,9 @@ class PartitionState:
         # By "sku NUL location". A row is here only if its names are sound and its SKU
         # belongs to this partition, so a hit needs no further check of either.
         self.rows: dict[str, Row] = {}
-        self.dirty: set[str] = set()
-        self.travelling: frozenset[str] = frozenset()
+        # What was folded since the last group; few, so the processor's cache holds them.
+        self.dirty: dict[str, Row] = {}
+        self.travelling: dict[str, Row] = {}
         self.dead_letters: list[DeadLetter] = []
 
     @classmethod
@@ -205,7 +206,8 @@ class PartitionState:
 
     def row(self, key: bytes) -> Row:
         """A row as folded so far, if in memory; for tests."""
-        return self.rows.get(key.decode(), NO_STOCK)
+        name = key.decode()
+        return self.dirty.get(name) or self.rows.get(name, NO_STOCK)
 
 
 # A record that may be applied: itself, its event, its row's name in `PartitionState.rows`.
@@ -239,10 +241,10 @@ def fold(state: PartitionState, topic: str, records: Sequence[Record], load: Loa
     letters: _Letters = []
     sound = _sound(state, topic, records, load, letters)
     fresh, crcs = _unseen(state.windows[topic], sound, letters)
-    rows = state.rows
+    rows, dirty = state.rows, state.dirty
     for (record, event, name), crc in zip(fresh, crcs, strict=True):
-        rows[name] = apply(rows[name], event, crc, record[1])
-    state.dirty.update([name for _, _, name in fresh])
+        row = dirty.get(name) or rows[name]
+        dirty[name] = apply(row, event, crc, record[1])
     state.dead_letters += _letters(state.partition, topic, letters)
     old = state.counts[topic]
     state.counts[topic] = Counts(
@@ -257,7 +259,7 @@ def _sound(
     state: PartitionState, topic: str, records: Sequence[Record], load: Load, letters: _Letters
 ) -> list[_Sound]:
     """Steps 1 and 2; then the rows of all that passed are in memory."""
-    role, rows = state.topics[topic], state.rows
+    role, rows, dirty = state.topics[topic], state.rows, state.dirty
     sound: list[_Sound] = []
     missing: dict[str, None] = {}
     for record, event in zip(records, decode_batch([record[3] for record in records]), strict=True):
@@ -267,12 +269,13 @@ def _sound(
         data = event.data
         name = f"{data.sku}\x00{data.location}"
         # A row in memory vouches for its names and its SKU's partition.
-        if name not in rows or record[2] != data.sku.encode() or event.role != role:
+        known = name in dirty or name in rows
+        if not known or record[2] != data.sku.encode() or event.role != role:
             refused = _check(state, role, record[2], event)
             if refused:
                 letters.append((record, refused))
                 continue
-            if name not in rows:
+            if not known:
                 missing[name] = None
         sound.append((record, event, name))
     if missing:
@@ -348,17 +351,18 @@ def take_group(state: PartitionState) -> Group:
     One group travels at a time: taking the next one says that the last is in the store,
     so that rows which are in neither can leave memory and be loaded again.
     """
-    rows, positions = state.rows, dict(state.positions)
+    positions = dict(state.positions)
     taken = {topic: window.take(positions.get(topic, 0)) for topic, window in state.windows.items()}
     group = Group(
-        rows={name.encode(): _encode(rows[name]) for name in state.dirty},
+        rows={name.encode(): _encode(row) for name, row in state.dirty.items()},
         dead_letters=state.dead_letters,
         segments=[segment for each in taken.values() for segment in each.segments],
         expired=[key for each in taken.values() for key in each.expired],
         positions=positions,
         counts=dict(state.counts),
     )
-    state.travelling, state.dirty, state.dead_letters = frozenset(state.dirty), set(), []
+    state.rows.update(state.dirty)
+    state.travelling, state.dirty, state.dead_letters = state.dirty, {}, []
     _trim(state)
     return group
 

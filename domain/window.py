@@ -12,7 +12,7 @@ letters, not lost; a conflict passes as a repetition at most once in 2^32 confli
 
 Memory: a worker holds a window for each topic-partition (36 and more), so no dict of all
 ids (about 150 bytes each). Entries rest in a table of three arrays, 12 bytes an entry and
-1.3 for the index; the newest wait in a small dict until a merge is worth its 0.4 ms.
+0.7 for the index; the newest wait in a small dict until a merge is worth its 0.6 ms.
 
 In the changelog the window is a set of segments, each 16 bytes an entry, written in the
 transaction that applied the events. Thin traffic makes small segments, parts; they are
@@ -21,6 +21,7 @@ segment that comes back from the dead (a store older than the changelog's tombst
 nothing: entries count by their offset.
 """
 
+import sys
 from collections.abc import Iterable, Sequence
 from enum import Enum
 from typing import TypeAlias
@@ -30,21 +31,21 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 IDENTITY_BITS = 56
-MAX_WINDOW = 1 << 22  # entries keep their offset as a distance of 23 bits
+MAX_WINDOW = 1 << 21  # entries keep their offset as a distance of 22 bits
 BLOCK_ENTRIES = 4096
 MAX_PARTS = 256
 SEGMENT_PREFIX = b"\x00w"
 
-# As many as fit a Python dict of 2,048 slots.
-_TAIL_ENTRIES = 1365
+# As many as fit a Python dict of 4,096 slots.
+_TAIL_ENTRIES = 2730
 
-# An index of 2^15 buckets: 15 bits of the identity are where an entry stands, the other 41
+# An index of 2^14 buckets: 14 bits of the identity are where an entry stands, the other 42
 # share one word with the distance.
-_BUCKETS = 1 << 15
-_BUCKET_SHIFT = np.uint64(41)
-_REST_MASK = np.uint64((1 << 41) - 1)
-_DISTANCE_BITS = np.uint64(23)
-_DISTANCE_MASK = np.uint64((1 << 23) - 1)
+_BUCKETS = 1 << 14
+_BUCKET_SHIFT = np.uint64(42)
+_REST_MASK = np.uint64((1 << 42) - 1)
+_DISTANCE_BITS = np.uint64(22)
+_DISTANCE_MASK = np.uint64((1 << 22) - 1)
 
 _ENTRY = np.dtype([("identity", "<u8"), ("content", "<u4"), ("offset", "<i8")])
 _STORED = np.dtype([("identity", "<u8"), ("content", "<u4"), ("distance", "<u4")])
@@ -80,7 +81,9 @@ class Window:
         self.topic = topic
         self.size = size
         self._table = _Table.empty()
-        self._tail: dict[int, int] = {}  # identity -> offset << 32 | content
+        # By identity a stamp: offset - table.floor << 32 | content. A stamp and an identity
+        # below 2^60 take 32 bytes each.
+        self._tail: dict[int, int] = {}
         self._untaken: list[Entries] = []
         self._parts: dict[int, Entries] = {}  # by first offset, not yet in a block
         self._ends: dict[int, int] = {}  # first -> last offset of each stored segment
@@ -98,16 +101,17 @@ class Window:
             next_offset: the meta record's position: where reading goes on.
         """
         window = cls(topic, size)
-        found = sorted(
-            (first, _unpack(first, value))
-            for (name, first), value in ((parse_key(key), value) for key, value in segments)
-            if name == topic and value
-        )
-        for first, entries in found:
-            window._ends[first] = int(entries["offset"][-1])
-            if entries.size < BLOCK_ENTRIES:
-                window._parts[first] = entries
-        entries = _joined([entries for _, entries in found])
+        stored: list[Entries] = []
+        for key, value in sorted(segments):
+            name, first = parse_key(key)
+            if name == topic:
+                stored.append(entries := _unpack(first, value))
+                window._ends[first] = int(entries["offset"][-1])
+                if entries.size < BLOCK_ENTRIES:
+                    window._parts[first] = entries
+        entries = _joined(stored)
+        # A segment may have come back from the dead: an offset counts once.
+        entries = entries[np.unique(entries["offset"], return_index=True)[1]]
         window._table = window._table.merged(entries, next_offset - size)
         return window
 
@@ -126,15 +130,22 @@ class Window:
         """
         if not offsets or not self.size:
             return {}
-        stamps = [offset << 32 | crc for offset, crc in zip(offsets, contents, strict=True)]
+        floor = self._table.floor
+        stamps = [at - floor << 32 | crc for at, crc in zip(offsets, contents, strict=True)]
         fresh = dict(zip(identities, stamps, strict=True))
         known = self._table.find(identities, offsets, self.size)
         verdicts: dict[int, Verdict] = {}
         if known or len(fresh) < len(stamps) or not self._tail.keys().isdisjoint(fresh):
             verdicts, fresh = self._judge_each(identities, stamps, known)
-        self._remember(fresh)
+        self._tail.update(fresh)
+        if len(fresh) == len(stamps):
+            self._untaken.append(_entries(identities, contents, offsets))
+        elif fresh:
+            self._untaken.append(_unstamped(fresh, floor))
         if len(self._tail) > _TAIL_ENTRIES:
-            self._merge(offsets[-1] + 1)
+            newest = _unstamped(self._tail, floor)
+            self._table = self._table.merged(newest, offsets[-1] + 1 - self.size)
+            self._tail = {}
         return verdicts
 
     def _judge_each(
@@ -145,7 +156,7 @@ class Window:
         fresh: dict[int, int] = {}
         for i, (identity, stamp) in enumerate(zip(identities, stamps, strict=True)):
             # Newest first: if that one has expired, so have the others.
-            seen = fresh.get(identity) or self._tail.get(identity) or known.get(identity)
+            seen = fresh.get(identity, self._tail.get(identity, known.get(identity)))
             if seen is None or (stamp >> 32) - (seen >> 32) > self.size:
                 # Behind the others again: fresh must stay in the order of offsets.
                 fresh.pop(identity, None)
@@ -155,18 +166,6 @@ class Window:
             else:
                 verdicts[i] = Verdict.REPEATED
         return verdicts, fresh
-
-    def _remember(self, fresh: dict[int, int]) -> None:
-        if not fresh:
-            return
-        for identity in self._tail.keys() & fresh.keys():  # expired: seen again
-            del self._tail[identity]
-        self._tail.update(fresh)
-        self._untaken.append(_entries(fresh))
-
-    def _merge(self, next_offset: int) -> None:
-        self._table = self._table.merged(_entries(self._tail), next_offset - self.size)
-        self._tail = {}
 
     def take(self, next_offset: int) -> Taken:
         """Give what a group commit must write; counts as written from now on.
@@ -196,7 +195,7 @@ class Window:
                 segments[first] = segment
                 self._ends[first] = int(segment["offset"][-1])
                 if segment.size < BLOCK_ENTRIES:
-                    self._parts[first] = segment
+                    self._parts[first] = segment.copy()  # not the whole array beneath
         return Taken(
             segments=[(_key(self.topic, first), _pack(e)) for first, e in segments.items()],
             # A block takes the key of its first part.
@@ -204,13 +203,9 @@ class Window:
         )
 
     def nbytes(self) -> int:
-        """Estimate the memory held, in bytes: what is budgeted is measured in bench/."""
-        # A key of 56 bits takes 32 bytes, a stamp 48, a slot of the dict about 36.
-        return (
-            self._table.nbytes()
-            + 116 * len(self._tail)
-            + sum(entries.nbytes for entries in (*self._parts.values(), *self._untaken))
-        )
+        """Measure the memory held, in bytes."""
+        arrays = sum(entries.nbytes for entries in (*self._parts.values(), *self._untaken))
+        return self._table.nbytes() + arrays + sys.getsizeof(self._tail) + 64 * len(self._tail)
 
 
 class _Table(Struct, frozen=True, gc=False):
@@ -240,7 +235,7 @@ class _Table(Struct, frozen=True, gc=False):
         return self.words.nbytes + self.contents.nbytes + self.starts.nbytes
 
     def find(self, identities: Sequence[int], offsets: Sequence[int], size: int) -> dict[int, int]:
-        """Return offset << 32 | content by identity, of entries within `size` of the asker."""
+        """Return the stamps, by identity, of entries within `size` of the asker."""
         if not self.words.size:
             return {}
         wanted = np.array(identities, np.uint64)
@@ -253,40 +248,44 @@ class _Table(Struct, frozen=True, gc=False):
         same = (self.words[place] >> _DISTANCE_BITS) == (wanted & _REST_MASK)[asker]
         found: dict[int, int] = {}
         for i, at in zip(asker[same].tolist(), place[same].tolist(), strict=True):
-            offset = self.floor + int(self.words[at] & _DISTANCE_MASK)
-            if offset >= offsets[i] - size:
-                found[identities[i]] = offset << 32 | int(self.contents[at])
+            distance = int(self.words[at] & _DISTANCE_MASK)
+            if self.floor + distance >= offsets[i] - size:
+                found[identities[i]] = distance << 32 | int(self.contents[at])
         return found
 
     def merged(self, entries: Entries, floor: int) -> "_Table":
-        """Return a table with these too, without all that is older than `floor`."""
+        """Return a table with these too, without what is older than `floor`.
+
+        Args:
+            entries: none of an identity that the table has at `floor` or later.
+            floor: at least the table's own.
+        """
         entries = entries[entries["offset"] >= floor]
-        # A segment may have come back from the dead: an offset counts once.
-        entries = entries[np.unique(entries["offset"], return_index=True)[1]]
-        entries = entries[np.argsort(entries["identity"])]
         identity = entries["identity"]
+        order = np.argsort(identity)
+        identity = identity[order]
         bucket = (identity >> _BUCKET_SHIFT).astype(np.intp)
-        distance = (entries["offset"] - floor).astype(np.uint64)
-        words = ((identity & _REST_MASK) << _DISTANCE_BITS) | distance
+        distance = (entries["offset"][order] - floor).astype(np.uint64)
 
-        # `floor` never goes back, so what stays is at least `aged` from the old one.
-        aged = np.uint64(min(max(floor - self.floor, 0), 1 << 23)) if self.words.size else _ZERO
+        # 1. Keep what is young enough; its distances shrink. An empty table has any floor.
+        aged = np.uint64(min(floor - self.floor, MAX_WINDOW) if self.words.size else 0)
         alive = (self.words & _DISTANCE_MASK) >= aged
-        before = np.zeros(self.words.size + 1, np.int32)
-        np.cumsum(alive, dtype=np.int32, out=before[1:])
+        words, contents = self.words[alive] - aged, self.contents[alive]
+        before = np.zeros(alive.size + 1, np.int32)
+        np.cumsum(alive.view(np.int8), dtype=np.int32, out=before[1:])
         starts = before[self.starts]
-        old_words = self.words[alive] - aged
-        at = starts[bucket + 1]
+        # 2. Each new entry goes to the end of its bucket; `identity` is in bucket order.
+        place = starts[bucket + 1] + np.arange(bucket.size)
+        is_old = np.ones(words.size + place.size, np.bool_)
+        is_old[place] = False
         starts[1:] += np.cumsum(np.bincount(bucket, minlength=_BUCKETS), dtype=np.int32)
-        return _Table(
-            floor,
-            np.insert(old_words, at, words),
-            np.insert(self.contents[alive], at, entries["content"]),
-            starts,
-        )
-
-
-_ZERO = np.uint64(0)
+        merged_words = np.empty(is_old.size, np.uint64)
+        merged_words[is_old] = words
+        merged_words[place] = ((identity & _REST_MASK) << _DISTANCE_BITS) | distance
+        merged_contents = np.empty(is_old.size, np.uint32)
+        merged_contents[is_old] = contents
+        merged_contents[place] = entries["content"][order]
+        return _Table(floor, merged_words, merged_contents, starts)
 
 
 def parse_key(key: bytes) -> tuple[str, int]:
@@ -298,12 +297,19 @@ def _key(topic: str, first: int) -> bytes:
     return SEGMENT_PREFIX + topic.encode() + b"\x00" + first.to_bytes(8)
 
 
-def _entries(stamps: dict[int, int]) -> Entries:
-    entries = np.empty(len(stamps), _ENTRY)
-    entries["identity"] = list(stamps)
-    entries["content"] = [stamp & 0xFFFFFFFF for stamp in stamps.values()]
-    entries["offset"] = [stamp >> 32 for stamp in stamps.values()]
+def _entries(identities: Sequence[int], contents: Sequence[int], offsets: Sequence[int]) -> Entries:
+    entries = np.empty(len(identities), _ENTRY)
+    entries["identity"], entries["content"], entries["offset"] = identities, contents, offsets
     return entries
+
+
+def _unstamped(stamps: dict[int, int], floor: int) -> Entries:
+    values = stamps.values()
+    return _entries(
+        list(stamps),
+        [stamp & 0xFFFFFFFF for stamp in values],
+        [(stamp >> 32) + floor for stamp in values],
+    )
 
 
 def _joined(parts: Sequence[Entries]) -> Entries:

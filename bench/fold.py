@@ -1,0 +1,147 @@
+"""What one event costs in the fold, part by part: `python -m bench.fold`.
+
+One thread, no Kafka, no RocksDB: 10,000 SKUs at 20 locations, Zipf-like, one partition.
+Times are CPU times, the least of several rounds, so that a busy machine shows less.
+"""
+
+import gc
+import json
+import random
+import sys
+from collections.abc import Callable, Sequence
+from time import process_time_ns
+from typing import Any
+
+import xxhash
+
+from domain.events import StockEvent, content, decode_batch, identity
+from domain.records import Record
+from domain.stock import NO_STOCK, PartitionState, Row, apply, fold, take_group
+from domain.window import IDENTITY_BITS, Window
+
+EVENTS = 200_000
+SLICES = (500, 5_000)
+GROUP = 8_000
+W = 100_000
+TOPIC = "sales"
+KINDS = ("inventory.sale.completed.v1",) * 9 + ("inventory.sale.returned.v1",)
+
+
+def records(count: int, seed: int = 1) -> list[Record]:
+    """A day at the tills."""
+    rng = random.Random(seed)
+    made: list[Record] = []
+    for n in range(count):
+        sku = f"SKU-{int(10_000 ** rng.random()):06d}"
+        event = {
+            "specversion": "1.0",
+            "id": f"{4711 + n}-1",
+            "source": f"till-{n % 200}",
+            "type": KINDS[n % 10],
+            "time": f"2026-11-23T10:{n // 60 % 60:02d}:{n % 60:02d}.123Z",
+            "data": {
+                "sku": sku,
+                "location": f"store-{rng.randrange(20):03d}",
+                "quantity": 1 + n % 3,
+            },
+        }
+        value = json.dumps(event, separators=(",", ":")).encode()
+        made.append((n, 1_795_000_000_000 + n, sku.encode(), value, ()))
+    return made
+
+
+def absent(keys: list[bytes]) -> Sequence[Row | None]:
+    """A store with nothing in it; its reads are not measured here."""
+    return [None] * len(keys)
+
+
+def us_per_event(work: Callable[[], Any], events: int, rounds: int = 7) -> float:
+    """CPU time, the least of `rounds`."""
+    best = min(_timed(work) for _ in range(rounds))
+    return best / events / 1000
+
+
+def _timed(work: Callable[[], Any]) -> int:
+    began = process_time_ns()
+    work()
+    return process_time_ns() - began
+
+
+def whole(log: list[Record], size: int) -> tuple[float, float]:
+    """Fold the second half of the log into a warm state: fold, and take_group beside it."""
+    state = PartitionState(0, 1, {TOPIC: TOPIC}, W)
+    half = len(log) // 2
+    spent = {"fold": 0, "take": 0}
+    for first in range(0, len(log), size):
+        piece = log[first : first + size]
+        cost = _timed(lambda piece=piece: fold(state, TOPIC, piece, absent))  # type: ignore[misc]
+        take = 0
+        if first // GROUP != (first + size) // GROUP:
+            take = _timed(lambda: take_group(state))
+        if first >= half:
+            spent["fold"] += cost
+            spent["take"] += take
+    return spent["fold"] / half / 1000, spent["take"] / half / 1000
+
+
+def parts(log: list[Record], size: int) -> dict[str, float]:
+    """The same steps one by one, each on slices of `size` records."""
+    slices = [log[first : first + size] for first in range(0, len(log), size)]
+    values = [[record[3] for record in piece] for piece in slices]
+    decoded: list[list[StockEvent]] = [decode_batch(piece) for piece in values]  # type: ignore[misc]
+    names = [[identity(event) for event in piece] for piece in decoded]
+    hashes = [
+        [xxhash.xxh3_64_intdigest(name) >> 64 - IDENTITY_BITS for name in piece] for piece in names
+    ]
+    contents = [[content(event) for event in piece] for piece in decoded]
+    offsets = [[record[0] for record in piece] for piece in slices]
+
+    def judge() -> None:
+        window = Window(TOPIC, W)
+        for each in zip(offsets, hashes, contents, strict=True):
+            window.judge(*each)
+
+    def rows() -> None:
+        for piece in decoded:
+            for event in piece:
+                apply(NO_STOCK, event, 1, 2)
+
+    n = len(log)
+    return {
+        "decode_batch": us_per_event(lambda: [decode_batch(piece) for piece in values], n),
+        "identity": us_per_event(lambda: [[identity(e) for e in piece] for piece in decoded], n),
+        "content": us_per_event(lambda: [[content(e) for e in piece] for piece in decoded], n),
+        "window.judge": us_per_event(judge, n),
+        "apply": us_per_event(rows, n),
+    }
+
+
+def bytes_per_id() -> float:
+    """A full window, just before its tail is merged."""
+    rng = random.Random(2)
+    window = Window(TOPIC, W)
+    most, offset = 0, 0
+    for _ in range(400):
+        size = 500
+        ids = [rng.getrandbits(IDENTITY_BITS) for _ in range(size)]
+        window.judge(list(range(offset, offset + size)), ids, [1] * size)
+        offset += size
+        window.take(offset)
+        most = max(most, window.nbytes())
+    return most / W
+
+
+def main() -> None:
+    """Print a table."""
+    log = records(int(sys.argv[1]) if len(sys.argv) > 1 else EVENTS)
+    gc.freeze()  # as the worker does once it has started
+    for size in SLICES:
+        folded, taken = min(whole(log, size) for _ in range(3))
+        print(f"slices of {size:>5}: fold {folded:.2f} us/event, take_group {taken:.2f} us/event")
+        for name, cost in parts(log, size).items():
+            print(f"    {name:<14} {cost:.2f}")
+    print(f"window, W = {W:,}, full: at most {bytes_per_id():.1f} bytes an id")
+
+
+if __name__ == "__main__":
+    main()
