@@ -26,6 +26,8 @@ def fault(answer: Answer, oracle: Oracle) -> str:
         return ""
     if answer.role not in ROLES or not answer.worker:
         return _told(answer, f"role {answer.role!r} of worker {answer.worker!r}")
+    if answer.as_of.startswith("1970"):
+        return _told(answer, "no broker has ever told how far behind it is")
     position = read_position(answer.position)
     expected = oracle.row(answer.key, position)
     if answer.row == expected and (answer.status == 200) == (expected != NOTHING):

@@ -93,12 +93,14 @@ class Worker:
         name: for people.
         folder: holds its data and its log.
         settings: ONHAND_… variables beyond port and data folder.
+        command: what to give to Python.
     """
 
     name: str
     folder: Path
     settings: Mapping[str, str]
     port: int = field(default_factory=free_port)
+    command: tuple[str, ...] = WORKER
     process: subprocess.Popen[bytes] | None = None
     starts: int = 0
 
@@ -133,7 +135,7 @@ class Worker:
         assert not self.alive, f"worker {self.name} runs already"
         self.folder.mkdir(parents=True, exist_ok=True)
         own = {"ONHAND_WEB_PORT": str(self.port), "ONHAND_DATA_DIR": str(self.data)}
-        self.process = start_process([*WORKER], {**self.settings, **own}, self.log)
+        self.process = start_process([*self.command], {**self.settings, **own}, self.log)
         self.starts += 1
 
     async def ready(self, timeout_s: float = 60) -> None:

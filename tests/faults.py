@@ -42,14 +42,9 @@ class Load:
     watch: CommitWatch
     verdict: Verdict | None = None
 
-    async def more(self, records: int, timeout_s: float = 60) -> None:
+    async def more(self, records: int) -> None:
         """Let this much more traffic pass: the only clock of a fault test."""
-        goal = self.feeder.count + records
-
-        async def passed() -> bool:
-            return self.feeder.count >= goal
-
-        await until(passed, f"sent: {records:,} more records", timeout_s)
+        await self.feeder.more(records)
 
     async def committed_more(self, records: int, timeout_s: float = 60) -> None:
         """Wait until the workers have committed so many more, so that commits do flow."""

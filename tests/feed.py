@@ -10,6 +10,7 @@ from typing import Self
 from confluent_kafka import KafkaError, Message, Producer
 
 from dev.shop import Habits, Sent, Shop
+from dev.workers import until
 
 BY_KEY = -1  # librdkafka's word for: by the partitioner
 # Much of what is rare in a shop, so that every case falls on every fault.
@@ -96,6 +97,15 @@ class Feeder:
     def done(self) -> bool:
         """Whether every record was sent and answered."""
         return not self._thread.is_alive()
+
+    async def more(self, records: int, timeout_s: float = 60) -> None:
+        """Wait until so many more are in the log: the clock of a test in trouble."""
+        goal = self.count + records
+
+        async def told() -> bool:
+            return self.count >= goal
+
+        await until(told, f"sent: {records:,} more records", timeout_s)
 
     def stop(self) -> None:
         """Send no more; return when all that was sent is answered."""

@@ -26,7 +26,7 @@ class CommitWatch:
         self.changelog = Changelog()
         self.ahead: list[str] = []
         self._group = f"{name}-v{version}"
-        self._admin = AdminClient({"bootstrap.servers": kafka, "log_level": 0})
+        self._kafka = kafka
         self._reader = LogReader(kafka, [changelog_topic(name, version)])
         self._stopping = Event()
         self._failed: BaseException | None = None
@@ -54,7 +54,7 @@ class CommitWatch:
             while not self._stopping.wait(EVERY_S):
                 # First what the group says is done, then what the changelog holds: what is
                 # committed in between can only hide nothing and excuse nothing.
-                durable = self._durable()
+                durable = committed_offsets(self._kafka, self._group)
                 if durable is None or not self._read_on():
                     continue
                 self.looks += 1
@@ -64,18 +64,6 @@ class CommitWatch:
                         self.ahead.append(f"{topic}-{partition}: group {position}, meta {meta}")
         except BaseException as error:  # told by `check`
             self._failed = error
-
-    def _durable(self) -> dict[tuple[str, int], int] | None:
-        """The group's offsets; None while Kafka does not tell."""
-        asked = self._admin.list_consumer_group_offsets(
-            [ConsumerGroupTopicPartitions(self._group)], request_timeout=2
-        )
-        try:
-            found = asked[self._group].result(3)
-        except Exception:  # Kafka is away, or nobody has committed yet: look again
-            return None
-        places = found.topic_partitions or []
-        return {(p.topic, p.partition): p.offset for p in places if p.offset > 0}
 
     def _read_on(self) -> bool:
         """Read the changelog to the end it has now; False while Kafka is away."""
@@ -90,3 +78,17 @@ class CommitWatch:
             if time.monotonic() > deadline:
                 return False
         return True
+
+
+def committed_offsets(kafka: str, group: str) -> dict[tuple[str, int], int] | None:
+    """What the group says it has handled; None while Kafka does not tell."""
+    admin = AdminClient({"bootstrap.servers": kafka, "log_level": 0})
+    asked = admin.list_consumer_group_offsets(
+        [ConsumerGroupTopicPartitions(group)], request_timeout=2
+    )
+    try:
+        found = asked[group].result(3)
+    except Exception:  # Kafka is away, or nobody has committed yet: ask again
+        return None
+    places = found.topic_partitions or []
+    return {(p.topic, p.partition): p.offset for p in places if p.offset > 0}

@@ -11,8 +11,7 @@ from dev.kafka import Kafka
 from dev.oracle import Oracle
 from dev.rows import Key
 from dev.verdicts import Verdict, judge
-from dev.workers import until
-from tests.feed import Feeder, a_shop
+from tests.feed import a_shop
 from tests.oracle import reasons
 from tests.workers import Cluster
 
@@ -55,13 +54,6 @@ def keys_of_a_shop() -> list[Key]:
     return [(sku, store) for sku in shop.skus[:60] for store in [*shop.stores[:5], "nowhere"]]
 
 
-async def has_sent(feeder: Feeder, count: int) -> None:
-    async def so_many() -> bool:
-        return feeder.count >= count
-
-    await until(so_many, f"sent: {count:,} records", 60)
-
-
 def judged(cluster: Cluster, answers: list[Answer], oracle: Oracle) -> Verdict:
     verdict = judge(answers, oracle, cluster.starts)
     assert not verdict.wrong, (len(verdict.wrong), verdict.wrong[:5])
@@ -73,9 +65,9 @@ async def test_every_row_is_what_the_log_says_after_a_kill_in_mid_stream(shops: 
     shop = a_shop(partitions=shops.partitions, seed=8, run="second")
     async with shops.readers(keys_of_a_shop(), rate=200) as answers:
         with shops.feeding(shop, EVENTS // 2, STREAM_PER_S) as feeder:
-            await has_sent(feeder, EVENTS // 8)
+            await feeder.more(EVENTS // 8)
             shops.worker("a").kill()
-            await has_sent(feeder, EVENTS // 4)
+            await feeder.more(EVENTS // 8)
             await shops.start("a")
         oracle = await shops.assert_exact()
 
