@@ -36,8 +36,9 @@ def inventory_agent(table: InventoryTable, fail: Fail) -> Callable[[Any], Awaita
                 await table.fold(batch)
             except Exception as error:
                 await fail(
-                    f"A batch of {batch.topic}, partition {batch.partition}, offsets {batch.start} to "
-                    f"{batch.next_offset - 1} could not be folded: {error!r}.", error,
+                    f"A batch of {batch.topic}-{batch.partition}, offsets {batch.start} to "
+                    f"{batch.next_offset - 1} could not be folded: {error!r}.",
+                    error,
                 )
                 return
             event.ack()

@@ -33,11 +33,15 @@ class ChangelogTable(Table[bytes, bytes]):
             changelog, key_type=bytes, value_type=bytes, partitions=partitions, internal=False
         )
         super().__init__(
-            app, changelog_topic=topic, partitions=partitions, key_type=bytes, value_type=bytes,
+            app,
+            changelog_topic=topic,
+            partitions=partitions,
+            key_type=bytes,
+            value_type=bytes,
             **options,
         )
 
-    def _new_store(self) -> FaustStore:
+    def _new_store(self) -> FaustStore[bytes, bytes]:
         return FaustStore("memory://", self.app, self, key_type=bytes, value_type=bytes)
 
     async def on_start(self) -> None:
@@ -81,8 +85,9 @@ class PartitionManager(TableManager):
         self._recovery_started.set()
         if generation_id != app.consumer_generation_id:
             return  # a newer assignment is on its way
-        actives, standbys = self._partitions(app.assignor.assigned_actives()), self._partitions(
-            app.assignor.assigned_standbys()
+        actives, standbys = (
+            self._partitions(app.assignor.assigned_actives()),
+            self._partitions(app.assignor.assigned_standbys()),
         )
         self._check_together(assigned, actives)
         await app.on_assigned(actives, standbys - actives)

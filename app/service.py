@@ -49,6 +49,7 @@ class OnhandApp(faust.App):
         self.web_part.attach(web.web_app)
 
     async def on_start(self) -> None:
+        """Check, connect, then let the consumer join the group."""
         await self._check()
         await super().on_start()
         await self.table.start()
@@ -67,6 +68,7 @@ class OnhandApp(faust.App):
             refuse(problems)
 
     async def stop(self) -> None:
+        """Leave in order; also called by Faust on SIGTERM."""
         if not self._stopping:
             self._stopping = True
             log.info("Stopping: finishing requests, committing what is folded, leaving the group.")
@@ -77,14 +79,17 @@ class OnhandApp(faust.App):
     # ---- called by app/transport.py and app/assignment.py
 
     async def on_assigned(self, actives: set[int], standbys: set[int]) -> None:
+        """After a rebalance."""
         if not self._stopping:
             await self.table.assign(actives, standbys)
 
     async def on_revoked(self) -> None:
+        """Before a rebalance."""
         if not self._stopping:
             await self.table.revoke()
 
     def group_offsets(self) -> dict[tuple[str, int], int]:
+        """What lag tools are told."""
         return self.table.group_offsets()
 
     async def fail(self, sentence: str, error: BaseException | None) -> None:
@@ -105,7 +110,7 @@ class OnhandApp(faust.App):
 def refuse(problems: list[str]) -> None:
     """Print why the worker does not start, one sentence a line, and end it."""
     for problem in problems:
-        print(f"onhand: {problem}", file=sys.__stderr__, flush=True)  # noqa: T201  # no log yet
+        print(f"onhand: {problem}", file=sys.__stderr__, flush=True)  # no log yet
     os._exit(_REFUSED)
 
 

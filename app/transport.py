@@ -11,12 +11,11 @@ covered by `tests/integration/test_transport_contract.py`, which says what broke
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from time import monotonic
-from typing import Any
+from typing import Any, cast
 
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
@@ -48,6 +47,7 @@ class BatchMessage(ConsumerMessage):
     """A delivered batch; acknowledging it frees its share of the budget."""
 
     __slots__ = ("budget",)
+    budget: Budget
 
 
 class Budget:
@@ -73,8 +73,20 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     """aiokafka's consumer, in Faust's thread: heartbeats go on while the loop folds."""
 
     logger = FAUST_LOG
+    app: Any  # OnhandApp; importing it would be a circle
 
     confirmed_at = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        #: Epoch of each partition that may be fetched. Written in this thread only, in
+        #: the same step as the seek, so that what was fetched before a seek can never
+        #: carry the number of what comes after it.
+        self.epochs: dict[TopicPartition, int] = {}
+
+    async def _in_thread(self, work: Coroutine[Any, Any, Any]) -> Any:
+        # Not call_thread: its queue has two workers, one of which always waits in a fetch.
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self.thread_loop))
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
@@ -103,51 +115,56 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         # Nothing is fetched before its take-over has sought: Faust would fetch from the
         # group's committed offsets at once, and changelogs too.
+        self.epochs.clear()
         self._ensure_consumer().pause(*(TopicPartition(*tp) for tp in assigned))
         self.confirmed_at = monotonic()
         await super().on_partitions_assigned(assigned, generation_id)
 
     async def confirm(self) -> None:
         """Ask the coordinator whether we are a member of this generation."""
-        await self.call_thread(self._confirm)
+        await self._in_thread(self._confirm())
 
     async def _confirm(self) -> None:
         coordinator = self._ensure_consumer()._coordinator
-        before = self.confirmed_at
-        if coordinator.coordinator_id is None or not await coordinator._do_heartbeat():
-            raise NotAMember
-        if self.confirmed_at <= before:
-            raise NotAMember
+        async with asyncio.timeout(self.app.conf.broker_session_timeout):
+            if coordinator.coordinator_id is None or not await coordinator._do_heartbeat():
+                raise NotAMember
 
-    async def seek_and_resume(self, positions: Mapping[TP, int]) -> None:
-        await self.call_thread(self._seek_and_resume, positions)
+    async def seek_and_resume(self, positions: Mapping[TopicPartition, int], epoch: int) -> None:
+        await self._in_thread(self._seek_and_resume(positions, epoch))
 
-    async def _seek_and_resume(self, positions: Mapping[TP, int]) -> None:
+    async def _seek_and_resume(self, positions: Mapping[TopicPartition, int], epoch: int) -> None:
         consumer = self._ensure_consumer()
         for tp, offset in positions.items():
-            consumer.seek(TopicPartition(*tp), offset)
-            consumer.resume(TopicPartition(*tp))
+            consumer.seek(tp, offset)
+            consumer.resume(tp)
+            self.epochs[tp] = epoch
 
-    async def pause(self, tps: Iterable[TP]) -> None:
-        await self.call_thread(self._pause, tps)
+    async def pause(self, partition: int) -> None:
+        await self._in_thread(self._pause(partition))
 
-    async def _pause(self, tps: Iterable[TP]) -> None:
+    async def _pause(self, partition: int) -> None:
         consumer = self._ensure_consumer()
-        consumer.pause(*{TopicPartition(*tp) for tp in tps} & consumer.assignment())
+        gone = {tp for tp in self.epochs if tp.partition == partition}
+        for tp in gone:
+            del self.epochs[tp]
+        consumer.pause(*gone & consumer.assignment())
 
-    async def fetch(self, wanted: set[TP]) -> dict[TopicPartition, Fetched]:
-        fetched: dict[TopicPartition, Fetched] = await self.call_thread(self._fetch, wanted)
+    async def fetch(self) -> dict[TopicPartition, tuple[Fetched, int]]:
+        """Batches by partition, each with the epoch that it was fetched under."""
+        fetched: dict[TopicPartition, tuple[Fetched, int]] = await self._in_thread(self._fetch())
         return fetched
 
-    async def _fetch(self, wanted: set[TP]) -> dict[TopicPartition, Fetched]:
+    async def _fetch(self) -> dict[TopicPartition, tuple[Fetched, int]]:
         consumer = self._ensure_consumer()
         # Raises what ended the coordination task. Faust never asks, and a worker whose
         # coordination has died would own its partitions in silence.
         consumer._coordinator.check_errors()
-        return await fetch(
-            consumer, _POLL_S if wanted else 0.0, MAX_POLL_RECORDS, wanted,
-            lambda: self.consumer.flow_active,
+        taken = await fetch(
+            consumer, _POLL_S, MAX_POLL_RECORDS, self.epochs, lambda: self.consumer.flow_active
         )
+        # No await since the records were taken: the epochs are those of their fetch.
+        return {tp: (part, self.epochs[tp]) for tp, part in taken.items()}
 
     def end(self, tp: TP) -> End:
         # Read from the other thread: three attribute reads, each atomic.
@@ -174,11 +191,10 @@ class BatchConsumer(driver.Consumer):
 
     logger = FAUST_LOG
 
+    app: Any  # OnhandApp; importing it would be a circle
     _thread: BatchConsumerThread
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._delivering: dict[TP, int] = {}  # epoch by topic-partition
-        self._some = asyncio.Event()
         self._budget = Budget()
         super().__init__(*args, **kwargs)
 
@@ -194,17 +210,11 @@ class BatchConsumer(driver.Consumer):
         await self._thread.confirm()
 
     async def start_delivery(self, partition: int, positions: dict[str, int], epoch: int) -> None:
-        tps = {TP(topic, partition): offset for topic, offset in positions.items()}
-        await self._thread.seek_and_resume(tps)
-        self._delivering.update(dict.fromkeys(tps, epoch))
-        self._some.set()
+        tps = {TopicPartition(topic, partition): offset for topic, offset in positions.items()}
+        await self._thread.seek_and_resume(tps, epoch)
 
     async def stop_delivery(self, partition: int) -> None:
-        gone = [tp for tp in self._delivering if tp.partition == partition]
-        for tp in gone:
-            del self._delivering[tp]
-        if gone and not self.should_stop:
-            await self._thread.pause(gone)
+        await self._thread.pause(partition)
 
     def end(self, topic: str, partition: int) -> End:
         return self._thread.end(TP(topic, partition))
@@ -226,19 +236,11 @@ class BatchConsumer(driver.Consumer):
 
     async def _drain_once(self) -> None:
         if not self.flow_active:
-            await self.wait(self.can_resume_flow)
+            await self.wait(cast(Any, self.can_resume_flow))
             return
         await self._await_room()
-        # What was fetched under one assignment is never delivered under another.
-        delivering = dict(self._delivering)
-        if not delivering:
-            self._some.clear()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._some.wait(), 1.0)
-        for tp, part in (await self._thread.fetch(set(delivering))).items():
-            epoch = delivering[TP(*tp)]
-            if self._delivering.get(TP(*tp)) == epoch:
-                await self._deliver(TP(*tp), part, epoch)
+        for tp, (part, epoch) in (await self._thread.fetch()).items():
+            await self._deliver(TP(*tp), part, epoch)
         await asyncio.sleep(0)
 
     async def _await_room(self) -> None:
@@ -249,11 +251,13 @@ class BatchConsumer(driver.Consumer):
             except TimeoutError:
                 # With Kafka away commits wait, and so do we; otherwise this is a stall
                 # that would look healthy from outside.
-                answered = monotonic() - self.confirmed_at() < _STUCK_S / 4
-                if monotonic() - since > _STUCK_S and answered:
+                if monotonic() - self.confirmed_at() > _STUCK_S / 4:
+                    since = monotonic()
+                elif monotonic() - since > _STUCK_S:
                     await self.app.fail(
                         f"The agent has not finished a batch for {_STUCK_S:.0f} s with "
-                        f"{budget.used / 2**20:.0f} MiB waiting.", None,
+                        f"{budget.used / 2**20:.0f} MiB waiting.",
+                        None,
                     )
                     return
 
@@ -262,12 +266,28 @@ class BatchConsumer(driver.Consumer):
             await self._on_fetch_error(tp, part.error)
             return
         batch = Batch(
-            topic=tp.topic, partition=tp.partition, records=part.records, start=part.start,
-            next_offset=part.next_offset, nbytes=part.nbytes, epoch=epoch,
+            topic=tp.topic,
+            partition=tp.partition,
+            records=part.records,
+            start=part.start,
+            next_offset=part.next_offset,
+            nbytes=part.nbytes,
+            epoch=epoch,
         )
         message = BatchMessage(
-            tp.topic, tp.partition, part.start, time.time(), 0, (), None, batch, None, 0,
-            part.nbytes, tp, generation_id=self.app.consumer_generation_id,
+            topic=tp.topic,
+            partition=tp.partition,
+            offset=part.start,
+            timestamp=time.time(),
+            timestamp_type=0,
+            headers=None,
+            key=None,
+            value=cast(Any, batch),
+            checksum=None,
+            serialized_key_size=0,
+            serialized_value_size=part.nbytes,
+            tp=tp,
+            generation_id=self.app.consumer_generation_id,
         )
         message.budget = self._budget
         self._budget.take(part.nbytes)
@@ -276,8 +296,9 @@ class BatchConsumer(driver.Consumer):
     async def _on_fetch_error(self, tp: TP, error: KafkaError) -> None:
         if isinstance(error, OffsetOutOfRangeError):
             await self.app.fail(
-                f"Topic {tp.topic} no longer holds the next offset of partition {tp.partition}: it was "
-                "cut or recreated. Restore it, or count anew with the next ONHAND_VERSION.", error,
+                f"Topic {tp.topic} no longer holds the next offset of partition {tp.partition}: "
+                "it was cut or recreated. Restore it, or count anew with the next ONHAND_VERSION.",
+                error,
             )
         else:
             log.warning("Partition %s: fetch failed (%r); it is repeated.", tp, error)
@@ -293,8 +314,8 @@ class BatchConsumer(driver.Consumer):
 
     # ---- the group's offsets, for lag tools
 
-    def _filter_tps_with_pending_acks(self, topics: Any = None) -> list[TP]:
-        return [TP(topic, partition) for topic, partition in self.app.group_offsets()]
+    def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
+        return (TP(topic, partition) for topic, partition in self.app.group_offsets())
 
     def _new_offset(self, tp: TP) -> int | None:
         offset: int | None = self.app.group_offsets().get((tp.topic, tp.partition))
@@ -314,7 +335,11 @@ class BatchConsumer(driver.Consumer):
     # ---- rebalance
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        await self.app.on_revoked()
+        try:
+            await self.app.on_revoked()
+        except Exception as error:
+            # aiokafka would log it and join all the same (group_coordinator.py).
+            await self.app.fail(f"Partitions could not be given back: {error!r}.", error)
         self._budget = Budget()  # Faust drops what is queued
         await super().on_partitions_revoked(revoked)
 
@@ -325,15 +350,20 @@ class BatchConsumer(driver.Consumer):
 class BatchConductor(Conductor):
     """Puts a batch on the queues of the agents that read its topic, undecoded."""
 
+    app: Any
+
     def deliver(self, tp: TP, message: BatchMessage) -> None:
         """Synchronous: no rebalance slips in between check and hand-over."""
         channels = self._tp_index.get(tp, ())
         message.incref(len(channels))
         for channel in channels:
-            channel.queue.force_put_nowait(self.app.create_event(None, message.value, (), message))
+            event = self.app.create_event(None, message.value, None, message)
+            channel.queue.force_put_nowait(event)
 
 
 class BatchTransport(driver.Transport):
+    """Plugs the consumer and the conductor into Faust."""
+
     Consumer = BatchConsumer
     Conductor = BatchConductor
 
@@ -348,10 +378,12 @@ class ConsumerDelivery:
         consumer: BatchConsumer = self._app.consumer
         return consumer
 
-    def start(self, partition: int, positions: dict[str, int], epoch: int) -> Awaitable[None]:
+    def start(
+        self, partition: int, positions: dict[str, int], epoch: int
+    ) -> Coroutine[Any, Any, None]:
         return self._consumer().start_delivery(partition, positions, epoch)
 
-    def stop(self, partition: int) -> Awaitable[None]:
+    def stop(self, partition: int) -> Coroutine[Any, Any, None]:
         return self._consumer().stop_delivery(partition)
 
     def end(self, topic: str, partition: int) -> End:
@@ -360,5 +392,5 @@ class ConsumerDelivery:
     def confirmed_at(self) -> float:
         return self._consumer().confirmed_at()
 
-    def confirm(self) -> Awaitable[None]:
+    def confirm(self) -> Coroutine[Any, Any, None]:
         return self._consumer().confirm()

@@ -12,7 +12,7 @@ from agents.inventory import inventory_agent
 from app.assignment import ChangelogTable, PartitionManager
 from app.config import Settings, SettingsError
 from app.service import OnhandApp, refuse
-from app.transport import ConsumerDelivery, MAX_PARTITION_FETCH_BYTES, MAX_POLL_RECORDS
+from app.transport import MAX_PARTITION_FETCH_BYTES, MAX_POLL_RECORDS, ConsumerDelivery
 from tables.inventory import InventoryTable, TableConfig
 from tables.store import DataFolderInUse, MemoryStores, RocksStores, StoreFailed, Stores
 from web.server import Web, WebConfig
@@ -41,12 +41,16 @@ def build(settings: Settings | None = None) -> OnhandApp:
     app.web_part = Web(_web_config(settings), app.table)
     app.tables.add(
         ChangelogTable(
-            app, name="inventory", changelog=settings.changelog_topic,
-            partitions=settings.partitions, help="Stock by SKU and location.",
+            app,
+            name="inventory",
+            changelog=settings.changelog_topic,
+            partitions=settings.partitions,
+            help="Stock by SKU and location.",
         )
     )
-    sources = app.topic(*app.source_topics, key_type=bytes, value_type=bytes,
-                        partitions=settings.partitions)
+    sources = app.topic(
+        *app.source_topics, key_type=bytes, value_type=bytes, partitions=settings.partitions
+    )
     app.agent(sources, name="inventory")(inventory_agent(app.table, app.fail))
     return app
 

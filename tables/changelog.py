@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import IllegalOperation, KafkaError
 
 from domain.stock import DeadLetter
 
@@ -26,13 +26,16 @@ log = logging.getLogger(__name__)
 META_KEY = b"\x00meta"
 #: Largest record batch that we send, in bytes; the changelog accepts twice that.
 MAX_BATCH_BYTES = 4 * 2**20
-#: The dead-letter topic takes records up to 2 MiB; headers need some of it.
+#: The dead-letter topic takes record *batches* up to 2 MiB. A letter beyond this many
+#: bytes is represented; a batch is closed before it passes the topic's limit.
 MAX_DEAD_LETTER_BYTES = 2 * 2**20 - 64 * 1024
+_MAX_LETTER_BATCH_BYTES = 2 * 2**20 - 8 * 1024
 #: Records appended to a batch before the loop may run: about 2 ms.
 _SLICE = 1000
 #: An open transaction of a dead worker holds readers for at most this long, and only
 #: if nobody takes its partition over (a take-over ends it at once).
 _TRANSACTION_TIMEOUT_MS = 30_000
+_CLOSE_S = 5.0
 
 
 class Meta(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,6 +114,7 @@ class ChangelogWriter:
         Returns:
             The meta record's offset, or -1 where the broker did not tell
             (a retried batch that it already had).
+
         Raises:
             CommitRefused: nothing may be written by this writer any more.
         """
@@ -125,7 +129,7 @@ class ChangelogWriter:
             ]
             written = await asyncio.gather(*receipts)
             await self._producer.commit_transaction()
-        except (KafkaError, AssertionError) as error:
+        except (KafkaError, IllegalOperation, AssertionError) as error:
             raise CommitRefused(f"{type(error).__name__}: {error}") from error
         last = written[-1]
         return last.offset + self._last_count - 1 if last.offset >= 0 else -1
@@ -140,15 +144,16 @@ class ChangelogWriter:
         """Fill record batches in the order of the class docstring; yields to the loop."""
         batches: list[tuple[str, Any]] = []
         now_ms = int(time.time() * 1000)
-        for topic, records in (
-            (self._dead_letters, (_letter_record(letter) for letter in letters)),
-            (self._changelog, _changelog_records(puts, deletes, meta)),
+        for topic, limit, records in (
+            (self._dead_letters, _MAX_LETTER_BATCH_BYTES, map(_letter_record, letters)),
+            (self._changelog, MAX_BATCH_BYTES, _changelog_records(puts, deletes, meta)),
         ):
             batch = None
             for count, (key, value, headers) in enumerate(records):
                 if count % _SLICE == _SLICE - 1:
                     await asyncio.sleep(0)
-                if batch is None or _append(batch, now_ms, key, value, headers) is None:
+                full = batch is not None and batch.size() + _size(key, value, headers) > limit
+                if batch is None or full or _append(batch, now_ms, key, value, headers) is None:
                     batch = self._producer.create_batch()
                     batches.append((topic, batch))
                     if _append(batch, now_ms, key, value, headers) is None:
@@ -160,13 +165,27 @@ class ChangelogWriter:
 
     async def close(self) -> None:
         """Leave; an open transaction is left to the broker or the next initialiser."""
-        await self._producer.stop()
+        try:
+            async with asyncio.timeout(_CLOSE_S):
+                await self._producer.stop()
+        except (TimeoutError, KafkaError):
+            # stop() waits for records that a silent broker will never acknowledge, and
+            # leaves its task and sockets behind when it is interrupted (0.14.0).
+            if (task := self._producer._sender.sender_task) is not None:
+                task.cancel()
+            await self._producer.client.close()
 
 
 def _append(
     batch: Any, now_ms: int, key: bytes | None, value: bytes | None, headers: list[Any]
 ) -> Any:
     return batch.append(timestamp=now_ms, key=key, value=value, headers=headers)
+
+
+def _size(key: bytes | None, value: bytes | None, headers: list[Any]) -> int:
+    """Bytes of a record, a little too many: keys and lengths of the framing included."""
+    named = sum(len(name) * 4 + len(content or b"") + 10 for name, content in headers)
+    return len(key or b"") + len(value or b"") + named + 64
 
 
 _NO_HEADERS: list[Any] = []  # never changed; the builder insists on a list
@@ -196,8 +215,7 @@ def _letter_record(
         ("onhand-timestamp", str(letter.timestamp_ms).encode()),
     ]
     key, value = letter.key, letter.value
-    size = len(key or b"") + len(value or b"") + sum(len(k) + len(v or b"") for k, v in headers)
-    if size > MAX_DEAD_LETTER_BYTES:
+    if _size(key, value, headers) > MAX_DEAD_LETTER_BYTES:
         content = (key or b"") + (value or b"")
         headers = [
             *headers[len(letter.headers) :],

@@ -24,6 +24,10 @@ from aiokafka.errors import ConsumerStoppedError, CorruptRecordException, KafkaE
 from domain.records import Record
 
 
+class UnreadableRecord(Exception):
+    """No client of ours can read past this record; the message says which."""
+
+
 class Fetched(NamedTuple):
     """Records of one partition, in offset order; possibly none.
 
@@ -63,10 +67,16 @@ async def fetch(
     """Wait up to `timeout_s` for records and take at most about `max_records`.
 
     Args:
+        consumer: started, with an assignment.
+        timeout_s: longest wait where there is nothing yet.
+        max_records: stop taking after this many; whole batches only.
         wanted: partitions to take from; None means all assigned ones.
         proceed: asked again after every wait; False ends the call at once.
+
     Returns:
-        By partition; at least one whole record batch each, so `max_records` may be passed.
+        By partition, whole record batches.
+
+
     Raises:
         ConsumerStoppedError: the consumer was closed meanwhile.
         CorruptRecordException: a batch fails its checksum.
@@ -94,6 +104,12 @@ async def fetch(
                 return {}
             waiter.result()
     return {}
+
+
+def interrupt(consumer: AIOKafkaConsumer) -> None:
+    """Make a `fetch` that waits ask `proceed` now."""
+    for waiter in list(consumer._fetcher._fetch_waiters):
+        consumer._fetcher._notify(waiter)
 
 
 def end_of(consumer: AIOKafkaConsumer, tp: TopicPartition) -> End:
@@ -150,10 +166,17 @@ def _take(result: FetchResult, tp: TopicPartition, limit: int) -> Fetched | None
         if buffered._check_crcs and not batch.validate_crc():
             raise CorruptRecordException(f"A record batch of {tp} fails its checksum.")
         if _is_visible(buffered, batch):
-            for r in batch:
-                offset = r.offset
-                if offset >= position:
-                    records.append((offset, r.timestamp, r.key, r.value, r.headers))
+            try:
+                for r in batch:
+                    offset = r.offset
+                    if offset >= position:
+                        records.append((offset, r.timestamp, r.key, r.value, r.headers))
+            except UnicodeDecodeError as error:
+                raise UnreadableRecord(
+                    f"The record of {tp.topic}-{tp.partition} behind offset "
+                    f"{records[-1][0] if records else position - 1} has a header whose name is not "
+                    "UTF-8, which Kafka's protocol demands and aiokafka cannot read."
+                ) from error
         position = buffered.next_fetch_offset = batch.next_offset
     result._update_position()
     if not batches.has_next():

@@ -33,11 +33,16 @@ _BACKLOG_FACTOR = 5
 MAX_TRANSACTIONS_PER_S = 150
 
 
+class ChangelogRecreated(Exception):
+    """Our transaction landed before one that is already in the store."""
+
+
 class GroupCommit:
     """Commits the groups of all partitions that this worker owns.
 
     Args:
         interval_s: least time between two commits of a partition.
+        end: the changelog's end offset for a partition.
         refused: called when the broker refused a commit; closes the partition and
             takes it over again.
         fail: ends the worker with one sentence.
@@ -47,10 +52,11 @@ class GroupCommit:
         self,
         interval_s: float,
         stats: Stats,
+        end: Callable[[int], Awaitable[int]],
         refused: Callable[[Partition, CommitRefused], Awaitable[None]],
         fail: Callable[[str, BaseException | None], Awaitable[None]],
     ) -> None:
-        self._interval_s, self._stats = interval_s, stats
+        self._interval_s, self._stats, self._end = interval_s, stats, end
         self._refused, self._fail = refused, fail
         self.owned_count = 0
 
@@ -95,7 +101,7 @@ class GroupCommit:
             if p.owned is owned:
                 owned.commit = None
                 await self._refused(p, error)
-        except StoreFailed as error:
+        except (StoreFailed, ChangelogRecreated) as error:
             await self._fail(str(error), error)
         except Exception as error:
             await self._fail(f"Partition {p.number}: a commit failed: {error!r}.", error)
@@ -110,28 +116,40 @@ class GroupCommit:
         """One group; the order of the steps is what makes it safe (P1, P2, P3)."""
         # 1. Rows and positions leave memory in one synchronous step: what is folded
         #    while the group travels belongs to the next one.
+        if p.owned is not owned:  # closed since this task was made: its fold may be broken
+            raise Superseded
         group = take_group(owned.fold)
         owned.uncommitted, owned.uncommitted_events = False, 0
         owned.travelling_ms, owned.oldest_ms = owned.oldest_ms, None
         owned.room.set()
         meta = Meta(
-            positions=group.positions, counts=dict(group.counts), fingerprints=dict(owned.fingerprints),
-            window=owned.meta.window, rules=RULES, incarnation=owned.meta.incarnation,
+            positions=group.positions,
+            counts=dict(group.counts),
+            fingerprints=dict(owned.fingerprints),
+            window=owned.meta.window,
+            rules=RULES,
+            incarnation=owned.meta.incarnation,
         )
         encoded = msgspec.json.encode(meta)
         puts = {**group.rows, **dict(group.segments)}
         # 2. The transaction: its commit is the commit.
         began = monotonic()
         offset = await owned.writer.commit(puts, group.expired, group.dead_letters, encoded)
+        if offset < 0:
+            # Retried, and the broker already had it. Nobody else can write, so ours is
+            # the last record before the end and its marker.
+            offset = await self._end(p.number) - 2
         # 3. The store, unless the partition went away during the await.
         p.check(epoch)
         if p.owned is not owned:
             raise Superseded
+        if offset <= p.store.local.meta_offset:
+            raise ChangelogRecreated(
+                f"Partition {p.number}: the changelog was deleted and created again under a "
+                "running worker: what it held is lost. Count anew with the next ONHAND_VERSION."
+            )
         puts[META_KEY] = encoded
-        local = p.store.local
-        if offset >= 0:
-            local = Local(offset + 1, offset, meta.incarnation)
-        p.store.write(puts, group.expired, local)
+        p.store.write(puts, group.expired, Local(offset + 1, offset, meta.incarnation))
         # 4. Readers, the group's offsets and metrics may know.
         before, owned.meta, owned.committed_at = owned.meta, meta, monotonic()
         owned.travelling_ms = None

@@ -83,12 +83,17 @@ class InventoryTable(Reading):
         )
         self._sources = Sources(config.kafka, config.topics)
         self._commits = GroupCommit(
-            config.commit_interval_s, self.stats, self._on_refused, fail
+            config.commit_interval_s, self.stats, self._follower.end, self._on_refused, fail
         )
         self._take_over = TakeOver(
-            membership=membership, delivery=delivery, follower=self._follower,
-            sources=self._sources, open_writer=self._open_writer, window=config.window,
-            topics=config.topics, partitions=config.partitions,
+            membership=membership,
+            delivery=delivery,
+            follower=self._follower,
+            sources=self._sources,
+            open_writer=self._open_writer,
+            window=config.window,
+            topics=config.topics,
+            partitions=config.partitions,
             deadline_s=config.session_timeout_s,
         )
 
@@ -125,14 +130,14 @@ class InventoryTable(Reading):
         """
         self._open = False
         owned = [p for p in self.held.values() if p.owned is not None]
-        for p in owned:
-            await self._delivery.stop(p.number)
-        drains = asyncio.gather(*(self._commits.drain(p) for p in owned), return_exceptions=True)
         try:
-            await asyncio.wait_for(drains, self._config.session_timeout_s / 2)
-        except TimeoutError:
-            log.warning("Some groups could not be committed before the partitions left.")
-        await asyncio.gather(*(self._release(p) for p in self.held.values()))
+            async with asyncio.timeout(self._config.session_timeout_s / 2):
+                await asyncio.gather(*(self._delivery.stop(p.number) for p in owned))
+                await asyncio.gather(*(self._commits.drain(p) for p in owned))
+        except (TimeoutError, KafkaError) as error:
+            log.warning("Some groups could not be committed before they left (%r).", error)
+        for p in self.held.values():
+            self._release(p)
 
     async def assign(self, actives: Iterable[int], standbys: Iterable[int]) -> None:
         """Serve this set of partitions from now on; returns before they are ready."""
@@ -141,17 +146,18 @@ class InventoryTable(Reading):
         self._commits.owned_count = len(active)
         for number in sorted(active | standby):
             p = self._hold(number)
-            await self._release(p)
-            p.refusals = 0
+            self._release(p)
+            p.refusals, p.stopped_because = 0, None
             self._serve(p, number in active)
         for number in sorted(set(self.held) - active - standby):
             p = self.held[number]
-            await self._release(p)
-            if p.state is not PartitionState.FORMER:
-                p.move(PartitionState.FORMER)
+            self._release(p)
+            p.stopped_because = None
+            p.move(PartitionState.FORMER)
         log.info(
             "Assigned: active for %s; standby for %s.",
-            _numbers(active), _numbers(standby),
+            _numbers(active),
+            _numbers(standby),
         )
         self._changed()
 
@@ -178,29 +184,35 @@ class InventoryTable(Reading):
         while True:
             try:
                 end = await self._follower.end(p.number)
+                ends = await self._sources.ends([p.number])
                 break
             except KafkaError as error:
                 log.warning("Partition %d: cannot follow yet (%r).", p.number, error)
                 await asyncio.sleep(_TICK_S)
         if p.epoch == epoch:
+            # Known before the first answer: a lag of nothing known would read as none.
+            p.ends = {topic: found for (topic, _), found in ends.items()}
             p.feed = self._follower.add(p.number, p.store, p.readable, end)
             p.readable = p.feed.whole
             if p.feed.caught_up.done():
                 self._on_applied(p.feed)
 
-    async def _release(self, p: Partition) -> None:
-        """End whatever this worker does for the partition, but keep its store."""
+    def _release(self, p: Partition) -> None:
+        """End whatever this worker does for the partition, but keep its store.
+
+        Synchronous: between the new epoch and the closed memory nothing else may run.
+        """
         self._epoch += 1
         p.epoch = self._epoch
         owned = self._commits.close(p)
         if p.feed is not None:
             p.readable = p.feed.whole
-            self._follower.remove(p.number)
+            self._follower.remove(p.feed)
             p.feed = None
         if owned is not None:
             if owned.commit is not None:
                 owned.commit.cancel()
-            leaving = asyncio.create_task(_leave(owned.writer), name=f"leave {p.number}")
+            leaving = asyncio.create_task(owned.writer.close(), name=f"leave {p.number}")
             self._leaving.add(leaving)
             leaving.add_done_callback(self._leaving.discard)
 
@@ -212,18 +224,20 @@ class InventoryTable(Reading):
 
     async def _on_refused(self, p: Partition, error: CommitRefused) -> None:
         """The broker refused a commit: close the partition and take it over again."""
+        self._release(p)
+        epoch = p.epoch
         p.refusals += 1
         log.warning("Partition %d: the broker refused a commit (%s).", p.number, error)
         if p.refusals >= _REFUSALS:
             await self._fail(
                 f"Partition {p.number}: the broker refused {_REFUSALS} commits in a row ({error}). "
                 "If it names a size, raise max.message.bytes of the changelog; if it says fenced, "
-                "another process runs with this ONHAND_NAME and ONHAND_VERSION.", error,
+                "another process runs with this ONHAND_NAME and ONHAND_VERSION.",
+                error,
             )
             return
         await self._delivery.stop(p.number)
-        await self._release(p)
-        if self._open:
+        if self._open and p.epoch == epoch:
             self._serve(p, active=True)
 
     # ---- following
@@ -239,7 +253,7 @@ class InventoryTable(Reading):
             feed.until = max(feed.until, end or 0)
             p.move(PartitionState.LOADING)
             self._changed()
-        if p.state is PartitionState.LOADING and feed.caught_up.done() and feed.position >= feed.until:
+        if p.state is PartitionState.LOADING and feed.caught_up.done() and feed.is_past_end():
             feed.whole = p.readable = True
             p.move(PartitionState.STANDBY)
             p.advance(p.stored_meta(self._config.window).positions)
@@ -307,8 +321,10 @@ class InventoryTable(Reading):
                     owned.uncommitted = True
                     self._commits.due(p)
                 grace = self._config.session_timeout_s
-                if p.state is PartitionState.FORMER and p.stopped_because is None and (
-                    self._open and now - p.former_since > grace
+                if (
+                    p.state is PartitionState.FORMER
+                    and p.stopped_because is None
+                    and (self._open and now - p.former_since > grace)
                 ):
                     self._close(p)
             await self._look_at_sources()
@@ -383,15 +399,5 @@ class InventoryTable(Reading):
             await self._fail(f"The table failed: {error!r}.", error)
 
 
-async def _leave(writer: ChangelogWriter) -> None:
-    try:
-        async with asyncio.timeout(5):
-            await writer.close()
-    except (TimeoutError, KafkaError):
-        log.debug("A transactional producer did not stop in time.")
-
-
 def _numbers(partitions: Iterable[int]) -> str:
     return ", ".join(map(str, sorted(partitions))) or "none"
-
-

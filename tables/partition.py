@@ -125,7 +125,11 @@ class Partition:
         if raw is not None:
             return msgspec.json.decode(raw, type=Meta)
         return Meta(
-            positions={}, fingerprints={}, counts={}, window=window, rules=RULES,
+            positions={},
+            fingerprints={},
+            counts={},
+            window=window,
+            rules=RULES,
             incarnation=secrets.token_hex(8),
         )
 
@@ -153,8 +157,12 @@ class Partition:
             look(self)
             self._fresh_until = now + 0.02
             fresh = self._fresh = Freshness(
-                role=role, worker=worker, partition=self.number, position=self.position,
-                lag_events=self.lag_events(), as_of_ms=self.as_of_ms(),
+                role=role,
+                worker=worker,
+                partition=self.number,
+                position=self.position,
+                lag_events=self.lag_events(),
+                as_of_ms=self.as_of_ms(),
             )
         return fresh
 

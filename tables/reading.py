@@ -56,6 +56,7 @@ class Reading:
         self.listeners: list[Callable[[], None]] = []
 
     def partition_of(self, sku: str) -> int:
+        """Where the SKU lives, 0 to `count` - 1."""
         return partition_for(sku.encode(), self.count)
 
     def is_confirmed(self) -> bool:
@@ -73,6 +74,7 @@ class Reading:
         return None if raw is None else _decode(raw)
 
     def get_many(self, partition: int, keys: Sequence[tuple[str, str]]) -> list[Row | None]:
+        """As `get`, for many (sku, location) at once."""
         found = self.held[partition].store.get_many([row_key(*key) for key in keys])
         return [None if raw is None else _decode(raw) for raw in found]
 

@@ -19,7 +19,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import ConsumerStoppedError, KafkaError, OffsetOutOfRangeError
 
 from tables.changelog import META_KEY, Meta
-from tables.fetch import End, Fetched, end_of, fetch
+from tables.fetch import End, Fetched, end_of, fetch, interrupt
 from tables.stats import Stats
 from tables.store import Local, Store
 
@@ -31,6 +31,8 @@ _POLL_RECORDS = 5000
 _MAX_BUFFERED = 50_000
 _STUCK_S = 60.0
 _PROGRESS_S = 2.0
+#: Partitions come in groups: one change of the consumer's assignment for all of them.
+_GATHER_S = 0.005
 
 
 class RestoreStuck(Exception):
@@ -66,8 +68,14 @@ class Feed:
     def __init__(self, partition: int, store: Store, whole: bool, end: int) -> None:
         self.partition, self.store, self.whole = partition, store, whole
         self.until = end
-        self.position = self._start(end)
         self.meta: Meta | None = None
+        #: Records applied since the last meta record: half a transaction may be in there.
+        self._unfinished = False
+        self._start_at = self._start(end)
+        # The newest meta record is the last record before the end and its marker. A
+        # rebuild looks at it first, so that an interrupted one knows what it belongs to.
+        self._peeking = self._start_at == 0 and not store.local.incarnation and end > 1
+        self.position = end - 2 if self._peeking else self._start_at
         self.caught_up: asyncio.Future[Restored] = asyncio.get_running_loop().create_future()
         self.records = self.nbytes = 0
         self.first = self.position
@@ -82,12 +90,18 @@ class Feed:
         from: one that was recreated and grew to the same end looks the same otherwise.
         """
         local = self.store.local
-        if 0 <= local.meta_offset < end:
-            return local.meta_offset
+        if local.incarnation and local.next_offset <= end:
+            # A meta record behind next_offset would be the only proof; before it, the
+            # newest one is still to come.
+            whole = local.next_offset == local.meta_offset + 1
+            return local.meta_offset if whole else local.next_offset
         if local.next_offset > 0:
             log.warning(
                 "Partition %d: the local store is not of this changelog (it ends at %d, the store "
-                "is at %d): wiped and restored.", self.partition, end, local.next_offset,
+                "is at %d): wiped and restored.",
+                self.partition,
+                end,
+                local.next_offset,
             )
             self._wipe()
         return 0
@@ -97,14 +111,17 @@ class Feed:
         self.store.wipe()
 
     def apply(self, fetched: Fetched) -> bool:
-        """Apply what was fetched; False where the feed has to start again from 0."""
+        """Apply what was fetched; False where the consumer has to seek to `position`."""
         self.moved = monotonic()
+        if self._peeking:
+            return self._peek(fetched)
         self.records += len(fetched.records)
         self.nbytes += fetched.nbytes
         puts, deletes = self._puts, self._deletes
         for offset, _, key, value, _ in fetched.records:
             if key is None:
                 continue
+            self._unfinished = True
             if value is None:
                 puts.pop(key, None)
                 deletes[key] = None
@@ -118,11 +135,27 @@ class Feed:
             local = self.store.local
             self._write(msgspec.structs.replace(local, next_offset=fetched.next_offset))
         self.position = fetched.next_offset
-        if self.position >= self.until and not self.caught_up.done():
+        if self.is_past_end() and not self.caught_up.done():
             self.caught_up.set_result(
                 Restored(self.records, self.nbytes, monotonic() - self.started)
             )
         return True
+
+    def is_past_end(self) -> bool:
+        """Past the end seen at the start, and not in the middle of a transaction."""
+        return self.position >= self.until and not self._unfinished
+
+    def _peek(self, fetched: Fetched) -> bool:
+        for _, _, key, value, _ in fetched.records:
+            if key == META_KEY and value is not None:
+                incarnation = msgspec.json.decode(value, type=Meta).incarnation
+                self.store.local = Local(incarnation=incarnation)
+        if fetched.next_offset < self.until and not self.store.local.incarnation:
+            self.position = fetched.next_offset
+            return True
+        self._peeking = False
+        self.position = self._start_at
+        return False
 
     def _on_meta(self, offset: int, value: bytes) -> bool:
         meta = msgspec.json.decode(value, type=Meta)
@@ -131,7 +164,10 @@ class Feed:
         if known and incarnation != known:
             log.warning(
                 "Partition %d: the changelog was recreated (incarnation %s, the store is of %s): "
-                "wiped and restored.", self.partition, incarnation, known,
+                "wiped and restored.",
+                self.partition,
+                incarnation,
+                known,
             )
             self.restart()
             return False
@@ -140,14 +176,14 @@ class Feed:
             self._write(local)
         else:
             self.store.local = local  # written with the rest of this fetch
-        self.meta = meta
+        self.meta, self._unfinished = meta, False
         return True
 
     def restart(self, start: int = 0) -> None:
         """Forget the store and read the changelog from its first offset."""
         self._puts.clear()
         self._deletes.clear()
-        self.meta = None
+        self.meta, self._unfinished, self._peeking = None, False, False
         self._wipe()
         self.position = self.first = start
 
@@ -157,6 +193,7 @@ class Feed:
         self._deletes.clear()
 
     def progress(self) -> Progress:
+        """How far, how fast, how long still."""
         seconds = max(monotonic() - self.started, 1e-3)
         rate = self.records / seconds
         left = max(0, self.until - self.position)
@@ -189,6 +226,7 @@ class Follower:
         self._stats = stats
 
     async def start(self) -> None:
+        """Connect; raises KafkaError where no broker answers."""
         self._consumer = AIOKafkaConsumer(
             **self._kafka,
             group_id=None,
@@ -203,6 +241,7 @@ class Follower:
         self._task = asyncio.create_task(self._run(), name="changelog follower")
 
     async def stop(self) -> None:
+        """Stop feeding, leave."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -223,15 +262,19 @@ class Follower:
         feed = self._feeds[partition] = Feed(partition, store, whole, end)
         if end == 0 or feed.position >= end:
             feed.caught_up.set_result(Restored(0, 0, 0.0))
-        self._changed.set()
+        self._change()
         return feed
 
-    def remove(self, partition: int) -> None:
-        """Nothing is written to the partition's store by us after this returns."""
-        feed = self._feeds.pop(partition, None)
-        if feed is not None:
-            feed.caught_up.cancel()
-            self._changed.set()
+    def remove(self, feed: Feed) -> None:
+        """Nothing is written to the feed's store by us after this returns."""
+        feed.caught_up.cancel()
+        if self._feeds.get(feed.partition) is feed:
+            del self._feeds[feed.partition]
+            self._change()
+
+    def _change(self) -> None:
+        self._changed.set()
+        interrupt(self._consumer)
 
     async def _run(self) -> None:
         try:
@@ -249,13 +292,16 @@ class Follower:
 
     async def _reassign(self) -> None:
         """Make the consumer's assignment the set of feeds; positions are the feeds'."""
-        while not self._feeds:
-            self._changed.clear()
+        while not self._feeds and not self._changed.is_set():
             await self._changed.wait()
         if not self._changed.is_set():
             return
+        await asyncio.sleep(_GATHER_S)
         self._changed.clear()
         tps = {p: TopicPartition(self._changelog, p) for p in self._feeds}
+        if not tps:
+            self._consumer.unsubscribe()
+            return
         self._consumer.assign(list(tps.values()))
         for partition, tp in tps.items():
             self._consumer.seek(tp, self._feeds[partition].position)
@@ -283,7 +329,9 @@ class Follower:
         first = (await self._consumer.beginning_offsets([tp]))[tp]
         log.warning(
             "Partition %d: the changelog no longer holds offset %d: the store is wiped and "
-            "restored from its beginning.", feed.partition, feed.position,
+            "restored from its beginning.",
+            feed.partition,
+            feed.position,
         )
         feed.restart(first)
         self._changed.set()
@@ -295,7 +343,11 @@ class Follower:
             p = feed.progress()
             log.info(
                 "Partition %d restores: %s of about %s changelog records, %s/s, %.0f s left.",
-                feed.partition, f"{p.done:,}", f"{p.total:,}", f"{p.rate_per_s:,.0f}", p.eta_s,
+                feed.partition,
+                f"{p.done:,}",
+                f"{p.total:,}",
+                f"{p.rate_per_s:,.0f}",
+                p.eta_s,
             )
             asked = self.known_end(feed.partition)
             stands = monotonic() - feed.moved

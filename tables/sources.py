@@ -15,10 +15,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaTimeoutError
 
 from domain.records import Record
 from tables.changelog import Meta
 from tables.fetch import fetch
+
+_ASK_S = 20.0
 
 
 class SourceChanged(Exception):
@@ -39,6 +42,7 @@ class Sources:
         self._asking = asyncio.Lock()
 
     async def start(self) -> None:
+        """Connect; raises KafkaError where no broker answers."""
         self._consumer = AIOKafkaConsumer(
             **self._kafka,
             group_id=None,
@@ -52,6 +56,7 @@ class Sources:
         await self._consumer.start()
 
     async def stop(self) -> None:
+        """Leave."""
         await self._consumer.stop()
 
     async def ends(self, partitions: Iterable[int]) -> dict[tuple[str, int], tuple[int, int]]:
@@ -61,11 +66,18 @@ class Sources:
         now_ms = int(time.time() * 1000)
         return {(tp.topic, tp.partition): (end, now_ms) for tp, end in found.items()}
 
+    async def starts(self, partition: int) -> dict[str, int]:
+        """First offset of each source topic: 0, unless it was cut."""
+        tps = [TopicPartition(topic, partition) for topic in self.topics]
+        starts = await self._consumer.beginning_offsets(tps)
+        return {tp.topic: start for tp, start in starts.items()}
+
     async def check(self, partition: int, meta: Meta) -> dict[str, tuple[int, int]]:
         """Compare the sources with what the meta record was written for.
 
         Returns:
             (end offset, ms since the epoch), by topic.
+
         Raises:
             SourceChanged: a source ends before the meta's position, or begins otherwise.
             KafkaError: the broker does not answer.
@@ -74,14 +86,22 @@ class Sources:
         for topic, position in meta.positions.items():
             end = ends.get((topic, partition), (0, 0))[0]
             if end < position:
-                raise SourceChanged(_advice(topic, partition, f"it ends at {end}, before offset {position}"))
-        for topic, first in (await self._first(partition, meta.fingerprints)).items():
+                raise SourceChanged(
+                    _advice(topic, partition, f"it ends at {end}, before offset {position}")
+                )
+        first_records = await self._first(partition, meta.fingerprints, ends)
+        for topic, first in first_records.items():
             if first != meta.fingerprints[topic]:
                 raise SourceChanged(_advice(topic, partition, "its first record is another one"))
         return {topic: found for (topic, _), found in ends.items()}
 
-    async def _first(self, partition: int, topics: Iterable[str]) -> dict[str, tuple[int, int] | None]:
-        """Fingerprint of each topic's first record; None where there is no record."""
+    async def _first(
+        self,
+        partition: int,
+        topics: Iterable[str],
+        ends: Mapping[tuple[str, int], tuple[int, int]],
+    ) -> dict[str, tuple[int, int] | None]:
+        """Fingerprint of each topic's first record; None where there is none left."""
         tps = [TopicPartition(topic, partition) for topic in topics]
         if not tps:
             return {}
@@ -91,16 +111,23 @@ class Sources:
             for tp, start in starts.items():
                 self._consumer.seek(tp, start)
             found: dict[str, tuple[int, int] | None] = dict.fromkeys(topics)
-            missing = set(tps)
-            while missing:
-                # Ends when every topic has shown a record: the check of the ends came
-                # before, so each has one below its position.
-                for tp, part in (await fetch(self._consumer, 5.0, 1, wanted=missing)).items():
-                    if part.error is not None:
-                        raise part.error
-                    if part.records:
-                        found[tp.topic] = fingerprint(part.records[0])
-                        missing.discard(tp)
+            end = {tp: ends[tp.topic, partition][0] for tp in tps}
+            missing = {tp for tp in tps if starts[tp] < end[tp]}
+            try:
+                async with asyncio.timeout(_ASK_S):
+                    while missing:
+                        fetched = await fetch(self._consumer, 1.0, 1, wanted=missing)
+                        for tp, part in fetched.items():
+                            if part.error is not None:
+                                raise part.error
+                            if part.records:
+                                found[tp.topic] = fingerprint(part.records[0])
+                            if part.records or part.next_offset >= end[tp]:
+                                missing.discard(tp)
+            except TimeoutError as error:
+                raise KafkaTimeoutError("the first records of the sources do not come") from error
+            finally:
+                self._consumer.unsubscribe()
             return found
 
 

@@ -55,6 +55,7 @@ class Span:
         self._samples: deque[tuple[int, int]] = deque()
 
     def saw(self, offset: int, timestamp_ms: int) -> None:
+        """Note one record, in offset order."""
         samples = self._samples
         if samples and offset - samples[-1][0] < self._step:
             return

@@ -14,7 +14,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import msgspec
 import rocksdict
@@ -98,7 +98,7 @@ class MemoryStore:
         return [self._rows.get(key) for key in keys]
 
     def scan(self, start: bytes, stop: bytes | None, limit: int) -> list[tuple[bytes, bytes]]:
-        found = []
+        found: list[tuple[bytes, bytes]] = []
         for key in self._rows.irange(start, stop, inclusive=(True, False)):
             if len(found) == limit:
                 break
@@ -120,6 +120,8 @@ class MemoryStore:
 
 
 class MemoryStores:
+    """Opens nothing."""
+
     def open(self, partition: int) -> Store:
         return MemoryStore()
 
@@ -151,10 +153,16 @@ class RocksStore:
             return rocksdict.Rdict(str(self._path), self._options)
 
     def get(self, key: bytes) -> bytes | None:
-        return self._db.get(key)  # type: ignore[no-any-return]  # raw mode: bytes
+        try:
+            return cast(bytes | None, self._db.get(key))  # raw mode
+        except Exception as error:
+            raise StoreFailed(_advice(self._path, error)) from error
 
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        return self._db.get(list(keys))  # type: ignore[no-any-return]  # a list asks for a list
+        try:
+            return cast(list[bytes | None], self._db.get(list(keys)))  # a list for a list
+        except Exception as error:
+            raise StoreFailed(_advice(self._path, error)) from error
 
     def scan(self, start: bytes, stop: bytes | None, limit: int) -> list[tuple[bytes, bytes]]:
         found: list[tuple[bytes, bytes]] = []
@@ -269,6 +277,8 @@ def _advice(path: Path, error: Exception) -> str:
     text = str(error)
     if "no space" in text.lower():
         return f"The disk under {path} is full: free space and start the worker again ({text})."
+    if _is_corruption(text):
+        return f"{path} is damaged: delete it and start the worker again, it is restored ({text})."
     if "lock" in text.lower():
         return f"{path} is open in another process: stop it or use another data folder ({text})."
     return f"{path} cannot be used: {text}. Check the disk and the folder's permissions."

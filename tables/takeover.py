@@ -18,7 +18,7 @@ from aiokafka.errors import KafkaError
 from domain.events import RULES
 from domain.lookup import PartitionState
 from domain.stock import PartitionState as FoldState
-from tables.changelog import ChangelogWriter, Meta
+from tables.changelog import ChangelogWriter
 from tables.fetch import End
 from tables.partition import Owned, Partition, Superseded
 from tables.restore import Follower, Restored
@@ -27,6 +27,8 @@ from tables.sources import SourceChanged, Sources
 log = logging.getLogger(__name__)
 
 _RETRY_S = 0.25
+_LONGEST_RETRY_S = 2.0
+_TRIES = 3
 
 
 class RulesDiffer(Exception):
@@ -56,7 +58,9 @@ class Delivery(Protocol):
         """Seek every source topic's partition, then deliver batches numbered `epoch`."""
         ...
 
-    async def stop(self, partition: int) -> None: ...
+    async def stop(self, partition: int) -> None:
+        """Deliver nothing more of this partition."""
+        ...
 
     def end(self, topic: str, partition: int) -> End:
         """By the last fetch response; asks nobody."""
@@ -117,15 +121,20 @@ class TakeOver(msgspec.Struct, frozen=True):
             owned = await self._own(p, writer)
             p.check(epoch)
         except BaseException:
-            self._unfeed(p)
             await writer.close()
             raise
         # 7. Seek, then deliver.
         p.owned, p.readable = owned, True
         p.move(PartitionState.ACTIVE)
         p.advance(owned.meta.positions)
-        positions = {topic: owned.meta.positions.get(topic, 0) for topic in self.topics}
-        await self.delivery.start(p.number, positions, epoch)
+        try:
+            await self.delivery.start(p.number, dict(owned.fold.positions), epoch)
+        except BaseException:
+            if p.owned is owned:
+                p.owned = None
+                p.move(PartitionState.FORMER)
+                await writer.close()
+            raise
         return restored
 
     async def _restore(self, p: Partition, end: int) -> Restored:
@@ -139,13 +148,10 @@ class TakeOver(msgspec.Struct, frozen=True):
                 raise
             raise Superseded from None
         finally:
-            self._unfeed(p)
-
-    def _unfeed(self, p: Partition) -> None:
-        if p.feed is not None:
-            p.readable = p.feed.whole or p.feed.caught_up.done()
-            self.follower.remove(p.number)
-            p.feed = None
+            if p.feed is feed:  # not the one of a newer assignment
+                p.readable = feed.whole
+                p.feed = None
+            self.follower.remove(feed)
 
     async def _own(self, p: Partition, writer: ChangelogWriter) -> Owned:
         meta = p.stored_meta(self.window)
@@ -156,24 +162,35 @@ class TakeOver(msgspec.Struct, frozen=True):
                 "Set ONHAND_DEDUP_WINDOW back, or build a new table with the next ONHAND_VERSION."
             )
         p.ends = await self.sources.check(p.number, meta)
+        positions = {topic: 0 for topic in self.topics} | meta.positions
+        if len(meta.positions) < len(self.topics):
+            # A topic that this version has not read yet begins where its log does.
+            positions = await self.sources.starts(p.number) | meta.positions
         fold = FoldState.restored(
-            partition=p.number, partitions=self.partitions, topics=self.topics, window=self.window,
-            positions=meta.positions, counts=meta.counts,
+            partition=p.number,
+            partitions=self.partitions,
+            topics=self.topics,
+            window=self.window,
+            positions=positions,
+            counts=meta.counts,
             segments=p.store.scan(b"\x00w", b"\x00x", 2**31),
         )
         return Owned(fold, writer, meta, self.topics)
 
 
 async def keep_trying(
-    take_over: TakeOver, p: Partition, epoch: int, fail: Callable[[str, BaseException], Awaitable[None]]
+    take_over: TakeOver,
+    p: Partition,
+    epoch: int,
+    fail: Callable[[str, BaseException], Awaitable[None]],
 ) -> None:
     """Take over, again after every passing error, until it works or is superseded.
 
     While the coordinator itself does not answer, Kafka is away: reads go on and we
-    wait (P8). If it answers and the steps still do not end in time, this worker would
-    be an owner in silence: it ends.
+    wait (P8). If it answers and steps 2 to 4 still do not end in time, this worker
+    would be an owner in silence: it ends. Three times, since a leader may be moving.
     """
-    began = monotonic()
+    began, late, tries = monotonic(), 0, 0
     while True:
         try:
             restored = await take_over.run(p, epoch)
@@ -182,16 +199,21 @@ async def keep_trying(
         except (KafkaError, NotAMember, TimeoutError, OSError) as error:
             if p.epoch != epoch:
                 return
-            lasting = monotonic() - began
-            answered = monotonic() - take_over.membership.confirmed_at() < take_over.deadline_s / 2
-            if lasting > take_over.deadline_s and answered and not isinstance(error, NotAMember):
+            answered = monotonic() - take_over.membership.confirmed_at() < take_over.deadline_s
+            late = late + 1 if isinstance(error, TimeoutError) and answered else 0
+            if late == _TRIES:
                 await fail(
-                    f"Partition {p.number} could not be taken over within {lasting:.0f} s "
-                    f"although the group coordinator answers ({error!r}).", error,
+                    f"Partition {p.number} could not be taken over in {_TRIES} times "
+                    f"{take_over.deadline_s:.0f} s although the group coordinator answers.",
+                    error,
                 )
                 return
-            log.warning("Partition %d: take-over interrupted (%r); trying again.", p.number, error)
-            await asyncio.sleep(_RETRY_S)
+            if tries % 10 == 0:
+                log.warning(
+                    "Partition %d: take-over interrupted (%r); trying again.", p.number, error
+                )
+            tries += 1
+            await asyncio.sleep(min(_RETRY_S * tries, _LONGEST_RETRY_S))
         except SourceChanged as error:
             p.stopped_because = str(error)
             log.error("Partition %d stands still. %s", p.number, error)
@@ -201,7 +223,11 @@ async def keep_trying(
             p.stopped_because = None
             log.info(
                 "Partition %d is active after %.2f s: %s changelog records restored (%s/s), "
-                "position %s.", p.number, monotonic() - began, f"{restored.records:,}",
-                f"{restored.records / max(restored.seconds, 1e-3):,.0f}", p.position or "start",
+                "position %s.",
+                p.number,
+                monotonic() - began,
+                f"{restored.records:,}",
+                f"{restored.records / max(restored.seconds, 1e-3):,.0f}",
+                p.position or "start",
             )
             return
