@@ -32,7 +32,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import accumulate
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias, cast
 
 import msgspec
 from msgspec import Meta, Struct
@@ -186,14 +186,15 @@ def decode_batch(values: Sequence[bytes | None]) -> list[StockEvent | Refused]:
     The fold knows most rows already and calls `check_names` only for those it does not.
     """
     decoded: list[StockEvent | Refused] = []
-    rest = iter(values)
+    rest, is_plain = iter(values), True
     while len(decoded) < len(values):
         try:
             # extend() keeps what came before an exception, and `rest` goes on behind it.
             decoded.extend(map(_fast, rest))  # type: ignore[arg-type]  # None: _NOT_FAST
         except _NOT_FAST:
             decoded.append(_examine(values[len(decoded)]))
-    if _are_plain(values, decoded):
+            is_plain = False
+    if is_plain and _are_plain(cast("list[bytes]", values), cast("list[StockEvent]", decoded)):
         return decoded
     for i, value in enumerate(values):
         event = decoded[i]
@@ -202,19 +203,16 @@ def decode_batch(values: Sequence[bytes | None]) -> list[StockEvent | Refused]:
     return decoded
 
 
-def _are_plain(values: Sequence[bytes | None], events: Sequence[StockEvent | Refused]) -> bool:
-    """Tell the same as `_is_plain` of all at once, if it is easy to see."""
-    try:
-        joined = b"".join(values)  # type: ignore[arg-type]  # None: TypeError
-        return (
-            joined.isascii()
-            and b"\\" not in joined
-            and max(map(len, values)) <= 2 * MAX_DEPTH  # type: ignore[arg-type]  # as above
-            and not [e for e in events if e.time is not None and e.time.tzinfo is not UTC]  # type: ignore[union-attr]  # Refused has no time: AttributeError
-            and b'0000"' not in joined
-        )
-    except (TypeError, AttributeError):
-        return False
+def _are_plain(values: list[bytes], events: list[StockEvent]) -> bool:
+    """Tell the same as `_is_plain` of all at once, where it is easy to see."""
+    joined = b"".join(values)
+    return (
+        joined.isascii()
+        and b"\\" not in joined
+        and max(map(len, values), default=0) <= 2 * MAX_DEPTH
+        and b'0000"' not in joined
+        and not [e for e in events if e.time is not None and e.time.tzinfo is not UTC]
+    )
 
 
 def _is_plain(value: bytes, event: StockEvent) -> bool:

@@ -1,0 +1,198 @@
+"""Builders: say what matters to a test, take the rest as it comes."""
+
+import json
+from collections.abc import Sequence
+from typing import Any, Self, TypeVar
+
+import msgspec
+
+from domain.events import (
+    Adjustment,
+    Goods,
+    SaleCompleted,
+    SaleReturned,
+    ShipmentDispatched,
+    ShipmentReceived,
+    StockAdjusted,
+    StockEvent,
+)
+from domain.records import Record
+from domain.stock import DeadLetter, PartitionState, Row, fold, row_key, take_group
+
+TOPICS = {role: role for role in ("shipments", "sales", "adjustments")}
+SKU, LOCATION = "SKU-000042", "store-007"
+RECORDED_MS = 1_795_000_000_000
+
+Moved = TypeVar("Moved", ShipmentReceived, ShipmentDispatched, SaleCompleted, SaleReturned)
+
+
+def _moved(
+    event: type[Moved],
+    *,
+    id: str = "1",
+    source: str = "till-17",
+    sku: str = SKU,
+    location: str = LOCATION,
+    quantity: int = 1,
+    **words: str | None,
+) -> Moved:
+    goods = Goods(sku, location, quantity, **words)
+    return event(specversion="1.0", id=id, source=source, data=goods)
+
+
+def a_receipt(**fields: Any) -> ShipmentReceived:
+    """Goods that came in."""
+    return _moved(ShipmentReceived, **fields)
+
+
+def a_dispatch(**fields: Any) -> ShipmentDispatched:
+    """Goods that left for elsewhere."""
+    return _moved(ShipmentDispatched, **fields)
+
+
+def a_sale(**fields: Any) -> SaleCompleted:
+    """One thing sold, unless said otherwise."""
+    return _moved(SaleCompleted, **fields)
+
+
+def a_return(**fields: Any) -> SaleReturned:
+    """One thing brought back."""
+    return _moved(SaleReturned, **fields)
+
+
+def an_adjustment(
+    *,
+    id: str = "1",
+    source: str = "stocktaking",
+    sku: str = SKU,
+    location: str = LOCATION,
+    quantity: int = -1,
+    reason: str = "damage",
+    **words: str | None,
+) -> StockAdjusted:
+    """One thing broken, unless said otherwise."""
+    change = Adjustment(sku=sku, location=location, quantity=quantity, reason=reason, **words)
+    return StockAdjusted(specversion="1.0", id=id, source=source, data=change)
+
+
+def key_of(event: StockEvent) -> bytes:
+    """The key of its row."""
+    return row_key(event.data.sku, event.data.location)
+
+
+def at(
+    offset: int,
+    event: StockEvent | bytes | None,
+    *,
+    key: bytes | None = SKU.encode(),
+    recorded_ms: int | None = None,
+    headers: Sequence[tuple[str, bytes | None]] = (),
+) -> Record:
+    """A record in the log; an event is keyed by its SKU, as it must be."""
+    recorded_ms = RECORDED_MS + offset if recorded_ms is None else recorded_ms
+    if isinstance(event, bytes) or event is None:
+        return offset, recorded_ms, key, event, headers
+    value = msgspec.json.encode(event)
+    return offset, recorded_ms, event.data.sku.encode(), value, headers
+
+
+def as_json(**changes: Any) -> bytes:
+    """A sound sale as JSON, with fields of the envelope changed; `...` leaves one out."""
+    event: dict[str, Any] = {
+        "specversion": "1.0",
+        "id": "1",
+        "source": "till-17",
+        "type": "inventory.sale.completed.v1",
+        "time": "2026-11-23T10:00:00.123Z",
+        "data": {"sku": SKU, "location": LOCATION, "quantity": 2},
+    }
+    return _without_gaps(event | changes)
+
+
+def with_data(kind: str = "inventory.sale.completed.v1", **changes: Any) -> bytes:
+    """A sound event as JSON, with fields of its data changed; `...` leaves one out."""
+    data = {"sku": SKU, "location": LOCATION, "quantity": 2, "reason": "found"}
+    return as_json(type=kind, data=json.loads(_without_gaps(data | changes)))
+
+
+def _without_gaps(fields: dict[str, Any]) -> bytes:
+    return json.dumps({name: field for name, field in fields.items() if field is not ...}).encode()
+
+
+class Owner:
+    """A worker's memory and store for one partition, with a store that is a dict.
+
+    Attributes:
+        rows, segments: what is committed.
+        letters: dead letters committed.
+    """
+
+    def __init__(self, partition: int = 0, partitions: int = 1, window: int = 100) -> None:
+        self._shape = {"partition": partition, "partitions": partitions, "window": window}
+        self.rows: dict[bytes, Row] = {}
+        self.segments: dict[bytes, bytes] = {}
+        self.letters: list[DeadLetter] = []
+        self.positions: dict[str, int] = {}
+        self.counts: dict[str, tuple[int, int, int]] = {}
+        self.buried: dict[bytes, bytes] = {}
+        self.restart()
+
+    def load(self, keys: list[bytes]) -> list[Row | None]:
+        """Committed rows."""
+        return [self.rows.get(key) for key in keys]
+
+    def fold(self, records: Sequence[Record], topic: str = "sales") -> Self:
+        """Fold into memory; nothing is committed."""
+        fold(self.state, topic, records, self.load)
+        return self
+
+    def commit(self) -> Self:
+        """Write a group, as a transaction would."""
+        group = take_group(self.state)
+        for key in group.expired:
+            self.buried[key] = self.segments.pop(key)
+        self.segments.update(group.segments)
+        for key, value in group.rows.items():
+            self.rows[key] = msgspec.json.decode(value, type=Row)
+        self.letters += group.dead_letters
+        self.positions, self.counts = group.positions, dict(group.counts)
+        return self
+
+    def restart(self, *, resurrect: bool = False) -> Self:
+        """Lose the memory; take the partition over from what is committed.
+
+        With `resurrect` the store has missed tombstones of segments.
+        """
+        if resurrect:
+            self.segments = self.buried | self.segments
+        self.state = PartitionState.restored(
+            **self._shape,
+            topics=TOPICS,
+            positions=self.positions,
+            counts=self.counts,
+            segments=list(self.segments.items()),
+        )
+        return self
+
+    def row(self, event: StockEvent) -> Row:
+        """As folded so far."""
+        key = key_of(event)
+        return self.state.row(key) or self.rows.get(key, Row())
+
+    @property
+    def duplicates(self) -> int:
+        """Records repeated so far, on all topics."""
+        return sum(counts.repeated for counts in self.state.counts.values())
+
+    @property
+    def refusals(self) -> list[str]:
+        """Reasons of the dead letters not yet committed, in their order."""
+        return [letter.reason.value for letter in self.state.dead_letters]
+
+
+def a_partition(window: int = 100, **stock: int) -> Owner:
+    """The only partition, with some stock of the usual SKU."""
+    owner = Owner(window=window)
+    if stock:
+        owner.rows[row_key(SKU, LOCATION)] = Row(**stock)
+    return owner

@@ -1,0 +1,60 @@
+"""Position tokens: opaque to users, exact for us, patient with strangers."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from domain.lookup import format_position, parse_position
+
+TOPICS = st.from_regex(r"[a-zA-Z0-9._-]{1,30}", fullmatch=True)
+POSITIONS = st.dictionaries(
+    st.tuples(TOPICS, st.integers(0, 2**31 - 1)), st.integers(0, 2**63 - 1), max_size=5
+)
+
+
+@settings(max_examples=30)
+@given(POSITIONS)
+def test_a_position_survives_its_token(offsets: dict[tuple[str, int], int]) -> None:
+    assert parse_position(format_position(offsets)) == offsets
+
+
+def test_equal_positions_are_equal_texts() -> None:
+    token = format_position({("shipments", 3): 88, ("sales", 3): 1234})
+
+    assert token == "sales-3@1234,shipments-3@88"
+
+
+def test_a_topic_may_hold_dots_dashes_and_digits() -> None:
+    assert parse_position("eu-1.sales-2-3@7") == {("eu-1.sales-2", 3): 7}
+
+
+@pytest.mark.parametrize(
+    "part",
+    ["", "sales", "sales-3", "sales@5", "sales-x@5", "sales-3@-1", "-3@5", "a@b-3@5", "@", "-@"],
+)
+def test_parts_of_a_kind_not_known_are_ignored(part: str) -> None:
+    assert parse_position(f"{part},shipments-1@2") == {("shipments", 1): 2}
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "sales-3@٣",
+        "sales-3@1_0",
+        "sales-3@ 1",
+        "sales-3@" + "9" * 5000,
+        "sales-4294967296@1",
+        "sales-3@9223372036854775808",
+    ],
+)
+def test_numbers_that_kafka_has_not_are_ignored(part: str) -> None:
+    assert parse_position(f"{part},shipments-1@2") == {("shipments", 1): 2}
+
+
+def test_of_a_partition_named_twice_the_highest_offset_counts() -> None:
+    assert parse_position("sales-3@9,sales-3@4") == {("sales", 3): 9}
+
+
+@given(st.text(max_size=60))
+def test_no_token_raises(token: str) -> None:
+    parse_position(token)

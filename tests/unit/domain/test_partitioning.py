@@ -1,0 +1,36 @@
+"""Kafka's own partitioner decides where a SKU lives; ours must agree bit by bit."""
+
+import pytest
+from aiokafka.partitioner import DefaultPartitioner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain.partitioning import murmur2, partition_for
+
+
+@pytest.mark.parametrize(
+    ("key", "signed"),
+    [  # org.apache.kafka.common.utils.UtilsTest.testMurmur2
+        (b"21", -973932308),
+        (b"foobar", -790332482),
+        (b"a-little-bit-long-string", -985981536),
+        (b"a-little-bit-longer-string", -1486304829),
+        (b"lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58897971),
+        (b"abc", 479470107),
+    ],
+)
+def test_a_key_hashes_as_in_the_java_client(key: bytes, signed: int) -> None:
+    assert murmur2(key) == signed % 2**32
+
+
+@given(st.binary(max_size=300), st.integers(1, 200))
+def test_a_key_goes_where_aiokafka_would_send_it(key: bytes, count: int) -> None:
+    partitions = list(range(count))
+
+    assert partition_for(key, count) == DefaultPartitioner()(key, partitions, partitions)
+
+
+def test_the_sign_bit_is_cleared_and_not_negated() -> None:
+    assert murmur2(b"foobar") >= 2**31
+
+    assert partition_for(b"foobar", 12) == (-790332482 & 0x7FFFFFFF) % 12
