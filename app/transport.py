@@ -24,7 +24,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
 from domain.records import Batch
-from tables.fetch import End, Fetched, end_of, fetch
+from tables.fetch import End, Fetched, Pace, end_of, fetch
 from tables.takeover import NotAMember
 
 log = logging.getLogger(__name__)
@@ -33,12 +33,10 @@ FAUST_LOG = logging.getLogger("faust.service")
 
 #: Values of delivered batches that no agent has finished with, in bytes. A record costs
 #: about 2.5 times its value in memory.
-BUDGET_BYTES = 24 * 2**20
+BUDGET_BYTES = 16 * 2**20
 MAX_POLL_RECORDS = 5_000
-MAX_PARTITION_FETCH_BYTES = 2**20
-#: The broker answers when it has this much, or after the wait: thin traffic then costs
-#: few round trips, whatever the number of records.
-FETCH_MIN_BYTES = 256 * 1024
+MAX_PARTITION_FETCH_BYTES = 512 * 1024
+MAX_FETCH_BYTES = 6 * 2**20
 _POLL_S = 0.5
 _STUCK_S = 60.0
 
@@ -90,16 +88,17 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
-        # Read at start(). Faust hard-codes 1,500 ms; one fetch is under way per broker,
-        # and a long poll over idle partitions would hold up those that have records.
-        consumer._fetch_max_wait_ms = self.app.settings.fetch_wait_ms
-        consumer._fetch_min_bytes = FETCH_MIN_BYTES
+        # Read at start(). What one response may hold, compressed: bounds our memory.
+        consumer._fetch_max_bytes = MAX_FETCH_BYTES
         # An aborted fact is no fact; Faust only sets this for its exactly_once.
         consumer._isolation_level = "read_committed"
         return consumer
 
     async def on_start(self) -> None:
         await super().on_start()
+        # Faust hard-codes a wait of 1,500 ms; one fetch is under way per broker, and a
+        # long poll over idle partitions would hold up those that have records.
+        self._pace = Pace(self._ensure_consumer(), self.app.settings.fetch_wait_ms)
         coordinator = self._ensure_consumer()._coordinator
         beat = coordinator._do_heartbeat
 
@@ -163,6 +162,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         taken = await fetch(
             consumer, _POLL_S, MAX_POLL_RECORDS, self.epochs, lambda: self.consumer.flow_active
         )
+        self._pace.saw(bool(taken))
         # No await since the records were taken: the epochs are those of their fetch.
         return {tp: (part, self.epochs[tp]) for tp, part in taken.items()}
 

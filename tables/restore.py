@@ -19,7 +19,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import ConsumerStoppedError, KafkaError, OffsetOutOfRangeError
 
 from tables.changelog import META_KEY, Meta
-from tables.fetch import End, Fetched, end_of, fetch, interrupt
+from tables.fetch import End, Fetched, Pace, end_of, fetch, interrupt
 from tables.stats import Stats
 from tables.store import Local, Store
 
@@ -233,11 +233,11 @@ class Follower:
             enable_auto_commit=False,
             auto_offset_reset="none",
             isolation_level="read_committed",
-            fetch_max_wait_ms=self._fetch_wait_ms,
-            fetch_min_bytes=64 * 1024,
             max_partition_fetch_bytes=2 * 2**20,
+            fetch_max_bytes=16 * 2**20,
         )
         await self._consumer.start()
+        self._pace = Pace(self._consumer, self._fetch_wait_ms)
         self._task = asyncio.create_task(self._run(), name="changelog follower")
 
     async def stop(self) -> None:
@@ -308,8 +308,9 @@ class Follower:
 
     async def _poll(self) -> None:
         fetched = await fetch(
-            self._consumer, 0.2, _POLL_RECORDS, proceed=lambda: not self._changed.is_set()
+            self._consumer, 0.5, _POLL_RECORDS, proceed=lambda: not self._changed.is_set()
         )
+        self._pace.saw(bool(fetched))
         for tp, part in fetched.items():
             feed = self._feeds.get(tp.partition)
             if feed is None or self._changed.is_set():
