@@ -314,14 +314,10 @@ def _unseen(
     identities = [identity(event) for _, event, _ in sound]
     verdicts = window.judge(
         [record[0] for record, _, _ in sound],
-        # Seeded with the source's length: ("a\0b", "c") is not ("a", "b\0c").
-        [
-            xxh3_64_intdigest(name, len(event.source)) >> 64 - IDENTITY_BITS
-            for name, (_, event, _) in zip(identities, sound, strict=True)
-        ],
+        [fingerprint(ident, one[1].source) for ident, one in zip(identities, sound, strict=True)],
         [content(event) for _, event, _ in sound],
     )
-    crcs = [zlib.crc32(name) for name in identities]
+    crcs = [zlib.crc32(ident) for ident in identities]
     if not verdicts:
         return sound, crcs
     for i, verdict in verdicts.items():
@@ -329,6 +325,11 @@ def _unseen(
             letters.append((sound[i][0], _CONFLICT))
     unseen = [i for i in range(len(sound)) if i not in verdicts]
     return [sound[i] for i in unseen], [crcs[i] for i in unseen]
+
+
+def fingerprint(ident: bytes, source: str) -> int:
+    """Hash an identity for the window; the length of `source` says where the NUL stands."""
+    return xxh3_64_intdigest(ident, len(source)) >> 64 - IDENTITY_BITS
 
 
 _CONFLICT: Final = Refused(

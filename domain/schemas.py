@@ -1,0 +1,110 @@
+"""The events as JSON Schemas (2020-12), for those who produce them.
+
+`python -m domain.schemas schemas` writes one file a type into the folder `schemas/`. What is
+published there is a promise: `breaches` tells what a new text would break.
+
+A schema cannot say all: lone surrogates are refused by the decoder alone, and of `time` only
+the shape is in the pattern, the calendar is not.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from domain.events import EVENTS, MAX_NAME_CHARS, MAX_QUANTITY, StockAdjusted, StockEvent
+
+Schema: TypeAlias = dict[str, Any]
+
+_ID: Schema = {"type": "string", "minLength": 1, "maxLength": MAX_NAME_CHARS}
+_WORD: Schema = {"type": ["string", "null"]}
+_NAME: Schema = _ID | {
+    "not": {
+        "anyOf": [
+            {"pattern": "[\\u0000-\\u001F\\u007F-\\u009F]"},
+            {"pattern": "^ | $"},
+            {"enum": [".", ".."]},
+        ]
+    }
+}
+_TIME: Schema = {
+    "type": ["string", "null"],
+    "format": "date-time",
+    "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}"
+    "(\\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})$",
+    "description": "When it occurred; absent: when it was recorded.",
+}
+
+
+def export() -> dict[str, Schema]:
+    """Return the schema of each type, by file name."""
+    return {f"{name}.schema.json": _envelope(name, event) for name, event in EVENTS.items()}
+
+
+def _envelope(name: str, event: type[StockEvent]) -> Schema:
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"urn:onhand:{name}",
+        "title": name,
+        "description": f"{event.__doc__} A structured-mode CloudEvent, keyed by `data.sku`.",
+        "type": "object",
+        "required": ["specversion", "id", "source", "type", "data"],
+        "properties": {
+            "specversion": {"const": "1.0"},
+            "id": _ID | {"description": "With `source` the identity: one fact, one id."},
+            "source": _ID | {"description": "Who says so: a till, a warehouse system."},
+            "type": {"const": name},
+            "time": _TIME,
+            "data": _data(adjusts=event is StockAdjusted),
+        },
+    }
+
+
+def _data(*, adjusts: bool) -> Schema:
+    quantity: Schema = {"type": "integer", "minimum": 1, "maximum": MAX_QUANTITY}
+    if adjusts:
+        quantity |= {"minimum": -MAX_QUANTITY, "not": {"const": 0}}
+    return {
+        "type": "object",
+        "required": ["sku", "location", "quantity", *(["reason"] if adjusts else [])],
+        "properties": {
+            "sku": _NAME,
+            "location": _NAME,
+            "quantity": quantity | {"description": "In the SKU's smallest unit."},
+            "reason": {"type": "string", "minLength": 1} if adjusts else _WORD,
+            "reference": _WORD,
+            "actor": _WORD,
+        },
+    }
+
+
+_PROSE = frozenset({"description", "title", "examples", "$comment"})
+
+
+def breaches(published: Schema, current: Schema, path: str = "$") -> list[str]:
+    """Tell how `current` departs from what was published; empty if it may take its place.
+
+    Only prose may change, and optional fields may be added to an object. A looser check
+    is a breach as much as a stricter one: the same log would give other rows.
+    """
+    found: list[str] = []
+    for word in sorted((published.keys() | current.keys()) - _PROSE):
+        here = f"{path}.{word}"
+        if word == "properties":
+            old, new = published.get(word, {}), current.get(word, {})
+            found += [f"{here}.{name} is gone" for name in old if name not in new]
+            for name in old.keys() & new.keys():
+                found += breaches(old[name], new[name], f"{here}.{name}")
+        elif published.get(word) != current.get(word):
+            found.append(f"{here} was {published.get(word)}, is {current.get(word)}")
+    return sorted(found)
+
+
+def write(folder: Path) -> None:
+    """Write every schema into an existing folder."""
+    for name, schema in export().items():
+        (folder / name).write_text(json.dumps(schema, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]))

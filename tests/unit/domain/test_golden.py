@@ -1,0 +1,88 @@
+"""The rules of version 1, held by records and their decisions: tests/golden/events-v1.jsonl.
+
+A line that fails says that an old log would give other rows. Never change a line: a
+changed rule takes the next `RULES` number, a new file and a new `ONHAND_VERSION`. Lines
+may be added at the end; the assertion tells what to write.
+"""
+
+import base64
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from domain.events import EVENTS, RULES, Refusal, Refused, content, decode, identity
+from domain.partitioning import partition_for
+from domain.stock import fingerprint
+from tests.builders import Owner
+
+GOLDEN = Path(__file__).parents[2] / "golden"
+WINDOW, PARTITIONS, PARTITION = 8, 12, 3
+LINES: list[dict[str, Any]] = [
+    json.loads(line)
+    for line in (GOLDEN / "events-v1.jsonl").read_text(encoding="utf-8").splitlines()
+]
+
+
+def _bytes(text: str | dict[str, str] | None) -> bytes | None:
+    if isinstance(text, dict):
+        return base64.b64decode(text["base64"])
+    return None if text is None else text.encode()
+
+
+def _decided(owner: Owner, line: dict[str, Any]) -> dict[str, Any]:
+    """Fold one line; say what became of it, with all that is kept of an event."""
+    topic, value = line["topic"], _bytes(line["value"])
+    before = owner.state.counts[topic]
+    owner.fold([(line["offset"], line["recorded_ms"], _bytes(line["key"]), value, ())], topic)
+    now = owner.state.counts[topic]
+    if now.refused > before.refused:
+        return {"refused": owner.refusals[-1]}
+    event = decode(value)
+    assert not isinstance(event, Refused)
+    return {
+        "repeated" if now.repeated > before.repeated else "applied": [
+            f"{zlib.crc32(identity(event)):08x}",
+            f"{content(event):08x}",
+            f"{fingerprint(identity(event), event.source):014x}",
+        ]
+    }
+
+
+@pytest.mark.parametrize("commit", [False, True], ids=["at once", "with a restart after each"])
+def test_a_log_of_version_1_gives_the_same_decisions_for_ever(commit: bool) -> None:
+    owner = Owner(PARTITION, PARTITIONS, WINDOW)
+    for line in LINES[:-1]:
+        assert _decided(owner, line) == line["decision"], line["note"]
+        if commit:
+            owner.commit().restart()
+    owner.commit()
+
+    rows = {key.decode().replace("\x00", " @ "): row for key, row in owner.rows.items()}
+    assert {
+        name: [getattr(row, field) for field in row.__struct_fields__] for name, row in rows.items()
+    } == LINES[-1]["rows"]
+
+
+def test_the_file_is_that_of_the_current_rules() -> None:
+    assert RULES == 1
+    assert [path.name for path in GOLDEN.glob("events-v*.jsonl")] == ["events-v1.jsonl"]
+
+
+def test_every_decision_and_every_type_is_in_the_file() -> None:
+    decisions = [line["decision"] for line in LINES[:-1]]
+    applied = [
+        json.loads(line["value"])["type"] for line in LINES[:-1] if "applied" in line["decision"]
+    ]
+
+    assert {decision.get("refused") for decision in decisions} - {None} == {*Refusal}
+    assert any("repeated" in decision for decision in decisions)
+    assert {*applied} == {*EVENTS}
+
+
+def test_the_sku_of_the_file_lives_where_the_file_says() -> None:
+    for line in LINES[:-1]:
+        if "applied" in line["decision"]:
+            assert partition_for(line["key"].encode(), PARTITIONS) == PARTITION
