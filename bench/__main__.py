@@ -165,7 +165,8 @@ def _ask_all(
             run.results.append(fold_with_full_windows(arena, window))
     if "latency" in given.wanted:
         with _noting_failures(run, "latency"):
-            run.latencies += measure_latency(arena, PACES_PER_S, 8.0 if given.quick else 30.0)
+            for latency in measure_latency(arena, PACES_PER_S, 8.0 if given.quick else 30.0):
+                run.latencies.append(latency)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ for again; such misses are counted.
 import sys
 import threading
 import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,7 @@ class Latency:
         p50_ms, p99_ms, max_ms: append to readable; nan when idle.
         probes: how many were measured.
         misses: answers that did not show the sale yet.
+        lost: probes given up after PROBE_TIMEOUT_S; they count with that time.
     """
 
     per_s: int
@@ -60,6 +62,7 @@ class Latency:
     max_ms: float
     probes: int
     misses: int
+    lost: int
 
 
 class _OfThisThread(threading.local):
@@ -82,7 +85,10 @@ class Probe:
         return self._local.web
 
     def measure(self, number: int) -> tuple[float, int]:
-        """Returns seconds from append to readable, and how often it was not there yet."""
+        """Returns seconds from append to readable, and how often it was not there yet.
+
+        Gives up after PROBE_TIMEOUT_S and returns that.
+        """
         sku = f"PROBE-{time.time_ns():x}-{number}"
         landed: list[Message] = []
         acknowledged = threading.Event()
@@ -109,11 +115,13 @@ class Probe:
                 return time.perf_counter() - started, misses
             misses += 1
             time.sleep(ASK_AGAIN_AFTER_S)
-        raise DidNotFinish(f"latency: {sku} was not readable after {PROBE_TIMEOUT_S:.0f} s")
+        return PROBE_TIMEOUT_S, misses
 
 
-def measure_latency(arena: Arena, paces: tuple[int, ...], seconds: float) -> list[Latency]:
+def measure_latency(arena: Arena, paces: Sequence[int], seconds: float) -> Iterator[Latency]:
     """One worker with its defaults on topics of its own: idle first, then each pace.
+
+    Yields what is measured as it is, so that a later failure costs no earlier figure.
 
     Args:
         arena: partitions and Kafka.
@@ -125,16 +133,14 @@ def measure_latency(arena: Arena, paces: tuple[int, ...], seconds: float) -> lis
     installation = Onhand(arena, topics=TopicSet(prefix, Oracle()), label=" latency")
     installation.start()
     [worker] = installation.workers
-    found = []
     try:
         probe = Probe(arena, prefix, worker)
         _wait_until_it_answers(probe, worker)
-        found.append(_idle(worker, seconds))
+        yield _idle(worker, seconds)
         for number, per_s in enumerate(paces):
-            found.append(_at_pace(arena, prefix, worker, probe, per_s, seconds, seed=100 + number))
+            yield _at_pace(arena, prefix, worker, probe, per_s, seconds, seed=100 + number)
     finally:
         installation.stop()
-    return found
 
 
 def _wait_until_it_answers(probe: Probe, worker: Worker) -> None:
@@ -142,11 +148,9 @@ def _wait_until_it_answers(probe: Probe, worker: Worker) -> None:
     for _ in range(START_PROBES):
         ticker.say("latency: waiting for the worker")
         worker.process.must_run()
-        try:
-            probe.measure(0)
-        except DidNotFinish:
-            continue
-        return
+        took_s, _ = probe.measure(0)
+        if took_s < PROBE_TIMEOUT_S:
+            return
     raise DidNotFinish("latency: the worker never showed a probe")
 
 
@@ -156,7 +160,7 @@ def _idle(worker: Worker, seconds: float) -> Latency:
     percent = _cpu_percent(worker, seconds)
     say(f"latency: idle costs {percent:.1f} % of a core")
     nan = float("nan")
-    return Latency(0, percent, nan, nan, nan, 0, 0)
+    return Latency(0, percent, nan, nan, nan, 0, 0, 0)
 
 
 def _cpu_percent(worker: Worker, seconds: float) -> float:
@@ -196,6 +200,7 @@ def _at_pace(
         max_ms=took_ms[-1],
         probes=len(took_ms),
         misses=sum(misses for _, misses in measured),
+        lost=sum(took_s >= PROBE_TIMEOUT_S for took_s, _ in measured),
     )
     say(
         f"latency: {per_s:,} events/s ({said}): append to readable p50 {latency.p50_ms:.0f} ms, "

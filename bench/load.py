@@ -66,6 +66,7 @@ def fact_producer(kafka: str, **extra: Any) -> Producer:
             "linger.ms": 20,
             "batch.size": 500_000,
             "compression.type": "lz4",
+            "log_level": 3,  # errors; not that a coordinator is still loading
             "queue.buffering.max.messages": 1_000_000,
             **extra,
         }

@@ -142,7 +142,16 @@ def _restore_table(run: Run) -> str:
 
 def _latency_table(latencies: Sequence[Latency]) -> str:
     return _table(
-        ("append → readable", "p50 ms", "p99 ms", "max ms", "probes", "not yet", "% of a core"),
+        (
+            "append → readable",
+            "p50 ms",
+            "p99 ms",
+            "max ms",
+            "probes",
+            "not yet",
+            "lost",
+            "% of a core",
+        ),
         (
             (
                 f"{each.per_s:,} events/s" if each.per_s else "idle",
@@ -152,6 +161,7 @@ def _latency_table(latencies: Sequence[Latency]) -> str:
                 ),
                 f"{each.probes:,}",
                 f"{each.misses}",
+                f"{each.lost}",
                 f"{each.cpu_percent:.1f}",
             )
             for each in latencies
@@ -174,7 +184,8 @@ def _reads_table(reads: Sequence[Reads]) -> str:
                 f"{each.answers.max_ms:.1f}",
                 f"{each.cpu_us:.0f}",
                 ", ".join(
-                    f"{status}: {n:,}" for status, n in sorted(each.answers.statuses.items())
+                    f"{status or 'not 2xx'}: {n:,}"
+                    for status, n in sorted(each.answers.statuses.items())
                 ),
             )
             for each in reads
