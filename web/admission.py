@@ -72,14 +72,18 @@ class Admission:
         self._marks = [_Mark() for _ in range(table.count)]
         self._parsed: dict[int, tuple[str, dict[str, int]]] = {}
 
-    def at_once(self, partition: int) -> Freshness | None:
-        """Freshness for an answer from here without waiting, for a caller who takes anything.
+    def at_once(self, partition: int, asked: Asked = ANYTHING) -> Freshness | None:
+        """Freshness for an answer from here without waiting; however stale.
 
         None says no more than that `admit` has to decide.
         """
         fresh = self._table.freshness(partition)
         if fresh is None:
             return None
+        if asked.min_position:
+            floor = self.floor(partition, asked)
+            if not self._covers(partition, fresh.position, floor):
+                return None
         mark = self._marks[partition]
         if fresh.position != mark.token:
             if not self._covers(partition, fresh.position, mark.offsets):

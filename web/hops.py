@@ -36,6 +36,13 @@ def waiting(min_position: str, wait_s: float) -> dict[str, str]:
     return {"min_position": min_position, "wait_ms": str(max(0, int(wait_s * 1000)))}
 
 
+def target_at_least(path: str, min_position: str, wait_s: float) -> str:
+    """A path with `waiting`; positions need no escape: topics have letters, digits, `._-`."""
+    if not min_position:
+        return path
+    return f"{path}?min_position={min_position}&wait_ms={max(0, int(wait_s * 1000))}"
+
+
 def target(path: str, parameters: Mapping[str, str]) -> str:
     """Path and query; positions stay readable in logs."""
     return f"{path}?{urlencode(parameters, safe='@,:')}" if parameters else path

@@ -23,6 +23,7 @@ from web.merging import Pacer
 from web.parameters import ROOT, BadRequest, key_of, read_parameters, target_of
 from web.peers import PeerAnswer, Peers, get
 from web.problems import Problem, problem
+from web.quick import QuickReads
 from web.replies import reply
 from web.roster import Roster
 from web.routing import Router, problem_of
@@ -65,6 +66,8 @@ class Queries:
         self._lists = Lists(gathering)
         self._lookups = Lookups(gathering, limits)
         self._hop_lines = hops.headers(version)
+        #: For the server, to be asked before aiohttp is: `QuickReads.answer`.
+        self.quick = QuickReads(table, self._router, self._admission, version, observe).answer
 
     def routes(self) -> Iterator[web.RouteDef]:
         """Reads. Under `ROOT` one route takes every path: see `target_of`."""
@@ -177,13 +180,14 @@ class Queries:
 
         def request(url: str, wait_s: float) -> bytes:
             token = self._admission.floor_token([partition], asked)
-            parameters = hops.waiting(token, wait_s)
+            target = hops.target_at_least(path, token, wait_s)
             if asked.max_lag_events is not None:
-                parameters["max_lag_events"] = str(asked.max_lag_events)
+                joint = "&" if token else "?"
+                target += f"{joint}max_lag_events={asked.max_lag_events}"
             lines = self._hop_lines
             if if_none_match is not None:
                 lines += f"If-None-Match: {if_none_match}\r\n"
-            return get(url, hops.target(path, parameters), lines)
+            return get(url, target, lines)
 
         return request
 

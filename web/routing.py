@@ -8,9 +8,10 @@ counts. A request that came from another worker is answered here or not at all.
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
 
 import msgspec
 
@@ -18,7 +19,7 @@ from domain.lookup import Freshness, NotCaughtUp, NotReady, Role, TooStale
 from web.admission import Admission, Asked, Refusal
 from web.hedging import first_good
 from web.local import LocalRows
-from web.peers import PeerAnswer, Peers
+from web.peers import PeerAnswer, PeerFailed, Peers
 from web.problems import Problem
 from web.roster import Holder, Roster
 
@@ -104,54 +105,30 @@ class Router:
             here: reads this worker's rows; begins before anything else can happen.
             request_for: makes the request to a URL that may wait for so many seconds.
         """
-        waits = self._admission.waits_for(partition, asked)
-        until = time.monotonic() + DEADLINE_S + (asked.wait_s if waits else 0.0)
-
-        async def attempt(target: Target) -> T | PeerAnswer | Refusal:
-            if target is None:
-                fresh = await self._admission.admit(partition, asked, until)
-                return await here(fresh) if isinstance(fresh, Freshness) else fresh
-            left_s = max(0.0, until - time.monotonic() - 0.1)
-            wait_s = min(self._admission.wait_s(partition, asked), left_s)
-            answer = await self.peers.ask(target.url, request_for(target.url, wait_s))
-            self._suspects.pop(target.url, None)
+        question = _Question(self, self._admission, partition, asked, here, request_for)
+        plan = self.plan(partition, asked)
+        answer = await question.of_owner(plan)
+        if answer is not None and question.is_settled_by(plan[0], answer):
             return answer
-
-        def good(target: Target, answer: T | PeerAnswer | Refusal) -> bool:
-            if settles(answer):
-                return True
-            # Nobody is further than the owner, who has waited as long as the caller allows.
-            final = {Problem.TOO_STALE, Problem.NOT_CAUGHT_UP if waits else None}
-            return self._is_owner(target, partition) and problem_of(answer) in final
-
-        def failed(target: Target) -> None:
-            if target is not None and not waits:
-                self.suspect(target.url)
-
-        answer = await first_good(
-            self.plan(partition, asked),
-            attempt,
-            good=good,
-            better=says_more,
-            failed=failed,
-            hedge_s=HEDGE_S,
-            until=until,
-        )
+        raced = await question.race(plan[1:] if answer is not None else self.plan(partition, asked))
+        if raced is not None and (answer is None or settles(raced) or says_more(answer, raced)):
+            answer = raced
         if answer is None:
             return NotReady(f"Nobody can answer for partition {partition} now.", 1)
-        if isinstance(answer, PeerAnswer):
-            position = answer.header("onhand-position")
-            if answer.status < 500 and position is not None:
-                self._admission.answered(partition, position)
         return answer
 
-    def _is_owner(self, target: Target, partition: int) -> bool:
+    def is_owner(self, target: Target, partition: int) -> bool:
+        """Whether nobody is further than this one."""
         who = self._table.freshness(partition) if target is None else target
         return who is not None and who.role is Role.ACTIVE
 
     def suspect(self, url: str) -> None:
         """It failed or was too slow: last choice until its next heartbeat or answer."""
         self._suspects[url] = time.monotonic()
+
+    def trust(self, url: str) -> None:
+        """It answered."""
+        self._suspects.pop(url, None)
 
     def _is_suspect(self, url: str) -> bool:
         since = self._suspects.get(url)
@@ -161,6 +138,82 @@ class Router:
             del self._suspects[url]
             return False
         return True
+
+
+class _Question(Generic[T]):
+    """One read of one partition on its way to an answer."""
+
+    def __init__(
+        self,
+        router: Router,
+        admission: Admission,
+        partition: int,
+        asked: Asked,
+        here: Callable[[Freshness], Awaitable[T | Refusal]],
+        request_for: Callable[[str, float], bytes],
+    ) -> None:
+        self._router = router
+        self._admission = admission
+        self._partition = partition
+        self._asked = asked
+        self._here = here
+        self._request_for = request_for
+        #: The caller waits for a position: who is slow need not be frozen.
+        self._waits = admission.waits_for(partition, asked)
+        self._until = time.monotonic() + DEADLINE_S + (asked.wait_s if self._waits else 0.0)
+
+    async def of_owner(self, plan: Sequence[Target]) -> T | PeerAnswer | Refusal | None:
+        """The usual forwarded read: as `race`, but without its tasks, at half the cost.
+
+        None if another worker is not known to be the owner, or if it failed or is slow.
+        """
+        owner = plan[0] if plan else None
+        if owner is None or owner.role is not Role.ACTIVE or self._waits:
+            return None
+        try:
+            async with asyncio.timeout(HEDGE_S):
+                return await self._attempt(owner)
+        except (TimeoutError, PeerFailed):
+            self._router.suspect(owner.url)
+            return None
+
+    async def race(self, plan: Sequence[Target]) -> T | PeerAnswer | Refusal | None:
+        """Ask in this order until somebody settles it; None if nobody says anything."""
+        return await first_good(
+            plan,
+            self._attempt,
+            good=self.is_settled_by,
+            better=says_more,
+            failed=self._failed,
+            hedge_s=HEDGE_S,
+            until=self._until,
+        )
+
+    def is_settled_by(self, target: Target, answer: T | PeerAnswer | Refusal) -> bool:
+        """Whether nobody else needs to be asked."""
+        if settles(answer):
+            return True
+        # The owner has waited as long as the caller allows, and nobody is further.
+        final = {Problem.TOO_STALE, Problem.NOT_CAUGHT_UP if self._waits else None}
+        return problem_of(answer) in final and self._router.is_owner(target, self._partition)
+
+    async def _attempt(self, target: Target) -> T | PeerAnswer | Refusal:
+        if target is None:
+            fresh = await self._admission.admit(self._partition, self._asked, self._until)
+            return await self._here(fresh) if isinstance(fresh, Freshness) else fresh
+        left_s = max(0.0, self._until - time.monotonic() - 0.1)
+        wait_s = min(self._admission.wait_s(self._partition, self._asked), left_s)
+        request = self._request_for(target.url, wait_s)
+        answer = await self._router.peers.ask(target.url, request)
+        self._router.trust(target.url)
+        position = answer.header("onhand-position")
+        if answer.status < 500 and position is not None:
+            self._admission.answered(self._partition, position)
+        return answer
+
+    def _failed(self, target: Target) -> None:
+        if target is not None and not self._waits:
+            self._router.suspect(target.url)
 
 
 def problem_of(answer: object) -> Problem | None:
