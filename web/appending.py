@@ -154,7 +154,11 @@ class Appender:
 
     async def _keep_a_producer(self) -> None:
         while True:
-            started = await self._connect()
+            try:
+                started = await self._connect()
+            except Exception:
+                log.exception("The producer for facts cannot be made; trying again")
+                started = None
             if started is not None and self._producer is not None:
                 self._producer.set_result(started)
                 await self._broken.wait()

@@ -105,5 +105,7 @@ def _unsupported(request: web.Request, types: Collection[str]) -> web.Response:
     coding = request.headers.get("Content-Encoding")
     encoded = f" in {coding}" if coding else ""
     wanted = " or ".join(types)
-    detail = f"This call takes UTF-8 JSON as {wanted}, not {named}{encoded}."
+    # A header may hold any bytes, JSON may not: ascii() keeps both readable.
+    given = ascii(f"{named}{encoded}"[:200])
+    detail = f"This call takes UTF-8 JSON as {wanted}, not {given}."
     return problem(Problem.UNSUPPORTED_MEDIA_TYPE, detail, headers={"Accept": ", ".join(types)})

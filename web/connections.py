@@ -21,6 +21,8 @@ from web.problems import PAGES, PROBLEM_JSON, Problem, problem
 
 log = logging.getLogger(__name__)
 
+LARGE_BYTES = 64 * 1024
+
 
 class ConnectionLimits(Struct, frozen=True):
     """Bounds on what one connection, and all of them, may cost.
@@ -29,11 +31,14 @@ class ConnectionLimits(Struct, frozen=True):
         common load balancers drop theirs, so that it is they who close.
     head_timeout_s: from a request's first byte to the end of its headers.
     linger_s: how long the rest of a refused body is read and thrown away.
+    write_timeout_s: a client that does not take its answer within this is cut off; only
+        answers above 64 KiB, the rest fits into the system's buffers.
     """
 
     keepalive_timeout_s: float = 75.0
     head_timeout_s: float = 10.0
     linger_s: float = 2.0
+    write_timeout_s: float = 30.0
     connections: int = 4096
 
 
@@ -93,6 +98,21 @@ class Connection(RequestHandler):
             response = problem(Problem.INTERNAL_ERROR, "The worker's log has the details.")
         response.force_close()
         return response
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: StreamResponse, start_time: float | None
+    ) -> tuple[StreamResponse, bool]:
+        """Write the answer, a large one with a deadline: who does not read must not hold it."""
+        body = getattr(resp, "body", None)
+        if not isinstance(body, bytes) or len(body) < LARGE_BYTES:
+            return await super().finish_response(request, resp, start_time)
+        try:
+            async with asyncio.timeout(self._limits.write_timeout_s):
+                return await super().finish_response(request, resp, start_time)
+        except TimeoutError:
+            if isinstance(self.transport, asyncio.Transport):
+                self.transport.abort()
+            return resp, True
 
     def _head_is_late(self) -> None:
         waiter = self._waiter

@@ -84,10 +84,10 @@ class AcceptedBody(Struct, frozen=True):
 
 
 class Fact(Struct, frozen=True):
-    """A checked line: the event, and the very bytes to append."""
+    """A checked line: whose id, and what to append where."""
 
-    event: StockEvent
-    value: bytes
+    id: str
+    record: Record
 
 
 MISSING_IDENTITY = "missing_identity"
@@ -221,21 +221,17 @@ class Facts:
         if type(same) is not type(outcome) or same.data != outcome.data:
             detail = f"Its source and id are those of line {first}, which says something else."
             return LineError(line, Refusal.ID_CONFLICT, detail)
-        return Fact(outcome, value)
+        key = outcome.data.sku.encode()
+        topic = self._topics[outcome.role]
+        record = Record(topic, partition_for(key, self._partitions), key, value)
+        return Fact(outcome.id, record)
 
     async def _append(self, facts: Sequence[Fact]) -> web.Response:
-        records = [self._record(fact) for fact in facts]
         began = time.perf_counter()
-        receipt = await self._log.append(records)
+        receipt = await self._log.append([fact.record for fact in facts])
         seconds = time.perf_counter() - began
-        response = _answer(facts, records, receipt)
         self._observe("appended" if receipt.trouble is None else "unknown", seconds)
-        return response
-
-    def _record(self, fact: Fact) -> Record:
-        key = fact.event.data.sku.encode()
-        topic = self._topics[fact.event.role]
-        return Record(topic, partition_for(key, self._partitions), key, fact.value)
+        return _answer(facts, receipt)
 
 
 def _idempotency_key(request: web.Request) -> str | web.Response | None:
@@ -285,18 +281,18 @@ def _invalid(errors: Sequence[LineError], count: int) -> web.Response:
     return problem(Problem.INVALID_REQUEST, detail, errors=errors)
 
 
-def _answer(facts: Sequence[Fact], records: Sequence[Record], receipt: Receipt) -> web.Response:
+def _answer(facts: Sequence[Fact], receipt: Receipt) -> web.Response:
     """202 with positions, or 503 that says of each event what is known."""
     positions: list[str | None] = []
     furthest: dict[tuple[str, int], int] = {}
-    for record, offset in zip(records, receipt.offsets, strict=True):
-        here = (record.topic, record.partition)
+    for fact, offset in zip(facts, receipt.offsets, strict=True):
+        here = (fact.record.topic, fact.record.partition)
         if offset is not None:
             furthest[here] = max(offset, furthest.get(here, offset))
         positions.append(None if offset is None else format_position({here: offset}))
     if receipt.trouble is not None:
         return _unconfirmed(facts, positions, receipt.trouble)
-    events = [AppendedBody(f.event.id, p or "") for f, p in zip(facts, positions, strict=True)]
+    events = [AppendedBody(fact.id, p or "") for fact, p in zip(facts, positions, strict=True)]
     return json_reply(AcceptedBody(len(events), events, format_position(furthest)), status=202)
 
 
@@ -306,7 +302,7 @@ def _unconfirmed(
     """503: what is known to be in, what is not; none is known to be out."""
     events = []
     for fact, position in zip(facts, positions, strict=True):
-        event = {"id": fact.event.id, "status": "unknown"}
+        event = {"id": fact.id, "status": "unknown"}
         if position is not None:
             event |= {"status": "appended", "position": position}
         events.append(event)

@@ -1,5 +1,6 @@
 """For those who run it: is it alive, is it ready, who holds what, how much."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
@@ -187,9 +188,14 @@ def _held(status: PartitionStatus) -> HeldBody:
         lag_events=status.lag_events,
         restore=None
         if progress is None
-        else Restore(progress.done, progress.total, round(progress.eta_s, 1)),
+        else Restore(progress.done, progress.total, _finite(progress.eta_s)),
         stopped_because=status.stopped_because,
     )
+
+
+def _finite(seconds: float) -> float | None:
+    """None where there is no rate yet to tell it from."""
+    return round(seconds, 1) if math.isfinite(seconds) else None
 
 
 def _not_ready(held: Sequence[PartitionStatus]) -> str:
@@ -203,9 +209,10 @@ def _not_ready(held: Sequence[PartitionStatus]) -> str:
         return f"This worker takes over {len(held)} partitions."
     done, total = sum(p.done for p in restoring), sum(p.total for p in restoring)
     left_s = max(p.eta_s for p in restoring)
+    left = f", about {left_s:,.0f} s left" if math.isfinite(left_s) else ""
     return (
         f"This worker restores {len(restoring)} partitions: {done:,} of about {total:,} changelog "
-        f"records, about {left_s:,.0f} s left."
+        f"records{left}."
     )
 
 

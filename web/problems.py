@@ -85,8 +85,8 @@ PAGES: Mapping[Problem, Page] = {
     ),
     Problem.REQUEST_TIMEOUT: Page(
         408,
-        "The body did not arrive in time",
-        "The body came too slowly and the worker stopped waiting. Nothing was appended.",
+        "The request did not arrive in time",
+        "Its headers or body came too slowly and the worker stopped waiting. Nothing was appended.",
         "Send the request again; smaller arrays help on a slow line.",
     ),
     Problem.TOO_LARGE: Page(
@@ -154,7 +154,8 @@ PAGES: Mapping[Problem, Page] = {
         "Kafka was slow, refused them or was out of reach. Every event is `unknown`: it may still "
         "arrive in the log after this answer.",
         "Send the same request again as it was, with the same ids or the same Idempotency-Key: "
-        "what arrived already is counted once. Keep doing so until you get 202.",
+        "what arrived already is counted once. Keep doing so until you get 202. How long a repeat "
+        "is recognised, the metric `onhand_dedup_window_seconds` says.",
         retry_after_s=2,
     ),
     Problem.APPEND_INCOMPLETE: Page(
@@ -163,7 +164,8 @@ PAGES: Mapping[Problem, Page] = {
         "Events that say `appended` are in the log for good; those that say `unknown` may still "
         "arrive there after this answer.",
         "Send the same request again as it was, with the same ids or the same Idempotency-Key: "
-        "what arrived already is counted once. Keep doing so until you get 202.",
+        "what arrived already is counted once. Keep doing so until you get 202. How long a repeat "
+        "is recognised, the metric `onhand_dedup_window_seconds` says.",
         retry_after_s=2,
     ),
 }
@@ -235,7 +237,7 @@ async def page_of(request: web.Request) -> web.Response:
     try:
         name = Problem(request.match_info["name"])
     except ValueError:
-        return problem(Problem.UNKNOWN_PATH, f"There is no page at {request.path}.")
+        return problem(Problem.UNKNOWN_PATH, "There is no problem of this name.")
     page = PAGES[name]
     return _document(
         page.title,

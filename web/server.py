@@ -31,8 +31,10 @@ class Limits(Struct, frozen=True):
 
     reads: queries handled at once, those that wait for a position or another worker too.
     writes: POSTs of facts handled at once; each may hold a body in memory.
-    append_timeout_s: Kafka's time for one POST; with the rest, an answer comes within 5 s.
-    drain_s: how long `stop` waits for requests under way.
+    append_timeout_s: Kafka's time for one POST; with all the rest, an answer comes within 5 s.
+    notice_s: how long `stop` goes on as before, so that clients, load balancers and other
+        workers learn of it: whoever asks meanwhile is told to close the connection.
+    drain_s: how long it then waits for requests under way.
     """
 
     connections: ConnectionLimits = ConnectionLimits()
@@ -40,7 +42,8 @@ class Limits(Struct, frozen=True):
     lookup_body: BodyLimits = BodyLimits()
     reads: int = 2048
     writes: int = 128
-    append_timeout_s: float = 4.5
+    append_timeout_s: float = 4.0
+    notice_s: float = 1.0
     drain_s: float = 10.0
 
 
@@ -129,15 +132,25 @@ def add_routes(
     for path, methods in by_path.items():
         resource = app.router.add_resource(path)
         for method, handle in methods.items():
-            resource.add_route(method, handle)
+            resource.add_route(method, handle, expect_handler=_go_on)
         resource.add_route("*", _other_methods(", ".join(sorted([*methods, "OPTIONS"]))))
+
+
+async def _go_on(request: web.Request) -> None:
+    """Answer `Expect: 100-continue`, pass over any other expectation.
+
+    aiohttp's own handler quotes what it does not know, and fails on what is no text.
+    """
+    if request.headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # the answer itself has not begun
 
 
 def _other_methods(allow: str) -> Handler:
     async def refuse(request: web.Request) -> web.Response:
         if request.method == "OPTIONS":
             return web.Response(status=204, headers={"Allow": allow})
-        detail = f"{request.path} takes {allow}, not {request.method}."
+        detail = f"This path takes {allow}, not {request.method}."
         return problem(Problem.METHOD_NOT_ALLOWED, detail, headers={"Allow": allow})
 
     return refuse
@@ -145,7 +158,7 @@ def _other_methods(allow: str) -> Handler:
 
 async def unknown_path(request: web.Request) -> web.Response:
     """Whatever no route takes."""
-    return problem(Problem.UNKNOWN_PATH, f"There is nothing at {request.path}.")
+    return problem(Problem.UNKNOWN_PATH, f"There is nothing at {request.path!a}.")
 
 
 class WebTable(LocalRows, MeteredTable, Protocol):
@@ -219,7 +232,7 @@ class Web:
         """Leave gracefully, before the table does.
 
         1. /ready says 503, every answer closes its connection, other workers ask elsewhere.
-        2. Wait until the requests under way are answered, at most `drain_s`.
+        2. Wait `notice_s`, then until the requests under way are answered, at most `drain_s`.
 
         Requests that still come are served, from other workers once the table is closed,
         until the server closes its socket. Then `close` follows by itself, as part of the
@@ -227,7 +240,9 @@ class Web:
         """
         self._ops.draining = self._requests.draining = True
         await self.members.leave()
-        if not await self._requests.drained(self._config.limits.drain_s):
+        limits = self._config.limits
+        await asyncio.sleep(limits.notice_s)
+        if not await self._requests.drained(limits.drain_s):
             log.warning("Some requests are still being handled: %s", self._requests.in_flight())
 
     async def close(self) -> None:

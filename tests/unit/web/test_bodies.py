@@ -161,16 +161,3 @@ async def test_a_body_that_does_not_come_is_not_waited_for(client: Client) -> No
 
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b"request-timeout" in answer
-
-
-async def test_curl_is_told_to_go_on_before_it_sends_a_large_body(client: Client) -> None:
-    reader, writer = await asyncio.open_connection(client.host, client.port)
-    head = "POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-    writer.write(f"{head}Content-Length: 2\r\nExpect: 100-continue\r\n\r\n".encode())
-    go_on = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
-    writer.write(b"{}")
-    answer = await asyncio.wait_for(reader.readuntil(b"{}"), 5)
-    writer.close()
-
-    assert b" 100 " in go_on
-    assert answer.startswith(b"HTTP/1.1 200 ")

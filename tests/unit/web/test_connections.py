@@ -22,7 +22,11 @@ async def a_server(limits: ConnectionLimits) -> AsyncIterator[BaseTestServer]:
     async def bug(request: web.Request) -> web.Response:
         raise RuntimeError("secret detail")
 
+    async def large(request: web.Request) -> web.Response:
+        return web.Response(body=b" " * int(request.query["bytes"]))
+
     app = web.Application()
+    app.router.add_get("/large", large)
     app.router.add_get("/", hello)
     app.router.add_get("/bug", bug)
     guard(app, limits)
@@ -152,3 +156,22 @@ async def test_a_bug_is_answered_without_its_details_and_logged_with_them(
     assert b"Traceback" not in answer
     assert problem_in(answer)["type"] == "/problems/internal-error"
     assert "secret detail" in caplog.text
+
+
+async def test_a_client_that_does_not_read_its_answer_is_cut_off() -> None:
+    async with a_server(ConnectionLimits(write_timeout_s=0.1)) as server:
+        reader, writer = await asyncio.open_connection(server.host, server.port, limit=1000)
+        writer.write(b"GET /large?bytes=20000000 HTTP/1.1\r\nHost: x\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        await asyncio.sleep(0.3)
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await asyncio.wait_for(reader.readexactly(20_000_000), 5)
+        writer.close()
+
+
+async def test_a_large_answer_arrives_whole_at_a_client_that_reads() -> None:
+    ask = b"GET /large?bytes=1000000 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    async with a_server(ConnectionLimits()) as server:
+        answer = await say(server, ask)
+
+    assert len(answer.partition(b"\r\n\r\n")[2]) == 1_000_000

@@ -61,7 +61,7 @@ def a_web(table: FakeTable, limits: Limits) -> Web:
 
 LIMITS = Limits(
     connections=ConnectionLimits(linger_s=0.05), reads=2, writes=1, append_timeout_s=0.05,
-    drain_s=0.2,
+    notice_s=0, drain_s=0.2,
 )  # fmt: skip
 
 
@@ -195,6 +195,47 @@ async def test_a_wrong_method_is_405_with_the_right_ones(worker: Worker) -> None
         assert response.headers["Allow"] == allow
         response, _ = await worker.ask("OPTIONS", path)
         assert (response.status, response.headers["Allow"]) == (204, allow)
+
+
+HOSTILE = [
+    b"GET /\xff HTTP/1.1\r\nHost: x\r\n",
+    b"GET /v1/inventory/\xff/\xfe?min_position=\xff HTTP/1.1\r\nHost: x\r\n",
+    b"GET /v1/inventory/SKU-1/s-7 HTTP/1.1\r\nHost: x\r\nIf-None-Match: \xff\r\n",
+    b"GET /problems/\xff HTTP/1.1\r\nHost: x\r\n",
+    b"GET /metrics HTTP/1.1\r\nHost: x\r\nAccept: \xff;q=\xff\r\n",
+    b"GET /%00/%0d%0aX: HTTP/1.1\r\nHost: x\r\n",
+    b"BREW /v1/sales HTTP/1.1\r\nHost: x\r\n",
+    b"POST /v1/sales HTTP/1.1\r\nHost: x\r\nContent-Type: \xff;charset=\xff\r\n",
+    b"POST /v1/sales HTTP/1.1\r\nHost: x\r\nContent-Encoding: \xff\r\n",
+    b"POST /v1/sales HTTP/1.1\r\nHost: x\r\nIdempotency-Key: \xff\r\n",
+    b"POST /v1/sales HTTP/1.1\r\nHost: x\r\nExpect: \xff\r\n",
+    b"OPTIONS * HTTP/1.1\r\nHost: x\r\n",
+    b"GET http://[::1/v1 HTTP/1.1\r\nHost: x\r\n",
+]
+
+
+@pytest.mark.parametrize("head", HOSTILE)
+async def test_bytes_that_are_no_text_are_never_a_bug(worker: Worker, head: bytes) -> None:
+    reader, writer = await asyncio.open_connection(worker.client.host, worker.client.port)
+    writer.write(head + b"Connection: close\r\nContent-Length: 0\r\n\r\n")
+    answer = await asyncio.wait_for(reader.read(), 5)
+    writer.close()
+
+    status = int(answer.split(b" ", 2)[1])
+    assert 200 <= status < 500
+
+
+async def test_curl_is_told_to_go_on_before_it_sends_a_large_body(worker: Worker) -> None:
+    reader, writer = await asyncio.open_connection(worker.client.host, worker.client.port)
+    head = "POST /v1/sales HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+    writer.write(f"{head}Content-Length: 2\r\nExpect: 100-continue\r\n\r\n".encode())
+    go_on = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+    writer.write(b"{}")
+    answer = await asyncio.wait_for(reader.read(), 5)
+    writer.close()
+
+    assert b" 100 " in go_on
+    assert answer.startswith(b"HTTP/1.1 400 ")  # the line has no identity
 
 
 # ---- bounds

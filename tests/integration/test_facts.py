@@ -1,0 +1,325 @@
+"""POSTs against a real Kafka: what is answered is what is in the log, Kafka there or not."""
+
+import asyncio
+import json
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # not in its __all__
+    AdminClient,
+    NewTopic,
+)
+
+from dev.kafka import Kafka, free_port, start
+from domain.partitioning import partition_for
+from web.appending import Appender
+from web.facts import FactLimits, Facts
+from web.server import Limits, add_routes
+
+Client = TestClient[web.Request, web.Application]
+PARTITIONS = 6
+TIMEOUT_S = Limits().append_timeout_s
+
+
+@pytest.fixture(scope="module")
+def own_kafka() -> Iterator[Kafka]:
+    """A broker that these tests may stop."""
+    with start() as running:
+        yield running
+
+
+def make_topics(
+    kafka: Kafka, only: Sequence[str] = ("shipments", "sales", "adjustments"), **config: str
+) -> dict[str, str]:
+    """Topics of this test's own; full name by role."""
+    name = uuid.uuid4().hex[:8]
+    topics = {role: f"{name}.{role}" for role in ("shipments", "sales", "adjustments")}
+    admin = AdminClient({"bootstrap.servers": kafka.bootstrap, "log_level": 0})
+    settings = {"message.timestamp.type": "LogAppendTime", **config}
+    new = [NewTopic(topics[role], PARTITIONS, 1, config=settings) for role in only]
+    for made in admin.create_topics(new, request_timeout=60).values():
+        made.result(60)
+    return topics
+
+
+@asynccontextmanager
+async def a_service(
+    bootstrap: str, topics: Mapping[str, str], timeout_s: float = TIMEOUT_S
+) -> AsyncIterator[Client]:
+    appender = Appender({"bootstrap_servers": bootstrap}, timeout_s)
+    app = web.Application()
+    add_routes(app, Facts(appender, topics, PARTITIONS, FactLimits()).routes())
+    await appender.start()
+    async with TestClient(TestServer(app)) as client:
+        yield client
+        await appender.stop()
+
+
+def a_sale(number: int, sku: str | None = None) -> dict[str, Any]:
+    return {
+        "source": "till-1", "id": f"id-{number}", "sku": sku or f"SKU-{number % 50}",
+        "location": "store-1", "quantity": 1 + number % 5,
+    }  # fmt: skip
+
+
+async def post(client: Client, path: str, body: Any, **headers: str) -> tuple[int, Any]:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    async with client.post(path, json=body, headers=named) as response:
+        return response.status, json.loads(await response.read())
+
+
+def read_all(bootstrap: str, topic: str) -> list[Message]:
+    """Every record of a topic up to its present end, by another client."""
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "none", "log_level": 0})
+    records: list[Message] = []
+    for partition in range(PARTITIONS):
+        place = TopicPartition(topic, partition, 0)
+        end = end_of(consumer, place)
+        consumer.assign([place])
+        while end > 0:
+            (record,) = consumer.consume(1, timeout=20)
+            assert record.error() is None
+            records.append(record)
+            if (record.offset() or 0) >= end - 1:
+                break
+    consumer.close()
+    return records
+
+
+def end_of(consumer: Consumer, place: TopicPartition) -> int:
+    """A new topic's leaders are known to all brokers only a moment after it was made."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            _, end = consumer.get_watermark_offsets(place, timeout=20)
+            return int(end)
+        except KafkaException:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
+def identities(records: Sequence[Message]) -> list[tuple[str, str]]:
+    values = [json.loads(record.value() or b"") for record in records]
+    return [(value["source"], value["id"]) for value in values]
+
+
+async def until_taken(client: Client, path: str, body: Any) -> Any:
+    """A client that does as the problem page says: the same again, until 202."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        status, answer = await post(client, path, body)
+        if status == 202:
+            return answer
+        assert status == 503
+        await asyncio.sleep(0.2)
+    raise AssertionError("not taken within 60 s")
+
+
+# ---- Kafka is there
+
+
+async def test_every_accepted_line_is_in_the_log_once_where_the_answer_says(kafka: Kafka) -> None:
+    topics = make_topics(kafka)
+    lines = [a_sale(number) for number in range(1000)]
+
+    async with a_service(kafka.bootstrap, topics) as client:
+        status, answer = await post(client, "/v1/sales", lines)
+
+    records = await asyncio.to_thread(read_all, kafka.bootstrap, topics["sales"])
+    there = {f"{r.topic()}-{r.partition()}@{r.offset()}": r for r in records}
+    assert status == 202
+    assert len(records) == answer["accepted"] == 1000
+    for line, event in zip(lines, answer["events"], strict=True):
+        record = there[event["position"]]
+        value = json.loads(record.value() or b"")
+        assert record.key() == line["sku"].encode()
+        assert record.partition() == partition_for(line["sku"].encode(), PARTITIONS)
+        assert (value["id"], value["data"]["quantity"]) == (line["id"], line["quantity"])
+    ends = {record.partition(): record.offset() for record in records}
+    assert set(answer["position"].split(",")) == {
+        f"{topics['sales']}-{partition}@{offset}" for partition, offset in ends.items()
+    }
+
+
+async def test_lines_of_one_sku_keep_their_order(kafka: Kafka) -> None:
+    topics = make_topics(kafka)
+    async with a_service(kafka.bootstrap, topics) as client:
+        await post(client, "/v1/sales", [a_sale(number, sku="one") for number in range(300)])
+
+    records = await asyncio.to_thread(read_all, kafka.bootstrap, topics["sales"])
+    assert [event_id for _, event_id in identities(records)] == [f"id-{n}" for n in range(300)]
+
+
+async def test_many_clients_at_once_lose_and_double_nothing(kafka: Kafka) -> None:
+    topics = make_topics(kafka)
+    async with a_service(kafka.bootstrap, topics) as client:
+        answers = await asyncio.gather(
+            *(post(client, "/v1/shipments", [a_sale(number)]) for number in range(200))
+        )
+
+    records = await asyncio.to_thread(read_all, kafka.bootstrap, topics["shipments"])
+    assert {status for status, _ in answers} == {202}
+    assert sorted(identities(records)) == sorted(("till-1", f"id-{n}") for n in range(200))
+
+
+async def test_a_refused_request_leaves_no_trace(kafka: Kafka) -> None:
+    topics = make_topics(kafka)
+    async with a_service(kafka.bootstrap, topics) as client:
+        status, _ = await post(client, "/v1/sales", [a_sale(1), a_sale(2) | {"quantity": -1}])
+
+    assert status == 400
+    assert await asyncio.to_thread(read_all, kafka.bootstrap, topics["sales"]) == []
+
+
+async def send_and_leave(client: Client, body: bytes, length: int, stay_s: float) -> None:
+    _, writer = await asyncio.open_connection(client.host, client.port)
+    head = "POST /v1/sales HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    writer.write(f"{head}Content-Length: {length}\r\n\r\n".encode() + body)
+    await writer.drain()
+    await asyncio.sleep(stay_s)
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_a_client_that_leaves_in_mid_body_has_said_nothing(kafka: Kafka) -> None:
+    topics = make_topics(kafka)
+    body = json.dumps([a_sale(number) for number in range(20)]).encode()
+    async with a_service(kafka.bootstrap, topics) as client:
+        await send_and_leave(client, body[:-20], len(body), stay_s=0.1)
+        await until_taken(client, "/v1/sales", a_sale(99))
+
+    records = await asyncio.to_thread(read_all, kafka.bootstrap, topics["sales"])
+    assert identities(records) == [("till-1", "id-99")]
+
+
+async def test_events_that_the_broker_refuses_for_good_do_not_poison_later_ones(
+    kafka: Kafka,
+) -> None:
+    # aiokafka numbers the refused batch all the same: without a new producer the broker
+    # refuses everything after it as out of order.
+    topics = make_topics(kafka, **{"max.message.bytes": "2000"})
+    async with a_service(kafka.bootstrap, topics) as client:
+        large = a_sale(1, sku="one") | {"reference": "r" * 3000}
+        assert (await post(client, "/v1/sales", a_sale(0, sku="one")))[0] == 202
+        status, problem = await post(client, "/v1/sales", large)
+        answer = await until_taken(client, "/v1/sales", a_sale(2, sku="one"))
+
+    assert (status, problem["type"]) == (503, "/problems/append-failed")
+    assert [event["id"] for event in answer["events"]] == ["id-2"]
+
+
+async def test_of_two_topics_one_gone_each_event_says_its_own(kafka: Kafka) -> None:
+    topics = make_topics(kafka, only=["shipments"])
+    kinds = ["inventory.shipment.received.v1", "inventory.sale.completed.v1"]
+    data = {"sku": "one", "location": "store-1", "quantity": 1}
+    events = [
+        {"specversion": "1.0", "id": str(n), "source": "erp", "type": kind, "data": data}
+        for n, kind in enumerate(kinds)
+    ]
+    async with a_service(kafka.bootstrap, topics, timeout_s=1) as client:
+        headers = {"Content-Type": "application/cloudevents-batch+json"}
+        async with client.post("/v1/events", data=json.dumps(events), headers=headers) as response:
+            problem = await response.json(content_type=None)
+
+    records = await asyncio.to_thread(read_all, kafka.bootstrap, topics["shipments"])
+    assert response.status == 503
+    assert problem["type"] == "/problems/append-incomplete"
+    assert [event["status"] for event in problem["events"]] == ["appended", "unknown"]
+    (record,) = records
+    position = f"{topics['shipments']}-{record.partition()}@{record.offset()}"
+    assert problem["events"][0]["position"] == position
+
+
+# ---- Kafka is not there
+
+
+@pytest.mark.parametrize("how", ["frozen", "killed"])
+async def test_without_kafka_the_answer_is_503_within_5_s_and_a_retry_ends_well(
+    own_kafka: Kafka, how: str
+) -> None:
+    topics = make_topics(own_kafka)
+    lines = [a_sale(number) for number in range(30)]
+    async with a_service(own_kafka.bootstrap, topics) as client:
+        await until_taken(client, "/v1/sales", a_sale(1000))
+        own_kafka.pause() if how == "frozen" else own_kafka.kill()
+        began = time.monotonic()
+        answers = await asyncio.gather(
+            post(client, "/v1/sales", lines),
+            post(client, "/v1/adjustments", a_sale(2000) | {"reason": "count"}),
+        )
+        took_s = time.monotonic() - began
+        # From this thread: the kernel ends a broker together with the thread that started it.
+        own_kafka.resume() if how == "frozen" else own_kafka.restart()
+        answer = await until_taken(client, "/v1/sales", lines)
+        # What timed out is taken up again and lands, behind or before the retry.
+        await until_taken(client, "/v1/adjustments", a_sale(2001) | {"reason": "count"})
+
+    records = await asyncio.to_thread(read_all, own_kafka.bootstrap, topics["sales"])
+    assert took_s < 5
+    for status, problem in answers:
+        assert (status, problem["type"]) == (503, "/problems/append-failed")
+        assert {event["status"] for event in problem["events"]} == {"unknown"}
+    there = [event_id for _, event_id in identities(records)]
+    assert {event["id"] for event in answer["events"]} <= set(there)
+    # Once by the first request, which timed out, and once by the retry: never oftener.
+    assert max(there.count(line["id"]) for line in lines) <= 2
+
+
+async def test_what_a_client_sent_whole_before_it_left_is_appended_whole(own_kafka: Kafka) -> None:
+    topics = make_topics(own_kafka)
+    body = json.dumps([a_sale(number) for number in range(20)]).encode()
+    async with a_service(own_kafka.bootstrap, topics) as client:
+        await until_taken(client, "/v1/sales", a_sale(99))
+        own_kafka.pause()
+        try:
+            await send_and_leave(client, body, len(body), stay_s=0.3)
+        finally:
+            own_kafka.resume()
+        await until_taken(client, "/v1/sales", a_sale(100))
+
+    records = await asyncio.to_thread(read_all, own_kafka.bootstrap, topics["sales"])
+    expected = [("till-1", f"id-{number}") for number in (*range(20), 99, 100)]
+    assert sorted(identities(records)) == sorted(expected)
+
+
+async def test_a_worker_that_starts_before_kafka_takes_facts_once_it_is_there() -> None:
+    port = free_port()
+    topics = {role: f"late.{role}" for role in ("shipments", "sales", "adjustments")}
+    async with a_service(f"127.0.0.1:{port}", topics, timeout_s=0.5) as client:
+        status, problem = await post(client, "/v1/sales", a_sale(1))
+        assert (status, problem["type"]) == (503, "/problems/append-failed")
+        with start(port=port) as kafka:
+            admin = AdminClient({"bootstrap.servers": kafka.bootstrap, "log_level": 0})
+            new = NewTopic(topics["sales"], PARTITIONS, 1)
+            await asyncio.to_thread(admin.create_topics([new])[topics["sales"]].result, 20)
+            await until_taken(client, "/v1/sales", a_sale(1))
+
+
+async def test_a_worker_can_be_stopped_while_kafka_is_frozen(own_kafka: Kafka) -> None:
+    topics = make_topics(own_kafka)
+    appender = Appender({"bootstrap_servers": own_kafka.bootstrap}, 0.5)
+    app = web.Application()
+    add_routes(app, Facts(appender, topics, PARTITIONS, FactLimits()).routes())
+    await appender.start()
+    async with TestClient(TestServer(app)) as client:
+        await until_taken(client, "/v1/sales", a_sale(1))
+        own_kafka.pause()
+        try:
+            assert (await post(client, "/v1/sales", a_sale(2)))[0] == 503
+            began = time.monotonic()
+            await appender.stop()
+            took_s = time.monotonic() - began
+        finally:
+            own_kafka.resume()
+        status, problem = await post(client, "/v1/sales", a_sale(3))
+
+    assert took_s < 12
+    assert (status, problem["type"]) == (503, "/problems/append-failed")
