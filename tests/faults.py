@@ -11,20 +11,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from confluent_kafka.admin import (  # type: ignore[attr-defined]  # not in its __all__
-    AdminClient,
-    AlterConfigOpType,
-    ConfigEntry,
-    ConfigResource,
-    ResourceType,
-)
-
 from dev.kafka import Kafka
-from dev.log import read_topics
+from dev.log import ends_of, read_topics
+from dev.oracle import Oracle
 from dev.verdicts import Verdict, judge
-from dev.workers import until
+from dev.workers import Worker, until
+from tests.disks import positions_on_disk
 from tests.feed import Feeder, a_shop
-from tests.oracle import changelog_topic
+from tests.kafka_tools import mislead_group, set_topic, transactional
+from tests.oracle import META, changelog_topic, read_changelog
 from tests.watch import CommitWatch
 from tests.workers import SESSION_S, Cluster
 
@@ -41,10 +36,11 @@ class Load:
     feeder: Feeder
     watch: CommitWatch
     verdict: Verdict | None = None
+    oracle: Oracle | None = None
 
-    async def more(self, records: int) -> None:
-        """Let this much more traffic pass: the only clock of a fault test."""
-        await self.feeder.more(records)
+    async def more(self, records: int, timeout_s: float = 60) -> None:
+        """Let this much more traffic pass: the clock of a fault test."""
+        await self.feeder.more(records, timeout_s)
 
     async def committed_more(self, records: int, timeout_s: float = 60) -> None:
         """Wait until the workers have committed so many more, so that commits do flow."""
@@ -73,9 +69,9 @@ async def under_load(
                 await load.committed_more(200)
                 yield load
                 await load.more(500)
-            oracle = await cluster.assert_exact(timeout_s=120)
+            load.oracle = await cluster.assert_exact(timeout_s=120)
         watch.check()
-    load.verdict = judge(answers, oracle, cluster.starts)
+    load.verdict = judge(answers, load.oracle, cluster.starts)
     assert not load.verdict.wrong, (len(load.verdict.wrong), load.verdict.wrong[:5])
     assert not load.verdict.back, (len(load.verdict.back), load.verdict.back[:5])
 
@@ -94,10 +90,22 @@ async def random_kills(load: Load, rounds: int, seed: int, wiped: float = 0.3) -
         await load.more(rng.randint(50, 1_500))
         victim = rng.choice(load.cluster.alive)
         victim.kill()
+        await nothing_ahead_on_disk(load, victim)
         if rng.random() < wiped:
             victim.wipe()
         await load.more(rng.randint(50, 1_500))
         await load.cluster.start(victim.name)
+
+
+async def nothing_ahead_on_disk(load: Load, victim: Worker) -> None:
+    """No store of a killed worker is ahead of the committed changelog."""
+    group = f"{load.cluster.name}-v1"
+    found = await asyncio.to_thread(positions_on_disk, victim, group)
+    changelog = read_changelog(load.cluster.kafka, load.cluster.name)
+    for partition, positions in found.items():
+        committed = changelog.metas.get(partition, {"positions": {}})["positions"]
+        ahead = {t: p for t, p in positions.items() if p > committed.get(t, 0)}
+        assert not ahead, f"partition {partition} of {victim.name}: {ahead}, committed {committed}"
 
 
 async def frozen_owner(load: Load, victim: str, others: set[str]) -> None:
@@ -120,27 +128,32 @@ async def broker_fault(
     """The broker is stopped, killed or frozen in mid-commit, and comes back after a while."""
     await load.more(300)
     fault()
-    came_back = time.monotonic() + away_s
-
-    async def long_enough() -> bool:
-        return time.monotonic() > came_back
-
-    await until(long_enough, "over: the outage", away_s + 5)
+    await passes(away_s)
     kafka.resume()
     if not kafka.nodes[0].running:
         kafka.restart()
     await load.committed_more(500, timeout_s=120)
 
 
+async def passes(seconds: float) -> None:
+    """Let time pass: how long an outage lasts, never how long something may take."""
+    over = time.monotonic() + seconds
+
+    async def is_over() -> bool:
+        return time.monotonic() >= over
+
+    await until(is_over, "over", seconds + 5)
+
+
 async def writes_refused(load: Load, most_bytes: int = 200) -> None:
     """The changelog takes no batch any more (its limit was lowered), then does again."""
     topic = changelog_topic(load.cluster.name)
     before = sum(load.watch.changelog.counts())
-    await set_topic(load.cluster.kafka, topic, "max.message.bytes", str(most_bytes))
+    await set_topic(load.cluster.kafka, topic, {"max.message.bytes": str(most_bytes)})
     await load.more(2_000)
     after = sum(load.watch.changelog.counts())
     assert after - before < 2_000, "nothing was refused: this would prove nothing"
-    await set_topic(load.cluster.kafka, topic, "max.message.bytes", str(16 * 2**20))
+    await set_topic(load.cluster.kafka, topic, {"max.message.bytes": str(16 * 2**20)})
     await load.cluster.revived()
     await load.committed_more(1_000)
 
@@ -156,21 +169,12 @@ async def joins_and_leaves(load: Load, rounds: int, every_records: int) -> None:
         await load.more(every_records)
 
 
-async def set_topic(kafka: str, topic: str, name: str, value: str) -> None:
-    """Change one setting of a topic."""
-    entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
-    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
-    admin = AdminClient({"bootstrap.servers": kafka, "log_level": 0})
-    changed = admin.incremental_alter_configs([resource])
-    await asyncio.to_thread(changed[resource].result, 20)
-
-
-async def all_restarted(cluster: Cluster, between: Callable[[], Awaitable[None]]) -> None:
+async def all_restarted(cluster: Cluster, between: Callable[[Cluster], Awaitable[None]]) -> None:
     """Stop every worker, do something to what they keep in Kafka, start them again."""
     names = [worker.name for worker in cluster.alive]
     for name in names:
         await cluster.worker(name).stop()
-    await between()
+    await between(cluster)
     await cluster.start(*names)
 
 
@@ -182,3 +186,40 @@ async def wiped_and_restored(cluster: Cluster) -> None:
         cluster.worker(name).wipe()
     await cluster.start(*names)
     await cluster.assert_exact(timeout_s=120)
+
+
+async def group_misled(cluster: Cluster) -> None:
+    """While all are down, the group's offsets are set to nonsense."""
+    group = f"{cluster.name}-v1"
+    await mislead_group(cluster.kafka, group, cluster.sources, cluster.partitions)
+
+
+async def abort_garbage(load: Load, rounds: int) -> None:
+    """What a writer that died in mid-commit leaves behind, among commits of the living."""
+    cluster = load.cluster
+    producer = transactional(cluster.kafka, f"{cluster.name}-garbage")
+    await asyncio.to_thread(producer.init_transactions, 20)
+    topic = changelog_topic(cluster.name)
+    row = b'{"received":666,"events":666,"checksum":666,"updated_at":1}'
+    for _ in range(rounds):
+        producer.begin_transaction()
+        for partition in range(cluster.partitions):
+            for key in (b"SKU-000000\x00store-000", b"GARBAGE\x00store-000"):
+                producer.produce(topic, row, key, partition=partition)
+            producer.produce(topic, b'{"positions":{}}', META, partition=partition)
+        await asyncio.to_thread(producer.flush, 20)
+        await load.more(300)
+        await asyncio.to_thread(producer.abort_transaction, 20)
+
+
+async def compacted(cluster: Cluster, timeout_s: float = 120) -> str:
+    """Wait until the cleaner has thrown most of the changelog away; how much is left."""
+    topics = [changelog_topic(cluster.name)]
+    written = sum(ends_of(cluster.kafka, topics).values())
+
+    async def cleaned() -> int:
+        kept = len(await asyncio.to_thread(read_topics, cluster.kafka, topics))
+        return kept if kept < written / 2 else 0
+
+    kept = await until(cleaned, f"compacted: {written:,} offsets", timeout_s, every_s=1)
+    return f"{kept:,} of {written:,} records left"

@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from threading import Event, Thread
 from typing import Self
@@ -12,6 +13,7 @@ from confluent_kafka import KafkaError, Message, Producer
 from dev.shop import Habits, Sent, Shop
 from dev.workers import until
 
+BURST = 50
 BY_KEY = -1  # librdkafka's word for: by the partitioner
 # Much of what is rare in a shop, so that every case falls on every fault.
 ROUGH = Habits(
@@ -64,6 +66,8 @@ class Feeder:
         self.acked: Counter[str] = Counter()
         self._errors: list[str] = []
         self._stopping = Event()
+        self._going = Event()
+        self._going.set()
         # Idempotent: a retry inside the client must not look like a sender's retry.
         self._producer = Producer(
             {
@@ -93,11 +97,6 @@ class Feeder:
         """Records acknowledged so far."""
         return sum(self.acked.values())
 
-    @property
-    def done(self) -> bool:
-        """Whether every record was sent and answered."""
-        return not self._thread.is_alive()
-
     async def more(self, records: int, timeout_s: float = 60) -> None:
         """Wait until so many more are in the log: the clock of a test in trouble."""
         goal = self.count + records
@@ -107,22 +106,34 @@ class Feeder:
 
         await until(told, f"sent: {records:,} more records", timeout_s)
 
+    @contextmanager
+    def halted(self) -> Iterator[None]:
+        """Nothing is told during the block."""
+        self._going.clear()
+        try:
+            yield
+        finally:
+            self._going.set()
+
     def stop(self) -> None:
         """Send no more; return when all that was sent is answered."""
         self._stopping.set()
+        self._going.set()
         self._thread.join()
         assert not self._errors, self._errors[:3]
 
     def _feed(self) -> None:
-        started = time.monotonic()
+        due = time.monotonic()
         for sent, one in enumerate(self._records):
             if self._stopping.is_set():
                 break
             self._append(one)
-            if sent % 100 == 0:
+            if sent % BURST == 0:
                 self._producer.poll(0)
-                ahead = sent / self._rate - (time.monotonic() - started) if self._rate else 0
-                self._stopping.wait(max(0.0, ahead))
+                self._going.wait()
+                # After a halt it goes on at its rate, and does not make up for it.
+                due = max(due, time.monotonic() - 1) + (BURST / self._rate if self._rate else 0)
+                self._stopping.wait(max(0.0, due - time.monotonic()))
         self._producer.flush(300)
 
     def _append(self, one: Sent) -> None:

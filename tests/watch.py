@@ -8,6 +8,7 @@ from confluent_kafka import ConsumerGroupTopicPartitions
 from confluent_kafka.admin import AdminClient
 
 from dev.log import LogReader
+from tests.kafka_tools import admin
 from tests.oracle import Changelog, changelog_topic
 
 EVERY_S = 0.2
@@ -26,7 +27,9 @@ class CommitWatch:
         self.changelog = Changelog()
         self.ahead: list[str] = []
         self._group = f"{name}-v{version}"
-        self._kafka = kafka
+        # One for all questions: librdkafka aborts the process where a client is given up
+        # while its question to a broker that is away is still open.
+        self._admin = admin(kafka)
         self._reader = LogReader(kafka, [changelog_topic(name, version)])
         self._stopping = Event()
         self._failed: BaseException | None = None
@@ -54,7 +57,7 @@ class CommitWatch:
             while not self._stopping.wait(EVERY_S):
                 # First what the group says is done, then what the changelog holds: what is
                 # committed in between can only hide nothing and excuse nothing.
-                durable = committed_offsets(self._kafka, self._group)
+                durable = committed_offsets(self._admin, self._group)
                 if durable is None or not self._read_on():
                     continue
                 self.looks += 1
@@ -80,10 +83,9 @@ class CommitWatch:
         return True
 
 
-def committed_offsets(kafka: str, group: str) -> dict[tuple[str, int], int] | None:
+def committed_offsets(client: AdminClient, group: str) -> dict[tuple[str, int], int] | None:
     """What the group says it has handled; None while Kafka does not tell."""
-    admin = AdminClient({"bootstrap.servers": kafka, "log_level": 0})
-    asked = admin.list_consumer_group_offsets(
+    asked = client.list_consumer_group_offsets(
         [ConsumerGroupTopicPartitions(group)], request_timeout=2
     )
     try:

@@ -1,18 +1,14 @@
 """The fault tests of `make torture` in short: one round of each."""
 
-import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
 
 from dev.kafka import Kafka, start
 from tests import faults
-from tests.faults import Load, under_load
+from tests.faults import under_load
 from tests.feed import a_shop
-from tests.oracle import META, changelog_topic
 from tests.workers import Cluster
 
 PARTITIONS = 6
@@ -66,16 +62,9 @@ async def test_workers_that_join_and_leave_change_no_row(cluster: Cluster) -> No
 
 
 async def test_the_groups_offsets_do_not_matter(cluster: Cluster) -> None:
-    async def mislead() -> None:
-        admin = AdminClient({"bootstrap.servers": cluster.kafka, "log_level": 0})
-        group = f"{cluster.name}-v1"
-        places = [TopicPartition(t, p, 7) for t in cluster.sources for p in range(PARTITIONS)]
-        wrong = admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, places)])
-        await asyncio.to_thread(wrong[group].result, 20)
-
     async with under_load(cluster, "a") as load:
         await load.more(500)
-    await faults.all_restarted(cluster, mislead)
+    await faults.all_restarted(cluster, faults.group_misled)
     with cluster.feeding(a_shop(partitions=PARTITIONS, run="then"), 1_000):
         pass
     await cluster.assert_exact()
@@ -83,28 +72,5 @@ async def test_the_groups_offsets_do_not_matter(cluster: Cluster) -> None:
 
 async def test_garbage_in_aborted_transactions_is_never_restored(cluster: Cluster) -> None:
     async with under_load(cluster, "a") as load:
-        await _abort_garbage(load)
+        await faults.abort_garbage(load, rounds=3)
     await faults.wiped_and_restored(cluster)
-
-
-async def _abort_garbage(load: Load) -> None:
-    """What a writer that died in mid-commit leaves behind, among commits of the living."""
-    producer = Producer(
-        {
-            "bootstrap.servers": load.cluster.kafka,
-            "transactional.id": f"{load.cluster.name}-garbage",
-            "log_level": 0,
-        }
-    )
-    await asyncio.to_thread(producer.init_transactions, 20)
-    topic = changelog_topic(load.cluster.name)
-    for _ in range(3):
-        producer.begin_transaction()
-        for partition in range(PARTITIONS):
-            row = b'{"received":666,"events":666,"checksum":666,"updated_at":1}'
-            for key in (b"SKU-000000\x00store-000", b"GARBAGE\x00store-000"):
-                producer.produce(topic, row, key, partition=partition)
-            producer.produce(topic, b'{"positions":{}}', META, partition=partition)
-        await asyncio.to_thread(producer.flush, 20)
-        await load.more(300)
-        await asyncio.to_thread(producer.abort_transaction, 20)

@@ -11,6 +11,7 @@ from dev.oracle import Oracle
 from dev.shop import Habits
 from dev.workers import Worker, until
 from tests.feed import a_shop
+from tests.kafka_tools import admin
 from tests.watch import committed_offsets
 from tests.workers import Cluster
 
@@ -66,10 +67,11 @@ def a_naive_worker(cluster: Cluster) -> Worker:
 
 async def until_committed(cluster: Cluster, naive: Worker, records: int) -> None:
     """Wait until the naive app says that it has handled so many records for good."""
+    client = admin(cluster.kafka)
 
     async def so_many() -> bool:
         assert naive.alive, naive.tail()
-        return sum((committed_offsets(cluster.kafka, cluster.name) or {}).values()) >= records
+        return sum((committed_offsets(client, cluster.name) or {}).values()) >= records
 
     await until(so_many, f"committed: {records:,} records", 60, every_s=0.2)
 

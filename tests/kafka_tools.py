@@ -1,0 +1,69 @@
+"""What an operator, or a mishap, does to Kafka behind the service's back."""
+
+import asyncio
+from collections.abc import Mapping
+
+from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # not in its __all__
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+)
+
+from dev.workers import until
+
+ANSWER_S = 20
+
+
+def admin(kafka: str) -> AdminClient:
+    return AdminClient({"bootstrap.servers": kafka, "log_level": 0})
+
+
+async def set_topic(kafka: str, topic: str, settings: Mapping[str, str]) -> None:
+    """Change settings of a topic."""
+    entries = [
+        ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+        for name, value in settings.items()
+    ]
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
+    changed = admin(kafka).incremental_alter_configs([resource])
+    await asyncio.to_thread(changed[resource].result, ANSWER_S)
+
+
+async def recreate(kafka: str, topic: str, partitions: int, settings: Mapping[str, str]) -> None:
+    """Delete a topic and make it again: the same name, other records."""
+    client = admin(kafka)
+    await asyncio.to_thread(client.delete_topics([topic])[topic].result, ANSWER_S)
+
+    async def gone() -> bool:
+        return topic not in (await asyncio.to_thread(client.list_topics, timeout=ANSWER_S)).topics
+
+    await until(gone, f"deleted: {topic}", ANSWER_S)
+    made = client.create_topics([NewTopic(topic, partitions, 1, config=dict(settings))])
+    await asyncio.to_thread(made[topic].result, ANSWER_S)
+
+
+async def mislead_group(kafka: str, group: str, topics: list[str], partitions: int) -> None:
+    """Set every committed offset of a stopped group to 7."""
+    places = [TopicPartition(topic, p, 7) for topic in topics for p in range(partitions)]
+    wrong = admin(kafka).alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, places)])
+    await asyncio.to_thread(wrong[group].result, ANSWER_S)
+
+
+async def forget_group(kafka: str, group: str) -> None:
+    """Delete a stopped group with all its offsets."""
+    deleted = admin(kafka).delete_consumer_groups([group])
+    await asyncio.to_thread(deleted[group].result, ANSWER_S)
+
+
+def transactional(kafka: str, transactional_id: str) -> Producer:
+    """A stranger's transactional producer."""
+    settings = {
+        "bootstrap.servers": kafka,
+        "transactional.id": transactional_id,
+        "log_level": 0,
+    }
+    return Producer(settings)
