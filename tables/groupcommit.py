@@ -42,7 +42,6 @@ class GroupCommit:
 
     Args:
         interval_s: least time between two commits of a partition.
-        end: the changelog's end offset for a partition.
         refused: called when the broker refused a commit; closes the partition and
             takes it over again.
         fail: ends the worker with one sentence.
@@ -52,11 +51,10 @@ class GroupCommit:
         self,
         interval_s: float,
         stats: Stats,
-        end: Callable[[int], Awaitable[int]],
         refused: Callable[[Partition, CommitRefused], Awaitable[None]],
         fail: Callable[[str, BaseException | None], Awaitable[None]],
     ) -> None:
-        self._interval_s, self._stats, self._end = interval_s, stats, end
+        self._interval_s, self._stats = interval_s, stats
         self._refused, self._fail = refused, fail
         self.owned_count = 0
 
@@ -136,9 +134,9 @@ class GroupCommit:
         began = monotonic()
         offset = await owned.writer.commit(puts, group.expired, group.dead_letters, encoded)
         if offset < 0:
-            # Retried, and the broker already had it. Nobody else can write, so ours is
-            # the last record before the end and its marker.
-            offset = await self._end(p.number) - 2
+            # Retried, and the broker already had it but no longer knows where: the
+            # take-over will read it.
+            raise CommitRefused("the broker did not tell where the group landed")
         # 3. The store, unless the partition went away during the await.
         p.check(epoch)
         if p.owned is not owned:

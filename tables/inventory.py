@@ -82,9 +82,7 @@ class InventoryTable(Reading):
             config.kafka, config.changelog, config.fetch_wait_ms, self.stats, self._on_applied, fail
         )
         self._sources = Sources(config.kafka, config.topics)
-        self._commits = GroupCommit(
-            config.commit_interval_s, self.stats, self._follower.end, self._on_refused, fail
-        )
+        self._commits = GroupCommit(config.commit_interval_s, self.stats, self._on_refused, fail)
         self._take_over = TakeOver(
             membership=membership,
             delivery=delivery,

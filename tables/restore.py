@@ -221,6 +221,7 @@ class Follower:
         self._on_applied = on_applied
         self._fetch_wait_ms = fetch_wait_ms
         self._feeds: dict[int, Feed] = {}
+        self._placed: set[Feed] = set()
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._stats = stats
@@ -262,7 +263,8 @@ class Follower:
         feed = self._feeds[partition] = Feed(partition, store, whole, end)
         if end == 0 or feed.position >= end:
             feed.caught_up.set_result(Restored(0, 0, 0.0))
-        self._change()
+        self._changed.set()
+        interrupt(self._consumer)
         return feed
 
     def remove(self, feed: Feed) -> None:
@@ -270,11 +272,11 @@ class Follower:
         feed.caught_up.cancel()
         if self._feeds.get(feed.partition) is feed:
             del self._feeds[feed.partition]
-            self._change()
-
-    def _change(self) -> None:
-        self._changed.set()
-        interrupt(self._consumer)
+            tp = TopicPartition(self._changelog, feed.partition)
+            if tp in self._consumer.assignment():
+                # Cheaper than a new assignment, which would drop what is being fetched
+                # for all the others.
+                self._consumer.pause(tp)
 
     async def _run(self) -> None:
         try:
@@ -291,20 +293,22 @@ class Follower:
             await self._fail(f"The changelog cannot be followed: {error}.", error)
 
     async def _reassign(self) -> None:
-        """Make the consumer's assignment the set of feeds; positions are the feeds'."""
+        """Let the consumer read what the feeds need, each from where its feed is."""
         while not self._feeds and not self._changed.is_set():
             await self._changed.wait()
         if not self._changed.is_set():
             return
         await asyncio.sleep(_GATHER_S)
         self._changed.clear()
-        tps = {p: TopicPartition(self._changelog, p) for p in self._feeds}
-        if not tps:
-            self._consumer.unsubscribe()
-            return
-        self._consumer.assign(list(tps.values()))
-        for partition, tp in tps.items():
-            self._consumer.seek(tp, self._feeds[partition].position)
+        tps = {TopicPartition(self._changelog, p): feed for p, feed in self._feeds.items()}
+        if not tps.keys() <= self._consumer.assignment():
+            self._consumer.assign(list(tps))
+            self._placed.clear()
+        for tp, feed in tps.items():
+            if feed not in self._placed:
+                self._consumer.seek(tp, feed.position)
+                self._consumer.resume(tp)
+        self._placed = set(tps.values())
 
     async def _poll(self) -> None:
         fetched = await fetch(
@@ -313,12 +317,12 @@ class Follower:
         self._pace.saw(bool(fetched))
         for tp, part in fetched.items():
             feed = self._feeds.get(tp.partition)
-            if feed is None or self._changed.is_set():
-                continue  # the next assignment seeks every feed to where it is
-            if part.error is not None:
+            if feed is not None and part.error is not None:
                 await self._on_error(feed, part.error)
-            elif not feed.apply(part):
-                self._changed.set()
+            if feed is None or part.start != feed.position:
+                continue  # fetched for another feed, or before a seek
+            if not feed.apply(part):
+                self._seek_again(feed)
             self._on_applied(feed)
             self._stats.restored += len(part.records)
             await asyncio.sleep(0)
@@ -335,6 +339,11 @@ class Follower:
             feed.position,
         )
         feed.restart(first)
+        self._seek_again(feed)
+        self._on_applied(feed)
+
+    def _seek_again(self, feed: Feed) -> None:
+        self._placed.discard(feed)
         self._changed.set()
 
     def _report(self) -> None:

@@ -22,6 +22,10 @@ from tables.changelog import Meta
 from tables.fetch import fetch
 
 _ASK_S = 20.0
+_GATHER_S = 0.005
+
+#: Of one partition: (end offset, ms since the epoch) and first record's fingerprint, by topic.
+_Look = tuple[dict[str, tuple[int, int]], dict[str, tuple[int, int]]]
 
 
 class SourceChanged(Exception):
@@ -39,7 +43,9 @@ class Sources:
 
     def __init__(self, kafka: Mapping[str, Any], topics: Iterable[str]) -> None:
         self._kafka, self.topics = kafka, tuple(topics)
-        self._asking = asyncio.Lock()
+        self._asked: dict[int, asyncio.Future[_Look]] = {}
+        self._wanted: dict[int, set[str]] = {}
+        self._asking: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Connect; raises KafkaError where no broker answers."""
@@ -82,53 +88,71 @@ class Sources:
             SourceChanged: a source ends before the meta's position, or begins otherwise.
             KafkaError: the broker does not answer.
         """
-        ends = await self.ends([partition])
+        if strange := meta.positions.keys() - set(self.topics):
+            raise SourceChanged(
+                f"The table was counted from {', '.join(sorted(strange))}, which this worker does not "
+                "read: set ONHAND_TOPIC_PREFIX back, or count anew with the next ONHAND_VERSION."
+            )
+        asked = self._asked.setdefault(partition, asyncio.get_running_loop().create_future())
+        self._wanted[partition] = set(meta.fingerprints)
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._ask(), name="look at the sources")
+        ends, first_records = await asyncio.shield(asked)
         for topic, position in meta.positions.items():
-            end = ends.get((topic, partition), (0, 0))[0]
+            end = ends[topic][0]
             if end < position:
                 raise SourceChanged(
                     _advice(topic, partition, f"it ends at {end}, before offset {position}")
                 )
-        first_records = await self._first(partition, meta.fingerprints, ends)
-        for topic, first in first_records.items():
-            if first != meta.fingerprints[topic]:
+        for topic, expected in meta.fingerprints.items():
+            if first_records.get(topic) != expected:
                 raise SourceChanged(_advice(topic, partition, "its first record is another one"))
-        return {topic: found for (topic, _), found in ends.items()}
+        return ends
 
-    async def _first(
-        self,
-        partition: int,
-        topics: Iterable[str],
-        ends: Mapping[tuple[str, int], tuple[int, int]],
-    ) -> dict[str, tuple[int, int] | None]:
-        """Fingerprint of each topic's first record; None where there is none left."""
-        tps = [TopicPartition(topic, partition) for topic in topics]
-        if not tps:
-            return {}
-        async with self._asking:
-            starts = await self._consumer.beginning_offsets(tps)
-            self._consumer.assign(tps)
-            for tp, start in starts.items():
-                self._consumer.seek(tp, start)
-            found: dict[str, tuple[int, int] | None] = dict.fromkeys(topics)
-            end = {tp: ends[tp.topic, partition][0] for tp in tps}
-            missing = {tp for tp in tps if starts[tp] < end[tp]}
+    async def _ask(self) -> None:
+        """Answer all that ask, in one round: take-overs come a dozen at a time."""
+        await asyncio.sleep(_GATHER_S)
+        while self._asked:
+            asked, self._asked = self._asked, {}
+            wanted, self._wanted = self._wanted, {}
             try:
                 async with asyncio.timeout(_ASK_S):
-                    while missing:
-                        fetched = await fetch(self._consumer, 1.0, 1, wanted=missing)
-                        for tp, part in fetched.items():
-                            if part.error is not None:
-                                raise part.error
-                            if part.records:
-                                found[tp.topic] = fingerprint(part.records[0])
-                            if part.records or part.next_offset >= end[tp]:
-                                missing.discard(tp)
-            except TimeoutError as error:
-                raise KafkaTimeoutError("the first records of the sources do not come") from error
-            finally:
-                self._consumer.unsubscribe()
+                    ends = await self.ends(asked)
+                    first = await self._first(wanted, ends)
+            except Exception as error:
+                passing = KafkaTimeoutError("the sources do not answer")
+                for future in asked.values():
+                    future.set_exception(passing if isinstance(error, TimeoutError) else error)
+                continue
+            for partition, future in asked.items():
+                mine = {topic: ends[topic, partition] for topic in self.topics}
+                future.set_result((mine, first.get(partition, {})))
+
+    async def _first(
+        self, wanted: Mapping[int, set[str]], ends: Mapping[tuple[str, int], tuple[int, int]]
+    ) -> dict[int, dict[str, tuple[int, int]]]:
+        """Fingerprints of first records by partition and topic; none where none is left."""
+        tps = [TopicPartition(topic, p) for p, topics in wanted.items() for topic in topics]
+        found: dict[int, dict[str, tuple[int, int]]] = {p: {} for p in wanted}
+        if not tps:
             return found
+        starts = await self._consumer.beginning_offsets(tps)
+        missing = {tp for tp in tps if starts[tp] < ends[tp][0]}
+        self._consumer.assign(tps)
+        try:
+            for tp, start in starts.items():
+                self._consumer.seek(tp, start)
+            while missing:
+                for tp, part in (await fetch(self._consumer, 1.0, 1, wanted=missing)).items():
+                    if part.error is not None:
+                        raise part.error
+                    if part.records:
+                        found[tp.partition][tp.topic] = fingerprint(part.records[0])
+                    if part.records or part.next_offset >= ends[tp][0]:
+                        missing.discard(tp)
+        finally:
+            self._consumer.unsubscribe()
+        return found
 
 
 def _advice(topic: str, partition: int, what: str) -> str:
