@@ -56,8 +56,9 @@ class Sources:
             auto_offset_reset="none",
             isolation_level="read_committed",
             fetch_max_wait_ms=100,
-            # A fetch answers with at least one batch however small this is (KIP-74).
-            max_partition_fetch_bytes=1,
+            # Enough for most first batches. Of those that are larger a fetch answers with
+            # one at least (KIP-74), so they come one by one.
+            max_partition_fetch_bytes=128 * 1024,
         )
         await self._consumer.start()
 
@@ -90,8 +91,8 @@ class Sources:
         """
         if strange := meta.positions.keys() - set(self.topics):
             raise SourceChanged(
-                f"The table was counted from {', '.join(sorted(strange))}, which this worker does not "
-                "read: set ONHAND_TOPIC_PREFIX back, or count anew with the next ONHAND_VERSION."
+                f"It was counted from {', '.join(sorted(strange))}, which this worker does "
+                "not read: set ONHAND_TOPIC_PREFIX back, or count anew with the next ONHAND_VERSION."
             )
         asked = self._asked.setdefault(partition, asyncio.get_running_loop().create_future())
         self._wanted[partition] = set(meta.fingerprints)
@@ -150,6 +151,8 @@ class Sources:
                         found[tp.partition][tp.topic] = fingerprint(part.records[0])
                     if part.records or part.next_offset >= ends[tp][0]:
                         missing.discard(tp)
+                        # What it goes on to fetch would hold up the others for 100 ms.
+                        self._consumer.pause(tp)
         finally:
             self._consumer.unsubscribe()
         return found
