@@ -1,0 +1,552 @@
+"""`tables/fetch.py` reads aiokafka's private buffers: here it is held against aiokafka itself.
+
+A failure after an upgrade of aiokafka says which private name, or which habit, changed.
+"""
+
+import asyncio
+import inspect
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from hashlib import sha256
+from typing import Any
+
+import aiokafka
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.consumer import fetcher
+from aiokafka.errors import ConsumerStoppedError, CorruptRecordException, OffsetOutOfRangeError
+from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
+from aiokafka.record.util import calc_crc32c
+
+from dev.kafka import Kafka
+from dev.log import ends_of
+from dev.workers import until
+from domain.records import Record
+from tables.fetch import End, Fetched, UnreadableRecord, end_of, fetch, interrupt
+from tests.logs import (
+    COMPACTED,
+    Put,
+    Writer,
+    a_name,
+    clean_often,
+    cut,
+    make,
+    wait_for_compaction,
+)
+
+WAIT_S = 10.0
+
+
+@asynccontextmanager
+async def a_consumer(
+    kafka: Kafka, *topics: str, at: int = 0, **settings: Any
+) -> AsyncIterator[AIOKafkaConsumer]:
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=kafka.bootstrap,
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="none",
+        isolation_level="read_committed",
+        fetch_max_wait_ms=50,
+        **settings,
+    )
+    await consumer.start()
+    try:
+        tps = [TopicPartition(topic, 0) for topic in topics]
+        consumer.assign(tps)
+        for tp in tps:
+            consumer.seek(tp, at)
+        yield consumer
+    finally:
+        await consumer.stop()
+
+
+async def take(consumer: AIOKafkaConsumer, limit: int = 5000) -> Fetched:
+    """The next part of the only partition."""
+    parts = await fetch(consumer, WAIT_S, limit)
+    (part,) = parts.values()
+    return part
+
+
+async def read(consumer: AIOKafkaConsumer, end: int, limit: int = 5000) -> list[Fetched]:
+    """Parts up to an end offset."""
+    parts: list[Fetched] = []
+    async with asyncio.timeout(WAIT_S):
+        while not parts or parts[-1].next_offset < end:
+            parts.append(await take(consumer, limit))
+    return parts
+
+
+async def read_as_aiokafka(consumer: AIOKafkaConsumer, topic: str, end: int) -> list[Record]:
+    """The same by aiokafka's own way."""
+    tp = TopicPartition(topic, 0)
+    found: list[Record] = []
+    async with asyncio.timeout(WAIT_S):
+        while await consumer.position(tp) < end:
+            for records in (await consumer.getmany(timeout_ms=100)).values():
+                found += [(r.offset, r.timestamp, r.key, r.value, r.headers) for r in records]
+    return found
+
+
+async def buffered(consumer: AIOKafkaConsumer, topic: str) -> None:
+    """Wait until the prefetch holds something of the topic that nobody has taken."""
+
+    async def held() -> bool:
+        return TopicPartition(topic, 0) in consumer._fetcher._records
+
+    await until(held, "buffered", WAIT_S, every_s=0.005)
+
+
+async def has_waiter(consumer: AIOKafkaConsumer) -> None:
+    """Wait until somebody waits in a fetch."""
+
+    async def waits() -> bool:
+        return bool(consumer._fetcher._fetch_waiters)
+
+    await until(waits, "waited for", WAIT_S, every_s=0.005)
+
+
+def some(first: int, count: int) -> list[Put]:
+    return [Put(b"k%d" % n, b"v%d" % n) for n in range(first, first + count)]
+
+
+# ---- logs
+
+
+def batches_of_all_kinds(kafka: str) -> str:
+    """Every codec, batches of 1 and of many, no key, no value, headers."""
+    topic = make(kafka)
+    for number, codec in enumerate(["none", "gzip", "snappy", "lz4", "zstd"]):
+        writer = Writer(kafka, compression_type=codec)
+        writer.write(topic, some(100 * number, 1))
+        writer.write(topic, some(100 * number + 1, 60))
+    odd = [
+        Put(None, b"v"),
+        Put(b"k", None),
+        Put(b"", b""),
+        Put(b"k", b"v", (("h", b"1"), ("h", None))),
+    ]
+    writer.write(topic, odd)
+    return topic
+
+
+def transactions(kafka: str) -> str:
+    """Committed, aborted and plain batches of three producers, woven; a marker is last."""
+    topic = make(kafka)
+    plain = Writer(kafka)
+    one, two = Writer(kafka, a_name()), Writer(kafka, a_name())
+    plain.write(topic, some(0, 3))
+    one.begin()
+    two.begin()
+    one.write(topic, some(100, 5))
+    two.write(topic, some(200, 5))
+    plain.write(topic, some(10, 2))
+    two.write(topic, some(205, 5))
+    one.abort()
+    plain.write(topic, some(20, 2))
+    two.commit()
+    # The producer of an aborted transaction commits the next one, and the other way round.
+    one.committed(topic, some(110, 4))
+    two.aborted(topic, some(210, 4))
+    return topic
+
+
+def compacted(kafka: str) -> str:
+    """Gaps, batches without a record, and a meta-like key of which one is left."""
+    clean_often(kafka)
+    topic = make(kafka, config=COMPACTED)
+    writer = Writer(kafka, a_name())
+    for turn in range(4):
+        rows = [Put(b"k%d" % n, b"%d" % turn) for n in range(0, 10, turn + 1)]
+        writer.committed(topic, [*rows, Put(b"\x00meta", b"%d" % turn)])
+    writer.aborted(topic, some(0, 10))
+    writer.committed(topic, [Put(b"\x00meta", b"last")])
+    wait_for_compaction(kafka, topic, 15)
+    return topic
+
+
+LOGS = [batches_of_all_kinds, transactions, compacted]
+
+
+@pytest.fixture(scope="module")
+def log(kafka: Kafka) -> Callable[[Callable[[str], str]], str]:
+    """The topic of a kind of log, written once."""
+    written: dict[Callable[[str], str], str] = {}
+
+    def topic_of(kind: Callable[[str], str]) -> str:
+        if kind not in written:
+            written[kind] = kind(kafka.bootstrap)
+        return written[kind]
+
+    return topic_of
+
+
+@pytest.fixture
+def topic(kafka: Kafka) -> str:
+    """Two batches: offsets 0 to 9 and 10 to 19."""
+    name = make(kafka.bootstrap)
+    writer = Writer(kafka.bootstrap)
+    writer.write(name, some(0, 10))
+    writer.write(name, some(10, 10))
+    return name
+
+
+# ---- what it reads
+
+
+@pytest.mark.parametrize("kind", LOGS)
+@pytest.mark.parametrize("settings", [{}, {"max_partition_fetch_bytes": 300}], ids=["all", "bits"])
+async def test_it_reads_what_aiokafka_reads(
+    kafka: Kafka,
+    log: Callable[[Callable[[str], str]], str],
+    kind: Callable[[str], str],
+    settings: dict[str, int],
+) -> None:
+    topic = log(kind)
+    end = ends_of(kafka.bootstrap, [topic])[topic, 0]
+    async with a_consumer(kafka, topic, **settings) as theirs:
+        wanted = await read_as_aiokafka(theirs, topic, end)
+
+    async with a_consumer(kafka, topic, **settings) as ours:
+        parts = await read(ours, end, limit=7)
+        position = await ours.position(TopicPartition(topic, 0))
+
+    got = [(o, t, k, v, tuple(h)) for part in parts for o, t, k, v, h in part.records]
+    assert got == wanted
+    assert wanted
+    assert position == end
+    # Each part begins where the one before ended: a gap would mean a lost batch.
+    assert [part.start for part in parts] == [0, *[part.next_offset for part in parts[:-1]]]
+    assert [part.nbytes for part in parts] == [
+        sum(len(value or b"") for _, _, _, value, _ in part.records) for part in parts
+    ]
+
+
+async def test_markers_at_the_end_are_progress_without_a_record(kafka: Kafka) -> None:
+    topic = make(kafka.bootstrap)
+    writer = Writer(kafka.bootstrap, a_name())
+    writer.aborted(topic, some(0, 3))
+    async with a_consumer(kafka, topic) as consumer:
+        first = await take(consumer)
+        writer.aborted(topic, some(3, 2))
+        second = await take(consumer)
+
+    # Three records and an abort marker; two and another.
+    assert [first[:3], second[:3]] == [([], 0, 4), ([], 4, 7)]
+
+
+async def test_an_open_transaction_is_neither_read_nor_progress(kafka: Kafka) -> None:
+    topic = make(kafka.bootstrap)
+    Writer(kafka.bootstrap).write(topic, some(0, 2))
+    writer = Writer(kafka.bootstrap, a_name())
+    writer.begin()
+    writer.write(topic, some(2, 2))
+    Writer(kafka.bootstrap).write(topic, some(4, 2))
+    async with a_consumer(kafka, topic) as consumer:
+        before = await take(consumer)
+        nothing = await fetch(consumer, 0.3, 10)
+        known = end_of(consumer, TopicPartition(topic, 0))
+        writer.commit()
+        after = await take(consumer)
+
+    assert (before.next_offset, nothing, known.offset) == (2, {}, 2)
+    assert [record[0] for record in after.records] == [2, 3, 4, 5]
+
+
+async def test_a_limit_is_passed_by_no_more_than_a_batch_and_the_rest_comes_next(
+    kafka: Kafka, topic: str
+) -> None:
+    async with a_consumer(kafka, topic) as consumer:
+        await buffered(consumer, topic)
+        parts = [await take(consumer, limit=3), await take(consumer, limit=3)]
+
+    assert [(part.start, len(part.records), part.next_offset) for part in parts] == [
+        (0, 10, 10),
+        (10, 10, 20),
+    ]
+
+
+async def test_reading_from_the_middle_of_a_batch_leaves_out_what_is_before(
+    kafka: Kafka, topic: str
+) -> None:
+    async with a_consumer(kafka, topic, at=4) as consumer:
+        part = await take(consumer, limit=1)
+
+    assert (part.start, part.records[0][0], part.next_offset) == (4, 4, 10)
+
+
+async def test_an_offset_that_the_log_no_longer_holds_is_an_error_of_that_partition_alone(
+    kafka: Kafka, topic: str
+) -> None:
+    other = make(kafka.bootstrap)
+    Writer(kafka.bootstrap).write(other, some(0, 1))
+    cut(kafka.bootstrap, topic, 10)
+    found: dict[str, Fetched] = {}
+    async with a_consumer(kafka, topic, other) as consumer, asyncio.timeout(WAIT_S):
+        while len(found) < 2:
+            parts = await fetch(consumer, WAIT_S, 100)
+            found |= {tp.topic: part for tp, part in parts.items()}
+        consumer.seek(TopicPartition(topic, 0), 10)
+        healed = await take(consumer)
+
+    assert isinstance(found[topic].error, OffsetOutOfRangeError)
+    assert (found[other].error, len(found[other].records)) == (None, 1)
+    assert (healed.error, len(healed.records)) == (None, 10)
+
+
+def a_raw_batch() -> bytearray:
+    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, 0, 10_000)
+    for n in range(3):
+        builder.append(n, 0, key=b"k%d" % n, value=b"v", headers=[])
+    return bytearray(builder.build())
+
+
+async def test_a_batch_that_fails_its_checksum_is_never_delivered(kafka: Kafka, topic: str) -> None:
+    damaged = a_raw_batch()
+    damaged[-1] ^= 0xFF
+    async with a_consumer(kafka, topic) as consumer:
+        await buffered(consumer, topic)
+        held = consumer._fetcher._records[TopicPartition(topic, 0)]
+        held._partition_records._records = fetcher.MemoryRecords(bytes(damaged))
+
+        with pytest.raises(CorruptRecordException, match="fails its checksum"):
+            await take(consumer)
+
+
+async def test_a_header_name_that_is_no_text_is_said_with_its_place(
+    kafka: Kafka, topic: str
+) -> None:
+    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, 0, 10_000)
+    builder.append(0, 0, key=b"k", value=b"v", headers=[])
+    builder.append(1, 0, key=b"k", value=b"v", headers=[("HHHH", b"")])
+    raw = bytearray(builder.build().replace(b"HHHH", b"\xff\xfe\xff\xfe"))
+    raw[17:21] = calc_crc32c(bytes(raw[21:])).to_bytes(4, "big")
+    async with a_consumer(kafka, topic) as consumer:
+        await buffered(consumer, topic)
+        held = consumer._fetcher._records[TopicPartition(topic, 0)]
+        held._partition_records._records = fetcher.MemoryRecords(bytes(raw))
+
+        with pytest.raises(UnreadableRecord, match=f"{topic}-0 behind offset 0 has a header"):
+            await take(consumer)
+
+
+# ---- what happens meanwhile
+
+
+async def test_what_was_fetched_before_a_seek_is_never_delivered_after_it(
+    kafka: Kafka, topic: str
+) -> None:
+    async with a_consumer(kafka, topic) as consumer:
+        await buffered(consumer, topic)
+        consumer.seek(TopicPartition(topic, 0), 10)
+        part = await take(consumer)
+        await take_first_half_then_seek_back(consumer, topic)
+
+    assert (part.start, part.records[0][0]) == (10, 10)
+
+
+async def take_first_half_then_seek_back(consumer: AIOKafkaConsumer, topic: str) -> None:
+    consumer.seek(TopicPartition(topic, 0), 0)
+    assert (await take(consumer, limit=1)).next_offset == 10
+    consumer.seek(TopicPartition(topic, 0), 5)
+    assert (await take(consumer, limit=1)).start == 5
+
+
+async def test_a_paused_partition_delivers_nothing_and_goes_on_where_it_was(
+    kafka: Kafka, topic: str
+) -> None:
+    tp = TopicPartition(topic, 0)
+    async with a_consumer(kafka, topic) as consumer:
+        first = await take(consumer, limit=1)
+        consumer.pause(tp)
+        nothing = await fetch(consumer, 0.2, 100)
+        consumer.resume(tp)
+        second = await take(consumer)
+
+    assert (first.next_offset, nothing, second.start) == (10, {}, 10)
+
+
+async def test_a_partition_that_is_not_wanted_keeps_what_was_fetched(
+    kafka: Kafka, topic: str
+) -> None:
+    other = make(kafka.bootstrap)
+    Writer(kafka.bootstrap).write(other, some(0, 1))
+    async with a_consumer(kafka, topic, other) as consumer:
+        await buffered(consumer, topic)
+        await buffered(consumer, other)
+        parts = await fetch(consumer, WAIT_S, 100, wanted={TopicPartition(other, 0)})
+        rest = await fetch(consumer, WAIT_S, 100)
+
+    assert [tp.topic for tp in parts] == [other]
+    assert [(tp.topic, part.start) for tp, part in rest.items()] == [(topic, 0)]
+
+
+async def test_a_new_assignment_drops_what_was_fetched_under_the_old_one(
+    kafka: Kafka, topic: str
+) -> None:
+    other = make(kafka.bootstrap)
+    Writer(kafka.bootstrap).write(other, some(0, 1))
+    async with a_consumer(kafka, topic) as consumer:
+        await buffered(consumer, topic)
+        consumer.assign([TopicPartition(other, 0)])
+        consumer.seek(TopicPartition(other, 0), 0)
+        parts = await fetch(consumer, WAIT_S, 100)
+
+    assert [tp.topic for tp in parts] == [other]
+
+
+async def test_records_that_come_while_it_waits_wake_it(kafka: Kafka) -> None:
+    topic = make(kafka.bootstrap)
+    async with a_consumer(kafka, topic) as consumer:
+        waiting = asyncio.create_task(fetch(consumer, WAIT_S, 100))
+        await asyncio.to_thread(Writer(kafka.bootstrap).write, topic, some(0, 1))
+        parts = await waiting
+
+    assert [len(part.records) for part in parts.values()] == [1]
+
+
+async def test_it_gives_up_after_its_time(kafka: Kafka) -> None:
+    topic = make(kafka.bootstrap)
+    async with a_consumer(kafka, topic) as consumer:
+        began = time.monotonic()
+        assert await fetch(consumer, 0.3, 100) == {}
+        assert 0.25 < time.monotonic() - began < WAIT_S / 2
+
+
+async def test_it_takes_nothing_once_told_not_to_proceed(kafka: Kafka, topic: str) -> None:
+    async with a_consumer(kafka, topic) as consumer:
+        await buffered(consumer, topic)
+        assert await fetch(consumer, WAIT_S, 100, proceed=lambda: False) == {}
+        assert (await take(consumer)).start == 0
+
+
+async def test_who_waits_can_be_told_not_to_proceed(kafka: Kafka) -> None:
+    async with a_consumer(kafka, make(kafka.bootstrap)) as consumer:
+        proceed = [True]
+        waiting = asyncio.create_task(fetch(consumer, 60, 100, proceed=lambda: proceed[0]))
+        await has_waiter(consumer)
+        interrupt(consumer)  # asks, and goes on waiting
+        await has_waiter(consumer)
+        assert not waiting.done()
+
+        proceed[0] = False
+        interrupt(consumer)
+
+        assert await asyncio.wait_for(waiting, WAIT_S) == {}
+
+
+async def test_a_consumer_that_is_closed_says_so_also_to_who_waits(kafka: Kafka) -> None:
+    topic = make(kafka.bootstrap)
+    async with a_consumer(kafka, topic) as consumer:
+        waiting = asyncio.create_task(fetch(consumer, WAIT_S, 100))
+        await has_waiter(consumer)
+
+        await consumer.stop()
+
+        with pytest.raises(ConsumerStoppedError):
+            await waiting
+        with pytest.raises(ConsumerStoppedError):
+            await fetch(consumer, WAIT_S, 100)
+
+
+# ---- what is known without asking
+
+
+async def test_the_end_is_what_the_last_response_said_for_committed_readers(
+    kafka: Kafka, topic: str
+) -> None:
+    tp = TopicPartition(topic, 0)
+    async with a_consumer(kafka, topic) as consumer:
+        assert end_of(consumer, TopicPartition("another", 0)) == End(None, 0, None)
+        before_ms = time.time() * 1000
+        await take(consumer, limit=1)
+        known = end_of(consumer, tp)
+
+        assert (known.offset, known.position) == (20, 10)
+        assert before_ms - 1 <= known.at_ms <= time.time() * 1000
+
+        consumer.assign([tp])
+        assert end_of(consumer, tp) == End(None, 0, None)
+
+
+async def test_the_end_moves_and_is_dated_also_when_nothing_comes(kafka: Kafka, topic: str) -> None:
+    tp = TopicPartition(topic, 0)
+    async with a_consumer(kafka, topic) as consumer:
+        await read(consumer, 20)
+        first = end_of(consumer, tp)
+        assert await fetch(consumer, 0.3, 100) == {}
+        assert end_of(consumer, tp).at_ms > first.at_ms
+
+
+# ---- the private names themselves
+
+
+def _consumer_names(consumer: Any) -> Iterator[tuple[object, str]]:
+    held = consumer._fetcher._records.values()
+    result = next(iter(held))
+    yield from ((consumer, name) for name in ("_fetcher", "_subscription", "_closed"))
+    for name in ("_records", "_closed", "_notify", "_wait_consume_future", "_subscriptions"):
+        yield consumer._fetcher, name
+    for name in ("_create_fetch_waiter", "_fetch_waiters"):
+        yield consumer._fetcher, name
+    for name in ("check_assignment", "has_more", "_update_position", "_partition_records"):
+        yield result, name
+    buffer = result._partition_records
+    for name in ("next_fetch_offset", "_records", "_check_crcs", "_aborted_producers"):
+        yield buffer, name
+    for name in ("_consume_aborted_up_to", "_contains_abort_marker"):
+        yield buffer, name
+    for name in ("has_next", "next_batch"):
+        yield buffer._records, name
+    for name in ("subscription", "is_assigned", "fetch_context"):
+        yield consumer._subscription, name
+    assignment = consumer._subscription.subscription.assignment
+    for name in ("tps", "state_value"):
+        yield assignment, name
+    state = assignment.state_value(TopicPartition(*next(iter(assignment.tps))))
+    for name in ("position", "has_valid_position", "lso", "timestamp"):
+        yield state, name
+
+
+async def test_every_private_name_is_where_it_was(kafka: Kafka, topic: str) -> None:
+    async with a_consumer(kafka, topic) as consumer:
+        await buffered(consumer, topic)
+        missing = [
+            f"{type(owner).__name__}.{name}"
+            for owner, name in _consumer_names(consumer)
+            if not hasattr(owner, name)
+        ]
+    batch = DefaultRecordBatch(bytes(a_raw_batch()))
+    for name in (
+        "validate_crc", "next_offset", "base_offset", "producer_id", "is_control_batch",
+        "is_transactional",
+    ):  # fmt: skip
+        if not hasattr(batch, name):
+            missing.append(f"DefaultRecordBatch.{name}")
+    assert not missing, (
+        f"aiokafka {aiokafka.__version__} has no {', '.join(missing)}: tables/fetch.py reads "
+        "them; compare it with aiokafka/consumer/fetcher.py before raising the version."
+    )
+
+
+def test_the_code_that_fetch_follows_is_the_one_that_was_read() -> None:
+    """Read line by line for 0.14.0; another text must be read again."""
+    read_for = {
+        fetcher.PartitionRecords._unpack_records: "b803e6d4",
+        fetcher.PartitionRecords._consume_aborted_up_to: "56876530",
+        fetcher.FetchResult.check_assignment: "b5340df6",
+        fetcher.FetchResult._update_position: "83fb1473",
+        fetcher.FetchResult.getall: "3e717e30",
+        fetcher.Fetcher.fetched_records: "be434889",
+        fetcher.Fetcher.seek_to: "f0ba6aba",
+    }
+    changed = [
+        f"{function.__qualname__} ({digest})"
+        for function, known in read_for.items()
+        if (digest := sha256(inspect.getsource(function).encode()).hexdigest()[:8]) != known
+    ]
+    assert not changed, (
+        f"aiokafka {aiokafka.__version__} changed {', '.join(changed)}, which tables/fetch.py "
+        "follows: read both side by side, then put the new digests here."
+    )
