@@ -31,7 +31,7 @@ from domain.partitioning import partition_for
 from domain.records import Record
 from domain.window import IDENTITY_BITS, Verdict, Window
 
-#: Rows that a partition keeps in memory, dirty ones aside: about 300 bytes each.
+#: Rows that a partition keeps in memory, dirty ones aside: about 450 bytes each.
 MAX_CACHED_ROWS: Final = 50_000
 _CHECKSUM_MASK: Final = 2**64 - 1
 _encode = msgspec.json.Encoder().encode
@@ -212,7 +212,7 @@ class PartitionState:
 
 # A record that may be applied: itself, its event, its row's name in `PartitionState.rows`.
 _Sound: TypeAlias = tuple[Record, StockEvent, str]
-_Letters: TypeAlias = list[tuple[Record, Refused]]
+_RefusedRecords: TypeAlias = list[tuple[Record, Refused]]
 
 
 def fold(state: PartitionState, topic: str, records: Sequence[Record], load: Load) -> None:
@@ -238,25 +238,29 @@ def fold(state: PartitionState, topic: str, records: Sequence[Record], load: Loa
         records = [record for record in records if record[0] >= position]
     if not records:
         return
-    letters: _Letters = []
-    sound = _sound(state, topic, records, load, letters)
-    fresh, crcs = _unseen(state.windows[topic], sound, letters)
+    refused: _RefusedRecords = []
+    sound = _sound(state, topic, records, load, refused)
+    fresh, crcs = _unseen(state.windows[topic], sound, refused)
     rows, dirty = state.rows, state.dirty
     for (record, event, name), crc in zip(fresh, crcs, strict=True):
         row = dirty.get(name) or rows[name]
         dirty[name] = apply(row, event, crc, record[1])
-    state.dead_letters += _letters(state.partition, topic, letters)
+    state.dead_letters += _dead_letters(state.partition, topic, refused)
     old = state.counts[topic]
     state.counts[topic] = Counts(
         old.applied + len(fresh),
-        old.repeated + len(records) - len(fresh) - len(letters),
-        old.refused + len(letters),
+        old.repeated + len(records) - len(fresh) - len(refused),
+        old.refused + len(refused),
     )
     state.positions[topic] = records[-1][0] + 1
 
 
 def _sound(
-    state: PartitionState, topic: str, records: Sequence[Record], load: Load, letters: _Letters
+    state: PartitionState,
+    topic: str,
+    records: Sequence[Record],
+    load: Load,
+    refused: _RefusedRecords,
 ) -> list[_Sound]:
     """Steps 1 and 2; then the rows of all that passed are in memory."""
     role, rows, dirty = state.topics[topic], state.rows, state.dirty
@@ -264,16 +268,15 @@ def _sound(
     missing: dict[str, None] = {}
     for record, event in zip(records, decode_batch([record[3] for record in records]), strict=True):
         if isinstance(event, Refused):
-            letters.append((record, event))
+            refused.append((record, event))
             continue
         data = event.data
         name = f"{data.sku}\x00{data.location}"
         # A row in memory vouches for its names and its SKU's partition.
         known = name in dirty or name in rows
         if not known or record[2] != data.sku.encode() or event.role != role:
-            refused = _check(state, role, record[2], event)
-            if refused:
-                letters.append((record, refused))
+            if why := _misfit(state, role, record[2], event):
+                refused.append((record, why))
                 continue
             if not known:
                 missing[name] = None
@@ -284,13 +287,13 @@ def _sound(
     return sound
 
 
-def _check(
+def _misfit(
     state: PartitionState, role: str, key: bytes | None, event: StockEvent
 ) -> Refused | None:
     """Refuse names that no path can hold, then an event that came to the wrong address."""
     sku = event.data.sku
-    if refused := check_names(sku, event.data.location):
-        return refused
+    if unspeakable := check_names(sku, event.data.location):
+        return unspeakable
     if event.role != role:
         return Refused(Refusal.MISROUTED, f"This type belongs to {event.role}, not to {role}.")
     if not key:
@@ -308,7 +311,7 @@ def _check(
 
 
 def _unseen(
-    window: Window, sound: list[_Sound], letters: _Letters
+    window: Window, sound: list[_Sound], refused: _RefusedRecords
 ) -> tuple[list[_Sound], list[int]]:
     """Step 3: return the events not seen before, and the CRC-32 of each one's identity."""
     identities = [identity(event) for _, event, _ in sound]
@@ -322,7 +325,7 @@ def _unseen(
         return sound, crcs
     for i, verdict in verdicts.items():
         if verdict is Verdict.CONFLICT:
-            letters.append((sound[i][0], _CONFLICT))
+            refused.append((sound[i][0], _CONFLICT))
     unseen = [i for i in range(len(sound)) if i not in verdicts]
     return [sound[i] for i in unseen], [crcs[i] for i in unseen]
 
@@ -338,11 +341,11 @@ _CONFLICT: Final = Refused(
 )
 
 
-def _letters(partition: int, topic: str, letters: _Letters) -> list[DeadLetter]:
+def _dead_letters(partition: int, topic: str, refused: _RefusedRecords) -> list[DeadLetter]:
     """In offset order, since conflicts are found after the others."""
     return [
-        DeadLetter(topic, partition, *record, reason=refused.reason, detail=refused.detail)
-        for record, refused in sorted(letters, key=lambda letter: letter[0][0])
+        DeadLetter(topic, partition, *record, reason=why.reason, detail=why.detail)
+        for record, why in sorted(refused, key=lambda pair: pair[0][0])
     ]
 
 
@@ -362,14 +365,16 @@ def take_group(state: PartitionState) -> Group:
         positions=positions,
         counts=dict(state.counts),
     )
-    state.rows.update(state.dirty)
+    for name, row in state.dirty.items():
+        state.rows.pop(name, None)  # to the end: the last to be forgotten
+        state.rows[name] = row
     state.travelling, state.dirty, state.dead_letters = state.dirty, {}, []
     _trim(state)
     return group
 
 
 def _trim(state: PartitionState) -> None:
-    """Forget the rows that were loaded first, down to three quarters, once there are too many."""
+    """Once there are too many rows, forget a quarter: those idle for the most groups."""
     rows = state.rows
     if len(rows) - len(state.travelling) <= state.max_rows:
         return
