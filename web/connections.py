@@ -9,6 +9,8 @@ touches are in this file; tests/unit/web/test_connections.py says what broke.
 
 import asyncio
 import logging
+import re
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -42,16 +44,28 @@ class ConnectionLimits(Struct, frozen=True):
     connections: int = 4096
 
 
+class Shortcut:
+    """Answers some requests from their bytes, before aiohttp sees them.
+
+    answer: the whole response to what a quiet connection received at once, or None for what
+        must go the usual way. Set to None, every request does.
+    """
+
+    def __init__(self, answer: Callable[[bytes], bytes | None] | None = None) -> None:
+        self.answer = answer
+
+
 class Connection(RequestHandler):
     """One client connection, with a deadline for each request's head."""
 
-    __slots__ = ("_head_deadline", "_limits", "_server")
+    __slots__ = ("_at_boundary", "_head_deadline", "_limits", "_server")
 
     def __init__(self, server: "Server", limits: ConnectionLimits, **kwargs: Any) -> None:
         super().__init__(server, **kwargs)
         self._server = server
         self._limits = limits
         self._head_deadline: asyncio.TimerHandle | None = None
+        self._at_boundary = True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Refuse the connection that is one too many, before it costs anything."""
@@ -61,16 +75,38 @@ class Connection(RequestHandler):
             self._refuse(Problem.TOO_BUSY, "503 Service Unavailable", page.retry_after_s)
 
     def data_received(self, data: bytes) -> None:
-        """Arm the deadline while a head is incomplete: bytes came, no request came of them."""
+        """Take the shortcut, or hand on and arm the deadline while a head is incomplete."""
+        waiter = self._waiter
+        is_quiet = waiter is not None and not waiter.done()
+        if is_quiet and self._at_boundary and self._is_answered(data):
+            return
+        self._at_boundary = is_quiet and self._at_boundary and _is_one_whole_get(data)
         super().data_received(data)
         waiter = self._waiter
         if waiter is not None and not waiter.done():
+            # Bytes came, and no request came of them.
             if self._head_deadline is None:
                 delay_s = self._limits.head_timeout_s
                 self._head_deadline = self._loop.call_later(delay_s, self._head_is_late)
         elif self._head_deadline is not None:
             self._head_deadline.cancel()
             self._head_deadline = None
+
+    def _is_answered(self, data: bytes) -> bool:
+        """Whether the shortcut took it. Not while the client does not read what it gets."""
+        answer = self._server.shortcut.answer
+        if answer is None or self._paused or self.transport is None:
+            return False
+        try:
+            response = answer(data)
+        except Exception:
+            log.exception("The shortcut met a bug; the request goes the usual way")
+            return False
+        if response is None:
+            return False
+        self.transport.write(response)
+        self._next_keepalive_close_time = self._loop.time() + self._limits.keepalive_timeout_s
+        return True
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Disarm."""
@@ -134,10 +170,28 @@ class Connection(RequestHandler):
         self.force_close()
 
 
+def _is_one_whole_get(data: bytes) -> bool:
+    """Whether aiohttp's parser, at a boundary between requests, is at one again after this.
+
+    Only then may the next bytes be read as a request: a client's bytes must never be cut in
+    another place than aiohttp would cut them. Who sends anything else, a body or requests
+    in pieces, goes the usual way for the rest of the connection.
+    """
+    return (
+        data.startswith((b"GET /", b"HEAD /"))
+        and data.find(b"\r\n\r\n") == len(data) - 4
+        and _BODY.search(data) is None
+    )
+
+
+# What announces a body or another protocol.
+_BODY = re.compile(rb"\n(?:Content-Length|Transfer-Encoding|Upgrade)[ \t]*:", re.IGNORECASE)
+
+
 class Server(web.Server):
     """aiohttp's server, making connections of our kind."""
 
-    def __init__(self, plain: web.Server, limits: ConnectionLimits) -> None:
+    def __init__(self, plain: web.Server, limits: ConnectionLimits, shortcut: Shortcut) -> None:
         settings = {
             **plain._kwargs,  # noqa: SLF001  not public, see above
             "keepalive_timeout": limits.keepalive_timeout_s,
@@ -151,6 +205,7 @@ class Server(web.Server):
             **settings,
         )
         self._limits = limits
+        self.shortcut = shortcut
 
     @property
     def open_connections(self) -> int:
@@ -162,12 +217,13 @@ class Server(web.Server):
         return Connection(self, self._limits, loop=self._loop, **self._kwargs)
 
 
-def guard(app: web.Application, limits: ConnectionLimits) -> None:
+def guard(app: web.Application, limits: ConnectionLimits, shortcut: Shortcut | None = None) -> None:
     """Let `app` build guarded connections, whoever runs it. Call it before it is run."""
+    way_round = shortcut or Shortcut()
     make_server = app._make_handler  # noqa: SLF001  not public, see above
 
     def make_guarded_server(**kwargs: Any) -> Server:
-        return Server(make_server(**kwargs), limits)
+        return Server(make_server(**kwargs), limits, way_round)
 
     # Not setattr: in development mode aiohttp warns about it.
     object.__setattr__(app, "_make_handler", make_guarded_server)

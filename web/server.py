@@ -12,7 +12,7 @@ from domain.events import RULES
 from web import openapi
 from web.appending import Appender
 from web.bodies import BodyLimits
-from web.connections import ConnectionLimits, guard
+from web.connections import ConnectionLimits, Shortcut, guard
 from web.facts import FactLimits, Facts
 from web.local import LocalRows
 from web.members import Members
@@ -202,6 +202,7 @@ class Web:
             limits.lookup_body,
             self.metrics.observe_query,
         )
+        self._shortcut = Shortcut(self._queries.quick)
         self._appender = Appender(config.kafka, limits.append_timeout_s)
         observe = self.metrics.observe_append
         self._facts = Facts(self._appender, config.topics, table.count, limits.facts, observe)
@@ -214,7 +215,7 @@ class Web:
 
         Call it after others have added theirs: the last route takes every path.
         """
-        guard(app, self._config.limits.connections)
+        guard(app, self._config.limits.connections, self._shortcut)
         add_routes(app, self._ops.routes())
         add_routes(app, self._facts.routes(), self._requests.writes)
         add_routes(app, self._queries.routes(), self._requests.reads)
@@ -239,6 +240,7 @@ class Web:
         application's cleanup.
         """
         self._ops.draining = self._requests.draining = True
+        self._shortcut.answer = None  # it does not know how to close connections
         await self.members.leave()
         limits = self._config.limits
         await asyncio.sleep(limits.notice_s)

@@ -2,19 +2,22 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import BaseTestServer, TestServer
 
-from web.connections import ConnectionLimits, guard
+from web.connections import ConnectionLimits, Shortcut, guard
 from web.problems import PROBLEM_JSON
 
 
 @asynccontextmanager
-async def a_server(limits: ConnectionLimits) -> AsyncIterator[BaseTestServer]:
+async def a_server(
+    limits: ConnectionLimits, shortcut: Shortcut | None = None
+) -> AsyncIterator[BaseTestServer]:
     async def hello(request: web.Request) -> web.Response:
         await request.read()
         return web.Response(text="hello")
@@ -29,7 +32,7 @@ async def a_server(limits: ConnectionLimits) -> AsyncIterator[BaseTestServer]:
     app.router.add_get("/large", large)
     app.router.add_get("/", hello)
     app.router.add_get("/bug", bug)
-    guard(app, limits)
+    guard(app, limits, shortcut)
     async with TestServer(app) as server:
         yield server
 
@@ -175,3 +178,105 @@ async def test_a_large_answer_arrives_whole_at_a_client_that_reads() -> None:
         answer = await say(server, ask)
 
     assert len(answer.partition(b"\r\n\r\n")[2]) == 1_000_000
+
+
+# ---- the shortcut
+
+QUICK = b"GET /quick HTTP/1.1\r\nHost: x\r\n\r\n"
+SLOW = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+POST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nab"
+LAST = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+
+class Quick(Shortcut):
+    """Takes what is exactly QUICK; elsewhere there is nothing at that path."""
+
+    def __init__(self) -> None:
+        super().__init__(self.take)
+        self.taken = 0
+
+    def take(self, data: bytes) -> bytes | None:
+        if data != QUICK:
+            return None
+        self.taken += 1
+        return b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nquick"
+
+
+async def in_turn(server: BaseTestServer, *pieces: bytes) -> bytes:
+    """Send each piece by itself, then read until the server closes."""
+    reader, writer = await asyncio.open_connection(server.host, server.port)
+    answer = b""
+    with suppress(ConnectionError):  # the server may close on what is no request
+        for piece in pieces:
+            writer.write(piece)
+            await asyncio.sleep(0.03)
+        writer.write(LAST)
+        answer = await asyncio.wait_for(reader.read(), 5)
+    writer.close()
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("pieces", "taken"),
+    [
+        ([QUICK, QUICK, QUICK], 3),
+        ([QUICK, SLOW, QUICK], 2),  # a whole GET leaves the parser at a boundary
+        ([QUICK + QUICK], 0),  # sent at once: two requests, not one
+        ([QUICK[:10], QUICK[10:]], 0),
+        ([POST, QUICK], 0),  # after a body nobody knows where the parser is
+        ([SLOW + b"GET / HTTP/1.1\r\nX: ", QUICK], 0),  # its bytes are a header's value
+        ([b"GET / HTTP/1.1\r\nContent-Length: 32\r\n\r\n", QUICK], 0),  # … or a body
+        ([b"GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", QUICK], 0),
+    ],
+)
+async def test_the_shortcut_takes_only_what_is_certainly_a_request(
+    pieces: list[bytes], taken: int
+) -> None:
+    quick = Quick()
+    async with a_server(ConnectionLimits(linger_s=0.01), quick) as server:
+        await in_turn(server, *pieces)
+
+    assert quick.taken == taken
+
+
+async def test_answers_of_both_ways_keep_their_order() -> None:
+    async with a_server(ConnectionLimits(), Quick()) as server:
+        answer = await in_turn(server, QUICK, SLOW, QUICK)
+
+    bodies = re.findall(rb"\r\n\r\n(quick|hello)", answer)
+    assert bodies == [b"quick", b"hello", b"quick", b"hello"]
+
+
+async def test_a_client_that_does_not_read_gets_no_more_by_the_shortcut() -> None:
+    def large(data: bytes) -> bytes:
+        asked.append(data)
+        return b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n" + b" " * 1_000_000
+
+    asked: list[bytes] = []
+    async with a_server(ConnectionLimits(), Shortcut(large)) as server:
+        _, writer = await asyncio.open_connection(server.host, server.port, limit=1000)
+        for _ in range(60):
+            writer.write(QUICK)
+            await asyncio.sleep(0.003)
+        writer.transport.abort()
+
+    assert 0 < len(asked) < 30
+
+
+async def test_a_bug_in_the_shortcut_costs_no_answer(caplog: pytest.LogCaptureFixture) -> None:
+    def bug(data: bytes) -> bytes:
+        raise RuntimeError("a bug")
+
+    async with a_server(ConnectionLimits(), Shortcut(bug)) as server:
+        answer = await say(server, LAST)
+
+    assert answer.endswith(b"hello")
+    assert "a bug" in caplog.text
+
+
+async def test_a_connection_that_only_takes_the_shortcut_is_kept_open() -> None:
+    async with a_server(ConnectionLimits(keepalive_timeout_s=0.2), Quick()) as server:
+        answer = await in_turn(server, *[QUICK] * 12)
+
+    assert answer.count(b"quick") == 12
+    assert answer.endswith(b"hello")
