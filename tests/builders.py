@@ -22,6 +22,8 @@ from domain.stock import DeadLetter, PartitionState, Row, fold, row_key, take_gr
 TOPICS = {role: role for role in ("shipments", "sales", "adjustments")}
 SKU, LOCATION = "SKU-000042", "store-007"
 RECORDED_MS = 1_795_000_000_000
+# For st.text(): what hurts. All of Unicode costs Hypothesis seconds to list in a fresh clone.
+LETTERS = "aZ09 ._-@,{}[]:'\"\\/\n\t\x00\x7f\x85\xa0é\u2028\ufeffネ😀\ud800\udfff"
 
 Moved = TypeVar("Moved", ShipmentReceived, ShipmentDispatched, SaleCompleted, SaleReturned)
 
