@@ -133,7 +133,11 @@ class Feed:
             self.whole = False
         if not self.whole:
             local = self.store.local
-            self._write(msgspec.structs.replace(local, next_offset=fetched.next_offset))
+            if self._unfinished or local.meta_offset < 0:
+                local = msgspec.structs.replace(local, next_offset=fetched.next_offset)
+            # Right behind a meta record the offset stays there, so that the next start
+            # reads that record again.
+            self._write(local)
         self.position = fetched.next_offset
         if self.is_past_end() and not self.caught_up.done():
             self.caught_up.set_result(
@@ -331,7 +335,13 @@ class Follower:
         if not isinstance(error, OffsetOutOfRangeError):
             raise error
         tp = TopicPartition(self._changelog, feed.partition)
-        first = (await self._consumer.beginning_offsets([tp]))[tp]
+        try:
+            first = (await self._consumer.beginning_offsets([tp]))[tp]
+        except KafkaError as passing:
+            log.warning("Partition %d: %r; tried again.", feed.partition, passing)
+            return
+        if self._feeds.get(feed.partition) is not feed:
+            return  # the store has a new master since
         log.warning(
             "Partition %d: the changelog no longer holds offset %d: the store is wiped and "
             "restored from its beginning.",

@@ -95,7 +95,7 @@ class Sources:
                 "not read: set ONHAND_TOPIC_PREFIX back, or count anew with the next ONHAND_VERSION."
             )
         asked = self._asked.setdefault(partition, asyncio.get_running_loop().create_future())
-        self._wanted[partition] = set(meta.fingerprints)
+        self._wanted.setdefault(partition, set()).update(meta.fingerprints)
         if self._asking is None or self._asking.done():
             self._asking = asyncio.create_task(self._ask(), name="look at the sources")
         ends, first_records = await asyncio.shield(asked)

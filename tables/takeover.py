@@ -215,6 +215,8 @@ async def keep_trying(
             tries += 1
             await asyncio.sleep(min(_RETRY_S * tries, _LONGEST_RETRY_S))
         except SourceChanged as error:
+            if p.epoch != epoch:
+                return
             p.stopped_because = str(error)
             log.error("Partition %d stands still. %s", p.number, error)
             p.move(PartitionState.FORMER)
