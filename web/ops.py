@@ -156,7 +156,7 @@ class Ops:
         a rolling restart goes on to the next worker when this one says it is ready.
         """
         held = self._table.status()
-        body = [_held(status) for status in held]
+        body = [held_body(status) for status in held]
         if self.draining:
             detail = "This worker is stopping; it finishes what it has begun."
             return problem(Problem.NOT_READY, detail, partitions=body)
@@ -179,7 +179,8 @@ class Ops:
         return json_reply(cluster_body(self._version, self._partitions, self._workers()))
 
 
-def _held(status: PartitionStatus) -> HeldBody:
+def held_body(status: PartitionStatus) -> HeldBody:
+    """One partition of /ready."""
     progress = status.restore
     return HeldBody(
         partition=status.partition,
