@@ -75,7 +75,10 @@ def topics_create(as_json: bool, **options: Any) -> None:
         made = [msgspec.structs.asdict(outcome) for outcome in outcomes]
         print_json({"topics": made, "problems": [str(problem) for problem in problems]})
     else:
-        rows = [(o.topic, f"{o.partitions} partitions", o.outcome) for o in outcomes]
+        rows = [
+            (o.topic, f"{o.partitions} partition{'s' if o.partitions > 1 else ''}", o.outcome)
+            for o in outcomes
+        ]
         click.echo(table(rows))
         for problem in problems:
             click.echo(str(problem), err=True)
@@ -282,8 +285,10 @@ def _run(work: Coroutine[Any, Any, T], *refusals: type[Exception]) -> T:
     import asyncio
     import logging
 
-    # What its client says while it tries again is in the one sentence at the end.
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    # What Kafka's client says while it tries again is in the one sentence at the end, and it
+    # leaves futures behind that asyncio would show as tracebacks.
+    for name in ("aiokafka", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         return asyncio.run(work)
     except refusals as error:

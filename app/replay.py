@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import msgspec
 from aiokafka import AIOKafkaProducer
@@ -24,6 +25,9 @@ _GROUP = 500
 # While a transaction is open, readers of its source partitions wait. After a kill -9 they
 # wait this long; the next replay ends it at once.
 _TRANSACTION_TIMEOUT_MS = 10_000
+#: For one transaction, and for taking leave of a Kafka that may be away.
+_PATIENCE_S = 30.0
+_GOODBYE_S = 5.0
 
 
 class Replayed(msgspec.Struct):
@@ -121,14 +125,14 @@ async def _producer(settings: Settings, dry_run: bool) -> AsyncIterator[AIOKafka
                     "check`, for the right key would lead to the wrong one."
                 )
         yield producer
-    except ProducerFenced as error:
-        raise DeadLettersError(
-            "Another `onhand dlq replay` took over; it sends what this one had not yet."
-        ) from error
     except (KafkaError, OSError, TimeoutError) as error:
         raise DeadLettersError(kafka_failed(settings, error)) from error
     finally:
-        await producer.stop()
+        try:
+            # It waits for what was not answered, with no deadline of its own.
+            await asyncio.wait_for(producer.stop(), _GOODBYE_S)
+        except TimeoutError:
+            await producer.client.close()
 
 
 async def _send(
@@ -138,6 +142,10 @@ async def _send(
     try:
         if producer is not None and group:
             await _transaction(producer, settings, group)
+    except ProducerFenced as error:
+        raise DeadLettersError(
+            "Another `onhand dlq replay` took over; it sends what this one had not yet."
+        ) from error
     except MessageSizeTooLargeError:
         # It fitted when its producer compressed it better; it must not hold up the others.
         if len(group) == 1:
@@ -153,36 +161,46 @@ async def _send(
 async def _transaction(
     producer: AIOKafkaProducer, settings: Settings, group: Iterable[_Resend]
 ) -> None:
-    await producer.begin_transaction()
+    receipts: list[asyncio.Future[object]] = []
     try:
-        receipts = []
-        for resend in group:
-            letter = resend.letter
-            receipts.append(
-                await producer.send(
-                    letter.topic,
-                    value=letter.value,
-                    key=resend.key,
-                    partition=resend.partition,
-                    headers=letter.headers,
-                )
-            )
-            to = f"{letter.topic}-{resend.partition}"
-            note = {"to": to, "reason": letter.reason, "version": settings.version}
-            receipts.append(
-                await producer.send(
-                    settings.replayed_topic,
-                    key=letter.position.encode(),
-                    value=msgspec.json.encode(note),
-                )
-            )
+        # An idempotent producer itself tries for ever (aiokafka 0.14, sender.py:884).
+        async with asyncio.timeout(_PATIENCE_S):
+            await producer.begin_transaction()
+            for topic, record in _records(group, settings):
+                receipts.append(await producer.send(topic, **record))
+            await asyncio.gather(*receipts)
+            await producer.commit_transaction()
+    except BaseException as error:
+        for receipt in receipts:
+            receipt.cancel()  # does nothing to those answered
         answers = await asyncio.gather(*receipts, return_exceptions=True)
-        for answer in answers:
-            if isinstance(answer, BaseException):
-                raise answer
-        await producer.commit_transaction()
-    except BaseException:
-        # What was fenced or cut off cannot end it: the next initialiser or the broker does.
-        with contextlib.suppress(KafkaError, TimeoutError):
-            await asyncio.wait_for(producer.abort_transaction(), 5)
+        # The first fenced batch has the others, and the next send, fail with what says less.
+        fenced = [answer for answer in answers if isinstance(answer, ProducerFenced)]
+        if fenced:
+            raise fenced[0] from error
+        # What cannot be aborted, the next replay or the broker ends. aiokafka 0.14 answers a
+        # producer in its fatal state with an AssertionError (transaction_manager.py:107).
+        with contextlib.suppress(KafkaError, TimeoutError, AssertionError):
+            await asyncio.wait_for(producer.abort_transaction(), _GOODBYE_S)
         raise
+
+
+def _records(group: Iterable[_Resend], settings: Settings) -> Iterator[tuple[str, dict[str, Any]]]:
+    """For each letter the record itself, then its being remembered."""
+    for resend in group:
+        letter = resend.letter
+        yield (
+            letter.topic,
+            {
+                "value": letter.value,
+                "key": resend.key,
+                "partition": resend.partition,
+                "headers": letter.headers,
+            },
+        )
+        to = f"{letter.topic}-{resend.partition}"
+        note = {"to": to, "reason": letter.reason, "version": settings.version}
+        yield (
+            settings.replayed_topic,
+            {"key": letter.position.encode(), "value": msgspec.json.encode(note)},
+        )
