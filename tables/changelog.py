@@ -171,6 +171,7 @@ class ChangelogWriter:
         except (TimeoutError, KafkaError):
             # stop() waits for records that a silent broker will never acknowledge, and
             # leaves its task and sockets behind when it is interrupted (0.14.0).
+            self._producer._message_accumulator.fail_all(KafkaError("the writer was closed"))
             if (task := self._producer._sender.sender_task) is not None:
                 task.cancel()
             await self._producer.client.close()

@@ -91,8 +91,8 @@ class Sources:
         """
         if strange := meta.positions.keys() - set(self.topics):
             raise SourceChanged(
-                f"It was counted from {', '.join(sorted(strange))}, which this worker does "
-                "not read: set ONHAND_TOPIC_PREFIX back, or count anew with the next ONHAND_VERSION."
+                f"The table counts {', '.join(sorted(strange))}, which this worker does not "
+                "read: set ONHAND_TOPIC_PREFIX back, or count anew with the next ONHAND_VERSION."
             )
         asked = self._asked.setdefault(partition, asyncio.get_running_loop().create_future())
         self._wanted.setdefault(partition, set()).update(meta.fingerprints)
