@@ -13,7 +13,8 @@ from web.bodies import BodyLimits, read_json
 from web.connections import ConnectionLimits, guard
 
 Client = TestClient[web.Request, web.Application]
-LIMITS = BodyLimits(bytes=1000, timeout_s=0.15)
+LIMITS = BodyLimits(bytes=1000)
+IMPATIENT = BodyLimits(timeout_s=0.1)
 
 
 @pytest.fixture
@@ -26,7 +27,12 @@ async def client() -> AsyncIterator[Client]:
         body = await read_json(request, LIMITS, ("application/cloudevents+json",))
         return body if isinstance(body, web.Response) else web.Response(body=body)
 
+    async def slow(request: web.Request) -> web.Response:
+        body = await read_json(request, IMPATIENT)
+        return body if isinstance(body, web.Response) else web.Response(body=body)
+
     app = web.Application()
+    app.router.add_post("/slow", slow)
     app.router.add_post("/", echo)
     app.router.add_post("/events", batch)
     guard(app, ConnectionLimits(linger_s=0.05))
@@ -152,7 +158,7 @@ async def test_a_body_too_large_is_refused_with_and_without_a_length(
 async def test_a_body_that_does_not_come_is_not_waited_for(client: Client) -> None:
     reader, writer = await asyncio.open_connection(client.host, client.port)
     writer.write(
-        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        b"POST /slow HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
         b"Content-Length: 10\r\n\r\n{"
     )
 
