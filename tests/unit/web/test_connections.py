@@ -214,13 +214,14 @@ async def in_turn(server: BaseTestServer, quick: Quick, *pieces: bytes) -> bytes
             while data := await reader.read(65536):
                 answers.extend(data)
                 quick.news.set()
-        quick.news.set()
 
     collecting = asyncio.create_task(collect())
     for piece in (*pieces, LAST):
         quick.news.clear()
         writer.write(piece)
-        await asyncio.wait_for(quick.news.wait(), 5)
+        news = asyncio.create_task(quick.news.wait())
+        await asyncio.wait([news, collecting], timeout=5, return_when=asyncio.FIRST_COMPLETED)
+        news.cancel()
         await asyncio.sleep(0.01)  # the rest of the answer
     await asyncio.wait_for(collecting, 5)
     writer.close()
