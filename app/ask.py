@@ -30,10 +30,10 @@ def get(base: str, path: str) -> tuple[int, bytes]:
     Raises:
         NoAnswer: no worker there, or it took longer than `TIMEOUT_S`.
     """
-    parts = urlsplit(base if "://" in base else f"http://{base}")
-    secure = parts.scheme == "https"
-    kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
     try:
+        parts = urlsplit(base if "://" in base else f"http://{base}")
+        secure = parts.scheme == "https"
+        kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
         connection = kind(parts.hostname or "", parts.port, timeout=TIMEOUT_S)
         try:
             connection.request("GET", parts.path.rstrip("/") + path, headers={"Accept": "*/*"})
