@@ -17,8 +17,8 @@ ids (about 150 bytes each). Entries rest in a table of three arrays, 12 bytes an
 In the changelog the window is a set of segments, each 16 bytes an entry, written in the
 transaction that applied the events. Thin traffic makes small segments, parts; they are
 joined into blocks of `BLOCK_ENTRIES`, and the parts and what expired are tombstoned. A
-segment that comes back from the dead (a store older than the changelog's tombstones) adds
-nothing: entries count by their offset.
+segment that comes back from the dead (a store older than the changelog's tombstones) does no
+harm: it says again what others say, or what is too old to count.
 """
 
 import sys
@@ -110,8 +110,6 @@ class Window:
                 if entries.size < BLOCK_ENTRIES:
                     window._parts[first] = entries
         entries = _joined(stored)
-        # A segment may have come back from the dead: an offset counts once.
-        entries = entries[np.unique(entries["offset"], return_index=True)[1]]
         window._table = window._table.merged(entries, next_offset - size)
         return window
 
@@ -174,33 +172,40 @@ class Window:
             next_offset: the group's position in this topic.
         """
         floor = next_offset - self.size
-        expired = [first for first, last in self._ends.items() if last < floor]
-        for first in expired:
+        gone = [first for first, last in self._ends.items() if last < floor]
+        for first in gone:
             del self._ends[first]
             self._parts.pop(first, None)
+        entries, self._untaken = _joined(self._untaken), []
+        if entries.size and self._is_time_to_join(entries.size):
+            gone += self._parts
+            entries = self._join(entries)
         segments: dict[int, Entries] = {}
-        fresh, self._untaken = _joined(self._untaken), []
-        if fresh.size:
-            entries = _joined([*self._parts.values(), fresh])
-            if entries.size >= BLOCK_ENTRIES or len(self._parts) >= MAX_PARTS:
-                expired += self._parts
-                for first in self._parts:
-                    del self._ends[first]
-                self._parts = {}
-            else:
-                entries = fresh
-            for start in range(0, entries.size, BLOCK_ENTRIES):
-                segment = entries[start : start + BLOCK_ENTRIES]
-                first = int(segment["offset"][0])
-                segments[first] = segment
-                self._ends[first] = int(segment["offset"][-1])
-                if segment.size < BLOCK_ENTRIES:
-                    self._parts[first] = segment.copy()  # not the whole array beneath
+        for start in range(0, entries.size, BLOCK_ENTRIES):
+            segment = entries[start : start + BLOCK_ENTRIES]
+            first = int(segment["offset"][0])
+            segments[first] = segment
+            self._ends[first] = int(segment["offset"][-1])
+            if segment.size < BLOCK_ENTRIES:
+                self._parts[first] = segment.copy()  # not the whole array beneath
         return Taken(
             segments=[(_key(self.topic, first), _pack(e)) for first, e in segments.items()],
             # A block takes the key of its first part.
-            expired=[_key(self.topic, first) for first in expired if first not in segments],
+            expired=[_key(self.topic, first) for first in gone if first not in segments],
         )
+
+    def _is_time_to_join(self, fresh: int) -> bool:
+        entries = fresh + sum(part.size for part in self._parts.values())
+        return entries >= BLOCK_ENTRIES or len(self._parts) >= MAX_PARTS
+
+    def _join(self, fresh: Entries) -> Entries:
+        """Put the parts and what is fresh together, and forget the parts."""
+        entries = _joined([*self._parts.values(), fresh])
+        for first in self._parts:
+            del self._ends[first]
+        self._parts = {}
+        # A part that came back from the dead may hold what another one holds.
+        return entries[np.unique(entries["offset"], return_index=True)[1]]
 
     def nbytes(self) -> int:
         """Measure the memory held, in bytes."""

@@ -293,14 +293,27 @@ def test_folding_goes_on_while_a_group_travels() -> None:
     assert owner.row(a_sale()).sold == 7
 
 
-def test_a_row_stays_in_memory_until_its_group_is_in_the_store() -> None:
+def test_only_rows_that_are_in_the_store_leave_memory() -> None:
     owner = a_partition()
     owner.state.max_rows = 4
-    for n in range(20):
-        owner.fold([at(n, a_sale(id=str(n), location=f"store-{n}"))])
-        take_group(owner.state)  # never stored: the next one is taken in its place
-        assert row_key(SKU, f"store-{n}").decode() in owner.state.rows
-    assert len(owner.state.rows) <= 5
+    places = [f"store-{n}" for n in range(15)]
+    records = [at(n, a_sale(id=str(n), location=place)) for n, place in enumerate(places)]
+    owner.fold(records[:5])
+    take_group(owner.state)
+    owner.fold(records[5:])
+    take_group(owner.state)  # by now the first five are stored, the others travel
+
+    assert [name.partition("\x00")[2] for name in owner.state.rows] == places[5:]
+
+
+def test_the_rows_that_were_idle_longest_leave_first() -> None:
+    owner = a_partition()
+    owner.state.max_rows = 4
+    for n, place in enumerate(["a", "b", "a", "c", "d", "a", "e", "f"]):
+        owner.fold([at(n, a_sale(id=str(n), location=place))])
+        take_group(owner.state)
+
+    assert [name.partition("\x00")[2] for name in owner.state.rows] == ["a", "e", "f"]
 
 
 def test_a_fold_that_fails_leaves_the_position_where_it_was() -> None:

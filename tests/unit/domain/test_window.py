@@ -22,7 +22,7 @@ EVENTS = st.tuples(
 
 @pytest.fixture(autouse=True)
 def _everything_happens_with_few_entries() -> Iterator[None]:
-    with patch.multiple(module, _TAIL_ENTRIES=3, BLOCK_ENTRIES=4, MAX_PARTS=3):
+    with patch.multiple(module, _TAIL_ENTRIES=3, BLOCK_ENTRIES=8, MAX_PARTS=3):
         yield
 
 
@@ -57,7 +57,11 @@ class Committed:
         taken = self.window.take(next_offset)
         for key in taken.expired:
             self.buried[key] = self.segments.pop(key)
-        self.segments.update(taken.segments)
+        for key, value in taken.segments:  # the format: ascending from the key's offset
+            distances = np.frombuffer(value, module._STORED)["distance"].tolist()
+            assert distances[0] == 0
+            assert distances == sorted(set(distances))
+            self.segments[key] = value
         self.next_offset = next_offset
 
     def restart(self, resurrected: Sequence[bytes] = ()) -> None:
@@ -110,6 +114,14 @@ def test_an_entry_counts_up_to_w_offsets_back_and_no_further() -> None:
     assert window.judge([16], [1], [7]) == {}
 
 
+def test_an_entry_at_the_very_edge_survives_a_merge() -> None:
+    window = Window("sales", 8)
+    for offset in range(8):  # merges after 3 and 7
+        window.judge([offset], [offset], [7])
+
+    assert window.judge([8], [0], [7]) == {0: Verdict.REPEATED}
+
+
 def test_what_is_not_new_is_not_remembered() -> None:
     window = Window("sales", 10)
     window.judge([0], [1], [7])
@@ -136,9 +148,25 @@ def test_thin_traffic_leaves_few_segments(group_sizes: list[int], size: int) -> 
         offset += count
         committed.commit(offset)
 
-    # Blocks of 4 that reach into the window, one more at its edge, and the open parts.
-    assert len(committed.segments) <= size // 4 + 2 + 3
+    # Blocks of 8 that reach into the window, one more at its edge, and the open parts.
+    assert len(committed.segments) <= size // 8 + 2 + 3
     assert all(len(value) % 16 == 0 for value in committed.segments.values())
+
+
+def test_parts_that_came_back_from_the_dead_are_joined_only_once() -> None:
+    committed = Committed(100)
+    for offset in range(4):  # three parts, then a bigger one in their place
+        committed.judge([(offset, offset, 1)])
+        committed.commit(offset + 1)
+    committed.restart(resurrected=sorted(committed.buried))
+
+    for offset in range(4, 12):
+        committed.judge([(offset, offset, 1)])
+        committed.commit(offset + 1)
+
+    committed.restart()
+    assert committed.judge([(12, n, 1) for n in range(12)]) == [Verdict.REPEATED] * 12
+    assert len(committed.segments) <= 6
 
 
 def test_expired_segments_are_deleted_by_a_later_group() -> None:
