@@ -6,6 +6,8 @@ imports its parts without paying for Faust.
 
 from typing import Any
 
+__version__ = "0.1.0"
+
 
 def __getattr__(name: str) -> Any:
     if name == "app":

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import faust
+from faust.web.base import BlueprintManager
 
 from agents.inventory import inventory_agent
+from app import __version__
 from app.assignment import ChangelogTable, PartitionManager
 from app.config import Settings, SettingsError
 from app.service import OnhandApp, refuse
@@ -39,6 +41,9 @@ def build(settings: Settings | None = None) -> OnhandApp:
     consumer = ConsumerDelivery(app)
     app.table = InventoryTable(_table_config(settings), stores, consumer, consumer, app.fail)
     app.web_part = Web(_web_config(settings), app.table)
+    # Faust's own pages ("/", "/router", "/table") look on the wrong worker or say OK
+    # without a look.
+    app.web.blueprints = BlueprintManager([])
     app.tables.add(
         ChangelogTable(
             app,
@@ -85,6 +90,7 @@ def _web_config(settings: Settings) -> WebConfig:
         topics=dict(settings.source_topics),
         members_topic=settings.members_topic,
         session_timeout_s=settings.session_timeout_ms / 1000,
+        build=__version__,
     )
 
 
