@@ -27,7 +27,10 @@ from web.roster import Roster, WorkerView
 
 log = logging.getLogger(__name__)
 
+#: All send at the same moments of the clock (if theirs agree), so that one fetch brings
+#: many heartbeats: round trips cost more than heartbeats.
 INTERVAL_S = 0.5
+GATHER_S = 0.1
 #: Changes come in bursts at a rebalance: a heartbeat goes out for each, but not more often.
 LEAST_INTERVAL_S = 0.05
 #: How far back a new worker reads, to know the others before their next heartbeat.
@@ -82,6 +85,7 @@ class Members:
         self._tasks: list[asyncio.Task[None]] = []
         self._producer: AIOKafkaProducer | None = None
         self._next_offset: int | None = None
+        self._is_away = False
 
     async def start(self) -> None:
         """Begin both loops; returns at once, with or without a broker."""
@@ -150,18 +154,21 @@ class Members:
                 async with self._running_producer() as producer:
                     await self._tell(producer)
             except (KafkaError, OSError) as error:
-                log.warning("Cannot write heartbeats, Kafka does not answer: %s", error)
+                if not self._is_away:
+                    self._is_away = True
+                    log.warning("Kafka takes no heartbeats: who is alive is not known (%s).", error)
             await asyncio.sleep(RETRY_S)
 
     async def _tell(self, producer: AIOKafkaProducer) -> None:
         while True:
-            began = time.monotonic()
             self._changed.clear()
             await self._say(producer)
+            if self._is_away:
+                self._is_away = False
+                log.info("Kafka takes heartbeats again.")
             await asyncio.sleep(LEAST_INTERVAL_S)
-            rest_s = self._interval_s - (time.monotonic() - began)
             with suppress(TimeoutError):
-                async with asyncio.timeout(max(0.0, rest_s)):
+                async with asyncio.timeout(self._interval_s - time.time() % self._interval_s):
                     await self._changed.wait()
 
     @asynccontextmanager
@@ -196,7 +203,7 @@ class Members:
                 await self._seek(consumer)
                 await self._hear(consumer)
             except (KafkaError, OSError) as error:
-                log.warning("Cannot read heartbeats, Kafka does not answer: %s", error)
+                log.debug("Cannot read heartbeats: %s", error)  # the other loop says it
             finally:
                 await _stop(consumer)
             await asyncio.sleep(RETRY_S)
@@ -206,12 +213,11 @@ class Members:
         if self._next_offset is not None:
             consumer.seek(self._partition, self._next_offset)
             return
+        # The end first: a heartbeat written between the two questions is not to be missed.
+        end = (await consumer.end_offsets([self._partition]))[self._partition]
         since_ms = int((time.time() - LOOK_BACK_S) * 1000)
         found = (await consumer.offsets_for_times({self._partition: since_ms}))[self._partition]
-        if found is None:
-            await consumer.seek_to_end(self._partition)
-        else:
-            consumer.seek(self._partition, found.offset)
+        consumer.seek(self._partition, end if found is None else found.offset)
 
     async def _hear(self, consumer: AIOKafkaConsumer) -> None:
         while True:
@@ -222,6 +228,8 @@ class Members:
                     beat = decode(record.value)
                     if beat is not None and self.roster.hear(beat, record.timestamp):
                         self._log_change(beat)
+            if fetched:
+                await asyncio.sleep(GATHER_S)
 
     def _log_change(self, beat: Heartbeat) -> None:
         if beat.instance == self._me.instance:

@@ -12,7 +12,7 @@ from web.heartbeats import Claim, Heartbeat, LogClock, WorkerState
 
 #: A worker silent for this long gets no requests. Under the promised 2 s, by the
 #: time that a heartbeat takes through Kafka.
-SILENCE_S = 1.8
+SILENCE_S = 1.7
 #: The cluster view names a silent worker for this long, then forgets it.
 REMEMBER_S = 60.0
 

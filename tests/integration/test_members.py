@@ -1,0 +1,205 @@
+"""Heartbeats through a real Kafka: who is here, who left, who froze; and Kafka away."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from dev.kafka import Kafka, start
+from domain.lookup import Role
+from tests.shelf import Shelf
+from web.heartbeats import WorkerState
+from web.members import Members
+
+SOON_S = 15.0
+
+
+class Worker:
+    """A shelf and the membership that tells of it."""
+
+    def __init__(self, bootstrap: str, topic: str, number: int, version: int = 1) -> None:
+        self.url = f"http://10.0.0.{number}:6066"
+        self.shelf = Shelf(2, self.url)
+        self.members = Members(
+            {"bootstrap_servers": bootstrap},
+            topic,
+            self.shelf,
+            version=version,
+            rules=1,
+            build="test",
+            url=self.url,
+        )
+
+    def sees(self, *others: Worker) -> bool:
+        """Whether exactly these would be asked for partition 0, in this order."""
+        return [h.url for h in self.members.roster.holders(0)] == [o.url for o in others]
+
+
+async def until(condition: Callable[[], bool], timeout_s: float = SOON_S) -> float:
+    """Wait for it; returns the seconds that it took."""
+    started = time.monotonic()
+    while not condition():
+        assert time.monotonic() - started < timeout_s, "it did not happen in time"
+        await asyncio.sleep(0.01)
+    return time.monotonic() - started
+
+
+async def a_topic(bootstrap: str) -> str:
+    name = f"members-{uuid.uuid4().hex[:8]}"
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    settings = {"message.timestamp.type": "LogAppendTime"}
+    await admin.create_topics([NewTopic(name, 1, 1, topic_configs=settings)])
+    await admin.close()
+    return name
+
+
+@asynccontextmanager
+async def running(*workers: Worker) -> AsyncIterator[None]:
+    async with AsyncExitStack() as stack:
+        for worker in workers:
+            await worker.members.start()
+            stack.push_async_callback(worker.members.stop)
+        yield
+
+
+@pytest.fixture
+async def topic(kafka: Kafka) -> str:
+    return await a_topic(kafka.bootstrap)
+
+
+async def test_workers_find_each_other_and_hear_of_changes_at_once(
+    kafka: Kafka, topic: str
+) -> None:
+    a, b = (Worker(kafka.bootstrap, topic, n) for n in (1, 2))
+    a.shelf.hold([0], Role.ACTIVE, sales=10)
+    b.shelf.hold([0], Role.STANDBY, sales=9)
+    async with running(a, b):
+        await until(lambda: a.sees(b) and b.sees(a))
+
+        a.shelf.drop(0)  # tells at once, not at the next turn
+        heard_s = await until(lambda: b.sees())
+
+        assert heard_s < 0.4
+        assert [view.beat.url for view in b.members.workers()] == [a.url, b.url]
+        assert [view.this for view in b.members.workers()] == [False, True]
+
+
+async def test_a_goodbye_takes_a_worker_out_at_once(kafka: Kafka, topic: str) -> None:
+    a, b = (Worker(kafka.bootstrap, topic, n) for n in (1, 2))
+    b.shelf.hold([0], Role.ACTIVE, sales=10)
+    async with running(a, b):
+        await until(lambda: a.sees(b))
+        await b.members.leave()
+        await until(lambda: a.members.roster.holders(0)[0].leaving)
+
+        await b.members.stop()
+
+        assert await until(lambda: a.sees()) < 0.4
+        states = {view.beat.url: view.beat.state for view in a.members.roster.workers()}
+        assert states[b.url] is WorkerState.GONE
+
+
+async def test_a_worker_that_falls_silent_is_out_within_two_seconds(
+    kafka: Kafka, topic: str
+) -> None:
+    a, b = (Worker(kafka.bootstrap, topic, n) for n in (1, 2))
+    b.shelf.hold([0], Role.ACTIVE, sales=10)
+    async with running(a, b):
+        await until(lambda: a.sees(b))
+
+        for task in b.members._tasks:  # as frozen: no goodbye
+            task.cancel()
+
+        assert await until(lambda: a.sees()) < 2.1
+
+
+async def test_a_new_worker_knows_the_others_before_their_next_heartbeat(
+    kafka: Kafka, topic: str
+) -> None:
+    a, late = (Worker(kafka.bootstrap, topic, n) for n in (1, 2))
+    a.shelf.hold([0], Role.ACTIVE, sales=10)
+    a.members._interval_s = 3600.0
+    async with running(a):
+        await until(lambda: a.members.roster.own_sequence > 0)
+        async with running(late):
+            await until(lambda: late.sees(a))
+
+
+async def test_another_version_is_seen_but_not_asked(kafka: Kafka, topic: str) -> None:
+    a, b = (Worker(kafka.bootstrap, topic, n, version=n) for n in (1, 2))
+    b.shelf.hold([0], Role.ACTIVE, sales=10)
+    async with running(a, b):
+        await until(lambda: len(a.members.workers()) == 2)
+
+        assert a.sees()
+        assert [view.routed for view in a.members.workers()] == [True, False]
+
+
+async def test_rubbish_on_the_topic_changes_nothing(kafka: Kafka, topic: str) -> None:
+    a, b = (Worker(kafka.bootstrap, topic, n) for n in (1, 2))
+    b.shelf.hold([0], Role.ACTIVE, sales=10)
+    producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap)
+    await producer.start()
+    for value in (b"rubbish", b"{}", None):
+        await producer.send_and_wait(topic, value, key=b"k")
+    await producer.stop()
+    async with running(a, b):
+        await until(lambda: a.sees(b))
+
+
+@pytest.fixture(scope="module")
+def own_kafka() -> Iterator[Kafka]:
+    """A broker that these tests may stop."""
+    with start() as kafka:
+        yield kafka
+
+
+async def test_a_frozen_kafka_ages_nobody_out_and_all_come_back_by_themselves(
+    own_kafka: Kafka,
+) -> None:
+    topic = await a_topic(own_kafka.bootstrap)
+    a, b = (Worker(own_kafka.bootstrap, topic, n) for n in (1, 2))
+    a.shelf.hold([0], Role.STANDBY, sales=9)
+    b.shelf.hold([0], Role.ACTIVE, sales=10)
+    async with running(a, b):
+        await until(lambda: a.sees(b) and b.sees(a))
+
+        own_kafka.pause()
+        lost = time.monotonic()
+        while time.monotonic() - lost < 7:
+            assert a.sees(b)
+            assert b.sees(a)
+            await asyncio.sleep(0.05)
+
+        own_kafka.resume()
+        b.shelf.advance(0, 20)
+        await until(lambda: a.members.roster.holders(0)[0].handled == 20, 30)
+        assert a.sees(b)
+        assert b.sees(a)
+
+
+async def test_workers_start_and_stop_without_kafka_and_find_each_other_when_it_comes(
+    own_kafka: Kafka,
+) -> None:
+    topic = await a_topic(own_kafka.bootstrap)
+    a, b = (Worker(own_kafka.bootstrap, topic, n) for n in (1, 2))
+    own_kafka.kill()
+    async with running(a):
+        started = time.monotonic()
+        async with running(b):
+            pass
+        assert time.monotonic() - started < 4
+
+        b = Worker(own_kafka.bootstrap, topic, 2)
+        b.shelf.hold([0], Role.ACTIVE, sales=10)
+        async with running(b):
+            await asyncio.to_thread(own_kafka.restart)
+            await until(lambda: a.sees(b), 30)

@@ -1,0 +1,199 @@
+"""The client that one worker asks another with, against servers that misbehave."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from web.peers import PeerFailed, Peers, get, post
+
+OK = b'HTTP/1.1 200 OK\r\nETag: W/"x"\r\nContent-Length: 2\r\nDate: now\r\n\r\nhi'
+Serve = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
+
+
+class Server:
+    """Answers each request head with whatever `serve` writes."""
+
+    def __init__(self, serve: Serve) -> None:
+        self._serve = serve
+        self.heads: list[bytes] = []
+        self.connections = 0
+        self._writers: list[asyncio.StreamWriter] = []
+
+    async def __aenter__(self) -> Server:
+        self._server = await asyncio.start_server(self._handle, "127.0.0.1", 0)
+        port = self._server.sockets[0].getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        self.hang_up()
+        await self._server.wait_closed()
+
+    def hang_up(self) -> None:
+        """Close all connections."""
+        for writer in self._writers:
+            writer.close()
+
+    async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self._writers.append(writer)
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                self.heads.append(head)
+                await self._serve(head, writer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+
+
+def always(answer: bytes) -> Serve:
+    async def serve(head: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer)
+
+    return serve
+
+
+async def never(head: bytes, writer: asyncio.StreamWriter) -> None:
+    """Frozen: reads and says nothing."""
+
+
+@pytest.fixture
+async def peers() -> AsyncIterator[Peers]:
+    client = Peers()
+    yield client
+    await client.close()
+
+
+async def test_status_headers_and_body_come_as_they_are_on_one_kept_connection(
+    peers: Peers,
+) -> None:
+    async with Server(always(OK)) as server:
+        for _ in range(3):
+            answer = await peers.ask(server.url, get(server.url, "/x", "Onhand-Hop: 1\r\n"))
+
+            assert (answer.status, answer.body) == (200, b"hi")
+            assert list(answer.headers) == [("ETag", 'W/"x"')]
+        assert server.connections == 1
+        assert server.heads[0].startswith(b"GET /x HTTP/1.1\r\nHost: 127.0.0.1:")
+        assert b"\r\nOnhand-Hop: 1\r\n\r\n" in server.heads[0]
+
+
+async def test_an_answer_in_many_pieces_is_one_answer(peers: Peers) -> None:
+    async def serve(head: bytes, writer: asyncio.StreamWriter) -> None:
+        for i in range(len(OK)):
+            writer.write(OK[i : i + 1])
+            await asyncio.sleep(0)
+
+    async with Server(serve) as server:
+        assert (await peers.ask(server.url, get(server.url, "/", ""))).body == b"hi"
+        assert (await peers.ask(server.url, get(server.url, "/", ""))).body == b"hi"
+
+
+@pytest.mark.parametrize("length", [b"", b"Content-Length: 99\r\n"])
+async def test_a_304_has_no_body_whatever_its_length_says(peers: Peers, length: bytes) -> None:
+    async with Server(always(b"HTTP/1.1 304 Not Modified\r\n%b\r\n" % length)) as server:
+        for _ in range(2):
+            answer = await peers.ask(server.url, get(server.url, "/", ""))
+            assert (answer.status, answer.body) == (304, b"")
+        assert server.connections == 1
+
+
+async def test_a_connection_closed_meanwhile_costs_nothing_but_a_new_one(peers: Peers) -> None:
+    async with Server(always(OK)) as server:
+        await peers.ask(server.url, get(server.url, "/", ""))
+        server.hang_up()
+
+        assert (await peers.ask(server.url, get(server.url, "/", ""))).status == 200
+        assert server.connections == 2
+
+
+async def test_a_connection_that_the_server_wants_closed_is_not_used_again(peers: Peers) -> None:
+    closing = OK.replace(b"ETag", b"Connection: close\r\nETag")
+    async with Server(always(closing)) as server:
+        for _ in range(2):
+            assert (await peers.ask(server.url, get(server.url, "/", ""))).body == b"hi"
+        assert server.connections == 2
+
+
+async def test_an_answer_given_up_is_never_taken_for_the_next_one(peers: Peers) -> None:
+    slow_once = asyncio.Event()
+
+    async def serve(head: bytes, writer: asyncio.StreamWriter) -> None:
+        if head.startswith(b"GET /slow"):
+            await slow_once.wait()
+            writer.write(OK.replace(b"hi", b"no"))
+        else:
+            writer.write(OK)
+
+    async with Server(serve) as server:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await peers.ask(server.url, get(server.url, "/slow", ""))
+        slow_once.set()
+
+        assert (await peers.ask(server.url, get(server.url, "/", ""))).body == b"hi"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"SSH-2.0-OpenSSH\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
+    ],
+)
+async def test_what_is_no_answer_of_ours_is_a_failure(peers: Peers, answer: bytes) -> None:
+    async with Server(always(answer)) as server:
+        with pytest.raises(PeerFailed):
+            await peers.ask(server.url, get(server.url, "/", ""))
+
+
+async def test_an_answer_cut_off_is_a_failure(peers: Peers) -> None:
+    async def serve(head: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(OK[:-1])
+        writer.close()
+
+    async with Server(serve) as server:
+        with pytest.raises(PeerFailed):
+            await peers.ask(server.url, get(server.url, "/", ""))
+
+
+async def test_nobody_there_is_a_failure(peers: Peers) -> None:
+    async with Server(always(OK)) as server:
+        url = server.url
+    with pytest.raises(PeerFailed, match="refuses"):
+        await peers.ask(url, get(url, "/", ""))
+
+
+async def test_a_frozen_worker_collects_only_so_many_connections(
+    peers: Peers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("web.peers.MAX_CONNECTIONS", 3)
+    async with Server(never) as server:
+        request = get(server.url, "/", "")
+        asked = [asyncio.create_task(peers.ask(server.url, request)) for _ in range(3)]
+        await asyncio.sleep(0)
+
+        with pytest.raises(PeerFailed, match="too many"):
+            await peers.ask(server.url, request)
+
+        for task in asked:
+            task.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
+        with pytest.raises(TimeoutError):  # there is room again
+            async with asyncio.timeout(0.05):
+                await peers.ask(server.url, request)
+
+
+async def test_a_post_carries_its_body(peers: Peers) -> None:
+    async with Server(always(OK)) as server:
+        await peers.ask(server.url, post(server.url, "/v1/lookup", "A: b\r\n", b""))
+
+        assert b"\r\nContent-Length: 0\r\nA: b\r\n" in server.heads[0]
+        assert b"\r\nContent-Type: application/json\r\n" in server.heads[0]
