@@ -31,7 +31,8 @@ $(READY): requirements-dev.lock
 		awk '/^uv==/ {on=1} on {print} on && !/\\$$/ {exit}' requirements-dev.lock > $(VENV)/uv.lock; \
 		$$pip install -q --no-deps --require-hashes -r $(VENV)/uv.lock; \
 		$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --require-hashes -r requirements-dev.lock \
-		|| $$pip install -q --no-deps --require-hashes -r requirements-dev.lock
+		|| { echo "uv reaches no registry here: pip does it."; \
+			$$pip install -q --no-deps --require-hashes -r requirements-dev.lock; }
 	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' | while read -r site; do \
 		echo "$(CURDIR)" > "$$site/onhand.pth"; done
 	@printf '#!%s\nimport sys\n\nfrom app.cli import main\n\nsys.exit(main())\n' \
