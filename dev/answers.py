@@ -44,7 +44,7 @@ class Answer(NamedTuple):
         position: how far the row holds.
         as_of: when a broker last answered that worker, as it wrote it.
         row: the row; NOTHING for anything but a 200.
-        problem: the problem's name, or why there was no answer.
+        problem: the problem's name and detail, or why there was no answer.
     """
 
     began: float
@@ -107,7 +107,8 @@ async def ask(http: aiohttp.ClientSession, url: str, key: Key, query: str = "") 
 def _with_body(answer: Answer, body: bytes) -> Answer:
     content = json.loads(body)
     if answer.status != 200:
-        return answer._replace(problem=str(content["type"]).rpartition("/")[2])
+        name = str(content["type"]).rpartition("/")[2]
+        return answer._replace(problem=f"{name}: {content.get('detail', '')}")
     key, row = row_from_json(content)
     fresh = content["freshness"]
     told = (fresh["role"], fresh["worker"], fresh["position"], fresh["as_of"])

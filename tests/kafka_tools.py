@@ -29,7 +29,8 @@ async def set_topic(kafka: str, topic: str, settings: Mapping[str, str]) -> None
         for name, value in settings.items()
     ]
     resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
-    changed = admin(kafka).incremental_alter_configs([resource])
+    client = admin(kafka)  # lives until the answer is there
+    changed = client.incremental_alter_configs([resource])
     await asyncio.to_thread(changed[resource].result, ANSWER_S)
 
 
@@ -49,13 +50,15 @@ async def recreate(kafka: str, topic: str, partitions: int, settings: Mapping[st
 async def mislead_group(kafka: str, group: str, topics: list[str], partitions: int) -> None:
     """Set every committed offset of a stopped group to 7."""
     places = [TopicPartition(topic, p, 7) for topic in topics for p in range(partitions)]
-    wrong = admin(kafka).alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, places)])
+    client = admin(kafka)
+    wrong = client.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, places)])
     await asyncio.to_thread(wrong[group].result, ANSWER_S)
 
 
 async def forget_group(kafka: str, group: str) -> None:
     """Delete a stopped group with all its offsets."""
-    deleted = admin(kafka).delete_consumer_groups([group])
+    client = admin(kafka)
+    deleted = client.delete_consumer_groups([group])
     await asyncio.to_thread(deleted[group].result, ANSWER_S)
 
 
