@@ -15,6 +15,7 @@ from web import hops
 from web.admission import Admission, Asked, Refusal
 from web.bounds import worst
 from web.local import LocalRows
+from web.pacing import Lane
 from web.peers import PeerAnswer, PeerFailed
 from web.problems import Problem, problem
 from web.replies import FreshnessBody, freshness_body
@@ -38,14 +39,16 @@ class Gathering:
         table: this worker's rows.
         router: says whom to ask, and asks.
         admission: what this worker may answer itself.
+        lane: of this worker's long reads.
         version: `ONHAND_VERSION`.
     """
 
     def __init__(
-        self, table: LocalRows, router: Router, admission: Admission, version: int
+        self, table: LocalRows, router: Router, admission: Admission, lane: Lane, version: int
     ) -> None:
         self.table = table
         self.admission = admission
+        self.lane = lane
         self._router = router
         self._lines = hops.headers(version)
 

@@ -13,7 +13,7 @@ from web.admission import Asked, Refusal
 from web.bounds import worst
 from web.cursors import Place
 from web.gathering import Body, Gathering, from_peer
-from web.merging import Known, Pacer, Scan, merge
+from web.merging import Known, Scan, merge
 from web.parameters import (
     ROOT,
     BadRequest,
@@ -100,7 +100,6 @@ class _Search:
         self._asked = asked
         self._filters: Filters = listed.filters
         self._limit = listed.limit
-        self._pacer = Pacer()
         self.places = places
         self._until = gathering.until(DEADLINE_S, asked)
 
@@ -115,13 +114,13 @@ class _Search:
 
     async def _here(self, partitions: Sequence[int]) -> Page:
         fresh, refused = await self._gathering.admit(partitions, self._asked, self._until)
-        table, pacer = self._gathering.table, self._pacer
-        scans = [
-            Scan(table, p, place, self._filters, pacer)
-            for p in fresh
-            if (place := self.places[p]) is not None
-        ]
-        items, reached = await merge(scans, self._limit, pacer)
+        async with self._gathering.lane.turn() as pacer:
+            scans = [
+                Scan(self._gathering.table, p, place, self._filters, pacer)
+                for p in fresh
+                if (place := self.places[p]) is not None
+            ]
+            items, reached = await merge(scans, self._limit, pacer)
         return Page(
             items,
             {p: _beyond(self.places[p], reached) for p in fresh},
@@ -171,7 +170,8 @@ class _Search:
             self.places = [pages[0].places.get(p, place) for p, place in enumerate(self.places)]
             return pages[0].items
         sources = [Known(page.items, _lowest(page.places.values())) for page in pages]
-        items, reached = await merge(sources, self._limit, self._pacer)
+        async with self._gathering.lane.turn() as pacer:
+            items, reached = await merge(sources, self._limit, pacer)
         for page in pages:
             for partition in page.places:
                 self.places[partition] = _beyond(self.places[partition], reached)

@@ -13,7 +13,7 @@ from web.admission import Asked, Refusal
 from web.bodies import BodyLimits, read_json
 from web.bounds import worst
 from web.gathering import Body, Gathering, from_peer
-from web.merging import Pacer
+from web.pacing import Pacer
 from web.parameters import BadRequest, Wrong, id_fault, lookup_parameters, target_of
 from web.peers import PeerAnswer, post
 from web.replies import FreshnessBody, RowBody, json_reply, row_body
@@ -106,10 +106,11 @@ class Lookups:
         return self._gathering.mark(json_reply(answer, freshness), refused)
 
     async def _by_partition(self, keys: Sequence[Key]) -> dict[int, list[Key]]:
-        pacer, groups = Pacer(), dict[int, list[Key]]()
-        for key in dict.fromkeys(keys):
-            groups.setdefault(self._gathering.table.partition_of(key.sku), []).append(key)
-            await pacer.give_way()
+        groups: dict[int, list[Key]] = {}
+        async with self._gathering.lane.turn() as pacer:
+            for key in dict.fromkeys(keys):
+                groups.setdefault(self._gathering.table.partition_of(key.sku), []).append(key)
+                await pacer.give_way()
         return groups
 
 
@@ -134,30 +135,30 @@ class _Search:
         return await self._there(target, partitions)
 
     async def _here(self, partitions: Sequence[int]) -> Found:
-        _, refused = await self._gathering.admit(partitions, self._asked, self._until)
-        table, pacer, rows = self._gathering.table, Pacer(), dict[Key, RowBody | None]()
-        fresh = []
-        for partition in partitions:
-            if partition in refused:
-                continue
-            for first in range(0, len(self._keys[partition]), CHUNK):
-                await pacer.give_way()
-                now = table.freshness(partition)
-                if now is None:
+        fresh, refused = await self._gathering.admit(partitions, self._asked, self._until)
+        rows: dict[Key, RowBody | None] = {}
+        async with self._gathering.lane.turn() as pacer:
+            for partition in list(fresh):
+                if not await self._read_here(partition, rows, pacer):
+                    del fresh[partition]
                     refused[partition] = NotReady(f"Partition {partition} left meanwhile.", 1)
-                    break
-                if first == 0:
-                    fresh.append(now)
-                keys = self._keys[partition][first : first + CHUNK]
-                found = table.get_many(partition, [(key.sku, key.location) for key in keys])
-                for key, row in zip(keys, found, strict=True):
-                    rows[key] = None if row is None else row_body(key.sku, key.location, row)
-        return Found(
-            rows,
-            self._gathering.worst_of(fresh),
-            ",".join(f.position for f in fresh if f.position),
-            refused,
-        )
+        positions = ",".join(f.position for f in fresh.values() if f.position)
+        return Found(rows, self._gathering.worst_of(fresh.values()), positions, refused)
+
+    async def _read_here(
+        self, partition: int, rows: dict[Key, RowBody | None], pacer: Pacer
+    ) -> bool:
+        """Add a partition's rows to `rows`; false if the partition left before the end."""
+        table, keys = self._gathering.table, self._keys[partition]
+        for first in range(0, len(keys), CHUNK):
+            await pacer.give_way()
+            if table.freshness(partition) is None:
+                return False
+            some = keys[first : first + CHUNK]
+            found = table.get_many(partition, [(key.sku, key.location) for key in some])
+            for key, row in zip(some, found, strict=True):
+                rows[key] = None if row is None else row_body(key.sku, key.location, row)
+        return True
 
     async def _there(self, holder: Holder, partitions: Sequence[int]) -> Found:
         keys = [key for partition in partitions for key in self._keys[partition]]

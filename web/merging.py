@@ -8,9 +8,7 @@ it could come before one that was not seen. The page may then hold fewer rows th
 
 from __future__ import annotations
 
-import asyncio
 import heapq
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -18,6 +16,7 @@ from typing import Protocol
 from domain.stock import Row
 from web.cursors import START, Key, Place
 from web.local import LocalRows
+from web.pacing import Pacer
 from web.parameters import Filters
 from web.replies import RowBody, row_body
 
@@ -26,21 +25,6 @@ MAX_EXAMINED = 5000
 #: Rows taken from the store at once; doubles from the first to the last, which takes
 #: less than a millisecond. A short page reads little, a selective filter loses no time.
 FIRST_CHUNK, LAST_CHUNK = 32, 256
-#: Longest time to keep the event loop, in seconds.
-SLICE_S = 0.0015
-
-
-class Pacer:
-    """Gives way to the event loop's other work every `SLICE_S`."""
-
-    def __init__(self) -> None:
-        self._since = time.perf_counter()
-
-    async def give_way(self) -> None:
-        """Call it between short pieces of work."""
-        if time.perf_counter() - self._since > SLICE_S:
-            await asyncio.sleep(0)
-            self._since = time.perf_counter()
 
 
 class Source(Protocol):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from urllib.parse import urlsplit
 
@@ -49,17 +49,19 @@ class PeerAnswer(msgspec.Struct, frozen=True):
 class _Connection(asyncio.Protocol):
     """One keep-alive connection with at most one request under way."""
 
-    def __init__(self) -> None:
+    def __init__(self, lost: Callable[[_Connection], None]) -> None:
+        self._lost = lost
         self._transport: asyncio.Transport | None = None
         self._answer: asyncio.Future[PeerAnswer] | None = None
         self._buffer = bytearray()
         self._need = -1
         self.reusable = False
+        self.was_made = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        self.reusable = True
+        self.reusable = self.was_made = True
 
     def ask(self, request: bytes) -> asyncio.Future[PeerAnswer]:
         assert self._transport is not None
@@ -122,6 +124,7 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._fail("It closed the connection.")
         self._transport = None
+        self._lost(self)
 
     def abort(self) -> None:
         """Close at once; whoever waits for the answer is told."""
@@ -144,14 +147,15 @@ class _Peer:
         if self.open >= MAX_CONNECTIONS:
             raise PeerFailed("It has too many requests of ours under way.")
         self.open += 1
-        loop = asyncio.get_running_loop()
+        connection = _Connection(self.lost)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                _, connection = await loop.create_connection(
-                    _Connection, self.host, self.port, ssl=self.tls
+                await asyncio.get_running_loop().create_connection(
+                    lambda: connection, self.host, self.port, ssl=self.tls
                 )
         except BaseException as error:
-            self.open -= 1
+            if not connection.was_made:
+                self.open -= 1  # else `lost` does it
             if isinstance(error, TimeoutError):
                 raise PeerFailed("It accepts no connection.") from error
             if isinstance(error, OSError):
@@ -165,18 +169,19 @@ class _Peer:
             connection = self.idle.pop()
             if connection.reusable:
                 return connection
-            self.open -= 1
+            connection.abort()
         return None
 
     def give_back(self, connection: _Connection) -> None:
         if connection.reusable:
             self.idle.append(connection)
         else:
-            self.drop(connection)
+            connection.abort()
 
-    def drop(self, connection: _Connection) -> None:
+    def lost(self, connection: _Connection) -> None:
         self.open -= 1
-        connection.abort()
+        with suppress(ValueError):
+            self.idle.remove(connection)
 
 
 class Peers:
@@ -206,7 +211,7 @@ class Peers:
         try:
             answer = await connection.ask(request)
         except BaseException:
-            peer.drop(connection)  # also when cancelled: an answer may still come on it
+            connection.abort()  # also when cancelled: an answer may still come on it
             raise
         peer.give_back(connection)
         return answer
@@ -215,7 +220,7 @@ class Peers:
         """Close the idle connections to a worker that has gone."""
         peer = self._peers.pop(url, None)
         while peer is not None and peer.idle:
-            peer.drop(peer.idle.pop())
+            peer.idle.pop().abort()
 
     async def close(self) -> None:
         """Close every idle connection."""

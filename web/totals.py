@@ -9,7 +9,7 @@ from aiohttp import web
 
 from domain.lookup import Freshness, NotFound
 from domain.stock import Row
-from web.merging import Pacer
+from web.pacing import Pacer
 from web.problems import SERVER
 from web.replies import (
     FreshnessBody,
@@ -51,7 +51,9 @@ class SkuBody(msgspec.Struct, frozen=True):
     freshness: FreshnessBody
 
 
-async def sku_reply(found: SkuRows, version: int, if_none_match: str | None) -> web.Response:
+async def sku_reply(
+    found: SkuRows, version: int, if_none_match: str | None, pacer: Pacer
+) -> web.Response:
     """200 with sums and rows, 304, or 404 for a SKU that no event names.
 
     The sums of `events` and of `checksum` over the rows tell two states of a SKU apart
@@ -59,7 +61,6 @@ async def sku_reply(found: SkuRows, version: int, if_none_match: str | None) -> 
     """
     if not found.rows:
         return reply(NotFound(found.sku, "any location", found.freshness), version)
-    pacer = Pacer()
     total = Row()
     items = []
     for location, row in found.rows:

@@ -111,6 +111,20 @@ async def test_a_connection_closed_meanwhile_costs_nothing_but_a_new_one(peers: 
         assert server.connections == 2
 
 
+async def test_idle_connections_that_the_server_closed_are_forgotten(peers: Peers) -> None:
+    async with Server(always(OK)) as server:
+        request = get(server.url, "/", "")
+        await asyncio.gather(*(peers.ask(server.url, request) for _ in range(5)))
+        peer = peers._peers[server.url]
+        assert len(peer.idle) == peer.open == 5
+
+        server.hang_up()
+        async with asyncio.timeout(5):
+            while peer.open:
+                await asyncio.sleep(0.01)  # noqa: ASYNC110  it has no event to wait for
+        assert len(peer.idle) == 0
+
+
 async def test_a_connection_that_the_server_wants_closed_is_not_used_again(peers: Peers) -> None:
     closing = OK.replace(b"ETag", b"Connection: close\r\nETag")
     async with Server(always(closing)) as server:

@@ -20,7 +20,8 @@ from web.cursors import START, Key, Place
 from web.gathering import Gathering
 from web.heartbeats import Heartbeat
 from web.lists import Lists
-from web.merging import Known, Pacer, merge
+from web.merging import Known, merge
+from web.pacing import Lane
 from web.parameters import BadRequest, Filters
 from web.peers import Peers
 from web.replies import RowBody, row_body
@@ -52,7 +53,7 @@ class Split(Gathering):
 def a_split(shelf: Shelf) -> Split:
     me = Heartbeat(version=1, rules=1, build="", url="http://me", instance="me", sequence=0)
     admission = Admission(shelf, TOPICS)
-    return Split(shelf, Router(shelf, Roster(me), Peers(), admission), admission, 1)
+    return Split(shelf, Router(shelf, Roster(me), Peers(), admission), admission, Lane(), 1)
 
 
 def a_shelf() -> Shelf:
@@ -166,7 +167,8 @@ async def test_a_row_beyond_the_lowest_frontier_waits_for_the_next_page() -> Non
     early = Known([], ("m", "x"))
     late = Known([_row("a"), _row("z")], None)
 
-    page, reached = await merge([early, late], 10, Pacer())
+    async with Lane().turn() as pacer:
+        page, reached = await merge([early, late], 10, pacer)
 
     assert [row.sku for row in page] == ["a"]
     assert reached == ("m", "x")
@@ -194,13 +196,14 @@ async def test_a_partition_that_leaves_during_a_scan_ends_the_page_not_the_list(
     shelf.hold([0], sales=1)
     for number in range(100):
         shelf.put(f"{number:03d}", "x", adjusted=1)
-    scan = merging.Scan(shelf, 0, START, Filters(), Pacer())
     taken = 0
-    while (await scan.head()) is not None:
-        scan.take()
-        taken += 1
-        if taken == 10:
-            shelf.drop(0)
+    async with Lane().turn() as pacer:
+        scan = merging.Scan(shelf, 0, START, Filters(), pacer)
+        while (await scan.head()) is not None:
+            scan.take()
+            taken += 1
+            if taken == 10:
+                shelf.drop(0)
 
     assert taken == 32
     assert scan.frontier == ("031", "x")
