@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from dev.java import KafkaUnavailable
@@ -21,6 +22,9 @@ FORMAT_JVM = ["-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
 LOGGING = ["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
 STOP_TIMEOUT_S = 15.0
 _PR_SET_PDEATHSIG = 1
+# The kernel's "parent" that a child dies with is the thread that started it, and a caller's
+# thread may be a short-lived one (asyncio.to_thread): this one lives as long as the process.
+_spawner = ThreadPoolExecutor(1, "kafka-parent")
 
 
 def free_port() -> int:
@@ -85,7 +89,7 @@ class Node:
             raise KafkaUnavailable(f"Kafka could not format {self.folder}: {why}")
 
     def spawn(self) -> None:
-        """Start the process; it dies with the thread that calls this (Linux).
+        """Start the process; on Linux it dies with this one, however that ends.
 
         Raises:
             KafkaUnavailable: somebody listens on its port: his answers would pass for ours.
@@ -94,7 +98,8 @@ class Node:
             if not port_is_free(port):
                 raise KafkaUnavailable(f"Kafka broker {self.number}: port {port} is in use.")
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
+            self._process = _spawner.submit(
+                subprocess.Popen,
                 self._java(JVM, "kafka.Kafka"),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -102,7 +107,7 @@ class Node:
                 # Ctrl-C is for us: we stop the broker after what depends on it.
                 start_new_session=True,
                 preexec_fn=_die_with_parent,
-            )
+            ).result()
 
     def signal(self, number: signal.Signals) -> None:
         """Send one signal to this process, if it still exists."""

@@ -121,8 +121,6 @@ def start(
 ) -> Kafka:
     """Start Kafka and return when it answers, in about 3 s.
 
-    Call it from the main thread: on Linux a broker ends with the thread that started it.
-
     Args:
         folder: where its data and logs go; data found there is used again. None: a
             temporary one, removed by `stop`.

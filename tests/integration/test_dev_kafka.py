@@ -5,6 +5,7 @@ import sys
 import time
 import uuid
 from pathlib import Path
+from threading import Thread
 
 import psutil
 import pytest
@@ -127,6 +128,18 @@ def test_the_broker_dies_with_a_parent_that_was_killed() -> None:
     while psutil.pid_exists(pid) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not psutil.pid_exists(pid)
+
+
+def test_the_broker_outlives_the_thread_that_started_it(tmp_path: Path) -> None:
+    started: list[Kafka] = []
+    thread = Thread(target=lambda: started.append(start(tmp_path)))
+    thread.start()
+    thread.join()
+
+    (own,) = started
+    with own:
+        assert consume(own.bootstrap, a_topic(own.bootstrap), 0) == []
+        assert own.nodes[0].running
 
 
 def test_make_kafka_says_its_address_and_ctrl_c_stops_it() -> None:
