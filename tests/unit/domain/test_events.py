@@ -5,8 +5,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 
 from domain import events
 from domain.events import (
@@ -17,13 +15,10 @@ from domain.events import (
     SaleReturned,
     StockAdjusted,
     StockEvent,
-    check_names,
     content,
     decode,
-    decode_batch,
 )
 from tests.builders import (
-    LETTERS,
     LOCATION,
     SKU,
     a_receipt,
@@ -309,71 +304,6 @@ def test_optional_words_are_texts_or_absent(field: str) -> None:
 @pytest.mark.parametrize("data", [None, [], "x", 7])
 def test_data_that_is_no_object_is_bad_data(data: Any) -> None:
     assert verdict(as_json(data=data)) == "bad_data"
-
-
-# ---- hostile values
-
-JSON: st.SearchStrategy[Any] = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(LETTERS, max_size=5),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(st.text(LETTERS, max_size=5), inner, max_size=3)
-    ),
-    max_leaves=6,
-)
-CORNERS: st.SearchStrategy[Any] = JSON | st.sampled_from(
-    [
-        *("", ".", " a", "\ud800", "1.0", ADJUSTED, "x" * 129, 2.0, 0, -1, 10**9 + 1, 10**30, ...),
-        *("2026-11-23T10:00:00+0000", "2016-12-31T23:59:60Z", "2026-11-23T10:00:00Z"),
-    ]
-)
-
-
-@st.composite
-def nearly_events(draw: st.DrawFn) -> bytes:
-    """A sound event with something changed, inside or outside, and perhaps cut or spliced."""
-    other = st.text(LETTERS, max_size=2)
-    fields = other | st.sampled_from(("specversion", "id", "source", "type", "time", "data"))
-    words = other | st.sampled_from(("sku", "location", "quantity", "reason", "reference", "actor"))
-    if draw(st.booleans()):
-        value = as_json(**draw(st.dictionaries(fields, CORNERS, max_size=2)))
-    else:
-        kind = draw(st.sampled_from(sorted(events.EVENTS)))
-        value = with_data(kind, **draw(st.dictionaries(words, CORNERS, max_size=2)))
-    if draw(st.integers(0, 3)) == 0:
-        start = draw(st.integers(0, len(value)))
-        end = draw(st.integers(start, len(value)))
-        value = value[:start] + draw(st.binary(max_size=3)) + value[end:]
-    return value
-
-
-VALUES = st.none() | st.binary(max_size=30) | nearly_events()
-
-
-@settings(max_examples=100)
-@given(VALUES)
-def test_no_value_raises_and_the_fast_reader_agrees_with_the_exact_one(value: bytes | None) -> None:
-    fast, exact = decode_batch([value])[0], events._exact(value)
-
-    assert fast == exact
-    if isinstance(exact, Refused):  # it becomes a header and a line in a log
-        assert exact.detail.isascii()
-        assert exact.detail.isprintable()
-        assert len(exact.detail) < 400
-
-
-@settings(max_examples=40)
-@given(st.lists(VALUES, max_size=6))
-@example([as_json()[:40], as_json()[40:], as_json() + as_json()])
-@example([b"", as_json() + b"\n" + as_json()])
-@example([None, as_json(), None])
-def test_a_batch_is_read_as_its_records_one_by_one(values: list[bytes | None]) -> None:
-    assert [
-        event
-        if isinstance(event, Refused)
-        else check_names(event.data.sku, event.data.location) or event
-        for event in decode_batch(values)
-    ] == [decode(value) for value in values]
 
 
 # ---- what makes two events the same
