@@ -130,6 +130,10 @@ class ChangelogWriter:
             written = await asyncio.gather(*receipts)
             await self._producer.commit_transaction()
         except (KafkaError, IllegalOperation, AssertionError) as error:
+            # Said above already; unread, aiokafka's own future would log it once more.
+            waiter = self._producer._txn_manager._transaction_waiter
+            if waiter is not None and waiter.done():
+                waiter.exception()
             raise CommitRefused(f"{type(error).__name__}: {error}") from error
         last = written[-1]
         return last.offset + self._last_count - 1 if last.offset >= 0 else -1

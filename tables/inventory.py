@@ -169,7 +169,7 @@ class InventoryTable(Reading):
         self._epoch += 1
         p.epoch = self._epoch
         work = self._own(p, p.epoch) if active else self._follow(p, p.epoch)
-        self._spawn(work, f"partition {p.number}")
+        p.task = self._spawn(work, f"partition {p.number}")
 
     async def _own(self, p: Partition, epoch: int) -> None:
         await keep_trying(self._take_over, p, epoch, self._fail)
@@ -202,6 +202,10 @@ class InventoryTable(Reading):
         """
         self._epoch += 1
         p.epoch = self._epoch
+        if p.task is not None:
+            # Else it would go on to fence the writer of the take-over that follows it.
+            p.task.cancel()
+            p.task = None
         owned = self._commits.close(p)
         if p.feed is not None:
             p.readable = p.feed.whole
@@ -381,10 +385,11 @@ class InventoryTable(Reading):
             for topic, at in p.offsets.items()
         }
 
-    def _spawn(self, work: Any, name: str) -> None:
+    def _spawn(self, work: Any, name: str) -> asyncio.Task[None]:
         task = asyncio.create_task(self._guard(work), name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _guard(self, work: Awaitable[None]) -> None:
         try:

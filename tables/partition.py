@@ -78,6 +78,8 @@ class Partition:
         self.readable = False
         self.owned: Owned | None = None
         self.feed: Feed | None = None
+        #: The take-over or the start of following that is under way.
+        self.task: asyncio.Task[None] | None = None
         self.refusals = 0
         self.stopped_because: str | None = None
         self.former_since = 0.0

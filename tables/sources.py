@@ -139,6 +139,8 @@ class Sources:
             return found
         starts = await self._consumer.beginning_offsets(tps)
         missing = {tp for tp in tps if starts[tp] < ends[tp][0]}
+        if not missing:
+            return found
         self._consumer.assign(tps)
         try:
             for tp, start in starts.items():
@@ -154,7 +156,9 @@ class Sources:
                         # What it goes on to fetch would hold up the others for 100 ms.
                         self._consumer.pause(tp)
         finally:
-            self._consumer.unsubscribe()
+            # Paused, not unsubscribed: without a subscription aiokafka's fetch task may
+            # die for good (0.14.0, fetcher.py:529).
+            self._consumer.pause(*tps)
         return found
 
 
