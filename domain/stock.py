@@ -5,7 +5,7 @@ materialised. All here is a pure function of the log.
 """
 
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final, NamedTuple, TypeAlias, assert_never
 
@@ -130,16 +130,27 @@ class DeadLetter(Struct, frozen=True, gc=False):
 class Group(Struct, frozen=True):
     """What one commit makes durable, all or nothing.
 
-    rows: encoded rows by key. segments: of the duplicates windows, key and value.
+    changed: rows by "sku NUL location". segments: of the duplicates windows, key and value.
     expired: keys of segments to delete. positions: next offset by topic.
     """
 
-    rows: dict[bytes, bytes]
+    changed: dict[str, Row]
     dead_letters: list[DeadLetter]
     segments: list[tuple[bytes, bytes]]
     expired: list[bytes]
     positions: dict[str, int]
     counts: dict[str, Counts]
+
+    def encoded(self, size: int) -> Iterator[dict[bytes, bytes]]:
+        """Rows as they are written, `size` at a time: 1,000 take about a millisecond."""
+        changed = iter(self.changed.items())
+        while piece := {name.encode(): _encode(row) for name, row in islice(changed, size)}:
+            yield piece
+
+    @property
+    def rows(self) -> dict[bytes, bytes]:
+        """All at once."""
+        return next(self.encoded(len(self.changed)), {})
 
 
 Load: TypeAlias = Callable[[list[bytes]], Sequence[Row | None]]
@@ -358,7 +369,7 @@ def take_group(state: PartitionState) -> Group:
     positions = dict(state.positions)
     taken = {topic: window.take(positions.get(topic, 0)) for topic, window in state.windows.items()}
     group = Group(
-        rows={name.encode(): _encode(row) for name, row in state.dirty.items()},
+        changed=state.dirty,
         dead_letters=state.dead_letters,
         segments=[segment for each in taken.values() for segment in each.segments],
         expired=[key for each in taken.values() for key in each.expired],

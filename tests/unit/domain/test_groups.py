@@ -59,6 +59,17 @@ def test_a_group_holds_what_was_folded_since_the_last_one() -> None:
     assert [group.positions["sales"] for group in (first, second, third)] == [2, 3, 3]
 
 
+def test_a_big_group_can_be_encoded_in_pieces() -> None:
+    owner = a_partition()
+    owner.fold([at(n, a_sale(id=str(n), location=f"store-{n}")) for n in range(5)])
+    group = take_group(owner.state)
+
+    pieces = list(group.encoded(2))
+
+    assert [len(piece) for piece in pieces] == [2, 2, 1]
+    assert {key: row for piece in pieces for key, row in piece.items()} == group.rows
+
+
 def test_folding_goes_on_while_a_group_travels() -> None:
     owner = a_partition().fold([at(0, a_sale(id="1", quantity=3))])
     travelling = take_group(owner.state)
