@@ -69,7 +69,7 @@ def _timed(work: Callable[[], Any]) -> int:
 
 
 def whole(log: list[Record], size: int, rounds: int = 5) -> tuple[float, float]:
-    """Fold the second half of the log into a warm state: fold, and beside it take and encode a group.
+    """Fold the second half of the log into a warm state: fold, and the groups beside it.
 
     Each slice counts with the least of its costs over all rounds.
     """
@@ -148,9 +148,7 @@ def main() -> None:
     gc.freeze()  # as the worker does once it has started
     for size in SLICES:
         folded, taken = whole(log, size)
-        print(
-            f"slices of {size:>5}: fold {folded:.2f} us/event, take and encode a group {taken:.2f} us/event"
-        )
+        print(f"slices of {size:>5}: {folded:.2f} us/event; to take and encode groups {taken:.2f}")
         for name, cost in parts(log, size).items():
             print(f"    {name:<14} {cost:.2f}")
     print(f"window, W = {W:,}, full: at most {bytes_per_id():.1f} bytes an id")

@@ -6,9 +6,10 @@ is a conflict. Neither is remembered, so at most one entry of an identity is ali
 offset, and the decisions are a pure function of the log: they depend neither on where the
 log was cut into batches nor on when entries moved from the tail to the table.
 
-Kept are 56 bits of the identity and 32 of the content. With W = 100,000 an event is taken
-for a conflict by chance once in 2^56 / W = 7 x 10^11 events, and then it is in the dead
-letters, not lost; a conflict passes as a repetition at most once in 2^32 conflicts.
+Kept are 56 bits of the identity and 32 of the content. With W = 100,000 an event meets a
+stranger's 56 bits once in 2^56 / W = 7 x 10^11 events. It is then taken for a conflict and
+is in the dead letters; for a repetition only if SKU, location, type and quantity are the
+same as well. A true conflict passes as a repetition at most once in 2^32 conflicts.
 
 Memory: a worker holds a window for each topic-partition (36 and more), so no dict of all
 ids (about 150 bytes each). Entries rest in a table of three arrays, 12 bytes an entry and
