@@ -19,6 +19,7 @@ from dev.answers import Answer
 from dev.kafka import Kafka, start
 from dev.verdicts import Verdict, judge
 from dev.workers import ROOT
+from tests.document import put_table
 from tests.faults import passes
 from tests.feed import Feeder, a_shop
 from tests.workers import Cluster
@@ -225,16 +226,9 @@ def say(line: str) -> None:
 
 
 def write(seen: list[Seen]) -> None:
-    """Put the table into docs/availability.md, between its markers."""
-    begin, end = "<!-- table -->\n", "<!-- end of table -->"
-    text = DOCUMENT.read_text()
-    before, _, rest = text.partition(begin)
-    after = rest.partition(end)[2]
-    table = "\n".join([HEADING, *(one.line for one in seen)])
-    measured = time.strftime(
-        "Measured on %Y-%m-%d on two cores, shared with Kafka and the readers."
-    )
-    DOCUMENT.write_text(f"{before}{begin}\n{table}\n\n{measured}\n\n{end}{after}")
+    """Put the table into docs/availability.md."""
+    measured = time.strftime("Measured on %Y-%m-%d; two cores for workers, Kafka and readers.")
+    put_table(DOCUMENT, [HEADING, *(one.line for one in seen)], measured)
 
 
 def main() -> int:
