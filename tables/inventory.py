@@ -77,6 +77,7 @@ class InventoryTable(Reading):
         self._open = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._leaving: set[asyncio.Task[None]] = set()
+        self._opening: dict[int, asyncio.Task[ChangelogWriter]] = {}
         self.stats = Stats()
         self._follower = Follower(
             config.kafka, config.changelog, config.fetch_wait_ms, self.stats, self._on_applied, fail
@@ -106,6 +107,8 @@ class InventoryTable(Reading):
     async def stop(self) -> None:
         """Commit what is folded, then let go of everything."""
         await self.revoke()
+        if self._opening:
+            await asyncio.wait(self._opening.values(), timeout=self._config.session_timeout_s / 2)
         await asyncio.gather(*self._leaving, return_exceptions=True)
         for task in list(self._tasks):
             task.cancel()
@@ -214,15 +217,36 @@ class InventoryTable(Reading):
         if owned is not None:
             if owned.commit is not None:
                 owned.commit.cancel()
-            leaving = asyncio.create_task(owned.writer.close(), name=f"leave {p.number}")
-            self._leaving.add(leaving)
-            leaving.add_done_callback(self._leaving.discard)
+            self._leave(owned.writer)
 
     async def _open_writer(self, partition: int) -> ChangelogWriter:
+        """One at a time for each partition, and never interrupted.
+
+        An overtaken one that came late would fence its successor, and aiokafka leaks a
+        connection when its start is cancelled (0.14.0).
+        """
+        if (earlier := self._opening.get(partition)) is not None:
+            await asyncio.wait([earlier])
         c = self._config
-        return await ChangelogWriter.open(
-            partition, c.transactional_id(partition), c.changelog, c.dead_letters, c.kafka
+        opening = self._opening[partition] = asyncio.create_task(
+            ChangelogWriter.open(
+                partition, c.transactional_id(partition), c.changelog, c.dead_letters, c.kafka
+            )
         )
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(self._abandon)
+            raise
+
+    def _abandon(self, opening: asyncio.Task[ChangelogWriter]) -> None:
+        if not opening.cancelled() and opening.exception() is None:
+            self._leave(opening.result())
+
+    def _leave(self, writer: ChangelogWriter) -> None:
+        leaving = asyncio.create_task(writer.close(), name="leave")
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
 
     async def _on_refused(self, p: Partition, error: CommitRefused) -> None:
         """The broker refused a commit: close the partition and take it over again."""
