@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import os
 import random
+import shutil
 import signal
 import socket
 import struct
@@ -53,13 +54,21 @@ def port_is_free(port: int) -> bool:
 class Node:
     """One broker process; broker and controller in one. `Kafka` is what to use."""
 
-    def __init__(self, number: int, folder: Path, port: int, launch: list[str]) -> None:
-        """Nothing starts yet; `launch` is the Java command up to the options."""
+    def __init__(
+        self, number: int, folder: Path, port: int, launch: list[str], archive: Path
+    ) -> None:
+        """Nothing starts yet; `launch` is the Java command up to the options.
+
+        `archive` is the JVM's file of loaded classes (CDS). With it a broker starts in half the
+        time, and half the CPU; the first orderly end of any broker writes it.
+        """
         self.number = number
         self.folder = folder
         self.port = port
         self.controller_port = free_port()
+        self.archive = archive
         self._launch = launch
+        self._archiving: Path | None = None
         self.log = folder / "kafka.log"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -97,10 +106,16 @@ class Node:
         for port in (self.port, self.controller_port):
             if not port_is_free(port):
                 raise KafkaUnavailable(f"Kafka broker {self.number}: port {port} is in use.")
+        self._archiving = None
+        classes = f"-XX:SharedArchiveFile={self.archive}"
+        if not self.archive.exists():
+            self._archiving = self.folder / "classes.jsa"
+            self._archiving.unlink(missing_ok=True)
+            classes = f"-XX:ArchiveClassesAtExit={self._archiving}"
         with self.log.open("ab") as log:
             self._process = _spawner.submit(
                 subprocess.Popen,
-                self._java(JVM, "kafka.Kafka"),
+                self._java([*JVM, classes], "kafka.Kafka"),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -132,6 +147,12 @@ class Node:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        if self._archiving is not None and self._process.returncode == 128 + signal.SIGTERM:
+            # Java's answer to an orderly SIGTERM: the file is whole.
+            with contextlib.suppress(OSError):
+                shutil.move(self._archiving, self.archive.with_suffix(f".{self.pid}"))
+                self.archive.with_suffix(f".{self.pid}").rename(self.archive)
+            self._archiving = None
 
     def _java(self, options: list[str], main: str, *arguments: str) -> list[str]:
         configuration = str(self.folder / "server.properties")

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 import uuid
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -68,7 +69,8 @@ class Kafka:
     def stop(self) -> None:
         """End all brokers; a folder that `start` made itself is removed."""
         # Data that nobody will read again needs no orderly end, which takes a cluster 6 s.
-        hard = self._temporary is not None
+        # The first end is orderly all the same, for it makes later starts quick.
+        hard = self._temporary is not None and self.nodes[0].archive.exists()
         for node in self.nodes:
             node.signal(signal.SIGKILL if hard else signal.SIGTERM)
         for node in self.nodes:
@@ -131,11 +133,13 @@ def start(
     Raises:
         KafkaUnavailable: Java, Maven or the jars are missing, or a broker did not start.
     """
-    launch = [str(java()), "-cp", f"{jars()}/*"]
+    executable, lib = java(), jars()
+    launch = [str(executable), "-cp", f"{lib}/*"]
+    archive = lib.with_name(f"{lib.name}-{zlib.crc32(bytes(executable)):08x}.jsa")
     temporary = Path(tempfile.mkdtemp(prefix="onhand-kafka-")) if folder is None else None
     home = (folder or temporary or Path()).resolve()
     nodes = [
-        Node(n, home / f"broker-{n}", port if port and n == 1 else free_port(), launch)
+        Node(n, home / f"broker-{n}", port if port and n == 1 else free_port(), launch, archive)
         for n in range(1, brokers + 1)
     ]
     kafka = Kafka(nodes, temporary)
