@@ -222,7 +222,7 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "session_timeout_ms": _whole(1_000, 1_800_000),
     "commit_interval_ms": _whole(1, 60_000),
     "fetch_wait_ms": _whole(1, 5_000),
-    "dedup_window": _whole(1, 2**22),
+    "dedup_window": _whole(1, 2**21),
     "log_level": _one_of(*_LOG_LEVELS),
 }
 

@@ -192,6 +192,9 @@ class PartitionState:
         self.dirty: dict[str, Row] = {}
         self.travelling: dict[str, Row] = {}
         self.dead_letters: list[DeadLetter] = []
+        # A table that is counted from the first event on need not ask the store for rows
+        # that cannot be there; until some of them leave memory.
+        self.all_in_memory = False
 
     @classmethod
     def restored(
@@ -204,11 +207,16 @@ class PartitionState:
         positions: Mapping[str, int],
         counts: Mapping[str, tuple[int, int, int]],
         segments: Iterable[tuple[bytes, bytes]],
+        empty: bool = False,
     ) -> "PartitionState":
-        """Begin where the meta record and the windows' segments in the store say."""
+        """Begin where the meta record and the windows' segments in the store say.
+
+        `empty`: the store has no rows, so none need be asked for.
+        """
         state = cls(partition, partitions, topics, window)
         state.positions.update(positions)
         state.counts.update({topic: Counts(*counted) for topic, counted in counts.items()})
+        state.all_in_memory = empty
         stored = list(segments)
         for topic in topics:
             next_offset = positions.get(topic, 0)
@@ -293,8 +301,11 @@ def _sound(
                 missing[name] = None
         sound.append((record, event, name))
     if missing:
-        found = load([name.encode() for name in missing])
-        rows.update((name, row or NO_STOCK) for name, row in zip(missing, found, strict=True))
+        if state.all_in_memory:
+            rows.update(dict.fromkeys(missing, NO_STOCK))
+        else:
+            found = load([name.encode() for name in missing])
+            rows.update((name, row or NO_STOCK) for name, row in zip(missing, found, strict=True))
     return sound
 
 
@@ -389,6 +400,7 @@ def _trim(state: PartitionState) -> None:
     rows = state.rows
     if len(rows) - len(state.travelling) <= state.max_rows:
         return
+    state.all_in_memory = False
     idle = (name for name in rows if name not in state.travelling)
     for name in list(islice(idle, len(rows) - state.max_rows * 3 // 4)):
         del rows[name]

@@ -23,6 +23,7 @@ from tables.fetch import End
 from tables.partition import Owned, Partition, Superseded
 from tables.restore import Follower, Restored
 from tables.sources import SourceChanged, Sources
+from tables.store import FIRST_ROW
 
 log = logging.getLogger(__name__)
 
@@ -174,6 +175,7 @@ class TakeOver(msgspec.Struct, frozen=True):
             positions=positions,
             counts=meta.counts,
             segments=p.store.scan(b"\x00w", b"\x00x", 2**31),
+            empty=not p.store.scan(FIRST_ROW, None, 1),
         )
         return Owned(fold, writer, meta, self.topics)
 
