@@ -105,12 +105,26 @@ class Roster:
         First the active one: of two claims the higher position wins, of two equal ones
         the later claim. Then all others, freshest first; those that are leaving come last.
         """
+        now = self._now()
+        silent = self._clock.silent_for
+        known = self._ranked(partition)
+        return [holder for member, holder in known if silent(member.heard_at, now) <= SILENCE_S]
+
+    def silent_holders(self, partition: int) -> list[Holder]:
+        """Those that fell silent without a goodbye: where nobody else is left, worth one try.
+
+        A machine that is far too busy delays heartbeats before it stops answering.
+        """
+        now = self._now()
+        silent = self._clock.silent_for
+        known = self._ranked(partition)
+        return [holder for member, holder in known if silent(member.heard_at, now) > SILENCE_S]
+
+    def _ranked(self, partition: int) -> list[tuple[_Member, Holder]]:
         known = self._holders.get(partition)
         if known is None:
             known = self._holders[partition] = self._rank(partition)
-        now = self._now()
-        silent = self._clock.silent_for
-        return [holder for member, holder in known if silent(member.heard_at, now) <= SILENCE_S]
+        return known
 
     def heard_since(self, url: str, since: float) -> bool:
         """Whether a heartbeat from `url` was read after `since`, in monotonic seconds."""

@@ -65,6 +65,9 @@ class Router:
         if self._suspects:
             others.sort(key=lambda holder: holder is not None and self._is_suspect(holder.url))
         if fresh is None:
+            if not others:
+                silent = self._roster.silent_holders(partition)
+                others += [holder for holder in silent if not self._is_suspect(holder.url)]
             return others[:MAX_ATTEMPTS]
         best = others[0] if others else None
         if best is not None and self._is_better(best, fresh):
@@ -114,7 +117,8 @@ class Router:
         if raced is not None and (answer is None or settles(raced) or says_more(answer, raced)):
             answer = raced
         if answer is None:
-            return NotReady(f"Nobody can answer for partition {partition} now.", 1)
+            why = "No worker answered in time" if plan else "No worker can answer now"
+            return NotReady(f"{why} for partition {partition}.", 1)
         return answer
 
     def is_owner(self, target: Target, partition: int) -> bool:

@@ -325,6 +325,24 @@ async def test_an_owner_that_leaves_is_asked_only_if_nobody_else_can_answer() ->
         assert (alone.role, not_alone.role) == ("active", "standby")
 
 
+async def test_a_worker_that_fell_silent_gets_one_try_if_nobody_else_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with Fleet(2, count=1) as fleet:
+        fleet[1].shelf.hold([0], sales=10)
+        fleet.put("SKU-1", "store-0", received=1)
+        fleet.tell()
+        monkeypatch.setattr("web.roster.SILENCE_S", -1.0)
+
+        assert (await fleet.row(0, "SKU-1")).status == 200  # too busy for heartbeats, no more
+        fleet[1].freeze()
+        assert (await fleet.row(0, "SKU-1")).status == 503
+
+        started = time.perf_counter()
+        assert (await fleet.row(0, "SKU-1")).status == 503
+        assert time.perf_counter() - started < 0.2
+
+
 async def test_a_zombie_that_calls_itself_active_is_overruled_by_a_higher_position() -> None:
     async with Fleet(2, count=1) as fleet:
         fleet[0].shelf.hold([0], Role.ACTIVE, sales=10)
