@@ -62,7 +62,7 @@ async def under_load(
     await cluster.settled()
     shop = a_shop(partitions=cluster.partitions, seed=seed)
     keys = [(sku, store) for sku in shop.skus[:40] for store in shop.stores]
-    with CommitWatch(cluster.kafka, cluster.name) as watch:
+    with CommitWatch(cluster.kafka, cluster.name, cluster.sources, cluster.partitions) as watch:
         async with cluster.readers(keys, READS_PER_S) as answers:
             with cluster.feeding(shop, rate=rate) as feeder:
                 load = Load(cluster, feeder, watch)

@@ -1,14 +1,13 @@
 """Watches that no progress is durable before the changelog records that hold its effect."""
 
 import time
+from collections.abc import Iterable
 from threading import Event, Thread
 from typing import Self
 
-from confluent_kafka import ConsumerGroupTopicPartitions
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from dev.log import LogReader
-from tests.kafka_tools import admin
 from tests.oracle import Changelog, changelog_topic
 
 EVERY_S = 0.2
@@ -22,14 +21,13 @@ class CommitWatch:
         changelog: the committed view as far as read.
     """
 
-    def __init__(self, kafka: str, name: str, version: int = 1) -> None:
+    def __init__(
+        self, kafka: str, name: str, topics: Iterable[str], partitions: int, version: int = 1
+    ) -> None:
         self.looks = 0
         self.changelog = Changelog()
         self.ahead: list[str] = []
-        self._group = f"{name}-v{version}"
-        # One for all questions: librdkafka aborts the process where a client is given up
-        # while its question to a broker that is away is still open.
-        self._admin = admin(kafka)
+        self._group = GroupOffsets(kafka, f"{name}-v{version}", topics, partitions)
         self._reader = LogReader(kafka, [changelog_topic(name, version)])
         self._stopping = Event()
         self._failed: BaseException | None = None
@@ -43,6 +41,7 @@ class CommitWatch:
         self._stopping.set()
         self._thread.join()
         self._reader.close()
+        self._group.close()
 
     def check(self) -> None:
         """Fail if anything was ever ahead, or if nothing was looked at."""
@@ -57,7 +56,7 @@ class CommitWatch:
             while not self._stopping.wait(EVERY_S):
                 # First what the group says is done, then what the changelog holds: what is
                 # committed in between can only hide nothing and excuse nothing.
-                durable = committed_offsets(self._admin, self._group)
+                durable = self._group.read()
                 if durable is None or not self._read_on():
                     continue
                 self.looks += 1
@@ -83,14 +82,26 @@ class CommitWatch:
         return True
 
 
-def committed_offsets(client: AdminClient, group: str) -> dict[tuple[str, int], int] | None:
-    """What the group says it has handled; None while Kafka does not tell."""
-    asked = client.list_consumer_group_offsets(
-        [ConsumerGroupTopicPartitions(group)], request_timeout=2
-    )
-    try:
-        found = asked[group].result(3)
-    except Exception:  # Kafka is away, or nobody has committed yet: ask again
-        return None
-    places = found.topic_partitions or []
-    return {(p.topic, p.partition): p.offset for p in places if p.offset > 0}
+class GroupOffsets:
+    """What a consumer group says it has handled, without joining it.
+
+    By a consumer, not by the admin client: that one's question, asked of a broker
+    that dies, aborts the process (librdkafka 2.16, `rd_kafka_enq_once`).
+    """
+
+    def __init__(self, kafka: str, group: str, topics: Iterable[str], partitions: int) -> None:
+        settings = {"bootstrap.servers": kafka, "group.id": group, "log_level": 0}
+        self._consumer = Consumer(settings)
+        self._places = [TopicPartition(topic, p) for topic in topics for p in range(partitions)]
+
+    def read(self) -> dict[tuple[str, int], int] | None:
+        """Next offsets by topic and partition; None while Kafka does not tell."""
+        try:
+            found = self._consumer.committed(self._places, timeout=3)
+        except KafkaException:  # Kafka is away: ask again
+            return None
+        return {(p.topic, p.partition): p.offset for p in found if p.offset > 0}
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._consumer.close()

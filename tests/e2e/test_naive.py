@@ -11,8 +11,7 @@ from dev.oracle import Oracle
 from dev.shop import Habits
 from dev.workers import Worker, until
 from tests.feed import a_shop
-from tests.kafka_tools import admin
-from tests.watch import committed_offsets
+from tests.watch import GroupOffsets
 from tests.workers import Cluster
 
 PARTITIONS = 4
@@ -67,13 +66,16 @@ def a_naive_worker(cluster: Cluster) -> Worker:
 
 async def until_committed(cluster: Cluster, naive: Worker, records: int) -> None:
     """Wait until the naive app says that it has handled so many records for good."""
-    client = admin(cluster.kafka)
+    group = GroupOffsets(cluster.kafka, cluster.name, cluster.sources, PARTITIONS)
 
     async def so_many() -> bool:
         assert naive.alive, naive.tail()
-        return sum((committed_offsets(client, cluster.name) or {}).values()) >= records
+        return sum((group.read() or {}).values()) >= records
 
-    await until(so_many, f"committed: {records:,} records", 60, every_s=0.2)
+    try:
+        await until(so_many, f"committed: {records:,} records", 60, every_s=0.2)
+    finally:
+        group.close()
 
 
 async def rows_that_differ(naive: Worker, oracle: Oracle) -> list[str]:
