@@ -323,7 +323,6 @@ async def test_a_commit_waits_for_a_broker_that_does_not_answer(own_kafka: Kafka
     assert book.rows() == [(META_KEY, b"first"), (b"a\x001", b"1"), (META_KEY, b"meta")]
 
 
-@pytest.mark.xfail(reason="aiokafka's close() task outlives the writer", strict=False)
 async def test_a_writer_can_be_closed_while_the_broker_does_not_answer(own_kafka: Kafka) -> None:
     book = Book(own_kafka.bootstrap)
     before = asyncio.all_tasks()

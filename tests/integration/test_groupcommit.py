@@ -1,0 +1,468 @@
+"""What is committed, when, in which order; what a refusal costs; what a bug may not do."""
+
+import asyncio
+import os
+from time import monotonic
+from typing import Any
+
+import pytest
+
+from dev.kafka import Kafka
+from dev.log import read_topics
+from dev.workers import until
+from domain.lookup import PartitionState
+from domain.records import Batch
+from domain.stock import fold
+from tables.changelog import ChangelogWriter
+from tables.groupcommit import FULL_EVENTS
+from tests.builders import a_sale
+from tests.logs import Writer, a_name
+from tests.owners import WAIT_S, Gate, Shop, Worker, a_delivery_of, a_worker, skus_of
+
+ACTIVE, STANDBY, FORMER = PartitionState.ACTIVE, PartitionState.STANDBY, PartitionState.FORMER
+NEVER_S = 3600.0
+
+
+@pytest.fixture
+def shop(kafka: Kafka) -> Shop:
+    return Shop(kafka.bootstrap)
+
+
+# ---- what a commit carries
+
+
+async def test_refused_records_go_to_the_dead_letters_and_stop_nothing(shop: Shop) -> None:
+    good = a_delivery_of(2)
+    shop.append([good[0], b"{", b'{"specversion":"1.0"}', good[1], a_sale(id="s", sku="SKU-0001")])
+    async with a_worker(shop) as worker:
+        await worker.own(0)
+        await worker.deliver()
+        await worker.committed()
+        assert worker.rows() == {"SKU-0000/here": 1, "SKU-0001/here": 1}
+        assert worker.table.stats.dead_letters == {
+            "not_json": 1, "bad_envelope": 1, "misrouted": 1,
+        }  # fmt: skip
+
+    letters = read_topics(shop.kafka, [shop.dead_letters])
+    assert [letter.value for letter in letters][:2] == [b"{", b'{"specversion":"1.0"}']
+    assert [dict(letter.headers)["onhand-offset"] for letter in letters] == [b"1", b"2", b"4"]
+    assert shop.metas()[-1].counts[shop.shipments] == (2, 0, 3)
+
+
+async def test_refused_records_too_big_for_one_batch_end_nobody(shop: Shop) -> None:
+    # Each fits its topic; together they pass what the dead-letter topic takes in one batch.
+    shop.append([os.urandom(700_000)])
+    shop.append([os.urandom(700_000)])
+    shop.append([os.urandom(700_000)])
+    shop.append(a_delivery_of(1))
+    async with a_worker(shop) as worker:
+        await worker.own(0)
+        await worker.deliver()
+        await worker.committed()
+
+        assert worker.table.stats.dead_letters == {"not_json": 3}
+        assert worker.failed == []
+
+
+async def test_progress_without_a_record_is_committed_too(shop: Shop) -> None:
+    dead = Writer(shop.kafka, a_name())
+    async with a_worker(shop) as worker:
+        await worker.own(0)
+        _, epoch = worker.delivery.started[0]
+        dead.aborted(shop.shipments, [])
+        await worker.table.fold(Batch(shop.shipments, 0, [], 0, 7, 0, epoch))
+        assert await worker.table.reached(0, {shop.shipments: 6}, WAIT_S)
+
+    assert shop.metas()[-1].positions[shop.shipments] == 7
+
+
+async def test_an_idle_partition_commits_its_meta_alone_before_its_id_expires(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tables.inventory._META_ONLY_S", 0.1)
+    async with a_worker(shop) as worker:
+        await worker.own(0)
+
+        async def committed() -> bool:
+            return worker.table.stats.commits > 0
+
+        await until(committed, "committed", WAIT_S)
+
+    assert shop.committed_rows() == {}
+    assert len(shop.metas()) >= 1
+
+
+# ---- what is handed over, and what is not taken
+
+
+async def test_a_batch_behind_a_gap_is_not_folded_and_the_gap_is_read_first(shop: Shop) -> None:
+    shop.append(a_delivery_of(3))
+    shop.append(a_delivery_of(3, first=3))
+    async with a_worker(shop) as worker:
+        await worker.own(0)
+        positions, epoch = worker.delivery.started[0]
+        late = shop.batch(positions | {shop.shipments: 3}, epoch, shop.shipments)
+
+        await worker.table.fold(late)
+
+        assert worker.delivery.calls == [("start", 0)] * 2
+        assert worker.delivery.started[0] == (positions, epoch)
+        assert worker.partition().owned.uncommitted is False  # type: ignore[union-attr]  # owned
+        await worker.deliver()
+        await worker.committed()
+        assert len(worker.rows()) == 6
+
+
+async def test_what_is_delivered_twice_is_folded_once_and_is_not_a_repetition(shop: Shop) -> None:
+    shop.append(a_delivery_of(3))
+    async with a_worker(shop) as worker:
+        await worker.own(0)
+        await worker.deliver()
+        shop.append(a_delivery_of(2, first=3))
+        await worker.deliver()  # from the start again, as after a seek
+        await worker.committed()
+        assert worker.rows() == {f"SKU-{n:04}/here": 1 for n in range(5)}
+
+    assert shop.metas()[-1].counts[shop.shipments] == (5, 0, 0)
+
+
+async def test_a_batch_of_an_earlier_assignment_is_not_folded(shop: Shop) -> None:
+    shop.append(a_delivery_of(3))
+    async with a_worker(shop) as worker:
+        await worker.own(0)
+        positions, epoch = worker.delivery.started[0]
+        old = shop.batch(positions, epoch, shop.shipments)
+        await worker.rebalance({0})
+        await worker.active()
+
+        await worker.table.fold(old)
+        await worker.table.revoke()  # commits what is folded
+
+    assert shop.committed_rows() == {}
+
+
+async def test_a_batch_for_a_partition_that_is_not_owned_is_not_folded(shop: Shop) -> None:
+    shop.append(a_delivery_of(3))
+    async with a_worker(shop) as worker:
+        await worker.table.assign((), {0})
+        await worker.is_(STANDBY)
+        epoch = worker.partition().epoch
+        await worker.table.fold(shop.batch({}, epoch, shop.shipments))
+        await worker.table.fold(Batch(shop.shipments, 5, [], 0, 1, 0, epoch))
+
+    assert shop.metas() == []
+
+
+# ---- giving back
+
+
+async def test_what_is_folded_is_committed_before_the_partition_is_given_back(shop: Shop) -> None:
+    shop.append(a_delivery_of(1500))
+    async with a_worker(shop, commit_interval_s=NEVER_S) as worker:
+        await worker.own(0)
+        # The first group goes at once; what comes while it travels would wait for ever.
+        await worker.deliver()
+        shop.append(a_delivery_of(10, first=1500))
+        await worker.deliver()
+
+        await worker.table.revoke()
+
+        assert len(shop.committed_rows()) == 1510
+        assert worker.state() is FORMER
+        assert worker.delivery.calls[-1] == ("stop", 0)
+        assert len(worker.rows()) == 1510
+
+
+async def test_a_stop_commits_what_is_folded(shop: Shop) -> None:
+    shop.append(a_delivery_of(3))
+    async with a_worker(shop, commit_interval_s=NEVER_S) as worker:
+        await worker.own(0)
+        await worker.deliver()
+
+    assert len(shop.committed_rows()) == 3
+
+
+async def test_a_commit_that_does_not_end_holds_up_a_rebalance_for_half_a_session_only(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.append(a_delivery_of(3))
+    async with a_worker(shop, session_timeout_s=2.0) as worker:
+        await worker.own(0)
+        gate = Gate()
+        monkeypatch.setattr(ChangelogWriter, "commit", gate.before(ChangelogWriter.commit))
+        await worker.deliver()
+        await gate.reached.wait()
+        began = monotonic()
+
+        await worker.table.revoke()
+
+        assert 0.9 < monotonic() - began < 2.0
+        gate.open.set()
+        await worker.table.assign({0}, ())
+        await worker.catch_up()  # nothing is lost: it is read again
+        assert len(worker.rows()) == 3
+        assert worker.failed == []
+
+
+# ---- refusals
+
+
+async def test_a_fenced_commit_costs_one_more_take_over_and_no_row(shop: Shop) -> None:
+    shop.append(a_delivery_of(3))
+    async with a_worker(shop) as worker:
+        await worker.own(0)
+        intruder = await shop.writer()
+        await worker.deliver()
+        await worker.catch_up()
+        await intruder.close()
+
+        assert worker.rows() == {f"SKU-{n:04}/here": 1 for n in range(3)}
+        assert worker.delivery.calls == [("start", 0), ("stop", 0), ("start", 0)]
+        assert worker.failed == []
+        assert worker.partition().refusals == 0  # the next success forgives it
+
+    assert shop.metas()[-1].counts[shop.shipments] == (3, 0, 0)
+
+
+async def test_three_refusals_in_a_row_end_the_worker_with_the_two_likely_reasons(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.append(a_delivery_of(1))
+    intruders = []
+    commit = ChangelogWriter.commit
+
+    async def fenced(writer: ChangelogWriter, *args: Any) -> int:
+        intruders.append(await shop.writer())
+        return await commit(writer, *args)
+
+    async with a_worker(shop) as worker:
+        await worker.own(0)
+        monkeypatch.setattr(ChangelogWriter, "commit", fenced)
+        for refusals in (1, 2):
+            await worker.deliver()
+            await starts_again(worker, 1 + refusals)
+        await worker.deliver()
+
+        async def failed() -> bool:
+            return bool(worker.failed)
+
+        await until(failed, "failed", WAIT_S)
+    for intruder in intruders:
+        await intruder.close()
+
+    assert len(worker.failed) == 1
+    assert "Partition 0: the broker refused 3 commits in a row" in worker.failed[0]
+    assert "max.message.bytes" in worker.failed[0]
+    assert "another process runs with this ONHAND_NAME" in worker.failed[0]
+    assert shop.committed_rows() == {}
+
+
+async def starts_again(worker: Worker, times: int) -> None:
+    """Wait until delivery was started so often."""
+
+    async def started() -> bool:
+        return worker.delivery.calls.count(("start", 0)) == times
+
+    await until(started, f"started {times} times: {worker.delivery.calls}", WAIT_S, 0.005)
+    await worker.active()
+
+
+async def test_two_refusals_and_a_success_are_forgiven(shop: Shop) -> None:
+    async with a_worker(shop) as worker:
+        await worker.own(0)
+        for turn in range(4):
+            shop.append(a_delivery_of(1, first=turn))
+            if turn != 2:
+                intruder = await shop.writer()
+                await intruder.close()
+            await worker.deliver()
+            await worker.catch_up()
+
+        assert len(worker.rows()) == 4
+        assert worker.failed == []
+
+
+async def test_one_refusal_counts_once_whatever_is_delivered_meanwhile(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.append(a_delivery_of(3))
+    async with a_worker(shop, commit_interval_s=0.001) as worker:
+        await worker.own(0)
+        gate = Gate()
+        monkeypatch.setattr(worker.delivery, "stop", gate.before(worker.delivery.stop))
+        intruder = await shop.writer()
+        await worker.deliver()
+        await gate.reached.wait()
+        # Still delivered, since the transport has not been told yet.
+        for turn in range(5):
+            shop.append(a_delivery_of(1, first=3 + turn))
+            await worker.deliver()
+            await asyncio.sleep(0.02)
+        assert worker.partition().refusals == 1
+        gate.open.set()
+        await starts_again(worker, 2)
+        await worker.catch_up()
+        await intruder.close()
+
+        assert len(worker.rows()) == 8
+        assert worker.failed == []
+
+
+@pytest.mark.parametrize("standby", [False, True])
+async def test_a_partition_given_away_while_a_refusal_is_handled_is_not_seized(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, standby: bool
+) -> None:
+    shop.append(a_delivery_of(3))
+    async with a_worker(shop) as loser, a_worker(shop) as owner:
+        await loser.own(0)
+        gate = Gate()
+        monkeypatch.setattr(loser.delivery, "stop", gate.before(loser.delivery.stop))
+        await owner.own(0)
+        await loser.deliver()  # its commit is refused
+        await gate.reached.wait()
+        await loser.table.revoke()
+        await loser.table.assign((), {0} if standby else ())
+        gate.open.set()
+        await owner.deliver()
+        await owner.committed()
+        if standby:
+            await loser.is_(STANDBY)
+            await loser.committed()
+        shop.append(a_delivery_of(1, first=3))
+        owner.delivery.calls.clear()
+        await owner.deliver()
+        await owner.committed()
+
+        assert owner.delivery.calls == []  # nobody fenced it
+        assert owner.partition().refusals == 0
+        assert loser.state() is (STANDBY if standby else FORMER)
+        assert loser.delivery.calls.count(("start", 0)) == 1
+
+
+async def test_a_refusal_of_one_partition_touches_no_other(kafka: Kafka) -> None:
+    shop = Shop(kafka.bootstrap, partitions=2)
+    for p in (0, 1):
+        shop.append([a_sale(id=sku, sku=sku) for sku in skus_of(p, 2, 2)], shop.sales, p=p)
+    async with a_worker(shop) as worker:
+        await worker.own(0, 1)
+        intruder = await shop.writer(1)
+        await worker.deliver(shop.sales, 0)
+        await worker.deliver(shop.sales, 1)
+        await worker.committed(shop.sales, 0)
+        await worker.catch_up(shop.sales, 1)
+        await intruder.close()
+
+        assert worker.delivery.calls.count(("start", 0)) == 1
+        assert worker.delivery.calls.count(("start", 1)) == 2
+
+
+# ---- bugs, and changelogs that are not what they were
+
+
+async def test_an_exception_in_the_fold_commits_nothing_of_what_was_half_folded(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.append(a_delivery_of(800))
+    async with a_worker(shop, commit_interval_s=0.001) as worker:
+        await worker.own(0)
+        p = worker.partition()
+        commits = worker.table._commits
+        assert p.owned is not None
+        writer = p.owned.writer
+
+        def broken(state: Any, topic: str, records: Any, load: Any) -> None:
+            if records[0][0] < 500:
+                fold(state, topic, records, load)
+                return
+            fold(state, topic, records[:100], load)
+            # As a timer would that fires in this very turn of the loop.
+            if p.owned is not None and p.owned.commit is None:
+                commits.start(p)
+            raise ZeroDivisionError
+
+        monkeypatch.setattr("tables.inventory.fold", broken)
+        with pytest.raises(ZeroDivisionError):
+            await worker.deliver()
+        await worker.table.revoke()
+        await writer.close()
+
+    assert len(shop.committed_rows()) in (0, 500)
+    assert [meta.positions[shop.shipments] for meta in shop.metas()] in ([], [500])
+
+
+async def test_a_commit_that_lands_before_the_last_one_ends_the_worker(shop: Shop) -> None:
+    shop.append(a_delivery_of(3))
+    async with a_worker(shop) as worker:
+        await worker.own(0)
+        await worker.deliver()
+        await worker.committed()
+        # Deleted and created again under it: it begins at 0 anew.
+        local = worker.partition().store.local
+        worker.partition().store.local = type(local)(10_000, 9_999, local.incarnation)
+        shop.append(a_delivery_of(1, first=3))
+        await worker.deliver()
+
+        async def failed() -> bool:
+            return bool(worker.failed)
+
+        await until(failed, "failed", WAIT_S)
+
+    assert "deleted and created again under a running worker" in worker.failed[0]
+    assert "next ONHAND_VERSION" in worker.failed[0]
+
+
+# ---- readers
+
+
+async def test_readers_see_nothing_that_is_not_committed(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.append(a_delivery_of(3))
+    async with a_worker(shop) as worker:
+        await worker.own(0)
+        gate = Gate()
+        monkeypatch.setattr(ChangelogWriter, "commit", gate.after(ChangelogWriter.commit))
+        await worker.deliver()
+        await gate.reached.wait()
+        # Committed in Kafka, not yet in the store: not seen, and not said to be reached.
+        assert worker.rows() == {}
+        assert not await worker.table.reached(0, {shop.shipments: 0}, 0.05)
+        fresh = worker.table.freshness(0)
+        gate.open.set()
+        await worker.committed()
+
+        assert fresh is not None
+        assert fresh.position == ""
+        assert len(worker.rows()) == 3
+
+
+async def test_who_waits_for_a_position_is_told_when_it_is_committed(shop: Shop) -> None:
+    shop.append(a_delivery_of(2))
+    async with a_worker(shop) as worker:
+        await worker.own(0)
+        waits = [
+            asyncio.create_task(worker.table.reached(0, {shop.shipments: offset}, WAIT_S))
+            for offset in (0, 1)
+        ]
+        beyond = asyncio.create_task(worker.table.reached(0, {shop.shipments: 2}, 1.0))
+        await worker.deliver()
+
+        assert await asyncio.gather(*waits) == [True, True]
+        assert await beyond is False
+        assert await worker.table.reached(1, {}, WAIT_S) is False  # not held here
+
+
+async def test_a_group_that_is_full_is_committed_before_its_time(shop: Shop) -> None:
+    for first in range(0, FULL_EVENTS + 1000, 1000):
+        shop.append(a_delivery_of(1000, first=first % 5000))
+    async with a_worker(shop, commit_interval_s=NEVER_S) as worker:
+        await worker.own(0)
+        worker.partition().owned.started_at = monotonic()  # type: ignore[union-attr]  # owned
+        await worker.deliver()
+
+        async def committed() -> bool:
+            return worker.table.stats.commits > 0
+
+        await until(committed, "committed", WAIT_S)
+
+    assert shop.metas()[0].positions[shop.shipments] >= FULL_EVENTS

@@ -1,0 +1,513 @@
+"""From "assigned" to "delivering", and every way in which it can be overtaken or refused."""
+
+import asyncio
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+import pytest
+from aiokafka.errors import IllegalStateError, KafkaConnectionError
+
+from dev.kafka import Kafka
+from dev.log import ends_of
+from dev.workers import until
+from domain.lookup import PartitionState, Role
+from tables.changelog import ChangelogWriter, CommitRefused
+from tables.takeover import NotAMember
+from tests.builders import a_receipt
+from tests.owners import WAIT_S, Gate, Shop, Worker, a_delivery_of, a_worker, skus_of
+
+
+@pytest.fixture
+def shop(kafka: Kafka) -> Shop:
+    return Shop(kafka.bootstrap)
+
+
+ACTIVE, STANDBY, FORMER = PartitionState.ACTIVE, PartitionState.STANDBY, PartitionState.FORMER
+
+
+# ---- the steps
+
+
+async def test_a_new_table_is_taken_over_delivered_from_the_start_and_commits(shop: Shop) -> None:
+    shop.append(a_delivery_of(3, quantity=2))
+    async with a_worker(shop) as worker:
+        await worker.own(0)
+        assert worker.delivery.started[0][0] == dict.fromkeys(shop.topics, 0)
+        await worker.deliver()
+        await worker.committed()
+        rows = worker.rows()
+
+    assert rows == {f"SKU-{n:04}/here": 2 for n in range(3)}
+    assert [row["received"] for row in shop.committed_rows().values()] == [2, 2, 2]
+    assert shop.metas()[-1].positions[shop.shipments] == 3
+    assert shop.metas()[-1].counts[shop.shipments] == (3, 0, 0)
+
+
+async def test_the_next_owner_goes_on_where_the_last_one_committed(shop: Shop) -> None:
+    shop.append(a_delivery_of(3))
+    async with a_worker(shop) as first:
+        await first.own(0)
+        await first.deliver()
+        await first.committed()
+    shop.append(a_delivery_of(2, first=3))
+    async with a_worker(shop) as second:
+        await second.own(0)
+        assert second.delivery.started[0][0][shop.shipments] == 3
+        # What was accepted before is known: the window came along.
+        shop.append(a_delivery_of(5))
+        await second.deliver()
+        await second.committed()
+        rows = second.rows()
+
+    assert rows == {f"SKU-{n:04}/here": 1 for n in range(5)}
+    assert shop.metas()[-1].counts[shop.shipments] == (5, 5, 0)
+
+
+async def test_membership_is_confirmed_before_and_the_end_read_after_older_writers_are_refused(
+    shop: Shop,
+) -> None:
+    shop.append(a_delivery_of(4))
+    async with a_worker(shop) as older, a_worker(shop) as newer:
+        await older.own(0)
+        await older.deliver()
+        await older.committed()
+        gate = Gate()
+        newer.membership.confirm = gate.before(newer.membership.confirm)  # type: ignore[method-assign]  # held up
+        await newer.table.assign({0}, ())
+        await gate.reached.wait()
+        # Not confirmed, so not fenced: the older one may still commit, and is not lost.
+        shop.append(a_delivery_of(1, first=4))
+        older.delivery.started[0] = ({shop.shipments: 4}, older.partition().epoch)
+        await older.deliver()
+        await older.committed()
+        gate.open.set()
+        await newer.active()
+
+        assert newer.rows() == older.rows()
+        assert newer.delivery.started[0][0][shop.shipments] == 5
+        older.table._open = False  # it would take over again
+        with pytest.raises(CommitRefused):
+            await older.partition().owned.writer.commit({b"a\x00b": b"zombie"}, [], [], b"{}")  # type: ignore[union-attr]  # owned
+
+
+async def test_a_table_is_owned_after_the_stores_of_all_its_partitions_were_restored_each_alone(
+    kafka: Kafka,
+) -> None:
+    shop = Shop(kafka.bootstrap, partitions=3)
+    for p in range(3):
+        shop.append([a_receipt(id=sku, sku=sku) for sku in skus_of(p, 3, 2)], p=p)
+    async with a_worker(shop) as worker:
+        gate = Gate()
+        worker.delivery.start = gate.before(worker.delivery.start)  # type: ignore[method-assign]  # held up
+        await worker.table.assign({0, 1, 2}, ())
+        await gate.reached.wait()
+
+        async def others_are_active() -> bool:
+            return len(worker.delivery.started) == 2
+
+        await until(others_are_active, "two delivering", WAIT_S, 0.005)
+        gate.open.set()
+        for p in range(3):
+            await worker.active(p)
+            await worker.deliver(number=p)
+            await worker.committed(number=p)
+        assert [len(worker.rows(p)) for p in range(3)] == [2, 2, 2]
+
+
+# ---- overtaken, at every await
+
+
+def gate_confirm(worker: Worker, gate: Gate, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(worker.membership, "confirm", gate.before(worker.membership.confirm))
+
+
+def gate_initialise(worker: Worker, gate: Gate, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(ChangelogWriter, "open", gate.before(ChangelogWriter.open))
+
+
+def gate_initialised(worker: Worker, gate: Gate, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(ChangelogWriter, "open", gate.after(ChangelogWriter.open))
+
+
+def gate_end(worker: Worker, gate: Gate, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(worker.table._follower, "end", gate.after(worker.table._follower.end))
+
+
+def gate_restore(worker: Worker, gate: Gate, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(worker.table._follower, "_poll", gate.before(worker.table._follower._poll))
+
+
+def gate_check(worker: Worker, gate: Gate, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(worker.table._sources, "check", gate.before(worker.table._sources.check))
+
+
+def gate_checked(worker: Worker, gate: Gate, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(worker.table._sources, "check", gate.after(worker.table._sources.check))
+
+
+def gate_started(worker: Worker, gate: Gate, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(worker.delivery, "start", gate.after(worker.delivery.start))
+
+
+STEPS = [
+    gate_confirm, gate_initialise, gate_initialised, gate_end, gate_restore, gate_check,
+    gate_checked, gate_started,
+]  # fmt: skip
+Step = Callable[[Worker, Gate, pytest.MonkeyPatch], None]
+# There is one follower, and one initialisation at a time: held up for the next one, too.
+SHARED = (gate_initialise, gate_initialised, gate_restore)
+
+
+async def with_history(shop: Shop) -> None:
+    """Something to restore, so that no step is skipped."""
+    shop.append(a_delivery_of(3))
+    async with a_worker(shop) as before:
+        await before.own(0)
+        await before.deliver()
+        await before.committed()
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_a_take_over_that_is_overtaken_by_another_changes_nothing_for_it(
+    shop: Shop, step: Step, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await with_history(shop)
+    async with a_worker(shop) as worker:
+        gate = Gate()
+        step(worker, gate, monkeypatch)
+        await worker.table.assign({0}, ())
+        await asyncio.wait_for(gate.reached.wait(), WAIT_S)
+        old_epoch = worker.partition().epoch
+
+        await worker.rebalance({0})
+        if step not in SHARED:
+            await worker.active()
+        gate.open.set()
+        await worker.active()
+        await the_earlier_one_has_ended(worker)
+
+        assert worker.state() is ACTIVE
+        assert worker.partition().epoch > old_epoch
+        shop.append(a_delivery_of(2, first=3))
+        await worker.catch_up()
+        assert worker.rows() == {f"SKU-{n:04}/here": 1 for n in range(5)}
+        assert worker.failed == []
+        assert worker.delivery.calls.count(("start", 0)) <= 2  # nobody fenced the newest one
+
+    assert shop.metas()[-1].positions[shop.shipments] == 5
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_a_take_over_that_is_overtaken_by_standing_by_leaves_a_standby_that_follows(
+    shop: Shop, step: Step, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await with_history(shop)
+    async with a_worker(shop) as worker, a_worker(shop) as owner:
+        gate = Gate()
+        step(worker, gate, monkeypatch)
+        await worker.table.assign({0}, ())
+        await asyncio.wait_for(gate.reached.wait(), WAIT_S)
+
+        await worker.rebalance((), {0})
+        if step is not gate_restore:
+            await worker.is_(STANDBY)
+        gate.open.set()
+        await worker.is_(STANDBY)
+        await the_earlier_one_has_ended(worker)
+        await owner.own(0)
+        shop.append(a_delivery_of(2, first=3))
+        await owner.catch_up()  # a late initialisation may have fenced it once
+        await worker.committed()
+
+        assert worker.rows() == owner.rows()
+        assert worker.state() is STANDBY
+        assert (worker.failed, owner.failed) == ([], [])
+
+
+async def the_earlier_one_has_ended(worker: Worker) -> None:
+    """One task maintains the table; what takes over or follows has come to its end."""
+
+    async def one_left() -> bool:
+        return len(worker.table._tasks) == 1
+
+    await until(one_left, f"ended: {worker.table._tasks}", WAIT_S, 0.005)
+
+
+# ---- what stands in the way
+
+
+async def test_a_coordinator_that_does_not_know_us_yet_is_asked_again(shop: Shop) -> None:
+    async with a_worker(shop) as worker:
+        worker.membership.answers = [NotAMember(), KafkaConnectionError(), NotAMember()]
+        await worker.own(0)
+
+        assert worker.membership.asked == 4
+        assert worker.failed == []
+
+
+async def test_a_worker_that_cannot_take_over_although_the_coordinator_answers_ends(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with a_worker(shop, session_timeout_s=0.2) as worker:
+
+        async def never(*args: Any) -> None:
+            await asyncio.sleep(60)
+
+        monkeypatch.setattr(ChangelogWriter, "open", never)
+        await worker.table.assign({0}, ())
+
+        async def failed() -> bool:
+            return bool(worker.failed)
+
+        await until(failed, "failed", WAIT_S)
+
+    assert "could not be taken over" in worker.failed[0]
+    assert "although the group coordinator answers" in worker.failed[0]
+
+
+async def test_a_worker_waits_while_the_coordinator_does_not_answer_either(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with a_worker(shop, session_timeout_s=0.2) as worker:
+        worker.membership.silent_since = monotonic() - 60
+        open_ = ChangelogWriter.open
+        tries = 0
+
+        async def away(*args: Any) -> Any:
+            nonlocal tries
+            tries += 1
+            if tries < 6:
+                await asyncio.sleep(0.3)  # longer than a session
+                raise KafkaConnectionError
+            return await open_(*args)
+
+        monkeypatch.setattr(ChangelogWriter, "open", away)
+        await worker.own(0)
+
+        assert worker.failed == []
+        # It owns, but the coordinator has not said so lately.
+        fresh = worker.table.freshness(0)
+        assert fresh is not None
+        assert fresh.role is Role.FORMER
+
+
+async def test_an_assignment_that_ends_before_delivery_starts_is_tried_again(shop: Shop) -> None:
+    shop.append(a_delivery_of(2))
+    async with a_worker(shop) as worker:
+        worker.delivery.refuse_to_start = [IllegalStateError("not assigned"), IllegalStateError()]
+        await worker.own(0)
+        await worker.deliver()
+        await worker.committed()
+
+        assert worker.delivery.calls == [("start", 0)] * 3
+        assert worker.failed == []
+
+
+@pytest.mark.parametrize("window", [999, 1001])
+async def test_a_worker_with_another_window_ends_with_the_way_back(shop: Shop, window: int) -> None:
+    await with_history(shop)
+    async with a_worker(shop, window=window) as worker:
+        await worker.table.assign({0}, ())
+
+        async def failed() -> bool:
+            return bool(worker.failed)
+
+        await until(failed, "failed", WAIT_S)
+
+    assert "a duplicates window of 1,000 offsets; this worker has" in worker.failed[0]
+    assert "Set ONHAND_DEDUP_WINDOW back" in worker.failed[0]
+    assert worker.delivery.started == {}
+
+
+async def test_a_worker_with_other_rules_ends_with_the_way_on(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await with_history(shop)
+    monkeypatch.setattr("tables.takeover.RULES", 2)
+    async with a_worker(shop) as worker:
+        await worker.table.assign({0}, ())
+
+        async def failed() -> bool:
+            return bool(worker.failed)
+
+        await until(failed, "failed", WAIT_S)
+
+    assert "was built with rules 1" in worker.failed[0]
+    assert "the next ONHAND_VERSION" in worker.failed[0]
+
+
+# ---- sources that are not what they were
+
+
+def end_early(shop: Shop) -> str:
+    shop.recreate(shop.shipments)
+    return "it ends at 0, before offset 3"
+
+
+def begin_otherwise(shop: Shop) -> str:
+    shop.recreate(shop.shipments, a_delivery_of(9, first=100))
+    return "its first record is another one"
+
+
+def lose_the_beginning(shop: Shop) -> str:
+    shop.cut(shop.shipments, 1)
+    return "its first record is another one"
+
+
+def lose_everything(shop: Shop) -> str:
+    # The end stays where it was; there is no record left to tell it by.
+    shop.cut(shop.shipments, -1)
+    return "its first record is another one"
+
+
+@pytest.mark.parametrize(
+    "change", [end_early, begin_otherwise, lose_the_beginning, lose_everything]
+)
+async def test_a_partition_whose_source_was_cut_or_recreated_stands_still_with_one_sentence(
+    kafka: Kafka, change: Callable[[Shop], str]
+) -> None:
+    shop = Shop(kafka.bootstrap, partitions=2)
+    mine, others = skus_of(0, 2, 3), skus_of(1, 2, 3)
+    shop.append([a_receipt(id=sku, sku=sku) for sku in mine], p=0)
+    shop.append([a_receipt(id=sku, sku=sku) for sku in others], shop.sales, p=1)
+    async with a_worker(shop) as worker:
+        await worker.own(0, 1)
+        await worker.deliver()
+        await worker.committed()
+        await worker.table.revoke()
+        why = change(shop)
+        await worker.table.assign({0, 1}, ())
+        await worker.active(1)  # the other one goes on
+
+        async def stands() -> bool:
+            return worker.partition(0).stopped_because is not None
+
+        await until(stands, "standing still", WAIT_S, 0.01)
+        sentence = worker.partition(0).stopped_because or ""
+        assert worker.state(0) is FORMER
+        assert (sentence.count("."), why in sentence) == (sentence.count("."), True)
+        assert f"Topic {shop.shipments} was cut or recreated under partition 0" in sentence
+        assert "the next ONHAND_VERSION" in sentence
+        # What was counted can still be read, by who asks with open eyes.
+        assert len(worker.rows(0)) == 3
+        assert {status.stopped_because for status in worker.table.status()} == {None, sentence}
+        assert 0 not in worker.delivery.started
+        assert worker.failed == []
+
+
+async def test_a_new_version_counts_what_a_cut_source_still_holds(shop: Shop) -> None:
+    shop.append(a_delivery_of(5))
+    shop.cut(shop.shipments, 3)
+    async with a_worker(shop) as worker:
+        await worker.own(0)
+        assert worker.delivery.started[0][0][shop.shipments] == 3
+        await worker.deliver()
+        await worker.committed()
+        assert worker.rows() == {"SKU-0003/here": 1, "SKU-0004/here": 1}
+        await worker.rebalance({0})
+        await worker.active()
+
+        assert worker.delivery.started[0][0][shop.shipments] == 5
+        assert worker.failed == []
+
+
+async def test_a_table_of_other_topics_is_not_counted_on(kafka: Kafka, shop: Shop) -> None:
+    await with_history(shop)
+    other = Shop(kafka.bootstrap)
+    async with a_worker(shop, topics=other.topics) as worker:
+        await worker.table.assign({0}, ())
+
+        async def stands() -> bool:
+            return worker.partition(0).stopped_because is not None
+
+        await until(stands, "standing still", WAIT_S, 0.01)
+        assert "set ONHAND_TOPIC_PREFIX back" in (worker.partition(0).stopped_because or "")
+
+
+# ---- standing by, and what was owned before
+
+
+async def test_a_standby_answers_once_it_is_past_the_end_that_it_saw_and_then_follows(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await with_history(shop)
+    shop.append(a_delivery_of(2, first=3))
+    async with a_worker(shop) as owner, a_worker(shop) as standby:
+        gate = Gate()
+        gate_restore(standby, gate, monkeypatch)
+        await standby.table.assign((), {0})
+        await gate.reached.wait()
+        assert standby.table.freshness(0) is None  # still loading: never an answer
+        gate.open.set()
+        await standby.is_(STANDBY)
+        fresh = standby.table.freshness(0)
+        assert fresh is not None
+        assert (fresh.role, fresh.lag_events) == (Role.STANDBY, 2)
+        await owner.own(0)
+        await owner.deliver()
+        await owner.committed()
+        await standby.committed()
+
+        assert standby.rows() == owner.rows()
+
+        async def at_the_end() -> bool:
+            (status,) = standby.table.status()
+            return status.standby_lag_records == 0
+
+        await until(at_the_end, "without lag", WAIT_S)
+
+
+async def test_a_standby_becomes_the_owner_from_what_it_has(shop: Shop) -> None:
+    await with_history(shop)
+    async with a_worker(shop) as worker:
+        await worker.table.assign((), {0})
+        await worker.is_(STANDBY)
+        restored = worker.table.stats.restored
+
+        await worker.rebalance({0})
+        await worker.active()
+
+        assert worker.table.stats.restored - restored <= 1  # its last meta record, again
+        assert worker.rows() == {f"SKU-{n:04}/here": 1 for n in range(3)}
+
+
+async def test_what_was_owned_answers_as_former_until_the_next_owner_had_its_time(
+    shop: Shop,
+) -> None:
+    shop.append(a_delivery_of(2))
+    async with a_worker(shop, session_timeout_s=1.5) as worker:
+        await worker.own(0)
+        await worker.deliver()
+        await worker.committed()
+        await worker.table.revoke()
+        fresh = worker.table.freshness(0)
+        assert fresh is not None
+        assert fresh.role is Role.FORMER
+
+        await worker.table.assign((), ())
+        assert len(worker.rows()) == 2
+        await worker.is_(None)
+
+        assert worker.table.freshness(0) is None
+
+
+async def test_lag_is_against_the_end_last_seen(shop: Shop) -> None:
+    await with_history(shop)
+    async with a_worker(shop) as worker:
+        await worker.own(0)
+        shop.append(a_delivery_of(4, first=3))
+        end = ends_of(shop.kafka, [shop.shipments])[shop.shipments, 0]
+        worker.delivery.ends[shop.shipments, 0] = worker.delivery.end("", 0)._replace(
+            offset=end, at_ms=2**50
+        )
+        behind = worker.table.freshness(0)
+        await worker.deliver()
+        await worker.committed()
+        level = worker.table.freshness(0)
+
+    assert behind is not None
+    assert level is not None
+    assert (behind.lag_events, level.lag_events) == (4, 0)
+    assert (behind.role, level.role) == (Role.ACTIVE, Role.ACTIVE)
+    assert level.position == f"{shop.shipments}-0@6"

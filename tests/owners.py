@@ -1,0 +1,313 @@
+"""An InventoryTable on a real Kafka, with a transport and a coordinator in the test's hand."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from time import monotonic
+from typing import Any
+
+import msgspec
+
+from dev.log import ends_of, read_topics
+from dev.workers import until
+from domain.events import StockEvent
+from domain.lookup import PartitionState
+from domain.partitioning import partition_for
+from domain.records import Batch, Record
+from tables.changelog import META_KEY, ChangelogWriter, Meta
+from tables.fetch import End
+from tables.inventory import InventoryTable, TableConfig
+from tables.partition import Partition
+from tables.store import MemoryStores, Stores
+from tables.takeover import Delivery, Membership
+from tests.builders import a_receipt
+from tests.logs import Put, Writer, a_name, cut, make, remove
+
+WAIT_S = 20.0
+COMPACT = {"cleanup.policy": "compact", "max.message.bytes": str(8 * 2**20)}
+DEAD_LETTERS = {"max.message.bytes": str(2 * 2**20)}
+ROLES = ("shipments", "sales", "adjustments")
+
+
+class Gate:
+    """Holds up the first call that comes to it, until it is opened."""
+
+    def __init__(self) -> None:
+        self.reached, self.open = asyncio.Event(), asyncio.Event()
+
+    async def pass_(self) -> None:
+        first = not self.reached.is_set()
+        self.reached.set()
+        if first:
+            await asyncio.wait_for(self.open.wait(), WAIT_S)
+
+    def before(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        """The same call, held up."""
+
+        async def gated(*args: Any, **kwargs: Any) -> Any:
+            await self.pass_()
+            return await call(*args, **kwargs)
+
+        return gated
+
+    def after(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        """The same call, whose answer is held up."""
+
+        async def gated(*args: Any, **kwargs: Any) -> Any:
+            answer = await call(*args, **kwargs)
+            await self.pass_()
+            return answer
+
+        return gated
+
+
+class FakeMembership(Membership):
+    """The coordinator: says yes, at once, unless told otherwise."""
+
+    def __init__(self) -> None:
+        self.answers: list[Exception | None] = []
+        self.silent_since: float | None = None
+        self.asked = 0
+
+    def confirmed_at(self) -> float:
+        return monotonic() if self.silent_since is None else self.silent_since
+
+    async def confirm(self) -> None:
+        self.asked += 1
+        answer = self.answers.pop(0) if self.answers else None
+        if answer is not None:
+            raise answer
+
+
+class FakeDelivery(Delivery):
+    """The transport: remembers what it was told, delivers nothing by itself."""
+
+    def __init__(self) -> None:
+        self.started: dict[int, tuple[dict[str, int], int]] = {}
+        self.calls: list[tuple[str, int]] = []
+        self.refuse_to_start: list[Exception] = []
+        self.ends: dict[tuple[str, int], End] = {}
+
+    async def start(self, partition: int, positions: dict[str, int], epoch: int) -> None:
+        self.calls.append(("start", partition))
+        if self.refuse_to_start:
+            raise self.refuse_to_start.pop(0)
+        self.started[partition] = (dict(positions), epoch)
+
+    async def stop(self, partition: int) -> None:
+        self.calls.append(("stop", partition))
+        self.started.pop(partition, None)
+
+    def end(self, topic: str, partition: int) -> End:
+        return self.ends.get((topic, partition), End(None, 0, None))
+
+
+class Shop:
+    """Topics of one deployment, and what lies on them."""
+
+    def __init__(self, kafka: str, partitions: int = 1) -> None:
+        self.kafka, self.partitions = kafka, partitions
+        self.name = a_name()
+        self.topics = {f"{self.name}.{role}": role for role in ROLES}
+        self.shipments, self.sales, _ = self.topics
+        for topic in self.topics:
+            make(kafka, topic, partitions)
+        self.changelog = make(kafka, f"{self.name}-log", partitions, COMPACT)
+        self.dead_letters = make(kafka, f"{self.name}-dlq", partitions, DEAD_LETTERS)
+        self._writer = Writer(kafka)
+
+    def transactional_id(self, partition: int) -> str:
+        return f"{self.name}-{partition}"
+
+    def append(self, events: Iterable[StockEvent | bytes], topic: str = "", p: int = 0) -> None:
+        """Facts, or what is meant to be one, in one record batch."""
+        encoded = [e if isinstance(e, bytes) else msgspec.json.encode(e) for e in events]
+        keys = [b"SKU" if isinstance(e, bytes) else e.data.sku.encode() for e in events]
+        records = [Put(key, value) for key, value in zip(keys, encoded, strict=True)]
+        self._writer.write(topic or self.shipments, records, p)
+
+    def recreate(self, topic: str, events: Sequence[StockEvent] = ()) -> None:
+        """The same name, another topic."""
+        remove(self.kafka, topic)
+        make(self.kafka, topic, self.partitions)
+        self._writer = Writer(self.kafka)
+        if events:
+            self.append(events, topic)
+
+    def cut(self, topic: str, before: int) -> None:
+        cut(self.kafka, topic, before)
+
+    async def writer(self, p: int = 0) -> ChangelogWriter:
+        """Another worker's: from here on every older one is refused."""
+        return await ChangelogWriter.open(
+            p,
+            self.transactional_id(p),
+            self.changelog,
+            self.dead_letters,
+            {"bootstrap_servers": self.kafka},
+        )
+
+    def batch(self, positions: dict[str, int], epoch: int, topic: str, p: int = 0) -> Batch:
+        """What lies on the topic from a position to its end, as it would be fetched."""
+        end = ends_of(self.kafka, [topic])[topic, p]
+        found = [r for r in read_topics(self.kafka, [topic]) if r.partition == p]
+        start = positions.get(topic, 0)
+        records: list[Record] = [
+            (r.offset, r.timestamp_ms, r.key, r.value, r.headers)
+            for r in found
+            if r.offset >= start
+        ]
+        nbytes = sum(len(record[3] or b"") for record in records)
+        return Batch(topic, p, records, start, max(end, start), nbytes, epoch)
+
+    def committed_rows(self, p: int = 0) -> dict[str, Any]:
+        """By another client, from the changelog alone: rows by `sku/location`."""
+        rows: dict[bytes, bytes | None] = {}
+        for record in read_topics(self.kafka, [self.changelog]):
+            if record.partition == p and record.key and record.key[:1] != b"\x00":
+                rows[record.key] = record.value
+        return {
+            key.decode().replace("\x00", "/"): msgspec.json.decode(value)
+            for key, value in rows.items()
+            if value is not None
+        }
+
+    def metas(self, p: int = 0) -> list[Meta]:
+        """Every meta record in the changelog, in order."""
+        records = read_topics(self.kafka, [self.changelog])
+        return [
+            msgspec.json.decode(record.value or b"", type=Meta)
+            for record in records
+            if record.partition == p and record.key == META_KEY
+        ]
+
+
+def a_delivery_of(count: int, first: int = 0, quantity: int = 1) -> list[StockEvent]:
+    """Facts of as many rows: `SKU-0000/here` and on."""
+    return [
+        a_receipt(id=f"{n}", sku=f"SKU-{n:04}", location="here", quantity=quantity)
+        for n in range(first, first + count)
+    ]
+
+
+def skus_of(partition: int, partitions: int, count: int) -> list[str]:
+    """SKUs that live there."""
+    names = (f"SKU-{n:04}" for n in range(10_000))
+    mine = (name for name in names if partition_for(name.encode(), partitions) == partition)
+    return [next(mine) for _ in range(count)]
+
+
+class Worker:
+    """One worker's table."""
+
+    def __init__(self, shop: Shop, stores: Stores | None = None, **changes: Any) -> None:
+        self.shop = shop
+        self.membership, self.delivery = FakeMembership(), FakeDelivery()
+        self.failed: list[str] = []
+        config = TableConfig(
+            kafka={"bootstrap_servers": shop.kafka},
+            topics=shop.topics,
+            changelog=shop.changelog,
+            dead_letters=shop.dead_letters,
+            transactional_id=shop.transactional_id,
+            partitions=shop.partitions,
+            window=1000,
+            commit_interval_s=0.01,
+            session_timeout_s=10.0,
+            fetch_wait_ms=20,
+            url="http://me",
+        )
+        config = msgspec.structs.replace(config, **changes)
+        self.table = InventoryTable(
+            config, stores or MemoryStores(), self.membership, self.delivery, self._fail
+        )
+
+    async def _fail(self, sentence: str, error: BaseException | None) -> None:
+        self.failed.append(sentence)
+
+    def partition(self, number: int = 0) -> Partition:
+        return self.table.held[number]
+
+    def state(self, number: int = 0) -> PartitionState | None:
+        p = self.table.held.get(number)
+        return None if p is None else p.state
+
+    async def is_(self, state: PartitionState | None, number: int = 0) -> None:
+        """Wait for a state."""
+
+        async def there() -> bool:
+            return self.state(number) is state and not self.failed
+
+        await until(there, f"{state}, but {self.state(number)} {self.failed}", WAIT_S, 0.005)
+
+    async def active(self, number: int = 0) -> None:
+        """Wait until the partition is delivered under its newest assignment."""
+
+        async def delivering() -> bool:
+            started = self.delivery.started.get(number)
+            return started is not None and started[1] == self.partition(number).epoch
+
+        await self.is_(PartitionState.ACTIVE, number)
+        await until(delivering, "delivering", WAIT_S, 0.005)
+
+    async def own(self, *partitions: int) -> None:
+        """Be assigned them, and take them over."""
+        await self.table.assign(partitions, ())
+        for number in partitions:
+            await self.active(number)
+
+    async def rebalance(self, actives: Iterable[int], standbys: Iterable[int] = ()) -> None:
+        """As Faust does it."""
+        await self.table.revoke()
+        await self.table.assign(actives, standbys)
+
+    async def deliver(self, topic: str = "", number: int = 0) -> None:
+        """Hand over what lies on a topic from where delivery was started."""
+        topic = topic or self.shop.shipments
+        positions, epoch = self.delivery.started[number]
+        await self.table.fold(self.shop.batch(positions, epoch, topic, number))
+
+    async def catch_up(self, topic: str = "", number: int = 0) -> None:
+        """As the transport does: deliver again after every take-over, until all is committed."""
+        topic = topic or self.shop.shipments
+        end = ends_of(self.shop.kafka, [topic])[topic, number]
+        delivered = 0
+
+        async def caught_up() -> bool:
+            nonlocal delivered
+            _, epoch = self.delivery.started.get(number, ({}, delivered))
+            if epoch != delivered and self.state(number) is PartitionState.ACTIVE:
+                delivered = epoch
+                await self.deliver(topic, number)
+            return await self.table.reached(number, {topic: end - 1}, 0.05)
+
+        await until(caught_up, f"caught up; {self.failed}", WAIT_S, 0)
+
+    async def committed(self, topic: str = "", number: int = 0) -> None:
+        """Wait until all that lies on a topic is in committed rows."""
+        topic = topic or self.shop.shipments
+        end = ends_of(self.shop.kafka, [topic])[topic, number]
+        assert await self.table.reached(number, {topic: end - 1}, WAIT_S), self.failed
+
+    def rows(self, number: int = 0) -> dict[str, int]:
+        """What readers see: stock by `sku/location`."""
+        assert self.table.freshness(number) is not None
+        found = self.table.scan(number, None, 100_000)
+        return {f"{sku}/{location}": row.on_hand for sku, location, row in found}
+
+
+@asynccontextmanager
+async def a_worker(
+    shop: Shop, stores: Stores | None = None, **changes: Any
+) -> AsyncIterator[Worker]:
+    """A table that is started, and stopped at the end of the block.
+
+    Args:
+        changes: of its TableConfig.
+    """
+    worker = Worker(shop, stores, **changes)
+    await worker.table.start()
+    try:
+        yield worker
+    finally:
+        await worker.table.stop()
