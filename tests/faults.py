@@ -47,6 +47,7 @@ class Load:
         goal = sum(self.watch.changelog.counts()) + records
 
         async def committed() -> bool:
+            self.watch.check_running()
             return sum(self.watch.changelog.counts()) >= goal
 
         await until(committed, f"committed: {records:,} more records", timeout_s)

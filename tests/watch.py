@@ -43,10 +43,14 @@ class CommitWatch:
         self._reader.close()
         self._group.close()
 
-    def check(self) -> None:
-        """Fail if anything was ever ahead, or if nothing was looked at."""
+    def check_running(self) -> None:
+        """Fail if the watch itself has ended."""
         if self._failed is not None:
             raise self._failed
+
+    def check(self) -> None:
+        """Fail if anything was ever ahead, or if nothing was looked at."""
+        self.check_running()
         assert not self.ahead, self.ahead[:5]
         assert self.looks > 0
         assert not self.changelog.rewinds, self.changelog.rewinds[:5]
