@@ -85,12 +85,11 @@ class PartitionManager(TableManager):
         self._recovery_started.set()
         if generation_id != app.consumer_generation_id:
             return  # a newer assignment is on its way
-        actives, standbys = (
-            self._partitions(app.assignor.assigned_actives()),
-            self._partitions(app.assignor.assigned_standbys()),
-        )
-        self._check_together(assigned, actives)
-        await app.on_assigned(actives, standbys - actives)
+        try:
+            await self._hand_over(assigned)
+        except Exception as error:
+            # Faust would crash in its orderly way, which commits on the way out.
+            await app.fail(f"The assignment cannot be served: {error}.", error)
         app.flow_control.resume()
         app.consumer.resume_flow()
         await app._fetcher.maybe_start()
@@ -99,6 +98,13 @@ class PartitionManager(TableManager):
         self.on_standbys_ready()
         # After the caller has said that the rebalance returned: its sensors want that order.
         self.loop.call_soon(app.on_rebalance_end)
+
+    async def _hand_over(self, assigned: set[TP]) -> None:
+        app = cast(Any, self.app)
+        actives = self._partitions(app.assignor.assigned_actives())
+        standbys = self._partitions(app.assignor.assigned_standbys())
+        self._check_together(assigned, actives)
+        await app.on_assigned(actives, standbys - actives)
 
     def _partitions(self, tps: set[TP]) -> set[int]:
         return {tp.partition for tp in tps if tp.topic in self._changelogs}

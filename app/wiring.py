@@ -62,6 +62,8 @@ def build(settings: Settings | None = None) -> OnhandApp:
 
 def _stores(settings: Settings) -> Stores:
     if settings.store == "memory":
+        # Faust keeps a folder of its own there, and makes it without its parents.
+        (settings.data_dir / settings.group).mkdir(parents=True, exist_ok=True)
         return MemoryStores()
     return RocksStores(Path(settings.data_dir) / settings.group)
 

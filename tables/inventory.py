@@ -326,7 +326,7 @@ class InventoryTable(Reading):
                 if p.owned is not owned or not self._open:
                     return
         except Exception:
-            self._commits.close(p)
+            self._release(p)
             raise
         if owned.fold.positions.get(topic, 0) < batch.next_offset:
             # Markers and aborted records: no event, but progress all the same.
