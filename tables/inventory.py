@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
-from time import monotonic, time
+from time import monotonic
 from typing import Any
 
 import msgspec
@@ -385,20 +385,6 @@ class InventoryTable(Reading):
     def _changelog_lag(self, p: Partition) -> int:
         end = self._follower.known_end(p.number)
         return max(0, (end.offset or 0) - (p.feed.position if p.feed else 0))
-
-    def oldest_unapplied_s(self) -> float:
-        """Age of the oldest event that is folded and not committed; 0 for none."""
-        owners = [p.owned for p in self.held.values() if p.owned is not None]
-        ages = [ms for owned in owners for ms in (owned.oldest_ms, owned.travelling_ms) if ms]
-        return max(0.0, time() - min(ages) / 1000) if ages else 0.0
-
-    def window_seconds(self) -> dict[str, float]:
-        """By topic, the recorded time that the shortest duplicates window spans."""
-        owners = [p.owned for p in self.held.values() if p.owned is not None]
-        return {
-            topic: min((owned.spans[topic].seconds() for owned in owners), default=float("inf"))
-            for topic in self._config.topics
-        }
 
     def group_offsets(self) -> dict[tuple[str, int], int]:
         """Committed next offsets of what this worker owns, for the group's own offsets."""

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from time import monotonic
+from math import inf
+from time import monotonic, time
 
 import msgspec
 
 from domain.lookup import Freshness, PartitionState, Role
 from domain.partitioning import partition_for
 from domain.stock import Row, row_key, split_key
-from tables.partition import Partition
+from tables.partition import Owned, Partition
 from tables.restore import Progress
 from tables.store import FIRST_ROW
 from tables.takeover import Membership
@@ -119,6 +120,22 @@ class Reading:
     def status(self) -> list[PartitionStatus]:
         """One entry for each partition held, by number."""
         return [self._status(p) for _, p in sorted(self.held.items())]
+
+    def oldest_unapplied_s(self) -> float:
+        """Age of the oldest event that is folded and not committed; 0 for none."""
+        ages = [ms for o in self._owned() for ms in (o.oldest_ms, o.travelling_ms) if ms]
+        return max(0.0, time() - min(ages) / 1000) if ages else 0.0
+
+    def window_seconds(self) -> dict[str, float]:
+        """By topic, the recorded time that the shortest duplicates window spans."""
+        spans: dict[str, float] = {}
+        for owned in self._owned():
+            for topic, span in owned.spans.items():
+                spans[topic] = min(spans.get(topic, inf), span.seconds())
+        return spans
+
+    def _owned(self) -> list[Owned]:
+        return [p.owned for p in self.held.values() if p.owned is not None]
 
     def _status(self, p: Partition) -> PartitionStatus:
         fresh = self.freshness(p.number)
