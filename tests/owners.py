@@ -41,6 +41,10 @@ class Gate:
         if first:
             await asyncio.wait_for(self.open.wait(), WAIT_S)
 
+    async def is_reached(self) -> None:
+        """Wait until a call is held up."""
+        await asyncio.wait_for(self.reached.wait(), WAIT_S)
+
     def before(self, call: Callable[..., Any]) -> Callable[..., Any]:
         """The same call, held up."""
 

@@ -191,7 +191,7 @@ async def test_a_commit_that_does_not_end_holds_up_a_rebalance_for_half_a_sessio
         gate = Gate()
         monkeypatch.setattr(ChangelogWriter, "commit", gate.before(ChangelogWriter.commit))
         await worker.deliver()
-        await gate.reached.wait()
+        await gate.is_reached()
         began = monotonic()
 
         await worker.table.revoke()
@@ -292,7 +292,7 @@ async def test_one_refusal_counts_once_whatever_is_delivered_meanwhile(
         monkeypatch.setattr(worker.delivery, "stop", gate.before(worker.delivery.stop))
         intruder = await shop.writer()
         await worker.deliver()
-        await gate.reached.wait()
+        await gate.is_reached()
         # Still delivered, since the transport has not been told yet.
         for turn in range(5):
             shop.append(a_delivery_of(1, first=3 + turn))
@@ -319,7 +319,7 @@ async def test_a_partition_given_away_while_a_refusal_is_handled_is_not_seized(
         monkeypatch.setattr(loser.delivery, "stop", gate.before(loser.delivery.stop))
         await owner.own(0)
         await loser.deliver()  # its commit is refused
-        await gate.reached.wait()
+        await gate.is_reached()
         await loser.table.revoke()
         await loser.table.assign((), {0} if standby else ())
         gate.open.set()
@@ -423,7 +423,7 @@ async def test_readers_see_nothing_that_is_not_committed(
         gate = Gate()
         monkeypatch.setattr(ChangelogWriter, "commit", gate.after(ChangelogWriter.commit))
         await worker.deliver()
-        await gate.reached.wait()
+        await gate.is_reached()
         # Committed in Kafka, not yet in the store: not seen, and not said to be reached.
         assert worker.rows() == {}
         assert not await worker.table.reached(0, {shop.shipments: 0}, 0.05)
