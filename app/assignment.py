@@ -91,6 +91,7 @@ class PartitionManager(TableManager):
             # Faust would crash in its orderly way, which commits on the way out.
             await app.fail(f"The assignment cannot be served: {error}.", error)
         app.flow_control.resume()
+        app.consumer.start_anew()
         app.consumer.resume_flow()
         await app._fetcher.maybe_start()
         await app.on_rebalance_complete.send()
