@@ -173,6 +173,7 @@ class Owner:
             positions=self.positions,
             counts=self.counts,
             segments=list(self.segments.items()),
+            empty=not self.rows,
         )
         return self
 

@@ -37,9 +37,7 @@ def main() -> int:
         tests = [sys.executable, "-m", "pytest", "-q", "-m", "torture", "tests", *sys.argv[1:]]
         done = subprocess.run(tests, cwd=ROOT, env={**os.environ, VARIABLE: str(path)}, check=False)
         figures = [json.loads(text) for text in path.read_text().splitlines()]
-    measured = time.strftime(
-        "Measured on %Y-%m-%d; two cores for everything."
-    )
+    measured = time.strftime("Measured on %Y-%m-%d; two cores for everything.")
     put_table(DOCUMENT, HEADING + [line(one) for one in figures], measured)
     return done.returncode
 
