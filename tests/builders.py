@@ -130,7 +130,11 @@ class Owner:
     """
 
     def __init__(self, partition: int = 0, partitions: int = 1, window: int = 100) -> None:
-        self._shape = {"partition": partition, "partitions": partitions, "window": window}
+        self._shape: dict[str, Any] = {
+            "partition": partition,
+            "partitions": partitions,
+            "window": window,
+        }
         self.rows: dict[bytes, Row] = {}
         self.segments: dict[bytes, bytes] = {}
         self.letters: list[DeadLetter] = []
@@ -173,7 +177,6 @@ class Owner:
             positions=self.positions,
             counts=self.counts,
             segments=list(self.segments.items()),
-            empty=not self.rows,
         )
         return self
 

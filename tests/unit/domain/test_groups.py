@@ -43,6 +43,24 @@ def test_rows_not_in_memory_are_loaded_once_and_together() -> None:
     assert asked == [[row_key(SKU, "a"), row_key(SKU, "b")]]
 
 
+def test_a_table_counted_from_its_first_event_asks_only_for_rows_that_left_memory() -> None:
+    asked: list[list[bytes]] = []
+
+    class Watched(Owner):
+        def load(self, keys: list[bytes]) -> list[Row | None]:
+            asked.append(keys)
+            return super().load(keys)
+
+    owner = Watched()
+    owner.state.all_in_memory, owner.state.max_rows = True, 1
+    for n, place in enumerate(["a", "b", "c"]):
+        owner.fold([at(n, a_sale(id=str(n), location=place))]).commit()
+    owner.fold([at(3, a_sale(id="3", location="a"))])
+
+    assert asked == [[row_key(SKU, "a")]]
+    assert owner.state.row(row_key(SKU, "a")).sold == 2 * owner.state.row(row_key(SKU, "c")).sold
+
+
 def test_a_group_holds_what_was_folded_since_the_last_one() -> None:
     owner = a_partition().fold([at(0, a_sale(id="1", location="a")), at(1, b"{")])
     first = take_group(owner.state)
