@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import aiohttp
 
 from dev.answers import NotWhole, Reader, ask, owners, read_list, reading
+from dev.broker import port_is_free
 from dev.kafka import Kafka, KafkaUnavailable, free_port, start
 from dev.log import FollowingOracle, oracle_of
 from dev.oracle import Oracle
@@ -49,7 +50,7 @@ class Clock:
     def say(self, step: int, name: str, what: str) -> None:
         """One numbered line with the seconds since the last one."""
         now = time.monotonic()
-        print(f"{step}/5 {name:<10} {what:<62} {now - self._since:>4.1f} s", flush=True)
+        print(f"{step}/5 {name:<10} {what:<74} {now - self._since:>5.1f} s", flush=True)
         self._since = now
 
 
@@ -127,8 +128,6 @@ async def _all_owned(workers: tuple[Worker, ...]) -> None:
 
 
 def _port(wished: int) -> int:
-    from dev.broker import port_is_free
-
     return wished if port_is_free(wished) else free_port()
 
 

@@ -58,7 +58,6 @@ class Readings:
         self.reads = self.standby = self.failed = 0
         self.slowest_ms = 0.0
         self.wrong: list[str] = []
-        self.never_judged = 0
 
     def took(self, answer: Answer) -> None:
         """One more answer."""
@@ -80,11 +79,6 @@ class Readings:
                     self._waiting.append(answer)
                 elif told := fault(answer, following.oracle):
                     self.wrong.append(told)
-
-    @property
-    def unjudged(self) -> int:
-        """Answers that claim more of the log than the oracle has read."""
-        return len(self._waiting)
 
     def start_again(self) -> None:
         """Begin the next stretch; what was wrong stays known."""

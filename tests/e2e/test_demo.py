@@ -1,0 +1,51 @@
+"""`make demo`, as a visitor runs it."""
+
+import re
+import signal
+import subprocess
+import sys
+
+import psutil
+
+from dev.workers import ROOT
+
+DEMO = [sys.executable, "-m", "dev.demo"]
+
+
+def processes_named_in(said: str) -> list[int]:
+    return [int(pid) for pid in re.findall(r"pid (\d+)", said)]
+
+
+def test_the_demo_kills_a_worker_and_finds_every_row_equal() -> None:
+    done = subprocess.run(
+        [*DEMO, "--seconds", "15"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "kill -9 worker a" in done.stdout
+    assert len(re.findall(r"rows compared, [1-9][\d,]* equal, 0 differ", done.stdout)) == 2
+    pids = processes_named_in(done.stdout)
+    assert len(pids) >= 3
+    assert not [pid for pid in pids if psutil.pid_exists(pid)]
+
+
+def test_ctrl_c_stops_everything_that_the_demo_started() -> None:
+    said = ""
+    with subprocess.Popen([*DEMO], cwd=ROOT, stdout=subprocess.PIPE, text=True) as demo:
+        assert demo.stdout is not None
+        for line in demo.stdout:
+            said += line
+            if line.startswith("5/5"):
+                break
+        demo.send_signal(signal.SIGINT)
+        said += demo.communicate(timeout=60)[0]
+
+    assert demo.returncode == 0, said
+    pids = processes_named_in(said)
+    assert len(pids) >= 3
+    assert not [pid for pid in pids if psutil.pid_exists(pid)]
