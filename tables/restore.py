@@ -200,7 +200,7 @@ class Feed:
         """How far, how fast, how long still."""
         seconds = max(monotonic() - self.started, 1e-3)
         rate = self.records / seconds
-        left = max(0, self.until - self.position)
+        left = max(0, self.until - (self._start_at if self._peeking else self.position))
         return Progress(self.records, self.records + left, rate, left / rate if rate else 0.0)
 
 
