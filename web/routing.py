@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from domain.lookup import Freshness, NotCaughtUp, NotReady, Role, TooStale
-from web.admission import Admission, Asked, Refusal
+from web.admission import Admission, Asked, Refusal, stale
 from web.hedging import first_good
 from web.local import LocalRows
 from web.peers import PeerAnswer, PeerFailed, Peers
@@ -26,7 +26,7 @@ from web.roster import Holder, Roster
 T = TypeVar("T")
 
 #: Seconds for a whole request, besides what the caller's `wait_ms` allows.
-DEADLINE_S = 1.0
+DEADLINE_S = 1.5
 #: An owner that folds at full speed answers within 40 ms; one that has not answered
 #: for this long may be frozen.
 HEDGE_S = 0.25
@@ -116,6 +116,8 @@ class Router:
         raced = await question.race(plan[1:] if answer is not None else self.plan(partition, asked))
         if raced is not None and (answer is None or settles(raced) or says_more(answer, raced)):
             answer = raced
+        if answer is None and not asked.hop:
+            answer = await question.last_resort()
         if answer is None:
             why = "No worker answered in time" if plan else "No worker can answer now"
             return NotReady(f"{why} for partition {partition}.", 1)
@@ -190,8 +192,16 @@ class _Question(Generic[T]):
             better=says_more,
             failed=self._failed,
             hedge_s=HEDGE_S,
-            until=self._until,
+            # Where this worker's own loop stood still, the others did not have their time.
+            until=max(self._until, time.monotonic() + HEDGE_S),
         )
+
+    async def last_resort(self) -> T | Refusal | None:
+        """This worker's own rows, if they will do and nobody else has answered in time."""
+        fresh = self._admission.at_once(self._partition, self._asked)
+        if fresh is None:
+            return None
+        return stale(self._asked, fresh) or await self._here(fresh)
 
     def is_settled_by(self, target: Target, answer: T | PeerAnswer | Refusal) -> bool:
         """Whether nobody else needs to be asked."""

@@ -107,7 +107,7 @@ async def test_a_frozen_owner_without_standby_is_a_503_within_the_deadline() -> 
         started = time.perf_counter()
         answer = await fleet.row(0, "SKU-0003")
 
-        assert 0.5 < time.perf_counter() - started < 1.6
+        assert 1.0 < time.perf_counter() - started < 2.2
         assert (answer.status, answer.problem) == (503, "not-ready")
         assert answer.headers["Retry-After"] == "1"
 
@@ -240,7 +240,7 @@ async def test_an_answer_that_would_be_older_is_refused_in_time() -> None:
         answer = await fleet.row(0, "SKU-1")
 
         assert (answer.status, answer.problem) == (503, "not-caught-up")
-        assert time.perf_counter() - started < 1.5
+        assert time.perf_counter() - started < 2.0
 
 
 async def test_own_rows_are_not_told_if_they_are_older_than_what_was_passed_on() -> None:
