@@ -61,7 +61,8 @@ class CommitWatch:
                 # First what the group says is done, then what the changelog holds: what is
                 # committed in between can only hide nothing and excuse nothing.
                 durable = self._group.read()
-                if durable is None or not self._read_on():
+                # Read on even where the group does not answer: others wait for the counts.
+                if not self._read_on() or durable is None:
                     continue
                 self.looks += 1
                 for (topic, partition), position in durable.items():

@@ -40,9 +40,9 @@ async def test_an_owner_that_slept_through_its_loss_changes_no_row(cluster: Clus
     await faults.wiped_and_restored(cluster)
 
 
-# Not in `make test`: in one run of several the test's own reader of the changelog saw nothing
-# for two minutes after the broker came back, while the workers went on committing (their
-# stores had rows of that time). Until that is understood it would fail honest changes.
+# Not in `make test`: in one run of several the watch's question for the group's offsets was not
+# answered for two minutes after the broker came back (librdkafka), and with it the watch stood
+# still, while the workers went on committing. The watch now reads on; seen too seldom to trust.
 @pytest.mark.torture
 async def test_a_killed_and_a_frozen_broker_change_no_row(own_kafka: Kafka, tmp_path: Path) -> None:
     cluster = Cluster(own_kafka.bootstrap, tmp_path, PARTITIONS, settings=dict(faults.SETTINGS))
