@@ -23,7 +23,7 @@ from web.parameters import (
     partitions_of,
 )
 from web.peers import PeerAnswer, PeerFailed, get
-from web.replies import FreshnessBody, RowBody, json_reply
+from web.replies import FreshnessBody, RowBody
 from web.roster import Holder
 from web.routing import Target
 
@@ -87,7 +87,7 @@ class Lists:
             freshness=freshness,
             positions=",".join(page.positions for page in pages if page.positions),
         )
-        return self._gathering.mark(json_reply(body, freshness), refused)
+        return await self._gathering.reply(body, freshness, refused)
 
 
 class _Search:

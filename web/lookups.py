@@ -16,7 +16,7 @@ from web.gathering import Body, Gathering, from_peer
 from web.pacing import Pacer
 from web.parameters import BadRequest, Wrong, id_fault, lookup_parameters, target_of
 from web.peers import PeerAnswer, post
-from web.replies import FreshnessBody, RowBody, json_reply, row_body
+from web.replies import FreshnessBody, RowBody, row_body
 from web.roster import Holder
 from web.routing import Target
 
@@ -103,7 +103,7 @@ class Lookups:
             freshness=freshness,
             positions=",".join(part.positions for part in parts if part.positions),
         )
-        return self._gathering.mark(json_reply(answer, freshness), refused)
+        return await self._gathering.reply(answer, freshness, refused)
 
     async def _by_partition(self, keys: Sequence[Key]) -> dict[int, list[Key]]:
         groups: dict[int, list[Key]] = {}

@@ -49,8 +49,10 @@ class Pacer:
     async def give_way(self) -> None:
         """Call it between short pieces of work; every `SLICE_S` it lets others run."""
         if time.perf_counter() - self._since > SLICE_S:
-            self._end_turn()
+            # Keep the lane until all else that is ready has run: released now, the next
+            # one would move in this same pass of the loop.
             await asyncio.sleep(0)
+            self._end_turn()
             await self._take_turn()
 
     async def _take_turn(self) -> None:
