@@ -62,7 +62,8 @@ def decode(token: str | None, filters: Filters, count: int) -> list[Place]:
     if wire.filters != _mark(filters):
         raise BadRequest([Wrong("cursor", "belongs to a list with other filters")])
     numbers = [number for _, group in wire.groups for number in group]
-    if not wire.groups or any(not 0 <= number < count for number in numbers):
+    has_more = any(place is not None for place, _ in wire.groups)
+    if not has_more or any(not 0 <= number < count for number in numbers):
         raise BadRequest([Wrong("cursor", "is not one that this service gave")])
     places: list[Place] = [wire.groups[0][0]] * count
     for place, group in wire.groups[1:]:

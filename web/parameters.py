@@ -214,6 +214,7 @@ class _Given:
         if _BAD_ESCAPE.search(query):
             self._faults.append(Wrong("query", "a % must be followed by two hexadecimal digits"))
         try:
+            query.encode()  # aiohttp keeps bytes that are not UTF-8 as lone surrogates
             pairs = parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=50)
         except ValueError:
             pairs = []

@@ -110,6 +110,11 @@ class Roster:
         known = self._ranked(partition)
         return [holder for member, holder in known if silent(member.heard_at, now) <= SILENCE_S]
 
+    def owner(self, partition: int) -> Holder | None:
+        """The other worker that is active for it, if one is known and alive."""
+        best = next(iter(self.holders(partition)), None)
+        return best if best is not None and best.role is Role.ACTIVE else None
+
     def silent_holders(self, partition: int) -> list[Holder]:
         """Those that fell silent without a goodbye: where nobody else is left, worth one try.
 

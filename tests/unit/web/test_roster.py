@@ -83,6 +83,10 @@ def test_the_owner_comes_first_then_the_freshest() -> None:
     cluster.say(a_beat(3, a_claim(role=Role.ACTIVE, handled=7)))
 
     assert cluster.asked_for() == urls(3, 2, 1)
+    owner = cluster.roster.owner(0)
+    assert owner is not None
+    assert owner.url == URL.format(3)
+    assert cluster.roster.owner(1) is None
 
 
 def test_of_two_claims_the_higher_position_wins() -> None:

@@ -1,0 +1,123 @@
+"""Paths and parameters as they were sent: nothing is folded, guessed or ignored."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+import pytest
+from aiohttp.test_utils import make_mocked_request
+from hypothesis import given
+from hypothesis import strategies as st
+
+from web.admission import ANYTHING
+from web.parameters import (
+    BadRequest,
+    id_fault,
+    key_of,
+    list_parameters,
+    lookup_parameters,
+    read_parameters,
+    target_of,
+)
+
+ids = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=128).filter(
+    lambda text: text == text.strip(" ") and text not in (".", "..")
+)
+
+
+@given(sku=ids, location=ids)
+def test_every_allowed_id_survives_the_path(sku: str, location: str) -> None:
+    path = f"/v1/inventory/{quote(sku, safe='')}/{quote(location, safe='')}"
+
+    assert key_of(path) == (sku, location)
+    assert id_fault(sku) is None
+
+
+@pytest.mark.parametrize(
+    ("sent", "path", "query"),
+    [
+        ("/v1/inventory/a%2Fb/c", "/v1/inventory/a%2Fb/c", ""),
+        ("/v1/inventory/a/../b", "/v1/inventory/a/../b", ""),
+        ("/v1/inventory?limit=1#x", "/v1/inventory", "limit=1"),
+        ("/v1/inventory/a/b?x=1?y", "/v1/inventory/a/b", "x=1?y"),
+        ("http://here:1/v1/inventory/a/b?x=1", "/v1/inventory/a/b", "x=1"),
+    ],
+)
+def test_the_target_is_taken_as_it_was_sent(sent: str, path: str, query: str) -> None:
+    assert target_of(make_mocked_request("GET", sent)) == (path, query)
+
+
+@pytest.mark.parametrize("path", ["/v1/inventory", "/v1/inventory/a/b/c", "/v1/x/a", "/"])
+def test_other_paths_are_no_key(path: str) -> None:
+    assert key_of(path) is None
+
+
+def test_who_says_nothing_takes_anything() -> None:
+    assert read_parameters("", {}) is ANYTHING
+    assert read_parameters("", {"Onhand-Hop": "1"}).hop
+
+
+def test_parameters_of_a_read() -> None:
+    query = "min_position=sales-3%407%2Chistory-1@2&wait_ms=250&max_lag_events=0"
+
+    asked = read_parameters(query, {})
+
+    assert asked.min_position == {("sales", 3): 7, ("history", 1): 2}
+    assert (asked.wait_s, asked.max_lag_events, asked.hop) == (0.25, 0, False)
+
+
+def test_parameters_of_a_list() -> None:
+    _, listed = list_parameters(
+        "location=a+b%2Bc&sku_prefix=&on_hand_below=-5&limit=1000&partial=true", {}
+    )
+
+    assert listed.filters.location == "a b+c"
+    assert (listed.filters.sku_prefix, listed.filters.on_hand_below) == ("", -5)
+    assert (listed.limit, listed.partial, listed.cursor) == (1000, True, None)
+
+
+def test_a_lookup_may_be_partial() -> None:
+    assert lookup_parameters("partial=true", {})[1] is True
+    assert lookup_parameters("", {})[1] is False
+
+
+@pytest.mark.parametrize(
+    ("query", "wrong"),
+    [
+        ("wait_ms=-1", ["wait_ms"]),
+        ("wait_ms=", ["wait_ms"]),
+        ("wait_ms=1e3", ["wait_ms"]),
+        ("wait_ms=\u0661", ["wait_ms"]),
+        ("max_lag_events=99999999999999999999", ["max_lag_events"]),
+        ("limit=5", ["limit"]),
+        ("wait_ms=x&max_lag_events=y&color=z", ["color", "wait_ms", "max_lag_events"]),
+        ("wait_ms=1;max_lag_events=2", ["wait_ms"]),
+        ("%zz=1", ["query", "%zz"]),
+        ("wait_ms=%ff", ["query"]),
+        ("wait_ms=1\udcff", ["query"]),
+        ("&".join(["a=1"] * 60), ["query"]),
+    ],
+)
+def test_each_bad_parameter_is_named(query: str, wrong: list[str]) -> None:
+    with pytest.raises(BadRequest) as caught:
+        read_parameters(query, {})
+
+    assert [fault.parameter for fault in caught.value.faults] == wrong
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "location=" + "x" * 129,
+        "location=%20x",
+        "sku_prefix=%00",
+        "sku_prefix=" + "x" * 129,
+        "on_hand_above=1.0",
+        "limit=01000000000000000000000",
+        "partial=True",
+        "partial=1",
+    ],
+)
+def test_filters_that_no_row_could_pass_are_mistakes(query: str) -> None:
+    with pytest.raises(BadRequest):
+        list_parameters(query, {})
