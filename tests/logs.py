@@ -3,9 +3,17 @@
 import time
 import uuid
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import NamedTuple
 
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # not in its __all__
     AdminClient,
     AlterConfigOpType,
@@ -15,7 +23,9 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # not in its 
     ResourceType,
 )
 
+from dev.log import _record as record_of
 from dev.log import read_topics
+from dev.oracle import Record
 
 TIMEOUT_S = 20.0
 
@@ -41,26 +51,43 @@ def a_name() -> str:
     return f"t{uuid.uuid4().hex[:10]}"
 
 
+@cache
+def _admin(kafka: str) -> AdminClient:
+    """One for all tests: each new one costs a connection and threads."""
+    return AdminClient({"bootstrap.servers": kafka, "log_level": 0})
+
+
 def make(
     kafka: str, topic: str = "", partitions: int = 1, config: Mapping[str, str] | None = None
 ) -> str:
     """Create a topic, of a name of its own if none is given; returns when it has leaders."""
-    admin = AdminClient({"bootstrap.servers": kafka, "log_level": 0})
     topic = topic or a_name()
-    new = NewTopic(topic, partitions, 1, config=dict(config or {}))
-    admin.create_topics([new])[topic].result(TIMEOUT_S)
+    make_all(kafka, {topic: config or {}}, partitions)
+    return topic
+
+
+def make_all(kafka: str, topics: Mapping[str, Mapping[str, str]], partitions: int = 1) -> None:
+    """Create topics, each with its settings; returns when all have leaders."""
+    admin = _admin(kafka)
+    new = [NewTopic(name, partitions, 1, config=dict(config)) for name, config in topics.items()]
+    for created in admin.create_topics(new).values():
+        created.result(TIMEOUT_S)
     deadline = time.monotonic() + TIMEOUT_S
     while time.monotonic() < deadline:
-        found = admin.list_topics(topic, timeout=TIMEOUT_S).topics[topic].partitions
-        if len(found) == partitions and all(p.leader >= 0 for p in found.values()):
-            return topic
+        known = admin.list_topics(timeout=TIMEOUT_S).topics
+        found = [known[name].partitions for name in topics if name in known]
+        if len(found) == len(topics) and all(
+            len(parts) == partitions and all(part.leader >= 0 for part in parts.values())
+            for parts in found
+        ):
+            return
         time.sleep(0.01)
-    raise TimeoutError(f"{topic} has no leaders")
+    raise TimeoutError(f"{', '.join(topics)} have no leaders")
 
 
 def remove(kafka: str, topic: str) -> None:
     """Delete a topic; returns when no broker names it any more."""
-    admin = AdminClient({"bootstrap.servers": kafka, "log_level": 0})
+    admin = _admin(kafka)
     admin.delete_topics([topic])[topic].result(TIMEOUT_S)
     deadline = time.monotonic() + TIMEOUT_S
     while topic in admin.list_topics(timeout=TIMEOUT_S).topics:
@@ -71,9 +98,73 @@ def remove(kafka: str, topic: str) -> None:
 
 def cut(kafka: str, topic: str, before: int, partition: int = 0) -> None:
     """Delete what is before this offset, as retention does; -1 deletes all."""
-    admin = AdminClient({"bootstrap.servers": kafka, "log_level": 0})
     place = TopicPartition(topic, partition, before)
-    admin.delete_records([place])[place].result(TIMEOUT_S)
+    _admin(kafka).delete_records([place])[place].result(TIMEOUT_S)
+
+
+class Reader:
+    """Committed records of a partition at a time, and ends; one connection for many questions."""
+
+    def __init__(self, kafka: str, *, committed: bool = True) -> None:
+        self._kafka = kafka
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": kafka,
+                "group.id": "nobody",  # demanded; never joined
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "isolation.level": "read_committed" if committed else "read_uncommitted",
+                "auto.offset.reset": "error",
+                "fetch.wait.max.ms": 10,
+                "log_level": 0,
+            }
+        )
+
+    def records(self, topic: str, partition: int = 0, start: int = 0) -> list[Record]:
+        """From an offset, or the log's first one if that is later, to the end."""
+        self.end(topic, partition)  # asks for the topic's leaders, which assign() does seldom
+        self._consumer.assign([TopicPartition(topic, partition, start or OFFSET_BEGINNING)])
+        found: list[Record] = []
+        deadline = time.monotonic() + TIMEOUT_S
+        while time.monotonic() < deadline:
+            message = self._consumer.poll(1.0)
+            if message is None:
+                continue
+            error = message.error()
+            if error is None:
+                found.append(record_of(message))
+            elif error.name() == "_PARTITION_EOF":
+                self._consumer.unassign()
+                return found
+            elif not error.retriable():
+                raise KafkaException(error)
+        raise TimeoutError(f"the end of {topic}-{partition} was not reached")
+
+    def settled(self, topic: str, partition: int = 0) -> list[Record]:
+        """All records, once the markers of what was committed are there.
+
+        A commit is acknowledged before its markers are written.
+        """
+        deadline = time.monotonic() + 5
+        while self.end(topic, partition) < raw_reader(self._kafka).end(topic, partition):
+            if time.monotonic() > deadline:
+                break  # a transaction was left open: that is for the caller to judge
+            time.sleep(0.002)
+        return self.records(topic, partition)
+
+    def end(self, topic: str, partition: int = 0) -> int:
+        """For committed readers, behind the last transaction's marker."""
+        place = TopicPartition(topic, partition)
+        known = self._consumer.get_watermark_offsets(place, TIMEOUT_S)
+        if known is None:
+            raise TimeoutError(f"no end of {topic}-{partition}")
+        return known[1]
+
+
+@cache
+def reader(kafka: str) -> Reader:
+    """One for all tests."""
+    return Reader(kafka)
 
 
 class Writer:
@@ -88,7 +179,9 @@ class Writer:
         }
         if transactional_id:
             config["transactional.id"] = transactional_id
+        self._kafka = kafka
         self._producer = Producer(config)
+        self._ends: dict[tuple[str, int], int] = {}
         if transactional_id:
             self._producer.init_transactions(TIMEOUT_S)
 
@@ -96,9 +189,11 @@ class Writer:
         """Append and wait for the acknowledgement; a batch of its own each time."""
         failed = []
 
-        def told(error: object, _: object) -> None:
+        def told(error: object, message: Message) -> None:
             if error is not None:
                 failed.append(error)
+            else:
+                self._ends[topic, partition] = (message.offset() or 0) + 1
 
         for record in records:
             self._producer.produce(
@@ -122,6 +217,14 @@ class Writer:
     def abort(self) -> None:
         self._producer.abort_transaction(TIMEOUT_S)
 
+    def settle(self, topic: str, partition: int = 0) -> None:
+        """Wait for the marker of the last transaction, which comes after its acknowledgement."""
+        deadline = time.monotonic() + TIMEOUT_S
+        while reader(self._kafka).end(topic, partition) <= self._ends[topic, partition]:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{topic}-{partition} got no marker")
+            time.sleep(0.002)
+
     def committed(self, topic: str, records: Iterable[Put], partition: int = 0) -> None:
         """One whole transaction."""
         self.begin()
@@ -135,9 +238,21 @@ class Writer:
         self.abort()
 
 
+@cache
+def raw_reader(kafka: str) -> Reader:
+    """Sees what is not committed, too; one for all tests."""
+    return Reader(kafka, committed=False)
+
+
+@cache
+def plain_writer(kafka: str) -> Writer:
+    """One for all tests, for topics that stay."""
+    return Writer(kafka)
+
+
 def clean_often(kafka: str) -> None:
     """Let the broker look for what to compact ten times a second, not every 15 s."""
-    admin = AdminClient({"bootstrap.servers": kafka, "log_level": 0})
+    admin = _admin(kafka)
     set_ = AlterConfigOpType.SET
     entry = ConfigEntry("log.cleaner.backoff.ms", "100", incremental_operation=set_)
     for broker in admin.list_topics(timeout=TIMEOUT_S).brokers:

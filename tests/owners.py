@@ -8,22 +8,24 @@ from typing import Any
 
 import msgspec
 
-from dev.log import ends_of, read_topics
 from dev.workers import until
-from domain.events import StockEvent
+from domain.events import RULES, StockEvent
 from domain.lookup import PartitionState
 from domain.partitioning import partition_for
 from domain.records import Batch, Record
+from domain.stock import Row, row_key
 from tables.changelog import META_KEY, ChangelogWriter, Meta
 from tables.fetch import End
 from tables.inventory import InventoryTable, TableConfig
 from tables.partition import Partition
+from tables.sources import fingerprint
 from tables.store import MemoryStores, Stores
 from tables.takeover import Delivery, Membership
 from tests.builders import a_receipt
-from tests.logs import Put, Writer, a_name, cut, make, remove
+from tests.logs import Put, Writer, a_name, cut, make, make_all, plain_writer, reader, remove
 
 WAIT_S = 20.0
+WINDOW = 1000
 COMPACT = {"cleanup.policy": "compact", "max.message.bytes": str(8 * 2**20)}
 DEAD_LETTERS = {"max.message.bytes": str(2 * 2**20)}
 ROLES = ("shipments", "sales", "adjustments")
@@ -114,11 +116,12 @@ class Shop:
         self.name = a_name()
         self.topics = {f"{self.name}.{role}": role for role in ROLES}
         self.shipments, self.sales, _ = self.topics
-        for topic in self.topics:
-            make(kafka, topic, partitions)
-        self.changelog = make(kafka, f"{self.name}-log", partitions, COMPACT)
-        self.dead_letters = make(kafka, f"{self.name}-dlq", partitions, DEAD_LETTERS)
-        self._writer = Writer(kafka)
+        self.changelog, self.dead_letters = f"{self.name}-log", f"{self.name}-dlq"
+        sources: dict[str, dict[str, str]] = {topic: {} for topic in self.topics}
+        ours = {self.changelog: COMPACT, self.dead_letters: DEAD_LETTERS}
+        make_all(kafka, sources | ours, partitions)
+        self._writer = plain_writer(kafka)
+        self._reader = reader(kafka)
 
     def transactional_id(self, partition: int) -> str:
         return f"{self.name}-{partition}"
@@ -153,22 +156,25 @@ class Shop:
 
     def batch(self, positions: dict[str, int], epoch: int, topic: str, p: int = 0) -> Batch:
         """What lies on the topic from a position to its end, as it would be fetched."""
-        end = ends_of(self.kafka, [topic])[topic, p]
-        found = [r for r in read_topics(self.kafka, [topic]) if r.partition == p]
         start = positions.get(topic, 0)
+        end = self.end(topic, p)
         records: list[Record] = [
             (r.offset, r.timestamp_ms, r.key, r.value, r.headers)
-            for r in found
-            if r.offset >= start
+            for r in self._reader.records(topic, p, start)
+            if start <= r.offset < end
         ]
         nbytes = sum(len(record[3] or b"") for record in records)
         return Batch(topic, p, records, start, max(end, start), nbytes, epoch)
 
+    def end(self, topic: str, p: int = 0) -> int:
+        """For committed readers."""
+        return self._reader.end(topic, p)
+
     def committed_rows(self, p: int = 0) -> dict[str, Any]:
         """By another client, from the changelog alone: rows by `sku/location`."""
         rows: dict[bytes, bytes | None] = {}
-        for record in read_topics(self.kafka, [self.changelog]):
-            if record.partition == p and record.key and record.key[:1] != b"\x00":
+        for record in self._reader.settled(self.changelog, p):
+            if record.key and record.key[:1] != b"\x00":
                 rows[record.key] = record.value
         return {
             key.decode().replace("\x00", "/"): msgspec.json.decode(value)
@@ -178,11 +184,10 @@ class Shop:
 
     def metas(self, p: int = 0) -> list[Meta]:
         """Every meta record in the changelog, in order."""
-        records = read_topics(self.kafka, [self.changelog])
         return [
             msgspec.json.decode(record.value or b"", type=Meta)
-            for record in records
-            if record.partition == p and record.key == META_KEY
+            for record in self._reader.settled(self.changelog, p)
+            if record.key == META_KEY
         ]
 
 
@@ -215,7 +220,7 @@ class Worker:
             dead_letters=shop.dead_letters,
             transactional_id=shop.transactional_id,
             partitions=shop.partitions,
-            window=1000,
+            window=WINDOW,
             commit_interval_s=0.01,
             session_timeout_s=10.0,
             fetch_wait_ms=20,
@@ -274,7 +279,7 @@ class Worker:
     async def catch_up(self, topic: str = "", number: int = 0) -> None:
         """As the transport does: deliver again after every take-over, until all is committed."""
         topic = topic or self.shop.shipments
-        end = ends_of(self.shop.kafka, [topic])[topic, number]
+        end = self.shop.end(topic, number)
         delivered = 0
 
         async def caught_up() -> bool:
@@ -290,7 +295,7 @@ class Worker:
     async def committed(self, topic: str = "", number: int = 0) -> None:
         """Wait until all that lies on a topic is in committed rows."""
         topic = topic or self.shop.shipments
-        end = ends_of(self.shop.kafka, [topic])[topic, number]
+        end = self.shop.end(topic, number)
         assert await self.table.reached(number, {topic: end - 1}, WAIT_S), self.failed
 
     def rows(self, number: int = 0) -> dict[str, int]:
@@ -315,3 +320,22 @@ async def a_worker(
         yield worker
     finally:
         await worker.table.stop()
+
+
+async def with_history(shop: Shop) -> None:
+    """Three facts, and what an owner committed of them: so that no step has nothing to do."""
+    shop.append(a_delivery_of(3))
+    row = Row(received=1, events=1, checksum=1, updated_at=1)
+    rows = {row_key(f"SKU-{n:04}", "here"): msgspec.json.encode(row) for n in range(3)}
+    first = shop.batch({}, 0, shop.shipments).records[0]
+    meta = Meta(
+        positions={shop.shipments: 3, shop.sales: 0},
+        fingerprints={shop.shipments: fingerprint(first)},
+        counts={shop.shipments: (3, 0, 0)},
+        window=WINDOW,
+        rules=RULES,
+        incarnation="before",
+    )
+    writer = await shop.writer()
+    await writer.commit(rows, [], [], msgspec.json.encode(meta))
+    await writer.close()

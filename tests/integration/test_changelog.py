@@ -11,12 +11,11 @@ import pytest
 
 import dev.kafka
 from dev.kafka import Kafka
-from dev.log import ends_of, read_topics
 from dev.oracle import Record
 from domain.events import Refusal
 from domain.stock import DeadLetter
 from tables.changelog import META_KEY, ChangelogWriter, CommitRefused
-from tests.logs import Put, Writer, a_name, make
+from tests.logs import Put, Writer, a_name, make_all, reader
 
 CHANGELOG = {"cleanup.policy": "compact", "max.message.bytes": str(8 * 2**20)}
 DEAD_LETTERS = {"max.message.bytes": str(2 * 2**20)}
@@ -28,8 +27,9 @@ class Book:
 
     def __init__(self, kafka: str, changelog: dict[str, str] = CHANGELOG) -> None:
         self.kafka = kafka
-        self.changelog = make(kafka, partitions=2, config=changelog)
-        self.dead_letters = make(kafka, partitions=2, config=DEAD_LETTERS)
+        self.changelog, self.dead_letters = a_name(), a_name()
+        topics = {self.changelog: changelog, self.dead_letters: DEAD_LETTERS}
+        make_all(kafka, topics, partitions=2)
         self.transactional_id = a_name()
 
     @asynccontextmanager
@@ -52,19 +52,17 @@ class Book:
         return [(record.key, record.value) for record in self.records()]
 
     def records(self) -> list[Record]:
-        records = read_topics(self.kafka, [self.changelog])
-        assert {record.partition for record in records} <= {PARTITION}
-        return records
+        assert reader(self.kafka).end(self.changelog, 0) == 0  # the other partition
+        return reader(self.kafka).settled(self.changelog, PARTITION)
 
     def letters(self) -> list[Record]:
         """The dead letters, likewise."""
-        records = read_topics(self.kafka, [self.dead_letters])
-        assert {record.partition for record in records} <= {PARTITION}
-        return records
+        assert reader(self.kafka).end(self.dead_letters, 0) == 0
+        return reader(self.kafka).settled(self.dead_letters, PARTITION)
 
     def end(self) -> int:
         """Behind the last transaction's marker."""
-        return ends_of(self.kafka, [self.changelog])[self.changelog, PARTITION]
+        return reader(self.kafka).end(self.changelog, PARTITION)
 
 
 @pytest.fixture

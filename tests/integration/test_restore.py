@@ -2,150 +2,37 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from dev.kafka import Kafka
-from dev.log import ends_of, read_topics
 from dev.workers import until
-from tables.changelog import META_KEY, Meta
-from tables.restore import Feed, Follower, Restored
-from tables.stats import Stats
-from tables.store import Local, MemoryStore, RocksStores, Store, StoreFailed, row_pairs
+from tables.changelog import META_KEY
+from tables.restore import Feed
+from tables.store import Local, MemoryStore, RocksStores, StoreFailed
+from tests.changelogs import (
+    HALF_A_FETCH,
+    WAIT_S,
+    Changelog,
+    a_meta,
+    following,
+    position_of,
+    rows_of,
+)
 from tests.logs import (
     COMPACTED,
-    Put,
-    Writer,
-    a_name,
     clean_often,
     cut,
-    make,
-    remove,
+    reader,
     wait_for_compaction,
 )
-
-WAIT_S = 20.0
-COMPACT = {"cleanup.policy": "compact", "max.message.bytes": str(8 * 2**20)}
-#: More than one fetch takes of a partition, in bytes that do not compress.
-HALF_A_FETCH = 1_200_000
-
-Rows = Mapping[str, str | None]
-
-
-def a_meta(position: int, incarnation: str = "one") -> bytes:
-    return msgspec.json.encode(
-        Meta(
-            positions={"sales": position}, fingerprints={}, counts={}, window=10, rules=1,
-            incarnation=incarnation,
-        )
-    )  # fmt: skip
-
-
-def puts(rows: Rows) -> list[Put]:
-    return [Put(key.encode(), None if row is None else row.encode()) for key, row in rows.items()]
-
-
-class Changelog:
-    """A changelog of a test's own, and the newest writer of each of its partitions."""
-
-    def __init__(
-        self, kafka: str, partitions: int = 1, config: Mapping[str, str] = COMPACT
-    ) -> None:
-        self.kafka, self.partitions, self.config = kafka, partitions, dict(config)
-        self.topic = make(kafka, a_name(), partitions, config)
-        self._writer = self._new_writer()
-
-    def _new_writer(self) -> Writer:
-        return Writer(self.kafka, a_name(), message_max_bytes=2**22, batch_size=2**22)
-
-    def commit(self, rows: Rows, position: int, incarnation: str = "one", p: int = 0) -> None:
-        """One group commit: rows (None deletes), then the meta record."""
-        records = [*puts(rows), Put(META_KEY, a_meta(position, incarnation))]
-        self._writer.committed(self.topic, records, p)
-
-    def commit_in_batches(
-        self, batches: Iterable[Rows], position: int, incarnation: str = "one", p: int = 0
-    ) -> None:
-        """One group commit of several record batches; the meta record is in the last."""
-        self._writer.begin()
-        for rows in batches:
-            self._writer.write(self.topic, puts(rows), p)
-        self._writer.write(self.topic, [Put(META_KEY, a_meta(position, incarnation))], p)
-        self._writer.commit()
-
-    def abort(self, rows: Rows, position: int) -> None:
-        """What a writer leaves behind that is fenced before its commit."""
-        records = [*puts(rows), Put(META_KEY, a_meta(position))]
-        self._writer.aborted(self.topic, records)
-
-    def recreate(self) -> None:
-        """Delete it and create it again, empty."""
-        remove(self.kafka, self.topic)
-        make(self.kafka, self.topic, self.partitions, self.config)
-        self._writer = self._new_writer()
-
-    def end(self, p: int = 0) -> int:
-        return ends_of(self.kafka, [self.topic])[self.topic, p]
-
-
-class Rig:
-    """A follower; what it told while it followed."""
-
-    def __init__(self, changelog: Changelog) -> None:
-        self.changelog = changelog
-        self.failed: list[str] = []
-        self.stats = Stats()
-        self.after_each: Callable[[Feed], None] = lambda feed: None
-        self.follower = Follower(
-            {"bootstrap_servers": changelog.kafka},
-            changelog.topic,
-            50,
-            self.stats,
-            lambda feed: self.after_each(feed),
-            self._fail,
-        )
-
-    async def _fail(self, sentence: str, error: BaseException | None) -> None:
-        self.failed.append(sentence)
-
-    async def add(self, store: Store, p: int = 0, *, readable: bool = False) -> Feed:
-        """Feed a store up to where the changelog ends now, and on."""
-        return self.follower.add(p, store, readable, await self.follower.end(p))
-
-    async def restore(self, store: Store, p: int = 0, *, readable: bool = False) -> Restored:
-        """Feed a store up to where the changelog ends now."""
-        feed = await self.add(store, p, readable=readable)
-        restored = await asyncio.wait_for(feed.caught_up, WAIT_S)
-        self.follower.remove(feed)
-        return restored
-
-
-@asynccontextmanager
-async def following(changelog: Changelog) -> AsyncIterator[Rig]:
-    rig = Rig(changelog)
-    await rig.follower.start()
-    try:
-        yield rig
-    finally:
-        await rig.follower.stop()
 
 
 @pytest.fixture
 def changelog(kafka: Kafka) -> Changelog:
     return Changelog(kafka.bootstrap)
-
-
-def rows_of(store: Store) -> dict[str, str]:
-    return {key.decode(): row.decode() for key, row in row_pairs(store)}
-
-
-def position_of(store: Store) -> int | None:
-    raw = store.get(META_KEY)
-    return None if raw is None else msgspec.json.decode(raw, type=Meta).positions["sales"]
 
 
 # ---- what a restore comes to
@@ -260,9 +147,17 @@ async def test_a_half_restored_store_ahead_of_the_end_is_wiped_though_its_meta_i
     assert rows_of(store) == {"a": "1", "b": "1"}
 
 
-@pytest.mark.parametrize("readable", [False, True])
-@pytest.mark.parametrize("how", ["committed", "restored"])
-@pytest.mark.parametrize("grown", [False, True], ids=["to the same end", "beyond the old end"])
+@pytest.mark.parametrize(
+    ("how", "grown", "readable"),
+    [
+        ("committed", False, False),
+        ("committed", False, True),
+        ("committed", True, True),
+        ("restored", False, False),
+        ("restored", False, True),
+        ("restored", True, False),
+    ],
+)
 async def test_a_store_of_a_recreated_changelog_is_wiped_and_restored(
     changelog: Changelog, how: str, grown: bool, readable: bool
 ) -> None:
@@ -326,7 +221,7 @@ async def test_a_compacted_changelog_with_one_meta_record_left_is_restored_in_fu
         await rig.restore(fresh)
         await rig.restore(behind, readable=True)
 
-    metas = [r for r in read_topics(kafka.bootstrap, [changelog.topic]) if r.key == META_KEY]
+    metas = [r for r in reader(kafka.bootstrap).records(changelog.topic) if r.key == META_KEY]
     assert len(metas) < 4  # of 7
     rows_wanted = {key: row for key, row in wanted.items() if key[0] != "\x00"} | {"last": "1"}
     for store in (fresh, behind):
@@ -455,78 +350,6 @@ async def test_a_feed_can_be_replaced_by_another_of_the_same_partition(
 
     assert first.caught_up.cancelled()
     assert rows_of(store) == {"a": "1"}
-
-
-# ---- long restores
-
-
-@pytest.fixture(scope="module")
-def long(kafka: Kafka) -> Changelog:
-    """Partition 0 of twelve takes many fetches and has one meta record, as after compaction."""
-    changelog = Changelog(kafka.bootstrap, partitions=12)
-    rows = [
-        {f"{n:06}": "x" * 100 for n in range(first, first + 2000)}
-        for first in range(0, 40_000, 2000)
-    ]
-    changelog.commit_in_batches(rows, 10)
-    for p in range(1, 12):
-        changelog.commit({"a": f"{p}"}, 10, p=p)
-    return changelog
-
-
-async def test_one_wiped_partition_of_twelve_delays_no_other(long: Changelog) -> None:
-    async with following(long) as rig:
-        slow = await rig.add(MemoryStore(), 0)
-        stores = {p: MemoryStore() for p in range(1, 12)}
-        others = [await rig.add(store, p) for p, store in stores.items()]
-
-        await asyncio.wait_for(asyncio.gather(*(feed.caught_up for feed in others)), WAIT_S)
-
-        assert not slow.caught_up.done()
-        assert [rows_of(store) for store in stores.values()] == [{"a": f"{p}"} for p in stores]
-        await asyncio.wait_for(slow.caught_up, WAIT_S)
-
-
-async def test_an_interrupted_restore_goes_on_where_it_was(long: Changelog, tmp_path: Path) -> None:
-    stores = RocksStores(tmp_path)
-    store = stores.open(0)
-    async with following(long) as rig:
-        interrupted = asyncio.Event()
-
-        def interrupt(feed: Feed) -> None:
-            if feed.records and not interrupted.is_set():
-                rig.follower.remove(feed)
-                interrupted.set()
-
-        rig.after_each = interrupt
-        first = await rig.add(store)
-        await asyncio.wait_for(interrupted.wait(), WAIT_S)
-        store.close()
-        store = stores.open(0)  # as after a kill -9 in the middle
-        again = await rig.restore(store)
-
-    assert 0 < first.records < 40_000
-    assert first.records + again.records == 40_001
-    assert len(rows_of(store)) == 40_000
-    store.close()
-    stores.close()
-
-
-async def test_progress_tells_how_much_is_done_and_how_long_it_takes(long: Changelog) -> None:
-    told = []
-    async with following(long) as rig:
-        rig.after_each = lambda feed: told.append(feed.progress())
-        await rig.restore(MemoryStore())
-
-    done = [progress.done for progress in told]
-    assert done == sorted(done)
-    assert len(set(done)) > 3
-    assert all(0 <= progress.done <= progress.total <= 40_010 for progress in told)
-    middle = next(p for p in told if 0 < p.done < 30_000)
-    assert middle.rate_per_s > 0
-    assert middle.eta_s == pytest.approx((middle.total - middle.done) / middle.rate_per_s)
-    assert told[-1].eta_s == 0
-    assert rig.stats.restored >= 40_001
 
 
 async def test_a_disk_that_refuses_ends_the_worker_with_its_sentence(changelog: Changelog) -> None:

@@ -9,13 +9,12 @@ import pytest
 from aiokafka.errors import IllegalStateError, KafkaConnectionError
 
 from dev.kafka import Kafka
-from dev.log import ends_of
 from dev.workers import until
 from domain.lookup import PartitionState, Role
 from tables.changelog import ChangelogWriter, CommitRefused
 from tables.takeover import NotAMember
 from tests.builders import a_receipt
-from tests.owners import WAIT_S, Gate, Shop, Worker, a_delivery_of, a_worker, skus_of
+from tests.owners import WAIT_S, Gate, Shop, Worker, a_delivery_of, a_worker, skus_of, with_history
 
 
 @pytest.fixture
@@ -155,15 +154,6 @@ STEPS = [
 Step = Callable[[Worker, Gate, pytest.MonkeyPatch], None]
 # There is one follower, and one initialisation at a time: held up for the next one, too.
 SHARED = (gate_initialise, gate_initialised, gate_restore)
-
-
-async def with_history(shop: Shop) -> None:
-    """Something to restore, so that no step is skipped."""
-    shop.append(a_delivery_of(3))
-    async with a_worker(shop) as before:
-        await before.own(0)
-        await before.deliver()
-        await before.committed()
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -333,179 +323,3 @@ async def test_a_worker_with_other_rules_ends_with_the_way_on(
 
     assert "was built with rules 1" in worker.failed[0]
     assert "the next ONHAND_VERSION" in worker.failed[0]
-
-
-# ---- sources that are not what they were
-
-
-def end_early(shop: Shop) -> str:
-    shop.recreate(shop.shipments)
-    return "it ends at 0, before offset 3"
-
-
-def begin_otherwise(shop: Shop) -> str:
-    shop.recreate(shop.shipments, a_delivery_of(9, first=100))
-    return "its first record is another one"
-
-
-def lose_the_beginning(shop: Shop) -> str:
-    shop.cut(shop.shipments, 1)
-    return "its first record is another one"
-
-
-def lose_everything(shop: Shop) -> str:
-    # The end stays where it was; there is no record left to tell it by.
-    shop.cut(shop.shipments, -1)
-    return "its first record is another one"
-
-
-@pytest.mark.parametrize(
-    "change", [end_early, begin_otherwise, lose_the_beginning, lose_everything]
-)
-async def test_a_partition_whose_source_was_cut_or_recreated_stands_still_with_one_sentence(
-    kafka: Kafka, change: Callable[[Shop], str]
-) -> None:
-    shop = Shop(kafka.bootstrap, partitions=2)
-    mine, others = skus_of(0, 2, 3), skus_of(1, 2, 3)
-    shop.append([a_receipt(id=sku, sku=sku) for sku in mine], p=0)
-    shop.append([a_receipt(id=sku, sku=sku) for sku in others], shop.sales, p=1)
-    async with a_worker(shop) as worker:
-        await worker.own(0, 1)
-        await worker.deliver()
-        await worker.committed()
-        await worker.table.revoke()
-        why = change(shop)
-        await worker.table.assign({0, 1}, ())
-        await worker.active(1)  # the other one goes on
-
-        async def stands() -> bool:
-            return worker.partition(0).stopped_because is not None
-
-        await until(stands, "standing still", WAIT_S, 0.01)
-        sentence = worker.partition(0).stopped_because or ""
-        assert worker.state(0) is FORMER
-        assert (sentence.count("."), why in sentence) == (sentence.count("."), True)
-        assert f"Topic {shop.shipments} was cut or recreated under partition 0" in sentence
-        assert "the next ONHAND_VERSION" in sentence
-        # What was counted can still be read, by who asks with open eyes.
-        assert len(worker.rows(0)) == 3
-        assert {status.stopped_because for status in worker.table.status()} == {None, sentence}
-        assert 0 not in worker.delivery.started
-        assert worker.failed == []
-
-
-async def test_a_new_version_counts_what_a_cut_source_still_holds(shop: Shop) -> None:
-    shop.append(a_delivery_of(5))
-    shop.cut(shop.shipments, 3)
-    async with a_worker(shop) as worker:
-        await worker.own(0)
-        assert worker.delivery.started[0][0][shop.shipments] == 3
-        await worker.deliver()
-        await worker.committed()
-        assert worker.rows() == {"SKU-0003/here": 1, "SKU-0004/here": 1}
-        await worker.rebalance({0})
-        await worker.active()
-
-        assert worker.delivery.started[0][0][shop.shipments] == 5
-        assert worker.failed == []
-
-
-async def test_a_table_of_other_topics_is_not_counted_on(kafka: Kafka, shop: Shop) -> None:
-    await with_history(shop)
-    other = Shop(kafka.bootstrap)
-    async with a_worker(shop, topics=other.topics) as worker:
-        await worker.table.assign({0}, ())
-
-        async def stands() -> bool:
-            return worker.partition(0).stopped_because is not None
-
-        await until(stands, "standing still", WAIT_S, 0.01)
-        assert "set ONHAND_TOPIC_PREFIX back" in (worker.partition(0).stopped_because or "")
-
-
-# ---- standing by, and what was owned before
-
-
-async def test_a_standby_answers_once_it_is_past_the_end_that_it_saw_and_then_follows(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await with_history(shop)
-    shop.append(a_delivery_of(2, first=3))
-    async with a_worker(shop) as owner, a_worker(shop) as standby:
-        gate = Gate()
-        gate_restore(standby, gate, monkeypatch)
-        await standby.table.assign((), {0})
-        await gate.is_reached()
-        assert standby.table.freshness(0) is None  # still loading: never an answer
-        gate.open.set()
-        await standby.is_(STANDBY)
-        fresh = standby.table.freshness(0)
-        assert fresh is not None
-        assert (fresh.role, fresh.lag_events) == (Role.STANDBY, 2)
-        await owner.own(0)
-        await owner.deliver()
-        await owner.committed()
-        await standby.committed()
-
-        assert standby.rows() == owner.rows()
-
-        async def at_the_end() -> bool:
-            (status,) = standby.table.status()
-            return status.standby_lag_records == 0
-
-        await until(at_the_end, "without lag", WAIT_S)
-
-
-async def test_a_standby_becomes_the_owner_from_what_it_has(shop: Shop) -> None:
-    await with_history(shop)
-    async with a_worker(shop) as worker:
-        await worker.table.assign((), {0})
-        await worker.is_(STANDBY)
-        restored = worker.table.stats.restored
-
-        await worker.rebalance({0})
-        await worker.active()
-
-        assert worker.table.stats.restored - restored <= 1  # its last meta record, again
-        assert worker.rows() == {f"SKU-{n:04}/here": 1 for n in range(3)}
-
-
-async def test_what_was_owned_answers_as_former_until_the_next_owner_had_its_time(
-    shop: Shop,
-) -> None:
-    shop.append(a_delivery_of(2))
-    async with a_worker(shop, session_timeout_s=1.5) as worker:
-        await worker.own(0)
-        await worker.deliver()
-        await worker.committed()
-        await worker.table.revoke()
-        fresh = worker.table.freshness(0)
-        assert fresh is not None
-        assert fresh.role is Role.FORMER
-
-        await worker.table.assign((), ())
-        assert len(worker.rows()) == 2
-        await worker.is_(None)
-
-        assert worker.table.freshness(0) is None
-
-
-async def test_lag_is_against_the_end_last_seen(shop: Shop) -> None:
-    await with_history(shop)
-    async with a_worker(shop) as worker:
-        await worker.own(0)
-        shop.append(a_delivery_of(4, first=3))
-        end = ends_of(shop.kafka, [shop.shipments])[shop.shipments, 0]
-        worker.delivery.ends[shop.shipments, 0] = worker.delivery.end("", 0)._replace(
-            offset=end, at_ms=2**50
-        )
-        behind = worker.table.freshness(0)
-        await worker.deliver()
-        await worker.committed()
-        level = worker.table.freshness(0)
-
-    assert behind is not None
-    assert level is not None
-    assert (behind.lag_events, level.lag_events) == (4, 0)
-    assert (behind.role, level.role) == (Role.ACTIVE, Role.ACTIVE)
-    assert level.position == f"{shop.shipments}-0@6"

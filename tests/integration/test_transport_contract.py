@@ -348,7 +348,6 @@ async def test_one_message_is_one_batch_undecoded_on_the_agents_queue(
 
 
 @in_worker
-@pytest.mark.xfail(reason="the new budget is made before the flow stops", strict=False)
 async def test_what_is_delivered_between_two_assignments_is_not_charged_to_the_next(
     worker: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,130 @@
+"""A changelog written by another client, a follower of it, and stores to look into."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+
+import msgspec
+
+from tables.changelog import META_KEY, Meta
+from tables.restore import Feed, Follower, Restored
+from tables.stats import Stats
+from tables.store import Store, row_pairs
+from tests.logs import Put, Writer, a_name, make, reader, remove
+
+WAIT_S = 20.0
+COMPACT = {"cleanup.policy": "compact", "max.message.bytes": str(8 * 2**20)}
+#: More than one fetch takes of a partition, in bytes that do not compress.
+HALF_A_FETCH = 1_200_000
+
+Rows = Mapping[str, str | None]
+
+
+def a_meta(position: int, incarnation: str = "one") -> bytes:
+    return msgspec.json.encode(
+        Meta(
+            positions={"sales": position}, fingerprints={}, counts={}, window=10, rules=1,
+            incarnation=incarnation,
+        )
+    )  # fmt: skip
+
+
+def puts(rows: Rows) -> list[Put]:
+    return [Put(key.encode(), None if row is None else row.encode()) for key, row in rows.items()]
+
+
+class Changelog:
+    """A changelog of a test's own, and the newest writer of each of its partitions."""
+
+    def __init__(
+        self, kafka: str, partitions: int = 1, config: Mapping[str, str] = COMPACT
+    ) -> None:
+        self.kafka, self.partitions, self.config = kafka, partitions, dict(config)
+        self.topic = make(kafka, a_name(), partitions, config)
+        self._writer = self._new_writer()
+
+    def _new_writer(self) -> Writer:
+        return Writer(self.kafka, a_name(), message_max_bytes=2**22, batch_size=2**22)
+
+    def commit(self, rows: Rows, position: int, incarnation: str = "one", p: int = 0) -> None:
+        """One group commit: rows (None deletes), then the meta record."""
+        records = [*puts(rows), Put(META_KEY, a_meta(position, incarnation))]
+        self._writer.committed(self.topic, records, p)
+        self._writer.settle(self.topic, p)
+
+    def commit_in_batches(
+        self, batches: Iterable[Rows], position: int, incarnation: str = "one", p: int = 0
+    ) -> None:
+        """One group commit of several record batches; the meta record is in the last."""
+        self._writer.begin()
+        for rows in batches:
+            self._writer.write(self.topic, puts(rows), p)
+        self._writer.write(self.topic, [Put(META_KEY, a_meta(position, incarnation))], p)
+        self._writer.commit()
+        self._writer.settle(self.topic, p)
+
+    def abort(self, rows: Rows, position: int) -> None:
+        """What a writer leaves behind that is fenced before its commit."""
+        records = [*puts(rows), Put(META_KEY, a_meta(position))]
+        self._writer.aborted(self.topic, records)
+        self._writer.settle(self.topic)
+
+    def recreate(self) -> None:
+        """Delete it and create it again, empty."""
+        remove(self.kafka, self.topic)
+        make(self.kafka, self.topic, self.partitions, self.config)
+        self._writer = self._new_writer()
+
+    def end(self, p: int = 0) -> int:
+        return reader(self.kafka).end(self.topic, p)
+
+
+class Rig:
+    """A follower; what it told while it followed."""
+
+    def __init__(self, changelog: Changelog) -> None:
+        self.changelog = changelog
+        self.failed: list[str] = []
+        self.stats = Stats()
+        self.after_each: Callable[[Feed], None] = lambda feed: None
+        self.follower = Follower(
+            {"bootstrap_servers": changelog.kafka},
+            changelog.topic,
+            50,
+            self.stats,
+            lambda feed: self.after_each(feed),
+            self._fail,
+        )
+
+    async def _fail(self, sentence: str, error: BaseException | None) -> None:
+        self.failed.append(sentence)
+
+    async def add(self, store: Store, p: int = 0, *, readable: bool = False) -> Feed:
+        """Feed a store up to where the changelog ends now, and on."""
+        return self.follower.add(p, store, readable, await self.follower.end(p))
+
+    async def restore(self, store: Store, p: int = 0, *, readable: bool = False) -> Restored:
+        """Feed a store up to where the changelog ends now."""
+        feed = await self.add(store, p, readable=readable)
+        restored = await asyncio.wait_for(feed.caught_up, WAIT_S)
+        self.follower.remove(feed)
+        return restored
+
+
+@asynccontextmanager
+async def following(changelog: Changelog) -> AsyncIterator[Rig]:
+    rig = Rig(changelog)
+    await rig.follower.start()
+    try:
+        yield rig
+    finally:
+        await rig.follower.stop()
+
+
+def rows_of(store: Store) -> dict[str, str]:
+    return {key.decode(): row.decode() for key, row in row_pairs(store)}
+
+
+def position_of(store: Store) -> int | None:
+    raw = store.get(META_KEY)
+    return None if raw is None else msgspec.json.decode(raw, type=Meta).positions["sales"]

@@ -1,0 +1,77 @@
+"""Consumers as ours are, and looks into what they hold."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from dev.kafka import Kafka
+from dev.workers import until
+from tables.fetch import Fetched, fetch
+from tests.logs import Put
+
+WAIT_S = 10.0
+
+
+@asynccontextmanager
+async def a_consumer(
+    kafka: Kafka, *topics: str, at: int = 0, **settings: Any
+) -> AsyncIterator[AIOKafkaConsumer]:
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=kafka.bootstrap,
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="none",
+        isolation_level="read_committed",
+        fetch_max_wait_ms=50,
+        **settings,
+    )
+    await consumer.start()
+    try:
+        tps = [TopicPartition(topic, 0) for topic in topics]
+        consumer.assign(tps)
+        for tp in tps:
+            consumer.seek(tp, at)
+        yield consumer
+    finally:
+        await consumer.stop()
+
+
+async def take(consumer: AIOKafkaConsumer, limit: int = 5000) -> Fetched:
+    """The next part of the only partition."""
+    parts = await fetch(consumer, WAIT_S, limit)
+    (part,) = parts.values()
+    return part
+
+
+async def read(consumer: AIOKafkaConsumer, end: int, limit: int = 5000) -> list[Fetched]:
+    """Parts up to an end offset."""
+    parts: list[Fetched] = []
+    async with asyncio.timeout(WAIT_S):
+        while not parts or parts[-1].next_offset < end:
+            parts.append(await take(consumer, limit))
+    return parts
+
+
+async def buffered(consumer: AIOKafkaConsumer, topic: str) -> None:
+    """Wait until the prefetch holds something of the topic that nobody has taken."""
+
+    async def held() -> bool:
+        return TopicPartition(topic, 0) in consumer._fetcher._records
+
+    await until(held, "buffered", WAIT_S, every_s=0.005)
+
+
+async def has_waiter(consumer: AIOKafkaConsumer) -> None:
+    """Wait until somebody waits in a fetch."""
+
+    async def waits() -> bool:
+        return bool(consumer._fetcher._fetch_waiters)
+
+    await until(waits, "waited for", WAIT_S, every_s=0.005)
+
+
+def some(first: int, count: int) -> list[Put]:
+    return [Put(b"k%d" % n, b"v%d" % n) for n in range(first, first + count)]

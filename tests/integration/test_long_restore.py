@@ -1,0 +1,80 @@
+"""A restore that takes a while: alone, interrupted, and telling how far it is."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from dev.kafka import Kafka
+from tables.restore import Feed
+from tables.store import MemoryStore, RocksStores
+from tests.changelogs import WAIT_S, Changelog, following, rows_of
+
+
+@pytest.fixture(scope="module")
+def long(kafka: Kafka) -> Changelog:
+    """Partition 0 of twelve takes many fetches and has one meta record, as after compaction."""
+    changelog = Changelog(kafka.bootstrap, partitions=12)
+    rows = [
+        {f"{n:06}": "x" * 100 for n in range(first, first + 2000)}
+        for first in range(0, 40_000, 2000)
+    ]
+    changelog.commit_in_batches(rows, 10)
+    for p in range(1, 12):
+        changelog.commit({"a": f"{p}"}, 10, p=p)
+    return changelog
+
+
+async def test_one_wiped_partition_of_twelve_delays_no_other(long: Changelog) -> None:
+    async with following(long) as rig:
+        slow = await rig.add(MemoryStore(), 0)
+        stores = {p: MemoryStore() for p in range(1, 12)}
+        others = [await rig.add(store, p) for p, store in stores.items()]
+
+        await asyncio.wait_for(asyncio.gather(*(feed.caught_up for feed in others)), WAIT_S)
+
+        assert not slow.caught_up.done()
+        assert [rows_of(store) for store in stores.values()] == [{"a": f"{p}"} for p in stores]
+        await asyncio.wait_for(slow.caught_up, WAIT_S)
+
+
+async def test_an_interrupted_restore_goes_on_where_it_was(long: Changelog, tmp_path: Path) -> None:
+    stores = RocksStores(tmp_path)
+    store = stores.open(0)
+    async with following(long) as rig:
+        interrupted = asyncio.Event()
+
+        def interrupt(feed: Feed) -> None:
+            if feed.records and not interrupted.is_set():
+                rig.follower.remove(feed)
+                interrupted.set()
+
+        rig.after_each = interrupt
+        first = await rig.add(store)
+        await asyncio.wait_for(interrupted.wait(), WAIT_S)
+        store.close()
+        store = stores.open(0)  # as after a kill -9 in the middle
+        again = await rig.restore(store)
+
+    assert 0 < first.records < 40_000
+    assert first.records + again.records == 40_001
+    assert len(rows_of(store)) == 40_000
+    store.close()
+    stores.close()
+
+
+async def test_progress_tells_how_much_is_done_and_how_long_it_takes(long: Changelog) -> None:
+    told = []
+    async with following(long) as rig:
+        rig.after_each = lambda feed: told.append(feed.progress())
+        await rig.restore(MemoryStore())
+
+    done = [progress.done for progress in told]
+    assert done == sorted(done)
+    assert len(set(done)) > 3
+    assert all(0 <= progress.done <= progress.total <= 40_010 for progress in told)
+    middle = next(p for p in told if 0 < p.done < 30_000)
+    assert middle.rate_per_s > 0
+    assert middle.eta_s == pytest.approx((middle.total - middle.done) / middle.rate_per_s)
+    assert told[-1].eta_s == 0
+    assert rig.stats.restored >= 40_001

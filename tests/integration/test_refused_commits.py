@@ -1,0 +1,169 @@
+"""What a refused commit costs: one more take-over, and after three in a row the worker."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from dev.kafka import Kafka
+from dev.workers import until
+from domain.lookup import PartitionState
+from tables.changelog import ChangelogWriter
+from tests.builders import a_sale
+from tests.owners import WAIT_S, Gate, Shop, Worker, a_delivery_of, a_worker, skus_of
+
+STANDBY, FORMER = PartitionState.STANDBY, PartitionState.FORMER
+
+
+@pytest.fixture
+def shop(kafka: Kafka) -> Shop:
+    return Shop(kafka.bootstrap)
+
+
+async def test_a_fenced_commit_costs_one_more_take_over_and_no_row(shop: Shop) -> None:
+    shop.append(a_delivery_of(3))
+    async with a_worker(shop) as worker:
+        await worker.own(0)
+        intruder = await shop.writer()
+        await worker.deliver()
+        await worker.catch_up()
+        await intruder.close()
+
+        assert worker.rows() == {f"SKU-{n:04}/here": 1 for n in range(3)}
+        assert worker.delivery.calls == [("start", 0), ("stop", 0), ("start", 0)]
+        assert worker.failed == []
+        assert worker.partition().refusals == 0  # the next success forgives it
+
+    assert shop.metas()[-1].counts[shop.shipments] == (3, 0, 0)
+
+
+async def test_three_refusals_in_a_row_end_the_worker_with_the_two_likely_reasons(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.append(a_delivery_of(1))
+    intruders = []
+    commit = ChangelogWriter.commit
+
+    async def fenced(writer: ChangelogWriter, *args: Any) -> int:
+        intruders.append(await shop.writer())
+        return await commit(writer, *args)
+
+    async with a_worker(shop) as worker:
+        await worker.own(0)
+        monkeypatch.setattr(ChangelogWriter, "commit", fenced)
+        for refusals in (1, 2):
+            await worker.deliver()
+            await starts_again(worker, 1 + refusals)
+        await worker.deliver()
+
+        async def failed() -> bool:
+            return bool(worker.failed)
+
+        await until(failed, "failed", WAIT_S)
+    for intruder in intruders:
+        await intruder.close()
+
+    assert len(worker.failed) == 1
+    assert "Partition 0: the broker refused 3 commits in a row" in worker.failed[0]
+    assert "max.message.bytes" in worker.failed[0]
+    assert "another process runs with this ONHAND_NAME" in worker.failed[0]
+    assert shop.committed_rows() == {}
+
+
+async def starts_again(worker: Worker, times: int) -> None:
+    """Wait until delivery was started so often."""
+
+    async def started() -> bool:
+        return worker.delivery.calls.count(("start", 0)) == times
+
+    await until(started, f"started {times} times: {worker.delivery.calls}", WAIT_S, 0.005)
+    await worker.active()
+
+
+async def test_two_refusals_and_a_success_are_forgiven(shop: Shop) -> None:
+    async with a_worker(shop) as worker:
+        await worker.own(0)
+        for turn in range(4):
+            shop.append(a_delivery_of(1, first=turn))
+            if turn != 2:
+                intruder = await shop.writer()
+                await intruder.close()
+            await worker.deliver()
+            await worker.catch_up()
+
+        assert len(worker.rows()) == 4
+        assert worker.failed == []
+
+
+async def test_one_refusal_counts_once_whatever_is_delivered_meanwhile(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.append(a_delivery_of(3))
+    async with a_worker(shop, commit_interval_s=0.001) as worker:
+        await worker.own(0)
+        gate = Gate()
+        monkeypatch.setattr(worker.delivery, "stop", gate.before(worker.delivery.stop))
+        intruder = await shop.writer()
+        await worker.deliver()
+        await gate.is_reached()
+        # Still delivered, since the transport has not been told yet.
+        for turn in range(5):
+            shop.append(a_delivery_of(1, first=3 + turn))
+            await worker.deliver()
+            await asyncio.sleep(0.02)
+        assert worker.partition().refusals == 1
+        gate.open.set()
+        await starts_again(worker, 2)
+        await worker.catch_up()
+        await intruder.close()
+
+        assert len(worker.rows()) == 8
+        assert worker.failed == []
+
+
+@pytest.mark.parametrize("standby", [False, True])
+async def test_a_partition_given_away_while_a_refusal_is_handled_is_not_seized(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, standby: bool
+) -> None:
+    shop.append(a_delivery_of(3))
+    async with a_worker(shop) as loser, a_worker(shop) as owner:
+        await loser.own(0)
+        gate = Gate()
+        monkeypatch.setattr(loser.delivery, "stop", gate.before(loser.delivery.stop))
+        await owner.own(0)
+        await loser.deliver()  # its commit is refused
+        await gate.is_reached()
+        await loser.table.revoke()
+        await loser.table.assign((), {0} if standby else ())
+        gate.open.set()
+        await owner.deliver()
+        await owner.committed()
+        if standby:
+            await loser.is_(STANDBY)
+            await loser.committed()
+        shop.append(a_delivery_of(1, first=3))
+        owner.delivery.calls.clear()
+        await owner.deliver()
+        await owner.committed()
+
+        assert owner.delivery.calls == []  # nobody fenced it
+        assert owner.partition().refusals == 0
+        assert loser.state() is (STANDBY if standby else FORMER)
+        assert loser.delivery.calls.count(("start", 0)) == 1
+
+
+async def test_a_refusal_of_one_partition_touches_no_other(kafka: Kafka) -> None:
+    shop = Shop(kafka.bootstrap, partitions=2)
+    for p in (0, 1):
+        shop.append([a_sale(id=sku, sku=sku) for sku in skus_of(p, 2, 2)], shop.sales, p=p)
+    async with a_worker(shop) as worker:
+        await worker.own(0, 1)
+        intruder = await shop.writer(1)
+        await worker.deliver(shop.sales, 0)
+        await worker.deliver(shop.sales, 1)
+        await worker.committed(shop.sales, 0)
+        await worker.catch_up(shop.sales, 1)
+        await intruder.close()
+
+        assert worker.delivery.calls.count(("start", 0)) == 1
+        assert worker.delivery.calls.count(("start", 1)) == 2

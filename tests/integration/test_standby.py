@@ -1,0 +1,101 @@
+"""Standing by, becoming the owner, having been it: what may be answered, and how far behind."""
+
+import pytest
+
+from dev.kafka import Kafka
+from dev.workers import until
+from domain.lookup import PartitionState, Role
+from tests.owners import WAIT_S, Gate, Shop, a_delivery_of, a_worker, with_history
+
+STANDBY = PartitionState.STANDBY
+
+
+@pytest.fixture
+def shop(kafka: Kafka) -> Shop:
+    return Shop(kafka.bootstrap)
+
+
+async def test_a_standby_answers_once_it_is_past_the_end_that_it_saw_and_then_follows(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await with_history(shop)
+    shop.append(a_delivery_of(2, first=3))
+    async with a_worker(shop) as owner, a_worker(shop) as standby:
+        gate = Gate()
+        follower = standby.table._follower
+        monkeypatch.setattr(follower, "_poll", gate.before(follower._poll))
+        await standby.table.assign((), {0})
+        await gate.is_reached()
+        assert standby.table.freshness(0) is None  # still loading: never an answer
+        gate.open.set()
+        await standby.is_(STANDBY)
+        fresh = standby.table.freshness(0)
+        assert fresh is not None
+        assert (fresh.role, fresh.lag_events) == (Role.STANDBY, 2)
+        await owner.own(0)
+        await owner.deliver()
+        await owner.committed()
+        await standby.committed()
+
+        assert standby.rows() == owner.rows()
+
+        async def at_the_end() -> bool:
+            (status,) = standby.table.status()
+            return status.standby_lag_records == 0
+
+        await until(at_the_end, "without lag", WAIT_S)
+
+
+async def test_a_standby_becomes_the_owner_from_what_it_has(shop: Shop) -> None:
+    await with_history(shop)
+    async with a_worker(shop) as worker:
+        await worker.table.assign((), {0})
+        await worker.is_(STANDBY)
+        restored = worker.table.stats.restored
+
+        await worker.rebalance({0})
+        await worker.active()
+
+        assert worker.table.stats.restored - restored <= 1  # its last meta record, again
+        assert worker.rows() == {f"SKU-{n:04}/here": 1 for n in range(3)}
+
+
+async def test_what_was_owned_answers_as_former_until_the_next_owner_had_its_time(
+    shop: Shop,
+) -> None:
+    shop.append(a_delivery_of(2))
+    async with a_worker(shop, session_timeout_s=1.5) as worker:
+        await worker.own(0)
+        await worker.deliver()
+        await worker.committed()
+        await worker.table.revoke()
+        fresh = worker.table.freshness(0)
+        assert fresh is not None
+        assert fresh.role is Role.FORMER
+
+        await worker.table.assign((), ())
+        assert len(worker.rows()) == 2
+        await worker.is_(None)
+
+        assert worker.table.freshness(0) is None
+
+
+async def test_lag_is_against_the_end_last_seen(shop: Shop) -> None:
+    await with_history(shop)
+    async with a_worker(shop) as worker:
+        await worker.own(0)
+        shop.append(a_delivery_of(4, first=3))
+        end = shop.end(shop.shipments)
+        worker.delivery.ends[shop.shipments, 0] = worker.delivery.end("", 0)._replace(
+            offset=end, at_ms=2**50
+        )
+        behind = worker.table.freshness(0)
+        await worker.deliver()
+        await worker.committed()
+        level = worker.table.freshness(0)
+
+    assert behind is not None
+    assert level is not None
+    assert (behind.lag_events, level.lag_events) == (4, 0)
+    assert (behind.role, level.role) == (Role.ACTIVE, Role.ACTIVE)
+    assert level.position == f"{shop.shipments}-0@6"
