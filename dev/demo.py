@@ -314,7 +314,9 @@ def main() -> int:
         "--seconds", type=float, help="compare after so many seconds of traffic, then end"
     )
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # SIGINT too: whoever is started in the background of a script begins with it ignored.
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, signal.default_int_handler)
     try:
         asyncio.run(main_async(arguments.seconds))
     except KeyboardInterrupt:
