@@ -21,6 +21,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from msgspec import Struct
 
+from web import clients
+
 log = logging.getLogger(__name__)
 
 # A batch of a topic-partition in memory. While Kafka is away, at most two of them wait for
@@ -175,7 +177,7 @@ class Appender:
         )
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                await producer.start()
+                await clients.start(producer)
         except (KafkaError, OSError, TimeoutError) as error:
             log.warning("No producer for facts yet, Kafka does not answer: %s", error)
             await _close(producer)
@@ -208,17 +210,10 @@ def _first_error(sent: "Sequence[asyncio.Future[Any]]") -> str:
 
 
 async def _close(producer: AIOKafkaProducer) -> None:
-    """Flush for a while, then cut the connections, so that the flush has an end."""
+    """Send what Kafka still takes for a while, then cut the connections."""
     try:
-        async with asyncio.timeout(CLOSE_TIMEOUT_S):
-            await producer.stop()
+        await clients.close(producer, CLOSE_TIMEOUT_S)
     except TimeoutError:
         log.warning("Kafka does not take the last events: closing without their confirmation")
-        await producer.client.close()
-        # `stop` leaves its sender running when it is interrupted (0.14, producer.py:330).
-        sender = producer._sender.sender_task  # noqa: SLF001  no public way to end it
-        if sender is not None:
-            sender.cancel()
-            await asyncio.wait([sender], timeout=CLOSE_TIMEOUT_S)
     except KafkaError as error:
         log.warning("The producer for facts closed with an error: %s", error)

@@ -21,6 +21,7 @@ from aiokafka.errors import KafkaError
 
 from domain.lookup import Role
 from tables.reading import PartitionStatus
+from web import clients
 from web.heartbeats import Claim, Heartbeat, WorkerState, decode, encode
 from web.local import LocalRows
 from web.roster import Roster, WorkerView
@@ -180,7 +181,7 @@ class Members:
             **self._kafka, acks=1, linger_ms=0, request_timeout_ms=SEND_TIMEOUT_MS
         )
         try:
-            await producer.start()
+            await clients.start(producer)
             self._producer = producer
             yield producer
         finally:
@@ -199,7 +200,7 @@ class Members:
                 request_timeout_ms=2 * SEND_TIMEOUT_MS,
             )
             try:
-                await consumer.start()
+                await clients.start(consumer)
                 await self._seek(consumer)
                 await self._hear(consumer)
             except (KafkaError, OSError) as error:
@@ -265,5 +266,4 @@ def claim_of(status: PartitionStatus) -> Claim:
 
 async def _stop(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
     with suppress(KafkaError, OSError, TimeoutError):
-        async with asyncio.timeout(GOODBYE_TIMEOUT_S):
-            await client.stop()
+        await clients.close(client, GOODBYE_TIMEOUT_S)

@@ -1,0 +1,75 @@
+"""Contract with aiokafka 0.14 (web/clients.py): whenever it is stopped, nothing stays open."""
+
+import asyncio
+import gc
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]  # not in its __all__
+
+from dev.kafka import Kafka, start
+from tests.kafka_tools import admin
+from web import clients
+
+MAKERS: list[Callable[..., Any]] = [
+    lambda **where: AIOKafkaProducer(**where, enable_idempotence=True),
+    lambda **where: AIOKafkaConsumer(**where, group_id=None),
+]
+
+
+def left_open() -> list[str]:
+    """What is let go of while it is open."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        gc.collect()
+    return [str(one.message) for one in caught]
+
+
+@pytest.mark.parametrize("make", MAKERS, ids=["producer", "consumer"])
+async def test_a_start_cancelled_at_any_moment_leaves_no_connection(
+    kafka: Kafka, make: Callable[..., Any]
+) -> None:
+    left_open()
+    steps, ended = 0, False
+    while not ended:
+        client = make(bootstrap_servers=kafka.bootstrap)
+        starting = asyncio.create_task(clients.start(client))
+        for _ in range(steps):
+            # A pass of the loop that does something: the kernel's answers take their time.
+            await asyncio.sleep(0.0002)
+        ended = starting.done()
+        starting.cancel()
+        await asyncio.wait([starting])
+        await clients.close(client, 5)
+        del client, starting
+        assert left_open() == [], f"cancelled after {steps} steps"
+        steps += 1
+    assert steps > 3
+
+
+async def test_a_stop_that_is_cut_off_leaves_no_connection() -> None:
+    left_open()
+    with start() as kafka:
+        asking = admin(kafka.bootstrap)
+        asking.create_topics([NewTopic("one", 1, 1)])["one"].result(60)
+        producer = AIOKafkaProducer(
+            bootstrap_servers=kafka.bootstrap, enable_idempotence=True, request_timeout_ms=1000
+        )
+        await clients.start(producer)
+        await producer.send_and_wait("one", b"1", partition=0)
+        kafka.pause()
+        await producer.send("one", b"2", partition=0)
+        # Its connection is given up, the next one waits for a broker that says nothing.
+        await asyncio.sleep(1.5)
+        with pytest.raises(TimeoutError):
+            await clients.close(producer, 0.5)
+        kafka.resume()
+        names = {task.get_coro().__qualname__ for task in asyncio.all_tasks()}  # type: ignore[union-attr]
+        del producer
+        # Time for what still runs to open something.
+        await asyncio.sleep(1.5)
+    assert not [name for name in names if name.startswith(("Sender.", "AIOKafkaClient."))]
+    assert left_open() == []

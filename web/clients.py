@@ -1,0 +1,63 @@
+"""Start and close aiokafka's clients so that no connection is left behind.
+
+Two things that aiokafka's own do not see to (0.14); tests/integration/test_clients.py
+interrupts both at every moment:
+
+- `bootstrap` keeps the connection that it asks on in a local name (client.py). Interrupted,
+  it leaves it open.
+- `stop`, interrupted, leaves the sender and its requests running (producer.py). They open
+  new connections behind `client.close()`, which closes those that it knows at that moment.
+"""
+
+import asyncio
+from contextlib import suppress
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+
+# How long a connection or a bootstrap that nobody needs any more may take to end.
+END_S = 5.0
+
+
+async def start(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
+    """As `client.start()`; where that is cancelled, its bootstrap ends first."""
+    inner = _inner(client)
+    bootstrap = asyncio.create_task(inner.bootstrap())
+    inner.bootstrap = lambda: asyncio.shield(bootstrap)
+    try:
+        await client.start()
+    finally:
+        await asyncio.wait([bootstrap], timeout=END_S)
+
+
+async def close(client: AIOKafkaProducer | AIOKafkaConsumer, timeout_s: float) -> None:
+    """As `client.stop()`, which sends what is left, but cut off after `timeout_s`.
+
+    Raises:
+        TimeoutError: it was cut off.
+    """
+    try:
+        async with asyncio.timeout(timeout_s):
+            await client.stop()
+    finally:
+        await _disconnect(client)  # requests under way fail at once
+        sender = getattr(getattr(client, "_sender", None), "sender_task", None)
+        # Twice: at the first it waits for its requests, and these for metadata that nobody
+        # fetches any more (producer/sender.py, SendProduceReqHandler.do).
+        for _ in range(2):
+            if sender is not None and not sender.done():
+                sender.cancel()
+                await asyncio.wait([sender], timeout=0.1)
+        await _disconnect(client)  # what they opened meanwhile
+
+
+async def _disconnect(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
+    # A connection closes when its last bytes are sent, which a frozen broker does not take.
+    with suppress(TimeoutError):
+        async with asyncio.timeout(END_S):
+            await _inner(client).close()
+
+
+def _inner(client: AIOKafkaProducer | AIOKafkaConsumer) -> Any:
+    consumer = isinstance(client, AIOKafkaConsumer)
+    return client._client if consumer else client.client  # noqa: SLF001  no public name
