@@ -40,7 +40,7 @@ def build(settings: Settings | None = None) -> OnhandApp:
     app.source_topics = tuple(settings.source_topics.values())
     consumer = ConsumerDelivery(app)
     app.table = InventoryTable(_table_config(settings), stores, consumer, consumer, app.fail)
-    app.web_part = Web(_web_config(settings), app.table)
+    app.web_part = Web(_web_config(settings), app.table, app.table.stats)
     # Faust's own pages ("/", "/router", "/table") look on the wrong worker or say OK
     # without a look.
     app.web.blueprints = BlueprintManager([])
@@ -91,7 +91,6 @@ def _web_config(settings: Settings) -> WebConfig:
         kafka=settings.client_kwargs(),
         topics=dict(settings.source_topics),
         members_topic=settings.members_topic,
-        session_timeout_s=settings.session_timeout_ms / 1000,
         build=__version__,
     )
 

@@ -20,7 +20,7 @@ from domain.lookup import (
     format_position,
     parse_position,
 )
-from web.local import LocalRows
+from tables.reading import Reading
 
 Refusal = NotReady | NotCaughtUp | TooStale
 
@@ -66,7 +66,7 @@ class Admission:
         topics: full names of the source topics; positions of others are ignored.
     """
 
-    def __init__(self, table: LocalRows, topics: Collection[str]) -> None:
+    def __init__(self, table: Reading, topics: Collection[str]) -> None:
         self._table = table
         self._topics = frozenset(topics)
         self._marks = [_Mark() for _ in range(table.count)]

@@ -11,19 +11,22 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 
-import msgspec
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_response import StreamResponse
 from msgspec import Struct
 
-from web.problems import PAGES, PROBLEM_JSON, Problem, problem
+from web.problems import PAGES, Problem, problem
 
 log = logging.getLogger(__name__)
 
 LARGE_BYTES = 64 * 1024
+#: Answers a request from its bytes, before aiohttp sees it: the whole response to what a
+#: quiet connection received at once, or None for what must go the usual way.
+Shortcut = Callable[[bytes], bytes | None]
 
 
 class ConnectionLimits(Struct, frozen=True):
@@ -44,17 +47,6 @@ class ConnectionLimits(Struct, frozen=True):
     connections: int = 4096
 
 
-class Shortcut:
-    """Answers some requests from their bytes, before aiohttp sees them.
-
-    answer: the whole response to what a quiet connection received at once, or None for what
-        must go the usual way. Set to None, every request does.
-    """
-
-    def __init__(self, answer: Callable[[bytes], bytes | None] | None = None) -> None:
-        self.answer = answer
-
-
 class Connection(RequestHandler):
     """One client connection, with a deadline for each request's head."""
 
@@ -70,9 +62,8 @@ class Connection(RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Refuse the connection that is one too many, before it costs anything."""
         super().connection_made(transport)
-        if self._server.open_connections > self._limits.connections:
-            page = PAGES[Problem.TOO_BUSY]
-            self._refuse(Problem.TOO_BUSY, "503 Service Unavailable", page.retry_after_s)
+        if len(self._server.connections) > self._limits.connections:
+            self._refuse(Problem.TOO_BUSY)
 
     def data_received(self, data: bytes) -> None:
         """Take the shortcut, or hand on and arm the deadline while a head is incomplete."""
@@ -94,11 +85,10 @@ class Connection(RequestHandler):
 
     def _is_answered(self, data: bytes) -> bool:
         """Whether the shortcut took it. Not while the client does not read what it gets."""
-        answer = self._server.shortcut.answer
-        if answer is None or self._paused or self.transport is None:
+        if self._paused or self.transport is None:
             return False
         try:
-            response = answer(data)
+            response = self._server.shortcut(data)
         except Exception:
             log.exception("The shortcut met a bug; the request goes the usual way")
             return False
@@ -153,20 +143,18 @@ class Connection(RequestHandler):
     def _head_is_late(self) -> None:
         waiter = self._waiter
         if waiter is not None and not waiter.done():
-            self._refuse(Problem.REQUEST_TIMEOUT, "408 Request Timeout")
+            self._refuse(Problem.REQUEST_TIMEOUT)
 
-    def _refuse(self, name: Problem, status: str, retry_after_s: int | None = None) -> None:
+    def _refuse(self, name: Problem) -> None:
         """Answer without a request, then close."""
         if self.transport is not None:
-            page = PAGES[name]
-            body = {"type": f"/problems/{name}", "title": page.title, "status": page.status}
-            payload = msgspec.json.encode({**body, "detail": page.happened})
-            retry = f"Retry-After: {retry_after_s}\r\n" if retry_after_s else ""
-            self.transport.write(
-                f"HTTP/1.1 {status}\r\nContent-Type: {PROBLEM_JSON}\r\nConnection: close\r\n"
-                f"{retry}Content-Length: {len(payload)}\r\n\r\n".encode()
-                + payload
-            )
+            response = problem(name, PAGES[name].happened)
+            response.headers["Connection"] = "close"
+            response.headers["Content-Length"] = str(len(response.body))  # type: ignore[arg-type]  # bytes
+            lines = "".join(f"{k}: {v}\r\n" for k, v in response.headers.items())
+            status = HTTPStatus(response.status)
+            head = f"HTTP/1.1 {status} {status.phrase}\r\n{lines}\r\n"
+            self.transport.write(head.encode() + response.body)  # type: ignore[operator]  # bytes
         self.force_close()
 
 
@@ -207,23 +195,19 @@ class Server(web.Server):
         self._limits = limits
         self.shortcut = shortcut
 
-    @property
-    def open_connections(self) -> int:
-        """How many are open."""
-        return len(self._connections)
-
     def __call__(self) -> RequestHandler:
         """Make the handler of one new connection."""
         return Connection(self, self._limits, loop=self._loop, **self._kwargs)
 
 
-def guard(app: web.Application, limits: ConnectionLimits, shortcut: Shortcut | None = None) -> None:
+def guard(
+    app: web.Application, limits: ConnectionLimits, shortcut: Shortcut = lambda data: None
+) -> None:
     """Let `app` build guarded connections, whoever runs it. Call it before it is run."""
-    way_round = shortcut or Shortcut()
     make_server = app._make_handler  # noqa: SLF001  not public, see above
 
     def make_guarded_server(**kwargs: Any) -> Server:
-        return Server(make_server(**kwargs), limits, way_round)
+        return Server(make_server(**kwargs), limits, shortcut)
 
     # Not setattr: in development mode aiohttp warns about it.
     object.__setattr__(app, "_make_handler", make_guarded_server)

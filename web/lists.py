@@ -3,37 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import msgspec
 from aiohttp import web
 
-from domain.lookup import NotReady
-from web import cursors, hops
+from domain.lookup import Freshness
+from web import cursors
 from web.admission import Asked, Refusal
-from web.bounds import worst
 from web.cursors import Place
-from web.gathering import Body, Gathering, from_peer
-from web.merging import Known, Scan, merge
+from web.gathering import Gathering, Search
+from web.merging import Scan, Source, merge
+from web.pacing import Pacer
 from web.parameters import (
+    DEFAULT_LIMIT,
+    LIST,
     ROOT,
     BadRequest,
     Filters,
-    ListAsked,
-    list_parameters,
+    asked_of,
+    filters_of,
+    parameters,
     partitions_of,
 )
-from web.peers import PeerAnswer, PeerFailed, get
+from web.peers import PeerFailed, get
 from web.replies import FreshnessBody, RowBody
-from web.roster import Holder
-from web.routing import Target
 
 #: Seconds for a whole page, besides what the caller's `wait_ms` allows.
 DEADLINE_S = 3.0
 
 
-class ListBody(Body, frozen=True, kw_only=True):
+class ListBody(msgspec.Struct, frozen=True):
     """One page. `positions`: of every partition that it was made from, as one token."""
 
+    missing_partitions: list[int]
     items: list[RowBody]
     next_cursor: str | None
     freshness: FreshnessBody
@@ -45,144 +48,94 @@ class Page(msgspec.Struct, frozen=True):
 
     items: list[RowBody]
     places: Mapping[int, Place]
-    freshness: FreshnessBody | None
-    positions: str
-    refused: dict[int, Refusal]
 
 
-class Lists:
-    """Answers one route."""
+async def list_rows(gathering: Gathering, query: str, headers: Mapping[str, str]) -> web.Response:
+    """One page, from every worker that has to do with it.
 
-    def __init__(self, gathering: Gathering) -> None:
-        self._gathering = gathering
-        self._count = gathering.table.count
-
-    async def get(self, query: str, headers: Mapping[str, str]) -> web.Response:
-        """One page, from every worker that has to do with it.
-
-        Raises:
-            BadRequest: names every bad parameter.
-        """
-        asked, listed = list_parameters(query, headers)
-        places = cursors.decode(listed.cursor, listed.filters, self._count)
-        wanted = partitions_of(headers, self._count)
-        search = _Search(self._gathering, asked, listed, places)
-        # A partition at its end has nothing to say.
-        going_on = [p for p in wanted if places[p] is not None]
-        pages, refused = await search.run(going_on)
-        for left_out in set(range(self._count)).difference(wanted):
-            refused[left_out] = NotReady("It was not asked for.", 1)
-        said = [page.freshness for page in pages if page.freshness is not None]
-        if not said or (refused and not listed.partial):
-            return self._gathering.refuse(refused, asked)
-        freshness = worst(said)
-        too_stale = self._gathering.too_stale(asked, freshness)
-        if too_stale is not None:
-            return too_stale
-        items = await search.merged(pages)
-        body = ListBody(
-            items=items,
-            next_cursor=cursors.encode(listed.filters, search.places),
-            missing_partitions=sorted(refused),
-            freshness=freshness,
-            positions=",".join(page.positions for page in pages if page.positions),
-        )
-        return await self._gathering.reply(body, freshness, refused)
+    Raises:
+        BadRequest: names every bad parameter.
+    """
+    count = gathering.table.count
+    values = parameters(query, LIST)
+    filters, limit = filters_of(values), values.get("limit", DEFAULT_LIMIT)
+    places = cursors.decode(values.get("cursor"), filters, count)
+    wanted = partitions_of(headers, count)
+    search = _Search(gathering, asked_of(values, headers), filters, limit, places)
+    # A partition at its end has nothing to say.
+    going_on = [p for p in wanted if places[p] is not None]
+    left_out = set(range(count)).difference(wanted)
+    return await search.answer(going_on, values.get("partial", False), left_out)
 
 
-class _Search:
+class _Search(Search[Page]):
     """One page being made. `places` moves on as rows are given."""
 
+    kind = ListBody
+
     def __init__(
-        self, gathering: Gathering, asked: Asked, listed: ListAsked, places: list[Place]
+        self, gathering: Gathering, asked: Asked, filters: Filters, limit: int, places: list[Place]
     ) -> None:
-        self._gathering = gathering
-        self._asked = asked
-        self._filters: Filters = listed.filters
-        self._limit = listed.limit
-        self.places = places
-        self._until = gathering.until(DEADLINE_S, asked)
+        super().__init__(gathering, asked, DEADLINE_S)
+        self._filters = filters
+        self._limit = limit
+        self._places = places
 
-    async def run(self, partitions: Sequence[int]) -> tuple[list[Page], dict[int, Refusal]]:
-        """Pages of all workers, and the partitions that none of them could read."""
-        return await self._gathering.run(partitions, self._asked, self._until, self._ask)
+    async def here(
+        self, fresh: dict[int, Freshness], refused: dict[int, Refusal], pacer: Pacer
+    ) -> Page:
+        scans = [
+            Scan(self.gathering.table, p, place, self._filters, pacer)
+            for p in fresh
+            if (place := self._places[p]) is not None
+        ]
+        items, reached = await merge(scans, self._limit, pacer)
+        return Page(items, {p: _beyond(self._places[p], reached) for p in fresh})
 
-    async def _ask(self, target: Target, partitions: Sequence[int]) -> Page:
-        if target is None:
-            return await self._here(partitions)
-        return await self._there(target, partitions)
-
-    async def _here(self, partitions: Sequence[int]) -> Page:
-        fresh, refused = await self._gathering.admit(partitions, self._asked, self._until)
-        async with self._gathering.lane.turn() as pacer:
-            scans = [
-                Scan(self._gathering.table, p, place, self._filters, pacer)
-                for p in fresh
-                if (place := self.places[p]) is not None
-            ]
-            items, reached = await merge(scans, self._limit, pacer)
-        return Page(
-            items,
-            {p: _beyond(self.places[p], reached) for p in fresh},
-            self._gathering.worst_of(fresh.values()),
-            ",".join(f.position for f in fresh.values() if f.position),
-            refused,
-        )
-
-    async def _there(self, holder: Holder, partitions: Sequence[int]) -> Page:
+    def request(
+        self, url: str, partitions: Sequence[int], query: Mapping[str, str], lines: str
+    ) -> bytes:
         # The other partitions are not asked for: give them any of these places.
-        asked_for, some = set(partitions), self.places[partitions[0]]
-        places = [place if p in asked_for else some for p, place in enumerate(self.places)]
+        some = self._places[partitions[0]]
+        places = [place if p in partitions else some for p, place in enumerate(self._places)]
         cursor = cursors.encode(self._filters, places)
-        parameters = {"limit": str(self._limit), "cursor": cursor or "", "partial": "true"}
-        parameters |= {
-            name: str(value)
-            for name, value in msgspec.structs.asdict(self._filters).items()
-            if value is not None and value != ""
-        }
-        answer = await self._gathering.ask(
-            holder.url,
-            partitions,
-            self._asked,
-            self._until,
-            lambda waiting, lines: get(
-                holder.url, hops.target(ROOT, {**parameters, **waiting}), lines
-            ),
-        )
-        return self._read(answer, partitions)
+        page = {"limit": str(self._limit), "cursor": cursor or ""}
+        filters = {k: str(v) for k, v in msgspec.to_builtins(self._filters).items()}
+        return get(url, ROOT, {**page, **filters, **query}, lines)
 
-    def _read(self, answer: PeerAnswer, partitions: Sequence[int]) -> Page:
-        body, refused = from_peer(answer, ListBody, partitions)
+    def there(self, body: ListBody | None, partitions: Sequence[int]) -> Page:
         if body is None:
-            return Page([], {}, None, "", refused)
+            return Page([], {})
+        if body.next_cursor is None:
+            return Page(body.items, dict.fromkeys(partitions))
         try:
-            reached = cursors.decode(body.next_cursor, self._filters, len(self.places))
+            reached = cursors.decode(body.next_cursor, self._filters, len(self._places))
         except BadRequest as error:
             raise PeerFailed("Its cursor is of another build.") from error
-        at_end = body.next_cursor is None
-        places = {p: None if at_end else reached[p] for p in partitions if p not in refused}
-        self._gathering.admission.answered_all(body.positions)
-        return Page(body.items, places, body.freshness, body.positions, refused)
+        return Page(body.items, {p: reached[p] for p in partitions})
 
-    async def merged(self, pages: Sequence[Page]) -> list[RowBody]:
+    async def body(self, parts: Sequence[Page], common: Mapping[str, Any]) -> ListBody:
+        items = await self._merged(parts)
+        cursor = cursors.encode(self._filters, self._places)
+        return ListBody(items=items, next_cursor=cursor, **common)
+
+    async def _merged(self, pages: Sequence[Page]) -> list[RowBody]:
         """The rows of all pages as one, no further than all of them reach."""
         if len(pages) == 1:
-            self.places = [pages[0].places.get(p, place) for p, place in enumerate(self.places)]
+            self._places = [pages[0].places.get(p, place) for p, place in enumerate(self._places)]
             return pages[0].items
-        sources = [Known(page.items, _lowest(page.places.values())) for page in pages]
-        async with self._gathering.lane.turn() as pacer:
+        sources = [Source(page.items, _lowest(page.places.values())) for page in pages]
+        async with self.gathering.lane.turn() as pacer:
             items, reached = await merge(sources, self._limit, pacer)
         for page in pages:
             for partition in page.places:
-                self.places[partition] = _beyond(self.places[partition], reached)
+                self._places[partition] = _beyond(self._places[partition], reached)
         return items
 
 
 def _beyond(place: Place, reached: Place) -> Place:
     """Where a partition goes on after a page that ended at `reached`."""
-    if place is None or reached is None:
-        return None
-    return max(place, reached)
+    return None if place is None or reached is None else max(place, reached)
 
 
 def _lowest(places: Collection[Place]) -> Place:

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 from aiohttp import web
 
-from domain.lookup import NotReady
-from web import hops
+from domain.lookup import Freshness, NotReady
 from web.admission import Asked, Refusal
 from web.bodies import BodyLimits, read_json
-from web.bounds import worst
-from web.gathering import Body, Gathering, from_peer
+from web.gathering import Gathering, Search
 from web.pacing import Pacer
-from web.parameters import BadRequest, Wrong, id_fault, lookup_parameters, target_of
-from web.peers import PeerAnswer, post
+from web.parameters import LOOKUP, BadRequest, Wrong, asked_of, id_fault, parameters
+from web.peers import post
 from web.replies import FreshnessBody, RowBody, row_body
-from web.roster import Holder
-from web.routing import Target
 
 PATH = "/v1/lookup"
 MAX_KEYS = 1000
@@ -41,7 +38,7 @@ class Keys(msgspec.Struct, frozen=True):
     keys: list[Key]
 
 
-class LookupBody(Body, frozen=True, kw_only=True):
+class LookupBody(msgspec.Struct, frozen=True):
     """The answer.
 
     items: rows, in the order of the keys. unknown: keys that no event names.
@@ -49,6 +46,7 @@ class LookupBody(Body, frozen=True, kw_only=True):
     positions: of every partition asked, as one token.
     """
 
+    missing_partitions: list[int]
     items: list[RowBody]
     unknown: list[Key]
     unanswered: list[Key]
@@ -56,100 +54,61 @@ class LookupBody(Body, frozen=True, kw_only=True):
     positions: str
 
 
-class Found(msgspec.Struct, frozen=True):
-    """What one worker found; None for a key that it knows not to exist."""
-
-    rows: dict[Key, RowBody | None]
-    freshness: FreshnessBody | None
-    positions: str
-    refused: dict[int, Refusal]
+#: None for a key that a worker knows not to exist.
+Found = dict[Key, RowBody | None]
 
 
-class Lookups:
-    """Answers one route."""
+async def look_up(
+    gathering: Gathering, limits: BodyLimits, request: web.Request, query: str
+) -> web.Response:
+    """All keys, from every worker that has to do with them.
 
-    def __init__(self, gathering: Gathering, limits: BodyLimits) -> None:
-        self._gathering = gathering
-        self._limits = limits
-
-    async def post(self, request: web.Request) -> web.Response:
-        """All keys, from every worker that has to do with them.
-
-        Raises:
-            BadRequest: names every bad parameter and key.
-        """
-        body = await read_json(request, self._limits)
-        if isinstance(body, web.Response):
-            return body
-        asked, partial = lookup_parameters(target_of(request)[1], request.headers)
-        keys = _keys(body)
-        search = _Search(self._gathering, asked, await self._by_partition(keys))
-        parts, refused = await search.run()
-        said = [part.freshness for part in parts if part.freshness is not None]
-        if not said or (refused and not partial):
-            return self._gathering.refuse(refused, asked)
-        freshness = worst(said)
-        too_stale = self._gathering.too_stale(asked, freshness)
-        if too_stale is not None:
-            return too_stale
-        rows: dict[Key, RowBody | None] = {}
-        for part in parts:
-            rows |= part.rows
-        answer = LookupBody(
-            items=[row for key in keys if (row := rows.get(key)) is not None],
-            unknown=[key for key in keys if key in rows and rows[key] is None],
-            unanswered=[key for key in keys if key not in rows],
-            missing_partitions=sorted(refused),
-            freshness=freshness,
-            positions=",".join(part.positions for part in parts if part.positions),
-        )
-        return await self._gathering.reply(answer, freshness, refused)
-
-    async def _by_partition(self, keys: Sequence[Key]) -> dict[int, list[Key]]:
-        groups: dict[int, list[Key]] = {}
-        async with self._gathering.lane.turn() as pacer:
-            for key in dict.fromkeys(keys):
-                groups.setdefault(self._gathering.table.partition_of(key.sku), []).append(key)
-                await pacer.give_way()
-        return groups
+    Raises:
+        BadRequest: names every bad parameter and key.
+    """
+    body = await read_json(request, limits)
+    if isinstance(body, web.Response):
+        return body
+    values = parameters(query, LOOKUP)
+    keys = _keys(body)
+    groups: dict[int, list[Key]] = {}
+    async with gathering.lane.turn() as pacer:
+        for key in dict.fromkeys(keys):
+            groups.setdefault(gathering.table.partition_of(key.sku), []).append(key)
+            await pacer.give_way()
+    search = _Search(gathering, asked_of(values, request.headers), keys, groups)
+    return await search.answer(groups, values.get("partial", False))
 
 
-class _Search:
+class _Search(Search[Found]):
     """One lookup being answered."""
 
+    kind = LookupBody
+
     def __init__(
-        self, gathering: Gathering, asked: Asked, keys: Mapping[int, Sequence[Key]]
+        self,
+        gathering: Gathering,
+        asked: Asked,
+        keys: Sequence[Key],
+        groups: Mapping[int, Sequence[Key]],
     ) -> None:
-        self._gathering = gathering
-        self._asked = asked
+        super().__init__(gathering, asked, DEADLINE_S)
         self._keys = keys
-        self._until = gathering.until(DEADLINE_S, asked)
+        self._groups = groups
 
-    async def run(self) -> tuple[list[Found], dict[int, Refusal]]:
-        """What all workers found, and the partitions that none of them could read."""
-        return await self._gathering.run(self._keys, self._asked, self._until, self._ask)
+    async def here(
+        self, fresh: dict[int, Freshness], refused: dict[int, Refusal], pacer: Pacer
+    ) -> Found:
+        rows: Found = {}
+        for partition in list(fresh):
+            if not await self._read_here(partition, rows, pacer):
+                del fresh[partition]
+                refused[partition] = NotReady(f"Partition {partition} left meanwhile.", 1)
+        return rows
 
-    async def _ask(self, target: Target, partitions: Sequence[int]) -> Found:
-        if target is None:
-            return await self._here(partitions)
-        return await self._there(target, partitions)
-
-    async def _here(self, partitions: Sequence[int]) -> Found:
-        fresh, refused = await self._gathering.admit(partitions, self._asked, self._until)
-        rows: dict[Key, RowBody | None] = {}
-        async with self._gathering.lane.turn() as pacer:
-            for partition in list(fresh):
-                if not await self._read_here(partition, rows, pacer):
-                    del fresh[partition]
-                    refused[partition] = NotReady(f"Partition {partition} left meanwhile.", 1)
-        positions = ",".join(f.position for f in fresh.values() if f.position)
-        return Found(rows, self._gathering.worst_of(fresh.values()), positions, refused)
-
-    async def _read_here(
-        self, partition: int, rows: dict[Key, RowBody | None], pacer: Pacer
-    ) -> bool:
+    async def _read_here(self, partition: int, rows: Found, pacer: Pacer) -> bool:
         """Add a partition's rows to `rows`; false if the partition left before the end."""
-        table, keys = self._gathering.table, self._keys[partition]
+        table, keys = self.gathering.table, self._groups[partition]
         for first in range(0, len(keys), CHUNK):
             await pacer.give_way()
             if table.freshness(partition) is None:
@@ -160,28 +119,28 @@ class _Search:
                 rows[key] = None if row is None else row_body(key.sku, key.location, row)
         return True
 
-    async def _there(self, holder: Holder, partitions: Sequence[int]) -> Found:
-        keys = [key for partition in partitions for key in self._keys[partition]]
-        body = msgspec.json.encode(Keys(keys))
-        answer = await self._gathering.ask(
-            holder.url,
-            partitions,
-            self._asked,
-            self._until,
-            lambda waiting, lines: post(
-                holder.url, hops.target(PATH, {"partial": "true", **waiting}), lines, body
-            ),
-        )
-        return self._read(answer, partitions)
+    def request(
+        self, url: str, partitions: Sequence[int], query: Mapping[str, str], lines: str
+    ) -> bytes:
+        keys = [key for partition in partitions for key in self._groups[partition]]
+        return post(url, PATH, query, lines, msgspec.json.encode(Keys(keys)))
 
-    def _read(self, answer: PeerAnswer, partitions: Sequence[int]) -> Found:
-        body, refused = from_peer(answer, LookupBody, partitions)
+    def there(self, body: LookupBody | None, partitions: Sequence[int]) -> Found:
         if body is None:
-            return Found({}, None, "", refused)
-        self._gathering.admission.answered_all(body.positions)
-        rows: dict[Key, RowBody | None] = dict.fromkeys(body.unknown)
-        rows |= {Key(row.sku, row.location): row for row in body.items}
-        return Found(rows, body.freshness, body.positions, refused)
+            return {}
+        unknown: Found = dict.fromkeys(body.unknown)
+        return unknown | {Key(row.sku, row.location): row for row in body.items}
+
+    async def body(self, parts: Sequence[Found], common: Mapping[str, Any]) -> LookupBody:
+        rows: Found = {}
+        for part in parts:
+            rows |= part
+        return LookupBody(
+            items=[row for key in self._keys if (row := rows.get(key)) is not None],
+            unknown=[key for key in self._keys if key in rows and rows[key] is None],
+            unanswered=[key for key in self._keys if key not in rows],
+            **common,
+        )
 
 
 def _keys(body: bytes) -> list[Key]:
@@ -189,9 +148,9 @@ def _keys(body: bytes) -> list[Key]:
         keys = msgspec.json.decode(body, type=Keys).keys
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         detail = f'must be {{"keys": [{{"sku": …, "location": …}}, …]}} ({error})'
-        raise BadRequest([Wrong("body", detail)]) from error
+        raise BadRequest(Wrong("body", detail)) from error
     if not 1 <= len(keys) <= MAX_KEYS:
-        raise BadRequest([Wrong("keys", f"must be 1 to {MAX_KEYS:,}, not {len(keys):,}")])
+        raise BadRequest(Wrong("keys", f"must be 1 to {MAX_KEYS:,}, not {len(keys):,}"))
     faults = [
         Wrong(f"keys[{index}].{name}", why)
         for index, key in enumerate(keys)
@@ -199,5 +158,5 @@ def _keys(body: bytes) -> list[Key]:
         if (why := id_fault(text)) is not None
     ]
     if faults:
-        raise BadRequest(faults)
+        raise BadRequest(*faults)
     return keys

@@ -20,10 +20,9 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from domain.lookup import Role
-from tables.reading import PartitionStatus
+from tables.reading import PartitionStatus, Reading
 from web import clients
 from web.heartbeats import Claim, Heartbeat, WorkerState, decode, encode
-from web.local import LocalRows
 from web.roster import Roster, WorkerView
 
 log = logging.getLogger(__name__)
@@ -59,7 +58,7 @@ class Members:
         self,
         kafka: Mapping[str, Any],
         topic: str,
-        table: LocalRows,
+        table: Reading,
         *,
         version: int,
         rules: int,

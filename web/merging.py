@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Sequence
 
 from domain.stock import Row
+from tables.reading import Reading
 from web.cursors import START, Key, Place
-from web.local import LocalRows
 from web.pacing import Pacer
 from web.parameters import Filters
 from web.replies import RowBody, row_body
@@ -27,37 +26,19 @@ MAX_EXAMINED = 5000
 FIRST_CHUNK, LAST_CHUNK = 32, 256
 
 
-class Source(Protocol):
+class Source:
     """Ordered rows. `frontier`: all rows up to there are known; None for all there are."""
 
-    frontier: Place
-
-    async def head(self) -> RowBody | None:
-        """The next row, without taking it; None if none is known before the frontier."""
-        ...
-
-    def take(self) -> None:
-        """Go beyond the head."""
-        ...
-
-    def is_spent(self) -> bool:
-        """Whether it certainly has nothing more."""
-        ...
-
-
-class Known:
-    """Rows that are here already, such as another worker's page."""
-
-    def __init__(self, rows: Sequence[RowBody], frontier: Place) -> None:
+    def __init__(self, rows: Iterable[RowBody], frontier: Place) -> None:
         self.frontier = frontier
         self._rows = deque(rows)
 
     async def head(self) -> RowBody | None:
-        """The next row."""
+        """The next row, without taking it; None if none is known before the frontier."""
         return self._rows[0] if self._rows else None
 
     def take(self) -> None:
-        """Go beyond it."""
+        """Go beyond the head."""
         self._rows.popleft()
 
     def is_spent(self) -> bool:
@@ -65,58 +46,47 @@ class Known:
         return not self._rows and self.frontier is None
 
 
-class Scan:
+class Scan(Source):
     """Rows of one local partition that pass the filters, read in pieces as needed."""
 
     def __init__(
-        self,
-        table: LocalRows,
-        partition: int,
-        place: Key,
-        filters: Filters,
-        pacer: Pacer,
+        self, table: Reading, partition: int, place: Key, filters: Filters, pacer: Pacer
     ) -> None:
-        self.frontier: Place = place
+        super().__init__((), place)
         self._table = table
         self._partition = partition
-        self._filters = filters
+        self._prefix = filters.sku_prefix
         self._passes = passes(filters)
         self._pacer = pacer
-        self._rows: deque[tuple[str, str, Row]] = deque()
+        self._found: deque[tuple[str, str, Row]] = deque()
         self._examined = 0
         self._chunk = FIRST_CHUNK
 
     async def head(self) -> RowBody | None:
         """The next row, read from the store if need be."""
-        while not self._rows and self.frontier is not None and self._examined < MAX_EXAMINED:
+        while not self._found and self.frontier is not None and self._examined < MAX_EXAMINED:
             await self._pacer.give_way()
             # The partition may have left this worker while others ran. Then the page ends
             # here, and the next one asks whoever has it.
             if self._table.freshness(self._partition) is None:
                 self._examined = MAX_EXAMINED
                 break
-            self._fill(self.frontier)
-        if not self._rows:
-            return None
-        sku, location, row = self._rows[0]
-        return row_body(sku, location, row)
-
-    def _fill(self, place: Key) -> None:
-        after = None if place == START else place
-        prefix = self._filters.sku_prefix
-        rows = self._table.scan(self._partition, after, self._chunk, prefix)
-        self._examined += len(rows)
-        self._rows.extend(filter(self._passes, rows))
-        self.frontier = rows[-1][:2] if len(rows) == self._chunk else None
-        self._chunk = min(2 * self._chunk, LAST_CHUNK)
+            after = None if self.frontier == START else self.frontier
+            rows = self._table.scan(self._partition, after, self._chunk, self._prefix)
+            self._examined += len(rows)
+            self._found.extend(filter(self._passes, rows))
+            self.frontier = rows[-1][:2] if len(rows) == self._chunk else None
+            self._chunk = min(2 * self._chunk, LAST_CHUNK)
+        # Most of what is read is for a later page: made into bodies only as it is taken.
+        return row_body(*self._found[0]) if self._found else None
 
     def take(self) -> None:
-        """Go beyond it."""
-        self._rows.popleft()
+        """Go beyond the head."""
+        self._found.popleft()
 
     def is_spent(self) -> bool:
         """Whether it certainly has nothing more."""
-        return not self._rows and self.frontier is None
+        return not self._found and self.frontier is None
 
 
 async def merge(sources: Sequence[Source], limit: int, pacer: Pacer) -> tuple[list[RowBody], Place]:

@@ -1,7 +1,6 @@
 """`/metrics`: what the data path counted, read when Prometheus asks, and how long queries took."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Histogram, ProcessCollector
 from prometheus_client.core import (
@@ -13,7 +12,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from domain.lookup import Role
-from tables.reading import PartitionStatus
+from tables.reading import PartitionStatus, Reading
 from tables.stats import COMMIT_BUCKETS_S, Stats
 
 _MS = 0.001
@@ -24,36 +23,17 @@ QUERY_BUCKETS_S = (
 APPEND_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
 
-class MeteredTable(Protocol):
-    """What the metrics ask of this worker's table. `tables.inventory.InventoryTable` fits."""
-
-    stats: Stats
-
-    def status(self) -> Sequence[PartitionStatus]:
-        """One for each partition held."""
-        ...
-
-    def oldest_unapplied_s(self) -> float:
-        """Age of the oldest event that is fetched or waiting and not committed; 0 if none."""
-        ...
-
-    def window_seconds(self) -> Mapping[str, float]:
-        """By topic, the time that the duplicates window spans, of the shortest partition."""
-        ...
-
-
-class Requests(Protocol):
-    """What the metrics ask of the server."""
-
-    def in_flight(self) -> Mapping[str, int]:
-        """Requests being handled, by kind."""
-        ...
-
-
 class Metrics:
-    """The worker's own registry, never the library's global one."""
+    """The worker's own registry, never the library's global one.
 
-    def __init__(self) -> None:
+    Args:
+        table, stats: of this worker; read at each scrape.
+        in_flight: tells the requests being handled, by kind.
+    """
+
+    def __init__(
+        self, table: Reading, stats: Stats, in_flight: Callable[[], Mapping[str, int]]
+    ) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self._queries = Histogram(
@@ -70,11 +50,8 @@ class Metrics:
             buckets=APPEND_BUCKETS_S,
             registry=self.registry,
         )
+        self.registry.register(_AtScrape(table, stats, in_flight))
         self._children: dict[tuple[str, str], Histogram] = {}
-
-    def watch(self, table: MeteredTable, requests: Requests) -> None:
-        """Report these at each scrape."""
-        self.registry.register(_AtScrape(table, requests))
 
     def observe_query(self, role: str, outcome: str, seconds: float) -> None:
         """Count one query; 1 µs.
@@ -97,9 +74,12 @@ class Metrics:
 class _AtScrape(Collector):
     """Turns the table's plain counters into metrics, only when asked."""
 
-    def __init__(self, table: MeteredTable, requests: Requests) -> None:
+    def __init__(
+        self, table: Reading, stats: Stats, in_flight: Callable[[], Mapping[str, int]]
+    ) -> None:
         self._table = table
-        self._requests = requests
+        self._stats = stats
+        self._in_flight = in_flight
 
     def describe(self) -> list[Metric]:
         """Nothing: so that registering does not collect."""
@@ -107,7 +87,7 @@ class _AtScrape(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """All families, in the order of the documentation."""
-        stats, status = self._table.stats, self._table.status()
+        stats, status = self._stats, self._table.status()
         yield _counter("onhand_events_applied", "Events folded into rows.", "topic", stats.applied)
         yield _counter(
             "onhand_events_duplicate", "Events seen before, not counted.", "topic", stats.repeated
@@ -143,7 +123,7 @@ class _AtScrape(Collector):
             "onhand_requests_in_flight",
             "Requests being handled.",
             "kind",
-            self._requests.in_flight(),
+            self._in_flight(),
         )
 
 

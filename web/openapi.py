@@ -14,9 +14,9 @@ from web.facts import BATCH, EVENT, TYPE_OF_PATH, AcceptedBody
 from web.lists import ListBody
 from web.lookups import Keys, LookupBody
 from web.ops import ClusterBody, LiveBody, ReadyBody
+from web.parameters import LIST, LOOKUP, NAME, READ, Parameter
 from web.problems import PAGES, PROBLEM_JSON, SERVER, Problem
-from web.replies import JSON, FreshnessBody, RowBody
-from web.totals import SkuBody
+from web.replies import JSON, FreshnessBody, RowBody, SkuBody
 
 Json = dict[str, Any]
 
@@ -26,7 +26,6 @@ _ANSWERS = (
 )  # fmt: skip
 _REF = "#/components/schemas/{name}"
 _TIME = {"type": "string", "format": "date-time"}
-_NAME = {"type": "string", "minLength": 1, "maxLength": 128}
 _LINES = "An array of 1 to 1,000 of them is taken too: all are appended or none."
 _PARTITIONS = {"type": "array", "items": {"type": "integer"}}
 
@@ -91,29 +90,13 @@ _HEADERS: Mapping[str, Json] = {
 _HEADERS_OF_STATUS = {405: ["Allow"], 415: ["Accept"], 503: ["Retry-After"]}
 
 
-def _query(name: str, schema: Json, text: str) -> Json:
-    return {"name": name, "in": "query", "schema": schema, "description": text}
+def _query(parameters: Mapping[str, Parameter]) -> list[Json]:
+    return [
+        {"name": name, "in": "query", "schema": one.schema, "description": one.text}
+        for name, one in parameters.items()
+    ]
 
 
-def _number(least: int | None = None, most: int | None = None) -> Json:
-    bounds = {"minimum": least, "maximum": most}
-    return {"type": "integer", **{k: v for k, v in bounds.items() if v is not None}}
-
-
-_READ = [
-    _query("min_position", {"type": "string"}, "Wait until this position has been handled."),
-    _query("wait_ms", _number(0, 10_000), "How long to wait for it; 1,000 by default."),
-    _query("max_lag_events", _number(0), "Refuse an answer that lags by more."),
-]
-_LIST = [
-    _query("location", _NAME, "Only rows at this location."),
-    _query("sku_prefix", {"type": "string"}, "Only SKUs that begin so: the cheap filter."),
-    _query("on_hand_below", _number(), "Only rows with less on hand."),
-    _query("on_hand_above", _number(), "Only rows with more on hand."),
-    _query("limit", _number(1, 1000), "Rows on a page; fewer may come with a cursor."),
-    _query("cursor", {"type": "string"}, "`next_cursor` of the page before."),
-]
-_PARTIAL = _query("partial", {"type": "boolean"}, "Take an answer that names what is missing.")
 _NONE_MATCH = {"name": "If-None-Match", "in": "header", "schema": {"type": "string"}}
 _KEY = {
     "name": "Idempotency-Key",
@@ -125,17 +108,17 @@ _KEY = {
 
 
 def _path(*names: str) -> list[Json]:
-    return [{"name": name, "in": "path", "required": True, "schema": _NAME} for name in names]
+    return [{"name": name, "in": "path", "required": True, "schema": NAME} for name in names]
 
 
 def _line(adjusts: bool) -> Json:
     """One line of a POST."""
     quantity = {"type": "integer", "maximum": 10**9, "minimum": -(10**9) if adjusts else 1}
     properties = {
-        "source": _NAME | {"description": "Who says it, such as a till."},
-        "id": _NAME | {"description": "Which of its facts this is; made before the first try."},
-        "sku": _NAME,
-        "location": _NAME,
+        "source": NAME | {"description": "Who says it, such as a till."},
+        "id": NAME | {"description": "Which of its facts this is; made before the first try."},
+        "sku": NAME,
+        "location": NAME,
         "quantity": quantity | {"description": "In the SKU's smallest unit."},
         "time": {**_TIME, "description": "When it occurred; the time of recording if absent."},
         "reason": {"type": "string"},
@@ -151,8 +134,8 @@ _CLOUD_EVENT: Json = {
     "required": ["specversion", "id", "source", "type", "data"],
     "properties": {
         "specversion": {"const": "1.0"},
-        "id": _NAME,
-        "source": _NAME,
+        "id": NAME,
+        "source": NAME,
         "type": {"enum": sorted(TYPE_OF_PATH.values())},
         "time": _TIME,
         "data": {"type": "object"},
@@ -249,7 +232,7 @@ def _paths() -> dict[str, Json]:
     fresh = list(_FRESH_HEADERS)
     row = {
         "summary": "Stock of one SKU at one location",
-        "parameters": [*_path("sku", "location"), *_READ, _NONE_MATCH],
+        "parameters": [*_path("sku", "location"), *_query(READ), _NONE_MATCH],
         "responses": {
             "200": _ok("The row", "FreshRow", ["ETag", *fresh]),
             "304": _ok("You have it", None, ["ETag", *fresh]),
@@ -258,7 +241,7 @@ def _paths() -> dict[str, Json]:
     }
     sku = {
         "summary": "Stock of one SKU: totals over locations, and the rows",
-        "parameters": [*_path("sku"), *_READ, _NONE_MATCH],
+        "parameters": [*_path("sku"), *_query(READ), _NONE_MATCH],
         "responses": {
             "200": _ok("Totals and rows", "Sku", ["ETag", *fresh]),
             "304": _ok("You have it", None, ["ETag", *fresh]),
@@ -267,7 +250,7 @@ def _paths() -> dict[str, Json]:
     }
     rows = {
         "summary": "Rows, ordered by SKU, then location, in pages",
-        "parameters": [*_LIST, _PARTIAL, *_READ],
+        "parameters": _query(LIST),
         "responses": {
             "200": _ok("A page", "List", fresh),
             **_problems((*_READS, Problem.PARTITIONS_UNAVAILABLE)),
@@ -275,7 +258,7 @@ def _paths() -> dict[str, Json]:
     }
     lookup = {
         "summary": "Many keys at once",
-        "parameters": [_PARTIAL, *_READ],
+        "parameters": _query(LOOKUP),
         "requestBody": {
             "required": True,
             "content": {JSON: {"schema": {"$ref": _REF.format(name="Keys")}}},

@@ -2,27 +2,18 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
 
 from aiohttp import web
 from msgspec import Struct
 from prometheus_client.exposition import choose_encoder
 
 from domain.lookup import Role
-from tables.reading import PartitionStatus
+from tables.reading import PartitionStatus, Reading
 from web.heartbeats import Claim
 from web.metrics import Metrics
 from web.problems import SERVER, Problem, problem
 from web.replies import json_reply, rfc3339
 from web.roster import WorkerView
-
-
-class ReadyTable(Protocol):
-    """What readiness asks of this worker's table."""
-
-    def status(self) -> Sequence[PartitionStatus]:
-        """One for each partition held, also while it loads."""
-        ...
 
 
 class Restore(Struct, frozen=True):
@@ -107,32 +98,19 @@ class ClusterBody(Struct, frozen=True):
 
 
 class Ops:
-    """Liveness, readiness, metrics, cluster.
-
-    Args:
-        version: `ONHAND_VERSION`.
-        partitions: how many the version has.
-        table: this worker's table.
-        metrics: its registry.
-        workers: all workers heard of (`web.roster.Roster.workers`).
-        stuck: a sentence when the worker can only be helped by a restart, else None.
-    """
+    """Liveness, readiness, metrics, cluster; `workers` tells all workers heard of."""
 
     def __init__(
         self,
         version: int,
-        partitions: int,
-        table: ReadyTable,
+        table: Reading,
         metrics: Metrics,
         workers: Callable[[], Sequence[WorkerView]],
-        stuck: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._version = version
-        self._partitions = partitions
         self._table = table
         self._metrics = metrics
         self._workers = workers
-        self._stuck = stuck
         self.draining = False
 
     def routes(self) -> Iterator[web.RouteDef]:
@@ -143,10 +121,10 @@ class Ops:
         yield web.get("/v1/cluster", self.cluster)
 
     async def live(self, request: web.Request) -> web.Response:
-        """GET /live: 200 while the loop turns and the data path is not stuck."""
-        why = self._stuck()
-        if why is not None:
-            return problem(Problem.NOT_READY, why)
+        """GET /live: 200 while the loop turns.
+
+        A data path that cannot go on ends the process (app/service.py): no probe waits for it.
+        """
         return json_reply(LiveBody(True))
 
     async def ready(self, request: web.Request) -> web.Response:
@@ -176,7 +154,7 @@ class Ops:
 
     async def cluster(self, request: web.Request) -> web.Response:
         """GET /v1/cluster."""
-        return json_reply(cluster_body(self._version, self._partitions, self._workers()))
+        return json_reply(cluster_body(self._version, self._table.count, self._workers()))
 
 
 def held_body(status: PartitionStatus) -> HeldBody:

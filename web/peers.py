@@ -1,8 +1,12 @@
-"""A small HTTP/1.1 client for one worker to ask another.
+"""How one worker asks another: the public calls, with headers that say so.
 
-aiohttp's client session would add 0.35 ms to each forwarded read, this one 0.1
-(lab). It knows what our own server says and no more: `Content-Length` bodies, one
-request at a time on each connection, connections kept for the next request.
+`Onhand-Hop: 1`: answer from your own rows or not at all. `Onhand-Hop-Version`: only if
+you are of this version. `Onhand-Partitions`: a list of these partitions; the others count
+as missing. Whoever sends them gets no wrong answer, only fewer.
+
+The client is our own: aiohttp's would add 0.35 ms to each forwarded read, this one adds 0.1.
+It knows what our server says and no more: `Content-Length` bodies, one request at a time on
+each connection, connections kept for the next request.
 """
 
 from __future__ import annotations
@@ -10,11 +14,18 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import msgspec
+from multidict import CIMultiDict
+
+HOP = "Onhand-Hop"
+HOP_VERSION = "Onhand-Hop-Version"
+PARTITIONS = "Onhand-Partitions"
+#: In the answer to a list or lookup: partitions that had not reached `min_position`.
+NOT_CAUGHT_UP = "Onhand-Not-Caught-Up"
 
 #: A worker that does not even accept a connection for this long is not worth waiting for.
 CONNECT_TIMEOUT_S = 1.0
@@ -24,7 +35,6 @@ MAX_CONNECTIONS = 256
 MAX_ANSWER_BYTES = 32 * 2**20
 #: As aiohttp reads heads: what is not UTF-8 comes out as it went in.
 _CODEC = ("utf-8", "surrogateescape")
-_HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "date"}
 
 
 class PeerFailed(Exception):
@@ -32,18 +42,11 @@ class PeerFailed(Exception):
 
 
 class PeerAnswer(msgspec.Struct, frozen=True):
-    """What another worker said, to be passed on as it is.
-
-    headers: without those that belong to one connection.
-    """
+    """What another worker said."""
 
     status: int
-    headers: Sequence[tuple[str, str]]
+    headers: CIMultiDict[str]
     body: bytes
-
-    def header(self, name: str) -> str | None:
-        """The first header of that name, which is given in lower case."""
-        return next((value for key, value in self.headers if key.lower() == name), None)
 
 
 class _Connection(asyncio.Protocol):
@@ -95,21 +98,16 @@ class _Connection(asyncio.Protocol):
                 answer.set_result(PeerAnswer(self._status, self._headers, body))
 
     def _head(self, head: bytes) -> None:
-        lines = head.decode(*_CODEC).split("\r\n")
-        self._status = int(lines[0][9:12])
-        self._headers = []
-        length = 0 if self._status in (204, 304) else None
-        for line in lines[1:]:
-            name, _, value = line.partition(":")
-            value = value.strip()
-            lower = name.lower()
-            if lower == "content-length":
-                length = 0 if self._status == 304 else int(value)
-            elif lower == "connection" and value.lower() == "close":
-                self.reusable = False
-            if lower not in _HOP_BY_HOP:
-                self._headers.append((name, value))
-        if length is None or not 0 <= length <= MAX_ANSWER_BYTES:
+        start, *lines = head.decode(*_CODEC).split("\r\n")
+        self._status = int(start[9:12])
+        self._headers = CIMultiDict(
+            (name, value.strip()) for name, _, value in (line.partition(":") for line in lines)
+        )
+        if self._headers.get("Connection", "").lower() == "close":
+            self.reusable = False
+        bodiless = self._status in (204, 304)
+        length = 0 if bodiless else int(self._headers["Content-Length"])
+        if not 0 <= length <= MAX_ANSWER_BYTES:
             raise ValueError(length)
         self._need = length
 
@@ -139,7 +137,6 @@ class _Peer:
         self.host = parts.hostname or ""
         self.port = parts.port or (443 if parts.scheme == "https" else 80)
         self.tls = ssl.create_default_context() if parts.scheme == "https" else None
-        self.authority = parts.netloc
         self.idle: deque[_Connection] = deque()
         self.open = 0
 
@@ -216,30 +213,54 @@ class Peers:
         peer.give_back(connection)
         return answer
 
-    def forget(self, url: str) -> None:
-        """Close the idle connections to a worker that has gone."""
-        peer = self._peers.pop(url, None)
-        while peer is not None and peer.idle:
-            peer.idle.pop().abort()
-
     async def close(self) -> None:
         """Close every idle connection."""
-        for url in list(self._peers):
-            self.forget(url)
+        for peer in self._peers.values():
+            while peer.idle:
+                peer.idle.pop().abort()
         await asyncio.sleep(0)  # lets the transports close
 
 
-def get(url: str, target: str, headers: str) -> bytes:
-    """A GET of `target`, percent-encoded; each header line in `headers` ends with CRLF."""
-    authority = urlsplit(url).netloc
-    return f"GET {target} HTTP/1.1\r\nHost: {authority}\r\n{headers}\r\n".encode(*_CODEC)
+def get(url: str, path: str, parameters: Mapping[str, str], headers: str) -> bytes:
+    """A GET of the percent-encoded path; each line in `headers` ends with CRLF."""
+    return _head("GET", url, path, parameters, headers)
 
 
-def post(url: str, target: str, headers: str, body: bytes) -> bytes:
-    """A POST of JSON to `target`."""
-    authority = urlsplit(url).netloc
-    head = (
-        f"POST {target} HTTP/1.1\r\nHost: {authority}\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\n{headers}\r\n"
-    )
-    return head.encode(*_CODEC) + body
+def post(url: str, path: str, parameters: Mapping[str, str], headers: str, body: bytes) -> bytes:
+    """A POST of JSON."""
+    about = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n{headers}"
+    return _head("POST", url, path, parameters, about) + body
+
+
+def _head(method: str, url: str, path: str, parameters: Mapping[str, str], lines: str) -> bytes:
+    # Positions stay as they are, readable in logs and for `QuickReads`.
+    query = f"?{urlencode(parameters, safe='@,:')}" if parameters else ""
+    where = f"Host: {urlsplit(url).netloc}"
+    return f"{method} {path}{query} HTTP/1.1\r\n{where}\r\n{lines}\r\n".encode(*_CODEC)
+
+
+def hop_headers(version: int) -> str:
+    """The two lines that every request to another worker has."""
+    return f"{HOP}: 1\r\n{HOP_VERSION}: {version}\r\n"
+
+
+def is_for_another_version(given: Mapping[str, str], version: int) -> bool:
+    """Whether another worker took this one for one of another version."""
+    return given.get(HOP_VERSION, str(version)) != str(version)
+
+
+def waiting(min_position: str, wait_s: float) -> dict[str, str]:
+    """Query parameters that ask for at least this position, if any."""
+    if not min_position:
+        return {}
+    return {"min_position": min_position, "wait_ms": str(max(0, int(wait_s * 1000)))}
+
+
+def numbers(partitions: Iterable[int]) -> str:
+    """Partition numbers as a header's value."""
+    return ",".join(map(str, partitions))
+
+
+def not_caught_up(answer: PeerAnswer) -> set[int]:
+    """Partitions that the other worker named as not caught up."""
+    return {int(p) for p in answer.headers.get(NOT_CAUGHT_UP, "").split(",") if p.isdigit()}

@@ -17,10 +17,10 @@ import msgspec
 from aiohttp.helpers import rfc822_formatted_time
 
 from domain.lookup import Freshness, parse_position
+from tables.reading import Reading
 from web.admission import ANYTHING, MAX_WAIT_S, Admission, Asked
-from web.hops import HOP, HOP_VERSION
-from web.local import LocalRows
 from web.parameters import ROOT
+from web.peers import HOP, HOP_VERSION
 from web.replies import etag, freshness_body, freshness_headers, row_body
 from web.routing import Router
 
@@ -54,7 +54,7 @@ class QuickReads:
 
     def __init__(
         self,
-        table: LocalRows,
+        table: Reading,
         router: Router,
         admission: Admission,
         version: int,
@@ -108,7 +108,7 @@ class QuickReads:
             b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nCache-Control: no-cache\r\n"
             b"Server: onhand\r\nETag: %b\r\n%bContent-Length: %d\r\nDate: %b\r\n\r\n%b%b"
             % (
-                etag(self._version, row.events, row.checksum).encode(),
+                etag(self._version, row).encode(),
                 head,
                 len(start) + len(tail),
                 rfc822_formatted_time().encode(),

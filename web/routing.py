@@ -14,11 +14,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
 import msgspec
+from aiohttp import web
 
 from domain.lookup import Freshness, NotCaughtUp, NotReady, Role, TooStale
+from tables.reading import Reading
 from web.admission import Admission, Asked, Refusal, stale
 from web.hedging import first_good
-from web.local import LocalRows
 from web.peers import PeerAnswer, PeerFailed, Peers
 from web.problems import Problem
 from web.roster import Holder, Roster
@@ -47,9 +48,7 @@ class Router:
         admission: what this worker may answer itself.
     """
 
-    def __init__(
-        self, table: LocalRows, roster: Roster, peers: Peers, admission: Admission
-    ) -> None:
+    def __init__(self, table: Reading, roster: Roster, peers: Peers, admission: Admission) -> None:
         self.peers = peers
         self._table = table
         self._roster = roster
@@ -110,6 +109,11 @@ class Router:
         """
         question = _Question(self, self._admission, partition, asked, here, request_for)
         plan = self.plan(partition, asked)
+        if plan[:1] == [None]:
+            # The usual local read: as the race, but without its tasks.
+            at_once = await question.at_once()
+            if at_once is not None and settles(at_once):
+                return at_once
         answer = await question.of_owner(plan)
         if answer is not None and question.is_settled_by(plan[0], answer):
             return answer
@@ -117,7 +121,7 @@ class Router:
         if raced is not None and (answer is None or settles(raced) or says_more(answer, raced)):
             answer = raced
         if answer is None and not asked.hop:
-            answer = await question.last_resort()
+            answer = await question.at_once()
         if answer is None:
             why = "No worker answered in time" if plan else "No worker can answer now"
             return NotReady(f"{why} for partition {partition}.", 1)
@@ -196,8 +200,8 @@ class _Question(Generic[T]):
             until=max(self._until, time.monotonic() + HEDGE_S),
         )
 
-    async def last_resort(self) -> T | Refusal | None:
-        """This worker's own rows, if they will do and nobody else has answered in time."""
+    async def at_once(self) -> T | Refusal | None:
+        """This worker's own rows, if they will do without waiting."""
         fresh = self._admission.at_once(self._partition, self._asked)
         if fresh is None:
             return None
@@ -220,7 +224,7 @@ class _Question(Generic[T]):
         request = self._request_for(target.url, wait_s)
         answer = await self._router.peers.ask(target.url, request)
         self._router.trust(target.url)
-        position = answer.header("onhand-position")
+        position = answer.headers.get("Onhand-Position")
         if answer.status < 500 and position is not None:
             self._admission.answered(self._partition, position)
         return answer
@@ -239,7 +243,10 @@ def problem_of(answer: object) -> Problem | None:
             return Problem.NOT_CAUGHT_UP
         case TooStale():
             return Problem.TOO_STALE
-        case PeerAnswer(status=status, body=body) if status >= 400:
+        case (
+            PeerAnswer(status=status, body=bytes(body))
+            | web.Response(status=status, body=bytes(body))
+        ) if status >= 400:
             try:
                 return Problem(msgspec.json.decode(body, type=_Typed).type.rpartition("/")[2])
             except (msgspec.MsgspecError, ValueError):

@@ -3,20 +3,21 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from aiohttp import web
 from msgspec import Struct
 
 from domain.events import RULES
+from tables.reading import Reading
+from tables.stats import Stats
 from web import openapi
 from web.appending import Appender
 from web.bodies import BodyLimits
-from web.connections import ConnectionLimits, Shortcut, guard
+from web.connections import ConnectionLimits, guard
 from web.facts import FactLimits, Facts
-from web.local import LocalRows
 from web.members import Members
-from web.metrics import MeteredTable, Metrics
+from web.metrics import Metrics
 from web.ops import Ops
 from web.problems import Problem, pages, problem
 from web.queries import Queries
@@ -61,7 +62,6 @@ class WebConfig(Struct, frozen=True, kw_only=True):
     kafka: Mapping[str, Any]
     topics: Mapping[str, str]
     members_topic: str
-    session_timeout_s: float
     build: str = ""
     limits: Limits = Limits()
 
@@ -69,10 +69,10 @@ class WebConfig(Struct, frozen=True, kw_only=True):
 class Gate:
     """Bounds how many requests of one kind are handled at once."""
 
-    def __init__(self, limit: int, draining: Callable[[], bool]) -> None:
+    def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._draining = draining
         self.inside = 0
+        self.draining = False
 
     def guarding(self, handler: Handler) -> Handler:
         """The handler behind this gate."""
@@ -85,33 +85,11 @@ class Gate:
                 response = await handler(request)
             finally:
                 self.inside -= 1
-            if self._draining():
+            if self.draining:
                 response.force_close()  # the client's next request goes elsewhere
             return response
 
         return handle
-
-
-class Requests:
-    """All gates: queries, facts."""
-
-    def __init__(self, limits: Limits) -> None:
-        self.draining = False
-        self.reads = Gate(limits.reads, lambda: self.draining)
-        self.writes = Gate(limits.writes, lambda: self.draining)
-
-    def in_flight(self) -> Mapping[str, int]:
-        """Requests being handled, by kind."""
-        return {"read": self.reads.inside, "write": self.writes.inside}
-
-    async def drained(self, timeout_s: float) -> bool:
-        """Wait until none is being handled; False if some still are after `timeout_s`."""
-        deadline = asyncio.get_running_loop().time() + timeout_s
-        while any(self.in_flight().values()):
-            if asyncio.get_running_loop().time() > deadline:
-                return False
-            await asyncio.sleep(0.01)
-        return True
 
 
 def add_routes(
@@ -161,30 +139,20 @@ async def unknown_path(request: web.Request) -> web.Response:
     return problem(Problem.UNKNOWN_PATH, f"There is nothing at {request.path!a}.")
 
 
-class WebTable(LocalRows, MeteredTable, Protocol):
-    """All that the web asks of this worker's table."""
-
-
 class Web:
     """One worker's HTTP. Made by app/wiring.py, which calls `attach`, `start`, `stop`.
 
     Args:
         config: names, addresses, bounds.
         table: this worker's `tables.inventory.InventoryTable`.
-        stuck: a sentence when the worker can only be helped by a restart (`/live` 503).
+        stats: what it counts.
     """
 
-    def __init__(
-        self,
-        config: WebConfig,
-        table: WebTable,
-        stuck: Callable[[], str | None] = lambda: None,
-    ) -> None:
+    def __init__(self, config: WebConfig, table: Reading, stats: Stats) -> None:
         self._config = config
         limits = config.limits
-        self._requests = Requests(limits)
-        self.metrics = Metrics()
-        self.metrics.watch(table, self._requests)
+        self._gates = {"read": Gate(limits.reads), "write": Gate(limits.writes)}
+        self._metrics = Metrics(table, stats, self._in_flight)
         self.members = Members(
             config.kafka,
             config.members_topic,
@@ -200,29 +168,33 @@ class Web:
             config.topics.values(),
             config.version,
             limits.lookup_body,
-            self.metrics.observe_query,
+            self._metrics.observe_query,
         )
-        self._shortcut = Shortcut(self._queries.quick)
         self._appender = Appender(config.kafka, limits.append_timeout_s)
-        observe = self.metrics.observe_append
+        observe = self._metrics.observe_append
         self._facts = Facts(self._appender, config.topics, table.count, limits.facts, observe)
-        self._ops = Ops(
-            config.version, table.count, table, self.metrics, self.members.workers, stuck
-        )
+        self._ops = Ops(config.version, table, self._metrics, self.members.workers)
 
     def attach(self, app: web.Application) -> None:
         """Add all routes to an application that does not run yet.
 
         Call it after others have added theirs: the last route takes every path.
         """
-        guard(app, self._config.limits.connections, self._shortcut)
+        guard(app, self._config.limits.connections, self._at_once)
         add_routes(app, self._ops.routes())
-        add_routes(app, self._facts.routes(), self._requests.writes)
-        add_routes(app, self._queries.routes(), self._requests.reads)
+        add_routes(app, self._facts.routes(), self._gates["write"])
+        add_routes(app, self._queries.routes(), self._gates["read"])
         add_routes(app, pages())
         add_routes(app, openapi.routes(self._config.version, self._config.url))
         app.router.add_route("*", "/{path:.*}", unknown_path)
         app.on_cleanup.append(self._on_cleanup)
+
+    def _at_once(self, data: bytes) -> bytes | None:
+        # Not while draining: it does not know how to close connections.
+        return None if self._ops.draining else self._queries.quick(data)
+
+    def _in_flight(self) -> Mapping[str, int]:
+        return {kind: gate.inside for kind, gate in self._gates.items()}
 
     async def start(self) -> None:
         """Begin to talk to Kafka; returns at once, with or without a broker (P8)."""
@@ -239,13 +211,18 @@ class Web:
         until the server closes its socket. Then `close` follows by itself, as part of the
         application's cleanup.
         """
-        self._ops.draining = self._requests.draining = True
-        self._shortcut.answer = None  # it does not know how to close connections
+        self._ops.draining = True
+        for gate in self._gates.values():
+            gate.draining = True
         await self.members.leave()
         limits = self._config.limits
         await asyncio.sleep(limits.notice_s)
-        if not await self._requests.drained(limits.drain_s):
-            log.warning("Some requests are still being handled: %s", self._requests.in_flight())
+        deadline = asyncio.get_running_loop().time() + limits.drain_s
+        while any(self._in_flight().values()):
+            if asyncio.get_running_loop().time() > deadline:
+                log.warning("Some requests are still being handled: %s", self._in_flight())
+                break
+            await asyncio.sleep(0.01)
 
     async def close(self) -> None:
         """Let go of Kafka and of other workers, after the last request. May be called twice."""

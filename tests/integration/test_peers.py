@@ -73,10 +73,10 @@ async def test_status_headers_and_body_come_as_they_are_on_one_kept_connection(
 ) -> None:
     async with Server(always(OK)) as server:
         for _ in range(3):
-            answer = await peers.ask(server.url, get(server.url, "/x", "Onhand-Hop: 1\r\n"))
+            answer = await peers.ask(server.url, get(server.url, "/x", {}, "Onhand-Hop: 1\r\n"))
 
             assert (answer.status, answer.body) == (200, b"hi")
-            assert list(answer.headers) == [("ETag", 'W/"x"')]
+            assert answer.headers["etag"] == 'W/"x"'
         assert server.connections == 1
         assert server.heads[0].startswith(b"GET /x HTTP/1.1\r\nHost: 127.0.0.1:")
         assert b"\r\nOnhand-Hop: 1\r\n\r\n" in server.heads[0]
@@ -89,31 +89,31 @@ async def test_an_answer_in_many_pieces_is_one_answer(peers: Peers) -> None:
             await asyncio.sleep(0)
 
     async with Server(serve) as server:
-        assert (await peers.ask(server.url, get(server.url, "/", ""))).body == b"hi"
-        assert (await peers.ask(server.url, get(server.url, "/", ""))).body == b"hi"
+        assert (await peers.ask(server.url, get(server.url, "/", {}, ""))).body == b"hi"
+        assert (await peers.ask(server.url, get(server.url, "/", {}, ""))).body == b"hi"
 
 
 @pytest.mark.parametrize("length", [b"", b"Content-Length: 99\r\n"])
 async def test_a_304_has_no_body_whatever_its_length_says(peers: Peers, length: bytes) -> None:
     async with Server(always(b"HTTP/1.1 304 Not Modified\r\n%b\r\n" % length)) as server:
         for _ in range(2):
-            answer = await peers.ask(server.url, get(server.url, "/", ""))
+            answer = await peers.ask(server.url, get(server.url, "/", {}, ""))
             assert (answer.status, answer.body) == (304, b"")
         assert server.connections == 1
 
 
 async def test_a_connection_closed_meanwhile_costs_nothing_but_a_new_one(peers: Peers) -> None:
     async with Server(always(OK)) as server:
-        await peers.ask(server.url, get(server.url, "/", ""))
+        await peers.ask(server.url, get(server.url, "/", {}, ""))
         server.hang_up()
 
-        assert (await peers.ask(server.url, get(server.url, "/", ""))).status == 200
+        assert (await peers.ask(server.url, get(server.url, "/", {}, ""))).status == 200
         assert server.connections == 2
 
 
 async def test_idle_connections_that_the_server_closed_are_forgotten(peers: Peers) -> None:
     async with Server(always(OK)) as server:
-        request = get(server.url, "/", "")
+        request = get(server.url, "/", {}, "")
         await asyncio.gather(*(peers.ask(server.url, request) for _ in range(5)))
         peer = peers._peers[server.url]
         assert len(peer.idle) == peer.open == 5
@@ -130,7 +130,7 @@ async def test_a_connection_that_the_server_wants_closed_is_not_used_again(peers
     closing = OK.replace(b"ETag", b"Connection: close\r\nETag")
     async with Server(always(closing)) as server:
         for _ in range(2):
-            assert (await peers.ask(server.url, get(server.url, "/", ""))).body == b"hi"
+            assert (await peers.ask(server.url, get(server.url, "/", {}, ""))).body == b"hi"
         assert server.connections == 2
 
 
@@ -147,10 +147,10 @@ async def test_an_answer_given_up_is_never_taken_for_the_next_one(peers: Peers) 
     async with Server(serve) as server:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
-                await peers.ask(server.url, get(server.url, "/slow", ""))
+                await peers.ask(server.url, get(server.url, "/slow", {}, ""))
         slow_once.set()
 
-        assert (await peers.ask(server.url, get(server.url, "/", ""))).body == b"hi"
+        assert (await peers.ask(server.url, get(server.url, "/", {}, ""))).body == b"hi"
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ async def test_an_answer_given_up_is_never_taken_for_the_next_one(peers: Peers) 
 async def test_what_is_no_answer_of_ours_is_a_failure(peers: Peers, answer: bytes) -> None:
     async with Server(always(answer)) as server:
         with pytest.raises(PeerFailed):
-            await peers.ask(server.url, get(server.url, "/", ""))
+            await peers.ask(server.url, get(server.url, "/", {}, ""))
 
 
 async def test_an_answer_cut_off_is_a_failure(peers: Peers) -> None:
@@ -176,14 +176,14 @@ async def test_an_answer_cut_off_is_a_failure(peers: Peers) -> None:
 
     async with Server(serve) as server:
         with pytest.raises(PeerFailed):
-            await peers.ask(server.url, get(server.url, "/", ""))
+            await peers.ask(server.url, get(server.url, "/", {}, ""))
 
 
 async def test_nobody_there_is_a_failure(peers: Peers) -> None:
     async with Server(always(OK)) as server:
         url = server.url
     with pytest.raises(PeerFailed, match="refuses"):
-        await peers.ask(url, get(url, "/", ""))
+        await peers.ask(url, get(url, "/", {}, ""))
 
 
 async def test_a_frozen_worker_collects_only_so_many_connections(
@@ -191,7 +191,7 @@ async def test_a_frozen_worker_collects_only_so_many_connections(
 ) -> None:
     monkeypatch.setattr("web.peers.MAX_CONNECTIONS", 3)
     async with Server(never) as server:
-        request = get(server.url, "/", "")
+        request = get(server.url, "/", {}, "")
         asked = [asyncio.create_task(peers.ask(server.url, request)) for _ in range(3)]
         await asyncio.sleep(0)
 
@@ -208,7 +208,7 @@ async def test_a_frozen_worker_collects_only_so_many_connections(
 
 async def test_a_post_carries_its_body(peers: Peers) -> None:
     async with Server(always(OK)) as server:
-        await peers.ask(server.url, post(server.url, "/v1/lookup", "A: b\r\n", b""))
+        await peers.ask(server.url, post(server.url, "/v1/lookup", {"a": "x y"}, "A: b\r\n", b""))
 
         assert b"\r\nContent-Length: 0\r\nA: b\r\n" in server.heads[0]
         assert b"\r\nContent-Type: application/json\r\n" in server.heads[0]

@@ -6,10 +6,13 @@ import asyncio
 import time
 
 import pytest
+from multidict import CIMultiDict
 
 from domain.lookup import Role
 from tests.fleet import Fleet, a_fleet
 from web.heartbeats import Claim, WorkerState
+from web.peers import PeerAnswer
+from web.queries import passed_on
 
 
 def a_claim(partition: int, role: Role, handled: int) -> Claim:
@@ -30,6 +33,19 @@ async def test_any_worker_gives_the_owners_answer_as_it_is() -> None:
                 assert answer.body | {"freshness": 0} == owner.body | {"freshness": 0}
                 for name in ("ETag", "Cache-Control", "Content-Type", "Server", "Onhand-Role"):
                     assert answer.headers[name] == owner.headers[name]
+
+
+def test_of_another_workers_headers_only_the_answers_own_are_passed_on() -> None:
+    given = CIMultiDict(
+        [("ETag", "x"), ("Onhand-Role", "active"), ("Server", "proxy/1"), ("Connection", "close")]
+    )
+    given.extend([("Date", "then"), ("Content-Length", "2"), ("Set-Cookie", "a")])
+
+    answer = passed_on(PeerAnswer(200, given, b"hi"))
+
+    assert dict(answer.headers) | {"Content-Type": ""} == {
+        "ETag": "x", "Onhand-Role": "active", "Server": "onhand", "Content-Type": "",
+    }  # fmt: skip
 
 
 async def test_a_304_and_a_404_pass_through_another_worker() -> None:

@@ -1,13 +1,13 @@
-"""Small stand-ins for what the web talks to; mypy checks that they fit."""
+"""Small stand-ins for what the web talks to."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from domain.lookup import Freshness, PartitionState, Role
-from domain.partitioning import partition_for
 from domain.stock import Row
-from tables.reading import PartitionStatus
+from tables.reading import PartitionStatus, Reading
 from tables.restore import Progress
 from tables.stats import Stats
+from tests.shelf import Confirmed
 
 URL = "http://10.0.0.7:6066"
 
@@ -36,21 +36,17 @@ def a_status(
     )
 
 
-class FakeTable:
+class FakeTable(Reading):
     """A table in memory that owns all of its partitions until told otherwise."""
 
     def __init__(self, count: int = 4) -> None:
-        self.count = count
-        self.listeners: list[Callable[[], None]] = []
+        super().__init__(count, URL, Confirmed(), 5.0)
         self.stats = Stats()
         self.rows: dict[tuple[str, str], Row] = {}
-        self.held = [a_status(partition) for partition in range(count)]
-
-    def partition_of(self, sku: str) -> int:
-        return partition_for(sku.encode(), self.count)
+        self.statuses = [a_status(partition) for partition in range(count)]
 
     def freshness(self, partition: int) -> Freshness | None:
-        held = next((s for s in self.held if s.partition == partition), None)
+        held = next((s for s in self.statuses if s.partition == partition), None)
         if held is None or held.role is None:
             return None
         return Freshness(held.role, URL, partition, held.position, held.lag_events, held.as_of_ms)
@@ -84,14 +80,14 @@ class FakeTable:
         ][:limit]
 
     async def reached(self, partition: int, offsets: Mapping[str, int], timeout_s: float) -> bool:
-        held = next(s for s in self.held if s.partition == partition)
+        held = next(s for s in self.statuses if s.partition == partition)
         return all(held.offsets.get(topic, 0) > offset for topic, offset in offsets.items())
 
     def status(self) -> list[PartitionStatus]:
-        return self.held
+        return self.statuses
 
     def oldest_unapplied_s(self) -> float:
         return 1.5
 
-    def window_seconds(self) -> Mapping[str, float]:
+    def window_seconds(self) -> dict[str, float]:
         return {"sales": 86400.0}

@@ -16,7 +16,7 @@ from web.problems import PROBLEM_JSON
 
 @asynccontextmanager
 async def a_server(
-    limits: ConnectionLimits, shortcut: Shortcut | None = None
+    limits: ConnectionLimits, shortcut: Shortcut = lambda data: None
 ) -> AsyncIterator[BaseTestServer]:
     async def hello(request: web.Request) -> web.Response:
         await request.read()
@@ -188,15 +188,14 @@ POST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nab"
 LAST = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 
-class Quick(Shortcut):
+class Quick:
     """Takes what is exactly QUICK; elsewhere there is nothing at that path."""
 
     def __init__(self) -> None:
-        super().__init__(self.take)
         self.taken = 0
         self.news = asyncio.Event()
 
-    def take(self, data: bytes) -> bytes | None:
+    def __call__(self, data: bytes) -> bytes | None:
         self.news.set()
         if data != QUICK:
             return None
@@ -266,7 +265,7 @@ async def test_a_client_that_does_not_read_gets_no_more_by_the_shortcut() -> Non
         return b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n" + b" " * 1_000_000
 
     asked: list[bytes] = []
-    async with a_server(ConnectionLimits(), Shortcut(large)) as server:
+    async with a_server(ConnectionLimits(), large) as server:
         _, writer = await asyncio.open_connection(server.host, server.port, limit=1000)
         for _ in range(60):
             writer.write(QUICK)
@@ -280,7 +279,7 @@ async def test_a_bug_in_the_shortcut_costs_no_answer(caplog: pytest.LogCaptureFi
     def bug(data: bytes) -> bytes:
         raise RuntimeError("a bug")
 
-    async with a_server(ConnectionLimits(), Shortcut(bug)) as server:
+    async with a_server(ConnectionLimits(), bug) as server:
         answer = await say(server, LAST)
 
     assert answer.endswith(b"hello")

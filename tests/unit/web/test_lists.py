@@ -19,8 +19,8 @@ from web.admission import Admission, Asked, Refusal
 from web.cursors import START, Key, Place
 from web.gathering import Gathering
 from web.heartbeats import Heartbeat
-from web.lists import Lists
-from web.merging import Known, merge
+from web.lists import list_rows
+from web.merging import Source, merge
 from web.pacing import Lane
 from web.parameters import BadRequest, Filters
 from web.peers import Peers
@@ -63,7 +63,7 @@ def a_shelf() -> Shelf:
 
 
 async def a_page(gathering: Gathering, query: str) -> Any:
-    response = await Lists(gathering).get(query, {})
+    response = await list_rows(gathering, query, {})
     assert isinstance(response.body, bytes)
     body = json.loads(response.body)
     return body if response.status == 200 else body["type"]
@@ -164,8 +164,8 @@ async def test_a_list_of_nothing_at_all_is_refused_also_when_partial() -> None:
 
 
 async def test_a_row_beyond_the_lowest_frontier_waits_for_the_next_page() -> None:
-    early = Known([], ("m", "x"))
-    late = Known([_row("a"), _row("z")], None)
+    early = Source([], ("m", "x"))
+    late = Source([_row("a"), _row("z")], None)
 
     async with Lane().turn() as pacer:
         page, reached = await merge([early, late], 10, pacer)

@@ -9,14 +9,17 @@ from aiohttp.test_utils import make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
 
-from web.admission import ANYTHING
+from web.admission import ANYTHING, Asked
 from web.parameters import (
+    LIST,
+    LOOKUP,
+    READ,
     BadRequest,
+    asked_of,
+    filters_of,
     id_fault,
     key_of,
-    list_parameters,
-    lookup_parameters,
-    read_parameters,
+    parameters,
     target_of,
 )
 
@@ -52,33 +55,36 @@ def test_other_paths_are_no_key(path: str) -> None:
     assert key_of(path) is None
 
 
+def asked(query: str) -> Asked:
+    return asked_of(parameters(query, READ), {})
+
+
 def test_who_says_nothing_takes_anything() -> None:
-    assert read_parameters("", {}) is ANYTHING
-    assert read_parameters("", {"Onhand-Hop": "1"}).hop
+    assert asked("") == ANYTHING
+    assert asked_of({}, {"Onhand-Hop": "1"}).hop
 
 
 def test_parameters_of_a_read() -> None:
-    query = "min_position=sales-3%407%2Chistory-1@2&wait_ms=250&max_lag_events=0"
+    found = asked("min_position=sales-3%407%2Chistory-1@2&wait_ms=250&max_lag_events=0")
 
-    asked = read_parameters(query, {})
-
-    assert asked.min_position == {("sales", 3): 7, ("history", 1): 2}
-    assert (asked.wait_s, asked.max_lag_events, asked.hop) == (0.25, 0, False)
+    assert found.min_position == {("sales", 3): 7, ("history", 1): 2}
+    assert (found.wait_s, found.max_lag_events, found.hop) == (0.25, 0, False)
 
 
 def test_parameters_of_a_list() -> None:
-    _, listed = list_parameters(
-        "location=a+b%2Bc&sku_prefix=&on_hand_below=-5&limit=1000&partial=true", {}
-    )
+    query = "location=a+b%2Bc&sku_prefix=&on_hand_below=-5&limit=1000&partial=true"
 
-    assert listed.filters.location == "a b+c"
-    assert (listed.filters.sku_prefix, listed.filters.on_hand_below) == ("", -5)
-    assert (listed.limit, listed.partial, listed.cursor) == (1000, True, None)
+    values = parameters(query, LIST)
+
+    filters = filters_of(values)
+    assert filters.location == "a b+c"
+    assert (filters.sku_prefix, filters.on_hand_below) == ("", -5)
+    assert (values["limit"], values["partial"], values.get("cursor")) == (1000, True, None)
 
 
 def test_a_lookup_may_be_partial() -> None:
-    assert lookup_parameters("partial=true", {})[1] is True
-    assert lookup_parameters("", {})[1] is False
+    assert parameters("partial=true", LOOKUP) == {"partial": True}
+    assert parameters("", LOOKUP) == {}
 
 
 @pytest.mark.parametrize(
@@ -100,7 +106,7 @@ def test_a_lookup_may_be_partial() -> None:
 )
 def test_each_bad_parameter_is_named(query: str, wrong: list[str]) -> None:
     with pytest.raises(BadRequest) as caught:
-        read_parameters(query, {})
+        parameters(query, READ)
 
     assert [fault.parameter for fault in caught.value.faults] == wrong
 
@@ -120,4 +126,4 @@ def test_each_bad_parameter_is_named(query: str, wrong: list[str]) -> None:
 )
 def test_filters_that_no_row_could_pass_are_mistakes(query: str) -> None:
     with pytest.raises(BadRequest):
-        list_parameters(query, {})
+        parameters(query, LIST)

@@ -17,7 +17,7 @@ from domain.lookup import (
     TooStale,
 )
 from domain.stock import Row
-from web.replies import etag, hex16, json_reply, none_match, reply, rfc3339
+from web.replies import etag, json_reply, none_match, reply, rfc3339
 
 ROW = Row(received=10, sold=3, returned=1, events=4, checksum=0x1C3A9F2E1, updated_at=1795428000123)
 FRESH = Freshness(
@@ -111,11 +111,11 @@ def test_the_etag_names_version_events_and_checksum_and_is_weak() -> None:
 
 
 def test_who_holds_the_row_gets_304_with_fresh_headers_and_no_body() -> None:
-    response = reply(FOUND, version=1, if_none_match=etag(1, ROW.events, ROW.checksum))
+    response = reply(FOUND, version=1, if_none_match=etag(1, ROW))
 
     assert response.status == 304
     assert not response.body
-    assert response.headers["ETag"] == etag(1, ROW.events, ROW.checksum)
+    assert response.headers["ETag"] == etag(1, ROW)
     assert response.headers["Onhand-As-Of"] == "2026-11-23T10:00:00.180Z"
 
 
@@ -134,7 +134,7 @@ def test_who_holds_the_row_gets_304_with_fresh_headers_and_no_body() -> None:
     ],
 )
 def test_if_none_match_is_compared_weakly(header: str | None, matches: bool) -> None:
-    assert none_match(header, etag(1, 4, 0x1C3A9F2E1)) is matches
+    assert none_match(header, etag(1, ROW)) is matches
 
 
 def test_a_missing_row_never_matches_a_star() -> None:
@@ -151,9 +151,11 @@ def test_times_are_rfc_3339_with_milliseconds() -> None:
     assert rfc3339(1795428000999) == "2026-11-23T10:00:00.999Z"
 
 
-def test_a_checksum_has_16_digits_at_both_ends() -> None:
-    assert hex16(0) == "0" * 16
-    assert hex16(2**64 - 1) == "f" * 16
+@pytest.mark.parametrize("checksum", [0, 2**64 - 1])
+def test_a_checksum_has_16_digits_at_both_ends(checksum: int) -> None:
+    found = Found("a", "b", Row(checksum=checksum), FRESH)
+
+    assert body_of(reply(found, version=1))["checksum"] == ("0" if not checksum else "f") * 16
 
 
 def test_names_in_any_script_come_back_as_they_are() -> None:

@@ -52,11 +52,10 @@ def a_web(table: FakeTable, limits: Limits) -> Web:
         kafka={"bootstrap_servers": "127.0.0.1:1"},
         topics={"shipments": "shipments", "sales": "sales", "adjustments": "adjustments"},
         members_topic="onhand-members",
-        session_timeout_s=10,
         build="0.1.0",
         limits=limits,
     )
-    return Web(config, table)
+    return Web(config, table, table.stats)
 
 
 LIMITS = Limits(
@@ -105,7 +104,7 @@ async def test_reads_are_as_the_document_says(worker: Worker) -> None:
 
 
 async def test_what_cannot_be_answered_is_as_the_document_says(worker: Worker) -> None:
-    worker.table.held = []
+    worker.table.statuses = []
 
     assert (await worker.ask("GET", "/v1/inventory/SKU-1/s-7", KEY))[0].status == 503
     assert (await worker.ask("GET", "/v1/inventory", "/v1/inventory"))[0].status == 503
@@ -145,7 +144,7 @@ async def test_facts_are_as_the_document_says(
 async def test_operations_are_as_the_document_says(worker: Worker) -> None:
     for path in ("/live", "/ready", "/metrics", "/v1/cluster"):
         assert (await worker.ask("GET", path, path))[0].status == 200
-    worker.table.held = []
+    worker.table.statuses = []
     assert (await worker.ask("GET", "/ready", "/ready"))[0].status == 503
 
 
@@ -242,32 +241,32 @@ async def test_curl_is_told_to_go_on_before_it_sends_a_large_body(worker: Worker
 
 
 async def test_one_request_too_many_is_told_so_while_probes_are_answered(worker: Worker) -> None:
-    worker.web._requests.reads.inside = LIMITS.reads
+    worker.web._gates["read"].inside = LIMITS.reads
 
     response, body = await worker.ask("GET", "/v1/inventory/SKU-1", "/v1/inventory/{sku}")
 
     assert (response.status, body["type"]) == (503, "/problems/too-busy")
     assert (await worker.ask("GET", "/ready", "/ready"))[0].status == 200
-    worker.web._requests.reads.inside = 0
+    worker.web._gates["read"].inside = 0
     response, _ = await worker.ask("GET", "/v1/inventory/SKU-1", "/v1/inventory/{sku}")
     assert response.status == 200
 
 
 async def test_a_key_read_that_need_not_wait_is_never_too_many(worker: Worker) -> None:
-    worker.web._requests.reads.inside = LIMITS.reads
+    worker.web._gates["read"].inside = LIMITS.reads
 
     response, _ = await worker.ask("GET", "/v1/inventory/SKU-1/s-7", KEY)
 
     assert response.status == 200
-    worker.web._requests.reads.inside = 0
+    worker.web._gates["read"].inside = 0
 
 
 async def test_waiting_writes_do_not_keep_reads_out(worker: Worker) -> None:
-    worker.web._requests.writes.inside = LIMITS.writes
+    worker.web._gates["write"].inside = LIMITS.writes
 
     assert (await worker.ask("POST", "/v1/sales", "/v1/sales", json=LINE))[0].status == 503
     assert (await worker.ask("GET", "/v1/inventory/SKU-1/s-7", KEY))[0].status == 200
-    worker.web._requests.writes.inside = 0
+    worker.web._gates["write"].inside = 0
 
 
 # ---- readiness
@@ -286,7 +285,7 @@ async def test_waiting_writes_do_not_keep_reads_out(worker: Worker) -> None:
 async def test_ready_as_soon_as_it_can_answer_for_something(
     worker: Worker, held: list[Any], ready: bool
 ) -> None:
-    worker.table.held = held
+    worker.table.statuses = held
 
     response, _ = await worker.ask("GET", "/ready", "/ready")
 
@@ -294,7 +293,7 @@ async def test_ready_as_soon_as_it_can_answer_for_something(
 
 
 async def test_not_ready_says_how_far_the_restore_is(worker: Worker) -> None:
-    worker.table.held = [
+    worker.table.statuses = [
         a_status(0, PartitionState.RESTORING, None, Progress(300, 1000, 100.0, 7.0)),
         a_status(1, PartitionState.RESTORING, None, Progress(0, 1000, 0.0, 12.5)),
     ]
@@ -308,19 +307,11 @@ async def test_not_ready_says_how_far_the_restore_is(worker: Worker) -> None:
 
 async def test_not_ready_says_what_an_operator_must_do(worker: Worker) -> None:
     why = "Partition 0: topic sales was cut; see the runbook."
-    worker.table.held = [a_status(0, PartitionState.FORMER, None, stopped_because=why)]
+    worker.table.statuses = [a_status(0, PartitionState.FORMER, None, stopped_because=why)]
 
     _, body = await worker.ask("GET", "/ready", "/ready")
 
     assert body["detail"] == why
-
-
-async def test_a_stuck_worker_is_not_live() -> None:
-    table, app = FakeTable(), web.Application()
-    config = a_web(table, LIMITS)._config
-    Web(config, table, stuck=lambda: "No progress for 60 s.").attach(app)
-    async with TestClient(TestServer(app)) as client, client.get("/live") as response:
-        assert response.status == 503
 
 
 # ---- leaving
@@ -339,7 +330,7 @@ async def test_a_worker_that_leaves_is_not_ready_and_still_answers(worker: Worke
 async def test_stop_waits_for_requests_under_way_but_not_for_ever(
     worker: Worker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    reads = worker.web._requests.reads
+    reads = worker.web._gates["read"]
     reads.inside = 1
     asyncio.get_running_loop().call_later(0.05, setattr, reads, "inside", 0)
     await worker.web.stop()
@@ -362,7 +353,7 @@ async def test_metrics_have_the_published_names_and_labels(worker: Worker) -> No
     worker.table.stats.on_commit(0.02, {}, {}, [])
     other = (worker.table.partition_of("SKU-1") + 1) % worker.table.count
     follows = a_status(other, PartitionState.STANDBY, Role.STANDBY, standby_lag_records=6)
-    worker.table.held[other] = follows
+    worker.table.statuses[other] = follows
     await worker.ask("GET", "/v1/inventory/SKU-1/s-7")
 
     _, raw = await worker.ask("GET", "/metrics")
