@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from web.parameters import BadRequest, Filters, Wrong
+from web.parameters import BadRequest, Filters, wrong
 
 #: SKU and location, in the order of their UTF-8 bytes, which is that of Python's strings.
 Key = tuple[str, str]
@@ -58,13 +58,13 @@ def decode(token: str | None, filters: Filters, count: int) -> list[Place]:
         raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
         wire = _decode(raw)
     except (binascii.Error, ValueError, msgspec.MsgspecError) as error:
-        raise BadRequest(Wrong("cursor", "is not one that this service gave")) from error
+        raise BadRequest(wrong("cursor", "is not one that this service gave")) from error
     if wire.filters != _mark(filters):
-        raise BadRequest(Wrong("cursor", "belongs to a list with other filters"))
+        raise BadRequest(wrong("cursor", "belongs to a list with other filters"))
     numbers = [number for _, group in wire.groups for number in group]
     has_more = any(place is not None for place, _ in wire.groups)
     if not has_more or any(not 0 <= number < count for number in numbers):
-        raise BadRequest(Wrong("cursor", "is not one that this service gave"))
+        raise BadRequest(wrong("cursor", "is not one that this service gave"))
     places: list[Place] = [wire.groups[0][0]] * count
     for place, group in wire.groups[1:]:
         for number in group:

@@ -9,23 +9,23 @@ import asyncio
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal
 
 import msgspec
 from aiohttp import web
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from domain.events import Refusal, Refused, StockEvent, check_names, decode_batch
 from domain.lookup import format_position
 from domain.partitioning import partition_for
 from web.appending import Receipt, Record
 from web.bodies import BodyLimits, read_json
-from web.problems import Problem, problem
+from web.problems import Fault, Problem, problem
 from web.replies import json_reply
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 # Makes of a line and its number, from 1, the CloudEvent to append.
-AsEvent = Callable[[msgspec.Raw, int], "bytes | LineError"]
+AsEvent = Callable[[msgspec.Raw, int], "bytes | Fault"]
 
 TYPE_OF_PATH: Mapping[str, str] = {
     "/v1/shipments": "inventory.shipment.received.v1",
@@ -60,19 +60,19 @@ class FactLimits(Struct, frozen=True):
     event_bytes: int = 256 * 1024
 
 
-class LineError(Struct, frozen=True, omit_defaults=True):
-    """Why one line is bad; `line` counts from 1."""
-
-    line: int
-    reason: str
-    detail: str
-
-
 class AppendedBody(Struct, frozen=True):
     """One event that is in the log, at this position."""
 
     id: str
     position: str
+
+
+class EventBody(Struct, frozen=True, omit_defaults=True):
+    """503: what is known of one event; none is known to be out."""
+
+    id: str
+    status: Literal["appended", "unknown"]
+    position: str | UnsetType = UNSET
 
 
 class AcceptedBody(Struct, frozen=True):
@@ -101,34 +101,26 @@ _encode = msgspec.json.Encoder().encode
 _NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-class Log(Protocol):
-    """Where facts go: `web.appending.Appender`."""
-
-    async def append(self, records: Sequence[Record]) -> Receipt:
-        """Append in this order; answer within the deadline, whatever Kafka does."""
-        ...
-
-
 class Facts:
     """The six POST routes.
 
     Args:
-        log: where the events go.
+        append: `Appender.append`: answers within its deadline, whatever Kafka does.
         topics: full topic name for each role (`shipments`, `sales`, `adjustments`).
         partitions: how many each topic has.
         limits: bounds on a request.
-        observe: told the seconds and the outcome of each append.
+        observe: told the outcome and the seconds of each append.
     """
 
     def __init__(
         self,
-        log: Log,
+        append: Callable[[Sequence[Record]], Awaitable[Receipt]],
         topics: Mapping[str, str],
         partitions: int,
         limits: FactLimits,
         observe: Callable[[str, float], None] = lambda outcome, seconds: None,
     ) -> None:
-        self._log = log
+        self._append = append
         self._topics = topics
         self._partitions = partitions
         self._limits = limits
@@ -176,13 +168,17 @@ class Facts:
         facts, errors = await self._check(lines, as_event)
         if errors:
             return _invalid(errors, len(lines))
-        return await self._append(facts)
+        began = time.perf_counter()
+        receipt = await self._append([fact.record for fact in facts])
+        outcome = "appended" if receipt.trouble is None else "unknown"
+        self._observe(outcome, time.perf_counter() - began)
+        return _answer(facts, receipt)
 
     async def _check(
         self, lines: Sequence[msgspec.Raw], as_event: AsEvent
-    ) -> tuple[list[Fact], list[LineError]]:
+    ) -> tuple[list[Fact], list[Fault]]:
         facts: list[Fact] = []
-        errors: list[LineError] = []
+        errors: dict[int, Fault] = {}
         seen: dict[tuple[str, str], tuple[int, StockEvent]] = {}
         for start in range(0, len(lines), SLICE_LINES):
             if start:
@@ -190,18 +186,18 @@ class Facts:
             values: dict[int, bytes] = {}
             for line, raw in enumerate(lines[start : start + SLICE_LINES], start + 1):
                 value = as_event(raw, line)
-                if isinstance(value, LineError):
-                    errors.append(value)
+                if isinstance(value, Fault):
+                    errors[line] = value
                 else:
                     values[line] = value
             outcomes = decode_batch(list(values.values()))
             for (line, value), outcome in zip(values.items(), outcomes, strict=True):
                 fact = self._judge(line, value, outcome, seen)
-                if isinstance(fact, LineError):
-                    errors.append(fact)
+                if isinstance(fact, Fault):
+                    errors[line] = fact
                 else:
                     facts.append(fact)
-        return facts, sorted(errors, key=lambda error: error.line)
+        return facts, [errors[line] for line in sorted(errors)]
 
     def _judge(
         self,
@@ -209,29 +205,23 @@ class Facts:
         value: bytes,
         outcome: StockEvent | Refused,
         seen: dict[tuple[str, str], tuple[int, StockEvent]],
-    ) -> Fact | LineError:
+    ) -> Fact | Fault:
         if not isinstance(outcome, Refused):
             outcome = check_names(outcome.data.sku, outcome.data.location) or outcome
         if isinstance(outcome, Refused):
-            return LineError(line, outcome.reason, outcome.detail)
+            return Fault(line=line, reason=outcome.reason, detail=outcome.detail)
         if len(value) > self._limits.event_bytes:
             limit = self._limits.event_bytes
-            return LineError(line, TOO_LARGE, f"The event is larger than {limit:,} bytes.")
+            detail = f"The event is larger than {limit:,} bytes."
+            return Fault(line=line, reason=TOO_LARGE, detail=detail)
         first, same = seen.setdefault((outcome.source, outcome.id), (line, outcome))
         if type(same) is not type(outcome) or same.data != outcome.data:
             detail = f"Its source and id are those of line {first}, which says something else."
-            return LineError(line, Refusal.ID_CONFLICT, detail)
+            return Fault(line=line, reason=Refusal.ID_CONFLICT, detail=detail)
         key = outcome.data.sku.encode()
         topic = self._topics[outcome.role]
         record = Record(topic, partition_for(key, self._partitions), key, value)
         return Fact(outcome.id, record)
-
-    async def _append(self, facts: Sequence[Fact]) -> web.Response:
-        began = time.perf_counter()
-        receipt = await self._log.append([fact.record for fact in facts])
-        seconds = time.perf_counter() - began
-        self._observe("appended" if receipt.trouble is None else "unknown", seconds)
-        return _answer(facts, receipt)
 
 
 def _idempotency_key(request: web.Request) -> str | web.Response | None:
@@ -246,20 +236,21 @@ def _idempotency_key(request: web.Request) -> str | web.Response | None:
     return key
 
 
-def _as_event(raw: msgspec.Raw, line: int, kind: str, key: str | None) -> bytes | LineError:
+def _as_event(raw: msgspec.Raw, line: int, kind: str, key: str | None) -> bytes | Fault:
     """One line of a POST as the CloudEvent that will stand in the topic."""
     try:
         fields = _fields.decode(raw)
     except _NOT_JSON as error:
-        return LineError(line, Refusal.NOT_JSON, f"Not a JSON object: {error}.")
+        detail = f"Not a JSON object: {error}."
+        return Fault(line=line, reason=Refusal.NOT_JSON, detail=detail)
     # null stands for absent, as many serialisers write it.
     fields = {name: value for name, value in fields.items() if value is not None}
     source, event_id = fields.get("source"), fields.get("id")
     if source is None:
-        return LineError(line, MISSING_IDENTITY, "The line has no source.")
+        return Fault(line=line, reason=MISSING_IDENTITY, detail="The line has no source.")
     if event_id is None and key is None:
         detail = "The line has no id, and the request no Idempotency-Key."
-        return LineError(line, MISSING_IDENTITY, detail)
+        return Fault(line=line, reason=MISSING_IDENTITY, detail=detail)
     if event_id is None:
         # A source that is no string is refused by the decoder, whatever the id.
         event_id = derived_id(str(source), str(key), line)
@@ -270,7 +261,7 @@ def _as_event(raw: msgspec.Raw, line: int, kind: str, key: str | None) -> bytes 
     return _encode(event)
 
 
-def _invalid(errors: Sequence[LineError], count: int) -> web.Response:
+def _invalid(errors: Sequence[Fault], count: int) -> web.Response:
     """400: names every bad line. Only identities missing is a problem of its own."""
     lines = f"{len(errors):,} of {count:,}"
     if all(error.reason == MISSING_IDENTITY for error in errors):
@@ -283,30 +274,20 @@ def _invalid(errors: Sequence[LineError], count: int) -> web.Response:
 
 def _answer(facts: Sequence[Fact], receipt: Receipt) -> web.Response:
     """202 with positions, or 503 that says of each event what is known."""
-    positions: list[str | None] = []
+    sure: list[AppendedBody] = []
+    each: list[EventBody] = []
     furthest: dict[tuple[str, int], int] = {}
     for fact, offset in zip(facts, receipt.offsets, strict=True):
         here = (fact.record.topic, fact.record.partition)
-        if offset is not None:
-            furthest[here] = max(offset, furthest.get(here, offset))
-        positions.append(None if offset is None else format_position({here: offset}))
-    if receipt.trouble is not None:
-        return _unconfirmed(facts, positions, receipt.trouble)
-    events = [AppendedBody(fact.id, p or "") for fact, p in zip(facts, positions, strict=True)]
-    return json_reply(AcceptedBody(len(events), events, format_position(furthest)), status=202)
-
-
-def _unconfirmed(
-    facts: Sequence[Fact], positions: Sequence[str | None], trouble: str
-) -> web.Response:
-    """503: what is known to be in, what is not; none is known to be out."""
-    events = []
-    for fact, position in zip(facts, positions, strict=True):
-        event = {"id": fact.id, "status": "unknown"}
-        if position is not None:
-            event |= {"status": "appended", "position": position}
-        events.append(event)
-    known = sum(position is not None for position in positions)
-    name = Problem.APPEND_INCOMPLETE if known else Problem.APPEND_FAILED
-    detail = f"{trouble} {known:,} of {len(events):,} events are known to be in the log."
-    return problem(name, detail, events=events)
+        if offset is None:
+            each.append(EventBody(fact.id, "unknown"))
+            continue
+        furthest[here] = max(offset, furthest.get(here, offset))
+        position = format_position({here: offset})
+        sure.append(AppendedBody(fact.id, position))
+        each.append(EventBody(fact.id, "appended", position))
+    if receipt.trouble is None:
+        return json_reply(AcceptedBody(len(sure), sure, format_position(furthest)), status=202)
+    name = Problem.APPEND_INCOMPLETE if sure else Problem.APPEND_FAILED
+    detail = f"{receipt.trouble} {len(sure):,} of {len(each):,} events are known to be in the log."
+    return problem(name, detail, events=each)

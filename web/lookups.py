@@ -13,7 +13,7 @@ from web.admission import Asked, Refusal
 from web.bodies import BodyLimits, read_json
 from web.gathering import Gathering, Search
 from web.pacing import Pacer
-from web.parameters import LOOKUP, BadRequest, Wrong, asked_of, id_fault, parameters
+from web.parameters import LOOKUP, BadRequest, asked_of, id_fault, parameters, wrong
 from web.peers import post
 from web.replies import FreshnessBody, RowBody, row_body
 
@@ -148,11 +148,11 @@ def _keys(body: bytes) -> list[Key]:
         keys = msgspec.json.decode(body, type=Keys).keys
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         detail = f'must be {{"keys": [{{"sku": …, "location": …}}, …]}} ({error})'
-        raise BadRequest(Wrong("body", detail)) from error
+        raise BadRequest(wrong("body", detail)) from error
     if not 1 <= len(keys) <= MAX_KEYS:
-        raise BadRequest(Wrong("keys", f"must be 1 to {MAX_KEYS:,}, not {len(keys):,}"))
+        raise BadRequest(wrong("keys", f"must be 1 to {MAX_KEYS:,}, not {len(keys):,}"))
     faults = [
-        Wrong(f"keys[{index}].{name}", why)
+        wrong(f"keys[{index}].{name}", why)
         for index, key in enumerate(keys)
         for name, text in (("sku", key.sku), ("location", key.location))
         if (why := id_fault(text)) is not None

@@ -1,7 +1,7 @@
 """`/openapi.json`: every call, header and answer, checked by tests against the real ones.
 
-Schemas of answers come from the very Structs that are encoded; only what comes in, and the
-problems, are written out here.
+Schemas of answers come from the very Structs that are encoded, those of query parameters
+from what reads them; only what a POST holds is written out here.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,93 +10,63 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from web.facts import BATCH, EVENT, TYPE_OF_PATH, AcceptedBody
+from web.facts import BATCH, EVENT, TYPE_OF_PATH, AcceptedBody, EventBody
 from web.lists import ListBody
 from web.lookups import Keys, LookupBody
-from web.ops import ClusterBody, LiveBody, ReadyBody
+from web.ops import ClusterBody, HeldBody, LiveBody, ReadyBody
 from web.parameters import LIST, LOOKUP, NAME, READ, Parameter
-from web.problems import PAGES, PROBLEM_JSON, SERVER, Problem
+from web.problems import PAGES, PROBLEM_JSON, SERVER, Fault, Problem
 from web.replies import JSON, FreshnessBody, RowBody, SkuBody
 
 Json = dict[str, Any]
 
-_ANSWERS = (
+_STRUCTS = (
     RowBody, SkuBody, ListBody, LookupBody, Keys, AcceptedBody, ClusterBody, ReadyBody, LiveBody,
-    FreshnessBody,
+    FreshnessBody, HeldBody, EventBody, Fault,
 )  # fmt: skip
 _REF = "#/components/schemas/{name}"
+
+
+def _ref(name: str) -> Json:
+    return {"$ref": _REF.format(name=name)}
+
+
+def _array(items: Json) -> Json:
+    return {"type": "array", "items": items}
+
+
+def _lines(item: Json) -> Json:
+    return {**_array(item), "minItems": 1, "maxItems": 1000}
+
+
 _TIME = {"type": "string", "format": "date-time"}
-_LINES = "An array of 1 to 1,000 of them is taken too: all are appended or none."
-_PARTITIONS = {"type": "array", "items": {"type": "integer"}}
-
-# What a problem's body holds besides type, title, status and detail: (schema, required).
-_EVENT_RESULTS = {
-    "type": "array",
-    "items": {
-        "type": "object",
-        "required": ["id", "status"],
-        "properties": {
-            "id": {"type": "string"},
-            "status": {"enum": ["appended", "unknown"]},
-            "position": {"type": "string"},
-        },
-    },
-}
-_ERRORS = {
-    "type": "array",
-    "items": {
-        "type": "object",
-        "required": ["detail"],
-        "properties": {
-            "line": {"type": "integer", "minimum": 1},
-            "reason": {"type": "string"},
-            "parameter": {"type": "string"},
-            "detail": {"type": "string"},
-        },
-    },
-}
-_FRESHNESS = {"$ref": _REF.format(name="Freshness")}
-_MEMBERS: Mapping[Problem, Mapping[str, tuple[Json, bool]]] = {
-    Problem.INVALID_REQUEST: {"errors": (_ERRORS, False)},
-    Problem.MISSING_IDENTITY: {"errors": (_ERRORS, True)},
-    Problem.UNKNOWN_KEY: {"freshness": (_FRESHNESS, True)},
-    Problem.NOT_READY: {
-        "partitions": ({"type": "array", "items": {"$ref": _REF.format(name="Held")}}, False)
-    },
-    Problem.NOT_CAUGHT_UP: {"missing_partitions": (_PARTITIONS, False)},
-    Problem.TOO_STALE: {"freshness": (_FRESHNESS, False)},
-    Problem.PARTITIONS_UNAVAILABLE: {"missing_partitions": (_PARTITIONS, True)},
-    Problem.APPEND_FAILED: {"events": (_EVENT_RESULTS, True)},
-    Problem.APPEND_INCOMPLETE: {"events": (_EVENT_RESULTS, True)},
+_PARTITIONS = _array({"type": "integer"})
+# What a problem's body holds besides type, title, status and detail: name, schema, required.
+_MEMBERS: Mapping[Problem, tuple[str, Json, bool]] = {
+    Problem.INVALID_REQUEST: ("errors", _array(_ref("Fault")), False),
+    Problem.MISSING_IDENTITY: ("errors", _array(_ref("Fault")), True),
+    Problem.UNKNOWN_KEY: ("freshness", _ref("Freshness"), True),
+    Problem.NOT_READY: ("partitions", _array(_ref("Held")), False),
+    Problem.NOT_CAUGHT_UP: ("missing_partitions", _PARTITIONS, False),
+    Problem.TOO_STALE: ("freshness", _ref("Freshness"), False),
+    Problem.PARTITIONS_UNAVAILABLE: ("missing_partitions", _PARTITIONS, True),
+    Problem.APPEND_FAILED: ("events", _array(_ref("Event")), True),
+    Problem.APPEND_INCOMPLETE: ("events", _array(_ref("Event")), True),
 }
 
-_FRESH_HEADERS = {
+_FRESH = {
     "Onhand-Role": "Who answers: the `active` owner, the `former` one, or a `standby`.",
     "Onhand-Worker": "URL of the worker whose rows these are.",
     "Onhand-Position": "Events up to this opaque token are in the answer; for `min_position`.",
     "Onhand-Lag-Events": "Events in the log, known by `Onhand-As-Of`, that are not in the answer.",
     "Onhand-As-Of": "When a broker last answered this worker for this partition.",
 }
-_HEADERS: Mapping[str, Json] = {
-    name: {"description": text, "schema": {"type": "string"}}
-    for name, text in {
-        **_FRESH_HEADERS,
-        "ETag": "Weak; for If-None-Match.",
-        "Retry-After": "Whole seconds.",
-        "Allow": "Methods of this path.",
-        "Accept": "Media types that this call takes.",
-    }.items()
+_TAGGED = {"ETag": "Weak; for If-None-Match.", **_FRESH}
+_OF_STATUS = {
+    405: {"Allow": "Methods of this path."},
+    415: {"Accept": "Media types that this call takes."},
+    503: {"Retry-After": "Whole seconds."},
 }
-_HEADERS_OF_STATUS = {405: ["Allow"], 415: ["Accept"], 503: ["Retry-After"]}
-
-
-def _query(parameters: Mapping[str, Parameter]) -> list[Json]:
-    return [
-        {"name": name, "in": "query", "schema": one.schema, "description": one.text}
-        for name, one in parameters.items()
-    ]
-
-
 _NONE_MATCH = {"name": "If-None-Match", "in": "header", "schema": {"type": "string"}}
 _KEY = {
     "name": "Idempotency-Key",
@@ -107,8 +77,16 @@ _KEY = {
 }
 
 
-def _path(*names: str) -> list[Json]:
-    return [{"name": name, "in": "path", "required": True, "schema": NAME} for name in names]
+def _headers(texts: Mapping[str, str]) -> Json:
+    text = {"type": "string"}
+    return {n: {"description": t, "schema": text, "required": True} for n, t in texts.items()}
+
+
+def _query(parameters: Mapping[str, Parameter]) -> list[Json]:
+    return [
+        {"name": name, "in": "query", "schema": one.schema, "description": one.text}
+        for name, one in parameters.items()
+    ]
 
 
 def _line(adjusts: bool) -> Json:
@@ -120,10 +98,8 @@ def _line(adjusts: bool) -> Json:
         "sku": NAME,
         "location": NAME,
         "quantity": quantity | {"description": "In the SKU's smallest unit."},
-        "time": {**_TIME, "description": "When it occurred; the time of recording if absent."},
-        "reason": {"type": "string"},
-        "reference": {"type": "string"},
-        "actor": {"type": "string"},
+        "time": _TIME | {"description": "When it occurred; the time of recording if absent."},
+        **{name: {"type": "string"} for name in ("reason", "reference", "actor")},
     }
     required = ["source", "sku", "location", "quantity", *(["reason"] if adjusts else [])]
     return {"type": "object", "required": required, "properties": properties}
@@ -144,168 +120,163 @@ _CLOUD_EVENT: Json = {
 
 
 def _problem_schema(name: Problem) -> Json:
-    members = _MEMBERS.get(name, {})
-    return {
-        "type": "object",
-        "description": PAGES[name].happened,
-        "required": ["type", "title", "status", "detail"]
-        + [member for member, (_, required) in members.items() if required],
-        "properties": {
-            "type": {"const": f"/problems/{name}"},
-            "title": {"const": PAGES[name].title},
-            "status": {"const": PAGES[name].status},
-            "detail": {"type": "string"},
-            **{member: schema for member, (schema, _) in members.items()},
-        },
-    }
+    page = PAGES[name]
+    known = {"type": f"/problems/{name}", "title": page.title, "status": page.status}
+    properties: Json = {member: {"const": value} for member, value in known.items()}
+    properties["detail"] = {"type": "string"}
+    required = list(properties)
+    if name in _MEMBERS:
+        member, schema, always = _MEMBERS[name]
+        properties[member] = schema
+        required += [member] if always else []
+    text = page.happened
+    return {"type": "object", "description": text, "required": required, "properties": properties}
 
 
-def _problems(names: Iterable[Problem], fresh: Sequence[str] = ()) -> dict[str, Json]:
+def _problems(names: Iterable[Problem]) -> dict[str, Json]:
     by_status: dict[int, list[Problem]] = {}
     for name in names:
         by_status.setdefault(PAGES[name].status, []).append(name)
     responses: dict[str, Json] = {}
-    for status, of_status in by_status.items():
-        refs = [{"$ref": _REF.format(name=name)} for name in of_status]
-        headers = _HEADERS_OF_STATUS.get(status, [])
-        if Problem.UNKNOWN_KEY in of_status:
-            headers = [*headers, *fresh]
+    for status, some in by_status.items():
+        texts = _FRESH if Problem.UNKNOWN_KEY in some else _OF_STATUS.get(status, {})
+        refs = [_ref(name) for name in some]
         responses[str(status)] = {
-            "description": "; ".join(PAGES[name].title for name in of_status),
-            "headers": {name: {**_HEADERS[name], "required": True} for name in headers},
+            "description": "; ".join(PAGES[name].title for name in some),
+            "headers": _headers(texts),
             "content": {PROBLEM_JSON: {"schema": refs[0] if len(refs) == 1 else {"oneOf": refs}}},
         }
     return responses
 
 
-def _ok(text: str, body: str | None, headers: Iterable[str] = (), kind: str = JSON) -> Json:
-    answer: Json = {
-        "description": text,
-        "headers": {name: {**_HEADERS[name], "required": True} for name in headers},
-    }
-    if body is not None:
-        answer["content"] = {kind: {"schema": {"$ref": _REF.format(name=body)}}}
-    return answer
-
-
 _EVERY = (Problem.INVALID_REQUEST, Problem.INTERNAL_ERROR)
-_READS = (*_EVERY, Problem.NOT_READY, Problem.NOT_CAUGHT_UP, Problem.TOO_STALE, Problem.TOO_BUSY)
+_WAITS = (Problem.NOT_READY, Problem.NOT_CAUGHT_UP, Problem.TOO_STALE)
+_READS = (*_EVERY, *_WAITS, Problem.TOO_BUSY)
 _BODIES = (
     *_EVERY, Problem.REQUEST_TIMEOUT, Problem.TOO_LARGE, Problem.UNSUPPORTED_MEDIA_TYPE,
     Problem.TOO_BUSY,
 )  # fmt: skip
-_APPENDS = (*_BODIES, Problem.MISSING_IDENTITY, Problem.APPEND_FAILED, Problem.APPEND_INCOMPLETE)
+_APPENDS = (*_BODIES, Problem.APPEND_FAILED, Problem.APPEND_INCOMPLETE)
+
+
+def _call(
+    summary: str,
+    status: int,
+    answer: Json,
+    problems: Iterable[Problem],
+    *,
+    parameters: Sequence[Json] = (),
+    body: Mapping[str, Json] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Json:
+    """One method of a path. `body`: schemas by media type."""
+    ok = {"description": "As asked for", "headers": _headers(headers or {}), "content": answer}
+    call: Json = {"summary": summary, "responses": {str(status): ok, **_problems(problems)}}
+    if headers is _TAGGED:
+        unchanged = {"description": "You have it", "headers": ok["headers"]}
+        call["responses"]["304"] = unchanged
+    if parameters:
+        call["parameters"] = parameters
+    if body is not None:
+        content = {kind: {"schema": schema} for kind, schema in body.items()}
+        call["requestBody"] = {"required": True, "content": content}
+    return call
+
+
+def _json(name: str) -> Json:
+    return {JSON: {"schema": _ref(name)}}
 
 
 def _fact(path: str, kind: str) -> Json:
-    line = {"$ref": _REF.format(name="Adjustment" if "adjusted" in kind else "Line")}
-    schema = {"oneOf": [line, {"type": "array", "items": line, "minItems": 1, "maxItems": 1000}]}
-    return {
-        "summary": f"Append {path.rpartition('/')[2]} ({kind})",
-        "description": f"{_LINES} With the same ids a retry is counted once. The same source and "
-        "id twice in one array is counted once, too; with other content it is refused.",
-        "parameters": [_KEY],
-        "requestBody": {"required": True, "content": {JSON: {"schema": schema}}},
-        "responses": {
-            "202": _ok("In the log, acknowledged by all in-sync replicas", "Accepted"),
-            **_problems(_APPENDS),
-        },
-    }
-
-
-def _events() -> Json:
-    event = {"$ref": _REF.format(name="CloudEvent")}
-    batch = {"type": "array", "items": event, "minItems": 1, "maxItems": 1000}
-    content = {EVENT: {"schema": event}, BATCH: {"schema": batch}}
-    return {
-        "summary": "Append CloudEvents (structured mode), byte for byte",
-        "description": "All are appended or none.",
-        "requestBody": {"required": True, "content": content},
-        "responses": {
-            "202": _ok("In the log, acknowledged by all in-sync replicas", "Accepted"),
-            **_problems(p for p in _APPENDS if p is not Problem.MISSING_IDENTITY),
-        },
-    }
+    line = _ref("Adjustment" if "adjusted" in kind else "Line")
+    return _call(
+        f"Append {path.rpartition('/')[2]} ({kind}): one, or an array; all are appended or none. "
+        "With the same ids a retry is counted once. The same source and id twice in one array is "
+        "counted once, too; with other content it is refused.",
+        202,
+        _json("Accepted"),
+        (*_APPENDS, Problem.MISSING_IDENTITY),
+        parameters=[_KEY],
+        body={JSON: {"oneOf": [line, _lines(line)]}},
+    )
 
 
 def _paths() -> dict[str, Json]:
-    fresh = list(_FRESH_HEADERS)
-    row = {
-        "summary": "Stock of one SKU at one location",
-        "parameters": [*_path("sku", "location"), *_query(READ), _NONE_MATCH],
-        "responses": {
-            "200": _ok("The row", "FreshRow", ["ETag", *fresh]),
-            "304": _ok("You have it", None, ["ETag", *fresh]),
-            **_problems((*_READS, Problem.UNKNOWN_KEY), fresh),
-        },
-    }
-    sku = {
-        "summary": "Stock of one SKU: totals over locations, and the rows",
-        "parameters": [*_path("sku"), *_query(READ), _NONE_MATCH],
-        "responses": {
-            "200": _ok("Totals and rows", "Sku", ["ETag", *fresh]),
-            "304": _ok("You have it", None, ["ETag", *fresh]),
-            **_problems((*_READS, Problem.UNKNOWN_KEY), fresh),
-        },
-    }
-    rows = {
-        "summary": "Rows, ordered by SKU, then location, in pages",
-        "parameters": _query(LIST),
-        "responses": {
-            "200": _ok("A page", "List", fresh),
-            **_problems((*_READS, Problem.PARTITIONS_UNAVAILABLE)),
-        },
-    }
-    lookup = {
-        "summary": "Many keys at once",
-        "parameters": _query(LOOKUP),
-        "requestBody": {
-            "required": True,
-            "content": {JSON: {"schema": {"$ref": _REF.format(name="Keys")}}},
-        },
-        "responses": {
-            "200": _ok("Rows in the order of the keys", "Lookup", fresh),
-            **_problems((*_BODIES, *_READS[2:5], Problem.PARTITIONS_UNAVAILABLE)),
-        },
-    }
-    ops = {
-        "/live": ("Is the process alive", _ok("Yes", "Live"), (Problem.NOT_READY,)),
-        "/ready": (
-            "Can it answer for something from its own rows",
-            _ok("Yes", "Ready"),
-            (Problem.NOT_READY,),
+    sku, location = (
+        {"name": name, "in": "path", "required": True, "schema": NAME}
+        for name in ("sku", "location")
+    )
+    found = (*_READS, Problem.UNKNOWN_KEY)
+    missing = Problem.PARTITIONS_UNAVAILABLE
+    event = _ref("CloudEvent")
+    gets = {
+        "/v1/inventory/{sku}/{location}": _call(
+            "Stock of one SKU at one location",
+            200,
+            _json("FreshRow"),
+            found,
+            parameters=[sku, location, *_query(READ), _NONE_MATCH],
+            headers=_TAGGED,
         ),
-        "/v1/cluster": ("Who holds what, how far", _ok("As heard", "Cluster"), ()),
+        "/v1/inventory/{sku}": _call(
+            "Stock of one SKU: totals over locations, and the rows",
+            200,
+            _json("Sku"),
+            found,
+            parameters=[sku, *_query(READ), _NONE_MATCH],
+            headers=_TAGGED,
+        ),
+        "/v1/inventory": _call(
+            "Rows, ordered by SKU, then location, in pages",
+            200,
+            _json("List"),
+            (*_READS, missing),
+            parameters=_query(LIST),
+            headers=_FRESH,
+        ),
+        "/live": _call("Is the process alive", 200, _json("Live"), _EVERY),
+        "/ready": _call(
+            "Can it answer for something from its own rows",
+            200,
+            _json("Ready"),
+            (*_EVERY, Problem.NOT_READY),
+        ),
+        "/v1/cluster": _call("Who holds what, how far", 200, _json("Cluster"), _EVERY),
+        "/metrics": _call(
+            "Prometheus metrics", 200, {"text/plain": {"schema": {"type": "string"}}}, _EVERY
+        ),
     }
-    text = {"text/plain": {"schema": {"type": "string"}}}
-    return {
-        **{path: {"post": _fact(path, kind)} for path, kind in TYPE_OF_PATH.items()},
-        "/v1/events": {"post": _events()},
-        "/v1/inventory/{sku}/{location}": {"get": row},
-        "/v1/inventory/{sku}": {"get": sku},
-        "/v1/inventory": {"get": rows},
-        "/v1/lookup": {"post": lookup},
-        **{
-            path: {"get": {"summary": s, "responses": {"200": ok, **_problems((*_EVERY, *no))}}}
-            for path, (s, ok, no) in ops.items()
-        },
-        "/metrics": {
-            "get": {
-                "summary": "Prometheus metrics",
-                "responses": {"200": {"description": "Text format", "content": text}},
-            }
-        },
+    posts = {
+        **{path: _fact(path, kind) for path, kind in TYPE_OF_PATH.items()},
+        "/v1/events": _call(
+            "Append CloudEvents (structured mode), byte for byte; all are appended or none",
+            202,
+            _json("Accepted"),
+            _APPENDS,
+            body={EVENT: event, BATCH: _lines(event)},
+        ),
+        "/v1/lookup": _call(
+            "Many keys at once: the rows, in the order of the keys",
+            200,
+            _json("Lookup"),
+            (*_BODIES, *_WAITS, missing),
+            parameters=_query(LOOKUP),
+            body={JSON: _ref("Keys")},
+            headers=_FRESH,
+        ),
+    }
+    return {path: {"get": call} for path, call in gets.items()} | {
+        path: {"post": call} for path, call in posts.items()
     }
 
 
 def document(version: int, url: str) -> Json:
     """The whole document for one worker."""
-    _, of_structs = msgspec.json.schema_components(_ANSWERS, ref_template=_REF)
+    _, of_structs = msgspec.json.schema_components(_STRUCTS, ref_template=_REF)
     # RowBody is a name of ours; the world calls it Row.
     schemas: Json = msgspec.json.decode(msgspec.json.encode(of_structs).replace(b'Body"', b'"'))
     schemas |= {str(name): _problem_schema(name) for name in Problem}
-    row = {"$ref": _REF.format(name="Row")}
-    schemas["FreshRow"] = {"allOf": [row, {"required": ["freshness"]}]}
+    schemas["FreshRow"] = {"allOf": [_ref("Row"), {"required": ["freshness"]}]}
     schemas |= {"Line": _line(False), "Adjustment": _line(True), "CloudEvent": _CLOUD_EVENT}
     return {
         "openapi": "3.1.0",

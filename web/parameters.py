@@ -18,7 +18,7 @@ from domain.events import MAX_NAME_CHARS
 from domain.lookup import parse_position
 from web.admission import MAX_WAIT_S, Asked
 from web.peers import HOP, PARTITIONS
-from web.problems import Problem, problem
+from web.problems import Fault, Problem, problem
 
 ROOT = "/v1/inventory"
 DEFAULT_LIMIT = 100
@@ -31,24 +31,21 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 NAME = {"type": "string", "minLength": 1, "maxLength": MAX_NAME_CHARS}
 
 
-class Wrong(NamedTuple):
-    """One thing that is not as it should be."""
-
-    parameter: str
-    detail: str
+def wrong(parameter: str, detail: str) -> Fault:
+    """A fault of a parameter, a part of the path, or the body."""
+    return Fault(parameter=parameter, detail=detail)
 
 
 class BadRequest(Exception):
     """The request is not valid; carries every fault found, for one 400."""
 
-    def __init__(self, *faults: Wrong) -> None:
+    def __init__(self, *faults: Fault) -> None:
         super().__init__("; ".join(f"{fault.parameter}: {fault.detail}" for fault in faults))
         self.faults = faults
 
     def reply(self) -> web.Response:
         """The 400."""
-        errors = [fault._asdict() for fault in self.faults]
-        return problem(Problem.INVALID_REQUEST, f"{self}.", errors=errors)
+        return problem(Problem.INVALID_REQUEST, f"{self}.", errors=self.faults)
 
 
 # ---- the path
@@ -80,9 +77,9 @@ def key_of(path: str) -> tuple[str, ...] | None:
         try:
             ids.append(_id(unquote(_escaped_well(raw), errors="strict")))
         except UnicodeError:
-            faults.append(Wrong(name, "must be UTF-8, percent-encoded"))
+            faults.append(wrong(name, "must be UTF-8, percent-encoded"))
         except ValueError as error:
-            faults.append(Wrong(name, str(error)))
+            faults.append(wrong(name, str(error)))
     if faults:
         raise BadRequest(*faults)
     return tuple(ids)
@@ -190,28 +187,28 @@ def parameters(query: str, known: Mapping[str, Parameter]) -> dict[str, Any]:
     Raises:
         BadRequest: names every bad one.
     """
-    faults: list[Wrong] = []
+    faults: list[Fault] = []
     given: dict[str, str] = {}
     if _BAD_ESCAPE.search(query):
-        faults.append(Wrong("query", _BAD_ESCAPE_TEXT))
+        faults.append(wrong("query", _BAD_ESCAPE_TEXT))
     try:
         query.encode()
         pairs = parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=50)
     except ValueError:
         pairs = []
-        faults.append(Wrong("query", "must be UTF-8, percent-encoded, not too long"))
+        faults.append(wrong("query", "must be UTF-8, percent-encoded, not too long"))
     for name, raw in pairs:
         if name not in known:
-            faults.append(Wrong(name[:50], f"is not known here; known are {', '.join(known)}"))
+            faults.append(wrong(name[:50], f"is not known here; known are {', '.join(known)}"))
         elif name in given:
-            faults.append(Wrong(name, "is given twice"))
+            faults.append(wrong(name, "is given twice"))
         given.setdefault(name, raw)
     values: dict[str, Any] = {}
     for name in [name for name in known if name in given]:
         try:
             values[name] = known[name].read(given[name])
         except ValueError as error:
-            faults.append(Wrong(name, str(error)))
+            faults.append(wrong(name, str(error)))
     if faults:
         raise BadRequest(*faults)
     return values
@@ -247,5 +244,5 @@ def partitions_of(headers: Mapping[str, str], count: int) -> list[int]:
     except ValueError:
         numbers = [-1]
     if not 0 <= numbers[0] <= numbers[-1] < count:
-        raise BadRequest(Wrong(PARTITIONS, f"must be numbers from 0 to {count - 1}"))
+        raise BadRequest(wrong(PARTITIONS, f"must be numbers from 0 to {count - 1}"))
     return numbers

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 from aiohttp import web
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 PROBLEM_JSON = "application/problem+json"
 
@@ -34,6 +34,15 @@ class Problem(StrEnum):
     APPEND_INCOMPLETE = "append-incomplete"
 
 
+class Fault(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """One thing that is not as it should be: in a line, counted from 1, or in a parameter."""
+
+    line: int | UnsetType = UNSET
+    parameter: str | UnsetType = UNSET
+    reason: str | UnsetType = UNSET
+    detail: str
+
+
 class Page(Struct, frozen=True):
     """What a person reads who follows a problem's `type`."""
 
@@ -41,9 +50,14 @@ class Page(Struct, frozen=True):
     title: str
     happened: str
     do: str
-    retry_after_s: int | None = None
+    retry_after_s: int = 1
 
 
+_AGAIN = (
+    "Send the same request again as it was, with the same ids or the same Idempotency-Key: what "
+    "arrived already is counted once. Keep doing so until you get 202. How long a repeat is "
+    "recognised, the metric `onhand_dedup_window_seconds` says."
+)
 PAGES: Mapping[Problem, Page] = {
     Problem.INVALID_REQUEST: Page(
         400,
@@ -115,7 +129,6 @@ PAGES: Mapping[Problem, Page] = {
         "The worker is handling as many requests as it may",
         "To keep its answers quick the worker bounds what it does at once. Nothing was done.",
         "Wait for Retry-After seconds and send it again, here or at another worker.",
-        retry_after_s=1,
     ),
     Problem.NOT_READY: Page(
         503,
@@ -123,7 +136,6 @@ PAGES: Mapping[Problem, Page] = {
         "The partition is being taken over or restored, or the worker is starting or stopping. "
         "The stock may exist: this is not a 404.",
         "Wait for Retry-After seconds and ask again. /ready and /v1/cluster show the progress.",
-        retry_after_s=1,
     ),
     Problem.NOT_CAUGHT_UP: Page(
         503,
@@ -131,14 +143,12 @@ PAGES: Mapping[Problem, Page] = {
         "Within `wait_ms` no worker that holds the partition had handled `min_position`.",
         "Ask again, or with a longer `wait_ms` (at most 10,000). If it stays so, look at lag in "
         "/v1/cluster.",
-        retry_after_s=1,
     ),
     Problem.TOO_STALE: Page(
         503,
         "Every answer at hand is staler than you allow",
         "The best worker at hand lags by more events than `max_lag_events`.",
         "Ask again, or allow more. If it stays so, look at lag in /v1/cluster.",
-        retry_after_s=1,
     ),
     Problem.PARTITIONS_UNAVAILABLE: Page(
         503,
@@ -146,16 +156,13 @@ PAGES: Mapping[Problem, Page] = {
         "The list would be incomplete: nobody can answer for `missing_partitions` now.",
         "Ask again, or take what there is with `partial=true`: it names what is missing and its "
         "cursor comes back for it.",
-        retry_after_s=1,
     ),
     Problem.APPEND_FAILED: Page(
         503,
         "Kafka confirmed none of the events",
         "Kafka was slow, refused them or was out of reach. Every event is `unknown`: it may still "
         "arrive in the log after this answer.",
-        "Send the same request again as it was, with the same ids or the same Idempotency-Key: "
-        "what arrived already is counted once. Keep doing so until you get 202. How long a repeat "
-        "is recognised, the metric `onhand_dedup_window_seconds` says.",
+        _AGAIN,
         retry_after_s=2,
     ),
     Problem.APPEND_INCOMPLETE: Page(
@@ -163,9 +170,7 @@ PAGES: Mapping[Problem, Page] = {
         "Kafka confirmed only some of the events",
         "Events that say `appended` are in the log for good; those that say `unknown` may still "
         "arrive there after this answer.",
-        "Send the same request again as it was, with the same ids or the same Idempotency-Key: "
-        "what arrived already is counted once. Keep doing so until you get 202. How long a repeat "
-        "is recognised, the metric `onhand_dedup_window_seconds` says.",
+        _AGAIN,
         retry_after_s=2,
     ),
 }
@@ -196,13 +201,11 @@ def problem(
     all_headers = {"Content-Type": PROBLEM_JSON, "Cache-Control": "no-store", **SERVER}
     if page.status == 503:
         wait_s = page.retry_after_s if retry_after_s is None else retry_after_s
-        all_headers["Retry-After"] = str(max(1, math.ceil(wait_s or 1)))
-    if headers:
-        all_headers.update(headers)
+        all_headers["Retry-After"] = str(max(1, math.ceil(wait_s)))
     return web.Response(
         status=page.status,
         body=msgspec.json.encode({**body, "detail": detail, **members}),
-        headers=all_headers,
+        headers=all_headers | dict(headers or {}),
     )
 
 
@@ -211,19 +214,8 @@ body{font:17px/1.55 system-ui,sans-serif;max-width:42rem;margin:12vh auto;paddin
 h1{font-size:1.6rem;line-height:1.25;margin:.2rem 0 1.4rem}
 h2{font-size:1rem;margin:1.4rem 0 .2rem}p{margin:.2rem 0}
 code{font:.92em ui-monospace,monospace;background:#8882;border-radius:3px;padding:.1em .3em}
-.s{font:.92em ui-monospace,monospace;opacity:.75}li{margin:.35rem 0}
+.s{font:.92em ui-monospace,monospace;opacity:.75}
 footer{margin-top:2.4rem;font-size:.9rem}"""
-
-
-def _document(title: str, content: str) -> web.Response:
-    page = (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f'<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{html.escape(title)} · Onhand</title><style>{_STYLE}</style></head>"
-        f"<body>{content}</body></html>\n"
-    )
-    headers = {"Content-Type": "text/html; charset=utf-8", **SERVER}
-    return web.Response(body=page.encode(), headers=headers)
 
 
 def _prose(text: str) -> str:
@@ -239,27 +231,18 @@ async def page_of(request: web.Request) -> web.Response:
     except ValueError:
         return problem(Problem.UNKNOWN_PATH, "There is no problem of this name.")
     page = PAGES[name]
-    return _document(
-        page.title,
-        f'<div class="s">{page.status} {name}</div><h1>{html.escape(page.title)}</h1>'
-        f"<h2>What happened</h2><p>{_prose(page.happened)}</p>"
-        f"<h2>What to do</h2><p>{_prose(page.do)}</p>"
-        f'<footer><a href="/problems">All problems</a> · '
-        f'<a href="/openapi.json">All calls</a></footer>',
-    )
-
-
-async def all_pages(request: web.Request) -> web.Response:
-    """GET /problems."""
-    items = "".join(
-        f'<li><span class="s">{page.status}</span> <a href="/problems/{name}">{name}</a>: '
-        f"{html.escape(page.title)}</li>"
-        for name, page in PAGES.items()
-    )
-    return _document("Problems", f"<h1>How Onhand says no</h1><ul>{items}</ul>")
+    document = f"""<!doctype html><html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width,initial-scale=1">
+<title>{html.escape(page.title)} · Onhand</title><style>{_STYLE}</style></head><body>
+<div class="s">{page.status} {name}</div><h1>{html.escape(page.title)}</h1>
+<h2>What happened</h2><p>{_prose(page.happened)}</p>
+<h2>What to do</h2><p>{_prose(page.do)}</p>
+<footer><a href="/openapi.json">All calls</a></footer></body></html>
+"""
+    headers = {"Content-Type": "text/html; charset=utf-8", **SERVER}
+    return web.Response(body=document.encode(), headers=headers)
 
 
 def pages() -> Iterator[web.RouteDef]:
     """The routes of this module."""
-    yield web.get("/problems", all_pages)
     yield web.get("/problems/{name}", page_of)

@@ -172,7 +172,9 @@ class Web:
         )
         self._appender = Appender(config.kafka, limits.append_timeout_s)
         observe = self._metrics.observe_append
-        self._facts = Facts(self._appender, config.topics, table.count, limits.facts, observe)
+        self._facts = Facts(
+            self._appender.append, config.topics, table.count, limits.facts, observe
+        )
         self._ops = Ops(config.version, table, self._metrics, self.members.workers)
 
     def attach(self, app: web.Application) -> None:

@@ -58,7 +58,7 @@ async def a_service(
 ) -> AsyncIterator[Client]:
     appender = Appender({"bootstrap_servers": bootstrap}, timeout_s)
     app = web.Application()
-    add_routes(app, Facts(appender, topics, PARTITIONS, FactLimits()).routes())
+    add_routes(app, Facts(appender.append, topics, PARTITIONS, FactLimits()).routes())
     await appender.start()
     async with TestClient(TestServer(app)) as client:
         yield client
@@ -293,7 +293,7 @@ async def test_a_worker_can_be_stopped_while_kafka_is_frozen(
     topics = make_topics(own_kafka)
     appender = Appender({"bootstrap_servers": own_kafka.bootstrap}, 0.5)
     app = web.Application()
-    add_routes(app, Facts(appender, topics, PARTITIONS, FactLimits()).routes())
+    add_routes(app, Facts(appender.append, topics, PARTITIONS, FactLimits()).routes())
     await appender.start()
     async with TestClient(TestServer(app)) as client:
         await until_taken(client, "/v1/sales", a_sale(1))

@@ -57,7 +57,7 @@ class Shop:
 async def shop() -> AsyncIterator[Shop]:
     log, app = FakeLog(), web.Application()
     limits = FactLimits(body=BodyLimits(bytes=600_000), event_bytes=50_000)
-    add_routes(app, Facts(log, TOPICS, PARTITIONS, limits).routes())
+    add_routes(app, Facts(log.append, TOPICS, PARTITIONS, limits).routes())
     async with TestClient(TestServer(app)) as client:
         yield Shop(client, log)
 
