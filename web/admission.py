@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterable, Mapping
+from functools import lru_cache
 
 import msgspec
 
@@ -48,18 +49,13 @@ class Asked(msgspec.Struct, frozen=True):
 ANYTHING = Asked()
 
 
-class _Mark:
-    """How far the answers for one partition have been."""
-
-    __slots__ = ("offsets", "token")
-
-    def __init__(self) -> None:
-        self.token = ""
-        self.offsets: dict[str, int] = {}
+Offsets = Mapping[tuple[str, int], int]
+#: Read once for each state of the table: the same token gives the same object.
+_parsed = lru_cache(maxsize=4096)(parse_position)
 
 
 class Admission:
-    """Keeps the marks and decides on local answers.
+    """Keeps how far the answers for each partition have been, and decides on local ones.
 
     Args:
         table: this worker's rows.
@@ -69,8 +65,7 @@ class Admission:
     def __init__(self, table: Reading, topics: Collection[str]) -> None:
         self._table = table
         self._topics = frozenset(topics)
-        self._marks = [_Mark() for _ in range(table.count)]
-        self._parsed: dict[int, tuple[str, dict[str, int]]] = {}
+        self._marks: list[Offsets] = [{}] * table.count
 
     def at_once(self, partition: int, asked: Asked = ANYTHING) -> Freshness | None:
         """Freshness for an answer from here without waiting; however stale.
@@ -80,15 +75,13 @@ class Admission:
         fresh = self._table.freshness(partition)
         if fresh is None:
             return None
-        if asked.min_position:
-            floor = self.floor(partition, asked)
-            if not self._covers(partition, fresh.position, floor):
+        offsets, mark = _parsed(fresh.position), self._marks[partition]
+        if asked.min_position and not _covers(offsets, self.floor(partition, asked)):
+            return None
+        if offsets is not mark:
+            if not _covers(offsets, mark):
                 return None
-        mark = self._marks[partition]
-        if fresh.position != mark.token:
-            if not self._covers(partition, fresh.position, mark.offsets):
-                return None
-            mark.token, mark.offsets = fresh.position, self._offsets(partition, fresh.position)
+            self._marks[partition] = offsets
         return fresh
 
     async def admit(
@@ -107,13 +100,14 @@ class Admission:
         if fresh is None:
             return NotReady(f"This worker cannot answer for partition {partition} now.", 1)
         floor = self.floor(partition, asked)
-        if floor and not self._covers(partition, fresh.position, floor):
+        if not _covers(_parsed(fresh.position), floor):
             wait_s = min(self.wait_s(partition, asked), until - time.monotonic())
-            await self._table.reached(partition, floor, max(0.0, wait_s))
+            by_topic = {topic: offset for (topic, _), offset in floor.items()}
+            await self._table.reached(partition, by_topic, max(0.0, wait_s))
             fresh = self._table.freshness(partition)
             if fresh is None:
                 return NotReady(f"Partition {partition} left this worker meanwhile.", 1)
-            if not self._covers(partition, fresh.position, floor):
+            if not _covers(_parsed(fresh.position), floor):
                 return NotCaughtUp(
                     f"Partition {partition} is at {fresh.position or 'its beginning'} here, "
                     f"not yet at {self.floor_token([partition], asked)}.",
@@ -127,42 +121,28 @@ class Admission:
 
     def answered(self, partition: int, position: str) -> None:
         """An answer at this position is about to leave this worker."""
-        mark = self._marks[partition]
-        if position == mark.token:
-            return
-        offsets = self._offsets(partition, position)
-        if _covers(offsets, mark.offsets):
-            mark.token, mark.offsets = position, offsets
-        else:
-            mark.offsets = _max(mark.offsets, offsets)
-            mark.token = format_position({(t, partition): o for t, o in mark.offsets.items()})
+        offsets, mark = _parsed(position), self._marks[partition]
+        if offsets is not mark:
+            self._marks[partition] = offsets if _covers(offsets, mark) else _max(mark, offsets)
 
     def answered_all(self, token: str) -> None:
         """The same for a token that spans partitions, of a list or a lookup."""
-        by_partition: dict[int, dict[tuple[str, int], int]] = {}
         for (topic, partition), offset in parse_position(token).items():
             if 0 <= partition < len(self._marks):
-                by_partition.setdefault(partition, {})[topic, partition] = offset
-        for partition, offsets in by_partition.items():
-            self.answered(partition, format_position(offsets))
+                mark = self._marks[partition]
+                self._marks[partition] = _max(mark, {(topic, partition): offset})
 
-    def floor(self, partition: int, asked: Asked) -> dict[str, int]:
-        """Offsets by topic that any answer for this partition must hold."""
-        marked = self._marks[partition].offsets
-        if not asked.min_position:
+    def floor(self, partition: int, asked: Asked) -> Offsets:
+        """Offsets that any answer for this partition must hold."""
+        marked, wanted = self._marks[partition], asked.min_position
+        if not wanted:
             return marked
-        wanted = {
-            topic: offset
-            for (topic, number), offset in asked.min_position.items()
-            if number == partition and topic in self._topics
-        }
-        return _max(marked, wanted) if wanted else marked
+        mine = {(t, p): o for (t, p), o in wanted.items() if p == partition and t in self._topics}
+        return _max(marked, mine)
 
     def floor_token(self, partitions: Iterable[int], asked: Asked) -> str:
         """The same as a token for another worker; empty if anything will do."""
-        return format_position(
-            {(t, p): o for p in partitions for t, o in self.floor(p, asked).items()}
-        )
+        return format_position({k: o for p in partitions for k, o in self.floor(p, asked).items()})
 
     def waits_for(self, partition: int, asked: Asked) -> bool:
         """Whether the caller's own `min_position` says anything about this partition."""
@@ -174,21 +154,7 @@ class Admission:
 
     def handled(self, fresh: Freshness) -> int:
         """Sum of next offsets, to compare with what heartbeats say (`Claim.handled`)."""
-        return sum(offset + 1 for offset in self._offsets(fresh.partition, fresh.position).values())
-
-    def _covers(self, partition: int, position: str, floor: Mapping[str, int]) -> bool:
-        return not floor or _covers(self._offsets(partition, position), floor)
-
-    def _offsets(self, partition: int, position: str) -> dict[str, int]:
-        known = self._parsed.get(partition)
-        if known is None or known[0] != position:
-            offsets = {
-                topic: offset
-                for (topic, number), offset in parse_position(position).items()
-                if number == partition
-            }
-            known = self._parsed[partition] = (position, offsets)
-        return known[1]
+        return sum(offset + 1 for offset in _parsed(fresh.position).values())
 
 
 def stale(asked: Asked, fresh: Freshness) -> TooStale | None:
@@ -202,9 +168,9 @@ def stale(asked: Asked, fresh: Freshness) -> TooStale | None:
     )
 
 
-def _covers(offsets: Mapping[str, int], floor: Mapping[str, int]) -> bool:
-    return all(offsets.get(topic, -1) >= offset for topic, offset in floor.items())
+def _covers(offsets: Offsets, floor: Offsets) -> bool:
+    return all(offsets.get(key, -1) >= offset for key, offset in floor.items())
 
 
-def _max(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
-    return {t: max(one.get(t, -1), other.get(t, -1)) for t in one.keys() | other.keys()}
+def _max(one: Offsets, other: Offsets) -> Offsets:
+    return {key: max(one.get(key, -1), other.get(key, -1)) for key in one.keys() | other.keys()}

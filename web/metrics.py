@@ -1,6 +1,6 @@
 """`/metrics`: what the data path counted, read when Prometheus asks, and how long queries took."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Histogram, ProcessCollector
 from prometheus_client.core import (
@@ -12,7 +12,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from domain.lookup import Role
-from tables.reading import PartitionStatus, Reading
+from tables.reading import Reading
 from tables.stats import COMMIT_BUCKETS_S, Stats
 
 _MS = 0.001
@@ -23,7 +23,7 @@ QUERY_BUCKETS_S = (
 APPEND_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
 
-class Metrics:
+class Metrics(Collector):
     """The worker's own registry, never the library's global one.
 
     Args:
@@ -34,6 +34,9 @@ class Metrics:
     def __init__(
         self, table: Reading, stats: Stats, in_flight: Callable[[], Mapping[str, int]]
     ) -> None:
+        self._table = table
+        self._stats = stats
+        self._in_flight = in_flight
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self._queries = Histogram(
@@ -50,7 +53,7 @@ class Metrics:
             buckets=APPEND_BUCKETS_S,
             registry=self.registry,
         )
-        self.registry.register(_AtScrape(table, stats, in_flight))
+        self.registry.register(self)
         self._children: dict[tuple[str, str], Histogram] = {}
 
     def observe_query(self, role: str, outcome: str, seconds: float) -> None:
@@ -70,94 +73,67 @@ class Metrics:
         """Count one POST: outcome `appended` or `unknown`."""
         self._appends.labels(outcome).observe(seconds)
 
-
-class _AtScrape(Collector):
-    """Turns the table's plain counters into metrics, only when asked."""
-
-    def __init__(
-        self, table: Reading, stats: Stats, in_flight: Callable[[], Mapping[str, int]]
-    ) -> None:
-        self._table = table
-        self._stats = stats
-        self._in_flight = in_flight
-
     def describe(self) -> list[Metric]:
         """Nothing: so that registering does not collect."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """All families, in the order of the documentation."""
-        stats, status = self._stats, self._table.status()
-        yield _counter("onhand_events_applied", "Events folded into rows.", "topic", stats.applied)
-        yield _counter(
-            "onhand_events_duplicate", "Events seen before, not counted.", "topic", stats.repeated
-        )
-        yield _counter(
-            "onhand_dead_letters",
-            "Records refused, now dead letters.",
-            "reason",
-            stats.dead_letters,
-        )
-        yield from _lags(status)
+        """What the table counted, in the order of the documentation."""
+        stats, table = self._stats, self._table
+        for name, text, label, counts in (
+            ("onhand_events_applied", "Events folded into rows.", "topic", stats.applied),
+            ("onhand_events_duplicate", "Events seen before.", "topic", stats.repeated),
+            ("onhand_dead_letters", "Records refused.", "reason", stats.dead_letters),
+        ):
+            yield _with_values(CounterMetricFamily(name, text, labels=[label]), counts)
+        yield from self._partitions()
         yield GaugeMetricFamily(
             "onhand_oldest_unapplied_seconds",
             "Age of the oldest event that is not in a committed row.",
-            self._table.oldest_unapplied_s(),
+            table.oldest_unapplied_s(),
         )
         yield _commits(stats)
         yield CounterMetricFamily(
             "onhand_restore_records", "Changelog records applied to rebuild.", stats.restored
         )
-        yield _gauge(
-            "onhand_dedup_window_seconds",
-            "Time that the duplicates window spans: a later retry counts twice.",
-            "topic",
-            self._table.window_seconds(),
+        text = "Time that the duplicates window spans: a later retry counts twice."
+        window = GaugeMetricFamily("onhand_dedup_window_seconds", text, labels=["topic"])
+        yield _with_values(window, table.window_seconds())
+        text = "Requests being handled."
+        handled = GaugeMetricFamily("onhand_requests_in_flight", text, labels=["kind"])
+        yield _with_values(handled, self._in_flight())
+
+    def _partitions(self) -> Iterator[Metric]:
+        """Only the owner reports a partition's lag, or a sum over workers would count it twice."""
+        lag = GaugeMetricFamily(
+            "onhand_lag_events", "Records not yet in committed rows.", labels=["topic", "partition"]
         )
-        roles = dict.fromkeys((str(role) for role in Role), 0.0)
-        for held in status:
+        standby = GaugeMetricFamily(
+            "onhand_standby_lag_records", "Changelog records not yet applied.", labels=["partition"]
+        )
+        text = "Partitions that this worker answers for."
+        answering = GaugeMetricFamily("onhand_partitions", text, labels=["role"])
+        roles = dict.fromkeys((str(role) for role in Role), 0)
+        for held in self._table.status():
+            number = str(held.partition)
             if held.role is not None:
                 roles[held.role] += 1
-        yield _gauge("onhand_partitions", "Partitions that this worker answers for.", "role", roles)
-        yield _gauge(
-            "onhand_requests_in_flight",
-            "Requests being handled.",
-            "kind",
-            self._in_flight(),
-        )
+            if held.standby_lag_records is not None:
+                standby.add_metric([number], held.standby_lag_records)
+            else:
+                for topic, records in sorted(held.lags.items()):
+                    lag.add_metric([topic, number], records)
+        yield lag
+        yield standby
+        yield _with_values(answering, roles)
 
 
-def _counter(name: str, text: str, label: str, values: Mapping[str, int]) -> Metric:
-    family = CounterMetricFamily(name, text, labels=[label])
-    for value, count in sorted(values.items()):
-        family.add_metric([value], count)
+def _with_values(
+    family: CounterMetricFamily | GaugeMetricFamily, values: Mapping[str, float]
+) -> Metric:
+    for label, value in sorted(values.items()):
+        family.add_metric([label], value)
     return family
-
-
-def _gauge(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
-    family = GaugeMetricFamily(name, text, labels=[label])
-    for value, amount in sorted(values.items()):
-        family.add_metric([value], amount)
-    return family
-
-
-def _lags(status: Sequence[PartitionStatus]) -> Iterator[Metric]:
-    """Only the owner reports a partition's lag, or a sum over workers would count it twice."""
-    lag = GaugeMetricFamily(
-        "onhand_lag_events", "Records not yet in committed rows.", labels=["topic", "partition"]
-    )
-    standby = GaugeMetricFamily(
-        "onhand_standby_lag_records", "Changelog records not yet applied.", labels=["partition"]
-    )
-    for held in status:
-        number = str(held.partition)
-        if held.standby_lag_records is not None:
-            standby.add_metric([number], held.standby_lag_records)
-        else:
-            for topic, records in sorted(held.lags.items()):
-                lag.add_metric([topic, number], records)
-    yield lag
-    yield standby
 
 
 def _commits(stats: Stats) -> Metric:

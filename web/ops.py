@@ -9,7 +9,6 @@ from prometheus_client.exposition import choose_encoder
 
 from domain.lookup import Role
 from tables.reading import PartitionStatus, Reading
-from web.heartbeats import Claim
 from web.metrics import Metrics
 from web.problems import SERVER, Problem, problem
 from web.replies import json_reply, rfc3339
@@ -159,22 +158,19 @@ class Ops:
 
 def held_body(status: PartitionStatus) -> HeldBody:
     """One partition of /ready."""
-    progress = status.restore
+    progress, restore = status.restore, None
+    if progress is not None:
+        # Without a rate yet, nobody can say how long it takes.
+        eta_s = round(progress.eta_s, 1) if math.isfinite(progress.eta_s) else None
+        restore = Restore(progress.done, progress.total, eta_s)
     return HeldBody(
-        partition=status.partition,
-        state=status.state,
-        role=status.role,
-        lag_events=status.lag_events,
-        restore=None
-        if progress is None
-        else Restore(progress.done, progress.total, _finite(progress.eta_s)),
-        stopped_because=status.stopped_because,
+        status.partition,
+        status.state,
+        status.role,
+        status.lag_events,
+        restore,
+        status.stopped_because,
     )
-
-
-def _finite(seconds: float) -> float | None:
-    """None where there is no rate yet to tell it from."""
-    return round(seconds, 1) if math.isfinite(seconds) else None
 
 
 def _not_ready(held: Sequence[PartitionStatus]) -> str:
@@ -197,48 +193,43 @@ def _not_ready(held: Sequence[PartitionStatus]) -> str:
 
 def cluster_body(version: int, partitions: int, views: Sequence[WorkerView]) -> ClusterBody:
     """Who holds what, from the heartbeats. Of two that call themselves active, the further."""
-    holders: list[list[tuple[int, int, HolderBody]]] = [[] for _ in range(partitions)]
+    answering: list[list[tuple[int, int, HolderBody]]] = [[] for _ in range(partitions)]
     loading: list[list[LoaderBody]] = [[] for _ in range(partitions)]
-    workers = []
     for view in views:
-        beat = view.beat
-        roles = [claim.role for claim in beat.claims]
-        workers.append(
-            WorkerBody(
-                url=beat.url,
-                version=beat.version,
-                build=beat.build,
-                state=beat.state,
-                alive=view.alive,
-                this=view.this,
-                silent_s=round(view.silent_s, 1),
-                active=roles.count(Role.ACTIVE),
-                standby=roles.count(Role.STANDBY),
-            )
-        )
-        for claim in beat.claims if view.routed else ():
-            if not 0 <= claim.partition < partitions:
+        url = view.beat.url
+        for claim in view.beat.claims if view.routed else ():
+            number = claim.partition
+            if not 0 <= number < partitions:
                 continue
-            if claim.role is None:
-                loading[claim.partition].append(_loader(beat.url, claim))
+            if claim.role is not None:
+                holder = HolderBody(
+                    url, claim.role, claim.position, claim.lag_events, rfc3339(claim.as_of_ms)
+                )
+                answering[number].append((-claim.handled, -claim.epoch, holder))
+            elif claim.restore_total is not None:
+                restore = Restore(claim.restore_done or 0, claim.restore_total)
+                loading[number].append(LoaderBody(url, claim.state, restore))
             else:
-                holder = _holder(beat.url, claim)
-                holders[claim.partition].append((-claim.handled, -claim.epoch, holder))
+                loading[number].append(LoaderBody(url, claim.state))
     bodies = []
-    for number in range(partitions):
-        ranked = [holder for *_, holder in sorted(holders[number], key=lambda held: held[:2])]
+    for number, found in enumerate(answering):
+        ranked = [holder for *_, holder in sorted(found, key=lambda one: one[:2])]
         active = next((holder for holder in ranked if holder.role == Role.ACTIVE), None)
         standbys = [holder for holder in ranked if holder is not active]
         bodies.append(PartitionBody(number, active, standbys, loading[number]))
-    return ClusterBody(version, workers, bodies)
+    return ClusterBody(version, [_worker(view) for view in views], bodies)
 
 
-def _holder(url: str, claim: Claim) -> HolderBody:
-    as_of = rfc3339(claim.as_of_ms)
-    return HolderBody(url, str(claim.role), claim.position, claim.lag_events, as_of)
-
-
-def _loader(url: str, claim: Claim) -> LoaderBody:
-    if claim.restore_total is None:
-        return LoaderBody(url, claim.state)
-    return LoaderBody(url, claim.state, Restore(claim.restore_done or 0, claim.restore_total))
+def _worker(view: WorkerView) -> WorkerBody:
+    beat, roles = view.beat, [claim.role for claim in view.beat.claims]
+    return WorkerBody(
+        url=beat.url,
+        version=beat.version,
+        build=beat.build,
+        state=beat.state,
+        alive=view.alive,
+        this=view.this,
+        silent_s=round(view.silent_s, 1),
+        active=roles.count(Role.ACTIVE),
+        standby=roles.count(Role.STANDBY),
+    )
