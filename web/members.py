@@ -11,8 +11,8 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -48,10 +48,7 @@ class Members:
         kafka: keyword arguments of an aiokafka client.
         topic: `{name}-members`, of one partition.
         table: this worker's table.
-        version: `ONHAND_VERSION`.
-        rules: number of the rules that this build folds by.
-        build: which build this is, for the cluster view.
-        url: how others reach this worker.
+        me: who this worker is: version, rules, build, url.
     """
 
     def __init__(
@@ -60,27 +57,15 @@ class Members:
         topic: str,
         table: Reading,
         *,
-        version: int,
-        rules: int,
-        build: str,
-        url: str,
         interval_s: float = INTERVAL_S,
+        **me: Any,
     ) -> None:
         self._kafka = dict(kafka)
         self._partition = TopicPartition(topic, 0)
         self._table = table
         self._interval_s = interval_s
-        self._me = Heartbeat(
-            version=version,
-            rules=rules,
-            build=build,
-            url=url,
-            instance=secrets.token_hex(8),
-            sequence=0,
-        )
+        self._me = Heartbeat(instance=secrets.token_hex(8), sequence=0, **me)
         self.roster = Roster(self._me)
-        self._state = WorkerState.RUNNING
-        self._sequence = 0
         self._changed = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._producer: AIOKafkaProducer | None = None
@@ -101,9 +86,8 @@ class Members:
 
     async def leave(self) -> None:
         """Ask the others to prefer somebody else from now on: this worker drains."""
-        if self._state is WorkerState.RUNNING:
-            self._state = WorkerState.LEAVING
-            await self._say_now()
+        if self._me.state is WorkerState.RUNNING:
+            await self._say_now(WorkerState.LEAVING)
 
     async def stop(self) -> None:
         """Say goodbye, so that nobody asks any more, and end. May be called twice."""
@@ -112,8 +96,7 @@ class Members:
             return
         with suppress(ValueError):
             self._table.listeners.remove(self.announce)
-        self._state = WorkerState.GONE
-        await self._say_now()
+        await self._say_now(WorkerState.GONE)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -125,17 +108,14 @@ class Members:
         return sorted([*others, mine], key=lambda view: view.beat.url)
 
     def _beat(self) -> Heartbeat:
-        return msgspec.structs.replace(
-            self._me,
-            sequence=self._sequence,
-            state=self._state,
-            claims=tuple(claim_of(status) for status in self._table.status()),
-        )
+        claims = tuple(claim_of(status) for status in self._table.status())
+        return msgspec.structs.replace(self._me, claims=claims)
 
     # ---- telling
 
-    async def _say_now(self) -> None:
+    async def _say_now(self, state: WorkerState) -> None:
         """One heartbeat past the loop's own turn, given up after `GOODBYE_TIMEOUT_S`."""
+        self._me = msgspec.structs.replace(self._me, state=state)
         if self._producer is None:
             return  # Kafka is away: silence says it too
         with suppress(TimeoutError, KafkaError):
@@ -143,20 +123,29 @@ class Members:
                 await self._say(self._producer)
 
     async def _say(self, producer: AIOKafkaProducer) -> None:
-        self._sequence += 1
-        await producer.send_and_wait(
-            self._partition.topic, encode(self._beat()), partition=self._partition.partition
-        )
+        self._me = msgspec.structs.replace(self._me, sequence=self._me.sequence + 1)
+        topic, partition = self._partition
+        await producer.send_and_wait(topic, encode(self._beat()), partition=partition)
 
     async def _keep_telling(self) -> None:
         while True:
+            # Not the producer of facts: a load of POSTs must not delay heartbeats. Not
+            # idempotent: a lost or doubled heartbeat does no harm, and one that is stuck
+            # must expire.
+            producer = AIOKafkaProducer(
+                **self._kafka, acks=1, linger_ms=0, request_timeout_ms=SEND_TIMEOUT_MS
+            )
             try:
-                async with self._running_producer() as producer:
-                    await self._tell(producer)
+                await clients.start(producer)
+                self._producer = producer
+                await self._tell(producer)
             except (KafkaError, OSError) as error:
                 if not self._is_away:
                     self._is_away = True
                     log.warning("Kafka takes no heartbeats: who is alive is not known (%s).", error)
+            finally:
+                self._producer = None
+                await _close(producer)
             await asyncio.sleep(RETRY_S)
 
     async def _tell(self, producer: AIOKafkaProducer) -> None:
@@ -170,22 +159,6 @@ class Members:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._interval_s - time.time() % self._interval_s):
                     await self._changed.wait()
-
-    @asynccontextmanager
-    async def _running_producer(self) -> AsyncIterator[AIOKafkaProducer]:
-        # Not the producer of facts: a load of POSTs must not delay heartbeats. Not
-        # idempotent: a lost or doubled heartbeat does no harm, and one that is stuck
-        # must expire.
-        producer = AIOKafkaProducer(
-            **self._kafka, acks=1, linger_ms=0, request_timeout_ms=SEND_TIMEOUT_MS
-        )
-        try:
-            await clients.start(producer)
-            self._producer = producer
-            yield producer
-        finally:
-            self._producer = None
-            await _stop(producer)
 
     # ---- hearing
 
@@ -205,7 +178,7 @@ class Members:
             except (KafkaError, OSError) as error:
                 log.debug("Cannot read heartbeats: %s", error)  # the other loop says it
             finally:
-                await _stop(consumer)
+                await _close(consumer)
             await asyncio.sleep(RETRY_S)
 
     async def _seek(self, consumer: AIOKafkaConsumer) -> None:
@@ -263,6 +236,6 @@ def claim_of(status: PartitionStatus) -> Claim:
     )
 
 
-async def _stop(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
+async def _close(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
     with suppress(KafkaError, OSError, TimeoutError):
         await clients.close(client, GOODBYE_TIMEOUT_S)

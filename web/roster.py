@@ -15,6 +15,7 @@ from web.heartbeats import Claim, Heartbeat, LogClock, WorkerState
 SILENCE_S = 1.7
 #: The cluster view names a silent worker for this long, then forgets it.
 REMEMBER_S = 60.0
+_ROLES = frozenset(Role)
 
 
 class Holder(msgspec.Struct, frozen=True):
@@ -36,28 +37,18 @@ class WorkerView(msgspec.Struct, frozen=True):
     this: bool
 
 
-class _Member:
-    """The newest heartbeat of one process.
+class _Member(msgspec.Struct, frozen=True):
+    """The newest heartbeat of one process, and when it came.
 
     active_since: for each partition that it calls itself active for, which record of
         the topic said so first.
     """
 
-    __slots__ = ("active_since", "arrived", "beat", "claims", "heard_at")
-
-    def __init__(
-        self, beat: Heartbeat, heard_at: float, arrived: float, count: int, before: _Member | None
-    ) -> None:
-        self.beat = beat
-        self.heard_at = heard_at
-        self.arrived = arrived
-        self.claims = {claim.partition: claim for claim in beat.claims}
-        known = {} if before is None else before.active_since
-        self.active_since: dict[int, int] = {
-            claim.partition: known.get(claim.partition, count)
-            for claim in beat.claims
-            if claim.role == Role.ACTIVE
-        }
+    beat: Heartbeat
+    heard_at: float
+    arrived: float
+    claims: dict[int, Claim]
+    active_since: dict[int, int]
 
 
 class Roster:
@@ -74,17 +65,12 @@ class Roster:
         self._clock = LogClock()
         self._members: dict[str, _Member] = {}
         self._heard = 0
-        self._holders: dict[int, list[tuple[_Member, Holder]]] = {}
-        #: Sequence number of this worker's newest heartbeat that came back, and when.
-        self.own_sequence = 0
-        self.own_arrived: float | None = None
+        self._ranked: dict[int, list[tuple[_Member, Holder]]] = {}
 
     def hear(self, beat: Heartbeat, log_ms: int) -> bool:
         """Take one heartbeat in, in log order; true if it changes what can be answered."""
         now = self._now()
         heard_at = self._clock.hear(log_ms, now)
-        if beat.instance == self._me.instance:
-            self.own_sequence, self.own_arrived = beat.sequence, now
         before = self._members.get(beat.instance)
         if before is not None and beat.sequence <= before.beat.sequence:
             return False  # a producer's retry, or older than what is known
@@ -94,42 +80,39 @@ class Roster:
                 if member.beat.url == beat.url:
                     del self._members[instance]
         self._heard += 1
-        self._members[beat.instance] = _Member(beat, heard_at, now, self._heard, before)
-        self._forget(now)
-        self._holders.clear()
+        known = {} if before is None else before.active_since
+        claims = {claim.partition: claim for claim in beat.claims}
+        actives = [p for p, claim in claims.items() if claim.role == Role.ACTIVE]
+        since = {p: known.get(p, self._heard) for p in actives}
+        self._members[beat.instance] = _Member(beat, heard_at, now, claims, since)
+        for instance, member in list(self._members.items()):
+            if self._clock.silent_for(member.heard_at, now) > REMEMBER_S:
+                del self._members[instance]
+        self._ranked.clear()
         return before is None or _answers(before.beat) != _answers(beat)
 
-    def holders(self, partition: int) -> list[Holder]:
+    def holders(self, partition: int, *, silent: bool = False) -> list[Holder]:
         """Other workers of this version that can answer, best first.
 
         First the active one: of two claims the higher position wins, of two equal ones
         the later claim. Then all others, freshest first; those that are leaving come last.
+
+        Args:
+            partition: of what.
+            silent: instead those that fell silent without a goodbye: where nobody else is
+                left, worth one try. A machine that is far too busy delays heartbeats before
+                it stops answering.
         """
-        now = self._now()
-        silent = self._clock.silent_for
-        known = self._ranked(partition)
-        return [holder for member, holder in known if silent(member.heard_at, now) <= SILENCE_S]
+        ranked = self._ranked.get(partition)
+        if ranked is None:
+            ranked = self._ranked[partition] = self._rank(partition)
+        now, silent_for = self._now(), self._clock.silent_for
+        return [h for m, h in ranked if (silent_for(m.heard_at, now) > SILENCE_S) is silent]
 
     def owner(self, partition: int) -> Holder | None:
         """The other worker that is active for it, if one is known and alive."""
         best = next(iter(self.holders(partition)), None)
         return best if best is not None and best.role is Role.ACTIVE else None
-
-    def silent_holders(self, partition: int) -> list[Holder]:
-        """Those that fell silent without a goodbye: where nobody else is left, worth one try.
-
-        A machine that is far too busy delays heartbeats before it stops answering.
-        """
-        now = self._now()
-        silent = self._clock.silent_for
-        known = self._ranked(partition)
-        return [holder for member, holder in known if silent(member.heard_at, now) > SILENCE_S]
-
-    def _ranked(self, partition: int) -> list[tuple[_Member, Holder]]:
-        known = self._holders.get(partition)
-        if known is None:
-            known = self._holders[partition] = self._rank(partition)
-        return known
 
     def heard_since(self, url: str, since: float) -> bool:
         """Whether a heartbeat from `url` was read after `since`, in monotonic seconds."""
@@ -152,13 +135,19 @@ class Roster:
         found = []
         for member in self._members.values():
             beat = member.beat
-            claim = member.claims.get(partition)
-            if claim is None or not self._may_route_to(beat):
+            if (
+                not self._same_kind(beat)
+                or beat.state is WorkerState.GONE
+                or beat.instance == self._me.instance
+                or beat.url == self._me.url
+            ):
                 continue
-            role = _role(claim)
-            if role is not None:
+            claim = member.claims.get(partition)
+            # A newer build may know roles that this one does not.
+            if claim is not None and claim.role in _ROLES:
                 leaving = beat.state is WorkerState.LEAVING
-                found.append((member, Holder(beat.url, role, claim.handled, leaving)))
+                holder = Holder(beat.url, Role(claim.role), claim.handled, leaving)
+                found.append((member, holder))
         active = max(
             (pair for pair in found if pair[1].role is Role.ACTIVE and not pair[1].leaving),
             key=lambda pair: (pair[1].handled, pair[0].active_since[partition]),
@@ -169,30 +158,8 @@ class Roster:
         found.sort(key=lambda pair: (pair is not active, pair[1].leaving, -pair[1].handled))
         return found
 
-    def _may_route_to(self, beat: Heartbeat) -> bool:
-        return (
-            self._same_kind(beat)
-            and beat.state is not WorkerState.GONE
-            and beat.instance != self._me.instance
-            and beat.url != self._me.url
-        )
-
     def _same_kind(self, beat: Heartbeat) -> bool:
         return beat.version == self._me.version and beat.rules == self._me.rules
-
-    def _forget(self, now: float) -> None:
-        for instance, member in list(self._members.items()):
-            if self._clock.silent_for(member.heard_at, now) > REMEMBER_S:
-                del self._members[instance]
-
-
-def _role(claim: Claim) -> Role | None:
-    if claim.role is None:
-        return None
-    try:
-        return Role(claim.role)
-    except ValueError:
-        return None  # a role that only a newer build knows
 
 
 def _answers(beat: Heartbeat) -> tuple[object, ...]:

@@ -65,7 +65,7 @@ class Router:
             others.sort(key=lambda holder: holder is not None and self._is_suspect(holder.url))
         if fresh is None:
             if not others:
-                silent = self._roster.silent_holders(partition)
+                silent = self._roster.holders(partition, silent=True)
                 others += [holder for holder in silent if not self._is_suspect(holder.url)]
             return others[:MAX_ATTEMPTS]
         best = others[0] if others else None

@@ -128,7 +128,7 @@ async def test_a_new_worker_knows_the_others_before_their_next_heartbeat(
     a.shelf.hold([0], Role.ACTIVE, sales=10)
     a.members._interval_s = 3600.0
     async with running(a):
-        await until(lambda: a.members.roster.own_sequence > 0)
+        await until(lambda: any(view.this for view in a.members.roster.workers()))
         async with running(late):
             await until(lambda: late.sees(a))
 

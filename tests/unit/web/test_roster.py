@@ -139,7 +139,7 @@ def test_a_silent_worker_is_out_within_two_seconds() -> None:
     assert cluster.asked_for() == urls(1, 2)
     cluster.clock.now += 0.45
     assert cluster.asked_for() == urls(2)
-    assert [holder.url for holder in cluster.roster.silent_holders(0)] == urls(1)
+    assert [holder.url for holder in cluster.roster.holders(0, silent=True)] == urls(1)
 
 
 def test_a_worker_that_comes_back_is_asked_again() -> None:
