@@ -57,9 +57,7 @@ _parsed = lru_cache(maxsize=4096)(parse_position)
 class Admission:
     """Keeps how far the answers for each partition have been, and decides on local ones.
 
-    Args:
-        table: this worker's rows.
-        topics: full names of the source topics; positions of others are ignored.
+    Positions of topics other than `topics`, the sources, are ignored.
     """
 
     def __init__(self, table: Reading, topics: Collection[str]) -> None:
@@ -89,12 +87,8 @@ class Admission:
     ) -> Freshness | Refusal:
         """Freshness once this worker may answer from its own rows, waiting if need be.
 
-        Args:
-            partition: whose rows.
-            asked: the caller's demands.
-            until: monotonic time in seconds at which to give up waiting.
-
-        The caller reads the rows right after, before any other await.
+        Until the monotonic time `until`. The caller reads the rows right after, before any
+        other await.
         """
         fresh = self._table.freshness(partition)
         if fresh is None:

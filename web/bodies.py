@@ -30,9 +30,10 @@ async def read_json(
         types: media types taken. With `application/json` among them, JSON without a type
             or under curl's default type is taken too: see `_named_by_default`.
     """
-    refused = _refused_type(request, types) or _refused_size(request, limits.bytes)
-    if refused is not None:
-        return refused
+    if not _is_taken(request, types):
+        return _unsupported(request, types)
+    if (request.content_length or 0) > limits.bytes:
+        return _too_large(limits)
     try:
         async with asyncio.timeout(limits.timeout_s):
             body = await _read(request, limits.bytes)
@@ -44,7 +45,7 @@ async def read_json(
     except (web.RequestPayloadError, web.HTTPException) as broken:
         return problem(Problem.INVALID_REQUEST, f"The body could not be read: {broken}.")
     if body is None:
-        return _too_large(limits.bytes)
+        return _too_large(limits)
     if JSON in types and _media_type(request) in ("", FORM) and body.lstrip()[:1] not in b"{[":
         return _unsupported(request, types)
     return body
@@ -66,17 +67,11 @@ def _media_type(request: web.Request) -> str:
     return request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
 
 
-def _refused_type(request: web.Request, types: Collection[str]) -> web.Response | None:
+def _is_taken(request: web.Request, types: Collection[str]) -> bool:
     taken = _media_type(request) in types or (JSON in types and _named_by_default(request))
     charset = (request.charset or "utf-8").lower()
     coding = request.headers.get("Content-Encoding", "identity").lower()
-    if (
-        not taken
-        or charset not in ("utf-8", "utf8")
-        or coding not in ("identity", "gzip", "deflate")
-    ):
-        return _unsupported(request, types)
-    return None
+    return taken and charset in ("utf-8", "utf8") and coding in ("identity", "gzip", "deflate")
 
 
 def _named_by_default(request: web.Request) -> bool:
@@ -91,13 +86,8 @@ def _named_by_default(request: web.Request) -> bool:
     return _media_type(request) in ("", FORM) and not browser
 
 
-def _refused_size(request: web.Request, limit: int) -> web.Response | None:
-    length = request.content_length
-    return _too_large(limit) if length is not None and length > limit else None
-
-
-def _too_large(limit: int) -> web.Response:
-    return problem(Problem.TOO_LARGE, f"The body is larger than {limit:,} bytes.")
+def _too_large(limits: BodyLimits) -> web.Response:
+    return problem(Problem.TOO_LARGE, f"The body is larger than {limits.bytes:,} bytes.")
 
 
 def _unsupported(request: web.Request, types: Collection[str]) -> web.Response:

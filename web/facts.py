@@ -104,12 +104,8 @@ _NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 class Facts:
     """The six POST routes.
 
-    Args:
-        append: `Appender.append`: answers within its deadline, whatever Kafka does.
-        topics: full topic name for each role (`shipments`, `sales`, `adjustments`).
-        partitions: how many each topic has.
-        limits: bounds on a request.
-        observe: told the outcome and the seconds of each append.
+    `append` is `Appender.append`; `topics` full names by role; `observe` is told the outcome
+    and the seconds of each append.
     """
 
     def __init__(

@@ -59,37 +59,19 @@ Outcome: TypeAlias = tuple[list[Part[F]], dict[int, Refusal]]
 Ask: TypeAlias = Callable[[Target, Sequence[int]], Awaitable[Part[F]]]
 
 
-class Gathering:
-    """The parts of one worker that answer for many partitions.
+class Gathering(msgspec.Struct):
+    """The parts of one worker that answer for many partitions."""
 
-    Args:
-        table: this worker's rows.
-        router: says whom to ask, and asks.
-        admission: what this worker may answer itself.
-        lane: of this worker's long reads.
-        version: `ONHAND_VERSION`.
-    """
-
-    def __init__(
-        self, table: Reading, router: Router, admission: Admission, lane: Lane, version: int
-    ) -> None:
-        self.table = table
-        self.router = router
-        self.admission = admission
-        self.lane = lane
-        self.version = version
+    table: Reading
+    router: Router
+    admission: Admission
+    lane: Lane
+    version: int
 
     async def run(
         self, partitions: Iterable[int], asked: Asked, until: float, ask: Ask[F]
     ) -> Outcome[F]:
-        """Parts that together answer for as many partitions as can be; and the rest.
-
-        Args:
-            partitions: which.
-            asked: the caller's demands.
-            until: monotonic time in seconds at which to give up.
-            ask: asks one worker for some of them.
-        """
+        """Parts that together answer for as many partitions as can be `until`; and the rest."""
         plans = {p: self.router.plan(p, asked) for p in partitions}
 
         async def ask_for(some: Iterable[int], attempt: int) -> Outcome[F]:
@@ -149,15 +131,11 @@ class Gathering:
 
 
 class Search(ABC, Generic[F]):
-    """One list or lookup being answered. `F` is what one worker can find.
+    """One list or lookup being answered, within `deadline_s` besides what `wait_ms` allows.
 
-    Args:
-        gathering: the parts of this worker.
-        asked: the caller's demands.
-        deadline_s: for the whole, besides what the caller's `wait_ms` allows.
+    `F` is what one worker can find; `kind` the body of another worker's answer.
     """
 
-    #: The other workers' answers; besides what these names say, as `there` reads them.
     kind: type[Any]
 
     def __init__(self, gathering: Gathering, asked: Asked, deadline_s: float) -> None:
@@ -193,7 +171,7 @@ class Search(ABC, Generic[F]):
 
         Args:
             partitions: which to ask for.
-            partial: whether to answer also where some of them are missing.
+            partial: whether some of them may be missing.
             left_out: others that count as missing.
         """
         run = self.gathering.run

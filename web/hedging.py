@@ -23,7 +23,7 @@ async def first_good(
     hedge_s: float,
     until: float,
 ) -> A | None:
-    """Race `attempt` over `targets`, best first.
+    """Race `attempt` over `targets`, best first; the next one starts after `hedge_s`.
 
     Args:
         targets: whom to ask.
@@ -31,11 +31,8 @@ async def first_good(
         good: whether an answer ends the race.
         better: of two answers that do not, whether the second says more.
         failed: told of each target that gave no answer, or was overtaken.
-        hedge_s: seconds after which the next one is asked too.
+        hedge_s: seconds.
         until: monotonic time in seconds at which to give up.
-
-    Returns:
-        The first good answer, else the best of the others, else None.
     """
     waiting = list(targets)
     running: dict[asyncio.Task[A], tuple[T, float]] = {}

@@ -44,11 +44,7 @@ GOODBYE_TIMEOUT_S = 1.0
 class Members:
     """Tells the others about this worker and keeps the roster of all.
 
-    Args:
-        kafka: keyword arguments of an aiokafka client.
-        topic: `{name}-members`, of one partition.
-        table: this worker's table.
-        me: who this worker is: version, rules, build, url.
+    `kafka`: keyword arguments of an aiokafka client. `me`: version, rules, build, url.
     """
 
     def __init__(

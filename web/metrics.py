@@ -24,12 +24,7 @@ APPEND_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0
 
 
 class Metrics(Collector):
-    """The worker's own registry, never the library's global one.
-
-    Args:
-        table, stats: of this worker; read at each scrape.
-        in_flight: tells the requests being handled, by kind.
-    """
+    """The worker's own registry, never the library's global one."""
 
     def __init__(
         self, table: Reading, stats: Stats, in_flight: Callable[[], Mapping[str, int]]
@@ -57,13 +52,7 @@ class Metrics(Collector):
         self._children: dict[tuple[str, str], Histogram] = {}
 
     def observe_query(self, role: str, outcome: str, seconds: float) -> None:
-        """Count one query; 1 µs.
-
-        Args:
-            role: `active`, `former`, `standby`; `none` when nobody answered.
-            outcome: `found`, `not-modified`, `list`, or the name of a problem.
-            seconds: from arrival to answer.
-        """
+        """Count one query; 1 µs. Role `none`: nobody answered."""
         child = self._children.get((role, outcome))
         if child is None:
             child = self._children[role, outcome] = self._queries.labels(role, outcome)

@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 from aiohttp import web
 from msgspec import Struct
+from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from domain.lookup import Role
 from tables.reading import PartitionStatus, Reading
-from web.metrics import Metrics
 from web.problems import SERVER, Problem, problem
 from web.replies import json_reply, rfc3339
 from web.roster import WorkerView
@@ -96,21 +96,14 @@ class ClusterBody(Struct, frozen=True):
     partitions: list[PartitionBody]
 
 
-class Ops:
+class Ops(Struct):
     """Liveness, readiness, metrics, cluster; `workers` tells all workers heard of."""
 
-    def __init__(
-        self,
-        version: int,
-        table: Reading,
-        metrics: Metrics,
-        workers: Callable[[], Sequence[WorkerView]],
-    ) -> None:
-        self._version = version
-        self._table = table
-        self._metrics = metrics
-        self._workers = workers
-        self.draining = False
+    version: int
+    table: Reading
+    registry: CollectorRegistry
+    workers: Callable[[], Sequence[WorkerView]]
+    draining: bool = False
 
     def routes(self) -> Iterator[web.RouteDef]:
         """These answer however busy the worker is."""
@@ -132,7 +125,7 @@ class Ops:
         Also during a rebalance, as former owner. Not because another worker could answer:
         a rolling restart goes on to the next worker when this one says it is ready.
         """
-        held = self._table.status()
+        held = self.table.status()
         body = [held_body(status) for status in held]
         if self.draining:
             detail = "This worker is stopping; it finishes what it has begun."
@@ -148,12 +141,12 @@ class Ops:
     async def metrics(self, request: web.Request) -> web.Response:
         """GET /metrics: Prometheus text, or OpenMetrics to who asks for it."""
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-        body = encode(self._metrics.registry)
+        body = encode(self.registry)
         return web.Response(body=body, headers={"Content-Type": content_type, **SERVER})
 
     async def cluster(self, request: web.Request) -> web.Response:
         """GET /v1/cluster."""
-        return json_reply(cluster_body(self._version, self._table.count, self._workers()))
+        return json_reply(cluster_body(self.version, self.table.count, self.workers()))
 
 
 def held_body(status: PartitionStatus) -> HeldBody:

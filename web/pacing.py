@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from types import TracebackType
-from typing import Self
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 #: Longest time for which a read keeps the event loop, in seconds.
 SLICE_S = 0.0015
@@ -21,9 +21,15 @@ class Lane:
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
 
-    def turn(self) -> Pacer:
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[Pacer]:
         """`async with lane.turn() as pacer:` around work that calls `pacer.give_way()`."""
-        return Pacer(self._lock)
+        pacer = Pacer(self._lock)
+        await pacer.take_turn()
+        try:
+            yield pacer
+        finally:
+            pacer.end_turn()
 
 
 class Pacer:
@@ -34,33 +40,23 @@ class Pacer:
         self._has_turn = False
         self._since = 0.0
 
-    async def __aenter__(self) -> Self:
-        await self._take_turn()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._end_turn()
-
     async def give_way(self) -> None:
         """Call it between short pieces of work; every `SLICE_S` it lets others run."""
         if time.perf_counter() - self._since > SLICE_S:
             # Keep the lane until all else that is ready has run: released now, the next
             # one would move in this same pass of the loop.
             await asyncio.sleep(0)
-            self._end_turn()
-            await self._take_turn()
+            self.end_turn()
+            await self.take_turn()
 
-    async def _take_turn(self) -> None:
+    async def take_turn(self) -> None:
+        """Wait until no other read is moving."""
         await self._lock.acquire()
         self._has_turn = True
         self._since = time.perf_counter()
 
-    def _end_turn(self) -> None:
+    def end_turn(self) -> None:
+        """Let the next one move."""
         if self._has_turn:  # not if cancelled between two turns
             self._has_turn = False
             self._lock.release()

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from urllib.parse import urlencode, urlsplit
@@ -84,7 +83,7 @@ class _Connection(asyncio.Protocol):
             try:
                 self._head(bytes(self._buffer[:end]))
             except (ValueError, IndexError, LookupError):
-                self._fail("It did not answer in HTTP/1.1 with a Content-Length.")
+                self.abort("It did not answer in HTTP/1.1 with a Content-Length.")
                 return
             del self._buffer[: end + 4]
         if len(self._buffer) >= self._need:
@@ -111,7 +110,13 @@ class _Connection(asyncio.Protocol):
             raise ValueError(length)
         self._need = length
 
-    def _fail(self, why: str) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.abort("It closed the connection.")
+        self._transport = None
+        self._lost(self)
+
+    def abort(self, why: str = "The connection was given up.") -> None:
+        """Close at once; whoever waits for the answer is told."""
         self.reusable = False
         answer, self._answer = self._answer, None
         if answer is not None and not answer.done():
@@ -119,25 +124,14 @@ class _Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._fail("It closed the connection.")
-        self._transport = None
-        self._lost(self)
-
-    def abort(self) -> None:
-        """Close at once; whoever waits for the answer is told."""
-        self._fail("The connection was given up.")
-
 
 class _Peer:
     """Connections to one worker."""
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        self.host = parts.hostname or ""
-        self.port = parts.port or (443 if parts.scheme == "https" else 80)
-        self.tls = ssl.create_default_context() if parts.scheme == "https" else None
-        self.idle: deque[_Connection] = deque()
+        self._url = urlsplit(url)
+        self._tls = ssl.create_default_context() if self._url.scheme == "https" else None
+        self.idle: list[_Connection] = []
         self.open = 0
 
     async def connect(self) -> _Connection:
@@ -147,8 +141,9 @@ class _Peer:
         connection = _Connection(self.lost)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                port = self._url.port or (443 if self._tls else 80)
                 await asyncio.get_running_loop().create_connection(
-                    lambda: connection, self.host, self.port, ssl=self.tls
+                    lambda: connection, self._url.hostname or "", port, ssl=self._tls
                 )
         except BaseException as error:
             if not connection.was_made:
@@ -168,12 +163,6 @@ class _Peer:
                 return connection
             connection.abort()
         return None
-
-    def give_back(self, connection: _Connection) -> None:
-        if connection.reusable:
-            self.idle.append(connection)
-        else:
-            connection.abort()
 
     def lost(self, connection: _Connection) -> None:
         self.open -= 1
@@ -210,7 +199,10 @@ class Peers:
         except BaseException:
             connection.abort()  # also when cancelled: an answer may still come on it
             raise
-        peer.give_back(connection)
+        if connection.reusable:
+            peer.idle.append(connection)
+        else:
+            connection.abort()
         return answer
 
     async def close(self) -> None:

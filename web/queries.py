@@ -37,16 +37,7 @@ _PASSED_ON = ("content-type", "cache-control", "etag", "retry-after", "onhand-")
 
 
 class Queries:
-    """All reads of one worker.
-
-    Args:
-        table: this worker's rows.
-        roster: what the other workers say of themselves (`Members.roster`).
-        topics: full names of the source topics.
-        version: `ONHAND_VERSION`.
-        limits: bounds on a lookup's body.
-        observe: told role, outcome and seconds of each query.
-    """
+    """All reads of one worker. `observe` is told role, outcome and seconds of each."""
 
     def __init__(
         self,

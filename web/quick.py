@@ -42,15 +42,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class QuickReads:
-    """Answers what it can of the bytes that a connection received.
-
-    Args:
-        table: this worker's rows.
-        router: says whether this worker is the first to ask.
-        admission: what this worker may answer itself.
-        version: `ONHAND_VERSION`.
-        observe: told role, outcome and seconds of each query.
-    """
+    """Answers what it can of the bytes that a connection received."""
 
     def __init__(
         self,
@@ -74,11 +66,7 @@ class QuickReads:
         self._known: list[tuple[Freshness, bytes, bytes] | None] = [None] * table.count
 
     def answer(self, data: bytes) -> bytes | None:
-        """The whole response, or None for what must go the usual way.
-
-        Args:
-            data: received at once on a connection that had nothing under way.
-        """
+        """The whole response to what a quiet connection received at once, or None."""
         started = time.perf_counter()
         target = _TARGET.match(data)
         if target is None or len(data) > MAX_BYTES:

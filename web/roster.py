@@ -52,12 +52,7 @@ class _Member(msgspec.Struct, frozen=True):
 
 
 class Roster:
-    """Every worker heard of, and who of them to ask.
-
-    Args:
-        me: this worker's own heartbeat with its identity (version, rules, url, instance).
-        now: monotonic clock in seconds, a parameter for the tests.
-    """
+    """Every worker heard of, and who of them to ask; `me` names this one."""
 
     def __init__(self, me: Heartbeat, now: Callable[[], float] = time.monotonic) -> None:
         self._me = me

@@ -39,14 +39,7 @@ Target = Holder | None
 
 
 class Router:
-    """Routing for one worker.
-
-    Args:
-        table: this worker's rows.
-        roster: what the other workers say of themselves.
-        peers: the client to ask them with.
-        admission: what this worker may answer itself.
-    """
+    """Routing for one worker."""
 
     def __init__(self, table: Reading, roster: Roster, peers: Peers, admission: Admission) -> None:
         self.peers = peers
@@ -162,12 +155,9 @@ class _Question(Generic[T]):
         here: Callable[[Freshness], Awaitable[T | Refusal]],
         request_for: Callable[[str, float], bytes],
     ) -> None:
-        self._router = router
-        self._admission = admission
-        self._partition = partition
-        self._asked = asked
-        self._here = here
-        self._request_for = request_for
+        self._router, self._admission = router, admission
+        self._partition, self._asked = partition, asked
+        self._here, self._request_for = here, request_for
         #: The caller waits for a position: who is slow need not be frozen.
         self._waits = admission.waits_for(partition, asked)
         self._until = time.monotonic() + DEADLINE_S + (asked.wait_s if self._waits else 0.0)

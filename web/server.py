@@ -140,13 +140,7 @@ async def unknown_path(request: web.Request) -> web.Response:
 
 
 class Web:
-    """One worker's HTTP. Made by app/wiring.py, which calls `attach`, `start`, `stop`.
-
-    Args:
-        config: names, addresses, bounds.
-        table: this worker's `tables.inventory.InventoryTable`.
-        stats: what it counts.
-    """
+    """One worker's HTTP. Made by app/wiring.py, which calls `attach`, `start`, `stop`."""
 
     def __init__(self, config: WebConfig, table: Reading, stats: Stats) -> None:
         self._config = config
@@ -175,7 +169,7 @@ class Web:
         self._facts = Facts(
             self._appender.append, config.topics, table.count, limits.facts, observe
         )
-        self._ops = Ops(config.version, table, self._metrics, self.members.workers)
+        self._ops = Ops(config.version, table, self._metrics.registry, self.members.workers)
 
     def attach(self, app: web.Application) -> None:
         """Add all routes to an application that does not run yet.
