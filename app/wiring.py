@@ -39,7 +39,14 @@ def build(settings: Settings | None = None) -> OnhandApp:
     app.settings = settings
     app.source_topics = tuple(settings.source_topics.values())
     consumer = ConsumerDelivery(app)
-    app.table = InventoryTable(_table_config(settings), stores, consumer, consumer, app.fail)
+
+    def owned_elsewhere(partition: int) -> bool:
+        owner = app.web_part.members.roster.owner(partition)
+        return owner is not None and not owner.leaving
+
+    app.table = InventoryTable(
+        _table_config(settings), stores, consumer, consumer, app.fail, owned_elsewhere
+    )
     app.web_part = Web(_web_config(settings), app.table, app.table.stats)
     # Faust's own pages ("/", "/router", "/table") look on the wrong worker or say OK
     # without a look.

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from contextlib import suppress
 from time import monotonic
 from typing import Any
 
@@ -25,7 +26,7 @@ from tables.reading import Reading
 from tables.restore import Feed, Follower
 from tables.sources import Sources, fingerprint
 from tables.stats import Stats
-from tables.store import Stores
+from tables.store import Store, StoreFailed, Stores
 from tables.takeover import Delivery, Membership, RulesDiffer, TakeOver, keep_trying
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,9 @@ _SLICE = 500
 _META_ONLY_S = 24 * 3600.0
 _REFUSALS = 3
 _TICK_S = 1.0
+#: A former store is read for this long after another owner was heard of: the other workers
+#: hear of it meanwhile, and requests that came here before end.
+_REPLACED_S = 3.0
 
 Fail = Callable[[str, BaseException | None], Awaitable[None]]
 
@@ -69,15 +73,20 @@ class InventoryTable(Reading):
         membership: Membership,
         delivery: Delivery,
         fail: Fail,
+        owned_elsewhere: Callable[[int], bool] = lambda partition: False,
     ) -> None:
+        """`owned_elsewhere`: whether another worker says that it owns the partition."""
         super().__init__(config.partitions, config.url, membership, config.session_timeout_s / 2)
         self._config, self._stores, self._fail = config, stores, fail
-        self._delivery = delivery
+        self._delivery, self._owned_elsewhere = delivery, owned_elsewhere
         self._epoch = 0
         self._open = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._leaving: set[asyncio.Task[None]] = set()
         self._opening: dict[int, asyncio.Task[ChangelogWriter]] = {}
+        self._opening_stores: asyncio.Task[None] | None = None
+        #: Opened at the start for the first assignment.
+        self._spares: dict[int, Store] = {}
         self.stats = Stats()
         self._follower = Follower(
             config.kafka, config.changelog, config.fetch_wait_ms, self.stats, self._on_applied, fail
@@ -102,6 +111,7 @@ class InventoryTable(Reading):
         """Connect; raises KafkaError where no broker answers."""
         await self._follower.start()
         await self._sources.start()
+        await self._open_spares()
         self._spawn(self._maintain(), "table maintenance")
 
     async def stop(self) -> None:
@@ -118,6 +128,7 @@ class InventoryTable(Reading):
         for p in self.held.values():
             p.readable = False
             p.store.close()
+        self._close_spares()
         self._stores.close()
 
     # ---- assignment
@@ -125,11 +136,12 @@ class InventoryTable(Reading):
     async def revoke(self) -> None:
         """The group rebalances: finish the groups under way, then own nothing.
 
-        Stores stay open, and go on answering as `former` until the new owner is known.
+        Stores stay open, and go on answering as `former` until a new owner is known.
         Commits get half a session timeout; what does not make it is read again by
         whoever comes next.
         """
         self._open = False
+        self._open_no_more_stores()
         owned = [p for p in self.held.values() if p.owned is not None]
         try:
             async with asyncio.timeout(self._config.session_timeout_s / 2):
@@ -143,10 +155,11 @@ class InventoryTable(Reading):
     async def assign(self, actives: Iterable[int], standbys: Iterable[int]) -> None:
         """Serve this set of partitions from now on; returns before they are ready."""
         self._open = True
+        self._open_no_more_stores()
         active, standby = set(actives), set(standbys)
         self._commits.owned_count = len(active)
-        for number in sorted(active | standby):
-            p = self._hold(number)
+        for number in sorted(self.held.keys() & (active | standby)):
+            p = self.held[number]
             self._release(p)
             p.refusals, p.stopped_because = 0, None
             self._serve(p, number in active)
@@ -161,12 +174,59 @@ class InventoryTable(Reading):
             _numbers(standby),
         )
         self._changed()
+        new = sorted((active | standby) - self.held.keys(), key=lambda n: (n in standby, n))
+        self._opening_stores = self._spawn(self._open_stores(new, active), "open stores")
 
-    def _hold(self, number: int) -> Partition:
-        if number not in self.held:
-            p = self.held[number] = Partition(number, self._stores.open(number))
-            p.offsets = dict(p.stored_meta(self._config.window).positions)
-        return self.held[number]
+    async def _open_spares(self) -> None:
+        """Open what the disk holds before the group waits for it: it is likely to come back.
+
+        RocksDB first replays its log, after a kill -9 for some 30 ms a store. And now the
+        group can be told how full each is.
+        """
+        for number in sorted(self._stores.kept()):
+            await asyncio.sleep(0)
+            with suppress(StoreFailed):  # tried again, and said, if it is needed
+                self._spares[number] = self._stores.open(number)
+
+    def _close_spares(self) -> None:
+        while self._spares:
+            self._spares.popitem()[1].close()
+
+    async def _open_stores(self, numbers: Iterable[int], active: set[int]) -> None:
+        """Hold partitions that this worker did not, one in each pass of the loop.
+
+        A thread would not help: rocksdict opens a database without letting go of the
+        interpreter's lock (0.3.29). Each goes on to its take-over while the next is opened.
+        """
+        for number in numbers:
+            await asyncio.sleep(0)  # here alone a newer assignment may end this
+            try:
+                store = self._spares.pop(number, None) or self._stores.open(number)
+                p = self.held[number] = Partition(number, store)
+                p.offsets = dict(p.stored_meta(self._config.window).positions)
+            except StoreFailed as error:
+                await self._fail(f"The assignment cannot be served: {error}", error)
+                return
+            self._serve(p, number in active)
+        self._close_spares()
+        self._changed()
+
+    def _open_no_more_stores(self) -> None:
+        if self._opening_stores is not None:
+            self._opening_stores.cancel()
+            self._opening_stores = None
+
+    def copies(self) -> dict[int, int]:
+        """For each partition whose rows this worker has, the changelog offset they reach.
+
+        0 for a store on disk that is not open. Called from the consumer's thread.
+        """
+        # Copied in one step: the table's own thread may add to them meanwhile.
+        held, stores = self.held.copy(), self._spares.copy()
+        stores |= {number: p.store for number, p in held.items()}
+        closed = dict.fromkeys(self._stores.kept() - stores.keys(), 0)
+        reached = {number: store.local.next_offset for number, store in stores.items()}
+        return closed | {number: at for number, at in reached.items() if at > 0}
 
     def _serve(self, p: Partition, active: bool) -> None:
         self._epoch += 1
@@ -346,14 +406,23 @@ class InventoryTable(Reading):
                     # The transactional id expires after seven idle days.
                     owned.uncommitted = True
                     self._commits.due(p)
-                grace = self._config.session_timeout_s
-                if (
-                    p.state is PartitionState.FORMER
-                    and p.stopped_because is None
-                    and (self._open and now - p.former_since > grace)
-                ):
+                if self._open and self._is_replaced(p, now):
                     self._close(p)
             await self._look_at_sources()
+
+    def _is_replaced(self, p: Partition, now: float) -> bool:
+        """Whether nobody needs this worker's copy any more.
+
+        By what the new owner says, not by the clock: until it has restored its own, this
+        may be the only copy that can answer.
+        """
+        if p.state is not PartitionState.FORMER or p.stopped_because is not None:
+            return False
+        if not self._owned_elsewhere(p.number):
+            p.replaced_since = None
+        elif p.replaced_since is None:
+            p.replaced_since = now
+        return p.replaced_since is not None and now - p.replaced_since > _REPLACED_S
 
     async def _look_at_sources(self) -> None:
         """Ends for partitions whose sources this worker does not fetch."""
@@ -395,10 +464,12 @@ class InventoryTable(Reading):
             for topic, at in p.offsets.items()
         }
 
-    def _spawn(self, work: Any, name: str) -> asyncio.Task[None]:
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         task = asyncio.create_task(self._guard(work), name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        # A task that is cancelled before its first step never comes to await it.
+        task.add_done_callback(lambda _: work.close())
         return task
 
     async def _guard(self, work: Awaitable[None]) -> None:

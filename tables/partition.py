@@ -82,7 +82,8 @@ class Partition:
         self.task: asyncio.Task[None] | None = None
         self.refusals = 0
         self.stopped_because: str | None = None
-        self.former_since = 0.0
+        #: Since when another worker is known to own what this one owned or followed.
+        self.replaced_since: float | None = None
         self._was_owner = False
         self.offsets: dict[str, int] = {}
         self.position = ""
@@ -96,7 +97,7 @@ class Partition:
         if state is not self.state and state not in _MOVES[self.state]:
             raise IllegalMove(f"partition {self.number}: {self.state} -> {state}")
         if state is PartitionState.FORMER:
-            self.former_since = time.monotonic()
+            self.replaced_since = None
         if state in (PartitionState.ACTIVE, PartitionState.STANDBY):
             self._was_owner = state is PartitionState.ACTIVE
         self.state = state

@@ -81,6 +81,10 @@ class Stores(Protocol):
 
     def open(self, partition: int) -> Store: ...
 
+    def kept(self) -> set[int]:
+        """Partitions that there is a store of, open or not; asked from another thread."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -124,6 +128,9 @@ class MemoryStores:
 
     def open(self, partition: int) -> Store:
         return MemoryStore()
+
+    def kept(self) -> set[int]:
+        return set()
 
     def close(self) -> None:
         pass
@@ -232,6 +239,11 @@ class RocksStores:
 
     def open(self, partition: int) -> Store:
         return RocksStore(self._folder / f"inventory-{partition}", self._options())
+
+    def kept(self) -> set[int]:
+        # RocksDB writes CURRENT last of all when it makes a database.
+        found = (path.parent.name for path in self._folder.glob("inventory-*/CURRENT"))
+        return {int(name) for _, _, name in (n.partition("-") for n in found) if name.isdigit()}
 
     def _options(self) -> rocksdict.Options:
         options = rocksdict.Options(raw_mode=True)

@@ -213,6 +213,8 @@ class Worker:
         self.shop = shop
         self.membership, self.delivery = FakeMembership(), FakeDelivery()
         self.failed: list[str] = []
+        #: Partitions that another worker says it owns.
+        self.owned_elsewhere: set[int] = set()
         config = TableConfig(
             kafka={"bootstrap_servers": shop.kafka},
             topics=shop.topics,
@@ -228,7 +230,12 @@ class Worker:
         )
         config = msgspec.structs.replace(config, **changes)
         self.table = InventoryTable(
-            config, stores or MemoryStores(), self.membership, self.delivery, self._fail
+            config,
+            stores or MemoryStores(),
+            self.membership,
+            self.delivery,
+            self._fail,
+            lambda partition: partition in self.owned_elsewhere,
         )
 
     async def _fail(self, sentence: str, error: BaseException | None) -> None:

@@ -1,5 +1,8 @@
 """Standing by, becoming the owner, having been it: what may be answered, and how far behind."""
 
+import asyncio
+from time import monotonic
+
 import pytest
 
 from dev.kafka import Kafka
@@ -60,11 +63,12 @@ async def test_a_standby_becomes_the_owner_from_what_it_has(shop: Shop) -> None:
         assert worker.rows() == {f"SKU-{n:04}/here": 1 for n in range(3)}
 
 
-async def test_what_was_owned_answers_as_former_until_the_next_owner_had_its_time(
-    shop: Shop,
+async def test_what_was_owned_answers_as_former_until_another_worker_owns_it_and_all_know(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("tables.inventory._REPLACED_S", 1.2)
     shop.append(a_delivery_of(2))
-    async with a_worker(shop, session_timeout_s=1.5) as worker:
+    async with a_worker(shop, session_timeout_s=0.5) as worker:
         await worker.own(0)
         await worker.deliver()
         await worker.committed()
@@ -74,9 +78,19 @@ async def test_what_was_owned_answers_as_former_until_the_next_owner_had_its_tim
         assert fresh.role is Role.FORMER
 
         await worker.table.assign((), ())
+        await asyncio.sleep(2.5)  # sessions end, and still nobody else has it
         assert len(worker.rows()) == 2
-        await worker.is_(None)
 
+        worker.owned_elsewhere = {0}
+        await asyncio.sleep(1.1)  # seen at the next look, once a second
+        worker.owned_elsewhere = set()  # it died
+        await asyncio.sleep(1.5)
+        assert len(worker.rows()) == 2
+
+        worker.owned_elsewhere = {0}
+        known = monotonic()
+        await worker.is_(None)
+        assert monotonic() - known > 1.2
         assert worker.table.freshness(0) is None
 
 

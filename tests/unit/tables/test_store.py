@@ -210,6 +210,23 @@ def test_what_was_written_is_there_when_the_store_is_opened_again(tmp_path: Path
     stores.close()
 
 
+def test_stores_are_known_again_by_a_process_that_has_not_opened_them(tmp_path: Path) -> None:
+    stores = rocks(tmp_path)
+    for partition in (1, 11):
+        stores.open(partition).close()
+    stores.close()
+    # One that was never finished, and what is none.
+    (tmp_path / "inventory-2").mkdir()
+    (tmp_path / "inventory-old").mkdir()
+    (tmp_path / "inventory-old" / "CURRENT").touch()
+
+    again = rocks(tmp_path)
+
+    assert again.kept() == {1, 11}
+    assert MemoryStores().kept() == set()
+    again.close()
+
+
 def test_partitions_have_stores_of_their_own(tmp_path: Path) -> None:
     stores = rocks(tmp_path)
     one, two = stores.open(1), stores.open(2)
