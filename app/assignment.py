@@ -1,8 +1,8 @@
 """Faust's assignment, handed to InventoryTable; Faust's own recovery stays unused.
 
-Faust's assignor places source partitions, changelog partitions and standbys; it knows
-of the changelog because a Faust table names it. Everything that Faust would then do
-with that table (restore, follow, write) is InventoryTable's business.
+`app/assignor.py` places source partitions, changelog partitions and standbys; Faust
+subscribes to the changelog because a Faust table names it. Everything that Faust would
+then do with that table (restore, follow, write) is InventoryTable's business.
 
 Private names of faust-streaming 0.15.3: see `app/transport.py`.
 """
@@ -21,7 +21,7 @@ from app.transport import FAUST_LOG
 
 
 class ChangelogTable(Table[bytes, bytes]):
-    """Tells Faust's assignor which changelog belongs to the sources. Holds nothing.
+    """Tells Faust which changelog belongs to the sources. Holds nothing.
 
     `faust tables` lists it; rows are read through InventoryTable.
     """
@@ -111,8 +111,15 @@ class PartitionManager(TableManager):
         return {tp.partition for tp in tps if tp.topic in self._changelogs}
 
     def _check_together(self, assigned: set[TP], actives: set[int]) -> None:
-        """Faust co-partitions only topics with equal counts and equal subscribers."""
-        for topic in cast(Any, self.app).source_topics:
+        """The leader may be of another release, or this worker the only one with its topics."""
+        app = cast(Any, self.app)
+        mine = {*app.source_topics, *self._changelogs}
+        if unread := sorted(mine - app.assignor.placed_topics()):
+            raise AssignmentError(
+                f"The other workers of this group do not read {', '.join(unread)}. Workers of "
+                "one ONHAND_NAME and ONHAND_VERSION must have one ONHAND_TOPIC_PREFIX"
+            )
+        for topic in app.source_topics:
             mine = {tp.partition for tp in assigned if tp.topic == topic}
             if mine != actives:
                 raise AssignmentError(

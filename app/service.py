@@ -76,7 +76,7 @@ class OnhandApp(faust.App):
             await self.table.stop()
         await super().stop()
 
-    # ---- called by app/transport.py and app/assignment.py
+    # ---- called by app/transport.py, app/assignment.py and app/assignor.py
 
     async def on_assigned(self, actives: set[int], standbys: set[int]) -> None:
         """After a rebalance."""
@@ -87,6 +87,10 @@ class OnhandApp(faust.App):
         """Before a rebalance."""
         if not self._stopping:
             await self.table.revoke()
+
+    def copies(self) -> dict[int, int]:
+        """What this worker tells the group of its stores; asked in the consumer's thread."""
+        return self.table.copies()
 
     def group_offsets(self) -> dict[tuple[str, int], int]:
         """What lag tools are told."""

@@ -12,6 +12,7 @@ from faust.web.base import BlueprintManager
 from agents.inventory import inventory_agent
 from app import __version__
 from app.assignment import ChangelogTable, PartitionManager
+from app.assignor import OnhandAssignor
 from app.config import Settings, SettingsError
 from app.service import OnhandApp, refuse
 from app.transport import MAX_PARTITION_FETCH_BYTES, MAX_POLL_RECORDS, ConsumerDelivery
@@ -110,6 +111,7 @@ def _faust_app(settings: Settings) -> OnhandApp:
         broker_credentials=_credentials(settings),
         store="memory://",
         TableManager=PartitionManager,
+        PartitionAssignor=OnhandAssignor,
         table_standby_replicas=settings.standbys,
         datadir=str(Path(settings.data_dir) / settings.group / "faust"),
         autodiscover=False,

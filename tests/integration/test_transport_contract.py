@@ -1,4 +1,4 @@
-"""What app/transport.py and app/assignment.py rely on in Faust and aiokafka.
+"""What app/transport.py, app/assignment.py and app/assignor.py rely on in Faust and aiokafka.
 
 Two kinds of tests: the names that we override or touch are there, as they were; and a whole
 worker, inside the test, does with them what we rely on.
@@ -23,6 +23,7 @@ from aiokafka.errors import KafkaError
 from confluent_kafka import Consumer
 from confluent_kafka import TopicPartition as Place
 from faust.app.base import App
+from faust.assignor import PartitionAssignor
 from faust.streams import Stream
 from faust.tables.manager import TableManager
 from faust.tables.table import Table
@@ -34,6 +35,7 @@ from faust.types import TP, ConsumerMessage
 import app.transport
 from app import topics
 from app.assignment import ChangelogTable, PartitionManager
+from app.assignor import OnhandAssignor
 from app.config import Settings
 from app.service import OnhandApp
 from app.transport import (
@@ -85,6 +87,9 @@ OVERRIDDEN: list[tuple[type, str, str]] = [
     (TableManager, "_update_channels", "self"),
     (TableManager, "on_partitions_revoked", "self, revoked"),
     (TableManager, "on_rebalance", "self, assigned, revoked, newly_assigned, generation_id"),
+    (PartitionAssignor, "metadata", "self, topics"),
+    (PartitionAssignor, "_get_client_metadata", "metadata"),
+    (PartitionAssignor, "_perform_assignment", "self, cluster, member_metadata"),
     (App, "_new_transport", "self"),
     (App, "_new_producer_transport", "self"),
     (App, "on_webserver_init", "self, web"),
@@ -93,6 +98,14 @@ OVERRIDDEN: list[tuple[type, str, str]] = [
     # Not overridden, but called or wrapped.
     (group_coordinator.GroupCoordinator, "_do_heartbeat", "self"),
     (group_coordinator.GroupCoordinator, "check_errors", "self"),
+    (PartitionAssignor, "_update_member_urls", "self, clients_metadata"),
+    (PartitionAssignor, "_get_changelog_distribution", "self, assignments"),
+    (PartitionAssignor, "_get_external_topic_distribution", "self, assignments"),
+    (
+        PartitionAssignor,
+        "_protocol_assignments",
+        "self, assignments, cl_distribution, tp_distribution, topic_groups",
+    ),
     (App, "create_event", "self, key, value, headers, message"),
     (App, "on_rebalance_end", "self"),
     (TableManager, "on_actives_ready", "self"),
@@ -124,6 +137,7 @@ OURS: list[tuple[type, type]] = [
     (BatchConsumer, driver.Consumer),
     (ChangelogTable, Table),
     (PartitionManager, TableManager),
+    (OnhandAssignor, PartitionAssignor),
     (OnhandApp, App),
 ]
 NEW = {
@@ -149,6 +163,10 @@ async def test_the_private_attributes_are_where_they_were() -> None:
         f"{CONSUMER}": (driver.Consumer, "consumer_stopped_errors flow_active RebalanceListener"),
         "app/transport.py, BatchTransport": (driver.Transport, "Consumer Conductor Fetcher"),
         f"{MANAGER}": (TableManager, "changelog_queue"),
+        "app/assignor.py": (
+            PartitionAssignor(App("any")),
+            "app replicas _metadata _table_manager _topic_groups",
+        ),
         "app/service.py": (App, "on_rebalance_complete _fetcher flow_control"),
     }
     missing = [
@@ -283,6 +301,8 @@ async def test_faust_builds_our_parts(worker: Deployment) -> None:
     assert type(worker.thread) is BatchConsumerThread
     assert type(worker.app.topics) is BatchConductor
     assert type(worker.app.tables) is PartitionManager
+    assert type(worker.app.assignor) is OnhandAssignor
+    assert worker.kafka_consumer._coordinator._assignors == [worker.app.assignor]
 
 
 @in_worker
@@ -565,6 +585,28 @@ async def test_a_worker_that_the_coordinator_has_forgotten_is_not_confirmed(
     await worker.active()
     await worker.send(1)
     assert unconfirmed == before
+
+
+@in_worker
+async def test_a_worker_whose_topics_the_group_does_not_read_ends_with_a_sentence(
+    worker: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has no partitions of any topic: that alone would look like a worker too many."""
+    coordinator = worker.kafka_consumer._coordinator
+    with monkeypatch.context() as patch:
+        patch.setattr(OnhandAssignor, "placed_topics", lambda _: frozenset([worker.shipments]))
+        await worker.in_thread(coordinator.request_rejoin)
+
+        async def told() -> bool:
+            return bool(worker.failed)
+
+        await until(told, "told", WAIT_S)
+    unread = sorted(
+        {*worker.app.source_topics, worker.settings.changelog_topic} - {worker.shipments}
+    )
+    assert f"do not read {', '.join(unread)}. Workers of one" in worker.failed[0]
+    worker.failed.clear()
+    await worker.rebalance()
 
 
 # ---- the budget
