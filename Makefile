@@ -84,6 +84,7 @@ readme: $(READY)  ## every command in README.md, as written
 test: lint types imports unit integration e2e readme  ## all of the above; exactly what CI runs
 
 torture: $(READY)  ## minutes of kill -9, freezes, wiped disks and broker restarts
+	@HYPOTHESIS_PROFILE=torture $(BIN)/pytest -q tests/unit
 	@$(BIN)/pytest -q -m torture tests
 
 bench: $(READY)  ## the README's figures, measured here

@@ -7,6 +7,7 @@ import ast
 import re
 import textwrap
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -219,11 +220,16 @@ def _sentences(root: Path, runbook: Document) -> Iterator[Fault]:
 def _unexplained(root: Path, runbook: Document) -> Iterator[Fault]:
     """Whatever is logged as a warning or worse, or ends the worker, has an entry."""
     for path, tree in _trees(root):
-        for call, name in _calls(tree):
+        for call, name in _all_calls(tree):
             said = [text.strip(_EDGE) for text in _texts(call) if len(text) >= 9]
             if _LOUD.fullmatch(name) and said and not any(text in runbook.text for text in said):
                 where = f"{path.relative_to(root)}:{call.lineno}"
                 yield Fault(runbook.path, 1, f"no entry for {max(said, key=len)!r} ({where})")
+
+
+@cache
+def _all_calls(tree: ast.Module) -> list[tuple[ast.Call, str]]:
+    return list(_calls(tree))
 
 
 def _calls(tree: ast.AST) -> Iterator[tuple[ast.Call, str]]:
@@ -237,13 +243,23 @@ def _calls(tree: ast.AST) -> Iterator[tuple[ast.Call, str]]:
 
 def _literals(root: Path) -> Iterator[str]:
     for _, tree in _trees(root):
-        yield from _texts(tree)
+        yield from _all_texts(tree)
+
+
+@cache
+def _all_texts(tree: ast.Module) -> list[str]:
+    return list(_texts(tree))
 
 
 def _trees(root: Path) -> Iterator[tuple[Path, ast.Module]]:
     for folder in SERVICE:
         for path in sorted((root / folder).rglob("*.py")):
-            yield path, ast.parse(path.read_text())
+            yield path, _parsed(path.read_text())
+
+
+@cache
+def _parsed(source: str) -> ast.Module:
+    return ast.parse(source)
 
 
 def _texts(tree: ast.AST) -> Iterator[str]:

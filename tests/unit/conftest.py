@@ -1,8 +1,14 @@
-"""Unit tests may run on a machine that does much else: slow is not wrong."""
+"""Unit tests may run on a machine that does much else: slow is not wrong.
+
+Few examples each, so that all of them end within seconds; `make torture` takes many.
+"""
+
+import os
 
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
-    "unit", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    "unit", deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow]
 )
-settings.load_profile("unit")
+settings.register_profile("torture", settings.get_profile("unit"), max_examples=2000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "unit"))

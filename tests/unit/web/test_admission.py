@@ -57,7 +57,7 @@ async def test_a_position_that_does_not_come_is_refused() -> None:
 
 async def test_a_partition_that_leaves_while_its_position_is_awaited_is_not_ready() -> None:
     shelf, admission = a_desk()
-    waiting = asyncio.create_task(admission.admit(0, at_least(10, wait_s=0.2)))
+    waiting = asyncio.create_task(admission.admit(0, at_least(10, wait_s=0.05)))
     await asyncio.sleep(0.01)
 
     shelf.drop(0)

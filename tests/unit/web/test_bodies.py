@@ -14,7 +14,7 @@ from web.connections import ConnectionLimits, guard
 
 Client = TestClient[web.Request, web.Application]
 LIMITS = BodyLimits(bytes=1000)
-IMPATIENT = BodyLimits(timeout_s=0.1)
+IMPATIENT = BodyLimits(timeout_s=0.05)
 
 
 @pytest.fixture

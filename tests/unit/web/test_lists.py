@@ -8,7 +8,7 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.lookup import NotReady
@@ -84,7 +84,6 @@ few = patch.multiple(merging, MAX_EXAMINED=3, FIRST_CHUNK=1, LAST_CHUNK=2)
 
 
 @few
-@settings(deadline=None, max_examples=40)
 @given(stock=stock, limit=st.integers(1, 7), below=st.none() | st.integers(-3, 3), data=st.data())
 async def test_pages_put_together_are_the_list_in_utf8_order(
     stock: dict[Key, int], limit: int, below: int | None, data: st.DataObject
@@ -109,7 +108,6 @@ async def test_pages_put_together_are_the_list_in_utf8_order(
 
 
 @few
-@settings(deadline=None, max_examples=40)
 @given(stock=much_stock, more=stock, limit=st.integers(1, 7), data=st.data())
 async def test_no_row_is_lost_or_comes_twice_while_rows_change_and_partitions_come_and_go(
     stock: dict[Key, int], more: dict[Key, int], limit: int, data: st.DataObject

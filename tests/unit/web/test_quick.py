@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import pytest
 from aiohttp.test_utils import make_mocked_request
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.lookup import Role
@@ -56,7 +56,6 @@ def a_head(target: str = PATH, *lines: str, method: str = "GET") -> bytes:
     return "\r\n".join((f"{method} {target} HTTP/1.1", "Host: here", *lines, "", "")).encode()
 
 
-@settings(deadline=None, max_examples=30)
 @given(
     sku=st.from_regex(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}", fullmatch=True),
     sums=st.fixed_dictionaries(

@@ -60,7 +60,7 @@ def a_web(table: FakeTable, limits: Limits) -> Web:
 
 LIMITS = Limits(
     connections=ConnectionLimits(linger_s=0.05), reads=2, writes=1, append_timeout_s=0.05,
-    notice_s=0, drain_s=0.2,
+    notice_s=0, drain_s=0.1,
 )  # fmt: skip
 
 
@@ -332,7 +332,7 @@ async def test_stop_waits_for_requests_under_way_but_not_for_ever(
 ) -> None:
     reads = worker.web._gates["read"]
     reads.inside = 1
-    asyncio.get_running_loop().call_later(0.05, setattr, reads, "inside", 0)
+    asyncio.get_running_loop().call_later(0.02, setattr, reads, "inside", 0)
     await worker.web.stop()
     assert reads.inside == 0
     assert not caplog.messages
