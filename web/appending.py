@@ -66,10 +66,9 @@ class Appender:
     def __init__(self, kafka: Mapping[str, Any], timeout_s: float) -> None:
         self._kafka = dict(kafka)
         self._timeout_s = timeout_s
-        self._producer: asyncio.Future[AIOKafkaProducer] | None = None
-        self._broken = asyncio.Event()
+        self._producer: asyncio.Future[AIOKafkaProducer]
+        self._refused = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
-        self._closing: set[asyncio.Task[None]] = set()
         self._troubled = False
 
     async def start(self) -> None:
@@ -79,16 +78,10 @@ class Appender:
 
     async def stop(self) -> None:
         """Send what can be sent within 5 s, then close. Later appends fail."""
-        if self._keeper is None:
-            return
-        self._keeper.cancel()
-        await asyncio.wait([self._keeper])
-        self._keeper = None
-        if self._producer is not None and self._producer.done():
-            self._close_later(self._producer.result())
-        self._producer = None
-        if self._closing:
-            await asyncio.wait(self._closing)
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            keeper.cancel()
+            await asyncio.wait([keeper])
 
     async def append(self, records: Sequence[Record]) -> Receipt:
         """Append in this order; answer when all are acknowledged, or at the deadline.
@@ -123,7 +116,7 @@ class Appender:
         self._troubled = trouble is not None
 
     async def _send(self, records: Sequence[Record], sent: list[asyncio.Future[Any]]) -> None:
-        if self._producer is None:
+        if self._keeper is None:
             raise KafkaError("this worker is stopping")
         producer = await asyncio.shield(self._producer)
         for index, record in enumerate(records, 1):
@@ -147,27 +140,23 @@ class Appender:
             self._replace(producer, error)
 
     def _replace(self, producer: AIOKafkaProducer, error: BaseException) -> None:
-        current = self._producer
-        if current is not None and current.done() and current.result() is producer:
+        if self._producer.done() and self._producer.result() is producer:
             log.warning("Kafka refused events (%s): going on with a new producer", error)
             self._producer = asyncio.get_running_loop().create_future()
-            self._close_later(producer)
-            self._broken.set()
+            self._refused.set()
 
     async def _keep_a_producer(self) -> None:
         while True:
             try:
-                started = await self._connect()
+                await self._run_a_producer()
+            except (KafkaError, OSError, TimeoutError) as error:
+                log.warning("No producer for facts yet, Kafka does not answer: %s", error)
             except Exception:
                 log.exception("The producer for facts cannot be made; trying again")
-                started = None
-            if started is not None and self._producer is not None:
-                self._producer.set_result(started)
-                await self._broken.wait()
-                self._broken.clear()
             await asyncio.sleep(RECONNECT_S)
 
-    async def _connect(self) -> AIOKafkaProducer | None:
+    async def _run_a_producer(self) -> None:
+        """Until it was refused anything."""
         producer = AIOKafkaProducer(
             **self._kafka,
             acks="all",
@@ -178,19 +167,11 @@ class Appender:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 await clients.start(producer)
-        except (KafkaError, OSError, TimeoutError) as error:
-            log.warning("No producer for facts yet, Kafka does not answer: %s", error)
+            self._refused.clear()
+            self._producer.set_result(producer)
+            await self._refused.wait()
+        finally:
             await _close(producer)
-            return None
-        except BaseException:
-            await _close(producer)
-            raise
-        return producer
-
-    def _close_later(self, producer: AIOKafkaProducer) -> None:
-        task = asyncio.create_task(_close(producer), name="facts-producer-close")
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
 
 
 def _offset(future: "asyncio.Future[Any]") -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterator
+from functools import partial
 from urllib.parse import quote
 
 from aiohttp import web
@@ -28,7 +29,6 @@ from web.routing import Router, problem_of
 
 Observe = Callable[[str, str, float], None]
 Answer = Found | NotFound | SkuRows | Refusal
-Here = Callable[[Freshness], Awaitable[Answer]]
 #: Rows of a SKU read at once; all of them for nearly every SKU, so that rows and
 #: position belong together exactly. Under a millisecond.
 SKU_CHUNK = 1000
@@ -101,9 +101,11 @@ class Queries:
         """A row, or those of a SKU."""
         if_none_match = request.headers.get("If-None-Match")
         partition = self._table.partition_of(key[0])
-        here = self._row_here(*key) if len(key) == 2 else self._sku_here(*key)
+        read: Callable[..., Awaitable[Answer]] = self._row if len(key) == 2 else self._rows
         there = self._request_for(partition, key, asked, if_none_match)
-        answer: Answer | PeerAnswer = await self._router.ask(partition, asked, here, there)
+        answer: Answer | PeerAnswer = await self._router.ask(
+            partition, asked, partial(read, *key), there
+        )
         if isinstance(answer, PeerAnswer):
             return passed_on(answer)
         if isinstance(answer, SkuRows):
@@ -111,29 +113,23 @@ class Queries:
                 return await sku_reply(answer, self._version, if_none_match, pacer)
         return reply(answer, self._version, if_none_match)
 
-    def _row_here(self, sku: str, location: str) -> Here:
-        async def read(fresh: Freshness) -> Answer:
-            row = self._table.get(fresh.partition, sku, location)
-            if row is None:
-                return NotFound(sku, location, fresh)
-            return Found(sku, location, row, fresh)
+    async def _row(self, sku: str, location: str, fresh: Freshness) -> Answer:
+        row = self._table.get(fresh.partition, sku, location)
+        if row is None:
+            return NotFound(sku, location, fresh)
+        return Found(sku, location, row, fresh)
 
-        return read
-
-    def _sku_here(self, sku: str) -> Here:
-        async def read(fresh: Freshness) -> Answer:
-            partition = fresh.partition
-            rows = some = self._table.rows_of(partition, sku, None, SKU_CHUNK)
-            while len(some) == SKU_CHUNK:
-                async with self._lane.turn():
-                    if self._table.freshness(partition) is None:
-                        return NotReady(f"Partition {partition} left this worker meanwhile.", 1)
-                    some = self._table.rows_of(partition, sku, some[-1][0], SKU_CHUNK)
-                    rows = rows + some
-                await asyncio.sleep(0)
-            return SkuRows(sku, rows, fresh)
-
-        return read
+    async def _rows(self, sku: str, fresh: Freshness) -> Answer:
+        partition = fresh.partition
+        rows = some = self._table.rows_of(partition, sku, None, SKU_CHUNK)
+        while len(some) == SKU_CHUNK:
+            async with self._lane.turn():
+                if self._table.freshness(partition) is None:
+                    return NotReady(f"Partition {partition} left this worker meanwhile.", 1)
+                some = self._table.rows_of(partition, sku, some[-1][0], SKU_CHUNK)
+                rows = rows + some
+            await asyncio.sleep(0)
+        return SkuRows(sku, rows, fresh)
 
     def _request_for(
         self, partition: int, key: tuple[str, ...], asked: Asked, if_none_match: str | None

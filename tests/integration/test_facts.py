@@ -80,8 +80,9 @@ async def post(client: Client, path: str, body: Any, **headers: str) -> tuple[in
 
 def read_all(bootstrap: str, topic: str) -> list[Record]:
     """Every record of a topic up to its present end, by another client."""
-    reader, deadline = Reader(bootstrap), time.monotonic() + 30
+    deadline = time.monotonic() + 30
     while True:
+        reader = Reader(bootstrap)  # anew each time: one that was told of no leader asks seldom
         try:
             return [record for n in range(PARTITIONS) for record in reader.records(topic, n)]
         except KafkaException:
