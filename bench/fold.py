@@ -17,7 +17,7 @@ import xxhash
 
 from domain.events import StockEvent, content, decode_batch, identity
 from domain.records import Record
-from domain.stock import NO_STOCK, PartitionState, Row, apply, fold, take_group
+from domain.stock import NO_STOCK, PartitionState, Row, apply, fold, row_key, take_group
 from domain.window import IDENTITY_BITS, Window
 
 EVENTS = 200_000
@@ -104,7 +104,9 @@ def parts(log: list[Record], size: int) -> dict[str, float]:
     hashes = [
         [xxhash.xxh3_64_intdigest(name) >> 64 - IDENTITY_BITS for name in piece] for piece in names
     ]
-    contents = [[content(event) for event in piece] for piece in decoded]
+    contents = [
+        [content(e, row_key(e.data.sku, e.data.location)) for e in piece] for piece in decoded
+    ]
     offsets = [[record[0] for record in piece] for piece in slices]
 
     def judge() -> None:
@@ -121,7 +123,13 @@ def parts(log: list[Record], size: int) -> dict[str, float]:
     return {
         "decode_batch": us_per_event(lambda: [decode_batch(piece) for piece in values], n),
         "identity": us_per_event(lambda: [[identity(e) for e in piece] for piece in decoded], n),
-        "content": us_per_event(lambda: [[content(e) for e in piece] for piece in decoded], n),
+        "content": us_per_event(
+            lambda: [
+                [content(e, row_key(e.data.sku, e.data.location)) for e in piece]
+                for piece in decoded
+            ],
+            n,
+        ),
         "window.judge": us_per_event(judge, n),
         "apply": us_per_event(rows, n),
     }

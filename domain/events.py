@@ -221,8 +221,10 @@ def identity(event: StockEvent) -> bytes:
     return f"{event.source}\x00{event.id}".encode()
 
 
-def content(event: StockEvent) -> int:
+def content(event: StockEvent, place: bytes) -> int:
     """Return 32 bits of an event's type and data, to tell a repetition from a conflict.
+
+    `place` is the key of its row, which the fold has made already.
 
     The seed differs for any two (type, quantity) of one topic: quantities of shipments and
     sales are below 2^30 and the kind takes the bits above, adjustments are alone in theirs.
@@ -231,7 +233,7 @@ def content(event: StockEvent) -> int:
     """
     data = event.data
     seed = (data.quantity + (event.kind << 30)) & 0xFFFFFFFF
-    crc = zlib.crc32(f"{data.sku}\x00{data.location}".encode(), seed)
+    crc = zlib.crc32(place, seed)
     if data.reference is None and data.reason is None and data.actor is None:
         return crc
     # As a JSON array ("a", None) differs from (None, "a").

@@ -5,7 +5,7 @@ materialised. All here is a pure function of the log.
 """
 
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final, NamedTuple, TypeAlias, assert_never
 
@@ -130,11 +130,11 @@ class DeadLetter(Struct, frozen=True, gc=False):
 class Group(Struct, frozen=True):
     """What one commit makes durable, all or nothing.
 
-    changed: rows by "sku NUL location". segments: of the duplicates windows, key and value.
+    changed: rows by key. segments: of the duplicates windows, key and value.
     expired: keys of segments to delete. positions: next offset by topic.
     """
 
-    changed: dict[str, Row]
+    changed: dict[bytes, Row]
     dead_letters: list[DeadLetter]
     segments: list[tuple[bytes, bytes]]
     expired: list[bytes]
@@ -144,7 +144,7 @@ class Group(Struct, frozen=True):
     def encoded(self, size: int) -> Iterator[dict[bytes, bytes]]:
         """Rows as they are written, `size` at a time: 1,000 take about a millisecond."""
         changed = iter(self.changed.items())
-        while piece := {name.encode(): _encode(row) for name, row in islice(changed, size)}:
+        while piece := {key: _encode(row) for key, row in islice(changed, size)}:
             yield piece
 
     @property
@@ -185,12 +185,12 @@ class PartitionState:
         self.positions: dict[str, int] = {}
         self.counts = {topic: Counts() for topic in topics}
         self.windows = {topic: Window(topic, window) for topic in topics}
-        # By "sku NUL location". A row is here only if its names are sound and its SKU
-        # belongs to this partition, so a hit needs no further check of either.
-        self.rows: dict[str, Row] = {}
+        # By key. A row is here only if its names are sound and its SKU belongs to this
+        # partition, so a hit needs no further check of either.
+        self.rows: dict[bytes, Row] = {}
         # What was folded since the last group; few, so the processor's cache holds them.
-        self.dirty: dict[str, Row] = {}
-        self.travelling: dict[str, Row] = {}
+        self.dirty: dict[bytes, Row] = {}
+        self.travelling: dict[bytes, Row] = {}
         self.dead_letters: list[DeadLetter] = []
         # A table that is counted from the first event on need not ask the store for rows
         # that cannot be there; until some of them leave memory.
@@ -225,13 +225,7 @@ class PartitionState:
 
     def row(self, key: bytes) -> Row:
         """A row as folded so far, if in memory; for tests."""
-        name = key.decode()
-        return self.dirty.get(name) or self.rows.get(name, NO_STOCK)
-
-
-# A record that may be applied: itself, its event, its row's name in `PartitionState.rows`.
-_Sound: TypeAlias = tuple[Record, StockEvent, str]
-_RefusedRecords: TypeAlias = list[tuple[Record, Refused]]
+        return self.dirty.get(key) or self.rows.get(key, NO_STOCK)
 
 
 def fold(state: PartitionState, topic: str, records: Sequence[Record], load: Load) -> None:
@@ -245,6 +239,8 @@ def fold(state: PartitionState, topic: str, records: Sequence[Record], load: Loa
     4. apply it: the row, its number of events, its checksum, its time.
 
     What fails 1 or 2, or repeats an id with other content in 3, becomes a dead letter.
+    Each step takes all records before the next one begins: Python runs a comprehension at
+    twice the speed of a loop.
 
     Args:
         state: the partition's memory.
@@ -257,56 +253,79 @@ def fold(state: PartitionState, topic: str, records: Sequence[Record], load: Loa
         records = [record for record in records if record[0] >= position]
     if not records:
         return
-    refused: _RefusedRecords = []
-    sound = _sound(state, topic, records, load, refused)
+    refused: list[tuple[Record, Refused]] = []
+    sound = _addressed(state, topic, _decoded(records, refused), refused)
+    _load_rows(state, sound.keys, load)
     fresh, crcs = _unseen(state.windows[topic], sound, refused)
     rows, dirty = state.rows, state.dirty
-    for (record, event, name), crc in zip(fresh, crcs, strict=True):
-        row = dirty.get(name) or rows[name]
-        dirty[name] = apply(row, event, crc, record[1])
+    for record, event, key, crc in zip(*fresh, crcs, strict=True):
+        dirty[key] = apply(dirty.get(key) or rows[key], event, crc, record[1])
     state.dead_letters += _dead_letters(state.partition, topic, refused)
-    old = state.counts[topic]
+    old, applied = state.counts[topic], len(crcs)
     state.counts[topic] = Counts(
-        old.applied + len(fresh),
-        old.repeated + len(records) - len(fresh) - len(refused),
+        old.applied + applied,
+        old.repeated + len(records) - applied - len(refused),
         old.refused + len(refused),
     )
     state.positions[topic] = records[-1][0] + 1
 
 
-def _sound(
-    state: PartitionState,
-    topic: str,
-    records: Sequence[Record],
-    load: Load,
-    refused: _RefusedRecords,
-) -> list[_Sound]:
-    """Steps 1 and 2; then the rows of all that passed are in memory."""
+class _Sound(NamedTuple):
+    """Records that may be applied, their events and their rows' keys, side by side."""
+
+    records: Sequence[Record]
+    events: Sequence[StockEvent]
+    keys: Sequence[bytes]
+
+    def without(self, dropped: Container[int]) -> "_Sound":
+        """Leave out those at these indexes."""
+        kept = [i for i in range(len(self.keys)) if i not in dropped]
+        return _Sound(*([column[i] for i in kept] for column in self))  # type: ignore[arg-type]
+
+
+_RefusedRecords: TypeAlias = list[tuple[Record, Refused]]
+
+
+def _decoded(records: Sequence[Record], refused: _RefusedRecords) -> _Sound:
+    """Step 1."""
+    outcomes = decode_batch([record[3] for record in records])
+    events = [event for event in outcomes if not isinstance(event, Refused)]
+    if len(events) < len(outcomes):
+        pairs = list(zip(records, outcomes, strict=True))
+        refused += [(record, why) for record, why in pairs if isinstance(why, Refused)]
+        records = [record for record, event in pairs if not isinstance(event, Refused)]
+    return _Sound(records, events, [row_key(e.data.sku, e.data.location) for e in events])
+
+
+def _addressed(
+    state: PartitionState, topic: str, sound: _Sound, refused: _RefusedRecords
+) -> _Sound:
+    """Step 2. A row in memory vouches for its names and its SKU's partition."""
     role, rows, dirty = state.topics[topic], state.rows, state.dirty
-    sound: list[_Sound] = []
-    missing: dict[str, None] = {}
-    for record, event in zip(records, decode_batch([record[3] for record in records]), strict=True):
-        if isinstance(event, Refused):
-            refused.append((record, event))
-            continue
-        data = event.data
-        name = f"{data.sku}\x00{data.location}"
-        # A row in memory vouches for its names and its SKU's partition.
-        known = name in dirty or name in rows
-        if not known or record[2] != data.sku.encode() or event.role != role:
-            if why := _misfit(state, role, record[2], event):
-                refused.append((record, why))
-                continue
-            if not known:
-                missing[name] = None
-        sound.append((record, event, name))
-    if missing:
-        if state.all_in_memory:
-            rows.update(dict.fromkeys(missing, NO_STOCK))
-        else:
-            found = load([name.encode() for name in missing])
-            rows.update((name, row or NO_STOCK) for name, row in zip(missing, found, strict=True))
-    return sound
+    records, events, keys = sound
+    suspects: Iterable[int]
+    if {event.role for event in events} <= {role} and (
+        [record[2] for record in records] == [event.data.sku.encode() for event in events]
+    ):
+        suspects = [i for i, key in enumerate(keys) if key not in dirty and key not in rows]
+    else:
+        suspects = range(len(keys))
+    misfits = {i: why for i in suspects if (why := _misfit(state, role, records[i][2], events[i]))}
+    if not misfits:
+        return sound
+    refused += [(records[i], why) for i, why in misfits.items()]
+    return sound.without(misfits)
+
+
+def _load_rows(state: PartitionState, keys: Iterable[bytes], load: Load) -> None:
+    """Bring the rows of these keys into memory."""
+    rows, dirty = state.rows, state.dirty
+    missing = list(dict.fromkeys(key for key in keys if key not in dirty and key not in rows))
+    if state.all_in_memory:
+        rows.update(dict.fromkeys(missing, NO_STOCK))
+    elif missing:
+        found = load(missing)
+        rows.update((key, row or NO_STOCK) for key, row in zip(missing, found, strict=True))
 
 
 def _misfit(
@@ -332,24 +351,20 @@ def _misfit(
     return None
 
 
-def _unseen(
-    window: Window, sound: list[_Sound], refused: _RefusedRecords
-) -> tuple[list[_Sound], list[int]]:
+def _unseen(window: Window, sound: _Sound, refused: _RefusedRecords) -> tuple[_Sound, list[int]]:
     """Step 3: return the events not seen before, and the CRC-32 of each one's identity."""
-    identities = [identity(event) for _, event, _ in sound]
+    identities = [identity(event) for event in sound.events]
     verdicts = window.judge(
-        [record[0] for record, _, _ in sound],
-        [fingerprint(ident, one[1].source) for ident, one in zip(identities, sound, strict=True)],
-        [content(event) for _, event, _ in sound],
+        [record[0] for record in sound.records],
+        [fingerprint(i, e.source) for i, e in zip(identities, sound.events, strict=True)],
+        list(map(content, sound.events, sound.keys)),
     )
-    crcs = [zlib.crc32(ident) for ident in identities]
-    if not verdicts:
-        return sound, crcs
-    for i, verdict in verdicts.items():
-        if verdict is Verdict.CONFLICT:
-            refused.append((sound[i][0], _CONFLICT))
-    unseen = [i for i in range(len(sound)) if i not in verdicts]
-    return [sound[i] for i in unseen], [crcs[i] for i in unseen]
+    if verdicts:
+        conflicts = [i for i, verdict in verdicts.items() if verdict is Verdict.CONFLICT]
+        refused += [(sound.records[i], _CONFLICT) for i in conflicts]
+        identities = [ident for i, ident in enumerate(identities) if i not in verdicts]
+        sound = sound.without(verdicts)
+    return sound, list(map(zlib.crc32, identities))
 
 
 def fingerprint(ident: bytes, source: str) -> int:
@@ -387,20 +402,18 @@ def take_group(state: PartitionState) -> Group:
         positions=positions,
         counts=dict(state.counts),
     )
-    for name, row in state.dirty.items():
-        state.rows.pop(name, None)  # to the end: the last to be forgotten
-        state.rows[name] = row
+    state.rows.update(state.dirty)
     state.travelling, state.dirty, state.dead_letters = state.dirty, {}, []
     _trim(state)
     return group
 
 
 def _trim(state: PartitionState) -> None:
-    """Once there are too many rows, forget a quarter: those idle for the most groups."""
+    """Once there are too many rows, forget a quarter: those that came first, but for the dirty."""
     rows = state.rows
     if len(rows) - len(state.travelling) <= state.max_rows:
         return
     state.all_in_memory = False
-    idle = (name for name in rows if name not in state.travelling)
-    for name in list(islice(idle, len(rows) - state.max_rows * 3 // 4)):
-        del rows[name]
+    idle = (key for key in rows if key not in state.travelling)
+    for key in list(islice(idle, len(rows) - state.max_rows * 3 // 4)):
+        del rows[key]

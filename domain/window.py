@@ -13,7 +13,7 @@ same as well. A true conflict passes as a repetition at most once in 2^32 confli
 
 Memory: a worker holds a window for each topic-partition (36 and more), so no dict of all
 ids (about 150 bytes each). Entries rest in a table of three arrays, 12 bytes an entry and
-0.7 for the index; the newest wait in a small dict until a merge is worth its 0.6 ms.
+0.7 for the index; the newest wait in a small set until a merge is worth its 0.6 ms.
 
 In the changelog the window is a set of segments, each 16 bytes an entry, written in the
 transaction that applied the events. Thin traffic makes small segments, parts; they are
@@ -37,8 +37,8 @@ BLOCK_ENTRIES = 4096
 MAX_PARTS = 256
 SEGMENT_PREFIX = b"\x00w"
 
-# As many as fit a Python dict of 4,096 slots.
-_TAIL_ENTRIES = 2730
+# With another slice of 500, as many as fit a Python set of 4,096 slots.
+_TAIL_ENTRIES = 1950
 
 # An index of 2^14 buckets: 14 bits of the identity are where an entry stands, the other 42
 # share one word with the distance.
@@ -82,9 +82,9 @@ class Window:
         self.topic = topic
         self.size = size
         self._table = _Table.empty()
-        # By identity a stamp: offset - table.floor << 32 | content. A stamp and an identity
-        # below 2^60 take 32 bytes each.
-        self._tail: dict[int, int] = {}
+        # The newest, not yet in the table: as entries in the order of offsets, and by name.
+        self._newest: list[Entries] = []
+        self._tail: set[int] = set()
         self._untaken: list[Entries] = []
         self._parts: dict[int, Entries] = {}  # by first offset, not yet in a block
         self._ends: dict[int, int] = {}  # first -> last offset of each stored segment
@@ -129,42 +129,45 @@ class Window:
         """
         if not offsets or not self.size:
             return {}
-        floor = self._table.floor
-        stamps = [at - floor << 32 | crc for at, crc in zip(offsets, contents, strict=True)]
-        fresh = dict(zip(identities, stamps, strict=True))
-        known = self._table.find(identities, offsets, self.size)
+        entries = _entries(identities, contents, offsets)
+        known = self._table.find(entries, self.size)
+        fresh = set(identities)
         verdicts: dict[int, Verdict] = {}
-        if known or len(fresh) < len(stamps) or not self._tail.keys().isdisjoint(fresh):
-            verdicts, fresh = self._judge_each(identities, stamps, known)
-        self._tail.update(fresh)
-        if len(fresh) == len(stamps):
-            self._untaken.append(_entries(identities, contents, offsets))
-        elif fresh:
-            self._untaken.append(_unstamped(fresh, floor))
+        if known or len(fresh) < len(identities) or not self._tail.isdisjoint(fresh):
+            known |= self._among_newest(entries)
+            verdicts = self._judge_each(identities, contents, offsets, known)
+            entries = np.delete(entries, list(verdicts))
+        self._tail |= fresh
+        self._newest.append(entries)
+        self._untaken.append(entries)
         if len(self._tail) > _TAIL_ENTRIES:
-            newest = _unstamped(self._tail, floor)
+            # Of an identity that is twice among the newest, one is below the new floor.
+            newest, self._newest, self._tail = _joined(self._newest), [], set()
             self._table = self._table.merged(newest, offsets[-1] + 1 - self.size)
-            self._tail = {}
         return verdicts
 
+    def _among_newest(self, entries: Entries) -> dict[int, tuple[int, int]]:
+        """Offset and content, by identity, of those that wait to be merged."""
+        newest = _joined(self._newest)
+        return _described(newest[np.isin(newest["identity"], entries["identity"])])
+
     def _judge_each(
-        self, identities: Sequence[int], stamps: Sequence[int], known: dict[int, int]
-    ) -> tuple[dict[int, Verdict], dict[int, int]]:
+        self,
+        identities: Sequence[int],
+        contents: Sequence[int],
+        offsets: Sequence[int],
+        known: dict[int, tuple[int, int]],
+    ) -> dict[int, Verdict]:
         """One by one, for a slice in which something was seen before."""
         verdicts: dict[int, Verdict] = {}
-        fresh: dict[int, int] = {}
-        for i, (identity, stamp) in enumerate(zip(identities, stamps, strict=True)):
-            # Newest first: if that one has expired, so have the others.
-            seen = fresh.get(identity, self._tail.get(identity, known.get(identity)))
-            if seen is None or (stamp >> 32) - (seen >> 32) > self.size:
-                # Behind the others again: fresh must stay in the order of offsets.
-                fresh.pop(identity, None)
-                fresh[identity] = stamp
-            elif (stamp ^ seen) & 0xFFFFFFFF:
-                verdicts[i] = Verdict.CONFLICT
+        for i, identity in enumerate(identities):
+            seen_at, seen = known.get(identity, (-1, 0))
+            if seen_at < max(0, offsets[i] - self.size):
+                known[identity] = offsets[i], contents[i]
             else:
-                verdicts[i] = Verdict.REPEATED
-        return verdicts, fresh
+                same = seen == contents[i]
+                verdicts[i] = Verdict.REPEATED if same else Verdict.CONFLICT
+        return verdicts
 
     def take(self, next_offset: int) -> Taken:
         """Give what a group commit must write; counts as written from now on.
@@ -210,8 +213,9 @@ class Window:
 
     def nbytes(self) -> int:
         """Measure the memory held, in bytes."""
-        arrays = sum(entries.nbytes for entries in (*self._parts.values(), *self._untaken))
-        return self._table.nbytes() + arrays + sys.getsizeof(self._tail) + 64 * len(self._tail)
+        held = {id(e): e for e in (*self._parts.values(), *self._newest, *self._untaken)}
+        arrays = sum(entries.nbytes for entries in held.values())
+        return self._table.nbytes() + arrays + sys.getsizeof(self._tail) + 32 * len(self._tail)
 
 
 class _Table(Struct, frozen=True, gc=False):
@@ -240,24 +244,24 @@ class _Table(Struct, frozen=True, gc=False):
     def nbytes(self) -> int:
         return self.words.nbytes + self.contents.nbytes + self.starts.nbytes
 
-    def find(self, identities: Sequence[int], offsets: Sequence[int], size: int) -> dict[int, int]:
-        """Return the stamps, by identity, of entries within `size` of the asker."""
+    def find(self, asking: Entries, size: int) -> dict[int, tuple[int, int]]:
+        """Return offset and content, by identity, of entries within `size` of the asker."""
         if not self.words.size:
             return {}
-        wanted = np.array(identities, np.uint64)
+        wanted = asking["identity"]
         bucket = (wanted >> _BUCKET_SHIFT).astype(np.intp)
         start = self.starts[bucket]
         count = self.starts[bucket + 1] - start
         # For each candidate: who asks, and its place.
         asker = np.repeat(np.arange(wanted.size), count)
         place = np.arange(asker.size) + np.repeat(start - (np.cumsum(count) - count), count)
-        same = (self.words[place] >> _DISTANCE_BITS) == (wanted & _REST_MASK)[asker]
-        found: dict[int, int] = {}
-        for i, at in zip(asker[same].tolist(), place[same].tolist(), strict=True):
-            distance = int(self.words[at] & _DISTANCE_MASK)
-            if self.floor + distance >= offsets[i] - size:
-                found[identities[i]] = distance << 32 | int(self.contents[at])
-        return found
+        same = np.flatnonzero((self.words[place] >> _DISTANCE_BITS) == (wanted & _REST_MASK)[asker])
+        found = np.empty(same.size, _ENTRY)
+        asker, place = asker[same], place[same]
+        found["identity"] = wanted[asker]
+        found["content"] = self.contents[place]
+        found["offset"] = (self.words[place] & _DISTANCE_MASK).astype(np.int64) + self.floor
+        return _described(found[found["offset"] >= asking["offset"][asker] - size])
 
     def merged(self, entries: Entries, floor: int) -> "_Table":
         """Return a table with these too, without what is older than `floor`.
@@ -309,13 +313,10 @@ def _entries(identities: Sequence[int], contents: Sequence[int], offsets: Sequen
     return entries
 
 
-def _unstamped(stamps: dict[int, int], floor: int) -> Entries:
-    values = stamps.values()
-    return _entries(
-        list(stamps),
-        [stamp & 0xFFFFFFFF for stamp in values],
-        [(stamp >> 32) + floor for stamp in values],
-    )
+def _described(entries: Entries) -> dict[int, tuple[int, int]]:
+    """Offset and content by identity; of one that is twice, the last."""
+    pairs = zip(entries["offset"].tolist(), entries["content"].tolist(), strict=True)
+    return dict(zip(entries["identity"].tolist(), pairs, strict=True))
 
 
 def _joined(parts: Sequence[Entries]) -> Entries:

@@ -15,7 +15,7 @@ import pytest
 
 from domain.events import EVENTS, RULES, Refusal, Refused, content, decode, identity
 from domain.partitioning import partition_for
-from domain.stock import fingerprint
+from domain.stock import fingerprint, row_key
 from tests.builders import Owner
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -45,7 +45,7 @@ def _decided(owner: Owner, line: dict[str, Any]) -> dict[str, Any]:
     return {
         "repeated" if now.repeated > before.repeated else "applied": [
             f"{zlib.crc32(identity(event)):08x}",
-            f"{content(event):08x}",
+            f"{content(event, row_key(event.data.sku, event.data.location)):08x}",
             f"{fingerprint(identity(event), event.source):014x}",
         ]
     }

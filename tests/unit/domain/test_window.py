@@ -210,7 +210,7 @@ def test_a_full_window_takes_at_most_16_bytes_an_id() -> None:
     size = 100_000
     ids = np.random.default_rng(1).integers(0, 2**IDENTITY_BITS, 2 * size).tolist()
     most = 0
-    with patch.multiple(module, _TAIL_ENTRIES=2730, BLOCK_ENTRIES=BLOCK_ENTRIES, MAX_PARTS=256):
+    with patch.multiple(module, _TAIL_ENTRIES=1950, BLOCK_ENTRIES=BLOCK_ENTRIES, MAX_PARTS=256):
         window = Window("sales", size)
         for start in range(0, len(ids), 500):
             piece = range(start, start + 500)
