@@ -10,18 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import IllegalOperation, KafkaError
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
 
 from domain.stock import DeadLetter
-
-log = logging.getLogger(__name__)
+from tables.transactions import Brokers, RecordBatch, TransactionalProducer, batch_builder
 
 META_KEY = b"\x00meta"
 #: Largest record batch that we send, in bytes; the changelog accepts twice that.
@@ -30,12 +28,11 @@ MAX_BATCH_BYTES = 4 * 2**20
 #: bytes is represented; a batch is closed before it passes the topic's limit.
 MAX_DEAD_LETTER_BYTES = 2 * 2**20 - 64 * 1024
 _MAX_LETTER_BATCH_BYTES = 2 * 2**20 - 8 * 1024
-#: Records appended to a batch before the loop may run: about 2 ms.
-_SLICE = 1000
+#: Records appended to a batch before the loop may run: about 1 ms.
+_SLICE = 2000
 #: An open transaction of a dead worker holds readers for at most this long, and only
 #: if nobody takes its partition over (a take-over ends it at once).
 _TRANSACTION_TIMEOUT_MS = 30_000
-_CLOSE_S = 5.0
 
 
 class Meta(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,39 +64,29 @@ class ChangelogWriter:
     """Writes one partition's changelog. Create with `open`; one commit at a time."""
 
     def __init__(
-        self, producer: AIOKafkaProducer, partition: int, changelog: str, dead_letters: str
+        self, producer: TransactionalProducer, partition: int, changelog: str, dead_letters: str
     ) -> None:
         self._producer = producer
-        self._partition = partition
-        self._changelog, self._dead_letters = changelog, dead_letters
+        self._changelog = TopicPartition(changelog, partition)
+        self._dead_letters = TopicPartition(dead_letters, partition)
 
     @classmethod
     async def open(
         cls,
+        brokers: Brokers,
         partition: int,
         transactional_id: str,
         changelog: str,
         dead_letters: str,
-        kafka: Mapping[str, Any],
     ) -> ChangelogWriter:
         """Initialise the transactional id: from here on every older writer is refused.
 
         Ends any transaction that the previous writer left open. Has no deadline of its
-        own (aiokafka 0.14.0, sender.py:193): the caller must set one.
+        own: the caller must set one.
         """
-        producer = AIOKafkaProducer(
-            **kafka,
-            transactional_id=transactional_id,
-            transaction_timeout_ms=_TRANSACTION_TIMEOUT_MS,
-            compression_type="zstd",
-            max_batch_size=MAX_BATCH_BYTES,
-            max_request_size=2 * MAX_BATCH_BYTES,
+        producer = await TransactionalProducer.open(
+            brokers, transactional_id, _TRANSACTION_TIMEOUT_MS, lane=partition
         )
-        try:
-            await producer.start()
-        except BaseException:
-            await producer.stop()
-            raise
         return cls(producer, partition, changelog, dead_letters)
 
     async def commit(
@@ -118,25 +105,12 @@ class ChangelogWriter:
         Raises:
             CommitRefused: nothing may be written by this writer any more.
         """
-        # The first error of a fenced produce fails only that batch's future and
-        # leaves aiokafka's transaction open: await the receipts before the commit,
-        # and never commit after a failed one.
+        batches = await self._build(puts, deletes, letters, meta)
         try:
-            await self._producer.begin_transaction()
-            receipts = [
-                await self._producer.send_batch(batch, topic, partition=self._partition)
-                for topic, batch in await self._build(puts, deletes, letters, meta)
-            ]
-            written = await asyncio.gather(*receipts)
-            await self._producer.commit_transaction()
-        except (KafkaError, IllegalOperation, AssertionError) as error:
-            # Said above already; unread, aiokafka's own future would log it once more.
-            waiter = self._producer._txn_manager._transaction_waiter
-            if waiter is not None and waiter.done():
-                waiter.exception()
+            offsets = await self._producer.commit(batches)
+        except KafkaError as error:
             raise CommitRefused(f"{type(error).__name__}: {error}") from error
-        last = written[-1]
-        return last.offset + self._last_count - 1 if last.offset >= 0 else -1
+        return offsets[-1] + batches[-1].size - 1 if offsets[-1] >= 0 else -1
 
     async def _build(
         self,
@@ -144,47 +118,26 @@ class ChangelogWriter:
         deletes: Iterable[bytes],
         letters: Sequence[DeadLetter],
         meta: bytes,
-    ) -> list[tuple[str, Any]]:
+    ) -> list[RecordBatch]:
         """Fill record batches in the order of the class docstring; yields to the loop."""
-        batches: list[tuple[str, Any]] = []
+        batches: list[RecordBatch] = []
         now_ms = int(time.time() * 1000)
-        for topic, limit, records in (
+        for tp, limit, records in (
             (self._dead_letters, _MAX_LETTER_BATCH_BYTES, map(_letter_record, letters)),
             (self._changelog, MAX_BATCH_BYTES, _changelog_records(puts, deletes, meta)),
         ):
-            batch = None
-            for count, (key, value, headers) in enumerate(records):
-                if count % _SLICE == _SLICE - 1:
+            builder, count = batch_builder(limit), 0
+            for n, (key, value, headers) in enumerate(records, 1):
+                if builder.append(count, now_ms, key, value, headers) is None:  # it is full
+                    batches.append(RecordBatch(tp, builder, count))
+                    builder, count = batch_builder(limit), 0
+                    builder.append(count, now_ms, key, value, headers)
+                count += 1
+                if n % _SLICE == 0:
                     await asyncio.sleep(0)
-                full = batch is not None and batch.size() + _size(key, value, headers) > limit
-                if batch is None or full or _append(batch, now_ms, key, value, headers) is None:
-                    batch = self._producer.create_batch()
-                    batches.append((topic, batch))
-                    if _append(batch, now_ms, key, value, headers) is None:
-                        raise CommitRefused(f"A record of {len(value or b'')} bytes fits no batch.")
-        for _, batch in batches:
-            batch.close()
-        self._last_count = batches[-1][1].record_count()
+            if count:
+                batches.append(RecordBatch(tp, builder, count))
         return batches
-
-    async def close(self) -> None:
-        """Leave; an open transaction is left to the broker or the next initialiser."""
-        try:
-            async with asyncio.timeout(_CLOSE_S):
-                await self._producer.stop()
-        except (TimeoutError, KafkaError):
-            # stop() waits for records that a silent broker will never acknowledge, and
-            # leaves its task and sockets behind when it is interrupted (0.14.0).
-            self._producer._message_accumulator.fail_all(KafkaError("the writer was closed"))
-            if (task := self._producer._sender.sender_task) is not None:
-                task.cancel()
-            await self._producer.client.close()
-
-
-def _append(
-    batch: Any, now_ms: int, key: bytes | None, value: bytes | None, headers: list[Any]
-) -> Any:
-    return batch.append(timestamp=now_ms, key=key, value=value, headers=headers)
 
 
 def _size(key: bytes | None, value: bytes | None, headers: list[Any]) -> int:

@@ -31,7 +31,7 @@ FULL_EVENTS = 8_000
 _ENCODE = 1_000
 #: Far behind, nobody waits for the newest row: bigger groups coalesce more.
 _BACKLOG_EVENTS = 20_000
-_BACKLOG_FACTOR = 5
+_BACKLOG_FACTOR = 20
 MAX_TRANSACTIONS_PER_S = 150
 
 

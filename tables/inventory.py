@@ -28,6 +28,7 @@ from tables.sources import Sources, fingerprint
 from tables.stats import Stats
 from tables.store import Store, StoreFailed, Stores
 from tables.takeover import Delivery, Membership, RulesDiffer, TakeOver, keep_trying
+from tables.transactions import Brokers
 
 log = logging.getLogger(__name__)
 
@@ -82,8 +83,6 @@ class InventoryTable(Reading):
         self._epoch = 0
         self._open = False
         self._tasks: set[asyncio.Task[None]] = set()
-        self._leaving: set[asyncio.Task[None]] = set()
-        self._opening: dict[int, asyncio.Task[ChangelogWriter]] = {}
         self._opening_stores: asyncio.Task[None] | None = None
         #: Opened at the start for the first assignment.
         self._spares: dict[int, Store] = {}
@@ -92,6 +91,7 @@ class InventoryTable(Reading):
             config.kafka, config.changelog, config.fetch_wait_ms, self.stats, self._on_applied, fail
         )
         self._sources = Sources(config.kafka, config.topics)
+        self._brokers = Brokers(config.kafka, [config.changelog, config.dead_letters])
         self._commits = GroupCommit(config.commit_interval_s, self.stats, self._on_refused, fail)
         self._take_over = TakeOver(
             membership=membership,
@@ -111,20 +111,19 @@ class InventoryTable(Reading):
         """Connect; raises KafkaError where no broker answers."""
         await self._follower.start()
         await self._sources.start()
+        await self._brokers.start()
         await self._open_spares()
         self._spawn(self._maintain(), "table maintenance")
 
     async def stop(self) -> None:
         """Commit what is folded, then let go of everything."""
         await self.revoke()
-        if self._opening:
-            await asyncio.wait(self._opening.values(), timeout=self._config.session_timeout_s / 2)
-        await asyncio.gather(*self._leaving, return_exceptions=True)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._follower.stop()
         await self._sources.stop()
+        await self._brokers.stop()
         for p in self.held.values():
             p.readable = False
             p.store.close()
@@ -274,39 +273,14 @@ class InventoryTable(Reading):
             p.readable = p.feed.whole
             self._follower.remove(p.feed)
             p.feed = None
-        if owned is not None:
-            if owned.commit is not None:
-                owned.commit.cancel()
-            self._leave(owned.writer)
+        if owned is not None and owned.commit is not None:
+            owned.commit.cancel()
 
-    async def _open_writer(self, partition: int) -> ChangelogWriter:
-        """One at a time for each partition, and never interrupted.
-
-        An overtaken one that came late would fence its successor, and aiokafka leaks a
-        connection when its start is cancelled (0.14.0).
-        """
-        if (earlier := self._opening.get(partition)) is not None:
-            await asyncio.wait([earlier])
+    def _open_writer(self, partition: int) -> Awaitable[ChangelogWriter]:
         c = self._config
-        opening = self._opening[partition] = asyncio.create_task(
-            ChangelogWriter.open(
-                partition, c.transactional_id(partition), c.changelog, c.dead_letters, c.kafka
-            )
+        return ChangelogWriter.open(
+            self._brokers, partition, c.transactional_id(partition), c.changelog, c.dead_letters
         )
-        try:
-            return await asyncio.shield(opening)
-        except asyncio.CancelledError:
-            opening.add_done_callback(self._abandon)
-            raise
-
-    def _abandon(self, opening: asyncio.Task[ChangelogWriter]) -> None:
-        if not opening.cancelled() and opening.exception() is None:
-            self._leave(opening.result())
-
-    def _leave(self, writer: ChangelogWriter) -> None:
-        leaving = asyncio.create_task(writer.close(), name="leave")
-        self._leaving.add(leaving)
-        leaving.add_done_callback(self._leaving.discard)
 
     async def _on_refused(self, p: Partition, error: CommitRefused) -> None:
         """The broker refused a commit: close the partition and take it over again."""

@@ -105,25 +105,17 @@ class TakeOver(msgspec.Struct, frozen=True):
             p.check(epoch)
             # 3. From here on the broker refuses every older writer.
             writer = await self.open_writer(p.number)
-            try:
-                p.check(epoch)
-                # 4. Nobody else can move this end any more.
-                end = await self.follower.end(p.number)
-                p.check(epoch)
-            except BaseException:
-                await writer.close()
-                raise
-        try:
-            # 5. Restore to it.
-            p.move(PartitionState.RESTORING)
-            restored = await self._restore(p, end)
             p.check(epoch)
-            # 6. Positions and the window are what the changelog says.
-            owned = await self._own(p, writer)
+            # 4. Nobody else can move this end any more.
+            end = await self.follower.end(p.number)
             p.check(epoch)
-        except BaseException:
-            await writer.close()
-            raise
+        # 5. Restore to it.
+        p.move(PartitionState.RESTORING)
+        restored = await self._restore(p, end)
+        p.check(epoch)
+        # 6. Positions and the window are what the changelog says.
+        owned = await self._own(p, writer)
+        p.check(epoch)
         # 7. Seek, then deliver.
         p.owned, p.readable = owned, True
         p.move(PartitionState.ACTIVE)
@@ -134,7 +126,6 @@ class TakeOver(msgspec.Struct, frozen=True):
             if p.owned is owned:
                 p.owned = None
                 p.move(PartitionState.FORMER)
-                await writer.close()
             raise
         return restored
 

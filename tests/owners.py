@@ -21,6 +21,7 @@ from tables.partition import Partition
 from tables.sources import fingerprint
 from tables.store import MemoryStores, Stores
 from tables.takeover import Delivery, Membership
+from tables.transactions import Brokers
 from tests.builders import a_receipt
 from tests.logs import Put, Writer, a_name, cut, make, make_all, plain_writer, reader, remove
 
@@ -144,15 +145,18 @@ class Shop:
     def cut(self, topic: str, before: int) -> None:
         cut(self.kafka, topic, before)
 
-    async def writer(self, p: int = 0) -> ChangelogWriter:
-        """Another worker's: from here on every older one is refused."""
-        return await ChangelogWriter.open(
-            p,
-            self.transactional_id(p),
-            self.changelog,
-            self.dead_letters,
-            {"bootstrap_servers": self.kafka},
-        )
+    async def fence(self, p: int = 0) -> None:
+        """As another worker would: from here on every older writer is refused."""
+        async with self.writer(p):
+            pass
+
+    @asynccontextmanager
+    async def writer(self, p: int = 0) -> AsyncIterator[ChangelogWriter]:
+        """Another worker's."""
+        async with a_writer(
+            self.kafka, p, self.transactional_id(p), self.changelog, self.dead_letters
+        ) as writer:
+            yield writer
 
     def batch(self, positions: dict[str, int], epoch: int, topic: str, p: int = 0) -> Batch:
         """What lies on the topic from a position to its end, as it would be fetched."""
@@ -329,6 +333,21 @@ async def a_worker(
         await worker.table.stop()
 
 
+@asynccontextmanager
+async def a_writer(
+    kafka: str, partition: int, transactional_id: str, changelog: str, dead_letters: str
+) -> AsyncIterator[ChangelogWriter]:
+    """A writer over connections of its own."""
+    brokers = Brokers({"bootstrap_servers": kafka}, [changelog, dead_letters])
+    await brokers.start()
+    try:
+        yield await ChangelogWriter.open(
+            brokers, partition, transactional_id, changelog, dead_letters
+        )
+    finally:
+        await brokers.stop()
+
+
 async def with_history(shop: Shop) -> None:
     """Three facts, and what an owner committed of them: so that no step has nothing to do."""
     shop.append(a_delivery_of(3))
@@ -343,6 +362,5 @@ async def with_history(shop: Shop) -> None:
         rules=RULES,
         incarnation="before",
     )
-    writer = await shop.writer()
-    await writer.commit(rows, [], [], msgspec.json.encode(meta))
-    await writer.close()
+    async with shop.writer() as writer:
+        await writer.commit(rows, [], [], msgspec.json.encode(meta))

@@ -214,8 +214,6 @@ async def test_an_exception_in_the_fold_commits_nothing_of_what_was_half_folded(
         await worker.own(0)
         p = worker.partition()
         commits = worker.table._commits
-        assert p.owned is not None
-        writer = p.owned.writer
 
         def broken(state: Any, topic: str, records: Any, load: Any) -> None:
             if records[0][0] < 500:
@@ -231,7 +229,6 @@ async def test_an_exception_in_the_fold_commits_nothing_of_what_was_half_folded(
         with pytest.raises(ZeroDivisionError):
             await worker.deliver()
         await worker.table.revoke()
-        await writer.close()
 
     assert len(shop.committed_rows()) in (0, 500)
     assert [meta.positions[shop.shipments] for meta in shop.metas()] in ([], [500])

@@ -24,10 +24,9 @@ async def test_a_fenced_commit_costs_one_more_take_over_and_no_row(shop: Shop) -
     shop.append(a_delivery_of(3))
     async with a_worker(shop) as worker:
         await worker.own(0)
-        intruder = await shop.writer()
+        await shop.fence()
         await worker.deliver()
         await worker.catch_up()
-        await intruder.close()
 
         assert worker.rows() == {f"SKU-{n:04}/here": 1 for n in range(3)}
         assert worker.delivery.calls == [("start", 0), ("stop", 0), ("start", 0)]
@@ -41,11 +40,10 @@ async def test_three_refusals_in_a_row_end_the_worker_with_the_two_likely_reason
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop.append(a_delivery_of(1))
-    intruders = []
     commit = ChangelogWriter.commit
 
     async def fenced(writer: ChangelogWriter, *args: Any) -> int:
-        intruders.append(await shop.writer())
+        await shop.fence()
         return await commit(writer, *args)
 
     async with a_worker(shop) as worker:
@@ -60,8 +58,6 @@ async def test_three_refusals_in_a_row_end_the_worker_with_the_two_likely_reason
             return bool(worker.failed)
 
         await until(failed, "failed", WAIT_S)
-    for intruder in intruders:
-        await intruder.close()
 
     assert len(worker.failed) == 1
     assert "Partition 0: the broker refused 3 commits in a row" in worker.failed[0]
@@ -86,8 +82,7 @@ async def test_two_refusals_and_a_success_are_forgiven(shop: Shop) -> None:
         for turn in range(4):
             shop.append(a_delivery_of(1, first=turn))
             if turn != 2:
-                intruder = await shop.writer()
-                await intruder.close()
+                await shop.fence()
             await worker.deliver()
             await worker.catch_up()
 
@@ -103,7 +98,7 @@ async def test_one_refusal_counts_once_whatever_is_delivered_meanwhile(
         await worker.own(0)
         gate = Gate()
         monkeypatch.setattr(worker.delivery, "stop", gate.before(worker.delivery.stop))
-        intruder = await shop.writer()
+        await shop.fence()
         await worker.deliver()
         await gate.is_reached()
         # Still delivered, since the transport has not been told yet.
@@ -115,7 +110,6 @@ async def test_one_refusal_counts_once_whatever_is_delivered_meanwhile(
         gate.open.set()
         await starts_again(worker, 2)
         await worker.catch_up()
-        await intruder.close()
 
         assert len(worker.rows()) == 8
         assert worker.failed == []
@@ -158,12 +152,11 @@ async def test_a_refusal_of_one_partition_touches_no_other(kafka: Kafka) -> None
         shop.append([a_sale(id=sku, sku=sku) for sku in skus_of(p, 2, 2)], shop.sales, p=p)
     async with a_worker(shop) as worker:
         await worker.own(0, 1)
-        intruder = await shop.writer(1)
+        await shop.fence(1)
         await worker.deliver(shop.sales, 0)
         await worker.deliver(shop.sales, 1)
         await worker.committed(shop.sales, 0)
         await worker.catch_up(shop.sales, 1)
-        await intruder.close()
 
         assert worker.delivery.calls.count(("start", 0)) == 1
         assert worker.delivery.calls.count(("start", 1)) == 2
