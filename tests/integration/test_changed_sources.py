@@ -59,7 +59,8 @@ async def test_a_partition_whose_source_was_cut_or_recreated_stands_still_with_o
         await worker.active(1)  # the other one goes on
 
         async def stands() -> bool:
-            return worker.partition(0).stopped_because is not None
+            p = worker.table.held.get(0)  # once its store is open
+            return p is not None and p.stopped_because is not None
 
         await until(stands, "standing still", WAIT_S, 0.01)
         sentence = worker.partition(0).stopped_because or ""
@@ -97,7 +98,8 @@ async def test_a_table_of_other_topics_is_not_counted_on(kafka: Kafka, shop: Sho
         await worker.table.assign({0}, ())
 
         async def stands() -> bool:
-            return worker.partition(0).stopped_because is not None
+            p = worker.table.held.get(0)  # once its store is open
+            return p is not None and p.stopped_because is not None
 
         await until(stands, "standing still", WAIT_S, 0.01)
         assert "set ONHAND_TOPIC_PREFIX back" in (worker.partition(0).stopped_because or "")
