@@ -33,7 +33,7 @@ Answer = Found | NotFound | SkuRows | Refusal
 #: position belong together exactly. Under a millisecond.
 SKU_CHUNK = 1000
 # What of another worker's answer is for the client; the rest belongs to that connection.
-_PASSED_ON = ("content-type", "cache-control", "etag", "retry-after", "onhand-")
+_PASSED_ON = ("content-type", "cache-control", "server", "etag", "retry-after", "onhand-")
 
 
 class Queries:
@@ -152,6 +152,7 @@ class Queries:
 def passed_on(answer: PeerAnswer) -> web.Response:
     """Another worker's answer: status, body, and the headers that are for the client."""
     headers = {k: v for k, v in answer.headers.items() if k.lower().startswith(_PASSED_ON)}
+    # `Server` stays in its place, but is ours, whatever stands between the two workers.
     return web.Response(status=answer.status, headers=headers | SERVER, body=answer.body)
 
 

@@ -139,10 +139,10 @@ def json_reply(
 ) -> web.Response:
     """Any JSON answer. Caches may keep it and must ask again; who still has it gets a 304."""
     headers = {"Content-Type": JSON, "Cache-Control": "no-cache", **SERVER}
-    if freshness is not None:
-        headers |= freshness_headers(freshness)
     if tag is not None:
         headers["ETag"] = tag
+    if freshness is not None:
+        headers |= freshness_headers(freshness)
     if status == 304:
         del headers["Content-Type"]
         return web.Response(status=304, headers=headers)
