@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from contextlib import suppress
 from time import monotonic
 from typing import Any
 
@@ -26,7 +25,7 @@ from tables.reading import Reading
 from tables.restore import Feed, Follower
 from tables.sources import Sources, fingerprint
 from tables.stats import Stats
-from tables.store import Store, StoreFailed, Stores
+from tables.store import Spares, StoreFailed, Stores
 from tables.takeover import Delivery, Membership, RulesDiffer, TakeOver, keep_trying
 from tables.transactions import Brokers
 
@@ -37,9 +36,6 @@ _SLICE = 500
 _META_ONLY_S = 24 * 3600.0
 _REFUSALS = 3
 _TICK_S = 1.0
-#: A former store is read for this long after another owner was heard of: the other workers
-#: hear of it meanwhile, and requests that came here before end.
-_REPLACED_S = 3.0
 
 Fail = Callable[[str, BaseException | None], Awaitable[None]]
 
@@ -84,8 +80,7 @@ class InventoryTable(Reading):
         self._open = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._opening_stores: asyncio.Task[None] | None = None
-        #: Opened at the start for the first assignment.
-        self._spares: dict[int, Store] = {}
+        self._spares = Spares(stores)
         self.stats = Stats()
         self._follower = Follower(
             config.kafka, config.changelog, config.fetch_wait_ms, self.stats, self._on_applied, fail
@@ -112,7 +107,7 @@ class InventoryTable(Reading):
         await self._follower.start()
         await self._sources.start()
         await self._brokers.start()
-        await self._open_spares()
+        await self._spares.open()
         self._spawn(self._maintain(), "table maintenance")
 
     async def stop(self) -> None:
@@ -127,7 +122,7 @@ class InventoryTable(Reading):
         for p in self.held.values():
             p.readable = False
             p.store.close()
-        self._close_spares()
+        self._spares.close()
         self._stores.close()
 
     # ---- assignment
@@ -176,21 +171,6 @@ class InventoryTable(Reading):
         new = sorted((active | standby) - self.held.keys(), key=lambda n: (n in standby, n))
         self._opening_stores = self._spawn(self._open_stores(new, active), "open stores")
 
-    async def _open_spares(self) -> None:
-        """Open what the disk holds before the group waits for it: it is likely to come back.
-
-        RocksDB first replays its log, after a kill -9 for some 30 ms a store. And now the
-        group can be told how full each is.
-        """
-        for number in sorted(self._stores.kept()):
-            await asyncio.sleep(0)
-            with suppress(StoreFailed):  # tried again, and said, if it is needed
-                self._spares[number] = self._stores.open(number)
-
-    def _close_spares(self) -> None:
-        while self._spares:
-            self._spares.popitem()[1].close()
-
     async def _open_stores(self, numbers: Iterable[int], active: set[int]) -> None:
         """Hold partitions that this worker did not, one in each pass of the loop.
 
@@ -200,14 +180,13 @@ class InventoryTable(Reading):
         for number in numbers:
             await asyncio.sleep(0)  # here alone a newer assignment may end this
             try:
-                store = self._spares.pop(number, None) or self._stores.open(number)
-                p = self.held[number] = Partition(number, store)
+                p = self.held[number] = Partition(number, self._spares.take(number))
                 p.offsets = dict(p.stored_meta(self._config.window).positions)
             except StoreFailed as error:
                 await self._fail(f"The assignment cannot be served: {error}", error)
                 return
             self._serve(p, number in active)
-        self._close_spares()
+        self._spares.close()
         self._changed()
 
     def _open_no_more_stores(self) -> None:
@@ -221,11 +200,8 @@ class InventoryTable(Reading):
         0 for a store on disk that is not open. Called from the consumer's thread.
         """
         # Copied in one step: the table's own thread may add to them meanwhile.
-        held, stores = self.held.copy(), self._spares.copy()
-        stores |= {number: p.store for number, p in held.items()}
-        closed = dict.fromkeys(self._stores.kept() - stores.keys(), 0)
-        reached = {number: store.local.next_offset for number, store in stores.items()}
-        return closed | {number: at for number, at in reached.items() if at > 0}
+        held = self.held.copy()
+        return self._spares.copies({number: p.store for number, p in held.items()})
 
     def _serve(self, p: Partition, active: bool) -> None:
         self._epoch += 1
@@ -380,23 +356,9 @@ class InventoryTable(Reading):
                     # The transactional id expires after seven idle days.
                     owned.uncommitted = True
                     self._commits.due(p)
-                if self._open and self._is_replaced(p, now):
+                if self._open and p.is_replaced(self._owned_elsewhere(p.number), now):
                     self._close(p)
             await self._look_at_sources()
-
-    def _is_replaced(self, p: Partition, now: float) -> bool:
-        """Whether nobody needs this worker's copy any more.
-
-        By what the new owner says, not by the clock: until it has restored its own, this
-        may be the only copy that can answer.
-        """
-        if p.state is not PartitionState.FORMER or p.stopped_because is not None:
-            return False
-        if not self._owned_elsewhere(p.number):
-            p.replaced_since = None
-        elif p.replaced_since is None:
-            p.replaced_since = now
-        return p.replaced_since is not None and now - p.replaced_since > _REPLACED_S
 
     async def _look_at_sources(self) -> None:
         """Ends for partitions whose sources this worker does not fetch."""

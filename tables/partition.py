@@ -25,6 +25,10 @@ from tables.store import Store
 
 _decode = msgspec.json.Decoder(Row).decode
 
+#: A former store is read for this long after another owner was heard of: the other workers
+#: hear of it meanwhile, and requests that came here before end.
+_REPLACED_S = 3.0
+
 _MOVES: dict[PartitionState, frozenset[PartitionState]] = {
     PartitionState.LOADING: frozenset(PartitionState) - {PartitionState.ACTIVE},
     PartitionState.STANDBY: frozenset(PartitionState) - {PartitionState.ACTIVE},
@@ -102,6 +106,20 @@ class Partition:
             self._was_owner = state is PartitionState.ACTIVE
         self.state = state
         self._fresh = None
+
+    def is_replaced(self, owned_elsewhere: bool, now: float) -> bool:
+        """Whether nobody needs this worker's copy any more; ask every second or so.
+
+        By what the new owner says, not by the clock: until it has restored its own, this
+        may be the only copy that can answer.
+        """
+        if self.state is not PartitionState.FORMER or self.stopped_because is not None:
+            return False
+        if not owned_elsewhere:
+            self.replaced_since = None
+        elif self.replaced_since is None:
+            self.replaced_since = now
+        return self.replaced_since is not None and now - self.replaced_since > _REPLACED_S
 
     def check(self, epoch: int) -> None:
         """Raise Superseded unless this is still the same assignment: ask after every await."""

@@ -245,6 +245,14 @@ class Worker:
     async def _fail(self, sentence: str, error: BaseException | None) -> None:
         self.failed.append(sentence)
 
+    async def has_failed(self) -> None:
+        """Wait until the table has ended the worker."""
+
+        async def failed() -> bool:
+            return bool(self.failed)
+
+        await until(failed, "failed", WAIT_S)
+
     def partition(self, number: int = 0) -> Partition:
         return self.table.held[number]
 

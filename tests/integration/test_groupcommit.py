@@ -245,11 +245,7 @@ async def test_a_commit_that_lands_before_the_last_one_ends_the_worker(shop: Sho
         worker.partition().store.local = type(local)(10_000, 9_999, local.incarnation)
         shop.append(a_delivery_of(1, first=3))
         await worker.deliver()
-
-        async def failed() -> bool:
-            return bool(worker.failed)
-
-        await until(failed, "failed", WAIT_S)
+        await worker.has_failed()
 
     assert "deleted and created again under a running worker" in worker.failed[0]
     assert "next ONHAND_VERSION" in worker.failed[0]

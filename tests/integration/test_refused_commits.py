@@ -53,11 +53,7 @@ async def test_three_refusals_in_a_row_end_the_worker_with_the_two_likely_reason
             await worker.deliver()
             await starts_again(worker, 1 + refusals)
         await worker.deliver()
-
-        async def failed() -> bool:
-            return bool(worker.failed)
-
-        await until(failed, "failed", WAIT_S)
+        await worker.has_failed()
 
     assert len(worker.failed) == 1
     assert "Partition 0: the broker refused 3 commits in a row" in worker.failed[0]

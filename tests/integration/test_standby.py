@@ -66,7 +66,7 @@ async def test_a_standby_becomes_the_owner_from_what_it_has(shop: Shop) -> None:
 async def test_what_was_owned_answers_as_former_until_another_worker_owns_it_and_all_know(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tables.inventory._REPLACED_S", 1.2)
+    monkeypatch.setattr("tables.partition._REPLACED_S", 1.2)
     shop.append(a_delivery_of(2))
     async with a_worker(shop, session_timeout_s=0.5) as worker:
         await worker.own(0)

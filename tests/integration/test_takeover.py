@@ -181,11 +181,7 @@ async def test_a_store_that_cannot_be_opened_ends_the_worker_with_its_sentence(s
 
     async with a_worker(shop, WatchedStores(full)) as worker:
         await worker.table.assign({0}, ())
-
-        async def failed() -> bool:
-            return bool(worker.failed)
-
-        await until(failed, "failed", WAIT_S)
+        await worker.has_failed()
 
     assert worker.failed == [
         "The assignment cannot be served: The disk under /data is full: free space."
@@ -195,7 +191,7 @@ async def test_a_store_that_cannot_be_opened_ends_the_worker_with_its_sentence(s
 async def test_a_worker_tells_the_group_which_rows_it_has_and_how_far(
     kafka: Kafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tables.inventory._REPLACED_S", 0.1)
+    monkeypatch.setattr("tables.partition._REPLACED_S", 0.1)
     shop = Shop(kafka.bootstrap, partitions=4)
     shop.append([a_receipt(id=sku, sku=sku) for sku in skus_of(0, 4, 3)])
     async with a_worker(shop, RocksStores(tmp_path)) as worker:
@@ -394,11 +390,7 @@ async def test_a_worker_that_cannot_take_over_although_the_coordinator_answers_e
 
         monkeypatch.setattr(ChangelogWriter, "open", never)
         await worker.table.assign({0}, ())
-
-        async def failed() -> bool:
-            return bool(worker.failed)
-
-        await until(failed, "failed", WAIT_S)
+        await worker.has_failed()
 
     assert "could not be taken over" in worker.failed[0]
     assert "although the group coordinator answers" in worker.failed[0]
@@ -447,11 +439,7 @@ async def test_a_worker_with_another_window_ends_with_the_way_back(shop: Shop, w
     await with_history(shop)
     async with a_worker(shop, window=window) as worker:
         await worker.table.assign({0}, ())
-
-        async def failed() -> bool:
-            return bool(worker.failed)
-
-        await until(failed, "failed", WAIT_S)
+        await worker.has_failed()
 
     assert "a duplicates window of 1,000 offsets; this worker has" in worker.failed[0]
     assert "Set ONHAND_DEDUP_WINDOW back" in worker.failed[0]
@@ -465,11 +453,7 @@ async def test_a_worker_with_other_rules_ends_with_the_way_on(
     monkeypatch.setattr("tables.takeover.RULES", 2)
     async with a_worker(shop) as worker:
         await worker.table.assign({0}, ())
-
-        async def failed() -> bool:
-            return bool(worker.failed)
-
-        await until(failed, "failed", WAIT_S)
+        await worker.has_failed()
 
     assert "was built with rules 1" in worker.failed[0]
     assert "the next ONHAND_VERSION" in worker.failed[0]
