@@ -91,7 +91,7 @@ class Brokers:
     def client(self) -> AIOKafkaClient:
         """Raises KafkaError after `stop`."""
         if self._client is None:
-            raise _Closed("the connections are closed")
+            raise KafkaError("the connections are closed")  # not to be tried again
         return self._client
 
     async def leader(self, tp: TopicPartition) -> int:
@@ -100,10 +100,6 @@ class Brokers:
             await self.client.force_metadata_update()
             await asyncio.sleep(_BACKOFF_S)
         return int(node)
-
-
-class _Closed(KafkaError):  # type: ignore[misc]  # aiokafka is untyped
-    """Not to be tried again."""
 
 
 class RecordBatch(NamedTuple):
@@ -219,14 +215,15 @@ class TransactionalProducer:
         return await self._until_answered(ask)
 
     async def _until_answered(self, ask: Callable[[], Awaitable[Any]]) -> Any:
-        tries = 0
+        tries, markers_s = 0, _MARKERS_S
         while True:
             try:
                 return await ask()
             except ConcurrentTransactions:
-                await asyncio.sleep(_MARKERS_S)
+                await asyncio.sleep(markers_s)
+                markers_s = min(2 * markers_s, _BACKOFF_S)  # a leader may be away
             except KafkaError as error:
-                if isinstance(error, _Closed) or not error.retriable:
+                if not error.retriable:
                     raise
                 tries += 1
                 if tries % _TRIES_UNTIL_LOGGED == 0:
