@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from dev.kafka import Kafka
 from dev.workers import until
 from tables.fetch import Fetched, fetch
-from tests.logs import Put
+from tests.logs import Put, Writer, make
 
 WAIT_S = 10.0
 
@@ -75,3 +75,12 @@ async def has_waiter(consumer: AIOKafkaConsumer) -> None:
 
 def some(first: int, count: int) -> list[Put]:
     return [Put(b"k%d" % n, b"v%d" % n) for n in range(first, first + count)]
+
+
+def two_batches(kafka: Kafka) -> str:
+    """A topic of offsets 0 to 9 and 10 to 19."""
+    name = make(kafka.bootstrap)
+    writer = Writer(kafka.bootstrap)
+    writer.write(name, some(0, 10))
+    writer.write(name, some(10, 10))
+    return name

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]  # not in its __all__
 
 from dev.kafka import Kafka, start
+from dev.workers import until
 from tests.kafka_tools import admin
 from web import clients
 
@@ -50,6 +52,10 @@ async def test_a_start_cancelled_at_any_moment_leaves_no_connection(
     assert steps > 3
 
 
+async def is_reconnecting(producer: AIOKafkaProducer) -> bool:
+    return bool(producer.client._get_conn_lock.locked())
+
+
 async def test_a_stop_that_is_cut_off_leaves_no_connection() -> None:
     left_open()
     with start() as kafka:
@@ -62,8 +68,9 @@ async def test_a_stop_that_is_cut_off_leaves_no_connection() -> None:
         await producer.send_and_wait("one", b"1", partition=0)
         kafka.pause()
         await producer.send("one", b"2", partition=0)
+
         # Its connection is given up, the next one waits for a broker that says nothing.
-        await asyncio.sleep(1.5)
+        await until(partial(is_reconnecting, producer), "reconnecting", 10, 0.01)
         with pytest.raises(TimeoutError):
             await clients.close(producer, 0.5)
         kafka.resume()

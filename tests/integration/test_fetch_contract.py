@@ -20,7 +20,7 @@ from aiokafka.record.util import calc_crc32c
 from dev.kafka import Kafka
 from domain.records import Record
 from tables.fetch import Fetched, UnreadableRecord, end_of, fetch
-from tests.fetching import WAIT_S, a_consumer, buffered, read, some, take
+from tests.fetching import WAIT_S, a_consumer, buffered, read, some, take, two_batches
 from tests.logs import (
     COMPACTED,
     Put,
@@ -118,12 +118,7 @@ def log(kafka: Kafka) -> Callable[[Callable[[str], str]], str]:
 
 @pytest.fixture
 def topic(kafka: Kafka) -> str:
-    """Two batches: offsets 0 to 9 and 10 to 19."""
-    name = make(kafka.bootstrap)
-    writer = Writer(kafka.bootstrap)
-    writer.write(name, some(0, 10))
-    writer.write(name, some(10, 10))
-    return name
+    return two_batches(kafka)
 
 
 # ---- what it reads

@@ -9,18 +9,13 @@ from aiokafka.errors import ConsumerStoppedError
 
 from dev.kafka import Kafka
 from tables.fetch import End, end_of, fetch, interrupt
-from tests.fetching import WAIT_S, a_consumer, buffered, has_waiter, read, some, take
+from tests.fetching import WAIT_S, a_consumer, buffered, has_waiter, read, some, take, two_batches
 from tests.logs import Writer, make
 
 
 @pytest.fixture
 def topic(kafka: Kafka) -> str:
-    """Two batches: offsets 0 to 9 and 10 to 19."""
-    name = make(kafka.bootstrap)
-    writer = Writer(kafka.bootstrap)
-    writer.write(name, some(0, 10))
-    writer.write(name, some(10, 10))
-    return name
+    return two_batches(kafka)
 
 
 async def test_what_was_fetched_before_a_seek_is_never_delivered_after_it(

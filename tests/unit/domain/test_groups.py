@@ -27,37 +27,35 @@ def test_every_record_is_counted_once_as_applied_repeated_or_refused() -> None:
     assert a_partition().fold(records).state.counts["sales"] == (1, 1, 2)
 
 
+class Watched(Owner):
+    """Remembers what the store was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[list[bytes]] = []
+
+    def load(self, keys: list[bytes]) -> list[Row | None]:
+        self.asked.append(keys)
+        return super().load(keys)
+
+
 def test_rows_not_in_memory_are_loaded_once_and_together() -> None:
-    asked: list[list[bytes]] = []
-
-    class Watched(Owner):
-        def load(self, keys: list[bytes]) -> list[Row | None]:
-            asked.append(keys)
-            return super().load(keys)
-
     owner = Watched()
     places = ["a", "b", "a"]
     owner.fold([at(n, a_sale(id=str(n), location=place)) for n, place in enumerate(places)])
     owner.fold([at(3, a_sale(id="3", location="b"))])
 
-    assert asked == [[row_key(SKU, "a"), row_key(SKU, "b")]]
+    assert owner.asked == [[row_key(SKU, "a"), row_key(SKU, "b")]]
 
 
 def test_a_table_counted_from_its_first_event_asks_only_for_rows_that_left_memory() -> None:
-    asked: list[list[bytes]] = []
-
-    class Watched(Owner):
-        def load(self, keys: list[bytes]) -> list[Row | None]:
-            asked.append(keys)
-            return super().load(keys)
-
     owner = Watched()
     owner.state.all_in_memory, owner.state.max_rows = True, 1
     for n, place in enumerate(["a", "b", "c"]):
         owner.fold([at(n, a_sale(id=str(n), location=place))]).commit()
     owner.fold([at(3, a_sale(id="3", location="a"))])
 
-    assert asked == [[row_key(SKU, "a")]]
+    assert owner.asked == [[row_key(SKU, "a")]]
     assert owner.state.row(row_key(SKU, "a")).sold == 2 * owner.state.row(row_key(SKU, "c")).sold
 
 
