@@ -154,6 +154,7 @@ class Group(Struct, frozen=True):
 
 
 Load: TypeAlias = Callable[[list[bytes]], Sequence[Row | None]]
+_RefusedRecords: TypeAlias = list[tuple[Record, Refused]]
 
 
 class PartitionState:
@@ -253,9 +254,8 @@ def fold(state: PartitionState, topic: str, records: Sequence[Record], load: Loa
         records = [record for record in records if record[0] >= position]
     if not records:
         return
-    refused: list[tuple[Record, Refused]] = []
-    sound = _addressed(state, topic, _decoded(records, refused), refused)
-    _load_rows(state, sound.keys, load)
+    refused: _RefusedRecords = []
+    sound = _addressed(state, topic, _decoded(records, refused), load, refused)
     fresh, crcs = _unseen(state.windows[topic], sound, refused)
     rows, dirty = state.rows, state.dirty
     for record, event, key, crc in zip(*fresh, crcs, strict=True):
@@ -283,9 +283,6 @@ class _Sound(NamedTuple):
         return _Sound(*([column[i] for i in kept] for column in self))  # type: ignore[arg-type]
 
 
-_RefusedRecords: TypeAlias = list[tuple[Record, Refused]]
-
-
 def _decoded(records: Sequence[Record], refused: _RefusedRecords) -> _Sound:
     """Step 1."""
     outcomes = decode_batch([record[3] for record in records])
@@ -298,34 +295,37 @@ def _decoded(records: Sequence[Record], refused: _RefusedRecords) -> _Sound:
 
 
 def _addressed(
-    state: PartitionState, topic: str, sound: _Sound, refused: _RefusedRecords
+    state: PartitionState, topic: str, sound: _Sound, load: Load, refused: _RefusedRecords
 ) -> _Sound:
-    """Step 2. A row in memory vouches for its names and its SKU's partition."""
+    """Step 2; then the rows of all that passed are in memory.
+
+    A row in memory vouches for its names and its SKU's partition.
+    """
     role, rows, dirty = state.topics[topic], state.rows, state.dirty
     records, events, keys = sound
-    suspects: Iterable[int]
+    unknown = {key for key in keys if key not in dirty and key not in rows}
+    suspects: Iterable[int] = range(len(keys))
     if {event.role for event in events} <= {role} and (
         [record[2] for record in records] == [event.data.sku.encode() for event in events]
     ):
-        suspects = [i for i, key in enumerate(keys) if key not in dirty and key not in rows]
-    else:
-        suspects = range(len(keys))
+        if not unknown:
+            return sound
+        suspects = [i for i, key in enumerate(keys) if key in unknown]
     misfits = {i: why for i in suspects if (why := _misfit(state, role, records[i][2], events[i]))}
-    if not misfits:
-        return sound
-    refused += [(records[i], why) for i, why in misfits.items()]
-    return sound.without(misfits)
+    if misfits:
+        refused += [(records[i], why) for i, why in misfits.items()]
+        sound = sound.without(misfits)
+    _load_rows(state, list(dict.fromkeys(key for key in sound.keys if key in unknown)), load)
+    return sound
 
 
-def _load_rows(state: PartitionState, keys: Iterable[bytes], load: Load) -> None:
-    """Bring the rows of these keys into memory."""
-    rows, dirty = state.rows, state.dirty
-    missing = list(dict.fromkeys(key for key in keys if key not in dirty and key not in rows))
+def _load_rows(state: PartitionState, missing: list[bytes], load: Load) -> None:
+    """Bring these rows into memory."""
     if state.all_in_memory:
-        rows.update(dict.fromkeys(missing, NO_STOCK))
+        state.rows.update(dict.fromkeys(missing, NO_STOCK))
     elif missing:
         found = load(missing)
-        rows.update((key, row or NO_STOCK) for key, row in zip(missing, found, strict=True))
+        state.rows.update((key, row or NO_STOCK) for key, row in zip(missing, found, strict=True))
 
 
 def _misfit(

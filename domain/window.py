@@ -222,7 +222,7 @@ class _Table(Struct, frozen=True, gc=False):
     """Entries in buckets by the top bits of their identity; never changed, only replaced.
 
     floor: offset that the entries' distances count from; older entries are dropped.
-    words: the identity's other 41 bits and the distance of 23, together 8 bytes.
+    words: the identity's other 42 bits and the distance of 22, together 8 bytes.
     contents: 4 bytes an entry.
     starts: where in the other two each bucket begins, and the end of the last.
     """
