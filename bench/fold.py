@@ -15,13 +15,14 @@ from typing import Any
 
 import xxhash
 
-from domain.events import StockEvent, content, decode_batch, identity
+from domain.events import StockEvent, contents, decode_batch, identity
 from domain.records import Record
-from domain.stock import NO_STOCK, PartitionState, Row, apply, fold, row_key, take_group
+from domain.rows import Row, Rows, row_key
+from domain.stock import PartitionState, fold, take_group
 from domain.window import IDENTITY_BITS, Window
 
 EVENTS = 200_000
-SLICES = (500, 5_000)
+SLICES = (250, 5_000)
 GROUP = 8_000
 W = 100_000
 TOPIC = "sales"
@@ -88,7 +89,7 @@ def _round(log: list[Record], size: int, half: int) -> tuple[list[int], list[int
         piece = log[first : first + size]
         fold_ns = _timed(partial(fold, state, TOPIC, piece, absent))
         full = first // GROUP != (first + size) // GROUP
-        take_ns = _timed(lambda: take_group(state).rows) if full else 0
+        take_ns = _timed(lambda: list(take_group(state).changed.encoded(1_000))) if full else 0
         if first >= half:
             folds.append(fold_ns)
             takes.append(take_ns)
@@ -104,34 +105,30 @@ def parts(log: list[Record], size: int) -> dict[str, float]:
     hashes = [
         [xxhash.xxh3_64_intdigest(name) >> 64 - IDENTITY_BITS for name in piece] for piece in names
     ]
-    contents = [
-        [content(e, row_key(e.data.sku, e.data.location)) for e in piece] for piece in decoded
-    ]
+    keys = [[row_key(e.data.sku, e.data.location) for e in piece] for piece in decoded]
+    words = [contents(*each) for each in zip(decoded, keys, strict=True)]
     offsets = [[record[0] for record in piece] for piece in slices]
 
     def judge() -> None:
         window = Window(TOPIC, W)
-        for each in zip(offsets, hashes, contents, strict=True):
+        for each in zip(offsets, hashes, words, strict=True):
             window.judge(*each)
 
-    def rows() -> None:
-        for piece in decoded:
-            for event in piece:
-                apply(NO_STOCK, event, 1, 2)
+    def add() -> None:
+        rows = Rows(len(log))
+        for piece, events, times in zip(keys, decoded, offsets, strict=True):
+            rows.load(list(rows.missing(piece)), absent)
+            rows.add(piece, events, times, times)
 
     n = len(log)
     return {
         "decode_batch": us_per_event(lambda: [decode_batch(piece) for piece in values], n),
         "identity": us_per_event(lambda: [[identity(e) for e in piece] for piece in decoded], n),
-        "content": us_per_event(
-            lambda: [
-                [content(e, row_key(e.data.sku, e.data.location)) for e in piece]
-                for piece in decoded
-            ],
-            n,
+        "contents": us_per_event(
+            lambda: [contents(*each) for each in zip(decoded, keys, strict=True)], n
         ),
         "window.judge": us_per_event(judge, n),
-        "apply": us_per_event(rows, n),
+        "rows": us_per_event(add, n),
     }
 
 

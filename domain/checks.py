@@ -17,7 +17,7 @@ is a whole number as an IEEE double says it, so 2.0 and 2e0 are 2.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import accumulate
@@ -67,10 +67,16 @@ def check_names(sku: str, location: str) -> Refused | None:
     return None
 
 
+def are_good_names(keys: Iterable[bytes]) -> bool:
+    """Tell whether `check_names` refuses none of these rows' keys; False where it may."""
+    return _GOOD_KEYS.fullmatch(b"\n".join(keys)) is not None
+
+
 _PLACE = ("sku", "location")
 _WORDS = ("reason", "reference", "actor")
 # Nearly all names: printable ASCII without spaces, and longer than a dot or two.
 _GOOD_NAME = re.compile(r"[!-~]{3,}")
+_GOOD_KEYS = re.compile(rb"(?:[!-~]{3,}\x00[!-~]{3,}(?:\n|\Z))+")
 _BAD_NAME = re.compile(r"[\x00-\x1f\x7f-\x9f]|\A | \Z|\A\.\.?\Z")
 # Takes an unclosed string to the end, so that a hostile value costs one pass.
 _STRING = re.compile(rb'"(?:[^"\\]|\\.?)*+"?', re.DOTALL)

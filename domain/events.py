@@ -27,6 +27,7 @@ from domain.checks import (
     Refusal,
     Refused,
     Time,
+    are_good_names,
     bound_of_depth,
     check_names,
     examine,
@@ -34,7 +35,15 @@ from domain.checks import (
 )
 
 # For those who use events.
-__all__ = ["MAX_DEPTH", "MAX_NAME_CHARS", "MAX_QUANTITY", "Refusal", "Refused", "check_names"]
+__all__ = [
+    "MAX_DEPTH",
+    "MAX_NAME_CHARS",
+    "MAX_QUANTITY",
+    "Refusal",
+    "Refused",
+    "are_good_names",
+    "check_names",
+]
 
 RULES = 1
 
@@ -71,7 +80,7 @@ class Adjustment(Struct, frozen=True, gc=False, kw_only=True):
 
 
 class _Event(Struct, frozen=True, gc=False, kw_only=True, tag_field="type"):
-    """A structured-mode CloudEvent. `kind` numbers the types for ever (see `content`)."""
+    """A structured-mode CloudEvent. `kind` numbers the types for ever (see `contents`)."""
 
     role: ClassVar[str]
     kind: ClassVar[int]
@@ -221,20 +230,22 @@ def identity(event: StockEvent) -> bytes:
     return f"{event.source}\x00{event.id}".encode()
 
 
-def content(event: StockEvent, place: bytes) -> int:
-    """Return 32 bits of an event's type and data, to tell a repetition from a conflict.
+def contents(events: Sequence[StockEvent], places: Sequence[bytes]) -> list[int]:
+    """Return 32 bits of each event's type and data, to tell a repetition from a conflict.
 
-    `place` is the key of its row, which the fold has made already.
+    `places` are the keys of their rows, which the fold has made already.
 
     The seed differs for any two (type, quantity) of one topic: quantities of shipments and
     sales are below 2^30 and the kind takes the bits above, adjustments are alone in theirs.
     A CRC-32 is one-to-one in its seed, so another type or quantity is always seen; another
     SKU, location, reason, reference or actor is missed once in 2^32 conflicts.
     """
-    data = event.data
-    seed = (data.quantity + (event.kind << 30)) & 0xFFFFFFFF
-    crc = zlib.crc32(place, seed)
-    if data.reference is None and data.reason is None and data.actor is None:
-        return crc
-    # As a JSON array ("a", None) differs from (None, "a").
-    return zlib.crc32(msgspec.json.encode((data.reason, data.reference, data.actor)), crc)
+    seeds = [event.data.quantity + (event.kind << 30) & 0xFFFFFFFF for event in events]
+    crcs = list(map(zlib.crc32, places, seeds))
+    for i, event in enumerate(events):
+        data = event.data
+        if data.reference is not None or data.reason is not None or data.actor is not None:
+            # As a JSON array ("a", None) differs from (None, "a").
+            words = msgspec.json.encode((data.reason, data.reference, data.actor))
+            crcs[i] = zlib.crc32(words, crcs[i])
+    return crcs

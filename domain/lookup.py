@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
-from domain.stock import Row
+from domain.rows import Row
 
 
 class Role(StrEnum):

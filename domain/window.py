@@ -25,6 +25,7 @@ harm: it says again what others say, or what is too old to count.
 import sys
 from collections.abc import Iterable, Sequence
 from enum import Enum
+from itertools import takewhile
 from typing import TypeAlias
 
 import numpy as np
@@ -37,8 +38,8 @@ BLOCK_ENTRIES = 4096
 MAX_PARTS = 256
 SEGMENT_PREFIX = b"\x00w"
 
-# With another slice of 500, as many as fit a Python set of 4,096 slots.
-_TAIL_ENTRIES = 1950
+# With another slice of 250, as many as fit a Python set of 4,096 slots.
+_TAIL_ENTRIES = 2200
 
 # An index of 2^14 buckets: 14 bits of the identity are where an entry stands, the other 42
 # share one word with the distance.
@@ -87,7 +88,8 @@ class Window:
         self._tail: set[int] = set()
         self._untaken: list[Entries] = []
         self._parts: dict[int, Entries] = {}  # by first offset, not yet in a block
-        self._ends: dict[int, int] = {}  # first -> last offset of each stored segment
+        self._part_entries = 0  # in all of them
+        self._ends: dict[int, int] = {}  # first -> last offset of each stored segment, ascending
 
     @classmethod
     def load(
@@ -109,7 +111,7 @@ class Window:
                 stored.append(entries := _unpack(first, value))
                 window._ends[first] = int(entries["offset"][-1])
                 if entries.size < BLOCK_ENTRIES:
-                    window._parts[first] = entries
+                    window._add_part(first, entries)
         entries = _joined(stored)
         window._table = window._table.merged(entries, next_offset - size)
         return window
@@ -176,12 +178,15 @@ class Window:
             next_offset: the group's position in this topic.
         """
         floor = next_offset - self.size
-        gone = [first for first, last in self._ends.items() if last < floor]
+        gone = [first for first, _ in takewhile(lambda end: end[1] < floor, self._ends.items())]
         for first in gone:
             del self._ends[first]
-            self._parts.pop(first, None)
+            if first in self._parts:
+                self._part_entries -= self._parts.pop(first).size
         entries, self._untaken = _joined(self._untaken), []
-        if entries.size and self._is_time_to_join(entries.size):
+        if entries.size and (
+            entries.size + self._part_entries >= BLOCK_ENTRIES or len(self._parts) >= MAX_PARTS
+        ):
             gone += self._parts
             entries = self._join(entries)
         segments: dict[int, Entries] = {}
@@ -191,23 +196,23 @@ class Window:
             segments[first] = segment
             self._ends[first] = int(segment["offset"][-1])
             if segment.size < BLOCK_ENTRIES:
-                self._parts[first] = segment.copy()  # not the whole array beneath
+                self._add_part(first, segment.copy())  # not the whole array beneath
         return Taken(
             segments=[(_key(self.topic, first), _pack(e)) for first, e in segments.items()],
             # A block takes the key of its first part.
             expired=[_key(self.topic, first) for first in gone if first not in segments],
         )
 
-    def _is_time_to_join(self, fresh: int) -> bool:
-        entries = fresh + sum(part.size for part in self._parts.values())
-        return entries >= BLOCK_ENTRIES or len(self._parts) >= MAX_PARTS
+    def _add_part(self, first: int, entries: Entries) -> None:
+        self._parts[first] = entries
+        self._part_entries += entries.size
 
     def _join(self, fresh: Entries) -> Entries:
         """Put the parts and what is fresh together, and forget the parts."""
         entries = _joined([*self._parts.values(), fresh])
         for first in self._parts:
             del self._ends[first]
-        self._parts = {}
+        self._parts, self._part_entries = {}, 0
         # A part that came back from the dead may hold what another one holds.
         return entries[np.unique(entries["offset"], return_index=True)[1]]
 

@@ -132,7 +132,7 @@ class GroupCommit:
         )
         encoded = msgspec.json.encode(meta)
         puts = dict(group.segments)
-        for piece in group.encoded(_ENCODE):
+        for piece in group.changed.encoded(_ENCODE):
             puts.update(piece)
             await asyncio.sleep(0)
         # 2. The transaction: its commit is the commit.

@@ -16,8 +16,8 @@ import msgspec
 
 from domain.events import RULES
 from domain.lookup import Freshness, PartitionState, Role, format_position
+from domain.rows import Row
 from domain.stock import PartitionState as FoldState
-from domain.stock import Row
 from tables.changelog import META_KEY, ChangelogWriter, Meta
 from tables.restore import Feed
 from tables.stats import Span

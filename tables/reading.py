@@ -12,7 +12,7 @@ import msgspec
 
 from domain.lookup import Freshness, PartitionState, Role
 from domain.partitioning import partition_for
-from domain.stock import Row, row_key, split_key
+from domain.rows import Row, row_key, split_key
 from tables.partition import Owned, Partition
 from tables.restore import Progress
 from tables.store import FIRST_ROW

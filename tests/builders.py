@@ -17,7 +17,8 @@ from domain.events import (
     StockEvent,
 )
 from domain.records import Record
-from domain.stock import DeadLetter, PartitionState, Row, fold, row_key, take_group
+from domain.rows import Row, row_key
+from domain.stock import DeadLetter, Group, PartitionState, fold, take_group
 
 TOPICS = {role: role for role in ("shipments", "sales", "adjustments")}
 SKU, LOCATION = "SKU-000042", "store-007"
@@ -121,6 +122,11 @@ def _without_gaps(fields: dict[str, Any]) -> bytes:
     return json.dumps({name: field for name, field in fields.items() if field is not ...}).encode()
 
 
+def written(group: Group) -> dict[bytes, bytes]:
+    """Its rows as the changelog and the store get them."""
+    return {key: row for piece in group.changed.encoded(1000) for key, row in piece.items()}
+
+
 class Owner:
     """A worker's memory and store for one partition, with a store that is a dict.
 
@@ -158,7 +164,7 @@ class Owner:
         for key in group.expired:
             self.buried[key] = self.segments.pop(key)
         self.segments.update(group.segments)
-        for key, value in group.rows.items():
+        for key, value in written(group).items():
             self.rows[key] = msgspec.json.decode(value, type=Row)
         self.letters += group.dead_letters
         self.positions, self.counts = group.positions, dict(group.counts)
@@ -183,7 +189,7 @@ class Owner:
     def row(self, event: StockEvent) -> Row:
         """As folded so far."""
         key = key_of(event)
-        return self.state.row(key) or self.rows.get(key, Row())
+        return self.state.rows.get(key) or self.rows.get(key, Row())
 
     @property
     def duplicates(self) -> int:

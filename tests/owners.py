@@ -13,7 +13,7 @@ from domain.events import RULES, StockEvent
 from domain.lookup import PartitionState
 from domain.partitioning import partition_for
 from domain.records import Batch, Record
-from domain.stock import Row, row_key
+from domain.rows import Row, row_key
 from tables.changelog import META_KEY, ChangelogWriter, Meta
 from tables.fetch import End
 from tables.inventory import InventoryTable, TableConfig

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import msgspec
 
 from domain.lookup import PartitionState, Role
-from domain.stock import Row, row_key
+from domain.rows import Row, row_key
 from tables.partition import Partition
 from tables.reading import Reading
 from tables.store import Local, MemoryStore

@@ -12,7 +12,7 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
-from domain.stock import Row
+from domain.rows import Row
 from tables.reading import Reading
 from web.cursors import START, Key, Place
 from web.pacing import Pacer

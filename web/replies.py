@@ -19,7 +19,7 @@ from domain.lookup import (
     Role,
     TooStale,
 )
-from domain.stock import Row
+from domain.rows import Row
 from web.pacing import Pacer
 from web.problems import SERVER, Problem, problem
 

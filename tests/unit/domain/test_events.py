@@ -15,10 +15,10 @@ from domain.events import (
     SaleReturned,
     StockAdjusted,
     StockEvent,
-    content,
+    contents,
     decode,
 )
-from domain.stock import row_key
+from domain.rows import row_key
 from tests.builders import (
     LOCATION,
     SKU,
@@ -311,7 +311,7 @@ def test_data_that_is_no_object_is_bad_data(data: Any) -> None:
 
 
 def content_of(event: StockEvent) -> int:
-    return content(event, row_key(event.data.sku, event.data.location))
+    return contents([event], [row_key(event.data.sku, event.data.location)])[0]
 
 
 def test_another_type_or_quantity_is_always_another_content() -> None:

@@ -8,8 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain.events import StockEvent
-from domain.stock import Row, row_key, split_key, take_group
-from tests.builders import SKU, Owner, a_partition, a_return, a_sale, as_json, at, with_data
+from domain.rows import Row, row_key, split_key
+from domain.stock import take_group
+from tests.builders import (
+    SKU,
+    Owner,
+    a_partition,
+    a_return,
+    a_sale,
+    as_json,
+    at,
+    with_data,
+    written,
+)
 
 
 def test_a_redelivered_record_is_skipped_and_not_even_counted() -> None:
@@ -50,13 +61,14 @@ def test_rows_not_in_memory_are_loaded_once_and_together() -> None:
 
 def test_a_table_counted_from_its_first_event_asks_only_for_rows_that_left_memory() -> None:
     owner = Watched()
-    owner.state.all_in_memory, owner.state.max_rows = True, 1
+    rows = owner.state.rows
+    rows.all_in_memory, rows.max_rows = True, 1
     for n, place in enumerate(["a", "b", "c"]):
         owner.fold([at(n, a_sale(id=str(n), location=place))]).commit()
     owner.fold([at(3, a_sale(id="3", location="a"))])
 
     assert owner.asked == [[row_key(SKU, "a")]]
-    assert owner.state.row(row_key(SKU, "a")).sold == 2 * owner.state.row(row_key(SKU, "c")).sold
+    assert owner.row(a_sale(location="a")).sold == 2 * owner.row(a_sale(location="c")).sold
 
 
 def test_a_group_holds_what_was_folded_since_the_last_one() -> None:
@@ -65,7 +77,7 @@ def test_a_group_holds_what_was_folded_since_the_last_one() -> None:
     owner.fold([at(2, a_sale(id="2", location="b"))])
     second, third = take_group(owner.state), take_group(owner.state)
 
-    assert [sorted(group.rows) for group in (first, second, third)] == [
+    assert [sorted(group.changed.keys) for group in (first, second, third)] == [
         [row_key(SKU, "a")],
         [row_key(SKU, "b")],
         [],
@@ -80,10 +92,10 @@ def test_a_big_group_can_be_encoded_in_pieces() -> None:
     owner.fold([at(n, a_sale(id=str(n), location=f"store-{n}")) for n in range(5)])
     group = take_group(owner.state)
 
-    pieces = list(group.encoded(2))
+    pieces = list(group.changed.encoded(2))
 
     assert [len(piece) for piece in pieces] == [2, 2, 1]
-    assert {key: row for piece in pieces for key, row in piece.items()} == group.rows
+    assert {key: row for piece in pieces for key, row in piece.items()} == written(group)
 
 
 def test_folding_goes_on_while_a_group_travels() -> None:
@@ -99,7 +111,7 @@ def test_folding_goes_on_while_a_group_travels() -> None:
 
 def test_only_rows_that_are_in_the_store_leave_memory() -> None:
     owner = a_partition()
-    owner.state.max_rows = 4
+    owner.state.rows.max_rows = 4
     places = [f"store-{n}" for n in range(15)]
     records = [at(n, a_sale(id=str(n), location=place)) for n, place in enumerate(places)]
     owner.fold(records[:5])
@@ -112,7 +124,7 @@ def test_only_rows_that_are_in_the_store_leave_memory() -> None:
 
 def test_the_rows_that_came_first_leave_first() -> None:
     owner = a_partition()
-    owner.state.max_rows = 4
+    owner.state.rows.max_rows = 4
     for n, place in enumerate(["a", "b", "a", "c", "d", "e", "f"]):
         owner.fold([at(n, a_sale(id=str(n), location=place))])
         take_group(owner.state)

@@ -6,7 +6,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from domain import events
-from domain.events import Refused, check_names, decode, decode_batch
+from domain.events import Refused, are_good_names, check_names, decode, decode_batch
+from domain.rows import row_key
 from tests.builders import LETTERS, as_json, with_data
 
 ADJUSTED = "inventory.stock.adjusted.v1"
@@ -71,3 +72,18 @@ def test_a_batch_is_read_as_its_records_one_by_one(values: list[bytes | None]) -
         else check_names(event.data.sku, event.data.location) or event
         for event in decode_batch(values)
     ] == [decode(value) for value in values]
+
+
+NAMES = st.text(st.sampled_from("ab-.~ \x00\n\x7fé"), min_size=1, max_size=5)
+
+
+@given(st.lists(st.tuples(NAMES, NAMES), min_size=1, max_size=3))
+def test_names_are_good_together_only_if_each_is_good(names: list[tuple[str, str]]) -> None:
+    if are_good_names([row_key(*each) for each in names]):
+        assert [check_names(*each) for each in names] == [None] * len(names)
+        assert "\x00" not in "".join(map("".join, names))
+
+
+def test_the_usual_names_are_good_at_once() -> None:
+    assert are_good_names([row_key("SKU-000042", "store-007"), row_key("123", "...")])
+    assert not are_good_names([row_key("SKU-000042", "store-007"), row_key("..", "store-007")])

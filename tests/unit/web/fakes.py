@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from domain.lookup import Freshness, PartitionState, Role
-from domain.stock import Row
+from domain.rows import Row
 from tables.reading import PartitionStatus, Reading
 from tables.restore import Progress
 from tables.stats import Stats

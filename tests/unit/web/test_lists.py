@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.lookup import NotReady
-from domain.stock import Row
+from domain.rows import Row
 from tests.shelf import TOPICS, Shelf
 from web import cursors, merging
 from web.admission import Admission, Asked, Refusal

@@ -11,7 +11,7 @@ from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
 
 from domain.lookup import PartitionState, Role
-from domain.stock import Row
+from domain.rows import Row
 from tables.restore import Progress
 from tests.openapi_check import Contract
 from tests.unit.web.fakes import URL, FakeTable, a_status
