@@ -206,7 +206,8 @@ def _are_plain(values: list[bytes], events: list[StockEvent]) -> bool:
         joined.isascii()
         and b"\\" not in joined
         and max(map(len, values), default=0) <= 2 * MAX_DEPTH
-        and b'0000"' not in joined
+        and b'+0000"' not in joined
+        and b'-0000"' not in joined
         and not [e for e in events if e.time is not None and e.time.tzinfo is not UTC]
     )
 

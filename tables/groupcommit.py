@@ -24,9 +24,9 @@ from tables.store import Local, StoreFailed
 
 log = logging.getLogger(__name__)
 
-#: A group is full at this many events: its store write then holds the loop for at most
-#: about 10 ms, and a bigger one coalesces little more.
-FULL_EVENTS = 8_000
+#: A group is full at this many events: its store write then holds the loop for some 8 ms,
+#: or 20 if each event has a row of its own.
+FULL_EVENTS = 16_000
 #: Rows encoded before the loop may run: about 1 ms.
 _ENCODE = 1_000
 #: Far behind, nobody waits for the newest row: bigger groups coalesce more.
