@@ -15,6 +15,7 @@ from bench.load import Load, load
 from bench.measure import DidNotFinish
 from bench.memory import WINDOW_OFFSETS, fold_with_full_windows
 from bench.onhand import Onhand
+from bench.own_write import measure_own_write
 from bench.peers import NaiveFaust, RawFetch
 from bench.progress import say
 from bench.quix_streams import QuixStreams
@@ -32,12 +33,13 @@ CONTESTANTS: dict[str, Callable[[Arena], Contestant]] = {
     "onhand": Onhand,
     "onhand-2": lambda arena: Onhand(arena, workers=2),
 }
-QUESTIONS = ("latency", "reads", "forwarded", "beside", "windows")
+QUESTIONS = ("latency", "own-write", "reads", "forwarded", "beside", "windows")
 NAIVE_EVENTS = 60_000
 QUICK_EVENTS = 100_000
 QUICK_NAIVE_EVENTS = 10_000
 QUICK_WINDOW_OFFSETS = 5_000
 PACES_PER_S = (1_000, 20_000)
+OWN_WRITE_PER_S = 1_000
 # Kafka's own default: two workers started together are in one generation from the first event.
 BROKER_SETTINGS = {"group.initial.rebalance.delay.ms": 3_000}
 OUT = Path(__file__).resolve().parent / "out"
@@ -149,6 +151,7 @@ def _ask_all(
     given: argparse.Namespace, arena: Arena, run: report.Run, folded: dict[str, Onhand]
 ) -> None:
     seconds = 2.0 if given.quick else 5.0
+    probed_s = 8.0 if given.quick else 30.0
     if "reads" in given.wanted and "onhand" in folded:
         with _noting_failures(run, "reads"):
             run.reads += idle_reads(folded["onhand"], arena, seconds)
@@ -165,8 +168,11 @@ def _ask_all(
             run.results.append(fold_with_full_windows(arena, window))
     if "latency" in given.wanted:
         with _noting_failures(run, "latency"):
-            for latency in measure_latency(arena, PACES_PER_S, 8.0 if given.quick else 30.0):
+            for latency in measure_latency(arena, PACES_PER_S, probed_s):
                 run.latencies.append(latency)
+    if "own-write" in given.wanted:
+        with _noting_failures(run, "own write"):
+            run.own_write = measure_own_write(arena, OWN_WRITE_PER_S, probed_s)
 
 
 if __name__ == "__main__":

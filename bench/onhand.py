@@ -162,6 +162,16 @@ class Onhand:
         }
         return [one[partition] for partition in sorted(one)]
 
+    def owners(self) -> set[str]:
+        """URLs of the workers that own partitions, as the first one says; after `check`."""
+        paths = [inventory_path(key) for key in self.a_key_of_each_partition()]
+        answers = [self.workers[0].web.get(path) for path in paths]
+        return {
+            answer.headers["onhand-worker"].rstrip("/")
+            for answer in answers
+            if answer and _by_the_owner(answer)
+        }
+
     def restore(self) -> Restored | None:
         """Start on empty folders; done when every partition answers. One worker only.
 

@@ -20,6 +20,8 @@ CONNECTIONS = (1, 32)
 PULSE_EVERY_S = 0.02
 PULSES_PER_COUNT = 10
 WARM_UP_S = 0.5
+BESIDE_FOLDING = "beside folding"
+BACKLOG_ENDED = ", whose backlog ended meanwhile"
 
 
 @dataclass(frozen=True)
@@ -115,14 +117,14 @@ def reads_beside_folding(arena: Arena, seconds: float) -> list[Reads]:
         worker = _start(installation)
         try:
             before = worker.handled()
-            found = _measure("beside folding", worker, paths, count, seconds)
+            found = _measure(BESIDE_FOLDING, worker, paths, count, seconds)
             after = worker.handled()
         finally:
             installation.stop()
         # The warm-up folds too, and a backlog that ended early would make this look slow.
         rate = (after - before) / (seconds + WARM_UP_S)
-        ended = ", whose backlog ended meanwhile" if after >= arena.full.oracle.records else ""
-        reads.append(replace(found, what=f"beside folding {rate:,.0f} events/s{ended}"))
+        ended = BACKLOG_ENDED if after >= arena.full.oracle.records else ""
+        reads.append(replace(found, what=f"{BESIDE_FOLDING} {rate:,.0f} events/s{ended}"))
     return reads
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median_low
 
 from bench.contest import Result
-from bench.latency import Latency
+from bench.probes import Latency
 from bench.reads import Pulse, Reads
 
 CLEAN_CALIBRATION_SPREAD = 1.25
@@ -33,6 +33,7 @@ class Run:
     load: dict[str, str]
     results: list[Result] = field(default_factory=list)
     latencies: list[Latency] = field(default_factory=list)
+    own_write: Latency | None = None
     reads: list[Reads] = field(default_factory=list)
     pulse: Pulse | None = None
     failures: list[str] = field(default_factory=list)
@@ -81,7 +82,7 @@ def markdown(run: Run) -> str:
     """The whole report."""
     facts = [f"- {name}: {said}" for name, said in {**run.machine, **run.load}.items()]
     parts = ["## Measured", "\n".join(facts), _ingest_table(run), _restore_table(run)]
-    parts += [_latency_table(run.latencies), _reads_table(run.reads), _pulse_line(run.pulse)]
+    parts += [_latency_table(run), _reads_table(run.reads), _pulse_line(run.pulse)]
     parts += [_targets_table(run), _calibration(run)]
     if run.failures:
         parts.append("Not measured:\n\n" + "\n".join(f"- {why}" for why in run.failures))
@@ -140,7 +141,13 @@ def _restore_table(run: Run) -> str:
     )
 
 
-def _latency_table(latencies: Sequence[Latency]) -> str:
+def _latency_table(run: Run) -> str:
+    found = [(f"{each.per_s:,} events/s" if each.per_s else "idle", each) for each in run.latencies]
+    if run.own_write:
+        words = (
+            f"own write, read through the other of two workers, {run.own_write.per_s:,} events/s"
+        )
+        found.append((words, run.own_write))
     return _table(
         (
             "append → readable",
@@ -150,11 +157,12 @@ def _latency_table(latencies: Sequence[Latency]) -> str:
             "probes",
             "not yet",
             "lost",
+            "forwarded",
             "% of a core",
         ),
         (
             (
-                f"{each.per_s:,} events/s" if each.per_s else "idle",
+                what,
                 *(
                     f"{value:.0f}" if each.per_s else "–"
                     for value in (each.p50_ms, each.p99_ms, each.max_ms)
@@ -162,9 +170,10 @@ def _latency_table(latencies: Sequence[Latency]) -> str:
                 f"{each.probes:,}",
                 f"{each.misses}",
                 f"{each.lost}",
+                f"{each.forwarded}",
                 f"{each.cpu_percent:.1f}",
             )
-            for each in latencies
+            for what, each in found
         ),
     )
 

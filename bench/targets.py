@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bench.reads import BACKLOG_ENDED, BESIDE_FOLDING
+
 if TYPE_CHECKING:
     from bench.report import Run
 
@@ -71,14 +73,37 @@ def judge(run: "Run") -> list[Judged]:
             ]
             ratio = restored / max(others) if others else None
             judged += _least("restore, of the best Kafka Streams", ratio, 1.5, " ×")
-    for each in run.latencies:
-        if each.per_s == 0:
-            judged += _most("CPU, idle", each.cpu_percent, 3, " %")
-            continue
-        limit_ms = 200 if each.per_s <= 1_000 else 300
-        judged += _most(f"append → readable p99, {each.per_s:,}/s", each.p99_ms, limit_ms, " ms")
-        if each.per_s <= 1_000:
-            judged += _most(f"CPU, {each.per_s:,}/s", each.cpu_percent, 25, " %")
+    judged += _latencies(run)
     if run.pulse:
         judged += _most("loop lag p99 at full speed", run.pulse.p99_ms, 25, " ms")
+    judged += _reads(run)
     return judged
+
+
+def _latencies(run: "Run") -> Iterator[Judged]:
+    for each in run.latencies:
+        if each.per_s == 0:
+            yield from _most("CPU, idle", each.cpu_percent, 3, " %")
+            continue
+        limit_ms = 200 if each.per_s <= 1_000 else 300
+        yield from _most(f"append → readable p99, {each.per_s:,}/s", each.p99_ms, limit_ms, " ms")
+        if each.per_s <= 1_000:
+            yield from _most(f"CPU, {each.per_s:,}/s", each.cpu_percent, 25, " %")
+    if own := run.own_write:
+        what = f"own write visible through the other worker p99, {own.per_s:,}/s"
+        yield from _most(what, own.p99_ms, 300, " ms")
+
+
+def _reads(run: "Run") -> Iterator[Judged]:
+    found = {(each.what, each.answers.connections): each.answers for each in run.reads}
+    alone, many = found.get(("idle", 1)), found.get(("idle", 32))
+    forwarded = found.get(("forwarded", 1))
+    yield from _most("key read p50, 1 connection", alone.p50_ms if alone else None, 0.25, " ms")
+    yield from _least("key reads, 32 connections", many.per_s if many else None, 9_000, "/s")
+    added_ms = forwarded.p50_ms - alone.p50_ms if forwarded and alone else None
+    yield from _most("a forwarded read adds, p50", added_ms, 0.5, " ms")
+    beside = [each for each in run.reads if each.what.startswith(BESIDE_FOLDING)]
+    # A backlog that ended meanwhile left the worker idle: its p99 would flatter.
+    if beside and not any(each.what.endswith(BACKLOG_ENDED) for each in beside):
+        worst_ms = max(each.answers.p99_ms for each in beside)
+        yield from _most("key reads beside folding p99", worst_ms, 40, " ms")

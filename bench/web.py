@@ -2,6 +2,7 @@
 
 import http.client
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -31,11 +32,20 @@ class Web:
 
     def get(self, path: str) -> Answer | None:
         """GET it; None while nobody listens."""
+        return self._answer("GET", path)
+
+    def post(self, path: str, body: bytes) -> Answer | None:
+        """POST JSON; None while nobody listens, or if it is not known whether it was taken."""
+        return self._answer("POST", path, body, {"Content-Type": "application/json"})
+
+    def _answer(
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] = {}
+    ) -> Answer | None:
         try:
-            self._connection.request("GET", path)
+            self._connection.request(method, path, body, headers)
             response = self._connection.getresponse()
-            headers = {name.lower(): value for name, value in response.getheaders()}
-            return Answer(response.status, response.read(), headers)
+            said = {name.lower(): value for name, value in response.getheaders()}
+            return Answer(response.status, response.read(), said)
         except (OSError, http.client.HTTPException):
             self._connection.close()
             return None
