@@ -33,9 +33,9 @@ FAUST_LOG = logging.getLogger("faust.service")
 
 #: Values of delivered batches that no agent has finished with, in bytes. A record costs
 #: about 2.5 times its value in memory.
-BUDGET_BYTES = 16 * 2**20
+BUDGET_BYTES = 6 * 2**20
 MAX_POLL_RECORDS = 5_000
-MAX_PARTITION_FETCH_BYTES = 512 * 1024
+MAX_PARTITION_FETCH_BYTES = 384 * 1024
 MAX_FETCH_BYTES = 6 * 2**20
 _POLL_S = 0.5
 _STUCK_S = 60.0

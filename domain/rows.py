@@ -133,8 +133,9 @@ class Rows:
         if self._free:
             return self._free.pop()
         if len(self._keys) == self._lines.size:
-            self._lines = np.concatenate([self._lines, np.zeros_like(self._lines)])
-            self._changed = np.concatenate([self._changed, np.zeros_like(self._changed)])
+            more = self._lines.size // 2
+            self._lines = np.concatenate([self._lines, np.zeros(more, _LINE)])
+            self._changed = np.concatenate([self._changed, np.zeros(more, np.bool_)])
         self._keys.append(b"")
         return len(self._keys) - 1
 
