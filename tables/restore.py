@@ -29,6 +29,9 @@ _POLL_RECORDS = 5000
 #: A follower that has to buffer more than this without a meta record has met
 #: compaction: it stops answering and loads in pieces instead.
 _MAX_BUFFERED = 50_000
+#: A rebuild writes so many keys at once: most records of a changelog are overtaken by later
+#: ones, and what is overtaken in memory need not be written.
+_REBUILD_KEYS = 20_000
 _STUCK_S = 60.0
 _PROGRESS_S = 2.0
 #: Partitions come in groups: one change of the consumer's assignment for all of them.
@@ -69,12 +72,14 @@ class Feed:
         self.partition, self.store, self.whole = partition, store, whole
         self.until = end
         self.meta: Meta | None = None
+        #: Of what was applied; the store's own says what was written.
+        self._local = store.local
         #: Records applied since the last meta record: half a transaction may be in there.
         self._unfinished = False
         self._start_at = self._start(end)
         # The newest meta record is the last record before the end and its marker. A
         # rebuild looks at it first, so that an interrupted one knows what it belongs to.
-        self._peeking = self._start_at == 0 and not store.local.incarnation and end > 1
+        self._peeking = self._start_at == 0 and not self._local.incarnation and end > 1
         self.position = end - 2 if self._peeking else self._start_at
         self.caught_up: asyncio.Future[Restored] = asyncio.get_running_loop().create_future()
         self.records = self.nbytes = 0
@@ -89,7 +94,7 @@ class Feed:
         Reading it again tells whether this is still the changelog that the store came
         from: one that was recreated and grew to the same end looks the same otherwise.
         """
-        local = self.store.local
+        local = self._local
         if local.incarnation and local.next_offset <= end:
             # A meta record behind next_offset would be the only proof; before it, the
             # newest one is still to come.
@@ -109,6 +114,7 @@ class Feed:
     def _wipe(self) -> None:
         self.whole = False
         self.store.wipe()
+        self._local = self.store.local
 
     def apply(self, fetched: Fetched) -> bool:
         """Apply what was fetched; False where the consumer has to seek to `position`."""
@@ -132,12 +138,13 @@ class Feed:
         if self.whole and len(puts) > _MAX_BUFFERED:
             self.whole = False
         if not self.whole:
-            local = self.store.local
-            if self._unfinished or local.meta_offset < 0:
-                local = msgspec.structs.replace(local, next_offset=fetched.next_offset)
             # Right behind a meta record the offset stays there, so that the next start
             # reads that record again.
-            self._write(local)
+            if self._unfinished or self._local.meta_offset < 0:
+                next_offset = fetched.next_offset
+                self._local = msgspec.structs.replace(self._local, next_offset=next_offset)
+            if fetched.next_offset >= self.until or len(puts) + len(deletes) >= _REBUILD_KEYS:
+                self._write()
         self.position = fetched.next_offset
         if self.is_past_end() and not self.caught_up.done():
             self.caught_up.set_result(
@@ -153,8 +160,8 @@ class Feed:
         for _, _, key, value, _ in fetched.records:
             if key == META_KEY and value is not None:
                 incarnation = msgspec.json.decode(value, type=Meta).incarnation
-                self.store.local = Local(incarnation=incarnation)
-        if fetched.next_offset < self.until and not self.store.local.incarnation:
+                self._local = Local(incarnation=incarnation)
+        if fetched.next_offset < self.until and not self._local.incarnation:
             self.position = fetched.next_offset
             return True
         self._peeking = False
@@ -164,7 +171,7 @@ class Feed:
     def _on_meta(self, offset: int, value: bytes) -> bool:
         meta = msgspec.json.decode(value, type=Meta)
         incarnation = meta.incarnation
-        known = self.store.local.incarnation
+        known = self._local.incarnation
         if known and incarnation != known:
             log.warning(
                 "Partition %d: the changelog was recreated (incarnation %s, the store is of %s): "
@@ -175,11 +182,9 @@ class Feed:
             )
             self.restart()
             return False
-        local = Local(next_offset=offset + 1, meta_offset=offset, incarnation=incarnation)
+        self._local = Local(next_offset=offset + 1, meta_offset=offset, incarnation=incarnation)
         if self.whole:
-            self._write(local)
-        else:
-            self.store.local = local  # written with the rest of this fetch
+            self._write()
         self.meta, self._unfinished = meta, False
         return True
 
@@ -191,8 +196,8 @@ class Feed:
         self._wipe()
         self.position = self.first = start
 
-    def _write(self, local: Local) -> None:
-        self.store.write(self._puts, self._deletes, local)
+    def _write(self) -> None:
+        self.store.write(self._puts, self._deletes, self._local)
         self._puts.clear()
         self._deletes.clear()
 

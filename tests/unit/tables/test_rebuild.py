@@ -1,0 +1,71 @@
+"""A rebuild that is cut off goes on, without a gap, from what was written."""
+
+import asyncio
+
+import msgspec
+import pytest
+
+import tables.restore
+from domain.records import Record
+from tables.changelog import META_KEY, Meta
+from tables.fetch import Fetched
+from tables.restore import Feed
+from tables.store import MemoryStore, row_pairs
+
+
+def a_changelog(commits: int) -> list[Record]:
+    """Transactions of two rows, the meta record and the marker, which is no record."""
+    records: list[Record] = []
+    for n in range(commits):
+        meta = Meta(
+            positions={"sales": n},
+            fingerprints={},
+            counts={},
+            window=10,
+            rules=1,
+            incarnation="one",
+        )
+        values = {b"a": b"%d" % n, b"row-%d" % n: b"1", META_KEY: msgspec.json.encode(meta)}
+        records += [(4 * n + i, 0, key, values[key], ()) for i, key in enumerate(values)]
+    return records
+
+
+def fetches(log: list[Record], start: int, end: int, size: int = 5) -> list[Fetched]:
+    """As a consumer would return them, whatever the transactions."""
+    found = []
+    for first in range(start, end, size):
+        last = min(first + size, end)
+        records = [record for record in log if first <= record[0] < last]
+        found.append(Fetched(records, first, last, 0))
+    return found
+
+
+@pytest.mark.parametrize("keys", [1, 4, 1000])
+@pytest.mark.parametrize("cut", range(9))
+def test_a_rebuild_goes_on_from_what_was_written(
+    cut: int, keys: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables.restore, "_REBUILD_KEYS", keys)
+    log = a_changelog(10)
+    end = 40
+    store = MemoryStore()
+
+    def feed_it(fetched_at_most: int) -> Feed:
+        feed = Feed(0, store, whole=False, end=end)
+        if feed._peeking:
+            [newest] = fetches(log, feed.position, end)
+            assert not feed.apply(newest)
+        for fetched in fetches(log, feed.position, end)[:fetched_at_most]:
+            assert feed.apply(fetched)
+        return feed
+
+    async def twice() -> Feed:
+        feed_it(cut)  # and then this process is killed, or the partition goes away
+        return feed_it(1000)
+
+    feed = asyncio.run(twice())
+
+    assert feed.caught_up.done()
+    rows = {key: value for key, value in row_pairs(store) if not key.startswith(b"\x00")}
+    assert rows == {b"a": b"9"} | {b"row-%d" % n: b"1" for n in range(10)}
+    assert (store.local.meta_offset, store.local.next_offset) == (38, 39)
