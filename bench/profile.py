@@ -2,8 +2,8 @@
 
 `python -m bench.profile --events 500000`. py-spy (`pip install py-spy`) samples
 from outside, by default 200 times a second; native code counts for the Python
-function that called it. Shares are of samples in which the event loop's thread
-held or wanted the CPU.
+function that called it. Shares are of samples in which a thread held the
+interpreter's lock: that is what one worker has only one of.
 """
 
 import argparse
@@ -81,7 +81,7 @@ def record(arena: Arena, pyspy: str) -> str:
             ticker.say("profile: starting")
             time.sleep(0.01)
         argv = [pyspy, "record", "--pid", str(worker.process.pid), "--format", "raw"]
-        argv += ["--rate", str(SAMPLES_PER_S), "--duration", "600", "--nonblocking"]
+        argv += ["--rate", str(SAMPLES_PER_S), "--duration", "600", "--nonblocking", "--gil"]
         argv += ["--output", str(output)]
         sampler = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while (done := installation.handled()) < arena.full.oracle.records:
