@@ -23,7 +23,7 @@ from domain.window import IDENTITY_BITS, Window
 
 EVENTS = 200_000
 SLICES = (250, 5_000)
-GROUP = 8_000
+GROUP = 16_000
 W = 100_000
 TOPIC = "sales"
 KINDS = ("inventory.sale.completed.v1",) * 9 + ("inventory.sale.returned.v1",)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice, starmap
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 import numpy as np
@@ -62,7 +62,10 @@ def split_key(key: bytes) -> tuple[str, str]:
 _LINE: Final = np.dtype(
     [(name, "<u8" if name == "checksum" else "<i8") for name in Row.__struct_fields__]
 )
-_WIDTH, _EVENTS, _CHECKSUM, _UPDATED_AT = 8, 5, 6, 7
+_WIDTH: Final = len(Row.__struct_fields__)
+_EVENTS, _CHECKSUM, _UPDATED_AT = map(
+    Row.__struct_fields__.index, ("events", "checksum", "updated_at")
+)
 _FIRST_LINES = 256
 
 
@@ -154,7 +157,7 @@ class Rows:
             crcs: CRC-32 of each event's identity.
             times_ms: when each was recorded.
         """
-        places = _column(map(self._places.__getitem__, keys), len(keys))
+        places = _column(list(map(self._places.__getitem__, keys)))
         numbers, at = self._lines.view(np.int64), places * _WIDTH
         kinds = _column([event.kind for event in events])
         np.add.at(numbers, at + kinds, _column([event.data.quantity for event in events]))
@@ -188,6 +191,6 @@ class Rows:
             self._free.append(places.pop(key))
 
 
-def _column(numbers: Any, count: int = -1) -> NDArray[np.int64]:
-    """As an array; from a list this takes half of what `np.array` does."""
-    return np.fromiter(numbers, np.int64, len(numbers) if count < 0 else count)
+def _column(numbers: Sequence[int]) -> NDArray[np.int64]:
+    """As an array; this takes half of what `np.array` does."""
+    return np.fromiter(numbers, np.int64, len(numbers))

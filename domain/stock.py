@@ -212,7 +212,8 @@ def _addressed(
     if misfits:
         refused += [(records[i], why) for i, why in misfits.items()]
         sound = sound.without(misfits)
-    rows.load(list(dict.fromkeys(key for key in sound.keys if key in unknown)), load)
+    if unknown:
+        rows.load(list(dict.fromkeys(key for key in sound.keys if key in unknown)), load)
     return sound
 
 

@@ -9,6 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from domain import window as module
+from domain.window import _TAIL_ENTRIES as TAIL
 from domain.window import BLOCK_ENTRIES, IDENTITY_BITS, MAX_WINDOW, Verdict, Window, parse_key
 
 # Some share a bucket of the table, some differ in the top or the lowest bit only.
@@ -210,12 +211,13 @@ def test_a_full_window_takes_at_most_16_bytes_an_id() -> None:
     size = 100_000
     ids = np.random.default_rng(1).integers(0, 2**IDENTITY_BITS, 2 * size).tolist()
     most = 0
-    with patch.multiple(module, _TAIL_ENTRIES=1950, BLOCK_ENTRIES=BLOCK_ENTRIES, MAX_PARTS=256):
+    # As in service; the other tests have small ones.
+    with patch.multiple(module, _TAIL_ENTRIES=TAIL, BLOCK_ENTRIES=BLOCK_ENTRIES, MAX_PARTS=256):
         window = Window("sales", size)
-        for start in range(0, len(ids), 500):
-            piece = range(start, start + 500)
-            window.judge(piece, ids[start : start + 500], piece)
-            window.take(start + 500)
+        for start in range(0, len(ids), 250):
+            piece = range(start, start + 250)
+            window.judge(piece, ids[start : start + 250], piece)
+            window.take(start + 250)
             if start >= size:
                 most = max(most, window.nbytes())
 
