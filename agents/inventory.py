@@ -12,7 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from domain.records import Batch
+from tables.decoder import Batch
 from tables.inventory import InventoryTable
 
 log = logging.getLogger(__name__)
@@ -36,8 +36,8 @@ def inventory_agent(table: InventoryTable, fail: Fail) -> Callable[[Any], Awaita
                 await table.fold(batch)
             except Exception as error:
                 await fail(
-                    f"A batch of {batch.topic}-{batch.partition}, offsets {batch.start} to "
-                    f"{batch.next_offset - 1} could not be folded: {error!r}.",
+                    f"A batch of {batch.address.topic}-{batch.address.partition}, offsets "
+                    f"{batch.start} to {batch.next_offset - 1} could not be folded: {error!r}.",
                     error,
                 )
                 return

@@ -14,6 +14,7 @@ import faust
 from app import topics
 from app.config import Settings
 from app.transport import FAUST_LOG, BatchTransport
+from tables.decoder import Decoder
 from tables.inventory import InventoryTable
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ class OnhandApp(faust.App):
     logger = FAUST_LOG
     settings: Settings
     table: InventoryTable
+    decoder: Decoder
     web_part: Any
     source_topics: tuple[str, ...]
     _failing = False
@@ -52,6 +54,7 @@ class OnhandApp(faust.App):
         """Check, connect, then let the consumer join the group."""
         await self._check()
         await super().on_start()
+        self.decoder.start()
         await self.table.start()
         await self.web_part.start()
         # What start-up made stays: the collector need not look at it again, and the
@@ -74,6 +77,7 @@ class OnhandApp(faust.App):
             log.info("Stopping: finishing requests, committing what is folded, leaving the group.")
             await self.web_part.stop()
             await self.table.stop()
+            await self.decoder.stop()
         await super().stop()
 
     # ---- called by app/transport.py, app/assignment.py and app/assignor.py

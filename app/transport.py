@@ -23,7 +23,6 @@ from faust.transport.conductor import Conductor
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
-from domain.records import Batch
 from tables.fetch import End, Fetched, Pace, end_of, fetch
 from tables.takeover import NotAMember
 
@@ -31,9 +30,9 @@ log = logging.getLogger(__name__)
 #: For what Faust's services say of themselves ("Starting…"), by class.
 FAUST_LOG = logging.getLogger("faust.service")
 
-#: Values of delivered batches that no agent has finished with, in bytes. A record costs
-#: about 2.5 times its value in memory.
-BUDGET_BYTES = 6 * 2**20
+#: Delivered batches that no agent has finished with, in bytes as fetched: so many that the
+#: decoding process always has the next one. Decoded, an event is about 150 bytes.
+BUDGET_BYTES = 2 * 2**20
 MAX_POLL_RECORDS = 5_000
 MAX_PARTITION_FETCH_BYTES = 384 * 1024
 MAX_FETCH_BYTES = 6 * 2**20
@@ -274,15 +273,7 @@ class BatchConsumer(driver.Consumer):
         if part.error is not None:
             await self._on_fetch_error(tp, part.error)
             return
-        batch = Batch(
-            topic=tp.topic,
-            partition=tp.partition,
-            records=part.records,
-            start=part.start,
-            next_offset=part.next_offset,
-            nbytes=part.nbytes,
-            epoch=epoch,
-        )
+        batch = self.app.decoder.batch(tp.topic, tp.partition, part, epoch)
         message = BatchMessage(
             topic=tp.topic,
             partition=tp.partition,
@@ -294,12 +285,12 @@ class BatchConsumer(driver.Consumer):
             value=cast(Any, batch),
             checksum=None,
             serialized_key_size=0,
-            serialized_value_size=part.nbytes,
+            serialized_value_size=batch.nbytes,
             tp=tp,
             generation_id=self.app.consumer_generation_id,
         )
         message.budget = self._budget
-        self._budget.take(part.nbytes)
+        self._budget.take(batch.nbytes)
         self.app.topics.deliver(tp, message)
 
     async def _on_fetch_error(self, tp: TP, error: KafkaError) -> None:

@@ -16,6 +16,7 @@ from app.assignor import OnhandAssignor
 from app.config import Settings, SettingsError
 from app.service import OnhandApp, refuse
 from app.transport import MAX_PARTITION_FETCH_BYTES, MAX_POLL_RECORDS, ConsumerDelivery
+from tables.decoder import Decoder
 from tables.inventory import InventoryTable, TableConfig
 from tables.store import DataFolderInUse, MemoryStores, RocksStores, StoreFailed, Stores
 from web.server import Web, WebConfig
@@ -45,9 +46,9 @@ def build(settings: Settings | None = None) -> OnhandApp:
         owner = app.web_part.members.roster.owner(partition)
         return owner is not None and not owner.leaving
 
-    app.table = InventoryTable(
-        _table_config(settings), stores, consumer, consumer, app.fail, owned_elsewhere
-    )
+    config = _table_config(settings)
+    app.decoder = Decoder(config.topics, config.partitions)
+    app.table = InventoryTable(config, stores, consumer, consumer, app.fail, owned_elsewhere)
     app.web_part = Web(_web_config(settings), app.table, app.table.stats)
     # Faust's own pages ("/", "/router", "/table") look on the wrong worker or say OK
     # without a look.

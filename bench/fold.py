@@ -13,19 +13,19 @@ from functools import partial
 from time import process_time_ns
 from typing import Any
 
-import xxhash
-
+from domain.columns import columns
 from domain.events import StockEvent, contents, decode_batch, identity
-from domain.records import Record
+from domain.records import Address, Record
 from domain.rows import Row, Rows, row_key
 from domain.stock import PartitionState, fold, take_group
 from domain.window import IDENTITY_BITS, Window
 
 EVENTS = 200_000
-SLICES = (250, 5_000)
+SLICES = (250, 500, 1_000, 5_000)
 GROUP = 16_000
 W = 100_000
 TOPIC = "sales"
+ADDRESS = Address(TOPIC, TOPIC, 0, 1)
 KINDS = ("inventory.sale.completed.v1",) * 9 + ("inventory.sale.returned.v1",)
 
 
@@ -69,31 +69,31 @@ def _timed(work: Callable[[], Any]) -> int:
     return process_time_ns() - began
 
 
-def whole(log: list[Record], size: int, rounds: int = 5) -> tuple[float, float]:
-    """Fold the second half of the log into a warm state: fold, and the groups beside it.
+def whole(log: list[Record], size: int, rounds: int = 5) -> tuple[float, ...]:
+    """Fold the second half of the log into a warm state: decode, fold, and the groups beside.
 
     Each slice counts with the least of its costs over all rounds.
     """
     half = len(log) // 2
-    folds, takes = (
-        sum(map(min, zip(*costs, strict=True)))
-        for costs in zip(*(_round(log, size, half) for _ in range(rounds)), strict=True)
-    )
-    return folds / half / 1000, takes / half / 1000
+    costs = zip(*(_round(log, size, half) for _ in range(rounds)), strict=True)
+    return tuple(sum(map(min, zip(*each, strict=True))) / half / 1000 for each in costs)
 
 
-def _round(log: list[Record], size: int, half: int) -> tuple[list[int], list[int]]:
+def _round(log: list[Record], size: int, half: int) -> tuple[list[int], list[int], list[int]]:
     state = PartitionState(0, 1, {TOPIC: TOPIC}, W)
-    folds, takes = [], []
+    decodes, folds, takes = [], [], []
     for first in range(0, len(log), size):
         piece = log[first : first + size]
-        fold_ns = _timed(partial(fold, state, TOPIC, piece, absent))
+        found = columns(ADDRESS, piece)
+        decode_ns = _timed(partial(columns, ADDRESS, piece))
+        fold_ns = _timed(partial(fold, state, ADDRESS, found, absent, list))
         full = first // GROUP != (first + size) // GROUP
         take_ns = _timed(lambda: list(take_group(state).changed.encoded(1_000))) if full else 0
         if first >= half:
+            decodes.append(decode_ns)
             folds.append(fold_ns)
             takes.append(take_ns)
-    return folds, takes
+    return decodes, folds, takes
 
 
 def parts(log: list[Record], size: int) -> dict[str, float]:
@@ -101,24 +101,18 @@ def parts(log: list[Record], size: int) -> dict[str, float]:
     slices = [log[first : first + size] for first in range(0, len(log), size)]
     values = [[record[3] for record in piece] for piece in slices]
     decoded: list[list[StockEvent]] = [decode_batch(piece) for piece in values]  # type: ignore[misc]
-    names = [[identity(event) for event in piece] for piece in decoded]
-    hashes = [
-        [xxhash.xxh3_64_intdigest(name) >> 64 - IDENTITY_BITS for name in piece] for piece in names
-    ]
     keys = [[row_key(e.data.sku, e.data.location) for e in piece] for piece in decoded]
-    words = [contents(*each) for each in zip(decoded, keys, strict=True)]
-    offsets = [[record[0] for record in piece] for piece in slices]
+    pieces = [columns(ADDRESS, piece) for piece in slices]
 
     def judge() -> None:
         window = Window(TOPIC, W)
-        for each in zip(offsets, hashes, words, strict=True):
-            window.judge(*each)
+        for each in pieces:
+            window.judge(*(each.events[name] for name in ("offset", "identity", "content")))
 
     def add() -> None:
         rows = Rows(len(log))
-        for piece, events, times in zip(keys, decoded, offsets, strict=True):
-            rows.load(list(rows.missing(piece)), absent)
-            rows.add(piece, events, times, times)
+        for each in pieces:
+            rows.add(each.keys, each.events, absent)
 
     n = len(log)
     return {
@@ -152,8 +146,11 @@ def main() -> None:
     log = records(int(sys.argv[1]) if len(sys.argv) > 1 else EVENTS)
     gc.freeze()  # as the worker does once it has started
     for size in SLICES:
-        folded, taken = whole(log, size)
-        print(f"slices of {size:>5}: {folded:.2f} us/event; to take and encode groups {taken:.2f}")
+        decoded, folded, taken = whole(log, size)
+        print(
+            f"slices of {size:>5}: {decoded:.2f} us/event to decode, {folded:.2f} to fold, "
+            f"{taken:.2f} to take and encode groups"
+        )
         for name, cost in parts(log, size).items():
             print(f"    {name:<14} {cost:.2f}")
     print(f"window, W = {W:,}, full: at most {bytes_per_id():.1f} bytes an id")

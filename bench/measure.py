@@ -72,16 +72,16 @@ class Process:
         return self._popen.pid
 
     def cpu_s(self) -> float:
-        """CPU seconds used so far, user and system, by all its threads."""
-        used = self._ps.cpu_times()
-        return used.user + used.system
+        """CPU seconds used so far, user and system, by all threads, its children's too."""
+        used = [process.cpu_times() for process in self._family()]
+        return sum(each.user + each.system for each in used)
 
     def peak_mb(self) -> float:
-        """Greatest resident size so far, in MB (VmHWM)."""
-        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1024
-        raise LookupError(f"no VmHWM for process {self.pid}: Linux is needed")
+        """Greatest resident size so far (VmHWM), its children's added, in MB."""
+        return sum(_peak_mb(process.pid) for process in self._family())
+
+    def _family(self) -> list[psutil.Process]:
+        return [self._ps, *self._ps.children(recursive=True)]
 
     def said(self, text: str) -> bool:
         """Whether its log holds this text."""
@@ -117,6 +117,13 @@ class Process:
         if self._popen.poll() is None:
             self._popen.send_signal(signal.SIGKILL)
             self._popen.wait()
+
+
+def _peak_mb(pid: int) -> float:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    raise LookupError(f"no VmHWM for process {pid}: Linux is needed")
 
 
 @dataclass(frozen=True)

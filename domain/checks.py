@@ -17,9 +17,10 @@ is a whole number as an IEEE double says it, so 2.0 and 2e0 are 2.
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from itertools import accumulate
 from typing import Annotated, Any, TypeAlias
 
@@ -67,9 +68,15 @@ def check_names(sku: str, location: str) -> Refused | None:
     return None
 
 
-def are_good_names(keys: Iterable[bytes]) -> bool:
-    """Tell whether `check_names` refuses none of these rows' keys; False where it may."""
-    return _GOOD_KEYS.fullmatch(b"\n".join(keys)) is not None
+def are_good_names(keys: Sequence[bytes]) -> bool:
+    """Tell whether `check_names` refuses none of these rows' keys."""
+    return _GOOD_KEYS.fullmatch(b"\n".join(keys)) is not None or all(map(_is_good_name, keys))
+
+
+@lru_cache(maxsize=2**15)  # names with spaces, or not in ASCII, come again and again
+def _is_good_name(key: bytes) -> bool:
+    sku, nul, location = key.decode().partition("\x00")
+    return bool(nul) and check_names(sku, location) is None
 
 
 _PLACE = ("sku", "location")

@@ -1,30 +1,25 @@
-"""What the transport hands to the fold: records as fetched."""
+"""Records of the source topics, as they came."""
 
 from collections.abc import Sequence
 from typing import TypeAlias
 
-import msgspec
+from msgspec import Struct
 
 #: (offset, timestamp in ms since the epoch by the broker, key, value, headers).
 #: A plain tuple: one is built per event, and a Struct would cost three times as much.
 Record: TypeAlias = tuple[int, int, bytes | None, bytes | None, Sequence[tuple[str, bytes | None]]]
 
 
-class Batch(msgspec.Struct, gc=False):
-    """Consecutive records of one source topic-partition.
+class Address(Struct, frozen=True):
+    """Where records came from.
 
     topic: full name, with the prefix.
-    start: offset that was asked for; the first record's may be higher.
-    next_offset: offset to read after this batch; beyond the last record's where
-        transaction markers follow, so a batch without records is progress too.
-    nbytes: sum of the values' sizes, for flow control.
-    epoch: number of the assignment that it was fetched under.
+    role: what events call it: shipments, sales or adjustments.
+    partition: 0 to `partitions` - 1.
+    partitions: how many each source topic has.
     """
 
     topic: str
+    role: str
     partition: int
-    records: list[Record]
-    start: int
-    next_offset: int
-    nbytes: int
-    epoch: int
+    partitions: int

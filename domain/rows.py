@@ -2,14 +2,12 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice, starmap
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
 import msgspec
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
-
-from domain.events import StockEvent
 
 #: Rows that a partition keeps in memory, changed ones aside: about 250 bytes each.
 MAX_CACHED_ROWS: Final = 50_000
@@ -113,22 +111,41 @@ class Rows:
         place = self._places.get(key)
         return None if place is None else Row(*self._lines[place].item())
 
-    def missing(self, keys: Sequence[bytes]) -> set[bytes]:
-        """Tell which are not in memory."""
-        places = self._places
-        return {key for key in keys if key not in places}
+    def add(self, keys: Sequence[bytes], events: NDArray[np.void], load: Load) -> None:
+        """The rule: each event adds its quantity to its kind's column of its row.
 
-    def load(self, keys: list[bytes], load: Load) -> None:
+        Args:
+            keys: of the rows; a row may come several times.
+            events: for each key a line of `domain.columns.EVENT`.
+            load: asked for the rows that are not in memory.
+        """
+        places = np.array(self._places_of(keys, load), np.intp)
+        numbers, at = self._lines.view(np.int64), places * _WIDTH
+        np.add.at(numbers, at + events["kind"], events["quantity"].astype(np.int64))
+        np.add.at(numbers, at + _EVENTS, 1)
+        # Modulo 2^64, as all of numpy's sums.
+        np.add.at(numbers, at + _CHECKSUM, events["crc"].astype(np.int64))
+        np.maximum.at(numbers, at + _UPDATED_AT, events["time_ms"])
+        self._changed[places] = True
+
+    def _places_of(self, keys: Sequence[bytes], load: Load) -> list[int]:
+        places = self._places
+        found = list(map(places.get, keys))
+        if None in found:
+            pairs = zip(keys, found, strict=True)
+            self._load(list(dict.fromkeys(key for key, place in pairs if place is None)), load)
+            found = list(map(places.get, keys))
+        return cast("list[int]", found)
+
+    def _load(self, keys: list[bytes], load: Load) -> None:
         """Bring these rows into memory; none of them is there, and none comes twice."""
-        if not keys:
-            return
-        places = [self._place() for _ in keys]
-        self._lines[places] = 0
+        fresh = [self._place() for _ in keys]
+        self._lines[fresh] = 0
         if not self.all_in_memory:
-            for place, row in zip(places, load(keys), strict=True):
+            for place, row in zip(fresh, load(keys), strict=True):
                 if row is not None:
                     self._lines[place] = msgspec.structs.astuple(row)
-        for key, place in zip(keys, places, strict=True):
+        for key, place in zip(keys, fresh, strict=True):
             self._keys[place] = key
             self._places[key] = place
 
@@ -141,30 +158,6 @@ class Rows:
             self._changed = np.concatenate([self._changed, np.zeros(more, np.bool_)])
         self._keys.append(b"")
         return len(self._keys) - 1
-
-    def add(
-        self,
-        keys: Sequence[bytes],
-        events: Sequence[StockEvent],
-        crcs: Sequence[int],
-        times_ms: Sequence[int],
-    ) -> None:
-        """The rule: each event adds its quantity to its kind's column of its row.
-
-        Args:
-            keys: of the rows, which are in memory; a row may come several times.
-            events: for each key.
-            crcs: CRC-32 of each event's identity.
-            times_ms: when each was recorded.
-        """
-        places = _column(list(map(self._places.__getitem__, keys)))
-        numbers, at = self._lines.view(np.int64), places * _WIDTH
-        kinds = _column([event.kind for event in events])
-        np.add.at(numbers, at + kinds, _column([event.data.quantity for event in events]))
-        np.add.at(numbers, at + _EVENTS, 1)
-        np.add.at(numbers, at + _CHECKSUM, _column(crcs))  # modulo 2^64, as all of numpy's
-        np.maximum.at(numbers, at + _UPDATED_AT, _column(times_ms))
-        self._changed[places] = True
 
     def take(self) -> Changed:
         """Take what was changed since the last call, to be written; adding may go on.
@@ -189,8 +182,3 @@ class Rows:
         stored = (key for key, place in places.items() if place not in travelling)
         for key in list(islice(stored, len(places) - self.max_rows * 3 // 4)):
             self._free.append(places.pop(key))
-
-
-def _column(numbers: Sequence[int]) -> NDArray[np.int64]:
-    """As an array; this takes half of what `np.array` does."""
-    return np.fromiter(numbers, np.int64, len(numbers))

@@ -26,7 +26,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from enum import Enum
 from itertools import takewhile
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from msgspec import Struct
@@ -53,6 +53,7 @@ _ENTRY = np.dtype([("identity", "<u8"), ("content", "<u4"), ("offset", "<i8")])
 _STORED = np.dtype([("identity", "<u8"), ("content", "<u4"), ("distance", "<u4")])
 
 Entries: TypeAlias = NDArray[np.void]  # of dtype _ENTRY
+Numbers: TypeAlias = Sequence[int] | NDArray[Any]
 
 
 class Verdict(Enum):
@@ -116,9 +117,7 @@ class Window:
         window._table = window._table.merged(entries, next_offset - size)
         return window
 
-    def judge(
-        self, offsets: Sequence[int], identities: Sequence[int], contents: Sequence[int]
-    ) -> dict[int, Verdict]:
+    def judge(self, offsets: Numbers, identities: Numbers, contents: Numbers) -> dict[int, Verdict]:
         """Tell which events are not new, and remember those that are.
 
         Args:
@@ -129,15 +128,15 @@ class Window:
         Returns:
             A verdict by index for each event that is not new; usually nothing.
         """
-        if not offsets or not self.size:
+        if not self.size or not len(offsets):
             return {}
         entries = _entries(identities, contents, offsets)
         known = self._table.find(entries, self.size)
-        fresh = set(identities)
+        fresh = set(entries["identity"].tolist())
         verdicts: dict[int, Verdict] = {}
-        if known or len(fresh) < len(identities) or not self._tail.isdisjoint(fresh):
+        if known or len(fresh) < entries.size or not self._tail.isdisjoint(fresh):
             known |= self._among_newest(entries)
-            verdicts = self._judge_each(identities, contents, offsets, known)
+            verdicts = self._judge_each(entries, known)
             entries = np.delete(entries, list(verdicts))
         self._tail |= fresh
         self._newest.append(entries)
@@ -145,7 +144,7 @@ class Window:
         if len(self._tail) > _TAIL_ENTRIES:
             # Of an identity that is twice among the newest, one is below the new floor.
             newest, self._newest, self._tail = _joined(self._newest), [], set()
-            self._table = self._table.merged(newest, offsets[-1] + 1 - self.size)
+            self._table = self._table.merged(newest, int(offsets[-1]) + 1 - self.size)
         return verdicts
 
     def _among_newest(self, entries: Entries) -> dict[int, tuple[int, int]]:
@@ -154,21 +153,16 @@ class Window:
         return _described(newest[np.isin(newest["identity"], entries["identity"])])
 
     def _judge_each(
-        self,
-        identities: Sequence[int],
-        contents: Sequence[int],
-        offsets: Sequence[int],
-        known: dict[int, tuple[int, int]],
+        self, entries: Entries, known: dict[int, tuple[int, int]]
     ) -> dict[int, Verdict]:
         """One by one, for a slice in which something was seen before."""
         verdicts: dict[int, Verdict] = {}
-        for i, identity in enumerate(identities):
+        for i, (identity, content, offset) in enumerate(entries.tolist()):
             seen_at, seen = known.get(identity, (-1, 0))
-            if seen_at < max(0, offsets[i] - self.size):
-                known[identity] = offsets[i], contents[i]
+            if seen_at < max(0, offset - self.size):
+                known[identity] = offset, content
             else:
-                same = seen == contents[i]
-                verdicts[i] = Verdict.REPEATED if same else Verdict.CONFLICT
+                verdicts[i] = Verdict.REPEATED if seen == content else Verdict.CONFLICT
         return verdicts
 
     def take(self, next_offset: int) -> Taken:
@@ -312,7 +306,7 @@ def _key(topic: str, first: int) -> bytes:
     return SEGMENT_PREFIX + topic.encode() + b"\x00" + first.to_bytes(8)
 
 
-def _entries(identities: Sequence[int], contents: Sequence[int], offsets: Sequence[int]) -> Entries:
+def _entries(identities: Numbers, contents: Numbers, offsets: Numbers) -> Entries:
     entries = np.empty(len(identities), _ENTRY)
     entries["identity"], entries["content"], entries["offset"] = identities, contents, offsets
     return entries

@@ -18,7 +18,7 @@ import msgspec
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from domain.stock import DeadLetter
+from domain.columns import DeadLetter
 from tables.transactions import Brokers, RecordBatch, TransactionalProducer, batch_builder
 
 META_KEY = b"\x00meta"

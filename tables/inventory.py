@@ -15,12 +15,13 @@ from typing import Any
 import msgspec
 from aiokafka.errors import KafkaError
 
+from domain.columns import Columns
 from domain.lookup import PartitionState
-from domain.records import Batch
 from domain.stock import fold
 from tables.changelog import ChangelogWriter, CommitRefused
+from tables.decoder import Batch
 from tables.groupcommit import FULL_EVENTS, GroupCommit
-from tables.partition import Partition, Superseded
+from tables.partition import Owned, Partition, Superseded
 from tables.reading import Reading
 from tables.restore import Feed, Follower
 from tables.sources import Sources, fingerprint
@@ -31,8 +32,6 @@ from tables.transactions import Brokers
 
 log = logging.getLogger(__name__)
 
-#: Records folded before the loop may run: about a millisecond.
-_SLICE = 250
 _META_ONLY_S = 24 * 3600.0
 _REFUSALS = 3
 _TICK_S = 1.0
@@ -307,42 +306,47 @@ class InventoryTable(Reading):
             Exception: not a refusal but a bug; the caller must end the worker, and the
                 partition's memory is dropped first so that nothing half-folded commits.
         """
-        p = self.held.get(batch.partition)
+        topic = batch.address.topic
+        p = self.held.get(batch.address.partition)
         if p is None or p.owned is None or p.epoch != batch.epoch or not self._open:
             return
-        owned, topic = p.owned, batch.topic
+        owned = p.owned
         if batch.start > owned.fold.positions.get(topic, 0):
             # Fetched before a seek and delivered after it: read the gap first.
             log.info("Partition %d: a batch of %s came too early; seeking back.", p.number, topic)
             positions = {t: owned.fold.positions.get(t, 0) for t in self._config.topics}
             await self._delivery.start(p.number, positions, p.epoch)
             return
-        if topic not in owned.fingerprints and batch.records:
-            owned.fingerprints[topic] = fingerprint(batch.records[0])
+        if topic not in owned.fingerprints and (first := next(iter(batch.originals()), None)):
+            owned.fingerprints[topic] = fingerprint(first)
         try:
-            for first in range(0, len(batch.records), _SLICE):
-                piece = batch.records[first : first + _SLICE]
-                fold(owned.fold, topic, piece, p.load)
-                owned.uncommitted = True
-                if owned.oldest_ms is None:
-                    owned.oldest_ms = piece[0][1]
-                owned.spans[topic].saw(piece[-1][0], piece[-1][1])
-                owned.uncommitted_events += len(piece)
-                self._commits.due(p)
+            for piece in await batch.columns():
+                if p.owned is not owned or not self._open:
+                    return
+                self._fold(p, owned, batch, piece)
                 await asyncio.sleep(0)
                 while owned.uncommitted_events >= FULL_EVENTS and owned.commit is not None:
                     owned.room.clear()
                     await owned.room.wait()
-                if p.owned is not owned or not self._open:
-                    return
         except Exception:
             self._release(p)
             raise
+        if p.owned is not owned or not self._open:
+            return
         if owned.fold.positions.get(topic, 0) < batch.next_offset:
             # Markers and aborted records: no event, but progress all the same.
             owned.fold.positions[topic] = batch.next_offset
             owned.uncommitted = True
             self._commits.due(p)
+
+    def _fold(self, p: Partition, owned: Owned, batch: Batch, piece: Columns) -> None:
+        fold(owned.fold, batch.address, piece, p.load, batch.originals)
+        owned.uncommitted = True
+        if owned.oldest_ms is None:
+            owned.oldest_ms = piece.first[1]
+        owned.spans[batch.address.topic].saw(*piece.last)
+        owned.uncommitted_events += piece.size
+        self._commits.due(p)
 
     # ---- upkeep
 

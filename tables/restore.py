@@ -43,10 +43,9 @@ class RestoreStuck(Exception):
 
 
 class Restored(msgspec.Struct, frozen=True):
-    """What one restore did: changelog records applied, bytes of values, seconds."""
+    """What one restore did: changelog records applied, seconds."""
 
     records: int
-    nbytes: int
     seconds: float
 
 
@@ -82,7 +81,7 @@ class Feed:
         self._peeking = self._start_at == 0 and not self._local.incarnation and end > 1
         self.position = end - 2 if self._peeking else self._start_at
         self.caught_up: asyncio.Future[Restored] = asyncio.get_running_loop().create_future()
-        self.records = self.nbytes = 0
+        self.records = 0
         self.first = self.position
         self.started = self.moved = monotonic()
         self._puts: dict[bytes, bytes] = {}
@@ -122,7 +121,6 @@ class Feed:
         if self._peeking:
             return self._peek(fetched)
         self.records += len(fetched.records)
-        self.nbytes += fetched.nbytes
         puts, deletes = self._puts, self._deletes
         for offset, _, key, value, _ in fetched.records:
             if key is None:
@@ -147,9 +145,7 @@ class Feed:
                 self._write()
         self.position = fetched.next_offset
         if self.is_past_end() and not self.caught_up.done():
-            self.caught_up.set_result(
-                Restored(self.records, self.nbytes, monotonic() - self.started)
-            )
+            self.caught_up.set_result(Restored(self.records, monotonic() - self.started))
         return True
 
     def is_past_end(self) -> bool:
@@ -271,7 +267,7 @@ class Follower:
         """Start to feed a store; its `caught_up` resolves once it is past `end`."""
         feed = self._feeds[partition] = Feed(partition, store, whole, end)
         if end == 0 or feed.position >= end:
-            feed.caught_up.set_result(Restored(0, 0, 0.0))
+            feed.caught_up.set_result(Restored(0, 0.0))
         self._changed.set()
         interrupt(self._consumer)
         return feed

@@ -6,6 +6,7 @@ from typing import Any, Self, TypeVar
 
 import msgspec
 
+from domain.columns import DeadLetter, columns
 from domain.events import (
     Adjustment,
     Goods,
@@ -16,9 +17,9 @@ from domain.events import (
     StockAdjusted,
     StockEvent,
 )
-from domain.records import Record
+from domain.records import Address, Record
 from domain.rows import Row, row_key
-from domain.stock import DeadLetter, Group, PartitionState, fold, take_group
+from domain.stock import Group, PartitionState, fold, take_group
 
 TOPICS = {role: role for role in ("shipments", "sales", "adjustments")}
 SKU, LOCATION = "SKU-000042", "store-007"
@@ -155,7 +156,9 @@ class Owner:
 
     def fold(self, records: Sequence[Record], topic: str = "sales") -> Self:
         """Fold into memory; nothing is committed."""
-        fold(self.state, topic, records, self.load)
+        if records:
+            address = Address(topic, topic, self._shape["partition"], self._shape["partitions"])
+            fold(self.state, address, columns(address, records), self.load, lambda: records)
         return self
 
     def commit(self) -> Self:

@@ -6,10 +6,14 @@ the workers commit every few milliseconds.
 
 import asyncio
 import random
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+
+import aiohttp
+import psutil
 
 from dev.kafka import Kafka
 from dev.log import ends_of, read_topics
@@ -96,6 +100,57 @@ async def random_kills(load: Load, rounds: int, seed: int, wiped: float = 0.3) -
             victim.wipe()
         await load.more(rng.randint(50, 1_500))
         await load.cluster.start(victim.name)
+
+
+async def kills_in_a_backlog(cluster: Cluster, rounds: int, records: int) -> None:
+    """Decoding processes and a worker are killed while they fold what had waited."""
+    names = ("a", "b")
+    with CommitWatch(cluster.kafka, cluster.name, cluster.sources, cluster.partitions) as watch:
+        for n in range(rounds):
+            shop = a_shop(partitions=cluster.partitions, run=f"r{n}")
+            with cluster.feeding(shop, records) as feeder:
+                pass
+            for name in names:
+                cluster.launch(name)
+            for name in names:
+                await applied(cluster.worker(name), 1)
+                decoding_process(cluster.worker(name)).kill()
+            victim = cluster.worker(names[n % 2])
+            await applied(victim, records // 10)
+            victim.kill()
+            committed = sum(read_changelog(cluster.kafka, cluster.name).counts())
+            assert committed < (n + 1) * records, "nothing was left to fold: this proves nothing"
+            await nothing_ahead_on_disk(Load(cluster, feeder, watch), victim)
+            await cluster.start(victim.name)
+            await cluster.assert_exact(timeout_s=120)
+            for name in names:
+                await cluster.worker(name).stop()
+        watch.check()
+
+
+async def applied(worker: Worker, events: int) -> None:
+    """Wait until a worker that is starting has applied so many."""
+
+    async def so_many() -> bool:
+        with suppress(aiohttp.ClientError):
+            async with aiohttp.request("GET", f"{worker.url}/metrics") as response:
+                found = re.findall(
+                    r"^onhand_events_applied_total.* ([0-9.]+)$", await response.text(), re.M
+                )
+                return sum(map(float, found)) >= events
+        return False
+
+    await until(so_many, f"applied by {worker.name}: {events:,} events", 60, every_s=0.01)
+
+
+def decoding_process(worker: Worker) -> psutil.Process:
+    """The second process of a worker."""
+    [process] = [
+        child
+        for child in psutil.Process(worker.pid).children()
+        if "tables.decoder" in child.cmdline()
+    ]
+    return process
 
 
 async def nothing_ahead_on_disk(load: Load, victim: Worker) -> None:

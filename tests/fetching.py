@@ -1,18 +1,40 @@
 """Consumers as ours are, and looks into what they hold."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from dev.kafka import Kafka
 from dev.workers import until
+from domain.records import Record
 from tables.fetch import Fetched, fetch
 from tests.logs import Put, Writer, make
 
 WAIT_S = 10.0
+_LZ4 = 3
+
+
+def as_sent(records: Sequence[Record]) -> bytes:
+    """One record batch, as a broker sends it."""
+    if not records:
+        return b""
+    builder = DefaultRecordBatchBuilder(
+        magic=2,
+        compression_type=_LZ4,
+        is_transactional=0,
+        producer_id=-1,
+        producer_epoch=-1,
+        base_sequence=-1,
+        batch_size=2**30,
+    )
+    base = records[0][0]
+    for offset, time_ms, key, value, headers in records:
+        assert builder.append(offset - base, time_ms, key, value, list(headers))
+    return base.to_bytes(8) + bytes(builder.build()[8:])
 
 
 @asynccontextmanager

@@ -12,10 +12,11 @@ from dev.workers import until
 from domain.events import RULES, StockEvent
 from domain.lookup import PartitionState
 from domain.partitioning import partition_for
-from domain.records import Batch, Record
+from domain.records import Record
 from domain.rows import Row, row_key
 from tables.changelog import META_KEY, ChangelogWriter, Meta
-from tables.fetch import End
+from tables.decoder import Batch, Decoder
+from tables.fetch import End, Fetched
 from tables.inventory import InventoryTable, TableConfig
 from tables.partition import Partition
 from tables.sources import fingerprint
@@ -23,6 +24,7 @@ from tables.store import MemoryStores, Stores
 from tables.takeover import Delivery, Membership
 from tables.transactions import Brokers
 from tests.builders import a_receipt
+from tests.fetching import as_sent
 from tests.logs import Put, Writer, a_name, cut, make, make_all, plain_writer, reader, remove
 
 WAIT_S = 20.0
@@ -167,8 +169,13 @@ class Shop:
             for r in self._reader.records(topic, p, start)
             if start <= r.offset < end
         ]
-        nbytes = sum(len(record[3] or b"") for record in records)
-        return Batch(topic, p, records, start, max(end, start), nbytes, epoch)
+        part = Fetched(as_sent(records), start, max(end, start))
+        return Decoder(self.topics, self.partitions).batch(topic, p, part, epoch)
+
+    def nothing(self, p: int, next_offset: int, epoch: int) -> Batch:
+        """A fetch of shipments that brought markers alone, from the beginning on."""
+        part = Fetched(b"", 0, next_offset)
+        return Decoder(self.topics, self.partitions).batch(self.shipments, p, part, epoch)
 
     def end(self, topic: str, p: int = 0) -> int:
         """For committed readers."""
@@ -361,7 +368,7 @@ async def with_history(shop: Shop) -> None:
     shop.append(a_delivery_of(3))
     row = Row(received=1, events=1, checksum=1, updated_at=1)
     rows = {row_key(f"SKU-{n:04}", "here"): msgspec.json.encode(row) for n in range(3)}
-    first = shop.batch({}, 0, shop.shipments).records[0]
+    [first, *_] = shop.batch({}, 0, shop.shipments).originals()
     meta = Meta(
         positions={shop.shipments: 3, shop.sales: 0},
         fingerprints={shop.shipments: fingerprint(first)},

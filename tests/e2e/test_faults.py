@@ -34,6 +34,11 @@ async def test_random_kills_and_wiped_disks_change_no_row(cluster: Cluster) -> N
         await faults.random_kills(load, rounds=3, seed=1)
 
 
+async def test_kills_in_a_backlog_change_no_row(cluster: Cluster) -> None:
+    await cluster.create_topics()
+    await faults.kills_in_a_backlog(cluster, rounds=1, records=100_000)
+
+
 async def test_an_owner_that_slept_through_its_loss_changes_no_row(cluster: Cluster) -> None:
     async with under_load(cluster, "a", "b") as load:
         await faults.frozen_owner(load, "a", {"b"})

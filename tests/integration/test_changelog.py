@@ -12,8 +12,8 @@ import pytest
 import dev.kafka
 from dev.kafka import Kafka
 from dev.oracle import Record
+from domain.columns import DeadLetter
 from domain.events import Refusal
-from domain.stock import DeadLetter
 from tables.changelog import META_KEY, ChangelogWriter, CommitRefused
 from tests.logs import Put, Writer, a_name, make_all, reader
 from tests.owners import a_writer

@@ -16,9 +16,9 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, Producer, Topic
 from app import deadletters, replay, topics
 from app.config import Settings
 from dev.kafka import Kafka, start
+from domain.columns import DeadLetter
 from domain.events import Refusal
 from domain.partitioning import partition_for
-from domain.stock import DeadLetter
 from tables.changelog import MAX_DEAD_LETTER_BYTES, _letter_record
 
 HEADERS = [("trace", b"\x00\xff"), ("trace", None), ("onhand-reason", b"not ours")]

@@ -147,9 +147,6 @@ async def test_it_reads_what_aiokafka_reads(
     assert position == end
     # Each part begins where the one before ended: a gap would mean a lost batch.
     assert [part.start for part in parts] == [0, *[part.next_offset for part in parts[:-1]]]
-    assert [part.nbytes for part in parts] == [
-        sum(len(value or b"") for _, _, _, value, _ in part.records) for part in parts
-    ]
 
 
 async def test_markers_at_the_end_are_progress_without_a_record(kafka: Kafka) -> None:
@@ -162,7 +159,10 @@ async def test_markers_at_the_end_are_progress_without_a_record(kafka: Kafka) ->
         second = await take(consumer)
 
     # Three records and an abort marker; two and another.
-    assert [first[:3], second[:3]] == [([], 0, 4), ([], 4, 7)]
+    assert [(part.records, part.start, part.next_offset) for part in (first, second)] == [
+        ([], 0, 4),
+        ([], 4, 7),
+    ]
 
 
 async def test_an_open_transaction_is_neither_read_nor_progress(kafka: Kafka) -> None:
@@ -239,8 +239,10 @@ async def test_a_batch_that_fails_its_checksum_is_never_delivered(kafka: Kafka, 
         held = consumer._fetcher._records[TopicPartition(topic, 0)]
         held._partition_records._records = fetcher.MemoryRecords(bytes(damaged))
 
-        with pytest.raises(CorruptRecordException, match="fails its checksum"):
-            await take(consumer)
+        part = await take(consumer)
+
+    with pytest.raises(CorruptRecordException, match="at offset 0 fails its checksum"):
+        _ = part.records
 
 
 async def test_a_header_name_that_is_no_text_is_said_with_its_place(
@@ -256,8 +258,10 @@ async def test_a_header_name_that_is_no_text_is_said_with_its_place(
         held = consumer._fetcher._records[TopicPartition(topic, 0)]
         held._partition_records._records = fetcher.MemoryRecords(bytes(raw))
 
-        with pytest.raises(UnreadableRecord, match=f"{topic}-0 behind offset 0 has a header"):
-            await take(consumer)
+        part = await take(consumer)
+
+    with pytest.raises(UnreadableRecord, match="behind offset 0 has a header"):
+        _ = part.records
 
 
 # ---- the private names themselves
@@ -274,11 +278,11 @@ def _consumer_names(consumer: Any) -> Iterator[tuple[object, str]]:
     for name in ("check_assignment", "has_more", "_update_position", "_partition_records"):
         yield result, name
     buffer = result._partition_records
-    for name in ("next_fetch_offset", "_records", "_check_crcs", "_aborted_producers"):
+    for name in ("next_fetch_offset", "_records", "_aborted_producers"):
         yield buffer, name
     for name in ("_consume_aborted_up_to", "_contains_abort_marker"):
         yield buffer, name
-    for name in ("has_next", "next_batch"):
+    for name in ("has_next", "next_batch", "data"):
         yield buffer._records, name
     for name in ("subscription", "is_assigned", "fetch_context"):
         yield consumer._subscription, name

@@ -10,11 +10,10 @@ import pytest
 from dev.kafka import Kafka
 from dev.workers import until
 from domain.lookup import PartitionState
-from domain.records import Batch
 from domain.stock import fold
 from tables.changelog import ChangelogWriter
+from tables.decoder import _SLICE
 from tables.groupcommit import FULL_EVENTS
-from tables.inventory import _SLICE
 from tests.builders import a_sale
 from tests.logs import Writer, a_name, reader
 from tests.owners import WAIT_S, Gate, Shop, a_delivery_of, a_worker
@@ -70,7 +69,7 @@ async def test_progress_without_a_record_is_committed_too(shop: Shop) -> None:
         await worker.own(0)
         _, epoch = worker.delivery.started[0]
         dead.aborted(shop.shipments, [])
-        await worker.table.fold(Batch(shop.shipments, 0, [], 0, 7, 0, epoch))
+        await worker.table.fold(shop.nothing(0, 7, epoch))
         assert await worker.table.reached(0, {shop.shipments: 6}, WAIT_S)
 
     assert shop.metas()[-1].positions[shop.shipments] == 7
@@ -148,7 +147,7 @@ async def test_a_batch_for_a_partition_that_is_not_owned_is_not_folded(shop: Sho
         await worker.is_(STANDBY)
         epoch = worker.partition().epoch
         await worker.table.fold(shop.batch({}, epoch, shop.shipments))
-        await worker.table.fold(Batch(shop.shipments, 5, [], 0, 1, 0, epoch))
+        await worker.table.fold(shop.nothing(5, 1, epoch))
 
     assert shop.metas() == []
 
@@ -216,11 +215,11 @@ async def test_an_exception_in_the_fold_commits_nothing_of_what_was_half_folded(
         p = worker.partition()
         commits = worker.table._commits
 
-        def broken(state: Any, topic: str, records: Any, load: Any) -> None:
-            if records[0][0] < 500:
-                fold(state, topic, records, load)
+        def broken(state: Any, address: Any, columns: Any, *rest: Any) -> None:
+            if columns.first[0] < 500:
+                fold(state, address, columns, *rest)
                 return
-            fold(state, topic, records[:100], load)
+            fold(state, address, columns.without(range(100, 1000)), *rest)
             # As a timer would that fires in this very turn of the loop.
             if p.owned is not None and p.owned.commit is None:
                 commits.start(p)

@@ -53,7 +53,6 @@ async def test_an_empty_store_becomes_what_the_changelog_says(changelog: Changel
     assert store.local.meta_offset == 10
     assert store.local.incarnation == "one"
     assert restored.records == 9
-    assert restored.nbytes > 200
 
 
 async def test_a_changelog_that_was_never_written_is_restored_at_once(changelog: Changelog) -> None:

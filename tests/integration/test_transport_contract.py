@@ -54,6 +54,7 @@ from domain.lookup import PartitionState
 from tables.fetch import Fetched
 from tables.takeover import NotAMember
 from tests.builders import a_receipt
+from tests.fetching import as_sent
 from tests.logs import Put, Writer, a_name
 
 WAIT_S = 30.0
@@ -357,7 +358,7 @@ async def test_one_message_is_one_batch_undecoded_on_the_agents_queue(
     first = worker.sent
     await worker.send(50)
 
-    records: list[Any] = [r for _, message in seen for r in message.value.records]  # type: ignore[union-attr]  # a Batch
+    records: list[Any] = [r for _, message in seen for r in message.value.originals()]  # type: ignore[union-attr]  # a Batch
     assert [record[0] for record in records] == list(range(first, first + 50))
     assert len(seen) < 10
     assert all(message.refcount == 0 and message.acked for _, message in seen)
@@ -376,7 +377,7 @@ async def test_what_is_delivered_between_two_assignments_is_not_charged_to_the_n
 
     async def deliver_late(actives: set[int], standbys: set[int]) -> None:
         tp = TP(worker.shipments, 0)
-        part = Fetched([(0, 0, b"k", b"v" * 100, ())], 0, 1, 100)
+        part = Fetched(as_sent([(0, 0, b"k", b"v" * 100, ())]), 0, 1)
         await worker.consumer._deliver(tp, part, 1)
         await assign(actives, standbys)
 

@@ -72,7 +72,7 @@ onhand dlq list --limit 3
 ```
 <!-- from domain/stock.py -->
 ```python
-position = state.positions.get(topic, 0)
+topic = address.topic
 ```
 """
     assert found(checkout, "README.md", text) == []

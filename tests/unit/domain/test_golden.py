@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
+from domain.columns import fingerprint
 from domain.events import EVENTS, RULES, Refusal, Refused, contents, decode, identity
 from domain.partitioning import partition_for
 from domain.rows import row_key
-from domain.stock import fingerprint
 from tests.builders import Owner
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -47,7 +47,7 @@ def _decided(owner: Owner, line: dict[str, Any]) -> dict[str, Any]:
         "repeated" if now.repeated > before.repeated else "applied": [
             f"{zlib.crc32(identity(event)):08x}",
             f"{contents([event], [row_key(event.data.sku, event.data.location)])[0]:08x}",
-            f"{fingerprint(identity(event), event.source):014x}",
+            f"{fingerprint(identity(event), event):014x}",
         ]
     }
 

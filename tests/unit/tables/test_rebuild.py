@@ -11,6 +11,7 @@ from tables.changelog import META_KEY, Meta
 from tables.fetch import Fetched
 from tables.restore import Feed
 from tables.store import MemoryStore, row_pairs
+from tests.fetching import as_sent
 
 
 def a_changelog(commits: int) -> list[Record]:
@@ -36,7 +37,7 @@ def fetches(log: list[Record], start: int, end: int, size: int = 5) -> list[Fetc
     for first in range(start, end, size):
         last = min(first + size, end)
         records = [record for record in log if first <= record[0] < last]
-        found.append(Fetched(records, first, last, 0))
+        found.append(Fetched(as_sent(records), first, last))
     return found
 
 

@@ -1,0 +1,202 @@
+"""A slice of the log as columns: the events that may be applied, and what is refused.
+
+A pure function of the records alone: it needs no partition's memory, so another process
+may do it (`tables/decoder.py`). What needs memory is the fold (`domain/stock.py`).
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Container, Sequence
+from operator import attrgetter
+from typing import Final, NamedTuple, cast
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+from xxhash import xxh3_64_intdigest
+
+from domain.events import (
+    Refusal,
+    Refused,
+    StockEvent,
+    are_good_names,
+    check_names,
+    contents,
+    decode_batch,
+    identity,
+)
+from domain.partitioning import partition_for
+from domain.records import Address, Record
+from domain.rows import row_key
+from domain.window import IDENTITY_BITS
+
+#: One event. time_ms: when it was recorded. identity: `IDENTITY_BITS` of a hash of source
+#: and id. content: 32 bits of a hash of type and data. crc: CRC-32 of source, NUL, id.
+#: kind: the type's number. quantity: as in the event.
+EVENT: Final = np.dtype(
+    [
+        ("offset", "<i8"),
+        ("time_ms", "<i8"),
+        ("identity", "<u8"),
+        ("content", "<u4"),
+        ("crc", "<u4"),
+        ("kind", "<i4"),
+        ("quantity", "<i4"),
+    ]
+)
+
+
+class DeadLetter(Struct, frozen=True, gc=False):
+    """A refused record exactly as it came, and why; `detail` is ASCII."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes | None]]
+    reason: Refusal
+    detail: str
+
+
+class Columns(Struct, frozen=True):
+    """Consecutive records of one topic-partition, at least one.
+
+    keys: of the rows that the events belong to. events: for each key a line of `EVENT`, by
+    offset. refused: the other records, by offset. first, last: offset and recorded time, in
+    ms, of the first and the last record, whatever became of it.
+    """
+
+    keys: list[bytes]
+    events: NDArray[np.void]
+    refused: list[DeadLetter]
+    first: tuple[int, int]
+    last: tuple[int, int]
+
+    @property
+    def size(self) -> int:
+        """How many records."""
+        return len(self.keys) + len(self.refused)
+
+    def since(self, position: int) -> Columns:
+        """Without records below this offset."""
+        if self.first[0] >= position:
+            return self
+        below = int(np.searchsorted(self.events["offset"], position))
+        return msgspec.structs.replace(
+            self,
+            keys=self.keys[below:],
+            events=self.events[below:],
+            refused=[letter for letter in self.refused if letter.offset >= position],
+        )
+
+    def without(self, dropped: Container[int]) -> Columns:
+        """Leave out the events at these indexes."""
+        kept = [i for i in range(len(self.keys)) if i not in dropped]
+        return msgspec.structs.replace(
+            self, keys=[self.keys[i] for i in kept], events=self.events[kept]
+        )
+
+
+def columns(address: Address, records: Sequence[Record]) -> Columns:
+    """Decode and check records, which come in offset order.
+
+    Step 1 is the value (`domain/events.py`), step 2 its address: names, type and topic, key,
+    partition. Each step takes all records before the next one begins: Python runs a
+    comprehension at twice the speed of a loop.
+
+    Args:
+        address: of all of them.
+        records: at least one; some hundreds at a time fit the processor's cache.
+    """
+    refused: list[DeadLetter] = []
+    sound = _addressed(address, _decoded(address, records, refused), refused)
+    identities = [identity(event) for event in sound.events]
+    events = np.empty(len(identities), EVENT)
+    events["offset"] = [record[0] for record in sound.records]
+    events["time_ms"] = [record[1] for record in sound.records]
+    events["identity"] = list(map(fingerprint, identities, sound.events))
+    events["content"] = contents(sound.events, sound.keys)
+    events["crc"] = list(map(zlib.crc32, identities))
+    events["kind"] = [event.kind for event in sound.events]
+    events["quantity"] = [event.data.quantity for event in sound.events]
+    refused.sort(key=attrgetter("offset"))
+    return Columns(sound.keys, events, refused, records[0][:2], records[-1][:2])
+
+
+class _Sound(NamedTuple):
+    """Records that passed so far, their events and their rows' keys, side by side."""
+
+    records: Sequence[Record]
+    events: list[StockEvent]
+    keys: list[bytes]
+
+
+def _decoded(address: Address, records: Sequence[Record], refused: list[DeadLetter]) -> _Sound:
+    """Step 1."""
+    outcomes = decode_batch([record[3] for record in records])
+    events = cast("list[StockEvent]", outcomes)
+    if Refused in set(map(type, outcomes)):
+        pairs = list(zip(records, outcomes, strict=True))
+        events = [event for event in outcomes if not isinstance(event, Refused)]
+        refused += [
+            dead_letter(address, record, why) for record, why in pairs if isinstance(why, Refused)
+        ]
+        records = [record for record, event in pairs if not isinstance(event, Refused)]
+    return _Sound(records, events, [row_key(e.data.sku, e.data.location) for e in events])
+
+
+def _addressed(address: Address, sound: _Sound, refused: list[DeadLetter]) -> _Sound:
+    """Step 2."""
+    records, events, keys = sound
+    named = [record[2] for record in records]
+    if (
+        {event.role for event in events} <= {address.role}
+        and named == [event.data.sku.encode() for event in events]
+        and {partition_for(key, address.partitions) for key in set(cast("list[bytes]", named))}
+        <= {address.partition}
+        and are_good_names(keys)
+    ):
+        return sound
+    whys = [_misfit(address, *each) for each in zip(named, events, strict=True)]
+    refused += [
+        dead_letter(address, record, why)
+        for record, why in zip(records, whys, strict=True)
+        if why is not None
+    ]
+    kept = [i for i, why in enumerate(whys) if why is None]
+    return _Sound(*([column[i] for i in kept] for column in sound))  # type: ignore[arg-type]
+
+
+def _misfit(address: Address, key: bytes | None, event: StockEvent) -> Refused | None:
+    """Refuse names that no path can hold, then an event that came to the wrong address."""
+    sku, role = event.data.sku, address.role
+    if unspeakable := check_names(sku, event.data.location):
+        return unspeakable
+    if event.role != role:
+        return Refused(Refusal.MISROUTED, f"This type belongs to {event.role}, not to {role}.")
+    if not key:
+        return Refused(Refusal.MISSING_KEY, "The record has no key; it must be the SKU.")
+    if key != sku.encode():
+        return Refused(Refusal.KEY_MISMATCH, "The record's key is not data.sku in UTF-8.")
+    home = partition_for(key, address.partitions)
+    if home != address.partition:
+        return Refused(
+            Refusal.MISROUTED,
+            f"This key belongs to partition {home}, not to {address.partition}: "
+            "produce with the murmur2 partitioner.",
+        )
+    return None
+
+
+def dead_letter(address: Address, record: Record, why: Refused) -> DeadLetter:
+    """Keep a refused record."""
+    return DeadLetter(address.topic, address.partition, *record, why.reason, why.detail)
+
+
+def fingerprint(ident: bytes, event: StockEvent) -> int:
+    """Hash an identity for the window; the length of the source says where the NUL stands."""
+    return xxh3_64_intdigest(ident, len(event.source)) >> 64 - IDENTITY_BITS

@@ -1,0 +1,234 @@
+"""A second process decodes big batches while the worker folds: the second core.
+
+One Python interpreter uses one core. Decoding needs no memory of the table, only the
+records (`domain/columns.py`), and is half of the work: far behind, a worker hands it to a
+process of its own, over a pipe. Batches of thin traffic are decoded where they are folded,
+which is quicker than asking.
+
+The process holds nothing. What it cannot do, or does not do in time, the worker does
+itself, with the same functions; it ends when its pipe closes, however its worker ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import gc
+import logging
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from time import monotonic
+from typing import Final, cast
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+
+from domain.columns import EVENT, Columns, columns
+from domain.records import Address, Record
+from tables.fetch import Fetched, unpack
+
+log = logging.getLogger(__name__)
+
+#: Records decoded, and then folded, in one step: about 1.5 ms each.
+_SLICE = 500
+#: From this many bytes on, as fetched, a batch is worth asking for: some hundred records.
+_LARGE_BYTES = 16 * 1024
+_FOLDER: Final = Path(__file__).resolve().parents[1]
+#: A process that has not answered by then is replaced.
+_ANSWER_S = 10.0
+_RESTART_S = 10.0
+_PIPE_BYTES = 2**20
+#: On the pipe: this word when it can begin, then before each message its length in bytes.
+_READY = b"onhand"
+_LENGTH = 4
+
+
+class Batch(Struct, gc=False):
+    """Consecutive records of one source topic-partition, as the transport delivers them.
+
+    start: offset that was asked for; the first record's may be higher.
+    next_offset: offset to read after this batch; beyond the last record's where
+        transaction markers follow, so a batch without records is progress too.
+    nbytes: as fetched, for flow control.
+    epoch: number of the assignment that it was fetched under.
+    columns: decodes the records, some hundreds at a time.
+    originals: reads them as they came.
+    """
+
+    address: Address
+    start: int
+    next_offset: int
+    nbytes: int
+    epoch: int
+    columns: Callable[[], Awaitable[Iterable[Columns]]]
+    originals: Callable[[], Iterable[Record]]
+
+
+class _Job(Struct):
+    """Record batches as fetched, from an offset on."""
+
+    address: Address
+    data: bytes
+    start: int
+
+
+def _decode(job: _Job) -> Iterator[Columns]:
+    records = unpack(job.data, job.start)
+    while piece := list(islice(records, _SLICE)):
+        yield columns(job.address, piece)
+
+
+_encode = msgspec.msgpack.Encoder(enc_hook=lambda array: array.tobytes()).encode
+_as_job = msgspec.msgpack.Decoder(_Job).decode
+_as_columns = msgspec.msgpack.Decoder(
+    list[Columns], dec_hook=lambda _, raw: np.frombuffer(raw, EVENT)
+).decode
+#: Instead of an answer: the worker has to do it.
+_NOTHING = b""
+
+
+class Decoder:
+    """Makes batches of what was fetched; asks the process for the columns of large ones.
+
+    Args:
+        topics: role (`shipments`, `sales`, `adjustments`) by full topic name.
+        partitions: of each of them.
+    """
+
+    def __init__(self, topics: Mapping[str, str], partitions: int) -> None:
+        self._topics, self._partitions = topics, partitions
+        self._process: Process | None = None
+        self._asked: deque[asyncio.Future[bytes]] = deque()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Start the process; until it has, everything is decoded here."""
+        self._task = asyncio.create_task(self._run(), name="decoder")
+
+    async def stop(self) -> None:
+        """End the process; what waits for it is decoded here."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    def batch(self, topic: str, partition: int, part: Fetched, epoch: int) -> Batch:
+        """Begin to decode at once if it is large, else when its columns are asked for."""
+        address = Address(topic, self._topics[topic], partition, self._partitions)
+        job = _Job(address, part.data, part.start)
+        asked = self._ask(job)
+
+        async def decoded() -> Iterable[Columns]:
+            answer = await self._answer(asked)
+            return _as_columns(answer) if answer else _decode(job)
+
+        return Batch(
+            address=address,
+            start=part.start,
+            next_offset=part.next_offset,
+            nbytes=len(part.data),
+            epoch=epoch,
+            columns=decoded,
+            originals=lambda: unpack(part.data, part.start),
+        )
+
+    def _ask(self, job: _Job) -> asyncio.Future[bytes] | None:
+        process = self._process
+        if process is None or process.stdin is None or len(job.data) < _LARGE_BYTES:
+            return None
+        message = _encode(job)
+        process.stdin.write(len(message).to_bytes(_LENGTH))
+        process.stdin.write(message)
+        asked: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._asked.append(asked)
+        return asked
+
+    async def _answer(self, asked: asyncio.Future[bytes] | None) -> bytes:
+        if asked is None:
+            return _NOTHING
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                return await asyncio.shield(asked)
+        except TimeoutError:
+            if self._process is not None:
+                self._process.kill()
+            return _NOTHING
+
+    async def _run(self) -> None:
+        while True:
+            began = monotonic()
+            try:
+                code = await self._serve()
+                log.warning(
+                    "The decoding process ended (%d): the worker does its work until it has "
+                    "another one.",
+                    code,
+                )
+            except OSError as error:
+                log.warning("No decoding process (%r): the worker does its work.", error)
+            await asyncio.sleep(began + _RESTART_S - monotonic())
+
+    async def _serve(self) -> int:
+        """Hand its answers on until it ends; returns its exit code."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "tables.decoder"),
+            stdin=PIPE,
+            stdout=PIPE,
+            cwd=_FOLDER,
+            limit=_PIPE_BYTES,
+        )
+        answers = cast(asyncio.StreamReader, process.stdout)
+        try:
+            await answers.readexactly(len(_READY))
+            self._process = process
+            while True:
+                size = int.from_bytes(await answers.readexactly(_LENGTH))
+                self._asked.popleft().set_result(await answers.readexactly(size))
+        except asyncio.IncompleteReadError:
+            return await process.wait()
+        finally:
+            self._process = None
+            while self._asked:
+                self._asked.popleft().set_result(_NOTHING)
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+
+def main() -> None:
+    """Answer jobs from standard input until it ends."""
+    # Ctrl-C and a stopping service manager reach the whole group; the worker says when.
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, signal.SIG_IGN)
+    gc.freeze()
+    gc.set_threshold(50_000)
+    jobs, answers = sys.stdin.buffer, sys.stdout.buffer
+    for pipe in (jobs, answers):
+        with contextlib.suppress(OSError, AttributeError):  # Linux only
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    with contextlib.suppress(BrokenPipeError):
+        answers.write(_READY)
+        answers.flush()
+        while length := jobs.read(_LENGTH):
+            answer = _do(jobs.read(int.from_bytes(length)))
+            answers.write(len(answer).to_bytes(_LENGTH))
+            answers.write(answer)
+            answers.flush()
+
+
+def _do(message: bytes) -> bytes:
+    try:
+        return _encode(list(_decode(_as_job(message))))
+    except Exception:
+        return _NOTHING  # the worker tries it too, and says what is wrong
+
+
+if __name__ == "__main__":
+    main()
