@@ -2,8 +2,8 @@
 
 `python -m bench.profile --events 500000`. py-spy (`pip install py-spy`) samples
 from outside, by default 200 times a second; native code counts for the Python
-function that called it. Shares are of samples in which a thread held the
-interpreter's lock: that is what one worker has only one of.
+function that called it. Shares are of samples in which a thread held its
+interpreter's lock; the worker and the process that decodes for it have one each.
 """
 
 import argparse
@@ -32,6 +32,17 @@ def stacks(collapsed: str) -> Iterator[tuple[list[str], int]]:
     for line in collapsed.splitlines():
         frames, _, count = line.rpartition(" ")
         yield frames.split(";"), int(count)
+
+
+def by_process(
+    samples: Iterable[tuple[list[str], int]],
+) -> dict[str, list[tuple[list[str], int]]]:
+    """Samples of the worker, and of the process that decodes for it."""
+    found: dict[str, list[tuple[list[str], int]]] = {"worker": [], "decoding process": []}
+    for frames, count in samples:
+        decodes = any("tables.decoder" in frame for frame in frames[:2])
+        found["decoding process" if decodes else "worker"].append((frames, count))
+    return found
 
 
 def _without_line(frame: str) -> str:
@@ -82,7 +93,7 @@ def record(arena: Arena, pyspy: str) -> str:
             time.sleep(0.01)
         argv = [pyspy, "record", "--pid", str(worker.process.pid), "--format", "raw"]
         argv += ["--rate", str(SAMPLES_PER_S), "--duration", "600", "--nonblocking", "--gil"]
-        argv += ["--output", str(output)]
+        argv += ["--subprocesses", "--output", str(output)]
         sampler = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while (done := installation.handled()) < arena.full.oracle.records:
             worker.process.must_run()
@@ -115,9 +126,10 @@ def main() -> int:
     finally:
         if kafka:
             kafka.stop()
-    say(f"{sum(count for _, count in samples):,} samples")
-    print(table("innermost function of ours", by_our_function(samples)), end="\n\n")
-    print(table("innermost function", by_leaf(samples)))
+    for name, its in by_process(samples).items():
+        say(f"{name}: {sum(count for _, count in its):,} samples")
+        print(table(f"{name}, innermost function of ours", by_our_function(its)), end="\n\n")
+        print(table(f"{name}, innermost function", by_leaf(its)), end="\n\n")
     return 0
 
 

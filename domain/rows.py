@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice, starmap
-from typing import Final, TypeAlias, cast
+from typing import Final, TypeAlias
 
 import msgspec
 import numpy as np
@@ -119,7 +119,7 @@ class Rows:
             events: for each key a line of `domain.columns.EVENT`.
             load: asked for the rows that are not in memory.
         """
-        places = np.array(self._places_of(keys, load), np.intp)
+        places = self._places_of(keys, load)
         numbers, at = self._lines.view(np.int64), places * _WIDTH
         np.add.at(numbers, at + events["kind"], events["quantity"].astype(np.int64))
         np.add.at(numbers, at + _EVENTS, 1)
@@ -128,14 +128,15 @@ class Rows:
         np.maximum.at(numbers, at + _UPDATED_AT, events["time_ms"])
         self._changed[places] = True
 
-    def _places_of(self, keys: Sequence[bytes], load: Load) -> list[int]:
+    def _places_of(self, keys: Sequence[bytes], load: Load) -> NDArray[np.intp]:
         places = self._places
         found = list(map(places.get, keys))
-        if None in found:
-            pairs = zip(keys, found, strict=True)
-            self._load(list(dict.fromkeys(key for key, place in pairs if place is None)), load)
-            found = list(map(places.get, keys))
-        return cast("list[int]", found)
+        missing = [i for i, place in enumerate(found) if place is None]
+        if missing:
+            self._load(list(dict.fromkeys(keys[i] for i in missing)), load)
+            for i in missing:
+                found[i] = places[keys[i]]
+        return np.array(found, np.intp)
 
     def _load(self, keys: list[bytes], load: Load) -> None:
         """Bring these rows into memory; none of them is there, and none comes twice."""

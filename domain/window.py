@@ -38,8 +38,8 @@ BLOCK_ENTRIES = 4096
 MAX_PARTS = 256
 SEGMENT_PREFIX = b"\x00w"
 
-# With another slice of 250, as many as fit a Python set of 4,096 slots.
-_TAIL_ENTRIES = 2200
+# With another slice of 500, as many as fit a Python set of 4,096 slots.
+_TAIL_ENTRIES = 1900
 
 # An index of 2^14 buckets: 14 bits of the identity are where an entry stands, the other 42
 # share one word with the distance.
