@@ -114,7 +114,7 @@ async def kills_in_a_backlog(cluster: Cluster, rounds: int, records: int) -> Non
                 cluster.launch(name)
             for name in names:
                 await applied(cluster.worker(name), 1)
-                decoding_process(cluster.worker(name)).kill()
+                kill_decoding(cluster.worker(name))
             victim = cluster.worker(names[n % 2])
             await applied(victim, records // 10)
             victim.kill()
@@ -143,14 +143,29 @@ async def applied(worker: Worker, events: int) -> None:
     await until(so_many, f"applied by {worker.name}: {events:,} events", 60, every_s=0.01)
 
 
-def decoding_process(worker: Worker) -> psutil.Process:
-    """The second process of a worker."""
-    [process] = [
-        child
-        for child in psutil.Process(worker.pid).children()
-        if "tables.decoder" in child.cmdline()
-    ]
-    return process
+def kill_decoding(worker: Worker) -> None:
+    """`kill -9` of the worker's second process, unless it is being replaced just now."""
+    for child in psutil.Process(worker.pid).children():
+        with suppress(psutil.NoSuchProcess):
+            if "tables.decoder" in child.cmdline():
+                child.kill()
+
+
+async def kills_in_heavy_traffic(load: Load, rounds: int, seed: int) -> None:
+    """As `random_kills`; batches are large, and decoding processes die as well."""
+    rng = random.Random(seed)
+    for _ in range(rounds):
+        await load.more(rng.randint(1_000, 30_000))
+        for worker in load.cluster.alive:
+            kill_decoding(worker)
+        await load.more(rng.randint(50, 5_000))
+        victim = rng.choice(load.cluster.alive)
+        victim.kill()
+        await nothing_ahead_on_disk(load, victim)
+        if rng.random() < 0.3:
+            victim.wipe()
+        await load.more(rng.randint(1_000, 60_000))
+        await load.cluster.start(victim.name)
 
 
 async def nothing_ahead_on_disk(load: Load, victim: Worker) -> None:

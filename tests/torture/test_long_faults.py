@@ -21,6 +21,7 @@ from tests.record import record
 from tests.workers import Cluster
 
 PARTITIONS = 12
+HEAVY_PER_S = 8_000
 SEED = int(os.environ.get("TORTURE_SEED", "1"))
 
 
@@ -41,6 +42,13 @@ async def test_fifty_random_kills_with_three_workers(cluster: Cluster) -> None:
     cut = faults.cut_records(cluster)
     assert cut > 0, "no kill fell on a commit in flight"
     record("50 random `kill -9`, 3 workers, every third with its disk wiped", load, cut)
+
+
+async def test_kills_in_heavy_traffic(cluster: Cluster) -> None:
+    async with under_load(cluster, "a", "b", "c", seed=SEED, rate=HEAVY_PER_S) as load:
+        await faults.kills_in_heavy_traffic(load, rounds=10, seed=SEED)
+    what = f"10 random `kill -9` at {HEAVY_PER_S:,} events/s, decoding processes killed before each"
+    record(what, load, faults.cut_records(cluster))
 
 
 async def test_owners_that_sleep_through_their_loss(cluster: Cluster) -> None:
