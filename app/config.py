@@ -55,7 +55,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     url: str = ""  # never empty in what `from_env` returns
     session_timeout_ms: int = 10_000
     commit_interval_ms: int = 100
-    fetch_wait_ms: int = 50
     dedup_window: int = 100_000
     log_level: str = "INFO"
 
@@ -221,7 +220,6 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "url": _url,
     "session_timeout_ms": _whole(1_000, 1_800_000),
     "commit_interval_ms": _whole(1, 60_000),
-    "fetch_wait_ms": _whole(1, 5_000),
     "dedup_window": _whole(1, 2**21),
     "log_level": _one_of(*_LOG_LEVELS),
 }

@@ -13,7 +13,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Coroutine, Iterable, Iterator, Mapping
+from operator import attrgetter
 from time import monotonic
 from typing import Any, cast
 
@@ -97,7 +98,8 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         await super().on_start()
         # Faust hard-codes a wait of 1,500 ms; one fetch is under way per broker, and a
         # long poll over idle partitions would hold up those that have records.
-        self._pace = Pace(self._ensure_consumer(), self.app.settings.fetch_wait_ms)
+        interval_s = self.app.settings.commit_interval_ms / 1000
+        self._pace = Pace(self._ensure_consumer(), interval_s)
         coordinator = self._ensure_consumer()._coordinator
         beat = coordinator._do_heartbeat
 
@@ -161,7 +163,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         taken = await fetch(
             consumer, _POLL_S, MAX_POLL_RECORDS, self.epochs, lambda: self.consumer.flow_active
         )
-        self._pace.saw(bool(taken))
+        self._pace.saw(len(taken))
         # No await since the records were taken: the epochs are those of their fetch.
         return {tp: (part, self.epochs[tp]) for tp, part in taken.items()}
 
@@ -183,6 +185,20 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
 
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Faust warns of partitions that it does not fetch; ours are paused on purpose."""
+
+
+def by_partition(tps: Iterable[TopicPartition]) -> Iterator[tuple[TopicPartition, bool]]:
+    """The topics of a partition one after the other, and whether another one follows.
+
+    So that one fetch is one commit of a partition, not one for each topic.
+    """
+    last: TopicPartition | None = None
+    for tp in sorted(tps, key=attrgetter("partition")):
+        if last is not None:
+            yield last, last.partition == tp.partition
+        last = tp
+    if last is not None:
+        yield last, False
 
 
 class BatchConsumer(driver.Consumer):
@@ -238,8 +254,9 @@ class BatchConsumer(driver.Consumer):
             await self.wait(cast(Any, self.can_resume_flow))
             return
         await self._await_room()
-        for tp, (part, epoch) in (await self._thread.fetch()).items():
-            await self._deliver(TP(*tp), part, epoch)
+        fetched = await self._thread.fetch()
+        for tp, more in by_partition(fetched):
+            await self._deliver(TP(*tp), *fetched[tp], more)
         await asyncio.sleep(0)
 
     async def _await_room(self) -> None:
@@ -267,13 +284,13 @@ class BatchConsumer(driver.Consumer):
         """
         self._budget = Budget()
 
-    async def _deliver(self, tp: TP, part: Fetched, epoch: int) -> None:
+    async def _deliver(self, tp: TP, part: Fetched, epoch: int, more: bool) -> None:
         if not self.flow_active:
             return  # read again after the next seek
         if part.error is not None:
             await self._on_fetch_error(tp, part.error)
             return
-        batch = self.app.decoder.batch(tp.topic, tp.partition, part, epoch)
+        batch = self.app.decoder.batch(tp.topic, tp.partition, part, epoch, more)
         message = BatchMessage(
             topic=tp.topic,
             partition=tp.partition,

@@ -88,7 +88,6 @@ def _table_config(settings: Settings) -> TableConfig:
         window=settings.dedup_window,
         commit_interval_s=settings.commit_interval_ms / 1000,
         session_timeout_s=settings.session_timeout_ms / 1000,
-        fetch_wait_ms=settings.fetch_wait_ms,
         url=settings.url,
     )
 

@@ -23,6 +23,7 @@ from bench.httpload import quantile
 from bench.measure import DidNotFinish, Process
 from bench.onhand import Onhand, Worker
 from bench.oracle import row_key
+from bench.pace import BEGUN
 from bench.progress import say
 from bench.web import Web, inventory_path
 
@@ -34,6 +35,7 @@ PROBE_LOCATION = "store-000"
 WAIT_MS = 5_000
 ASK_AGAIN_AFTER_S = 0.005
 SETTLE_S = 3.0
+LOOK_EVERY_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,9 @@ def probe_at_pace(
         Process(argv, arena.log(f"{probe.name}-pace-{per_s}"), cwd=REPO) as producer,
         ThreadPoolExecutor(PROBE_CONNECTIONS) as probes,
     ):
+        while not producer.said(BEGUN):
+            producer.must_run()
+            time.sleep(LOOK_EVERY_S)
         time.sleep(SETTLE_S)
         cpu = probes.submit(cpu_percent, installation.workers, seconds)
         started = time.perf_counter()

@@ -58,6 +58,7 @@ class Batch(Struct, gc=False):
         transaction markers follow, so a batch without records is progress too.
     nbytes: as fetched, for flow control.
     epoch: number of the assignment that it was fetched under.
+    more: another one of this partition, of another topic, follows at once.
     columns: decodes the records, some hundreds at a time.
     originals: reads them as they came.
     """
@@ -67,6 +68,7 @@ class Batch(Struct, gc=False):
     next_offset: int
     nbytes: int
     epoch: int
+    more: bool
     columns: Callable[[], Awaitable[Iterable[Columns]]]
     originals: Callable[[], Iterable[Record]]
 
@@ -118,7 +120,9 @@ class Decoder:
             self._task.cancel()
             await asyncio.wait([self._task])
 
-    def batch(self, topic: str, partition: int, part: Fetched, epoch: int) -> Batch:
+    def batch(
+        self, topic: str, partition: int, part: Fetched, epoch: int, more: bool = False
+    ) -> Batch:
         """Begin to decode at once if it is large, else when its columns are asked for."""
         address = Address(topic, self._topics[topic], partition, self._partitions)
         job = _Job(address, part.data, part.start)
@@ -134,6 +138,7 @@ class Decoder:
             next_offset=part.next_offset,
             nbytes=len(part.data),
             epoch=epoch,
+            more=more,
             columns=decoded,
             originals=lambda: unpack(part.data, part.start),
         )

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Container, Iterator
 from functools import cached_property
+from math import exp
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -164,35 +165,34 @@ async def fetch(
 class Pace:
     """How a consumer asks: often and at once, or seldom and much.
 
-    Under load the broker answers when it has `BUSY_BYTES` or after the wait: thin
-    traffic over many partitions then costs a round trip for each wait, not for each
-    record. Where nothing comes it answers with the first byte or after `IDLE_WAIT_MS`,
-    which is both quicker and cheaper; not longer, since a broker answers one request
-    per connection at a time, and a partition that is resumed waits behind this one.
+    Where more than `BUSY_PER_S` batches come in a second, the broker answers when it has
+    `BUSY_BYTES` or after a wait: traffic over many partitions then costs a round trip for
+    each wait, not for each record. The wait is longer than a partition's commit interval,
+    so that what a fetch brings need not wait for its commit, and each fetch is one commit.
+    Where fewer come the broker answers with the first byte or after `LONGEST_WAIT_MS`, which
+    is both quicker and cheaper; not longer, since a broker answers one request per
+    connection at a time, and a partition that is resumed waits behind this one.
     """
 
     BUSY_BYTES = 256 * 1024
-    IDLE_WAIT_MS = 150
-    IDLE_AFTER_S = 1.0
+    BUSY_PER_S = 30.0
+    LONGEST_WAIT_MS = 150
 
-    def __init__(self, consumer: AIOKafkaConsumer, busy_wait_ms: int) -> None:
-        self._fetcher, self._busy_wait_ms = consumer._fetcher, busy_wait_ms
-        self._last = monotonic()
-        self._set(busy=True)
+    def __init__(self, consumer: AIOKafkaConsumer, commit_interval_s: float) -> None:
+        self._fetcher = consumer._fetcher
+        self._busy_wait_ms = min(int(1_500 * commit_interval_s), self.LONGEST_WAIT_MS)
+        self._per_s, self._at = 0.0, monotonic()
+        self.saw(0)
 
-    def saw(self, something: bool) -> None:
+    def saw(self, batches: int) -> None:
         """Tell what a fetch brought; the next request may be another kind."""
         now = monotonic()
-        if something:
-            self._last = now
-        busy = now - self._last < self.IDLE_AFTER_S
-        if busy is not self._busy:
-            self._set(busy)
-
-    def _set(self, busy: bool) -> None:
-        self._busy = busy
+        # What came a second ago counts 1/e of what comes now.
+        self._per_s = self._per_s * exp(self._at - now) + batches
+        self._at = now
+        busy = self._per_s > self.BUSY_PER_S
         self._fetcher._fetch_min_bytes = self.BUSY_BYTES if busy else 1
-        self._fetcher._fetch_max_wait_ms = self._busy_wait_ms if busy else self.IDLE_WAIT_MS
+        self._fetcher._fetch_max_wait_ms = self._busy_wait_ms if busy else self.LONGEST_WAIT_MS
 
 
 def interrupt(consumer: AIOKafkaConsumer) -> None:

@@ -55,7 +55,6 @@ class TableConfig(msgspec.Struct, frozen=True, kw_only=True):
     window: int
     commit_interval_s: float
     session_timeout_s: float
-    fetch_wait_ms: int
     url: str
 
 
@@ -82,7 +81,12 @@ class InventoryTable(Reading):
         self._spares = Spares(stores)
         self.stats = Stats()
         self._follower = Follower(
-            config.kafka, config.changelog, config.fetch_wait_ms, self.stats, self._on_applied, fail
+            config.kafka,
+            config.changelog,
+            config.commit_interval_s,
+            self.stats,
+            self._on_applied,
+            fail,
         )
         self._sources = Sources(config.kafka, config.topics)
         self._brokers = Brokers(config.kafka, [config.changelog, config.dead_letters])
@@ -324,6 +328,8 @@ class InventoryTable(Reading):
                 if p.owned is not owned or not self._open:
                     return
                 self._fold(p, owned, batch, piece)
+                if owned.uncommitted_events >= FULL_EVENTS:
+                    self._commits.due(p)
                 await asyncio.sleep(0)
                 while owned.uncommitted_events >= FULL_EVENTS and owned.commit is not None:
                     owned.room.clear()
@@ -337,6 +343,7 @@ class InventoryTable(Reading):
             # Markers and aborted records: no event, but progress all the same.
             owned.fold.positions[topic] = batch.next_offset
             owned.uncommitted = True
+        if not batch.more:
             self._commits.due(p)
 
     def _fold(self, p: Partition, owned: Owned, batch: Batch, piece: Columns) -> None:
@@ -346,7 +353,6 @@ class InventoryTable(Reading):
             owned.oldest_ms = piece.first[1]
         owned.spans[batch.address.topic].saw(*piece.last)
         owned.uncommitted_events += piece.size
-        self._commits.due(p)
 
     # ---- upkeep
 
@@ -359,7 +365,8 @@ class InventoryTable(Reading):
                 if owned is not None and now - owned.committed_at > _META_ONLY_S:
                     # The transactional id expires after seven idle days.
                     owned.uncommitted = True
-                    self._commits.due(p)
+                # What `more` promised may have been lost with its fetch.
+                self._commits.due(p)
                 if self._open and p.is_replaced(self._owned_elsewhere(p.number), now):
                     self._close(p)
             await self._look_at_sources()

@@ -217,14 +217,14 @@ class Follower:
         self,
         kafka: Mapping[str, Any],
         changelog: str,
-        fetch_wait_ms: int,
+        commit_interval_s: float,
         stats: Stats,
         on_applied: Callable[[Feed], None],
         fail: Callable[[str, BaseException | None], Awaitable[None]],
     ) -> None:
         self._kafka, self._changelog, self._fail = kafka, changelog, fail
         self._on_applied = on_applied
-        self._fetch_wait_ms = fetch_wait_ms
+        self._commit_interval_s = commit_interval_s
         self._feeds: dict[int, Feed] = {}
         self._placed: set[Feed] = set()
         self._changed = asyncio.Event()
@@ -243,7 +243,7 @@ class Follower:
             fetch_max_bytes=16 * 2**20,
         )
         await self._consumer.start()
-        self._pace = Pace(self._consumer, self._fetch_wait_ms)
+        self._pace = Pace(self._consumer, self._commit_interval_s)
         self._task = asyncio.create_task(self._run(), name="changelog follower")
 
     async def stop(self) -> None:
@@ -319,7 +319,7 @@ class Follower:
         fetched = await fetch(
             self._consumer, 0.5, _POLL_RECORDS, proceed=lambda: not self._changed.is_set()
         )
-        self._pace.saw(bool(fetched))
+        self._pace.saw(len(fetched))
         for tp, part in fetched.items():
             feed = self._feeds.get(tp.partition)
             if feed is not None and part.error is not None:

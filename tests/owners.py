@@ -160,7 +160,9 @@ class Shop:
         ) as writer:
             yield writer
 
-    def batch(self, positions: dict[str, int], epoch: int, topic: str, p: int = 0) -> Batch:
+    def batch(
+        self, positions: dict[str, int], epoch: int, topic: str, p: int = 0, more: bool = False
+    ) -> Batch:
         """What lies on the topic from a position to its end, as it would be fetched."""
         start = positions.get(topic, 0)
         end = self.end(topic, p)
@@ -170,7 +172,7 @@ class Shop:
             if start <= r.offset < end
         ]
         part = Fetched(as_sent(records), start, max(end, start))
-        return Decoder(self.topics, self.partitions).batch(topic, p, part, epoch)
+        return Decoder(self.topics, self.partitions).batch(topic, p, part, epoch, more)
 
     def nothing(self, p: int, next_offset: int, epoch: int) -> Batch:
         """A fetch of shipments that brought markers alone, from the beginning on."""
@@ -236,7 +238,6 @@ class Worker:
             window=WINDOW,
             commit_interval_s=0.01,
             session_timeout_s=10.0,
-            fetch_wait_ms=20,
             url="http://me",
         )
         config = msgspec.structs.replace(config, **changes)
@@ -296,11 +297,11 @@ class Worker:
         await self.table.revoke()
         await self.table.assign(actives, standbys)
 
-    async def deliver(self, topic: str = "", number: int = 0) -> None:
+    async def deliver(self, topic: str = "", number: int = 0, more: bool = False) -> None:
         """Hand over what lies on a topic from where delivery was started."""
         topic = topic or self.shop.shipments
         positions, epoch = self.delivery.started[number]
-        await self.table.fold(self.shop.batch(positions, epoch, topic, number))
+        await self.table.fold(self.shop.batch(positions, epoch, topic, number, more))
 
     async def catch_up(self, topic: str = "", number: int = 0) -> None:
         """As the transport does: deliver again after every take-over, until all is committed."""

@@ -75,6 +75,27 @@ async def test_progress_without_a_record_is_committed_too(shop: Shop) -> None:
     assert shop.metas()[-1].positions[shop.shipments] == 7
 
 
+async def test_what_one_fetch_brought_of_several_topics_is_one_commit(shop: Shop) -> None:
+    shop.append(a_delivery_of(3))
+    shop.append([a_sale(id="s", sku="SKU-0001", location="here")], shop.sales)
+    async with a_worker(shop) as worker:
+        await worker.own(0)
+        await worker.deliver(more=True)
+        assert worker.partition().owned.commit is None  # type: ignore[union-attr]  # owned
+        await worker.deliver(shop.sales)
+        await worker.committed(shop.sales)
+
+    assert [meta.positions[shop.shipments] for meta in shop.metas()] == [3]
+
+
+async def test_what_was_to_follow_and_did_not_come_holds_up_no_commit(shop: Shop) -> None:
+    shop.append(a_delivery_of(3))
+    async with a_worker(shop) as worker:
+        await worker.own(0)
+        await worker.deliver(more=True)
+        await worker.committed()
+
+
 async def test_an_idle_partition_commits_its_meta_alone_before_its_id_expires(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -45,6 +45,7 @@ from app.transport import (
     BatchMessage,
     BatchTransport,
     Budget,
+    by_partition,
 )
 from app.wiring import build
 from dev.broker import free_port
@@ -378,7 +379,7 @@ async def test_what_is_delivered_between_two_assignments_is_not_charged_to_the_n
     async def deliver_late(actives: set[int], standbys: set[int]) -> None:
         tp = TP(worker.shipments, 0)
         part = Fetched(as_sent([(0, 0, b"k", b"v" * 100, ())]), 0, 1)
-        await worker.consumer._deliver(tp, part, 1)
+        await worker.consumer._deliver(tp, part, 1, more=False)
         await assign(actives, standbys)
 
     monkeypatch.setattr(worker.app, "on_assigned", deliver_late)
@@ -485,7 +486,7 @@ async def test_what_is_fetched_carries_the_number_of_the_seek_before_it(
     tp = TopicPartition(worker.shipments, 1)
     seen: list[tuple[int, int]] = []
 
-    async def look(consumer: BatchConsumer, tp_: TP, part: Any, epoch: int) -> None:
+    async def look(consumer: BatchConsumer, tp_: TP, part: Any, epoch: int, more: bool) -> None:
         if tp_ == TP(*tp):
             seen.append((part.start, epoch))
 
@@ -608,6 +609,21 @@ async def test_a_worker_whose_topics_the_group_does_not_read_ends_with_a_sentenc
     assert f"do not read {', '.join(unread)}. Workers of one" in worker.failed[0]
     worker.failed.clear()
     await worker.rebalance()
+
+
+# ---- the order of delivery
+
+
+def test_the_topics_of_a_partition_come_one_after_the_other_and_the_last_says_so() -> None:
+    sales, shipments = ([TopicPartition(topic, p) for p in range(3)] for topic in ("sa", "sh"))
+
+    assert list(by_partition([*sales[:2], shipments[2], shipments[0]])) == [
+        (sales[0], True),
+        (shipments[0], False),
+        (sales[1], False),
+        (shipments[2], False),
+    ]
+    assert list(by_partition([])) == []
 
 
 # ---- the budget
