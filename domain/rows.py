@@ -140,25 +140,28 @@ class Rows:
 
     def _load(self, keys: list[bytes], load: Load) -> None:
         """Bring these rows into memory; none of them is there, and none comes twice."""
-        fresh = [self._place() for _ in keys]
-        self._lines[fresh] = 0
+        places = self._new_places(keys)
+        self._lines[places] = 0
         if not self.all_in_memory:
-            for place, row in zip(fresh, load(keys), strict=True):
+            for place, row in zip(places, load(keys), strict=True):
                 if row is not None:
                     self._lines[place] = msgspec.structs.astuple(row)
-        for key, place in zip(keys, fresh, strict=True):
-            self._keys[place] = key
-            self._places[key] = place
+        self._places.update(zip(keys, places, strict=True))
 
-    def _place(self) -> int:
-        if self._free:
-            return self._free.pop()
-        if len(self._keys) == self._lines.size:
-            more = self._lines.size // 2
+    def _new_places(self, keys: list[bytes]) -> list[int]:
+        """Places for these keys: freed ones first, then new ones at the end."""
+        kept = max(0, len(self._free) - len(keys))
+        places, self._free = self._free[kept:], self._free[:kept]
+        for place, key in zip(places, keys, strict=False):
+            self._keys[place] = key
+        first = len(self._keys)
+        self._keys += keys[len(places) :]
+        places += range(first, len(self._keys))
+        if len(self._keys) > self._lines.size:
+            more = max(self._lines.size // 2, len(self._keys) - self._lines.size)
             self._lines = np.concatenate([self._lines, np.zeros(more, _LINE)])
             self._changed = np.concatenate([self._changed, np.zeros(more, np.bool_)])
-        self._keys.append(b"")
-        return len(self._keys) - 1
+        return places
 
     def take(self) -> Changed:
         """Take what was changed since the last call, to be written; adding may go on.

@@ -219,7 +219,7 @@ class RocksStores:
         StoreFailed: the folder cannot be made or written.
     """
 
-    def __init__(self, folder: Path, cache_mib: int = 32, write_buffers_mib: int = 32) -> None:
+    def __init__(self, folder: Path, cache_mib: int = 16, write_buffers_mib: int = 24) -> None:
         self._folder = folder
         try:
             folder.mkdir(parents=True, exist_ok=True)
