@@ -27,7 +27,7 @@ from domain.events import (
     decode_batch,
     identity,
 )
-from domain.partitioning import partition_for
+from domain.partitioning import are_of, partition_for
 from domain.records import Address, Record
 from domain.rows import row_key
 from domain.window import IDENTITY_BITS
@@ -154,10 +154,9 @@ def _addressed(address: Address, sound: _Sound, refused: list[DeadLetter]) -> _S
     records, events, keys = sound
     named = [record[2] for record in records]
     if (
-        {event.role for event in events} <= {address.role}
+        {kind.role for kind in {type(event) for event in events}} <= {address.role}
         and named == [event.data.sku.encode() for event in events]
-        and {partition_for(key, address.partitions) for key in set(cast("list[bytes]", named))}
-        <= {address.partition}
+        and are_of(address.partition, set(cast("list[bytes]", named)), address.partitions)
         and are_good_names(keys)
     ):
         return sound

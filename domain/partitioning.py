@@ -5,7 +5,8 @@ producer with another partitioner writes to other partitions; the fold refuses i
 records as `misrouted`, so the error is seen and no row gets a second home.
 """
 
-from functools import lru_cache
+from collections.abc import Collection
+from typing import Final
 
 _M = 0x5BD1E995
 _SEED = 0x9747B28C
@@ -30,10 +31,27 @@ def murmur2(data: bytes) -> int:
     return h ^ (h >> 15)
 
 
-@lru_cache(maxsize=2**15)  # Python takes 3 us to hash a SKU
-def partition_for(key: bytes, count: int) -> int:
-    """Return the partition, 0 to `count` - 1, of a record with this key.
+class _Hashes(dict[bytes, int]):
+    """Hashes of keys that came lately: Python takes 3 us for one, and keys come again."""
 
-    Java's `toPositive` clears the sign bit; it does not take the absolute value.
-    """
-    return (murmur2(key) & 0x7FFFFFFF) % count
+    MOST: Final = 2**15
+
+    def __missing__(self, key: bytes) -> int:
+        if len(self) >= self.MOST:
+            self.clear()
+        # Java's `toPositive` clears the sign bit; it does not take the absolute value.
+        self[key] = positive = murmur2(key) & 0x7FFFFFFF
+        return positive
+
+
+_hashes = _Hashes()
+
+
+def partition_for(key: bytes, count: int) -> int:
+    """Return the partition, 0 to `count` - 1, of a record with this key."""
+    return _hashes[key] % count
+
+
+def are_of(partition: int, keys: Collection[bytes], count: int) -> bool:
+    """Tell whether `partition_for` says this partition for each of them."""
+    return {positive % count for positive in map(_hashes.__getitem__, keys)} <= {partition}

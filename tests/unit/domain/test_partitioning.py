@@ -5,7 +5,8 @@ from aiokafka.partitioner import DefaultPartitioner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.partitioning import murmur2, partition_for
+from domain import partitioning
+from domain.partitioning import are_of, murmur2, partition_for
 
 
 @pytest.mark.parametrize(
@@ -34,3 +35,16 @@ def test_the_sign_bit_is_cleared_and_not_negated() -> None:
     assert murmur2(b"foobar") >= 2**31
 
     assert partition_for(b"foobar", 12) == (-790332482 & 0x7FFFFFFF) % 12
+
+
+@given(st.sets(st.binary(max_size=5), max_size=4), st.integers(0, 2))
+def test_keys_are_of_a_partition_only_if_each_is(keys: set[bytes], partition: int) -> None:
+    assert are_of(partition, keys, 3) == all(partition_for(key, 3) == partition for key in keys)
+
+
+def test_hashes_that_are_forgotten_are_made_again_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(partitioning._hashes), "MOST", 2)
+    keys = [b"%d" % n for n in range(10)]
+
+    assert [partition_for(key, 12) for key in keys] == [murmur2(key) % 2**31 % 12 for key in keys]
+    assert len(partitioning._hashes) <= 2
