@@ -269,32 +269,37 @@ class _Table(Struct, frozen=True, gc=False):
             entries: none of an identity that the table has at `floor` or later.
             floor: at least the table's own.
         """
-        entries = entries[entries["offset"] >= floor]
-        identity = entries["identity"]
-        order = np.argsort(identity)
-        identity = identity[order]
-        bucket = (identity >> _BUCKET_SHIFT).astype(np.intp)
-        distance = (entries["offset"][order] - floor).astype(np.uint64)
+        entries = entries.compress(entries["offset"] >= floor)
+        # Within a bucket any order will do, and numpy sorts 16 bits in a few passes. `take`
+        # moves whole entries ten times as fast as an index in brackets.
+        bucket = (entries["identity"] >> _BUCKET_SHIFT).astype(np.uint16)
+        order = np.argsort(bucket, kind="stable")
+        bucket, entries = bucket.take(order), entries.take(order)
+        distance = (entries["offset"] - floor).astype(np.uint64)
+        words = ((entries["identity"] & _REST_MASK) << _DISTANCE_BITS) | distance
+        contents = entries["content"].copy()
+        added = np.zeros(_BUCKETS + 1, np.int32)
+        np.cumsum(np.bincount(bucket, minlength=_BUCKETS), dtype=np.int32, out=added[1:])
+        if not self.words.size:
+            return _Table(floor, words, contents, added)
 
-        # 1. Keep what is young enough; its distances shrink. An empty table has any floor.
-        aged = np.uint64(min(floor - self.floor, MAX_WINDOW) if self.words.size else 0)
+        # 1. Keep what is young enough; its distances shrink.
+        aged = np.uint64(min(floor - self.floor, MAX_WINDOW))
         alive = (self.words & _DISTANCE_MASK) >= aged
-        words, contents = self.words[alive] - aged, self.contents[alive]
         before = np.zeros(alive.size + 1, np.int32)
         np.cumsum(alive.view(np.int8), dtype=np.int32, out=before[1:])
         starts = before[self.starts]
-        # 2. Each new entry goes to the end of its bucket; `identity` is in bucket order.
+        # 2. Each new entry goes to the end of its bucket; they are in bucket order.
         place = starts[bucket + 1] + np.arange(bucket.size)
-        is_old = np.ones(words.size + place.size, np.bool_)
+        is_old = np.ones(before[-1] + place.size, np.bool_)
         is_old[place] = False
-        starts[1:] += np.cumsum(np.bincount(bucket, minlength=_BUCKETS), dtype=np.int32)
         merged_words = np.empty(is_old.size, np.uint64)
-        merged_words[is_old] = words
-        merged_words[place] = ((identity & _REST_MASK) << _DISTANCE_BITS) | distance
+        merged_words[is_old] = self.words[alive] - aged
+        merged_words[place] = words
         merged_contents = np.empty(is_old.size, np.uint32)
-        merged_contents[is_old] = contents
-        merged_contents[place] = entries["content"][order]
-        return _Table(floor, merged_words, merged_contents, starts)
+        merged_contents[is_old] = self.contents[alive]
+        merged_contents[place] = contents
+        return _Table(floor, merged_words, merged_contents, starts + added)
 
 
 def parse_key(key: bytes) -> tuple[str, int]:
