@@ -309,6 +309,28 @@ async def test_a_feed_that_was_removed_writes_nothing_more(changelog: Changelog)
     assert (rows_of(store), rows_of(other)) == ({"a": "1"}, {"a": "2"})
 
 
+async def test_a_feed_that_is_removed_before_it_writes_writes_nothing(
+    changelog: Changelog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changelog.commit({"a": "1"}, 10)
+    store = MemoryStore()
+    async with following(changelog) as rig:
+        feed = await rig.add(store)
+        is_due = feed.is_due
+
+        def due_and_then_removed() -> bool:
+            if due := is_due():
+                asyncio.get_running_loop().call_soon(rig.follower.remove, feed)
+            return due
+
+        monkeypatch.setattr(feed, "is_due", due_and_then_removed)
+        await asyncio.wait([feed.caught_up], timeout=WAIT_S)
+        await rig.restore(MemoryStore())  # another round: what was to come has come
+
+    assert feed.caught_up.cancelled()
+    assert (rows_of(store), store.local) == ({}, Local())
+
+
 async def test_a_feed_that_is_removed_while_the_log_start_is_asked_for_wipes_nothing(
     kafka: Kafka,
 ) -> None:

@@ -10,7 +10,7 @@ from domain.records import Record
 from tables.changelog import META_KEY, Meta
 from tables.fetch import Fetched
 from tables.restore import Feed
-from tables.store import MemoryStore, row_pairs
+from tables.store import Local, MemoryStore, row_pairs
 from tests.fetching import as_sent
 
 
@@ -58,6 +58,8 @@ def test_a_rebuild_goes_on_from_what_was_written(
             assert not feed.apply(newest)
         for fetched in fetches(log, feed.position, end)[:fetched_at_most]:
             assert feed.apply(fetched)
+            if feed.is_due():
+                feed.write()
         return feed
 
     async def twice() -> Feed:
@@ -70,3 +72,16 @@ def test_a_rebuild_goes_on_from_what_was_written(
     rows = {key: value for key, value in row_pairs(store) if not key.startswith(b"\x00")}
     assert rows == {b"a": b"9"} | {b"row-%d" % n: b"1" for n in range(10)}
     assert (store.local.meta_offset, store.local.next_offset) == (38, 39)
+
+
+async def test_a_rebuild_has_caught_up_only_when_it_is_written() -> None:
+    store = MemoryStore()
+    feed = Feed(0, store, whole=False, end=40)
+    log = a_changelog(10)
+    feed.apply(fetches(log, feed.position, 40)[0])  # which incarnation it is
+
+    feed.apply(fetches(log, 0, 40, size=40)[0])
+
+    assert (feed.is_due(), feed.caught_up.done(), store.local) == (True, False, Local())
+    feed.write()
+    assert (feed.is_past_end(), feed.caught_up.done(), store.local.meta_offset) == (True, True, 38)
