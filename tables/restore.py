@@ -157,7 +157,8 @@ class Feed:
         deletes = [key for key, value in self._changes.items() if value is None]
         for key in deletes:
             del self._changes[key]
-        self.store.write(cast(dict[bytes, bytes], self._changes), deletes, self._local)
+        write = self.store.write if self.whole else self.store.load
+        write(cast(dict[bytes, bytes], self._changes), deletes, self._local)
         self._changes.clear()
         self._tell()
 
