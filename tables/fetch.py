@@ -187,12 +187,15 @@ class Pace:
     so that what a fetch brings need not wait for its commit, and each fetch is one commit.
     Where fewer come the broker answers with the first byte or after `LONGEST_WAIT_MS`, which
     is both quicker and cheaper; not longer, since a broker answers one request per
-    connection at a time, and a partition that is resumed waits behind this one.
+    connection at a time, and a partition that is resumed waits behind this one. For the same
+    reason it hardly waits at all while somebody waits for a restore, which seeks and whose
+    last partitions have less than `BUSY_BYTES` left.
     """
 
     BUSY_BYTES = 256 * 1024
     BUSY_PER_S = 30.0
     LONGEST_WAIT_MS = 150
+    URGENT_WAIT_MS = 5
 
     def __init__(self, consumer: AIOKafkaConsumer, commit_interval_s: float) -> None:
         self._fetcher = consumer._fetcher
@@ -200,15 +203,16 @@ class Pace:
         self._per_s, self._at = 0.0, monotonic()
         self.saw(0)
 
-    def saw(self, batches: int) -> None:
-        """Tell what a fetch brought; the next request may be another kind."""
+    def saw(self, batches: int, urgent: bool = False) -> None:
+        """Tell what a fetch brought, and for whom; the next request may be another kind."""
         now = monotonic()
         # What came a second ago counts 1/e of what comes now.
         self._per_s = self._per_s * exp(self._at - now) + batches
         self._at = now
         busy = self._per_s > self.BUSY_PER_S
-        self._fetcher._fetch_min_bytes = self.BUSY_BYTES if busy else 1
-        self._fetcher._fetch_max_wait_ms = self._busy_wait_ms if busy else self.LONGEST_WAIT_MS
+        wait_ms = self._busy_wait_ms if busy else self.LONGEST_WAIT_MS
+        self._fetcher._fetch_min_bytes = self.BUSY_BYTES if busy and not urgent else 1
+        self._fetcher._fetch_max_wait_ms = self.URGENT_WAIT_MS if urgent else wait_ms
 
 
 def interrupt(consumer: AIOKafkaConsumer) -> None:

@@ -148,17 +148,16 @@ class Feed:
 
     def is_due(self) -> bool:
         """Whether a rebuild must `write` what it has applied, before it applies more."""
-        return not self.whole and (
-            self.position >= self.until or len(self._changes) >= _REBUILD_KEYS
-        )
+        is_full = len(self._changes) >= _REBUILD_KEYS
+        return not self.whole and (is_full or self.position >= self.until)
 
     def write(self) -> None:
         """Write what was applied; in a rebuild a step of its own, since it may take 20 ms."""
         deletes = [key for key, value in self._changes.items() if value is None]
         for key in deletes:
             del self._changes[key]
-        write = self.store.write if self.whole else self.store.load
-        write(cast(dict[bytes, bytes], self._changes), deletes, self._local)
+        puts = cast(dict[bytes, bytes], self._changes)
+        (self.store.write if self.whole else self.store.load)(puts, deletes, self._local)
         self._changes.clear()
         self._tell()
 
@@ -331,7 +330,8 @@ class Follower:
         fetched = await fetch(
             self._consumer, 0.5, _POLL_RECORDS, proceed=lambda: not self._changed.is_set()
         )
-        self._pace.saw(len(fetched))
+        restoring = not all(feed.caught_up.done() for feed in self._feeds.values())
+        self._pace.saw(len(fetched), urgent=restoring)
         for tp, part in fetched.items():
             feed = self._feeds.get(tp.partition)
             if feed is not None and part.error is not None:
@@ -341,7 +341,8 @@ class Follower:
             before = feed.records
             if not feed.apply(part):
                 self._seek_again(feed)
-            self._stats.restored += feed.records - before
+            # A look at the newest meta record counts: it is the first that a restore reads.
+            self._stats.restored += max(bool(part.data), feed.records - before)
             if feed.is_due():
                 await asyncio.sleep(0)
                 if self._feeds.get(tp.partition) is not feed:
