@@ -188,8 +188,7 @@ class Pace:
     Where fewer come the broker answers with the first byte or after `LONGEST_WAIT_MS`, which
     is both quicker and cheaper; not longer, since a broker answers one request per
     connection at a time, and a partition that is resumed waits behind this one. For the same
-    reason it hardly waits at all while somebody waits for a restore, which seeks and whose
-    last partitions have less than `BUSY_BYTES` left.
+    reason it hardly waits at all while a restore gets on, which seeks and ends with little.
     """
 
     BUSY_BYTES = 256 * 1024
@@ -212,7 +211,7 @@ class Pace:
         busy = self._per_s > self.BUSY_PER_S
         wait_ms = self._busy_wait_ms if busy else self.LONGEST_WAIT_MS
         self._fetcher._fetch_min_bytes = self.BUSY_BYTES if busy and not urgent else 1
-        self._fetcher._fetch_max_wait_ms = self.URGENT_WAIT_MS if urgent else wait_ms
+        self._fetcher._fetch_max_wait_ms = self.URGENT_WAIT_MS if urgent and batches else wait_ms
 
 
 def interrupt(consumer: AIOKafkaConsumer) -> None:

@@ -24,11 +24,11 @@ def after(fetcher: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[
     monkeypatch.setattr(tables.fetch, "monotonic", lambda: now)
     pace = Pace(SimpleNamespace(_fetcher=fetcher), 0.1)  # all it needs
 
-    def fetches(count: int, batches: int, every_s: float) -> tuple[int, int]:
+    def fetches(count: int, batches: int, every_s: float, urgent: bool = False) -> tuple[int, int]:
         nonlocal now
         for _ in range(count):
             now += every_s
-            pace.saw(batches)
+            pace.saw(batches, urgent)
         return fetcher._fetch_min_bytes, fetcher._fetch_max_wait_ms
 
     return fetches
@@ -53,3 +53,17 @@ def test_once_it_is_quiet_the_first_fact_is_fetched_at_once(
     after(10, 12, every_s=0.15)
 
     assert after(6, 0, every_s=0.5)[0] == FIRST_BYTE
+
+
+def test_a_restore_waits_for_nobody_while_it_gets_on(
+    after: Callable[..., tuple[int, int]],
+) -> None:
+    assert after(10, 12, every_s=0.01, urgent=True) == (FIRST_BYTE, Pace.URGENT_WAIT_MS)
+
+
+def test_a_restore_that_stands_still_does_not_ask_all_the_time(
+    after: Callable[..., tuple[int, int]],
+) -> None:
+    after(10, 12, every_s=0.01, urgent=True)
+
+    assert after(1, 0, every_s=0.01, urgent=True) == (FIRST_BYTE, Pace.LONGEST_WAIT_MS)
