@@ -14,10 +14,12 @@ from app import __version__
 from app.assignment import ChangelogTable, PartitionManager
 from app.assignor import OnhandAssignor
 from app.config import Settings, SettingsError
+from app.delivery import ConsumerDelivery
 from app.service import OnhandApp, refuse
-from app.transport import MAX_PARTITION_FETCH_BYTES, MAX_POLL_RECORDS, ConsumerDelivery
+from app.transport import MAX_PARTITION_FETCH_BYTES, MAX_POLL_RECORDS
+from tables.config import TableConfig
 from tables.decoder import Decoder
-from tables.inventory import InventoryTable, TableConfig
+from tables.inventory import InventoryTable
 from tables.store import DataFolderInUse, MemoryStores, RocksStores, StoreFailed, Stores
 from web.server import Web, WebConfig
 

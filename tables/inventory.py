@@ -8,26 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from time import monotonic
-from typing import Any
 
-import msgspec
 from aiokafka.errors import KafkaError
 
 from domain.columns import Columns
 from domain.lookup import PartitionState
 from domain.stock import fold
 from tables.changelog import ChangelogWriter, CommitRefused
+from tables.config import TableConfig
 from tables.decoder import Batch
 from tables.groupcommit import FULL_EVENTS, GroupCommit
-from tables.partition import Owned, Partition, Superseded
+from tables.partition import Owned, Partition
 from tables.reading import Reading
 from tables.restore import Feed, Follower
 from tables.sources import Sources, fingerprint
 from tables.stats import Stats
 from tables.store import Spares, StoreFailed, Stores
-from tables.takeover import Delivery, Membership, RulesDiffer, TakeOver, keep_trying
+from tables.takeover import Delivery, Membership, TakeOver, keep_trying
+from tables.tasks import Tasks
 from tables.transactions import Brokers
 
 log = logging.getLogger(__name__)
@@ -37,25 +37,6 @@ _REFUSALS = 3
 _TICK_S = 1.0
 
 Fail = Callable[[str, BaseException | None], Awaitable[None]]
-
-
-class TableConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """Names and sizes of one table.
-
-    topics: role ("shipments", "sales", "adjustments") of each source, by full topic name.
-    kafka: keyword arguments of an aiokafka client.
-    """
-
-    kafka: dict[str, Any]
-    topics: dict[str, str]
-    changelog: str
-    dead_letters: str
-    transactional_id: Callable[[int], str]
-    partitions: int
-    window: int
-    commit_interval_s: float
-    session_timeout_s: float
-    url: str
 
 
 class InventoryTable(Reading):
@@ -76,7 +57,7 @@ class InventoryTable(Reading):
         self._delivery, self._owned_elsewhere = delivery, owned_elsewhere
         self._epoch = 0
         self._open = False
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks(fail)
         self._opening_stores: asyncio.Task[None] | None = None
         self._spares = Spares(stores)
         self.stats = Stats()
@@ -111,14 +92,12 @@ class InventoryTable(Reading):
         await self._sources.start()
         await self._brokers.start()
         await self._spares.open()
-        self._spawn(self._maintain(), "table maintenance")
+        self._tasks.start(self._maintain(), "table maintenance")
 
     async def stop(self) -> None:
         """Commit what is folded, then let go of everything."""
         await self.revoke()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.cancel()
         await self._follower.stop()
         await self._sources.stop()
         await self._brokers.stop()
@@ -172,7 +151,7 @@ class InventoryTable(Reading):
         )
         self._changed()
         new = sorted((active | standby) - self.held.keys(), key=lambda n: (n in standby, n))
-        self._opening_stores = self._spawn(self._open_stores(new, active), "open stores")
+        self._opening_stores = self._tasks.start(self._open_stores(new, active), "open stores")
 
     async def _open_stores(self, numbers: Iterable[int], active: set[int]) -> None:
         """Hold partitions that this worker did not, one in each pass of the loop.
@@ -210,7 +189,7 @@ class InventoryTable(Reading):
         self._epoch += 1
         p.epoch = self._epoch
         work = self._own(p, p.epoch) if active else self._follow(p, p.epoch)
-        p.task = self._spawn(work, f"partition {p.number}")
+        p.task = self._tasks.start(work, f"partition {p.number}")
 
     async def _own(self, p: Partition, epoch: int) -> None:
         await keep_trying(self._take_over, p, epoch, self._fail)
@@ -410,24 +389,6 @@ class InventoryTable(Reading):
             if p.owned is not None
             for topic, at in p.offsets.items()
         }
-
-    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        task = asyncio.create_task(self._guard(work), name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        # A task that is cancelled before its first step never comes to await it.
-        task.add_done_callback(lambda _: work.close())
-        return task
-
-    async def _guard(self, work: Awaitable[None]) -> None:
-        try:
-            await work
-        except (asyncio.CancelledError, Superseded):
-            raise
-        except RulesDiffer as error:
-            await self._fail(str(error), error)
-        except Exception as error:
-            await self._fail(f"The table failed: {error!r}.", error)
 
 
 def _numbers(partitions: Iterable[int]) -> str:

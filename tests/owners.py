@@ -15,9 +15,10 @@ from domain.partitioning import partition_for
 from domain.records import Record
 from domain.rows import Row, row_key
 from tables.changelog import META_KEY, ChangelogWriter, Meta
+from tables.config import TableConfig
 from tables.decoder import Batch, Decoder
 from tables.fetch import End, Fetched
-from tables.inventory import InventoryTable, TableConfig
+from tables.inventory import InventoryTable
 from tables.partition import Partition
 from tables.sources import fingerprint
 from tables.store import MemoryStores, Stores

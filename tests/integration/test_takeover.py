@@ -363,9 +363,9 @@ async def the_earlier_one_has_ended(worker: Worker) -> None:
     """One task maintains the table; what takes over or follows has come to its end."""
 
     async def one_left() -> bool:
-        return len(worker.table._tasks) == 1
+        return len([*worker.table._tasks]) == 1
 
-    await until(one_left, f"ended: {worker.table._tasks}", WAIT_S, 0.005)
+    await until(one_left, f"ended: {[*worker.table._tasks]}", WAIT_S, 0.005)
 
 
 # ---- what stands in the way
