@@ -38,19 +38,19 @@ class LogReader:
     """A consumer of whole topics, without a group, from the first offset on."""
 
     def __init__(self, kafka: str, topics: Iterable[str], *, committed: bool = True) -> None:
-        self._consumer = Consumer(
-            {
-                "bootstrap.servers": kafka,
-                "group.id": "onhand-oracle",  # demanded by the client; never joined or committed
-                "enable.auto.commit": False,
-                "enable.partition.eof": True,
-                "isolation.level": "read_committed" if committed else "read_uncommitted",
-                # A reader that skipped what was cut off would compare with half a truth.
-                "auto.offset.reset": "error",
-                "fetch.wait.max.ms": 100,
-                "log_level": 0,
-            }
-        )
+        self._settings: dict[str, str | int | bool] = {
+            "bootstrap.servers": kafka,
+            "group.id": "onhand-oracle",  # demanded by the client; never joined or committed
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "isolation.level": "read_committed" if committed else "read_uncommitted",
+            # A reader that skipped what was cut off would compare with half a truth.
+            "auto.offset.reset": "error",
+            "fetch.wait.max.ms": 100,
+            "log_level": 0,
+        }
+        self._consumer = Consumer(self._settings)
+        self._asker: Consumer | None = None
         self._ends: set[tuple[str, int]] = set()
         self._at: dict[tuple[str, int], int] = {}
         self._places = set(self._partitions(topics))
@@ -94,14 +94,20 @@ class LogReader:
 
     def ends(self, timeout_s: float = 20) -> dict[tuple[str, int], int]:
         """The next offset of every partition, as Kafka says it now."""
+        asker = self._asker = self._asker or Consumer(self._settings)
         ends = {}
-        for topic, partition in self._places:
-            known = self._consumer.get_watermark_offsets(
-                TopicPartition(topic, partition), timeout_s
-            )
-            if known is None:
-                raise TimeoutError(f"Kafka did not tell the end of {topic}-{partition}")
-            ends[topic, partition] = known[1]
+        try:
+            for topic, partition in self._places:
+                known = asker.get_watermark_offsets(TopicPartition(topic, partition), timeout_s)
+                if known is None:
+                    raise TimeoutError(f"Kafka did not tell the end of {topic}-{partition}")
+                ends[topic, partition] = known[1]
+        except (KafkaException, TimeoutError):
+            # A client that asked while its broker was away may get no answer for minutes after
+            # it came back (librdkafka 2.16): the next question is a new client's.
+            self._asker = None
+            asker.close()
+            raise
         return ends
 
     def reached(self, ends: Mapping[tuple[str, int], int]) -> bool:
@@ -111,6 +117,8 @@ class LogReader:
     def close(self) -> None:
         """Give the connections back."""
         self._consumer.close()
+        if self._asker is not None:
+            self._asker.close()
 
 
 def _record(message: Message) -> Record:

@@ -77,14 +77,18 @@ class CommitWatch:
         try:
             ends = self._reader.ends(timeout_s=2)
         except Exception:  # as above
+            self._take()
             return False
         deadline = time.monotonic() + 10
         while not self._reader.reached(ends):
-            for record in self._reader.poll():
-                self.changelog.take(record)
+            self._take()
             if time.monotonic() > deadline:
                 return False
         return True
+
+    def _take(self) -> None:
+        for record in self._reader.poll():
+            self.changelog.take(record)
 
 
 class GroupOffsets:
@@ -95,15 +99,17 @@ class GroupOffsets:
     """
 
     def __init__(self, kafka: str, group: str, topics: Iterable[str], partitions: int) -> None:
-        settings = {"bootstrap.servers": kafka, "group.id": group, "log_level": 0}
-        self._consumer = Consumer(settings)
+        self._settings = {"bootstrap.servers": kafka, "group.id": group, "log_level": 0}
+        self._consumer = Consumer(self._settings)
         self._places = [TopicPartition(topic, p) for topic in topics for p in range(partitions)]
 
     def read(self) -> dict[tuple[str, int], int] | None:
         """Next offsets by topic and partition; None while Kafka does not tell."""
         try:
             found = self._consumer.committed(self._places, timeout=3)
-        except KafkaException:  # Kafka is away: ask again
+        except KafkaException:  # Kafka is away: ask again, by a new client (see LogReader.ends)
+            self._consumer.close()
+            self._consumer = Consumer(self._settings)
             return None
         return {(p.topic, p.partition): p.offset for p in found if p.offset > 0}
 
