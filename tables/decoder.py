@@ -16,6 +16,7 @@ import contextlib
 import fcntl
 import gc
 import logging
+import os
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
@@ -45,6 +46,7 @@ _FOLDER: Final = Path(__file__).resolve().parents[1]
 _ANSWER_S = 10.0
 _RESTART_S = 10.0
 _PIPE_BYTES = 2**20
+_NICENESS = 5
 #: On the pipe: this word when it can begin, then before each message its length in bytes.
 _READY = b"onhand"
 _LENGTH = 4
@@ -212,6 +214,8 @@ def main() -> None:
     # Ctrl-C and a stopping service manager reach the whole group; the worker says when.
     for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(each, signal.SIG_IGN)
+    # The worker answers queries and heartbeats: where cores are scarce it comes first.
+    os.nice(_NICENESS)
     gc.freeze()
     gc.set_threshold(50_000)
     jobs, answers = sys.stdin.buffer, sys.stdout.buffer
