@@ -11,6 +11,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -73,8 +74,12 @@ class Process:
 
     def cpu_s(self) -> float:
         """CPU seconds used so far, user and system, by all threads, its children's too."""
-        used = [process.cpu_times() for process in self._family()]
-        return sum(each.user + each.system for each in used)
+        used_s = 0.0
+        for process in self._family():
+            with suppress(psutil.NoSuchProcess):  # a child that was and is no more
+                used = process.cpu_times()
+                used_s += used.user + used.system
+        return used_s
 
     def peak_mb(self) -> float:
         """Greatest resident size so far (VmHWM), its children's added, in MB."""
