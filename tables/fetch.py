@@ -183,7 +183,7 @@ class Pace:
 
     Where more than `BUSY_PER_S` batches come in a second, the broker answers when it has
     `BUSY_BYTES` or after a wait: traffic over many partitions then costs a round trip for
-    each wait, not for each record. The wait is longer than a partition's commit interval,
+    each wait, not for each record. The wait is longer than a commit interval of up to 100 ms,
     so that what a fetch brings need not wait for its commit, and each fetch is one commit.
     Where fewer come the broker answers with the first byte or after `LONGEST_WAIT_MS`, which
     is both quicker and cheaper; not longer, since a broker answers one request per
