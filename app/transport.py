@@ -24,7 +24,7 @@ from faust.transport.conductor import Conductor
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
-from tables.fetch import End, Fetched, Pace, end_of, fetch
+from tables.fetch import End, Fetched, Pace, end_of, fetch, pause
 from tables.takeover import NotAMember
 
 log = logging.getLogger(__name__)
@@ -148,7 +148,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         gone = {tp for tp in self.epochs if tp.partition == partition}
         for tp in gone:
             del self.epochs[tp]
-        consumer.pause(*gone & consumer.assignment())
+        pause(consumer, gone & consumer.assignment())
 
     async def fetch(self) -> dict[TopicPartition, tuple[Fetched, int]]:
         """Batches by partition, each with the epoch that it was fetched under."""

@@ -13,8 +13,7 @@ says what broke after an upgrade.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Container, Iterable, Iterator
-from functools import cached_property
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from math import exp
 from time import monotonic
 from typing import Any, NamedTuple
@@ -47,13 +46,8 @@ class Fetched:
     ) -> None:
         self.data, self.start, self.next_offset, self.error = data, start, next_offset, error
 
-    @cached_property
-    def records(self) -> list[Record]:
-        """In offset order; raises what `unpack` raises."""
-        return list(unpack(self.data, self.start))
-
     def batches(self) -> Iterator[Iterable[Any]]:
-        """Give aiokafka's own records: `records` takes as long again to make tuples of them.
+        """Give aiokafka's own records: `unpack` takes as long again to make tuples of them.
 
         Raises:
             CorruptRecordException: a batch fails its checksum.
@@ -212,6 +206,25 @@ class Pace:
         wait_ms = self._busy_wait_ms if busy else self.LONGEST_WAIT_MS
         self._fetcher._fetch_min_bytes = self.BUSY_BYTES if busy and not urgent else 1
         self._fetcher._fetch_max_wait_ms = self.URGENT_WAIT_MS if urgent and batches else wait_ms
+
+
+def assign_paused(consumer: AIOKafkaConsumer, tps: Sequence[TopicPartition]) -> None:
+    """Assign for good what will be fetched now and then, each once it is sought and resumed.
+
+    A new assignment would drop what is being fetched for the others, and ask for metadata.
+    """
+    consumer.assign(tps)
+    for tp in tps:
+        consumer.seek(tp, 0)
+    consumer.pause(*tps)
+
+
+def pause(consumer: AIOKafkaConsumer, tps: Iterable[TopicPartition]) -> None:
+    """Pause, and drop what was fetched of them: aiokafka would wait for who takes it (50 ms)."""
+    for tp in tps:
+        consumer.pause(tp)
+        if tp in consumer._fetcher._records:
+            _drop(consumer._fetcher, tp)
 
 
 def interrupt(consumer: AIOKafkaConsumer) -> None:

@@ -33,6 +33,8 @@ _ENCODE = 1_000
 _BACKLOG_EVENTS = 20_000
 _BACKLOG_FACTOR = 20
 MAX_TRANSACTIONS_PER_S = 150
+#: A full group waits so long for the one before it; then its partition is set aside.
+_PATIENCE_S = 2.0
 
 
 class ChangelogRecreated(Exception):
@@ -80,6 +82,20 @@ class GroupCommit:
         owned.timer = None
         if p.owned is owned and owned.commit is None and owned.uncommitted:
             self.start(p)
+
+    async def has_room(self, p: Partition, owned: Owned) -> bool:
+        """Wait while the group is full; False where Kafka leaves the one before unanswered."""
+        if owned.uncommitted_events < FULL_EVENTS:
+            return True
+        self.due(p)
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                while owned.uncommitted_events >= FULL_EVENTS and owned.commit is not None:
+                    owned.room.clear()
+                    await owned.room.wait()
+        except TimeoutError:
+            return False
+        return True
 
     def start(self, p: Partition) -> None:
         """Begin a commit; there must be none under way."""

@@ -13,17 +13,16 @@ from time import monotonic
 
 from aiokafka.errors import KafkaError
 
-from domain.columns import Columns
 from domain.lookup import PartitionState
-from domain.stock import fold
 from tables.changelog import ChangelogWriter, CommitRefused
 from tables.config import TableConfig
 from tables.decoder import Batch
-from tables.groupcommit import FULL_EVENTS, GroupCommit
-from tables.partition import Owned, Partition
+from tables.folding import Folding
+from tables.groupcommit import GroupCommit
+from tables.partition import Partition
 from tables.reading import Reading
 from tables.restore import Feed, Follower
-from tables.sources import Sources, fingerprint
+from tables.sources import Sources
 from tables.stats import Stats
 from tables.store import Spares, StoreFailed, Stores
 from tables.takeover import Delivery, Membership, TakeOver, keep_trying
@@ -64,14 +63,18 @@ class InventoryTable(Reading):
         self._follower = Follower(
             config.kafka,
             config.changelog,
+            config.partitions,
             config.commit_interval_s,
             self.stats,
             self._on_applied,
             fail,
         )
-        self._sources = Sources(config.kafka, config.topics)
+        self._sources = Sources(config.kafka, config.topics, config.partitions)
         self._brokers = Brokers(config.kafka, [config.changelog, config.dead_letters])
         self._commits = GroupCommit(config.commit_interval_s, self.stats, self._on_refused, fail)
+        self._folding = Folding(
+            delivery, self._commits, self._tasks, list(config.topics), lambda: self._open
+        )
         self._take_over = TakeOver(
             membership=membership,
             delivery=delivery,
@@ -209,7 +212,8 @@ class InventoryTable(Reading):
                 await asyncio.sleep(_TICK_S)
         if p.epoch == epoch:
             # Known before the first answer: a lag of nothing known would read as none.
-            p.ends = {topic: found for (topic, _), found in ends.items()}
+            for (topic, _), found in ends.items():
+                p.saw_end(topic, *found)
             p.feed = self._follower.add(p.number, p.store, p.readable, end)
             p.readable = p.feed.whole
             if p.feed.caught_up.done():
@@ -289,49 +293,14 @@ class InventoryTable(Reading):
             Exception: not a refusal but a bug; the caller must end the worker, and the
                 partition's memory is dropped first so that nothing half-folded commits.
         """
-        topic = batch.address.topic
         p = self.held.get(batch.address.partition)
-        if p is None or p.owned is None or p.epoch != batch.epoch or not self._open:
+        if p is None or p.epoch != batch.epoch:
             return
-        owned = p.owned
-        if batch.start > owned.fold.positions.get(topic, 0):
-            # Fetched before a seek and delivered after it: read the gap first.
-            log.info("Partition %d: a batch of %s came too early; seeking back.", p.number, topic)
-            positions = {t: owned.fold.positions.get(t, 0) for t in self._config.topics}
-            await self._delivery.start(p.number, positions, p.epoch)
-            return
-        if topic not in owned.fingerprints and (first := next(iter(batch.originals()), None)):
-            owned.fingerprints[topic] = fingerprint(first)
         try:
-            for piece in await batch.columns():
-                if p.owned is not owned or not self._open:
-                    return
-                self._fold(p, owned, batch, piece)
-                if owned.uncommitted_events >= FULL_EVENTS:
-                    self._commits.due(p)
-                await asyncio.sleep(0)
-                while owned.uncommitted_events >= FULL_EVENTS and owned.commit is not None:
-                    owned.room.clear()
-                    await owned.room.wait()
+            await self._folding.take(p, batch)
         except Exception:
             self._release(p)
             raise
-        if p.owned is not owned or not self._open:
-            return
-        if owned.fold.positions.get(topic, 0) < batch.next_offset:
-            # Markers and aborted records: no event, but progress all the same.
-            owned.fold.positions[topic] = batch.next_offset
-            owned.uncommitted = True
-        if not batch.more:
-            self._commits.due(p)
-
-    def _fold(self, p: Partition, owned: Owned, batch: Batch, piece: Columns) -> None:
-        fold(owned.fold, batch.address, piece, p.load, batch.originals)
-        owned.uncommitted = True
-        if owned.oldest_ms is None:
-            owned.oldest_ms = piece.first[1]
-        owned.spans[batch.address.topic].saw(*piece.last)
-        owned.uncommitted_events += piece.size
 
     # ---- upkeep
 
@@ -352,15 +321,15 @@ class InventoryTable(Reading):
 
     async def _look_at_sources(self) -> None:
         """Ends for partitions whose sources this worker does not fetch."""
-        others = [p.number for p in self.held.values() if p.readable and p.owned is None]
+        others = [p.number for p in self.held.values() if p.owned is None]
         try:
             async with asyncio.timeout(_TICK_S):
                 ends = await self._sources.ends(others)
         except (KafkaError, TimeoutError, OSError):
             return  # as_of stays where it is: that is the honest answer
         for (topic, number), found in ends.items():
-            if (p := self.held.get(number)) is not None and p.owned is None:
-                p.ends[topic] = found
+            if (p := self.held.get(number)) is not None:
+                p.saw_end(topic, *found)
 
     def _close(self, p: Partition) -> None:
         p.readable = False
@@ -374,8 +343,8 @@ class InventoryTable(Reading):
             return
         for topic in self._config.topics:
             end = self._delivery.end(topic, p.number)
-            if end.offset is not None and end.at_ms >= p.ends.get(topic, (0, 0))[1]:
-                p.ends[topic] = (end.offset, end.at_ms)
+            if end.offset is not None:
+                p.saw_end(topic, end.offset, end.at_ms)
 
     def _changelog_lag(self, p: Partition) -> int:
         end = self._follower.known_end(p.number)

@@ -70,6 +70,8 @@ class Owned:
         self.started_at = 0.0
         self.room = asyncio.Event()
         self.room.set()
+        #: Full behind a commit that Kafka does not answer, and not delivered until it does.
+        self.is_aside = False
 
 
 class Partition:
@@ -135,6 +137,11 @@ class Partition:
         self._fresh = None
         self.progressed.set()
         self.progressed = asyncio.Event()
+
+    def saw_end(self, topic: str, end: int, at_ms: int) -> None:
+        """A broker told a source topic's end, ms since the epoch; the newest word counts."""
+        if at_ms >= self.ends.get(topic, (0, 0))[1]:
+            self.ends[topic] = end, at_ms
 
     def load(self, keys: Sequence[bytes]) -> list[Row | None]:
         """Committed rows for the fold's cache."""

@@ -20,7 +20,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import ConsumerStoppedError, KafkaError, OffsetOutOfRangeError
 
 from tables.changelog import META_KEY, Meta
-from tables.fetch import End, Fetched, Pace, end_of, fetch, interrupt
+from tables.fetch import End, Fetched, Pace, assign_paused, end_of, fetch, interrupt, pause
 from tables.stats import Stats
 from tables.store import Local, Store
 
@@ -35,7 +35,7 @@ _MAX_BUFFERED = 50_000
 _REBUILD_KEYS = 20_000
 _STUCK_S = 60.0
 _PROGRESS_S = 2.0
-#: Partitions come in groups: one change of the consumer's assignment for all of them.
+#: Partitions come in groups: one fetch for all of them.
 _GATHER_S = 0.005
 
 
@@ -228,12 +228,14 @@ class Follower:
         self,
         kafka: Mapping[str, Any],
         changelog: str,
+        partitions: int,
         commit_interval_s: float,
         stats: Stats,
         on_applied: Callable[[Feed], None],
         fail: Callable[[str, BaseException | None], Awaitable[None]],
     ) -> None:
         self._kafka, self._changelog, self._fail = kafka, changelog, fail
+        self._tps = [TopicPartition(changelog, number) for number in range(partitions)]
         self._on_applied = on_applied
         self._commit_interval_s = commit_interval_s
         self._feeds: dict[int, Feed] = {}
@@ -254,6 +256,7 @@ class Follower:
             fetch_max_bytes=16 * 2**20,
         )
         await self._consumer.start()
+        assign_paused(self._consumer, self._tps)
         self._pace = Pace(self._consumer, self._commit_interval_s)
         self._task = asyncio.create_task(self._run(), name="changelog follower")
 
@@ -266,13 +269,13 @@ class Follower:
 
     async def end(self, partition: int) -> int:
         """The changelog's end for committed readers; raises KafkaError."""
-        tp = TopicPartition(self._changelog, partition)
+        tp = self._tps[partition]
         ends: dict[TopicPartition, int] = await self._consumer.end_offsets([tp])
         return ends[tp]
 
     def known_end(self, partition: int) -> End:
         """The end by the last fetch response; asks nobody."""
-        return end_of(self._consumer, TopicPartition(self._changelog, partition))
+        return end_of(self._consumer, self._tps[partition])
 
     def add(self, partition: int, store: Store, whole: bool, end: int) -> Feed:
         """Start to feed a store; its `caught_up` resolves once it is past `end`."""
@@ -288,17 +291,13 @@ class Follower:
         feed.caught_up.cancel()
         if self._feeds.get(feed.partition) is feed:
             del self._feeds[feed.partition]
-            tp = TopicPartition(self._changelog, feed.partition)
-            if tp in self._consumer.assignment():
-                # Cheaper than a new assignment, which would drop what is being fetched
-                # for all the others.
-                self._consumer.pause(tp)
+            pause(self._consumer, [self._tps[feed.partition]])
 
     async def _run(self) -> None:
         try:
             logged = monotonic()
             while True:
-                await self._reassign()
+                await self._place()
                 await self._poll()
                 if monotonic() - logged > _PROGRESS_S:
                     logged = monotonic()
@@ -308,7 +307,7 @@ class Follower:
         except Exception as error:
             await self._fail(f"The changelog cannot be followed: {error}.", error)
 
-    async def _reassign(self) -> None:
+    async def _place(self) -> None:
         """Let the consumer read what the feeds need, each from where its feed is."""
         while not self._feeds and not self._changed.is_set():
             await self._changed.wait()
@@ -316,15 +315,11 @@ class Follower:
             return
         await asyncio.sleep(_GATHER_S)
         self._changed.clear()
-        tps = {TopicPartition(self._changelog, p): feed for p, feed in self._feeds.items()}
-        if not tps.keys() <= self._consumer.assignment():
-            self._consumer.assign(list(tps))
-            self._placed.clear()
-        for tp, feed in tps.items():
+        for feed in self._feeds.values():
             if feed not in self._placed:
-                self._consumer.seek(tp, feed.position)
-                self._consumer.resume(tp)
-        self._placed = set(tps.values())
+                self._consumer.seek(self._tps[feed.partition], feed.position)
+                self._consumer.resume(self._tps[feed.partition])
+        self._placed = set(self._feeds.values())
 
     async def _poll(self) -> None:
         fetched = await fetch(
@@ -354,7 +349,7 @@ class Follower:
     async def _on_error(self, feed: Feed, error: KafkaError) -> None:
         if not isinstance(error, OffsetOutOfRangeError):
             raise error
-        tp = TopicPartition(self._changelog, feed.partition)
+        tp = self._tps[feed.partition]
         try:
             first = (await self._consumer.beginning_offsets([tp]))[tp]
         except KafkaError as passing:

@@ -12,20 +12,28 @@ import asyncio
 import time
 import zlib
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaTimeoutError
 
 from domain.records import Record
 from tables.changelog import Meta
-from tables.fetch import fetch
+from tables.fetch import assign_paused, fetch, pause, unpack
 
 _ASK_S = 20.0
 _GATHER_S = 0.005
 
-#: Of one partition: (end offset, ms since the epoch) and first record's fingerprint, by topic.
-_Look = tuple[dict[str, tuple[int, int]], dict[str, tuple[int, int]]]
+
+class Look(NamedTuple):
+    """One partition of the sources, as a broker showed it.
+
+    ends: end offset for committed readers, and when, ms since the epoch; by topic.
+    first: fingerprint of the first record; by topic, none where none is left.
+    """
+
+    ends: dict[str, tuple[int, int]]
+    first: dict[str, tuple[int, int]]
 
 
 class SourceChanged(Exception):
@@ -41,10 +49,9 @@ def fingerprint(record: Record) -> tuple[int, int]:
 class Sources:
     """Asks the broker about source topics; one connection, no group."""
 
-    def __init__(self, kafka: Mapping[str, Any], topics: Iterable[str]) -> None:
-        self._kafka, self.topics = kafka, tuple(topics)
-        self._asked: dict[int, asyncio.Future[_Look]] = {}
-        self._wanted: dict[int, set[str]] = {}
+    def __init__(self, kafka: Mapping[str, Any], topics: Iterable[str], partitions: int) -> None:
+        self._kafka, self.topics, self._partitions = kafka, tuple(topics), partitions
+        self._asked: dict[int, asyncio.Future[Look]] = {}
         self._asking: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -61,6 +68,10 @@ class Sources:
             max_partition_fetch_bytes=128 * 1024,
         )
         await self._consumer.start()
+        assign_paused(self._consumer, self._tps(range(self._partitions)))
+
+    def _tps(self, partitions: Iterable[int]) -> list[TopicPartition]:
+        return [TopicPartition(topic, p) for p in partitions for topic in self.topics]
 
     async def stop(self) -> None:
         """Leave."""
@@ -68,97 +79,87 @@ class Sources:
 
     async def ends(self, partitions: Iterable[int]) -> dict[tuple[str, int], tuple[int, int]]:
         """(end offset for committed readers, ms since the epoch), by topic and partition."""
-        tps = [TopicPartition(t, p) for t in self.topics for p in partitions]
+        tps = self._tps(partitions)
         found = await self._consumer.end_offsets(tps) if tps else {}
         now_ms = int(time.time() * 1000)
         return {(tp.topic, tp.partition): (end, now_ms) for tp, end in found.items()}
 
     async def starts(self, partition: int) -> dict[str, int]:
         """First offset of each source topic: 0, unless it was cut."""
-        tps = [TopicPartition(topic, partition) for topic in self.topics]
-        starts = await self._consumer.beginning_offsets(tps)
+        starts = await self._consumer.beginning_offsets(self._tps([partition]))
         return {tp.topic: start for tp, start in starts.items()}
 
-    async def check(self, partition: int, meta: Meta) -> dict[str, tuple[int, int]]:
-        """Compare the sources with what the meta record was written for.
+    async def look(self, partition: int) -> Look:
+        """Ask the broker for one partition of each; raises KafkaError."""
+        asked = self._asked.setdefault(partition, asyncio.get_running_loop().create_future())
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._ask(), name="look at the sources")
+        return await asyncio.shield(asked)
 
-        Returns:
-            (end offset, ms since the epoch), by topic.
+    def check(self, partition: int, meta: Meta, look: Look) -> None:
+        """Compare the sources with what the meta record was written for.
 
         Raises:
             SourceChanged: a source ends before the meta's position, or begins otherwise.
-            KafkaError: the broker does not answer.
         """
         if strange := meta.positions.keys() - set(self.topics):
             raise SourceChanged(
                 f"The table counts {', '.join(sorted(strange))}, which this worker does not "
                 "read: set ONHAND_TOPIC_PREFIX back, or count anew with the next ONHAND_VERSION."
             )
-        asked = self._asked.setdefault(partition, asyncio.get_running_loop().create_future())
-        self._wanted.setdefault(partition, set()).update(meta.fingerprints)
-        if self._asking is None or self._asking.done():
-            self._asking = asyncio.create_task(self._ask(), name="look at the sources")
-        ends, first_records = await asyncio.shield(asked)
         for topic, position in meta.positions.items():
-            end = ends[topic][0]
+            end = look.ends[topic][0]
             if end < position:
                 raise SourceChanged(
                     _advice(topic, partition, f"it ends at {end}, before offset {position}")
                 )
         for topic, expected in meta.fingerprints.items():
-            if first_records.get(topic) != expected:
+            if look.first.get(topic) != expected:
                 raise SourceChanged(_advice(topic, partition, "its first record is another one"))
-        return ends
 
     async def _ask(self) -> None:
         """Answer all that ask, in one round: take-overs come a dozen at a time."""
         await asyncio.sleep(_GATHER_S)
         while self._asked:
             asked, self._asked = self._asked, {}
-            wanted, self._wanted = self._wanted, {}
             try:
                 async with asyncio.timeout(_ASK_S):
                     ends = await self.ends(asked)
-                    first = await self._first(wanted, ends)
+                    first = await self._first(ends)
             except Exception as error:
                 passing = KafkaTimeoutError("the sources do not answer")
                 for future in asked.values():
                     future.set_exception(passing if isinstance(error, TimeoutError) else error)
+                    future.exception()  # whoever asked may have gone
                 continue
             for partition, future in asked.items():
                 mine = {topic: ends[topic, partition] for topic in self.topics}
-                future.set_result((mine, first.get(partition, {})))
+                future.set_result(Look(mine, first[partition]))
 
     async def _first(
-        self, wanted: Mapping[int, set[str]], ends: Mapping[tuple[str, int], tuple[int, int]]
+        self, ends: Mapping[tuple[str, int], tuple[int, int]]
     ) -> dict[int, dict[str, tuple[int, int]]]:
         """Fingerprints of first records by partition and topic; none where none is left."""
-        tps = [TopicPartition(topic, p) for p, topics in wanted.items() for topic in topics]
-        found: dict[int, dict[str, tuple[int, int]]] = {p: {} for p in wanted}
-        if not tps:
-            return found
+        tps = [TopicPartition(*each) for each in ends]
+        found: dict[int, dict[str, tuple[int, int]]] = {tp.partition: {} for tp in tps}
         starts = await self._consumer.beginning_offsets(tps)
-        missing = {tp for tp in tps if starts[tp] < ends[tp][0]}
-        if not missing:
-            return found
-        self._consumer.assign(tps)
+        missing = {tp for tp in tps if starts[tp] < ends[tp.topic, tp.partition][0]}
+        for tp in missing:
+            self._consumer.seek(tp, starts[tp])
+        self._consumer.resume(*missing)
         try:
-            for tp, start in starts.items():
-                self._consumer.seek(tp, start)
             while missing:
                 for tp, part in (await fetch(self._consumer, 1.0, 1, wanted=missing)).items():
                     if part.error is not None:
                         raise part.error
-                    if part.records:
-                        found[tp.partition][tp.topic] = fingerprint(part.records[0])
-                    if part.records or part.next_offset >= ends[tp][0]:
+                    record = next(unpack(part.data, part.start), None)
+                    if record is not None:
+                        found[tp.partition][tp.topic] = fingerprint(record)
+                    if record is not None or part.next_offset >= ends[tp.topic, tp.partition][0]:
                         missing.discard(tp)
-                        # What it goes on to fetch would hold up the others for 100 ms.
-                        self._consumer.pause(tp)
+                        pause(self._consumer, [tp])
         finally:
-            # Paused, not unsubscribed: without a subscription aiokafka's fetch task may
-            # die for good (0.14.0, fetcher.py:529).
-            self._consumer.pause(*tps)
+            pause(self._consumer, missing)
         return found
 
 

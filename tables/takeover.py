@@ -22,7 +22,7 @@ from tables.changelog import ChangelogWriter
 from tables.fetch import End
 from tables.partition import Owned, Partition, Superseded
 from tables.restore import Follower, Restored
-from tables.sources import SourceChanged, Sources
+from tables.sources import Look, SourceChanged, Sources
 from tables.store import FIRST_ROW
 
 log = logging.getLogger(__name__)
@@ -109,12 +109,19 @@ class TakeOver(msgspec.Struct, frozen=True):
             # 4. Nobody else can move this end any more.
             end = await self.follower.end(p.number)
             p.check(epoch)
-        # 5. Restore to it.
+        # 5. Restore to it. No meta record can follow, so the sources can be looked at now.
         p.move(PartitionState.RESTORING)
-        restored = await self._restore(p, end)
-        p.check(epoch)
+        looking = asyncio.create_task(self.sources.look(p.number), name=f"look {p.number}")
+        looking.add_done_callback(lambda task: task.cancelled() or task.exception())
+        try:
+            restored = await self._restore(p, end)
+            p.check(epoch)
+            look = await looking
+            p.check(epoch)
+        finally:
+            looking.cancel()
         # 6. Positions and the window are what the changelog says.
-        owned = await self._own(p, writer)
+        owned = await self._own(p, writer, look)
         p.check(epoch)
         # 7. Seek, then deliver.
         p.owned, p.readable = owned, True
@@ -145,7 +152,7 @@ class TakeOver(msgspec.Struct, frozen=True):
                 p.feed = None
             self.follower.remove(feed)
 
-    async def _own(self, p: Partition, writer: ChangelogWriter) -> Owned:
+    async def _own(self, p: Partition, writer: ChangelogWriter, look: Look) -> Owned:
         meta = p.stored_meta(self.window)
         if (meta.rules, meta.window) != (RULES, self.window):
             raise RulesDiffer(
@@ -153,7 +160,9 @@ class TakeOver(msgspec.Struct, frozen=True):
                 f"{meta.window:,} offsets; this worker has rules {RULES} and {self.window:,}. "
                 "Set ONHAND_DEDUP_WINDOW back, or build a new table with the next ONHAND_VERSION."
             )
-        p.ends = await self.sources.check(p.number, meta)
+        self.sources.check(p.number, meta, look)
+        for topic, end in look.ends.items():
+            p.saw_end(topic, *end)
         positions = {topic: 0 for topic in self.topics} | meta.positions
         if len(meta.positions) < len(self.topics):
             # A topic that this version has not read yet begins where its log does.

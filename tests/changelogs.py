@@ -90,6 +90,7 @@ class Rig:
         self.follower = Follower(
             {"bootstrap_servers": changelog.kafka},
             changelog.topic,
+            changelog.partitions,
             50,
             self.stats,
             lambda feed: self.after_each(feed),

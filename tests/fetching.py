@@ -11,7 +11,7 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from dev.kafka import Kafka
 from dev.workers import until
 from domain.records import Record
-from tables.fetch import Fetched, fetch
+from tables.fetch import Fetched, fetch, unpack
 from tests.logs import Put, Writer, make
 
 WAIT_S = 10.0
@@ -35,6 +35,10 @@ def as_sent(records: Sequence[Record]) -> bytes:
     for offset, time_ms, key, value, headers in records:
         assert builder.append(offset - base, time_ms, key, value, list(headers))
     return base.to_bytes(8) + bytes(builder.build()[8:])
+
+
+def records_of(part: Fetched) -> list[Record]:
+    return list(unpack(part.data, part.start))
 
 
 @asynccontextmanager

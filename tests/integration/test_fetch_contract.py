@@ -20,7 +20,7 @@ from aiokafka.record.util import calc_crc32c
 from dev.kafka import Kafka
 from domain.records import Record
 from tables.fetch import Fetched, UnreadableRecord, end_of, fetch
-from tests.fetching import WAIT_S, a_consumer, buffered, read, some, take, two_batches
+from tests.fetching import WAIT_S, a_consumer, buffered, read, records_of, some, take, two_batches
 from tests.logs import (
     COMPACTED,
     Put,
@@ -141,7 +141,7 @@ async def test_it_reads_what_aiokafka_reads(
         parts = await read(ours, end, limit=7)
         position = await ours.position(TopicPartition(topic, 0))
 
-    got = [(o, t, k, v, tuple(h)) for part in parts for o, t, k, v, h in part.records]
+    got = [(o, t, k, v, tuple(h)) for part in parts for o, t, k, v, h in records_of(part)]
     assert got == wanted
     assert wanted
     assert position == end
@@ -159,7 +159,7 @@ async def test_markers_at_the_end_are_progress_without_a_record(kafka: Kafka) ->
         second = await take(consumer)
 
     # Three records and an abort marker; two and another.
-    assert [(part.records, part.start, part.next_offset) for part in (first, second)] == [
+    assert [(records_of(part), part.start, part.next_offset) for part in (first, second)] == [
         ([], 0, 4),
         ([], 4, 7),
     ]
@@ -180,7 +180,7 @@ async def test_an_open_transaction_is_neither_read_nor_progress(kafka: Kafka) ->
         after = await take(consumer)
 
     assert (before.next_offset, nothing, known.offset) == (2, {}, 2)
-    assert [record[0] for record in after.records] == [2, 3, 4, 5]
+    assert [record[0] for record in records_of(after)] == [2, 3, 4, 5]
 
 
 async def test_a_limit_is_passed_by_no_more_than_a_batch_and_the_rest_comes_next(
@@ -190,7 +190,7 @@ async def test_a_limit_is_passed_by_no_more_than_a_batch_and_the_rest_comes_next
         await buffered(consumer, topic)
         parts = [await take(consumer, limit=3), await take(consumer, limit=3)]
 
-    assert [(part.start, len(part.records), part.next_offset) for part in parts] == [
+    assert [(part.start, len(records_of(part)), part.next_offset) for part in parts] == [
         (0, 10, 10),
         (10, 10, 20),
     ]
@@ -202,7 +202,7 @@ async def test_reading_from_the_middle_of_a_batch_leaves_out_what_is_before(
     async with a_consumer(kafka, topic, at=4) as consumer:
         part = await take(consumer, limit=1)
 
-    assert (part.start, part.records[0][0], part.next_offset) == (4, 4, 10)
+    assert (part.start, records_of(part)[0][0], part.next_offset) == (4, 4, 10)
 
 
 async def test_an_offset_that_the_log_no_longer_holds_is_an_error_of_that_partition_alone(
@@ -220,8 +220,8 @@ async def test_an_offset_that_the_log_no_longer_holds_is_an_error_of_that_partit
         healed = await take(consumer)
 
     assert isinstance(found[topic].error, OffsetOutOfRangeError)
-    assert (found[other].error, len(found[other].records)) == (None, 1)
-    assert (healed.error, len(healed.records)) == (None, 10)
+    assert (found[other].error, len(records_of(found[other]))) == (None, 1)
+    assert (healed.error, len(records_of(healed))) == (None, 10)
 
 
 def a_raw_batch() -> bytearray:
@@ -242,7 +242,7 @@ async def test_a_batch_that_fails_its_checksum_is_never_delivered(kafka: Kafka, 
         part = await take(consumer)
 
     with pytest.raises(CorruptRecordException, match="at offset 0 fails its checksum"):
-        _ = part.records
+        records_of(part)
 
 
 async def test_a_header_name_that_is_no_text_is_said_with_its_place(
@@ -261,7 +261,7 @@ async def test_a_header_name_that_is_no_text_is_said_with_its_place(
         part = await take(consumer)
 
     with pytest.raises(UnreadableRecord, match="behind offset 0 has a header"):
-        _ = part.records
+        records_of(part)
 
 
 # ---- the private names themselves

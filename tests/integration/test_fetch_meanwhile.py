@@ -9,7 +9,17 @@ from aiokafka.errors import ConsumerStoppedError
 
 from dev.kafka import Kafka
 from tables.fetch import End, end_of, fetch, interrupt
-from tests.fetching import WAIT_S, a_consumer, buffered, has_waiter, read, some, take, two_batches
+from tests.fetching import (
+    WAIT_S,
+    a_consumer,
+    buffered,
+    has_waiter,
+    read,
+    records_of,
+    some,
+    take,
+    two_batches,
+)
 from tests.logs import Writer, make
 
 
@@ -27,7 +37,7 @@ async def test_what_was_fetched_before_a_seek_is_never_delivered_after_it(
         part = await take(consumer)
         await take_first_half_then_seek_back(consumer, topic)
 
-    assert (part.start, part.records[0][0]) == (10, 10)
+    assert (part.start, records_of(part)[0][0]) == (10, 10)
 
 
 async def take_first_half_then_seek_back(consumer: AIOKafkaConsumer, topic: str) -> None:
@@ -87,7 +97,7 @@ async def test_records_that_come_while_it_waits_wake_it(kafka: Kafka) -> None:
         await asyncio.to_thread(Writer(kafka.bootstrap).write, topic, some(0, 1))
         parts = await waiting
 
-    assert [len(part.records) for part in parts.values()] == [1]
+    assert [len(records_of(part)) for part in parts.values()] == [1]
 
 
 async def test_it_gives_up_after_its_time(kafka: Kafka) -> None:

@@ -14,9 +14,9 @@ from domain.stock import fold
 from tables.changelog import ChangelogWriter
 from tables.decoder import _SLICE
 from tables.groupcommit import FULL_EVENTS
-from tests.builders import a_sale
+from tests.builders import a_receipt, a_sale
 from tests.logs import Writer, a_name, reader
-from tests.owners import WAIT_S, Gate, Shop, a_delivery_of, a_worker
+from tests.owners import WAIT_S, Gate, Shop, a_delivery_of, a_worker, skus_of
 
 ACTIVE, STANDBY, FORMER = PartitionState.ACTIVE, PartitionState.STANDBY, PartitionState.FORMER
 NEVER_S = 3600.0
@@ -246,7 +246,7 @@ async def test_an_exception_in_the_fold_commits_nothing_of_what_was_half_folded(
                 commits.start(p)
             raise ZeroDivisionError
 
-        monkeypatch.setattr("tables.inventory.fold", broken)
+        monkeypatch.setattr("tables.folding.fold", broken)
         with pytest.raises(ZeroDivisionError):
             await worker.deliver()
         await worker.table.revoke()
@@ -330,3 +330,39 @@ async def test_a_group_that_is_full_is_committed_before_its_time(shop: Shop) -> 
         await until(committed, "committed", WAIT_S)
 
     assert shop.metas()[0].positions[shop.shipments] >= FULL_EVENTS
+
+
+async def test_a_partition_whose_commit_is_not_answered_holds_up_no_other(
+    kafka: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tables.groupcommit.FULL_EVENTS", 1000)
+    shop = Shop(kafka.bootstrap, partitions=2)
+    mine, other = skus_of(0, 2, 1000), skus_of(1, 2, 10)
+    deliveries = [
+        [a_receipt(id=f"{n}-{sku}", sku=sku, location="here") for sku in mine] for n in range(4)
+    ]
+    for events in deliveries:
+        shop.append(events)
+    shop.append([a_receipt(id=sku, sku=sku, location="here") for sku in other], p=1)
+    gate = Gate()
+    async with a_worker(shop) as worker:
+        await worker.own(0, 1)
+        owned = worker.partition(0).owned
+        assert owned is not None
+        owned.writer.commit = gate.before(owned.writer.commit)  # type: ignore[method-assign]
+        async with asyncio.timeout(WAIT_S):  # one stream of batches, as the agent has it
+            await worker.deliver(number=0)
+            await worker.deliver(number=1)
+            await worker.committed(number=1)
+        assert not gate.open.is_set()
+        assert 0 not in worker.delivery.started  # what would fill the memory is not fetched
+
+        gate.open.set()
+        await worker.active(0)
+        positions, _ = worker.delivery.started[0]
+        assert 1000 < positions[shop.shipments] < 4000
+        await worker.deliver(number=0)
+        await worker.committed(number=0)
+        assert worker.rows(0) == {f"{sku}/here": 4 for sku in mine}
+        assert worker.failed == []
+    assert shop.metas(0)[-1].counts[shop.shipments] == (4000, 0, 0)

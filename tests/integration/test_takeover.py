@@ -217,8 +217,9 @@ async def test_a_worker_tells_the_group_which_rows_it_has_and_how_far(
 
 
 async def test_stores_on_disk_are_opened_before_they_are_assigned_and_closed_if_they_are_not(
-    shop: Shop, tmp_path: Path
+    kafka: Kafka, tmp_path: Path
 ) -> None:
+    shop = Shop(kafka.bootstrap, partitions=2)
     stores = RocksStores(tmp_path)
     for p in (0, 1):
         stores.open(p).close()
@@ -238,7 +239,7 @@ async def test_stores_on_disk_are_opened_before_they_are_assigned_and_closed_if_
         with pytest.raises(StoreFailed):
             opened[1][1].get(b"any")
         await worker.rebalance({0, 1})
-        await worker.is_(PartitionState.FENCING, 1)
+        await worker.is_(PartitionState.ACTIVE, 1)
 
     assert [partition for partition, _ in opened] == [0, 1, 1]
 
@@ -281,12 +282,12 @@ def gate_restore(worker: Worker, gate: Gate, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(worker.table._follower, "_poll", gate.before(worker.table._follower._poll))
 
 
-def gate_check(worker: Worker, gate: Gate, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(worker.table._sources, "check", gate.before(worker.table._sources.check))
+def gate_look(worker: Worker, gate: Gate, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(worker.table._sources, "look", gate.before(worker.table._sources.look))
 
 
-def gate_checked(worker: Worker, gate: Gate, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(worker.table._sources, "check", gate.after(worker.table._sources.check))
+def gate_looked(worker: Worker, gate: Gate, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(worker.table._sources, "look", gate.after(worker.table._sources.look))
 
 
 def gate_started(worker: Worker, gate: Gate, patch: pytest.MonkeyPatch) -> None:
@@ -294,8 +295,8 @@ def gate_started(worker: Worker, gate: Gate, patch: pytest.MonkeyPatch) -> None:
 
 
 STEPS = [
-    gate_confirm, gate_initialise, gate_initialised, gate_end, gate_restore, gate_check,
-    gate_checked, gate_started,
+    gate_confirm, gate_initialise, gate_initialised, gate_end, gate_restore, gate_look,
+    gate_looked, gate_started,
 ]  # fmt: skip
 Step = Callable[[Worker, Gate, pytest.MonkeyPatch], None]
 # There is one follower, and one initialisation at a time: held up for the next one, too.

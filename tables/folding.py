@@ -1,0 +1,96 @@
+"""From a fetched batch to the group of events that the next commit takes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+from domain.columns import Columns
+from domain.stock import fold
+from tables.decoder import Batch
+from tables.groupcommit import GroupCommit
+from tables.partition import Owned, Partition
+from tables.sources import fingerprint
+from tables.takeover import Delivery
+from tables.tasks import Tasks
+
+log = logging.getLogger(__name__)
+
+
+class Folding:
+    """Folds slice by slice, so that the loop stays free, and as far ahead as a group is large."""
+
+    def __init__(
+        self,
+        delivery: Delivery,
+        commits: GroupCommit,
+        tasks: Tasks,
+        topics: Sequence[str],
+        is_open: Callable[[], bool],
+    ) -> None:
+        """`is_open`: false from the beginning of a rebalance; nothing is folded meanwhile."""
+        self._delivery, self._commits, self._tasks = delivery, commits, tasks
+        self._topics, self._is_open = topics, is_open
+
+    async def take(self, p: Partition, batch: Batch) -> None:
+        """Fold what of the batch is new; returns when the next one may come."""
+        owned = p.owned
+        if owned is None or owned.is_aside or not self._is_open():
+            return
+        topic = batch.address.topic
+        if batch.start > owned.fold.positions.get(topic, 0):
+            # Fetched before a seek and delivered after it: read the gap first.
+            log.info("Partition %d: a batch of %s came too early; seeking back.", p.number, topic)
+            await self._deliver(p, owned)
+            return
+        if topic not in owned.fingerprints and (first := next(iter(batch.originals()), None)):
+            owned.fingerprints[topic] = fingerprint(first)
+        for piece in await batch.columns():
+            if not self._takes(p, owned):
+                return
+            self._fold(p, owned, batch, piece)
+            await asyncio.sleep(0)
+            if not await self._commits.has_room(p, owned):
+                await self._set_aside(p, owned)
+                return
+        if not self._takes(p, owned):
+            return
+        if owned.fold.positions.get(topic, 0) < batch.next_offset:
+            # Markers and aborted records: no event, but progress all the same.
+            owned.fold.positions[topic] = batch.next_offset
+            owned.uncommitted = True
+        if not batch.more:
+            self._commits.due(p)
+
+    def _takes(self, p: Partition, owned: Owned) -> bool:
+        return p.owned is owned and self._is_open()
+
+    def _fold(self, p: Partition, owned: Owned, batch: Batch, piece: Columns) -> None:
+        fold(owned.fold, batch.address, piece, p.load, batch.originals)
+        owned.uncommitted = True
+        if owned.oldest_ms is None:
+            owned.oldest_ms = piece.first[1]
+        owned.spans[batch.address.topic].saw(*piece.last)
+        owned.uncommitted_events += piece.size
+
+    async def _deliver(self, p: Partition, owned: Owned) -> None:
+        positions = {topic: owned.fold.positions.get(topic, 0) for topic in self._topics}
+        await self._delivery.start(p.number, positions, p.epoch)
+
+    async def _set_aside(self, p: Partition, owned: Owned) -> None:
+        """Deliver nothing of it until its commit is answered; what came meanwhile is read again.
+
+        The worker has one stream of batches, and the others' are behind this one's.
+        """
+        owned.is_aside = True
+        log.warning("Partition %d: Kafka does not answer its commit; the others go on.", p.number)
+        await self._delivery.stop(p.number)
+        self._tasks.start(self._take_back(p, owned), f"partition {p.number} is aside")
+
+    async def _take_back(self, p: Partition, owned: Owned) -> None:
+        await owned.room.wait()
+        owned.is_aside = False
+        if self._takes(p, owned):
+            log.info("Partition %d: its commit was answered; it goes on.", p.number)
+            await self._deliver(p, owned)
