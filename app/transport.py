@@ -33,10 +33,10 @@ FAUST_LOG = logging.getLogger("faust.service")
 
 #: Delivered batches that no agent has finished with, in bytes as fetched: so many that the
 #: decoding process always has the next one. Decoded, an event is about 150 bytes.
-BUDGET_BYTES = 2 * 2**20
+BUDGET_BYTES = 2**20
 MAX_POLL_RECORDS = 5_000
 MAX_PARTITION_FETCH_BYTES = 384 * 1024
-MAX_FETCH_BYTES = 6 * 2**20
+MAX_FETCH_BYTES = 3 * 2**20
 _POLL_S = 0.5
 _STUCK_S = 60.0
 

@@ -82,8 +82,14 @@ class Process:
         return used_s
 
     def peak_mb(self) -> float:
-        """Greatest resident size so far (VmHWM), its children's added, in MB."""
-        return sum(_peak_mb(process.pid) for process in self._family())
+        """Greatest resident size so far (VmHWM), its children's added, in MB.
+
+        Pages of programs and libraries that a child shares are counted once, as a
+        container's limit counts them.
+        """
+        family = self._family()
+        shared = sum(_shared_mb(child.pid) for child in family[1:])
+        return sum(_peak_mb(process.pid) for process in family) - shared
 
     def _family(self) -> list[psutil.Process]:
         return [self._ps, *self._ps.children(recursive=True)]
@@ -125,10 +131,18 @@ class Process:
 
 
 def _peak_mb(pid: int) -> float:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
+    return _mb_in(Path(f"/proc/{pid}/status"), "VmHWM:")
+
+
+def _shared_mb(pid: int) -> float:
+    return _mb_in(Path(f"/proc/{pid}/smaps_rollup"), "Shared_Clean:")
+
+
+def _mb_in(page: Path, name: str) -> float:
+    for line in page.read_text().splitlines():
+        if line.startswith(name):
             return int(line.split()[1]) / 1024
-    raise LookupError(f"no VmHWM for process {pid}: Linux is needed")
+    raise LookupError(f"no {name} in {page}: Linux is needed")
 
 
 @dataclass(frozen=True)
@@ -146,7 +160,7 @@ class Span:
     Attributes:
         wall_s: seconds on the clock.
         cpu_s: CPU seconds of all processes together.
-        peak_mb: sum over processes of their greatest resident size, MB.
+        peak_mb: sum over processes of their greatest resident size, what they share once, MB.
         startup_s: from starting the processes to the first event.
     """
 
