@@ -21,6 +21,7 @@ from bench.progress import say
 from bench.quix_streams import QuixStreams
 from bench.reads import forwarded_reads, idle_reads, pulse_beside_folding, reads_beside_folding
 from bench.streams import KafkaStreams
+from bench.takeover import measure_take_overs
 from dev import kafka as dev_kafka
 
 CONTESTANTS: dict[str, Callable[[Arena], Contestant]] = {
@@ -33,13 +34,15 @@ CONTESTANTS: dict[str, Callable[[Arena], Contestant]] = {
     "onhand": Onhand,
     "onhand-2": lambda arena: Onhand(arena, workers=2),
 }
-QUESTIONS = ("latency", "own-write", "reads", "forwarded", "beside", "windows")
+QUESTIONS = ("latency", "own-write", "take-over", "reads", "forwarded", "beside", "windows")
 NAIVE_EVENTS = 60_000
 QUICK_EVENTS = 100_000
 QUICK_NAIVE_EVENTS = 10_000
 QUICK_WINDOW_OFFSETS = 5_000
 PACES_PER_S = (1_000, 20_000)
 OWN_WRITE_PER_S = 1_000
+TAKE_OVER_PER_S = 1_000
+TAKE_OVER_ROUNDS = 12
 # Kafka's own default: two workers started together are in one generation from the first event.
 BROKER_SETTINGS = {"group.initial.rebalance.delay.ms": 3_000}
 OUT = Path(__file__).resolve().parent / "out"
@@ -173,6 +176,10 @@ def _ask_all(
     if "own-write" in given.wanted:
         with _noting_failures(run, "own write"):
             run.own_write = measure_own_write(arena, OWN_WRITE_PER_S, probed_s)
+    if "take-over" in given.wanted:
+        with _noting_failures(run, "take-over"):
+            rounds = 4 if given.quick else TAKE_OVER_ROUNDS
+            run.take_overs = measure_take_overs(arena, TAKE_OVER_PER_S, rounds)
 
 
 if __name__ == "__main__":

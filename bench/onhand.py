@@ -69,6 +69,7 @@ class Onhand:
         self.topics = topics or arena.full
         self.onhand_name = f"{arena.run}-onhand-{workers}{label.replace(' ', '-').replace(',', '')}"
         self.workers: list[Worker] = []
+        self._environments: list[dict[str, str]] = []
         self._arena = arena
         self._count = workers
         self._settings = settings or {}
@@ -103,14 +104,24 @@ class Onhand:
 
     def launch(self) -> list[Worker]:
         """Start its workers on empty state folders; its topics are there."""
-        self.workers = []
-        for number in range(1, self._count + 1):
-            port = free_port()
-            argv = [sys.executable, "-m", "faust", "-A", "app", "worker", "-l", "info"]
-            log = self._arena.log(f"{self.onhand_name}-{number}")
-            process = Process(argv, log, env=self._environment(number, port), cwd=REPO)
-            self.workers.append(Worker(process, Web(port)))
+        ports = [free_port() for _ in range(self._count)]
+        self._environments = [
+            self._environment(number, port) for number, port in enumerate(ports, 1)
+        ]
+        self.workers = [self._worker(index) for index in range(self._count)]
         return self.workers
+
+    def start_again(self, index: int) -> None:
+        """Start a worker that has ended, on what it left on its disk."""
+        self.workers[index].web.close()
+        self.workers[index] = self._worker(index)
+
+    def _worker(self, index: int) -> Worker:
+        environment = self._environments[index]
+        argv = [sys.executable, "-m", "faust", "-A", "app", "worker", "-l", "info"]
+        log = self._arena.log(f"{self.onhand_name}-{index + 1}")
+        process = Process(argv, log, env=environment, cwd=REPO)
+        return Worker(process, Web(int(environment["ONHAND_WEB_PORT"])))
 
     def start(self) -> list[Process]:
         """See `Contestant`."""

@@ -14,6 +14,7 @@ from statistics import median_low
 from bench.contest import Result
 from bench.probes import Latency
 from bench.reads import Pulse, Reads
+from bench.takeover import TakeOvers
 
 CLEAN_CALIBRATION_SPREAD = 1.25
 
@@ -34,6 +35,7 @@ class Run:
     results: list[Result] = field(default_factory=list)
     latencies: list[Latency] = field(default_factory=list)
     own_write: Latency | None = None
+    take_overs: TakeOvers | None = None
     reads: list[Reads] = field(default_factory=list)
     pulse: Pulse | None = None
     failures: list[str] = field(default_factory=list)
@@ -83,7 +85,7 @@ def markdown(run: Run) -> str:
     facts = [f"- {name}: {said}" for name, said in {**run.machine, **run.load}.items()]
     parts = ["## Measured", "\n".join(facts), _ingest_table(run), _restore_table(run)]
     parts += [_latency_table(run), _reads_table(run.reads), _pulse_line(run.pulse)]
-    parts += [_targets_table(run), _calibration(run)]
+    parts += [_take_overs_line(run.take_overs), _targets_table(run), _calibration(run)]
     if run.failures:
         parts.append("Not measured:\n\n" + "\n".join(f"- {why}" for why in run.failures))
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -209,6 +211,17 @@ def _pulse_line(pulse: Pulse | None) -> str:
         f"Pulse at full speed ({pulse.folded / pulse.seconds:,.0f} events/s): `/live` answered in "
         f"{pulse.p50_ms:.1f} ms at the median, {pulse.p99_ms:.1f} ms at p99, "
         f"{pulse.max_ms:.1f} ms at most, of {pulse.asked:,}: an upper bound of the loop's lag."
+    )
+
+
+def _take_overs_line(found: TakeOvers | None) -> str:
+    if found is None:
+        return ""
+    return (
+        f"Take-over, from assignment to delivering, {found.rounds} ends of one of two workers "
+        f"({found.killed} by `kill -9`), {len(found.seconds)} partitions: {found.p50_s:.2f} s at "
+        f"the median, {found.p99_s:.2f} s at p99; all of a worker's after "
+        f"{found.whole_s[-1]:.2f} s at most."
     )
 
 

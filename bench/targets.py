@@ -76,6 +76,8 @@ def judge(run: "Run") -> list[Judged]:
     judged += _latencies(run)
     if run.pulse:
         judged += _most("loop lag p99 at full speed", run.pulse.p99_ms, 25, " ms")
+    if run.take_overs:
+        judged += _most("take-over by a standby p99", run.take_overs.p99_s, 1, " s")
     judged += _reads(run)
     return judged
 
