@@ -79,6 +79,11 @@ def python_step() -> str:
 
 async def main_async(seconds: float | None) -> None:
     """Set up, show, compare; with `seconds` return then, else go on until cancelled."""
+    this = asyncio.current_task()
+    assert this is not None
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        # Not KeyboardInterrupt: it would end the loop from wherever it is, not the task.
+        asyncio.get_running_loop().add_signal_handler(ending, this.cancel)
     steps = Clock()
     steps.say(1, "Python", python_step())
     with tempfile.TemporaryDirectory(prefix="onhand-demo-") as folder:
@@ -314,12 +319,9 @@ def main() -> int:
         "--seconds", type=float, help="compare after so many seconds of traffic, then end"
     )
     arguments = parser.parse_args()
-    # SIGINT too: whoever is started in the background of a script begins with it ignored.
-    for ending in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(ending, signal.default_int_handler)
     try:
         asyncio.run(main_async(arguments.seconds))
-    except KeyboardInterrupt:
+    except (asyncio.CancelledError, KeyboardInterrupt):
         print("Everything is stopped.")
     except (Failed, KafkaUnavailable) as error:
         print(f"\nThe demo failed: {error}", file=sys.stderr)
