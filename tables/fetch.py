@@ -26,6 +26,9 @@ from aiokafka.record.memory_records import MemoryRecords
 
 from domain.records import Record
 
+#: No broker's id, and none of those that mean "ask for metadata".
+_NOBODY = -2
+
 
 class UnreadableRecord(Exception):
     """No client of ours can read past this record; the message says which."""
@@ -217,6 +220,13 @@ def assign_paused(consumer: AIOKafkaConsumer, tps: Sequence[TopicPartition]) -> 
     for tp in tps:
         consumer.seek(tp, 0)
     consumer.pause(*tps)
+    # While an assigned partition has no leader, aiokafka asks for metadata as fast as it is
+    # answered, for a paused one too (0.14.0, fetcher.py:612): those are asked of nobody.
+    assignment = consumer._subscription.subscription.assignment
+    select = consumer._fetcher._select_read_replica
+    consumer._fetcher._select_read_replica = lambda tp: (
+        _NOBODY if assignment.state_value(tp).paused else select(tp)
+    )
 
 
 def pause(consumer: AIOKafkaConsumer, tps: Iterable[TopicPartition]) -> None:
@@ -225,6 +235,17 @@ def pause(consumer: AIOKafkaConsumer, tps: Iterable[TopicPartition]) -> None:
         consumer.pause(tp)
         if tp in consumer._fetcher._records:
             _drop(consumer._fetcher, tp)
+
+
+async def leaderless(
+    consumer: AIOKafkaConsumer, tps: Iterable[TopicPartition]
+) -> set[TopicPartition]:
+    """Those of them that no broker answers for now; one would hold up a question for all."""
+    cluster = consumer._client.cluster
+    lost = {tp for tp in tps if cluster.leader_for_partition(tp) in (None, -1)}
+    if lost:
+        await consumer._client.force_metadata_update()
+    return {tp for tp in lost if cluster.leader_for_partition(tp) in (None, -1)}
 
 
 def interrupt(consumer: AIOKafkaConsumer) -> None:

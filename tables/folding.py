@@ -52,7 +52,8 @@ class Folding:
             self._fold(p, owned, batch, piece)
             await asyncio.sleep(0)
             if not await self._commits.has_room(p, owned):
-                await self._set_aside(p, owned)
+                if self._takes(p, owned):
+                    await self._set_aside(p, owned)
                 return
         if not self._takes(p, owned):
             return

@@ -33,7 +33,7 @@ _ENCODE = 1_000
 _BACKLOG_EVENTS = 20_000
 _BACKLOG_FACTOR = 20
 MAX_TRANSACTIONS_PER_S = 150
-#: A full group waits so long for the one before it; then its partition is set aside.
+#: A full group waits until the commit before it is so old; then its partition is set aside.
 _PATIENCE_S = 2.0
 
 
@@ -89,7 +89,7 @@ class GroupCommit:
             return True
         self.due(p)
         try:
-            async with asyncio.timeout(_PATIENCE_S):
+            async with asyncio.timeout(owned.started_at + _PATIENCE_S - monotonic()):
                 while owned.uncommitted_events >= FULL_EVENTS and owned.commit is not None:
                     owned.room.clear()
                     await owned.room.wait()

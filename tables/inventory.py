@@ -321,10 +321,10 @@ class InventoryTable(Reading):
 
     async def _look_at_sources(self) -> None:
         """Ends for partitions whose sources this worker does not fetch."""
-        others = [p.number for p in self.held.values() if p.owned is None]
+        others = {p.number for p in self.held.values() if p.owned is None or p.owned.is_aside}
         try:
             async with asyncio.timeout(_TICK_S):
-                ends = await self._sources.ends(others)
+                ends = await self._sources.ends(others - await self._sources.lost(others))
         except (KafkaError, TimeoutError, OSError):
             return  # as_of stays where it is: that is the honest answer
         for (topic, number), found in ends.items():

@@ -140,7 +140,9 @@ class Partition:
 
     def saw_end(self, topic: str, end: int, at_ms: int) -> None:
         """A broker told a source topic's end, ms since the epoch; the newest word counts."""
-        if at_ms >= self.ends.get(topic, (0, 0))[1]:
+        known, known_at_ms = self.ends.get(topic, (0, 0))
+        # A greater end is newer, however the clock was set meanwhile.
+        if at_ms >= known_at_ms or end > known:
             self.ends[topic] = end, at_ms
 
     def load(self, keys: Sequence[bytes]) -> list[Row | None]:

@@ -12,7 +12,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from itertools import chain
-from time import monotonic
+from time import monotonic, time
 from typing import Any, cast
 
 import msgspec
@@ -34,6 +34,8 @@ _MAX_BUFFERED = 50_000
 #: ones, and what is overtaken in memory need not be written.
 _REBUILD_KEYS = 20_000
 _STUCK_S = 60.0
+#: Whoever answered so lately is not away.
+_ANSWERS_S = 10.0
 _PROGRESS_S = 2.0
 #: Partitions come in groups: one fetch for all of them.
 _GATHER_S = 0.005
@@ -384,9 +386,9 @@ class Follower:
                 f"{p.rate_per_s:,.0f}",
                 p.eta_s,
             )
-            asked = self.known_end(feed.partition)
             stands = monotonic() - feed.moved
-            if stands > _STUCK_S and asked.at_ms and monotonic() - feed.started > _STUCK_S:
+            answered_s = time() - self.known_end(feed.partition).at_ms / 1000
+            if stands > _STUCK_S and answered_s < _ANSWERS_S:
                 raise RestoreStuck(
                     f"partition {feed.partition} has stood at changelog offset {feed.position} "
                     f"of {feed.until} for {stands:.0f} s"

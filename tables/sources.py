@@ -15,11 +15,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaTimeoutError
+from aiokafka.errors import KafkaTimeoutError, LeaderNotAvailableError
 
 from domain.records import Record
 from tables.changelog import Meta
-from tables.fetch import assign_paused, fetch, pause, unpack
+from tables.fetch import assign_paused, fetch, leaderless, pause, unpack
 
 _ASK_S = 20.0
 _GATHER_S = 0.005
@@ -84,6 +84,10 @@ class Sources:
         now_ms = int(time.time() * 1000)
         return {(tp.topic, tp.partition): (end, now_ms) for tp, end in found.items()}
 
+    async def lost(self, partitions: Iterable[int]) -> set[int]:
+        """Those of which some topic has no leader: `ends` would wait for them, and with them."""
+        return {tp.partition for tp in await leaderless(self._consumer, self._tps(partitions))}
+
     async def starts(self, partition: int) -> dict[str, int]:
         """First offset of each source topic: 0, unless it was cut."""
         starts = await self._consumer.beginning_offsets(self._tps([partition]))
@@ -124,13 +128,15 @@ class Sources:
             asked, self._asked = self._asked, {}
             try:
                 async with asyncio.timeout(_ASK_S):
+                    for number in await self.lost(asked):
+                        why = f"a source of partition {number} has no leader"
+                        _refuse(asked.pop(number), LeaderNotAvailableError(why))
                     ends = await self.ends(asked)
                     first = await self._first(ends)
             except Exception as error:
                 passing = KafkaTimeoutError("the sources do not answer")
                 for future in asked.values():
-                    future.set_exception(passing if isinstance(error, TimeoutError) else error)
-                    future.exception()  # whoever asked may have gone
+                    _refuse(future, passing if isinstance(error, TimeoutError) else error)
                 continue
             for partition, future in asked.items():
                 mine = {topic: ends[topic, partition] for topic in self.topics}
@@ -161,6 +167,11 @@ class Sources:
         finally:
             pause(self._consumer, missing)
         return found
+
+
+def _refuse(asked: asyncio.Future[Look], why: Exception) -> None:
+    asked.set_exception(why)
+    asked.exception()  # whoever asked may have gone
 
 
 def _advice(topic: str, partition: int, what: str) -> str:

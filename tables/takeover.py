@@ -27,6 +27,8 @@ from tables.store import FIRST_ROW
 
 log = logging.getLogger(__name__)
 
+#: A look at the sources that is older than this is taken again.
+_LOOK_S = 2.0
 _RETRY_S = 0.25
 _LONGEST_RETRY_S = 2.0
 _TRIES = 3
@@ -116,7 +118,9 @@ class TakeOver(msgspec.Struct, frozen=True):
         try:
             restored = await self._restore(p, end)
             p.check(epoch)
-            look = await looking
+            # What was seen before a long restore may have been recreated meanwhile.
+            is_new = restored.seconds < _LOOK_S
+            look = await (looking if is_new else self.sources.look(p.number))
             p.check(epoch)
         finally:
             looking.cancel()
