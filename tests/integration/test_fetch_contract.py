@@ -275,6 +275,9 @@ def _consumer_names(consumer: Any) -> Iterator[tuple[object, str]]:
         yield consumer._fetcher, name
     for name in ("_create_fetch_waiter", "_fetch_waiters"):
         yield consumer._fetcher, name
+    yield consumer._fetcher, "_select_read_replica"
+    yield consumer._client.cluster, "leader_for_partition"
+    yield consumer._client, "force_metadata_update"
     for name in ("check_assignment", "has_more", "_update_position", "_partition_records"):
         yield result, name
     buffer = result._partition_records
@@ -325,6 +328,7 @@ def test_the_code_that_fetch_follows_is_the_one_that_was_read() -> None:
         fetcher.FetchResult.getall: "3e717e30",
         fetcher.Fetcher.fetched_records: "be434889",
         fetcher.Fetcher.seek_to: "f0ba6aba",
+        fetcher.Fetcher._get_actions_per_node: "1dab2cf9",
     }
     changed = [
         f"{function.__qualname__} ({digest})"

@@ -339,9 +339,9 @@ async def test_a_partition_whose_commit_is_not_answered_holds_up_no_other(
     shop = Shop(kafka.bootstrap, partitions=2)
     mine, other = skus_of(0, 2, 1000), skus_of(1, 2, 10)
     deliveries = [
-        [a_receipt(id=f"{n}-{sku}", sku=sku, location="here") for sku in mine] for n in range(4)
+        [a_receipt(id=f"{n}-{sku}", sku=sku, location="here") for sku in mine] for n in range(5)
     ]
-    for events in deliveries:
+    for events in deliveries[:4]:
         shop.append(events)
     shop.append([a_receipt(id=sku, sku=sku, location="here") for sku in other], p=1)
     gate = Gate()
@@ -356,13 +356,18 @@ async def test_a_partition_whose_commit_is_not_answered_holds_up_no_other(
             await worker.committed(number=1)
         assert not gate.open.is_set()
         assert 0 not in worker.delivery.started  # what would fill the memory is not fetched
+        shop.append(deliveries[4])
 
+        async def is_known() -> bool:
+            return worker.partition(0).ends[shop.shipments][0] == 5000
+
+        await until(is_known, "known: how far it is behind", WAIT_S)
         gate.open.set()
         await worker.active(0)
         positions, _ = worker.delivery.started[0]
         assert 1000 < positions[shop.shipments] < 4000
         await worker.deliver(number=0)
         await worker.committed(number=0)
-        assert worker.rows(0) == {f"{sku}/here": 4 for sku in mine}
+        assert worker.rows(0) == {f"{sku}/here": 5 for sku in mine}
         assert worker.failed == []
-    assert shop.metas(0)[-1].counts[shop.shipments] == (4000, 0, 0)
+    assert shop.metas(0)[-1].counts[shop.shipments] == (5000, 0, 0)
