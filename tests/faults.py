@@ -59,15 +59,23 @@ class Load:
 
 @asynccontextmanager
 async def under_load(
-    cluster: Cluster, *workers: str, seed: int = 1, rate: float = EVENTS_PER_S
+    cluster: Cluster,
+    *workers: str,
+    seed: int = 1,
+    rate: float = EVENTS_PER_S,
+    decided_s: float = 0.0,
 ) -> AsyncIterator[Load]:
-    """Workers at work; when the block is done, all that must hold is held against the log."""
+    """Workers at work; when the block is done, all that must hold is held against the log.
+
+    `decided_s`: see `CommitWatch`.
+    """
     await cluster.create_topics()
     await cluster.start(*workers)
     await cluster.settled()
     shop = a_shop(partitions=cluster.partitions, seed=seed)
     keys = [(sku, store) for sku in shop.skus[:40] for store in shop.stores]
-    with CommitWatch(cluster.kafka, cluster.name, cluster.sources, cluster.partitions) as watch:
+    name, sources, partitions = cluster.name, cluster.sources, cluster.partitions
+    with CommitWatch(cluster.kafka, name, sources, partitions, decided_s=decided_s) as watch:
         async with cluster.readers(keys, READS_PER_S) as answers:
             with cluster.feeding(shop, rate=rate) as feeder:
                 load = Load(cluster, feeder, watch)

@@ -1,14 +1,15 @@
 """Watches that no progress is durable before the changelog records that hold its effect."""
 
+import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from threading import Event, Thread
 from typing import Self
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from dev.log import LogReader
-from tests.oracle import Changelog, changelog_topic
+from dev.log import LogReader, read_topics
+from tests.oracle import META, Changelog, changelog_topic
 
 EVERY_S = 0.2
 
@@ -16,19 +17,34 @@ EVERY_S = 0.2
 class CommitWatch:
     """All the time: the group's committed offsets against the committed changelog.
 
+    A transaction counts from its coordinator's decision, and a reader sees it when the
+    partition's leader has the marker. On one broker nothing comes between them. Where a leader
+    may die between them, `decided_s` says how long: meanwhile the records must be in the log,
+    not committed yet, and by then they must be.
+
     Attributes:
         looks: how often it has compared.
         changelog: the committed view as far as read.
     """
 
     def __init__(
-        self, kafka: str, name: str, topics: Iterable[str], partitions: int, version: int = 1
+        self,
+        kafka: str,
+        name: str,
+        topics: Iterable[str],
+        partitions: int,
+        version: int = 1,
+        decided_s: float = 0.0,
     ) -> None:
         self.looks = 0
         self.changelog = Changelog()
         self.ahead: list[str] = []
         self._group = GroupOffsets(kafka, f"{name}-v{version}", topics, partitions)
-        self._reader = LogReader(kafka, [changelog_topic(name, version)])
+        self._kafka, self._topic = kafka, changelog_topic(name, version)
+        self._reader = LogReader(kafka, [self._topic])
+        self._decided_s = decided_s
+        #: By source topic and partition: a durable position and since when it waits for markers.
+        self._waiting: dict[tuple[str, int], tuple[int, float]] = {}
         self._stopping = Event()
         self._failed: BaseException | None = None
         self._thread = Thread(target=self._watch, name="commit watch", daemon=True)
@@ -50,6 +66,8 @@ class CommitWatch:
 
     def check(self) -> None:
         """Fail if anything was ever ahead, or if nothing was looked at."""
+        while self._waiting and not self.ahead and self._failed is None:
+            self._stopping.wait(EVERY_S)
         self.check_running()
         assert not self.ahead, self.ahead[:5]
         assert self.looks > 0
@@ -65,12 +83,38 @@ class CommitWatch:
                 if not self._read_on() or durable is None:
                     continue
                 self.looks += 1
-                for (topic, partition), position in durable.items():
-                    meta = self.changelog.metas.get(partition, {"positions": {}})
-                    if meta["positions"].get(topic, 0) < position:
-                        self.ahead.append(f"{topic}-{partition}: group {position}, meta {meta}")
+                self._compare(durable, time.monotonic())
         except BaseException as error:  # told by `check`
             self._failed = error
+
+    def _compare(self, durable: Mapping[tuple[str, int], int], now: float) -> None:
+        for place, (position, since) in list(self._waiting.items()):
+            if self._committed(place) >= position:
+                del self._waiting[place]
+            elif now - since > self._decided_s:
+                self.ahead.append(f"{place}: {position} was durable, and is not committed")
+        for place, position in durable.items():
+            if self._committed(place) >= position or place in self._waiting:
+                continue
+            if self._decided_s and self._is_written(place, position):
+                self._waiting[place] = position, now
+            else:
+                meta = self.changelog.metas.get(place[1])
+                self.ahead.append(f"{place}: group {position}, meta {meta}")
+
+    def _committed(self, place: tuple[str, int]) -> int:
+        topic, partition = place
+        meta = self.changelog.metas.get(partition, {"positions": {}})
+        return int(meta["positions"].get(topic, 0))
+
+    def _is_written(self, place: tuple[str, int], position: int) -> bool:
+        """Whether the log holds it, committed or not."""
+        topic, partition = place
+        return any(
+            json.loads(record.value or b"")["positions"].get(topic, 0) >= position
+            for record in read_topics(self._kafka, [self._topic], committed=False)
+            if record.partition == partition and record.key == META
+        )
 
     def _read_on(self) -> bool:
         """Read the changelog to the end it has now; False while Kafka is away."""

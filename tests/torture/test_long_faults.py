@@ -80,7 +80,8 @@ async def test_leaders_that_move(tmp_path: Path) -> None:
         cluster = on(kafka, tmp_path)
         cluster.settings["ONHAND_REPLICATION"] = "3"
         try:
-            async with under_load(cluster, "a", "b", seed=SEED) as load:
+            # The coordinator of a transaction finds the next leader within seconds.
+            async with under_load(cluster, "a", "b", seed=SEED, decided_s=30) as load:
                 for broker in (1, 2, 3):
                     kafka.kill(broker)
                     await load.committed_more(1_000, timeout_s=120)
