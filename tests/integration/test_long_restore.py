@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from dev.kafka import Kafka
+from dev.workers import until
 from tables.restore import Feed
 from tables.store import MemoryStore, RocksStores
 from tests.changelogs import WAIT_S, Changelog, following, rows_of
@@ -79,3 +80,36 @@ async def test_progress_tells_how_much_is_done_and_how_long_it_takes(long: Chang
     assert middle.eta_s == pytest.approx((middle.total - middle.done) / middle.rate_per_s)
     assert told[-1].eta_s == 0
     assert rig.stats.restored >= 40_001
+
+
+@pytest.mark.parametrize("is_away", [False, True])
+async def test_a_restore_that_stands_ends_the_worker_unless_kafka_is_away(
+    long: Changelog, monkeypatch: pytest.MonkeyPatch, is_away: bool
+) -> None:
+    monkeypatch.setattr("tables.restore._STUCK_S", 0.5)
+    monkeypatch.setattr("tables.restore._PROGRESS_S", 0.1)
+    async with following(long) as rig:
+        await rig.restore(MemoryStore(), 1)
+        if is_away:
+            answered = rig.follower.known_end(1)
+            long_ago = answered._replace(at_ms=answered.at_ms - 60_000)
+            monkeypatch.setattr(rig.follower, "known_end", lambda partition: long_ago)
+        looked = 0
+        report = rig.follower._report
+
+        def count() -> None:
+            nonlocal looked
+            looked += 1
+            report()
+
+        monkeypatch.setattr(rig.follower, "_report", count)
+        # Kafka says an end that nobody can read up to.
+        rig.follower.add(1, MemoryStore(), False, await rig.follower.end(1) + 10)
+
+        async def is_told() -> bool:
+            return bool(rig.failed) or looked > 5
+
+        await until(is_told, "told", WAIT_S)
+        assert [("has stood at changelog offset" in said) for said in rig.failed] == (
+            [] if is_away else [True]
+        )
