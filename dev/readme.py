@@ -8,6 +8,7 @@ its own; the Python, Java and kcat examples too. What stands behind a block as `
 Only the addresses are not as written: free ports stand for 9092, 6066 and 6067.
 """
 
+import json
 import os
 import re
 import shutil
@@ -155,11 +156,15 @@ def _end_with_parent() -> None:
 
 
 def _is_serving(port: str) -> bool:
+    """Whether it knows an owner of each partition: until then a standby may answer for one."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=2) as answer:
-            return b'"role":"active"' in answer.read()
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/cluster", timeout=2) as answer:
+            cluster = json.load(answer)
     except OSError:
         return False
+    owners = [partition["active"] for partition in cluster["partitions"]]
+    mine = [owner for owner in owners if owner and owner["worker"].endswith(f":{port}")]
+    return all(owners) and bool(mine)
 
 
 def is_as_expected(expected: str, said: str) -> bool:
