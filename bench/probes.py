@@ -13,8 +13,9 @@ import sys
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -135,21 +136,30 @@ def cpu_percent(workers: Sequence[Worker], seconds: float) -> float:
     return used_s / (time.perf_counter() - started) * 100
 
 
+@contextmanager
+def traffic(
+    arena: Arena, name: str, prefix: str, per_s: int, seconds: float, seed: int
+) -> Iterator[Process]:
+    """A paced producer at work, in a process of its own; `name` is of its log."""
+    argv = [sys.executable, "-m", "bench.pace", arena.kafka, prefix]
+    argv += [str(per_s), str(seconds), str(seed)]
+    with Process(argv, arena.log(f"{name}-pace-{per_s}"), cwd=REPO) as producer:
+        while not producer.said(BEGUN):
+            producer.must_run()
+            time.sleep(LOOK_EVERY_S)
+        yield producer
+
+
 def probe_at_pace(
     arena: Arena, installation: Onhand, probe: Probe, per_s: int, seconds: float, seed: int
 ) -> Latency:
     """Probes beside traffic of `per_s` events a second; `seed` unlike that of other traffic."""
     say(f"{probe.name}: {per_s:,} events/s for {seconds + SETTLE_S:.0f} s")
-    length = str(seconds + 2 * SETTLE_S)
-    argv = [sys.executable, "-m", "bench.pace", arena.kafka, installation.topics.prefix]
-    argv += [str(per_s), length, str(seed)]
+    prefix, length_s = installation.topics.prefix, seconds + 2 * SETTLE_S
     with (
-        Process(argv, arena.log(f"{probe.name}-pace-{per_s}"), cwd=REPO) as producer,
+        traffic(arena, probe.name, prefix, per_s, length_s, seed) as producer,
         ThreadPoolExecutor(PROBE_CONNECTIONS) as probes,
     ):
-        while not producer.said(BEGUN):
-            producer.must_run()
-            time.sleep(LOOK_EVERY_S)
         time.sleep(SETTLE_S)
         cpu = probes.submit(cpu_percent, installation.workers, seconds)
         started = time.perf_counter()

@@ -221,7 +221,7 @@ def _take_overs_line(found: TakeOvers | None) -> str:
         f"Take-over, from assignment to delivering, {found.rounds} ends of one of two workers "
         f"({found.killed} by `kill -9`), {len(found.seconds)} partitions: {found.p50_s:.2f} s at "
         f"the median, {found.p99_s:.2f} s at p99; all of a worker's after "
-        f"{found.whole_s[-1]:.2f} s at most."
+        f"{found.seconds[-1]:.2f} s at most."
     )
 
 

@@ -7,7 +7,6 @@ of a killed one runs out first (10 s), before the assignment and so before the c
 """
 
 import re
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -17,8 +16,9 @@ from datetime import datetime
 from bench.contest import Arena, TopicSet
 from bench.httpload import quantile
 from bench.load import Load, load
-from bench.measure import DidNotFinish, Process
-from bench.onhand import REPO, Onhand, Worker
+from bench.measure import DidNotFinish
+from bench.onhand import Onhand, Worker
+from bench.probes import traffic
 from bench.progress import Ticker, say
 
 SETTLE_TIMEOUT_S = 60.0
@@ -38,15 +38,16 @@ class TakeOvers:
 
     Attributes:
         rounds: how often a worker ended.
-        killed: how many of them by `kill -9`.
         seconds: of each partition, from assignment to delivering, ascending.
-        whole_s: of each round, until the last partition delivers, ascending.
     """
 
     rounds: int
-    killed: int
     seconds: list[float]
-    whole_s: list[float]
+
+    @property
+    def killed(self) -> int:
+        """How many of the rounds by `kill -9`."""
+        return sum(map(_is_killed, range(self.rounds)))
 
     @property
     def p50_s(self) -> float:
@@ -72,22 +73,19 @@ def measure_take_overs(arena: Arena, per_s: int, rounds: int) -> TakeOvers:
     [(prefix, oracle)] = load(arena.kafka, prefixes, plan).items()
     installation = Onhand(arena, 2, topics=TopicSet(prefix, oracle), label=" take-over")
     installation.start()
-    argv = [sys.executable, "-m", "bench.pace", arena.kafka, prefix]
-    argv += [str(per_s), str(rounds * ROUND_S), str(SEED)]
-    found: list[list[float]] = []
+    seconds: list[float] = []
     try:
         _wait_until_settled(installation)
-        with Process(argv, arena.log("take-over-pace"), cwd=REPO) as pace:
+        with traffic(arena, "take-over", prefix, per_s, rounds * ROUND_S, SEED) as pace:
             for number in range(rounds):
                 pace.must_run()
-                found.append(_one_ends(installation, number, arena.partitions))
-                say(f"take-over {number + 1} of {rounds}: {found[-1][-1]:.2f} s for all")
+                found = _one_ends(installation, number, arena.partitions)
+                say(f"take-over {number + 1} of {rounds}: {found[-1]:.2f} s for all")
+                seconds += found
                 _wait_until_settled(installation)
     finally:
         installation.stop()
-    seconds = sorted(each for one in found for each in one)
-    killed = sum(map(_is_killed, range(rounds)))
-    return TakeOvers(rounds, killed, seconds, sorted(one[-1] for one in found))
+    return TakeOvers(rounds, sorted(seconds))
 
 
 def _is_killed(number: int) -> bool:
