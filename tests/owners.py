@@ -220,6 +220,14 @@ def skus_of(partition: int, partitions: int, count: int) -> list[str]:
     return [next(mine) for _ in range(count)]
 
 
+def stocked(kafka: str, partitions: int) -> Shop:
+    """Two deliveries on each partition."""
+    shop = Shop(kafka, partitions)
+    for p in range(partitions):
+        shop.append([a_receipt(id=sku, sku=sku) for sku in skus_of(p, partitions, 2)], p=p)
+    return shop
+
+
 class Worker:
     """One worker's table."""
 

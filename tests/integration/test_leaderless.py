@@ -11,8 +11,7 @@ from dev.kafka import Kafka
 from dev.workers import until
 from domain.lookup import PartitionState
 from tables.fetch import assign_paused, fetch
-from tests.builders import a_receipt
-from tests.owners import WAIT_S, Gate, Shop, a_delivery_of, a_worker, skus_of, with_history
+from tests.owners import WAIT_S, Gate, Shop, a_delivery_of, a_worker, stocked, with_history
 
 
 def lose_leader(
@@ -29,9 +28,7 @@ def lose_leader(
 async def test_a_source_without_a_leader_holds_up_its_own_partition_alone(
     kafka: Kafka, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shop = Shop(kafka.bootstrap, partitions=3)
-    for p in range(3):
-        shop.append([a_receipt(id=sku, sku=sku) for sku in skus_of(p, 3, 2)], p=p)
+    shop = stocked(kafka.bootstrap, partitions=3)
     async with a_worker(shop) as worker:
         lost = TopicPartition(shop.sales, 1)
         come_back = lose_leader(worker.table._sources._consumer, lost, monkeypatch)

@@ -13,8 +13,7 @@ from dev.workers import until
 from domain.lookup import PartitionState, Role
 from tables.changelog import ChangelogWriter, CommitRefused
 from tables.takeover import NotAMember
-from tests.builders import a_receipt
-from tests.owners import WAIT_S, Gate, Shop, Worker, a_delivery_of, a_worker, skus_of, with_history
+from tests.owners import WAIT_S, Gate, Shop, Worker, a_delivery_of, a_worker, stocked, with_history
 
 
 @pytest.fixture
@@ -95,9 +94,7 @@ async def test_membership_is_confirmed_before_and_the_end_read_after_older_write
 async def test_partitions_are_taken_over_each_alone(
     kafka: Kafka, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shop = Shop(kafka.bootstrap, partitions=3)
-    for p in range(3):
-        shop.append([a_receipt(id=sku, sku=sku) for sku in skus_of(p, 3, 2)], p=p)
+    shop = stocked(kafka.bootstrap, partitions=3)
     async with a_worker(shop) as worker:
         gate = Gate()
         gate_started(worker, gate, monkeypatch)
