@@ -8,7 +8,7 @@ its own; the Python, Java and kcat examples too. What stands behind a block as `
 Only the addresses are not as written: free ports stand for 9092, 6066 and 6067.
 """
 
-import json
+import asyncio
 import os
 import re
 import shutil
@@ -17,10 +17,12 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import aiohttp
+
+from dev.answers import owners
 from dev.documents import Block, Fault, faults, read
 from dev.java import jars, java
 from dev.kafka import Kafka, KafkaUnavailable, free_port, start
@@ -30,6 +32,8 @@ DOCUMENTS = ("README.md", "docs/http.md")
 RUNNABLE = ("sh", "python", "java")
 BLOCK_TIMEOUT_S = 60.0
 READY_TIMEOUT_S = 60.0
+#: Of each topic, as the documents create them.
+PARTITIONS = 12
 #: Whatever runs for long and is therefore left running.
 _FOREGROUND = re.compile(r"^(?:\w+=\S+ )*onhand worker\b")
 
@@ -156,15 +160,15 @@ def _end_with_parent() -> None:
 
 
 def _is_serving(port: str) -> bool:
-    """Whether it knows an owner of each partition: until then a standby may answer for one."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/cluster", timeout=2) as answer:
-            cluster = json.load(answer)
-    except OSError:
-        return False
-    owners = [partition["active"] for partition in cluster["partitions"]]
-    mine = [owner for owner in owners if owner and owner["worker"].endswith(f":{port}")]
-    return all(owners) and bool(mine)
+    """Whether an owner answers through it for each partition, and for some it is the owner."""
+    url = f"http://127.0.0.1:{port}"
+    found = asyncio.run(_owners(url))
+    return all(found) and url in found
+
+
+async def _owners(url: str) -> list[str]:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as http:
+        return await owners(http, url, PARTITIONS)
 
 
 def is_as_expected(expected: str, said: str) -> bool:
