@@ -148,13 +148,14 @@ def dlq() -> None:
 def dlq_list(limit: int, reason: str | None, as_json: bool, **options: Any) -> None:
     """Count dead letters by topic and reason, and show the newest."""
     from app import deadletters
+    from tables import letters
 
     progress = Progress("dead letters read")
     listing = deadletters.listed(_settings(**options), limit, reason, progress)
-    found = _run(listing, deadletters.DeadLettersError)
+    found = _run(listing, letters.DeadLettersError)
     if as_json:
         counts = [{"topic": t, "reason": r, "count": n} for (t, r), n in found.counts.items()]
-        recent = [deadletters.described(letter) for letter in found.recent]
+        recent = [letters.described(letter) for letter in found.recent]
         print_json({"total": found.total, "counts": counts, "recent": recent})
         return
     if not found.total:
@@ -176,12 +177,13 @@ def dlq_list(limit: int, reason: str | None, as_json: bool, **options: Any) -> N
 def dlq_show(position: str, as_json: bool, **options: Any) -> None:
     """Show one dead letter whole; POSITION is its original's, TOPIC-PARTITION@OFFSET."""
     from app import deadletters
+    from tables import letters
 
-    letter = _run(deadletters.found(_settings(**options), position), deadletters.DeadLettersError)
+    letter = _run(deadletters.found(_settings(**options), position), letters.DeadLettersError)
     if letter is None:
         click.echo(f"No dead letter has the position {position}: see `onhand dlq list`.", err=True)
         sys.exit(1)
-    shown = deadletters.described(letter)
+    shown = letters.described(letter)
     if as_json:
         print_json(shown)
         return
@@ -208,11 +210,12 @@ def dlq_replay(dry_run: bool, as_json: bool, **options: Any) -> None:
     """
     import msgspec
 
-    from app import deadletters, replay
+    from app import replay
+    from tables import letters
 
     progress = Progress("records read")
     work = replay.replay(_settings(**options), dry_run=dry_run, said=progress)
-    done = _run(work, deadletters.DeadLettersError)
+    done = _run(work, letters.DeadLettersError)
     if as_json:
         print_json({"dry_run": dry_run, **msgspec.structs.asdict(done)})
         return

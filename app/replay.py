@@ -13,10 +13,11 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, ProducerFenced
 
 from app.config import Settings
-from app.deadletters import DeadLettersError, Letter, letters, reader, records
+from app.deadletters import reader
 from app.topics import kafka_failed
 from domain.events import Refused, decode
 from domain.partitioning import partition_for
+from tables.letters import DeadLettersError, Letter, letters, records
 
 #: Sound inside, so that the right key heals them; other refusals need a corrected event.
 REPLAYABLE = ("misrouted", "key_mismatch", "missing_key")
@@ -70,7 +71,7 @@ async def replay(settings: Settings, *, dry_run: bool, said: Callable[[int], Non
             if record.value is not None
         }
         group: list[_Resend] = []
-        async for letter in letters(consumer, settings, None, said):  # 3
+        async for letter in letters(consumer, settings.dlq_topic, None, said):  # 3
             resend = _judge(letter, settings, remembered, done)
             if resend is None:
                 continue

@@ -19,6 +19,7 @@ from dev.kafka import Kafka, start
 from domain.columns import DeadLetter
 from domain.events import Refusal
 from domain.partitioning import partition_for
+from tables import letters
 from tables.changelog import MAX_DEAD_LETTER_BYTES, _letter_record
 
 HEADERS = [("trace", b"\x00\xff"), ("trace", None), ("onhand-reason", b"not ours")]
@@ -142,7 +143,7 @@ async def test_a_letter_is_read_back_exactly_as_its_record_came(settings: Settin
     assert (found.key, found.value, found.headers) == (None, letter.value, HEADERS)
     assert (found.reason, found.detail) == ("not_json", letter.detail)
     assert found.recorded_ms == letter.timestamp_ms
-    shown = deadletters.described(found)
+    shown = letters.described(found)
     assert shown["value_base64"] == "/wAgbm90IGpzb24="
     assert json.loads(json.dumps(shown))["headers"][1] == {"name": "trace", "value": None}
 
@@ -169,14 +170,14 @@ async def test_letters_of_an_aborted_commit_do_not_exist(settings: Settings) -> 
 
 @pytest.mark.parametrize("position", ["sales", "sales-3", "sales@7", "-3@7", "sales-x@7", "s-3@"])
 async def test_what_is_no_position_is_refused(settings: Settings, position: str) -> None:
-    with pytest.raises(deadletters.DeadLettersError, match="is no position"):
+    with pytest.raises(letters.DeadLettersError, match="is no position"):
         await deadletters.found(settings, position)
 
 
 async def test_a_missing_topic_and_a_missing_kafka_are_one_sentence_each(kafka: Kafka) -> None:
-    with pytest.raises(deadletters.DeadLettersError, match=r"There is no topic none-v1-dlq: run"):
+    with pytest.raises(letters.DeadLettersError, match=r"There is no topic none-v1-dlq: run"):
         await listed(Settings.from_env({}, kafka=kafka.bootstrap, name="none"))
-    with pytest.raises(deadletters.DeadLettersError, match=r"No Kafka answers at 127\.0\.0\.1:1"):
+    with pytest.raises(letters.DeadLettersError, match=r"No Kafka answers at 127\.0\.0\.1:1"):
         await listed(Settings.from_env({}, kafka="127.0.0.1:1"))
 
 
@@ -329,7 +330,7 @@ async def test_a_kafka_that_falls_silent_ends_a_replay_with_one_sentence(
 
         with monkeypatch.context() as patch:
             patch.setattr(AIOKafkaProducer, "commit_transaction", pause)
-            with pytest.raises(deadletters.DeadLettersError, match="failed"):
+            with pytest.raises(letters.DeadLettersError, match="failed"):
                 await replayed(settings)
         own.resume()
 
