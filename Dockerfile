@@ -13,7 +13,7 @@ COPY agents/ agents/
 COPY web/ web/
 COPY app/ app/
 # The same small program that `make setup` writes.
-RUN printf '#!/usr/local/bin/python\nimport sys\n\nfrom app.cli import main\n\nsys.exit(main())\n' \
+RUN printf '#!/usr/local/bin/python\nimport sys\n\nfrom app.commands import main\n\nsys.exit(main())\n' \
         > /usr/local/bin/onhand \
     && chmod +x /usr/local/bin/onhand \
     && python -m compileall -q . \

@@ -8,7 +8,8 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; 
 	"$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null && echo "$$p" && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
-READY := $(VENV)/.from-the-lock-file
+PACKAGES := $(VENV)/.from-the-lock-file
+READY := $(BIN)/onhand
 CODE := $(wildcard app agents tables web domain dev tests bench examples)
 
 .PHONY: help setup lock demo kafka format lint types imports unit integration e2e readme test \
@@ -22,7 +23,7 @@ setup: $(READY)  ## create .venv from the lock file, with the `onhand` command i
 
 # uv installs everything in 2 s where pip takes 20. It reads no pip.conf, so where only pip
 # reaches a registry, pip does the work. Hashes are checked either way.
-$(READY): requirements-dev.lock
+$(PACKAGES): requirements-dev.lock
 	@test -n "$(PYTHON)" || { echo "Onhand needs Python 3.11 to 3.14: install one, or say make PYTHON=/path/to/python3.11."; exit 1; }
 	@echo "Python: .venv from requirements-dev.lock"
 	@if $(PYTHON) -m pip --version >/dev/null 2>&1; then $(PYTHON) -m venv --clear --without-pip $(VENV); \
@@ -35,9 +36,12 @@ $(READY): requirements-dev.lock
 			$$pip install -q --no-deps --require-hashes -r requirements-dev.lock; }
 	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' | while read -r site; do \
 		echo "$(CURDIR)" > "$$site/onhand.pth"; done
-	@printf '#!%s\nimport sys\n\nfrom app.cli import main\n\nsys.exit(main())\n' \
-		"$(CURDIR)/$(BIN)/python" > $(BIN)/onhand && chmod +x $(BIN)/onhand
 	@touch $@
+
+# Apart from the packages, so that a change of it installs nothing again.
+$(READY): Makefile $(PACKAGES)
+	@printf '#!%s\nimport sys\n\nfrom app.commands import main\n\nsys.exit(main())\n' \
+		"$(CURDIR)/$(BIN)/python" > $@ && chmod +x $@
 
 lock: $(READY)  ## write both requirements*.lock again from pyproject.toml (newest that fit)
 	@common="--universal --upgrade --generate-hashes --no-annotate --no-emit-index-url --quiet \

@@ -93,7 +93,7 @@ class Onhand:
 
     def create_topics(self) -> None:
         """`onhand topics create`: before the clock."""
-        program = "import sys; from app.cli import main; sys.exit(main())"
+        program = "import sys; from app.commands import main; sys.exit(main())"
         subprocess.run(
             [sys.executable, "-c", program, "topics", "create"],
             cwd=REPO,

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import click
 
-from app.cli import cli
+from app.commands import cli
 from app.config import PREFIX, Settings
 from domain.events import Refusal
 from web.problems import PAGES

@@ -215,7 +215,7 @@ async def onhand(
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
-        "import sys; from app.cli import main; sys.exit(main())",
+        "import sys; from app.commands import main; sys.exit(main())",
         *arguments,
         cwd=ROOT,
         env=environment(settings),

@@ -209,7 +209,8 @@ def cpu_seconds(code: str) -> float:
 
 
 @pytest.mark.parametrize(
-    "modules", ["app.cli", "app.cli, app.config, app.ask", "app.cli, app.topics, app.replay"]
+    "modules",
+    ["app.commands", "app.config, app.commands.ask", "app.commands, app.topics, app.replay"],
 )
 def test_every_command_but_the_worker_starts_in_0_3_s(modules: str) -> None:
     heavy = "import sys; sys.exit(any(m in sys.modules for m in ('faust', 'numpy', 'aiohttp')))"
@@ -230,7 +231,7 @@ def test_the_worker_is_fausts_with_its_options_passed_on(tmp_path: Path) -> None
 
 def test_traffic_says_where_it_can_run_if_there_is_no_checkout(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "app", tmp_path / "app")
-    code = "import sys; from app.cli import main; sys.argv[1:] = ['traffic']; main()"
+    code = "import sys; from app.commands import main; sys.argv[1:] = ['traffic']; main()"
     # -S: no .pth file, so that dev/ is not found; the path of what it needs is given.
     site = Path(pytest.__file__).parents[1]
     done = subprocess.run(

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from app.cli import cli
+from app.commands import cli
 from app.config import PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]

@@ -1,0 +1,48 @@
+"""What all commands have in common: options, settings, refusals, and how a coroutine is run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from app.config import Settings
+
+T = TypeVar("T")
+
+as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document, for programs.")
+kafka_option = click.option("--kafka", metavar="HOST:PORT", help="Beats ONHAND_KAFKA.")
+
+
+def settings_from(**options: Any) -> Settings:
+    """Settings of the environment and these options; what is wrong with them ends the command."""
+    from app.config import Settings, SettingsError
+
+    try:
+        return Settings.from_env(None, **options)
+    except SettingsError as error:
+        refuse(str(error))
+
+
+def refuse(sentences: str) -> NoReturn:
+    """End the command: it could not be asked."""
+    click.echo(sentences, err=True)
+    sys.exit(2)
+
+
+def run(work: Coroutine[Any, Any, T], *refusals: type[Exception]) -> T:
+    """Run to the end; a refusal becomes its sentence and exit code 2."""
+    import asyncio
+    import logging
+
+    # What Kafka's client says while it tries again is in the one sentence at the end, and it
+    # leaves futures behind that asyncio would show as tracebacks.
+    for name in ("aiokafka", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        return asyncio.run(work)
+    except refusals as error:
+        refuse(str(error))

@@ -1,0 +1,41 @@
+"""`onhand traffic`: the facts of a chain of shops, for whoever has the checkout."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from app.commands.running import as_json, kafka_option, refuse, settings_from
+
+
+@click.command()
+@kafka_option
+@click.option("--rate", default=500.0, show_default=True, help="Records a second.")
+@click.option("--seconds", type=float, help="How long; default: until Ctrl-C.")
+@click.option("--seed", default=1, show_default=True, help="The same seed tells the same story.")
+@click.option("--skus", default=2_000, show_default=True)
+@click.option("--stores", default=40, show_default=True)
+@click.option("--url", help="Post to this worker, instead of appending to Kafka.")
+@as_json
+def traffic(
+    rate: float,
+    seconds: float | None,
+    seed: int,
+    skus: int,
+    stores: int,
+    url: str | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Send the facts of a believable chain of shops: late tills, returns, retries, rubbish."""
+    try:
+        # A tool for people, in the checkout only: the service's image has no dev/.
+        from dev.traffic import main as send
+    except ModuleNotFoundError:
+        refuse("`onhand traffic` needs the folder dev/ of the checkout: run it there.")
+    settings = settings_from(**options)
+    sys.exit(
+        send(settings.kafka, settings.topic_prefix, rate, seconds, seed, skus, stores, url, as_json)
+    )
