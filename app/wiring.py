@@ -20,7 +20,9 @@ from app.transport import MAX_PARTITION_FETCH_BYTES, MAX_POLL_RECORDS
 from tables.config import TableConfig
 from tables.decoder import Decoder
 from tables.inventory import InventoryTable
-from tables.store import DataFolderInUse, MemoryStores, RocksStores, StoreFailed, Stores
+from tables.memory import MemoryStores
+from tables.rocks import RocksStores
+from tables.store import DataFolderInUse, StoreFailed, Stores
 from web.server import Web, WebConfig
 
 #: Faust's consumer leaves the group after this long without a poll. A worker without

@@ -199,3 +199,9 @@ def dead_letter(address: Address, record: Record, why: Refused) -> DeadLetter:
 def fingerprint(ident: bytes, event: StockEvent) -> int:
     """Hash an identity for the window; the length of the source says where the NUL stands."""
     return xxh3_64_intdigest(ident, len(event.source)) >> 64 - IDENTITY_BITS
+
+
+def fingerprint_of(source: str, event_id: str) -> int:
+    """Return the same for who asks for an event of this source and id."""
+    ident = f"{source}\x00{event_id}".encode()
+    return xxh3_64_intdigest(ident, len(source)) >> 64 - IDENTITY_BITS

@@ -142,7 +142,7 @@ def fold(
     state.positions[topic] = columns.last[0] + 1
 
 
-_CONFLICT: Final = Refused(
+CONFLICT: Final = Refused(
     Refusal.ID_CONFLICT,
     "This source gave the same id to another fact lately; send it again with a new id.",
 )
@@ -153,7 +153,7 @@ def _conflicting(
 ) -> list[DeadLetter]:
     wanted = set(offsets.tolist())
     return [
-        dead_letter(address, record, _CONFLICT)
+        dead_letter(address, record, CONFLICT)
         for record in (originals() if wanted else ())
         if record[0] in wanted
     ]

@@ -147,6 +147,25 @@ class Window:
             self._table = self._table.merged(newest, int(offsets[-1]) + 1 - self.size)
         return verdicts
 
+    def entries_of(self, identities: Numbers) -> list[tuple[int, int, int]]:
+        """Look up what is still held, without judging or remembering anything.
+
+        Returns:
+            (identity, content, offset) of every entry of these identities, by offset; also
+            of what was folded a moment ago and is not committed yet.
+        """
+        wanted = np.unique(np.asarray(identities, np.uint64))
+        newest = _joined(self._newest)
+        found = _joined(
+            [self._table.matching(wanted)[1], newest[np.isin(newest["identity"], wanted)]]
+        )
+        return sorted(found.tolist(), key=lambda entry: entry[2])
+
+    @property
+    def since(self) -> int:
+        """The offset from which on every entry is still held."""
+        return max(0, self._table.floor)
+
     def _among_newest(self, entries: Entries) -> dict[int, tuple[int, int]]:
         """Offset and content, by identity, of those that wait to be merged."""
         newest = _joined(self._newest)
@@ -245,9 +264,13 @@ class _Table(Struct, frozen=True, gc=False):
 
     def find(self, asking: Entries, size: int) -> dict[int, tuple[int, int]]:
         """Return offset and content, by identity, of entries within `size` of the asker."""
+        asker, found = self.matching(asking["identity"])
+        return _described(found[found["offset"] >= asking["offset"][asker] - size])
+
+    def matching(self, wanted: NDArray[np.uint64]) -> tuple[NDArray[np.intp], Entries]:
+        """Return the entries of these identities, and beside each the place of its asker."""
         if not self.words.size:
-            return {}
-        wanted = asking["identity"]
+            return np.empty(0, np.intp), np.empty(0, _ENTRY)
         bucket = (wanted >> _BUCKET_SHIFT).astype(np.intp)
         start = self.starts[bucket]
         count = self.starts[bucket + 1] - start
@@ -260,7 +283,7 @@ class _Table(Struct, frozen=True, gc=False):
         found["identity"] = wanted[asker]
         found["content"] = self.contents[place]
         found["offset"] = (self.words[place] & _DISTANCE_MASK).astype(np.int64) + self.floor
-        return _described(found[found["offset"] >= asking["offset"][asker] - size])
+        return asker, found
 
     def merged(self, entries: Entries, floor: int) -> "_Table":
         """Return a table with these too, without what is older than `floor`.

@@ -20,7 +20,7 @@ from domain.stock import take_group
 from tables.changelog import META_KEY, CommitRefused, Meta
 from tables.partition import Owned, Partition, Superseded
 from tables.stats import Stats
-from tables.store import Local, StoreFailed
+from tables.store import Local, Store, StoreFailed, StoreUnfit
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +48,7 @@ class GroupCommit:
         interval_s: least time between two commits of a partition.
         refused: called when the broker refused a commit; closes the partition and
             takes it over again.
+        unfit: called when a store cannot be written since it is damaged; restores another.
         fail: ends the worker with one sentence.
     """
 
@@ -56,10 +57,11 @@ class GroupCommit:
         interval_s: float,
         stats: Stats,
         refused: Callable[[Partition, CommitRefused], Awaitable[None]],
+        unfit: Callable[[Partition, Store, StoreUnfit], None],
         fail: Callable[[str, BaseException | None], Awaitable[None]],
     ) -> None:
         self._interval_s, self._stats = interval_s, stats
-        self._refused, self._fail = refused, fail
+        self._refused, self._unfit, self._fail = refused, unfit, fail
         self.owned_count = 0
 
     def interval_s(self, p: Partition) -> float:
@@ -117,6 +119,10 @@ class GroupCommit:
             if p.owned is owned:
                 owned.commit = None
                 await self._refused(p, error)
+        except StoreUnfit as why:
+            if p.owned is owned:
+                owned.commit = None
+                self._unfit(p, p.store, why)
         except (StoreFailed, ChangelogRecreated) as error:
             await self._fail(str(error), error)
         except Exception as error:

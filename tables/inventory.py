@@ -13,18 +13,20 @@ from time import monotonic
 
 from aiokafka.errors import KafkaError
 
-from domain.lookup import PartitionState
+from domain.lookup import PartitionState, Role
 from tables.changelog import ChangelogWriter, CommitRefused
 from tables.config import TableConfig
 from tables.decoder import Batch
+from tables.discarding import Discarding
 from tables.folding import Folding
 from tables.groupcommit import GroupCommit
-from tables.partition import Partition
+from tables.partition import Partition, Superseded
 from tables.reading import Reading
 from tables.restore import Feed, Follower
 from tables.sources import Sources
+from tables.spares import Spares
 from tables.stats import Stats
-from tables.store import Spares, StoreFailed, Stores
+from tables.store import NoStore, Store, StoreDamaged, StoreFailed, Stores, StoreUnfit
 from tables.takeover import Delivery, Membership, TakeOver, keep_trying
 from tables.tasks import Tasks
 from tables.transactions import Brokers
@@ -34,6 +36,7 @@ log = logging.getLogger(__name__)
 _META_ONLY_S = 24 * 3600.0
 _REFUSALS = 3
 _TICK_S = 1.0
+_LONGEST_REST_S = 60.0
 
 Fail = Callable[[str, BaseException | None], Awaitable[None]]
 
@@ -60,6 +63,7 @@ class InventoryTable(Reading):
         self._opening_stores: asyncio.Task[None] | None = None
         self._spares = Spares(stores)
         self.stats = Stats()
+        self._discarding = Discarding(stores)
         self._follower = Follower(
             config.kafka,
             config.changelog,
@@ -67,11 +71,14 @@ class InventoryTable(Reading):
             config.commit_interval_s,
             self.stats,
             self._on_applied,
+            lambda feed, why: self._give_up(self.held.get(feed.partition), feed.store, why),
             fail,
         )
         self._sources = Sources(config.kafka, config.topics, config.partitions)
         self._brokers = Brokers(config.kafka, [config.changelog, config.dead_letters])
-        self._commits = GroupCommit(config.commit_interval_s, self.stats, self._on_refused, fail)
+        self._commits = GroupCommit(
+            config.commit_interval_s, self.stats, self._on_refused, self._give_up, fail
+        )
         self._folding = Folding(
             delivery, self._commits, self._tasks, list(config.topics), lambda: self._open
         )
@@ -145,7 +152,7 @@ class InventoryTable(Reading):
         for number in sorted(set(self.held) - active - standby):
             p = self.held[number]
             self._release(p)
-            p.stopped_because = None
+            p.stopped_because, p.assigned = None, None
             p.move(PartitionState.FORMER)
         log.info(
             "Assigned: active for %s; standby for %s.",
@@ -165,14 +172,27 @@ class InventoryTable(Reading):
         for number in numbers:
             await asyncio.sleep(0)  # here alone a newer assignment may end this
             try:
-                p = self.held[number] = Partition(number, self._spares.take(number))
-                p.offsets = dict(p.stored_meta(self._config.window).positions)
+                p = self.held[number] = self._partition(number)
             except StoreFailed as error:
                 await self._fail(f"The assignment cannot be served: {error}", error)
                 return
             self._serve(p, number in active)
         self._spares.close()
         self._changed()
+
+    def _partition(self, number: int) -> Partition:
+        store: Store
+        try:
+            store = self._spares.take(number)
+        except StoreUnfit as why:
+            store = NoStore(why)
+        p = Partition(number, store)
+        try:
+            p.offsets = dict(p.stored_meta(self._config.window).positions)
+        except StoreUnfit as why:
+            store.close()
+            p.store = NoStore(why)
+        return p
 
     def _open_no_more_stores(self) -> None:
         if self._opening_stores is not None:
@@ -186,17 +206,62 @@ class InventoryTable(Reading):
         """
         # Copied in one step: the table's own thread may add to them meanwhile.
         held = self.held.copy()
-        return self._spares.copies({number: p.store for number, p in held.items()})
+        stores = {n: p.store for n, p in held.items() if not isinstance(p.store, NoStore)}
+        return self._spares.copies(stores)
 
     def _serve(self, p: Partition, active: bool) -> None:
         self._epoch += 1
         p.epoch = self._epoch
-        work = self._own(p, p.epoch) if active else self._follow(p, p.epoch)
-        p.task = self._tasks.start(work, f"partition {p.number}")
+        p.assigned = Role.ACTIVE if active else Role.STANDBY
+        p.task = self._tasks.start(self._served(p, p.epoch), f"partition {p.number}")
+
+    async def _served(self, p: Partition, epoch: int) -> None:
+        """Own it or follow it, with a new store if the one before was given up."""
+        store = p.store
+        try:
+            if isinstance(store, NoStore):
+                await self._delivery.stop(p.number)
+                # A disk that damages each new store is not asked all the time.
+                await asyncio.sleep(0 if p.given_up < 2 else min(2**p.given_up, _LONGEST_REST_S))
+                p.check(epoch)
+                store = await self._renewed(p, epoch, store.why)
+            work = self._own if p.assigned is Role.ACTIVE else self._follow
+            await work(p, epoch)
+        except StoreUnfit as why:
+            self._give_up(p, store, why)
+        except StoreFailed as error:
+            await self._fail(f"Partition {p.number} cannot be served: {error}", error)
+
+    async def _renewed(self, p: Partition, epoch: int, why: StoreUnfit) -> Store:
+        store = await self._discarding.discard(p.number, why)
+        if p.epoch != epoch:
+            store.close()  # whoever came meanwhile does it again
+            raise Superseded
+        p.store = store
+        return store
+
+    def _give_up(self, p: Partition | None, store: Store, why: StoreUnfit) -> None:
+        """Nobody reads or writes this store from here on; restore another if we still need one.
+
+        Synchronous, and once for each store, whoever finds out and however many do.
+        """
+        if p is None or p.store is not store or isinstance(store, NoStore):
+            return
+        self._release(p)
+        store.close()
+        p.store, p.readable = NoStore(why), False
+        p.offsets, p.position = {}, ""
+        p.given_up += 1
+        if isinstance(why, StoreDamaged):
+            self.stats.stores_damaged += 1
+        self._changed()
+        if self._open and p.assigned is not None:
+            self._serve(p, p.assigned is Role.ACTIVE)
 
     async def _own(self, p: Partition, epoch: int) -> None:
         await keep_trying(self._take_over, p, epoch, self._fail)
         if p.state is PartitionState.ACTIVE and p.epoch == epoch:
+            p.given_up = 0
             self._changed()
             self._commits.due(p)
 
@@ -228,7 +293,8 @@ class InventoryTable(Reading):
         p.epoch = self._epoch
         if p.task is not None:
             # Else it would go on to fence the writer of the take-over that follows it.
-            p.task.cancel()
+            if p.task is not asyncio.current_task():
+                p.task.cancel()
             p.task = None
         owned = self._commits.close(p)
         if p.feed is not None:
@@ -278,6 +344,7 @@ class InventoryTable(Reading):
         if p.state is PartitionState.LOADING and feed.caught_up.done() and feed.is_past_end():
             feed.whole = p.readable = True
             p.move(PartitionState.STANDBY)
+            p.given_up = 0
             p.advance(p.stored_meta(self._config.window).positions)
             log.info("Partition %d stands by at changelog offset %d.", p.number, feed.position)
             self._changed()
@@ -298,6 +365,8 @@ class InventoryTable(Reading):
             return
         try:
             await self._folding.take(p, batch)
+        except StoreUnfit as why:
+            self._give_up(p, p.store, why)
         except Exception:
             self._release(p)
             raise

@@ -84,9 +84,13 @@ class Partition:
         self.readable = False
         self.owned: Owned | None = None
         self.feed: Feed | None = None
+        #: Whether the newest assignment made this worker its owner, its follower, or neither.
+        self.assigned: Role | None = None
         #: The take-over or the start of following that is under way.
         self.task: asyncio.Task[None] | None = None
         self.refusals = 0
+        #: Stores given up in a row, without one that was restored in between.
+        self.given_up = 0
         self.stopped_because: str | None = None
         #: Since when another worker is known to own what this one owned or followed.
         self.replaced_since: float | None = None

@@ -10,6 +10,7 @@ from time import monotonic, time
 
 import msgspec
 
+from domain.fates import Seen
 from domain.lookup import Freshness, PartitionState, Role
 from domain.partitioning import partition_for
 from domain.rows import Row, row_key, split_key
@@ -116,6 +117,22 @@ class Reading:
             except TimeoutError:
                 return False
         return False
+
+    def seen(self, partition: int, topic: str, identities: Sequence[int]) -> Seen | None:
+        """What the duplicates window of a source topic holds of these identities.
+
+        None unless this worker owns the partition, and the broker says so: a standby has no
+        window in memory, and what a former owner folded may never be committed.
+        """
+        p = self.held.get(partition)
+        if p is None or p.owned is None or p.role(self.is_confirmed()) is not Role.ACTIVE:
+            return None
+        window = p.owned.fold.windows.get(topic)
+        if window is None:
+            return None
+        committed = p.offsets.get(topic, 0)
+        entries = [entry for entry in window.entries_of(identities) if entry[2] < committed]
+        return Seen(committed, window.since, window.size, entries)
 
     def status(self) -> list[PartitionStatus]:
         """One entry for each partition held, by number."""

@@ -22,7 +22,7 @@ from aiokafka.errors import ConsumerStoppedError, KafkaError, OffsetOutOfRangeEr
 from tables.changelog import META_KEY, Meta
 from tables.fetch import End, Fetched, Pace, assign_paused, end_of, fetch, interrupt, pause
 from tables.stats import Stats
-from tables.store import Local, Store
+from tables.store import Local, Store, StoreUnfit
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +61,10 @@ class Progress(msgspec.Struct, frozen=True):
     eta_s: float
 
 
+class StoreForeign(StoreUnfit):
+    """The store does not belong to this changelog."""
+
+
 class Feed:
     """One partition that follows the changelog.
 
@@ -68,6 +72,9 @@ class Feed:
     in one write, once its meta record has arrived. Otherwise records are applied as
     they come: compaction removes all meta records but the newest, so a rebuilding
     store must not wait for one.
+
+    Raises StoreUnfit, from anywhere, where the store cannot be gone on with; then this feed is
+    over, and whoever gave it the store decides what becomes of it.
     """
 
     def __init__(self, partition: int, store: Store, whole: bool, end: int) -> None:
@@ -103,20 +110,11 @@ class Feed:
             whole = local.next_offset == local.meta_offset + 1
             return local.meta_offset if whole else local.next_offset
         if local.next_offset > 0:
-            log.warning(
-                "Partition %d: the local store is not of this changelog (it ends at %d, the store "
-                "is at %d): wiped and restored.",
-                self.partition,
-                end,
-                local.next_offset,
+            raise StoreForeign(
+                f"the local store is not of this changelog (it ends at {end}, the store is at "
+                f"{local.next_offset})"
             )
-            self._wipe()
         return 0
-
-    def _wipe(self) -> None:
-        self.whole = False
-        self.store.wipe()
-        self._local = self.store.local
 
     def apply(self, fetched: Fetched) -> bool:
         """Apply what was fetched; False where the consumer has to seek to `position`."""
@@ -131,8 +129,8 @@ class Feed:
             for count, record in enumerate(batch, 1):  # noqa: B007  # used behind it
                 key = record.key
                 changes[key] = record.value
-                if key == META_KEY and not self._on_meta(record.offset, record.value):
-                    return False
+                if key == META_KEY:
+                    self._on_meta(record.offset, record.value)
             self.records += count
             if count:
                 self._unfinished = key != META_KEY
@@ -183,32 +181,23 @@ class Feed:
         self.position = self._start_at
         return False
 
-    def _on_meta(self, offset: int, value: bytes) -> bool:
+    def _on_meta(self, offset: int, value: bytes) -> None:
         meta = msgspec.json.decode(value, type=Meta)
         incarnation = meta.incarnation
         known = self._local.incarnation
         if known and incarnation != known:
-            log.warning(
-                "Partition %d: the changelog was recreated (incarnation %s, the store is of %s): "
-                "wiped and restored.",
-                self.partition,
-                incarnation,
-                known,
+            raise StoreForeign(
+                f"the changelog was recreated (incarnation {incarnation}, the store is of {known})"
             )
-            self.restart()
-            return False
         self._local = Local(next_offset=offset + 1, meta_offset=offset, incarnation=incarnation)
         if self.whole:
             self.write()
         self.meta, self._unfinished = meta, False
-        return True
 
-    def restart(self, start: int = 0) -> None:
-        """Forget the store and read the changelog from its first offset."""
-        self._changes.clear()
-        self.meta, self._unfinished, self._peeking = None, False, False
-        self._wipe()
-        self.position = self.first = start
+    def skip_to(self, start: int) -> None:
+        """Begin where the changelog does; for a store that holds nothing."""
+        self._peeking = False
+        self._start_at = self.position = start
 
     def progress(self) -> Progress:
         """How far, how fast, how long still."""
@@ -223,6 +212,7 @@ class Follower:
 
     Args:
         on_applied: called after something was applied to a feed's store.
+        on_unfit: called when a feed's store cannot be gone on with; the feed is removed then.
         fail: ends the worker with one sentence.
     """
 
@@ -234,11 +224,12 @@ class Follower:
         commit_interval_s: float,
         stats: Stats,
         on_applied: Callable[[Feed], None],
+        on_unfit: Callable[[Feed, StoreUnfit], None],
         fail: Callable[[str, BaseException | None], Awaitable[None]],
     ) -> None:
         self._kafka, self._changelog, self._fail = kafka, changelog, fail
         self._tps = [TopicPartition(changelog, number) for number in range(partitions)]
-        self._on_applied = on_applied
+        self._on_applied, self._on_unfit = on_applied, on_unfit
         self._commit_interval_s = commit_interval_s
         self._feeds: dict[int, Feed] = {}
         self._placed: set[Feed] = set()
@@ -280,7 +271,10 @@ class Follower:
         return end_of(self._consumer, self._tps[partition])
 
     def add(self, partition: int, store: Store, whole: bool, end: int) -> Feed:
-        """Start to feed a store; its `caught_up` resolves once it is past `end`."""
+        """Start to feed a store; its `caught_up` resolves once it is past `end`.
+
+        Raises StoreUnfit where the store cannot be gone on with; found later, it is `on_unfit`'s.
+        """
         feed = self._feeds[partition] = Feed(partition, store, whole, end)
         if end == 0 or feed.position >= end:
             feed.caught_up.set_result(Restored(0, 0.0))
@@ -335,18 +329,28 @@ class Follower:
                 await self._on_error(feed, part.error)
             if feed is None or part.start != feed.position:
                 continue  # fetched for another feed, or before a seek
-            before = feed.records
-            if not feed.apply(part):
-                self._seek_again(feed)
-            # A look at the newest meta record counts: it is the first that a restore reads.
-            self._stats.restored += max(bool(part.data), feed.records - before)
-            if feed.is_due():
-                await asyncio.sleep(0)
-                if self._feeds.get(tp.partition) is not feed:
-                    continue  # the store has a new master since
-                feed.write()
-            self._on_applied(feed)
+            try:
+                await self._feed(feed, part)
+            except StoreUnfit as unfit:
+                self._give_up(feed, unfit)
             await asyncio.sleep(0)
+
+    async def _feed(self, feed: Feed, part: Fetched) -> None:
+        before = feed.records
+        if not feed.apply(part):
+            self._seek_again(feed)
+        # A look at the newest meta record counts: it is the first that a restore reads.
+        self._stats.restored += max(bool(part.data), feed.records - before)
+        if feed.is_due():
+            await asyncio.sleep(0)
+            if self._feeds.get(feed.partition) is not feed:
+                return  # the store has a new master since
+            feed.write()
+        self._on_applied(feed)
+
+    def _give_up(self, feed: Feed, unfit: StoreUnfit) -> None:
+        self.remove(feed)
+        self._on_unfit(feed, unfit)
 
     async def _on_error(self, feed: Feed, error: KafkaError) -> None:
         if not isinstance(error, OffsetOutOfRangeError):
@@ -359,15 +363,13 @@ class Follower:
             return
         if self._feeds.get(feed.partition) is not feed:
             return  # the store has a new master since
-        log.warning(
-            "Partition %d: the changelog no longer holds offset %d: the store is wiped and "
-            "restored from its beginning.",
-            feed.partition,
-            feed.position,
-        )
-        feed.restart(first)
+        if feed.store.local.next_offset > 0:
+            self._give_up(
+                feed, StoreForeign(f"the changelog no longer holds offset {feed.position}")
+            )
+            return
+        feed.skip_to(first)
         self._seek_again(feed)
-        self._on_applied(feed)
 
     def _seek_again(self, feed: Feed) -> None:
         self._placed.discard(feed)

@@ -20,6 +20,8 @@ class Stats:
         self.refused: Counter[str] = Counter()
         self.dead_letters: Counter[str] = Counter()
         self.restored = 0
+        #: Stores that were given up since what the disk gave back was not what was written.
+        self.stores_damaged = 0
         self.commits = 0
         self.commit_seconds = 0.0
         self.commit_buckets = [0] * (len(COMMIT_BUCKETS_S) + 1)

@@ -5,11 +5,13 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 
 import msgspec
+import pytest
 
 from tables.changelog import META_KEY, Meta
+from tables.memory import MemoryStore
 from tables.restore import Feed, Follower, Restored
 from tables.stats import Stats
-from tables.store import Store, row_pairs
+from tables.store import Store, StoreUnfit, row_pairs
 from tests.logs import Put, Writer, a_name, make, reader, remove
 
 WAIT_S = 20.0
@@ -85,6 +87,8 @@ class Rig:
     def __init__(self, changelog: Changelog) -> None:
         self.changelog = changelog
         self.failed: list[str] = []
+        #: Why stores could not be gone on with.
+        self.unfit: list[StoreUnfit] = []
         self.stats = Stats()
         self.after_each: Callable[[Feed], None] = lambda feed: None
         self.follower = Follower(
@@ -94,8 +98,12 @@ class Rig:
             50,
             self.stats,
             lambda feed: self.after_each(feed),
+            self._on_unfit,
             self._fail,
         )
+
+    def _on_unfit(self, feed: Feed, why: StoreUnfit) -> None:
+        self.unfit.append(why)
 
     async def _fail(self, sentence: str, error: BaseException | None) -> None:
         self.failed.append(sentence)
@@ -105,11 +113,22 @@ class Rig:
         return self.follower.add(p, store, readable, await self.follower.end(p))
 
     async def restore(self, store: Store, p: int = 0, *, readable: bool = False) -> Restored:
-        """Feed a store up to where the changelog ends now."""
+        """Feed a store up to where the changelog ends now; raises StoreUnfit."""
         feed = await self.add(store, p, readable=readable)
-        restored = await asyncio.wait_for(feed.caught_up, WAIT_S)
+        await asyncio.wait([feed.caught_up], timeout=WAIT_S)
+        if feed.caught_up.cancelled():
+            raise self.unfit[-1]
+        restored = feed.caught_up.result()
         self.follower.remove(feed)
         return restored
+
+    async def restore_anew(self, store: Store, *, readable: bool = False) -> MemoryStore:
+        """As `restore`, of a store that cannot be gone on with; another one that is whole."""
+        with pytest.raises(StoreUnfit):
+            await self.restore(store, readable=readable)
+        another = MemoryStore()
+        await self.restore(another)
+        return another
 
 
 @asynccontextmanager

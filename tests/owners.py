@@ -19,9 +19,10 @@ from tables.config import TableConfig
 from tables.decoder import Batch, Decoder
 from tables.fetch import End, Fetched
 from tables.inventory import InventoryTable
+from tables.memory import MemoryStores
 from tables.partition import Partition
 from tables.sources import fingerprint
-from tables.store import MemoryStores, Stores
+from tables.store import Stores
 from tables.takeover import Delivery, Membership
 from tables.transactions import Brokers
 from tests.builders import a_receipt

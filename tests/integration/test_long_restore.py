@@ -7,8 +7,9 @@ import pytest
 
 from dev.kafka import Kafka
 from dev.workers import until
+from tables.memory import MemoryStore
 from tables.restore import Feed
-from tables.store import MemoryStore, RocksStores
+from tables.rocks import RocksStores
 from tests.changelogs import WAIT_S, Changelog, following, rows_of
 
 

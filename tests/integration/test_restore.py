@@ -10,8 +10,10 @@ import pytest
 from dev.kafka import Kafka
 from dev.workers import until
 from tables.changelog import META_KEY
+from tables.memory import MemoryStore
 from tables.restore import Feed
-from tables.store import Local, MemoryStore, RocksStores, StoreFailed
+from tables.rocks import RocksStores
+from tables.store import Local, StoreFailed
 from tests.changelogs import (
     HALF_A_FETCH,
     WAIT_S,
@@ -127,7 +129,7 @@ async def test_a_store_ahead_of_the_changelogs_end_is_wiped_and_restored(
     store = a_store({"a": "9", "z": "9"}, 90, "one", next_offset=700, meta_offset=699)
 
     async with following(changelog) as rig:
-        await rig.restore(store, readable=readable)
+        store = await rig.restore_anew(store, readable=readable)
 
     assert (rows_of(store), position_of(store)) == ({"a": "1"}, 10)
 
@@ -141,7 +143,7 @@ async def test_a_half_restored_store_ahead_of_the_end_is_wiped_though_its_meta_i
     store = a_store({"a": "1", "lost": "9"}, 10, "one", next_offset=700, meta_offset=1)
 
     async with following(changelog) as rig:
-        await rig.restore(store)
+        store = await rig.restore_anew(store)
 
     assert rows_of(store) == {"a": "1", "b": "1"}
 
@@ -172,7 +174,7 @@ async def test_a_store_of_a_recreated_changelog_is_wiped_and_restored(
         changelog.commit({"c": "new"}, 8, "two")
 
     async with following(changelog) as rig:
-        await rig.restore(store, readable=readable)
+        store = await rig.restore_anew(store, readable=readable)
 
     wanted = {"a": "new", "b": "new"} | ({"c": "new"} if grown else {})
     assert (rows_of(store), store.local.incarnation) == (wanted, "two")
@@ -189,7 +191,7 @@ async def test_a_store_older_than_the_changelogs_first_offset_is_wiped_and_resto
         changelog.commit({"a": "2"}, 20)
         changelog.commit({"b": "2"}, 30)
         cut(kafka.bootstrap, changelog.topic, 4)
-        await rig.restore(store)
+        store = await rig.restore_anew(store)
 
     assert rows_of(store) == {"a": "2", "b": "2"}
     assert position_of(store) == 30

@@ -9,8 +9,9 @@ import tables.restore
 from domain.records import Record
 from tables.changelog import META_KEY, Meta
 from tables.fetch import Fetched
+from tables.memory import MemoryStore
 from tables.restore import Feed
-from tables.store import Local, MemoryStore, row_pairs
+from tables.store import Local, row_pairs
 from tests.fetching import as_sent
 
 

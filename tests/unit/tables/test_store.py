@@ -1,5 +1,6 @@
 """One suite for every store: what `tables/restore.py` and the fold rely on."""
 
+import re
 import shutil
 import signal
 import subprocess
@@ -17,16 +18,19 @@ import rocksdict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tables.memory import MemoryStores
+from tables.rocks import RocksStores
 from tables.store import (
     FIRST_ROW,
     FORMAT,
     DataFolderInUse,
     Local,
-    MemoryStores,
-    RocksStores,
+    NoStore,
     Store,
+    StoreDamaged,
     StoreFailed,
     Stores,
+    StoreUnfit,
     row_pairs,
 )
 
@@ -130,14 +134,48 @@ def test_all_rows_come_page_by_page_each_once(store: Store) -> None:
     assert list(row_pairs(store)) == sorted(wanted.items())
 
 
-def test_a_wiped_store_is_as_new_and_can_be_written(store: Store) -> None:
+def test_a_store_that_is_closed_twice_is_closed(store: Store) -> None:
+    store.close()
+    store.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_wiped_store_is_as_new_and_can_be_written(
+    kind: Callable[[Path], Stores], tmp_path: Path
+) -> None:
+    stores = kind(tmp_path)
+    stores.wipe(3)  # where there is none
+    store = stores.open(3)
     store.write({b"a\x001": b"1", b"\x00meta": b"m"}, [], HERE)
+    store.close()
 
-    store.wipe()
+    stores.wipe(3)
 
+    assert stores.kept() == set()
+    store = stores.open(3)
     assert (rows(store), store.get(b"\x00meta"), store.local) == ({}, None, Local())
     store.write({b"b\x001": b"2"}, [], HERE)
     assert (rows(store), store.local) == ({b"b\x001": b"2"}, HERE)
+    store.close()
+    stores.close()
+
+
+def test_nobody_takes_a_store_that_was_given_up_for_an_empty_one() -> None:
+    why = StoreDamaged("/data is damaged")
+    store = NoStore(why)
+
+    uses: list[Callable[[], object]] = [
+        lambda: store.get(b"a\x001"),
+        lambda: store.get_many([b"a\x001"]),
+        lambda: store.scan(FIRST_ROW, None, 1),
+        lambda: store.write({}, [], HERE),
+        lambda: store.load({}, [], HERE),
+    ]
+    for use in uses:
+        with pytest.raises(StoreDamaged) as told:
+            use()
+        assert told.value is why
+    store.close()
 
 
 # Few keys that share prefixes, among them neighbours by one byte.
@@ -157,10 +195,10 @@ class Scan(NamedTuple):
     limit: int
 
 
-Step: TypeAlias = Write | Scan | Literal["reopen", "wipe"]
+Step: TypeAlias = Write | Scan | Literal["reopen"]
 _write = st.builds(Write, _puts, st.lists(_key, max_size=3))
 _scan = st.builds(Scan, _key, st.none() | _key, st.integers(1, 5))
-_rare: st.SearchStrategy[Step] = st.sampled_from(["reopen", "wipe"])
+_rare: st.SearchStrategy[Step] = st.just("reopen")
 _steps: st.SearchStrategy[list[Step]] = st.lists(
     st.one_of(*[_write, _scan] * 4, _rare), max_size=12
 )
@@ -194,9 +232,6 @@ def test_a_store_is_a_sorted_map_however_it_is_used(
     model: dict[bytes, bytes] = {}
     for number, step in enumerate(steps):
         match step:
-            case "wipe":
-                store.wipe()
-                model = {}
             case "reopen":
                 store = kept()
             case Write(puts, deletes):
@@ -303,17 +338,40 @@ def test_a_damaged_store_is_usable_and_never_half_read(tmp_path: Path, names: st
         damage(file)
 
     stores = rocks(tmp_path)
-    store = stores.open(0)
-
-    found = (rows(store), store.local)
     if names == "OPTIONS-*":  # a copy of what we give at each opening
-        assert found == ({b"a\x001": b"1"}, HERE)
+        store = stores.open(0)
+        assert (rows(store), store.local) == ({b"a\x001": b"1"}, HERE)
     else:
-        assert found == ({}, Local())
+        with pytest.raises(StoreDamaged, match="inventory-0 is damaged"):
+            stores.open(0)
+        stores.wipe(0)
+        store = stores.open(0)
+        assert (rows(store), store.local) == ({}, Local())
     store.write({b"b\x001": b"2"}, [], HERE)
     assert store.get(b"b\x001") == b"2"
     store.close()
     stores.close()
+
+
+def test_a_store_that_is_set_aside_is_kept_under_another_name_and_counts_no_more(
+    tmp_path: Path,
+) -> None:
+    a_closed_store(tmp_path)
+    stores = rocks(tmp_path)
+
+    names = []
+    for _ in range(2):  # one does not replace another
+        names.append(stores.set_aside(0))
+        assert stores.kept() == set()
+        stores.open(0).close()
+    stores.wipe(0)
+    stores.close()
+
+    assert all(re.search(r"/inventory-0\.aside-\d{8}T\d{6}\.\d{6}Z$", name) for name in names)
+    assert sorted(names) == sorted(map(str, tmp_path.glob("inventory-*")))
+    aside = rocksdict.Rdict(names[0], rocksdict.Options(raw_mode=True))
+    assert aside[b"a\x001"] == b"1"
+    aside.close()
 
 
 @pytest.mark.parametrize("format_", [FORMAT + 1, FORMAT - 1])
@@ -321,10 +379,12 @@ def test_a_store_of_another_release_is_restored_anew(tmp_path: Path, format_: in
     a_closed_store(tmp_path, msgspec.structs.replace(HERE, format=format_))
 
     stores = rocks(tmp_path)
-    store = stores.open(0)
 
-    assert (rows(store), store.local) == ({}, Local())
-    store.close()
+    with pytest.raises(StoreUnfit, match="was written by another release"):
+        stores.open(0)
+
+    stores.wipe(0)  # nothing of it is still held
+    stores.open(0).close()
     stores.close()
 
 
@@ -336,10 +396,12 @@ def test_a_store_that_cannot_say_how_far_it_is_is_restored_anew(tmp_path: Path) 
     database.close()
 
     stores = rocks(tmp_path)
-    store = stores.open(0)
 
-    assert (rows(store), store.local) == ({}, Local())
-    store.close()
+    with pytest.raises(StoreUnfit, match="was written by another release"):
+        stores.open(0)
+
+    stores.wipe(0)  # nothing of it is still held
+    stores.open(0).close()
     stores.close()
 
 
@@ -382,7 +444,8 @@ def test_a_folder_that_cannot_be_used_is_one_sentence_with_a_remedy(tmp_path: Pa
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from tables.store import Local, RocksStores
+from tables.rocks import RocksStores
+from tables.store import Local
 
 store = RocksStores(Path(sys.argv[1])).open(3)
 sizes = {"load": 20_000, "write": 1}
