@@ -14,7 +14,7 @@ from domain.events import Refused
 from domain.stock import CONFLICT
 
 
-class Outcome(StrEnum):
+class Ending(StrEnum):
     """What can become of a record that is in the log."""
 
     APPLIED = "applied"
@@ -30,7 +30,7 @@ class Fate(Struct, frozen=True):
     refused: why, where it was refused. why: one sentence, where the fate is unknown.
     """
 
-    outcome: Outcome
+    outcome: Ending
     of: int | None = None
     refused: Refused | None = None
     why: str = ""
@@ -51,13 +51,13 @@ class Seen(Struct, frozen=True):
     entries: Sequence[tuple[int, int, int]]
 
 
-_APPLIED = Fate(Outcome.APPLIED)
-_CONFLICTED = Fate(Outcome.REFUSED, refused=CONFLICT)
+_APPLIED = Fate(Ending.APPLIED)
+_CONFLICTED = Fate(Ending.REFUSED, refused=CONFLICT)
 
 
 def unknown(why: str) -> Fate:
     """Say that it cannot be said."""
-    return Fate(Outcome.UNKNOWN, why=why)
+    return Fate(Ending.UNKNOWN, why=why)
 
 
 def fate_of(seen: Seen, offset: int, identity: int, content: int) -> Fate:
@@ -82,7 +82,7 @@ def fate_of(seen: Seen, offset: int, identity: int, content: int) -> Fate:
         return unknown("The duplicates window has moved on: it no longer reaches so far back.")
     _, known, at = judged_by[-1]
     if at < offset:
-        return Fate(Outcome.REPEATED, of=at) if known == content else _CONFLICTED
+        return Fate(Ending.REPEATED, of=at) if known == content else _CONFLICTED
     if known != content:
         return unknown("At its place in the log the owner counted something else.")
     return _APPLIED

@@ -9,21 +9,26 @@ import asyncio
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import msgspec
 from aiohttp import web
 from msgspec import UNSET, Struct, UnsetType
 
 from domain.events import Refusal, Refused, StockEvent, check_names, decode_batch
+from domain.fates import Ending
 from domain.lookup import format_position
 from domain.partitioning import partition_for
+from web.admission import DEFAULT_WAIT_S
 from web.appending import Receipt, Record
 from web.bodies import BodyLimits, read_json
+from web.outcomes import OutcomeBody
+from web.parameters import POST, BadRequest, parameters, target_of, wrong
 from web.problems import Fault, Problem, problem
 from web.replies import json_reply
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+OutcomesOf = Callable[[Sequence[Record], Sequence[int], float], Awaitable[Sequence[OutcomeBody]]]
 # Makes of a line and its number, from 1, the CloudEvent to append.
 AsEvent = Callable[[msgspec.Raw, int], "bytes | Fault"]
 
@@ -60,11 +65,19 @@ class FactLimits(Struct, frozen=True):
     event_bytes: int = 256 * 1024
 
 
-class AppendedBody(Struct, frozen=True):
-    """One event that is in the log, at this position."""
+class AppendedBody(Struct, frozen=True, omit_defaults=True):
+    """One event that is in the log, at this position; the rest only with `outcome=true`.
+
+    outcome: what became of it. of: position of the event that it repeats. reason, detail: why
+    it was refused; for an unknown outcome, detail says why it cannot be said.
+    """
 
     id: str
     position: str
+    outcome: Ending | UnsetType = UNSET
+    of: str | UnsetType = UNSET
+    reason: str | UnsetType = UNSET
+    detail: str | UnsetType = UNSET
 
 
 class EventBody(Struct, frozen=True, omit_defaults=True):
@@ -105,7 +118,7 @@ class Facts:
     """The six POST routes.
 
     `append` is `Appender.append`; `topics` full names by role; `observe` is told the outcome
-    and the seconds of each append.
+    and the seconds of each append; `outcomes` is `Outcomes.of`.
     """
 
     def __init__(
@@ -115,12 +128,14 @@ class Facts:
         partitions: int,
         limits: FactLimits,
         observe: Callable[[str, float], None] = lambda outcome, seconds: None,
+        outcomes: OutcomesOf | None = None,
     ) -> None:
         self._append = append
         self._topics = topics
         self._partitions = partitions
         self._limits = limits
         self._observe = observe
+        self._outcomes = outcomes
 
     def routes(self) -> Iterator[web.RouteDef]:
         """Path by path."""
@@ -130,18 +145,24 @@ class Facts:
 
     def _lines_handler(self, kind: str) -> Handler:
         async def post(request: web.Request) -> web.StreamResponse:
+            wait_s = _outcome_wait_s(request)
+            if isinstance(wait_s, web.Response):
+                return wait_s
             key = _idempotency_key(request)
             if isinstance(key, web.Response):
                 return key
             body = await read_json(request, self._limits.body)
             if isinstance(body, web.Response):
                 return body
-            return await self._take(body, lambda raw, line: _as_event(raw, line, kind, key))
+            return await self._take(body, lambda raw, line: _as_event(raw, line, kind, key), wait_s)
 
         return post
 
     async def events(self, request: web.Request) -> web.StreamResponse:
         """POST /v1/events: CloudEvents in structured mode, appended byte for byte."""
+        wait_s = _outcome_wait_s(request)
+        if isinstance(wait_s, web.Response):
+            return wait_s
         body = await read_json(request, self._limits.body, (EVENT, BATCH))
         if isinstance(body, web.Response):
             return body
@@ -150,10 +171,12 @@ class Facts:
             wanted = "an array of events" if is_batch else "one event, a JSON object"
             detail = f"{request.content_type} holds {wanted}."
             return problem(Problem.INVALID_REQUEST, detail)
-        return await self._take(body, lambda raw, line: bytes(raw))
+        return await self._take(body, lambda raw, line: bytes(raw), wait_s)
 
-    async def _take(self, body: bytes, as_event: AsEvent) -> web.Response:
-        """Split, check all, append all, answer."""
+    async def _take(
+        self, body: bytes, as_event: AsEvent, outcome_wait_s: float | None
+    ) -> web.Response:
+        """Split, check all, append all, answer; wait for what became of them if asked to."""
         try:
             lines = _lines.decode(body) if body.lstrip()[:1] == b"[" else [_any.decode(body)]
         except _NOT_JSON as error:
@@ -165,10 +188,15 @@ class Facts:
         if errors:
             return _invalid(errors, len(lines))
         began = time.perf_counter()
-        receipt = await self._append([fact.record for fact in facts])
+        records = [fact.record for fact in facts]
+        receipt = await self._append(records)
         outcome = "appended" if receipt.trouble is None else "unknown"
         self._observe(outcome, time.perf_counter() - began)
-        return _answer(facts, receipt)
+        outcomes: Sequence[OutcomeBody] = ()
+        if outcome_wait_s is not None and receipt.trouble is None and self._outcomes is not None:
+            offsets = cast("list[int]", receipt.offsets)
+            outcomes = await self._outcomes(records, offsets, outcome_wait_s)
+        return _answer(facts, receipt, outcomes)
 
     async def _check(
         self, lines: Sequence[msgspec.Raw], as_event: AsEvent
@@ -220,6 +248,19 @@ class Facts:
         return Fact(outcome.id, record)
 
 
+def _outcome_wait_s(request: web.Request) -> float | web.Response | None:
+    """How long to wait for outcomes, in seconds; None where they are not asked for."""
+    try:
+        values = parameters(target_of(request)[1], POST)
+        if not values.get("outcome", False):
+            if "wait_ms" in values:
+                raise BadRequest(wrong("wait_ms", "says how long to wait for outcome=true"))
+            return None
+    except BadRequest as bad:
+        return bad.reply()
+    return float(values["wait_ms"] / 1000) if "wait_ms" in values else DEFAULT_WAIT_S
+
+
 def _idempotency_key(request: web.Request) -> str | web.Response | None:
     """The header as it stands, quotes and all; it is a name, not a value to read."""
     keys = request.headers.getall("Idempotency-Key", [])
@@ -268,7 +309,9 @@ def _invalid(errors: Sequence[Fault], count: int) -> web.Response:
     return problem(Problem.INVALID_REQUEST, detail, errors=errors)
 
 
-def _answer(facts: Sequence[Fact], receipt: Receipt) -> web.Response:
+def _answer(
+    facts: Sequence[Fact], receipt: Receipt, outcomes: Sequence[OutcomeBody]
+) -> web.Response:
     """202 with positions, or 503 that says of each event what is known."""
     sure: list[AppendedBody] = []
     each: list[EventBody] = []
@@ -283,6 +326,11 @@ def _answer(facts: Sequence[Fact], receipt: Receipt) -> web.Response:
         sure.append(AppendedBody(fact.id, position))
         each.append(EventBody(fact.id, "appended", position))
     if receipt.trouble is None:
+        if outcomes:
+            sure = [
+                AppendedBody(one.id, one.position, *msgspec.structs.astuple(what))
+                for one, what in zip(sure, outcomes, strict=True)
+            ]
         return json_reply(AcceptedBody(len(sure), sure, format_position(furthest)), status=202)
     name = Problem.APPEND_INCOMPLETE if sure else Problem.APPEND_FAILED
     detail = f"{receipt.trouble} {len(sure):,} of {len(each):,} events are known to be in the log."

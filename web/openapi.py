@@ -14,15 +14,17 @@ from web.facts import BATCH, EVENT, TYPE_OF_PATH, AcceptedBody, EventBody
 from web.lists import ListBody
 from web.lookups import Keys, LookupBody
 from web.ops import ClusterBody, HeldBody, LiveBody, ReadyBody
-from web.parameters import LIST, LOOKUP, NAME, READ, Parameter
+from web.parameters import LIST, LOOKUP, NAME, POST, READ, Parameter
 from web.problems import PAGES, PROBLEM_JSON, SERVER, Fault, Problem
 from web.replies import JSON, FreshnessBody, RowBody, SkuBody
+from web.sightings import PATH as SIGHTINGS
+from web.sightings import SightingsAsked, SightingsBody
 
 Json = dict[str, Any]
 
 _STRUCTS = (
     RowBody, SkuBody, ListBody, LookupBody, Keys, AcceptedBody, ClusterBody, ReadyBody, LiveBody,
-    FreshnessBody, HeldBody, EventBody, Fault,
+    FreshnessBody, HeldBody, EventBody, Fault, SightingsAsked, SightingsBody,
 )  # fmt: skip
 _REF = "#/components/schemas/{name}"
 
@@ -196,7 +198,7 @@ def _fact(path: str, kind: str) -> Json:
         202,
         _json("Accepted"),
         (*_APPENDS, Problem.MISSING_IDENTITY),
-        parameters=[_KEY],
+        parameters=[_KEY, *_query(POST)],
         body={JSON: {"oneOf": [line, _lines(line)]}},
     )
 
@@ -253,7 +255,15 @@ def _paths() -> dict[str, Json]:
             202,
             _json("Accepted"),
             _APPENDS,
+            parameters=_query(POST),
             body={EVENT: event, BATCH: _lines(event)},
+        ),
+        SIGHTINGS: _call(
+            "Between workers: what this one, as the owner, holds of these hashes of identities",
+            200,
+            _json("Sightings"),
+            (*_BODIES, Problem.NOT_READY),
+            body={JSON: _ref("SightingsAsked")},
         ),
         "/v1/lookup": _call(
             "Many keys at once: the rows, in the order of the keys",

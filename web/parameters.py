@@ -155,6 +155,14 @@ READ: Mapping[str, Parameter] = {
     "wait_ms": _number(0, int(MAX_WAIT_S * 1000), "How long to wait for it; 1,000 by default."),
     "max_lag_events": _number(0, _INT64 - 1, "Refuse an answer that lags by more."),
 }
+POST: Mapping[str, Parameter] = {
+    "outcome": Parameter(
+        _boolean,
+        {"type": "boolean"},
+        "Wait until the events are counted or refused, and say which; still 202.",
+    ),
+    "wait_ms": _number(0, int(MAX_WAIT_S * 1000), "How long to wait for it; 1,000 by default."),
+}
 LOOKUP = {
     "partial": Parameter(
         _boolean, {"type": "boolean"}, "Take an answer that names what is missing."

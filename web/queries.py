@@ -52,9 +52,9 @@ class Queries:
         self._version = version
         self._limits = limits
         self._observe = observe
-        self._peers = Peers()
+        self.peers = Peers()
         self._admission = Admission(table, topics)
-        self._router = Router(table, roster, self._peers, self._admission)
+        self._router = Router(table, roster, self.peers, self._admission)
         self._lane = Lane()
         self._gathering = Gathering(table, self._router, self._admission, self._lane, version)
         #: For the server, to be asked before aiohttp is: `QuickReads.answer`.
@@ -69,7 +69,7 @@ class Queries:
 
     async def close(self) -> None:
         """Close the connections to other workers, after the last request."""
-        await self._peers.close()
+        await self.peers.close()
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Any of the routes."""

@@ -19,8 +19,10 @@ from web.facts import FactLimits, Facts
 from web.members import Members
 from web.metrics import Metrics
 from web.ops import Ops
+from web.outcomes import Outcomes
 from web.problems import Problem, pages, problem
 from web.queries import Queries
+from web.sightings import Sightings
 
 log = logging.getLogger(__name__)
 
@@ -166,8 +168,18 @@ class Web:
         )
         self._appender = Appender(config.kafka, limits.append_timeout_s)
         observe = self._metrics.observe_append
+        self._sightings = Sightings(
+            table,
+            self.members.roster,
+            self._queries.peers,
+            config.url,
+            config.version,
+            limits.lookup_body,
+        )
+        roles = {topic: role for role, topic in config.topics.items()}
+        outcomes = Outcomes(self._sightings.ask, roles, table.count)
         self._facts = Facts(
-            self._appender.append, config.topics, table.count, limits.facts, observe
+            self._appender.append, config.topics, table.count, limits.facts, observe, outcomes.of
         )
         self._ops = Ops(config.version, table, self._metrics.registry, self.members.workers)
 
@@ -180,6 +192,7 @@ class Web:
         add_routes(app, self._ops.routes())
         add_routes(app, self._facts.routes(), self._gates["write"])
         add_routes(app, self._queries.routes(), self._gates["read"])
+        add_routes(app, self._sightings.routes(), self._gates["read"])
         add_routes(app, pages())
         add_routes(app, openapi.routes(self._config.version, self._config.url))
         app.router.add_route("*", "/{path:.*}", unknown_path)

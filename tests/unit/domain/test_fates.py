@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain import window as module
-from domain.fates import Outcome, Seen, fate_of
+from domain.fates import Ending, Seen, fate_of
 from domain.window import IDENTITY_BITS, Verdict, Window
 
 IDENTITIES = (0, 1, 1 << 42, (1 << IDENTITY_BITS) - 1)
@@ -28,7 +28,7 @@ class Owner:
     def __init__(self, size: int) -> None:
         self.window, self.size, self.committed = Window("sales", size), size, 0
         self.segments: dict[bytes, bytes] = {}
-        self.decided: dict[int, tuple[Outcome, int | None]] = {}
+        self.decided: dict[int, tuple[Ending, int | None]] = {}
         self.log: list[Event] = []
         self._accepted: dict[int, int] = {}
 
@@ -39,12 +39,12 @@ class Owner:
             self.log.append(event)
             match verdicts.get(i):
                 case None:
-                    self.decided[offset] = Outcome.APPLIED, None
+                    self.decided[offset] = Ending.APPLIED, None
                     self._accepted[identity] = offset
                 case Verdict.REPEATED:
-                    self.decided[offset] = Outcome.REPEATED, self._accepted[identity]
+                    self.decided[offset] = Ending.REPEATED, self._accepted[identity]
                 case Verdict.CONFLICT:
-                    self.decided[offset] = Outcome.REFUSED, None
+                    self.decided[offset] = Ending.REFUSED, None
 
     def commit(self, next_offset: int) -> None:
         taken = self.window.take(next_offset)
@@ -84,11 +84,11 @@ def test_no_fate_ever_differs_from_what_the_fold_decided(
         everyone = owner.seen(*IDENTITIES)
         for at, identity, content in owner.log:
             if then == "-" and at >= owner.committed:
-                assert fate_of(everyone, at, identity, content).outcome is Outcome.UNKNOWN
+                assert fate_of(everyone, at, identity, content).outcome is Ending.UNKNOWN
                 continue
             told = fate_of(everyone, at, identity, content)
             assert told == fate_of(owner.seen(identity), at, identity, content)
-            if told.outcome is Outcome.UNKNOWN:
+            if told.outcome is Ending.UNKNOWN:
                 assert at - size < owner.window.since, "the window still reaches that far"
                 assert told.why
             else:
@@ -98,10 +98,10 @@ def test_no_fate_ever_differs_from_what_the_fold_decided(
 def test_a_record_that_is_folded_but_not_committed_has_no_fate_yet() -> None:
     owner = Owner(100)
     owner.fold([(0, 1, 7)])
-    assert fate_of(owner.seen(1), 0, 1, 7).outcome is Outcome.UNKNOWN
+    assert fate_of(owner.seen(1), 0, 1, 7).outcome is Ending.UNKNOWN
 
     owner.commit(1)
-    assert fate_of(owner.seen(1), 0, 1, 7).outcome is Outcome.APPLIED
+    assert fate_of(owner.seen(1), 0, 1, 7).outcome is Ending.APPLIED
 
 
 def test_what_has_left_the_window_is_unknown_and_not_called_refused() -> None:
@@ -110,7 +110,7 @@ def test_what_has_left_the_window_is_unknown_and_not_called_refused() -> None:
         owner.fold([(offset, offset, 7)])
     owner.commit(20)
 
-    assert fate_of(owner.seen(0), 0, 0, 7).outcome is Outcome.UNKNOWN
+    assert fate_of(owner.seen(0), 0, 0, 7).outcome is Ending.UNKNOWN
 
 
 def test_another_record_at_that_place_is_never_called_applied() -> None:
@@ -118,7 +118,7 @@ def test_another_record_at_that_place_is_never_called_applied() -> None:
     owner.fold([(0, 1, 7)])
     owner.commit(1)
 
-    assert fate_of(owner.seen(1), 0, 1, 8).outcome is Outcome.UNKNOWN
+    assert fate_of(owner.seen(1), 0, 1, 8).outcome is Ending.UNKNOWN
 
 
 def test_a_conflict_carries_the_reason_that_the_dead_letter_has() -> None:
@@ -128,7 +128,7 @@ def test_a_conflict_carries_the_reason_that_the_dead_letter_has() -> None:
 
     told = fate_of(owner.seen(1), 1, 1, 8)
 
-    assert told.outcome is Outcome.REFUSED
+    assert told.outcome is Ending.REFUSED
     assert told.refused is not None
     assert told.refused.reason == "id_conflict"
 
@@ -137,4 +137,4 @@ def test_an_entry_further_back_than_w_judges_nothing() -> None:
     seen = Seen(next_offset=100, since=0, size=10, entries=[(1, 7, 5)])
 
     assert fate_of(seen, 15, 1, 7).of == 5
-    assert fate_of(seen, 16, 1, 7).outcome is Outcome.UNKNOWN
+    assert fate_of(seen, 16, 1, 7).outcome is Ending.UNKNOWN
