@@ -1,0 +1,178 @@
+"""What became of each fact: by its sender, through any worker, over kills and moves."""
+
+import asyncio
+import uuid
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import aiohttp
+import pytest
+
+from dev.kafka import Kafka
+from dev.oracle import partition_of, sku_in
+from tests.openapi_check import Contract
+from tests.workers import SESSION_S, Cluster
+
+PARTITIONS = 4
+Json = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def shops(kafka: Kafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Two workers that share the partitions."""
+    cluster = Cluster(kafka.bootstrap, tmp_path_factory.mktemp("fates"), partitions=PARTITIONS)
+
+    async def begin() -> None:
+        await cluster.create_topics()
+        await cluster.start("a", "b")
+        await cluster.settled()
+
+    try:
+        asyncio.run(begin())
+        yield cluster
+    finally:
+        cluster.close()
+
+
+@pytest.fixture
+async def contract(shops: Cluster) -> Contract:
+    """What the service says of itself; every answer is held against it."""
+    async with aiohttp.request("GET", f"{shops.alive[0].url}/openapi.json") as response:
+        return Contract(await response.json())
+
+
+def a_sale(event_id: str, sku: str = "TEA-1", **changes: Any) -> Json:
+    sale = {"source": "till-1", "id": event_id, "sku": sku, "location": "store-1", "quantity": 2}
+    return sale | changes
+
+
+def an_id() -> str:
+    return f"id-{uuid.uuid4().hex[:8]}"
+
+
+async def post(
+    contract: Contract, url: str, lines: Sequence[Json], wait_ms: int = 10_000
+) -> list[Json]:
+    """The events of the answer, with their outcomes."""
+    query = {"outcome": "true", "wait_ms": str(wait_ms)}
+    async with aiohttp.request("POST", f"{url}/v1/sales", json=lines, params=query) as response:
+        body = await response.read()
+        contract.check("POST", "/v1/sales", response.status, response.headers, body)
+        assert response.status == 202, body
+        events: list[Json] = (await response.json())["events"]
+        return events
+
+
+def outcomes(events: Sequence[Json]) -> list[str]:
+    return [event["outcome"] for event in events]
+
+
+async def test_a_sender_is_told_of_a_retry_and_of_a_lost_fact_through_any_worker(
+    shops: Cluster, contract: Contract
+) -> None:
+    for worker in shops.alive:
+        for sku in (sku_in(p, PARTITIONS) for p in range(PARTITIONS)):
+            name = an_id()
+            first, again, other = await post(
+                contract,
+                worker.url,
+                [a_sale(name, sku), a_sale(name, sku), a_sale(an_id(), sku)],
+            )
+            (late,) = await post(contract, worker.url, [a_sale(name, sku)])
+            (lost,) = await post(contract, worker.url, [a_sale(name, sku, quantity=3)])
+
+            assert outcomes([first, again, other, late, lost]) == [
+                "applied", "repeated", "applied", "repeated", "refused",
+            ]  # fmt: skip
+            assert again["of"] == late["of"] == first["position"]
+            assert lost["reason"] == "id_conflict"
+            assert "same id" in lost["detail"]
+
+
+async def test_of_a_thousand_lines_each_outcome_is_what_the_log_says(
+    shops: Cluster, contract: Contract
+) -> None:
+    names = [an_id() for _ in range(300)]
+    lines = [a_sale(names[n % 300], f"SKU-{n % 300 % 40}") for n in range(700)]
+    sent = [await post(contract, worker.url, lines) for worker in shops.alive]
+
+    oracle = await shops.assert_exact()
+
+    for event in (event for events in sent for event in events):
+        head, _, offset = event["position"].rpartition("@")
+        topic, _, partition = head.rpartition("-")
+        place = (topic, int(partition), int(offset))
+        expected = "repeated" if place in oracle.repeated else "applied"
+        assert place not in oracle.refused
+        assert event["outcome"] == expected, event
+    assert outcomes(sent[0]).count("applied") == 300
+    assert outcomes(sent[1]).count("repeated") == 700
+
+
+async def test_one_id_for_two_facts_is_seen_only_where_both_lie_in_one_partition(
+    shops: Cluster, contract: Contract
+) -> None:
+    """What README says of one id for several facts."""
+    near = [s for n in range(100) if partition_of(s := f"NEAR-{n}", PARTITIONS) == 0][:2]
+    far = sku_in(1, PARTITIONS)
+    name = an_id()
+
+    seen = []
+    for sku in (*near, far):
+        seen += await post(contract, shops.alive[0].url, [a_sale(name, sku)])
+
+    assert outcomes(seen) == ["applied", "refused", "applied"]
+
+
+async def test_without_being_asked_for_there_is_no_outcome(shops: Cluster) -> None:
+    url = f"{shops.alive[0].url}/v1/sales"
+    async with aiohttp.request("POST", url, json=a_sale(an_id())) as response:
+        assert (await response.json())["events"][0].keys() == {"id", "position"}
+    for query in ("outcom=true", "outcome=yes", "wait_ms=5", "outcome=true&wait_ms=10001"):
+        async with aiohttp.request("POST", f"{url}?{query}", json=a_sale(an_id())) as response:
+            assert response.status == 400, query
+
+
+async def test_an_owner_that_dies_between_append_and_commit_makes_no_wrong_outcome(
+    shops: Cluster, contract: Contract
+) -> None:
+    owners = await shops.settled()
+    owner, other = shops.worker("a"), shops.worker("b")
+    its = [p for p, url in enumerate(owners) if url == owner.url]
+    skus = [sku_in(p, PARTITIONS) for p in its]
+    assert skus
+    names = [an_id() for _ in skus]
+    lines = [a_sale(name, sku) for name, sku in zip(names, skus, strict=True)]
+    known = await post(contract, other.url, lines)
+    fresh = [a_sale(an_id(), sku) for sku in skus]
+    conflicts = [line | {"quantity": 9} for line in lines]
+
+    async def send(wait_ms: int) -> list[Json]:
+        """New facts and retries; and other facts under known ids, in a request of their own."""
+        requests = ([*fresh, *lines], conflicts)
+        sent = await asyncio.gather(*(post(contract, other.url, r, wait_ms) for r in requests))
+        return sent[0] + sent[1]
+
+    owner.freeze()  # what is appended from here on is not committed by it
+    early = await send(300)
+    waiting = asyncio.create_task(send(10_000))
+    await asyncio.sleep(0)
+    owner.kill()
+    late = await waiting
+    await shops.owned_by({other.url}, timeout_s=6 * SESSION_S)
+    after = await send(10_000)
+    await shops.start("a")
+    await shops.settled()
+
+    count = len(skus)
+    assert outcomes(known) == ["applied"] * count
+    assert outcomes(early) == ["unknown"] * 3 * count
+    assert all(event["detail"] for event in early)
+    final = ["repeated"] * 2 * count + ["refused"] * count
+    # The new owner may take longer than this wait; then it says so, and no more.
+    for event, expected in zip(late, final, strict=True):
+        assert event["outcome"] in (expected, "unknown"), event
+    assert outcomes(after) == final
+    repeats = after[: 2 * count]
+    originals = early[:count] + known
+    assert [event["of"] for event in repeats] == [event["position"] for event in originals]
