@@ -1,27 +1,24 @@
 # One worker, or any `onhand` command: docker run … onhand topics create
-FROM python:3.11-slim-bookworm
-
-# Everything in the lock file has a wheel: no compiler, and hashes are checked.
-WORKDIR /srv/onhand
-COPY requirements.lock ./
-RUN pip install --no-cache-dir --no-deps --only-binary :all: --require-hashes -r requirements.lock
-
-COPY LICENSE ./
+FROM python:3.11-slim-bookworm AS build
+RUN apt-get update && apt-get install --yes --no-install-recommends make
+WORKDIR /build
+COPY Makefile LICENSE requirements.lock ./
 COPY domain/ domain/
 COPY tables/ tables/
 COPY agents/ agents/
 COPY web/ web/
 COPY app/ app/
-# The same small program that `make setup` writes.
-RUN printf '#!/usr/local/bin/python\nimport sys\n\nfrom app.commands import main\n\nsys.exit(main())\n' \
-        > /usr/local/bin/onhand \
-    && chmod +x /usr/local/bin/onhand \
-    && python -m compileall -q . \
+# Everything in the lock file has a wheel: no compiler, and hashes are checked.
+RUN make install DIR=/srv/onhand
+
+FROM python:3.11-slim-bookworm
+COPY --from=build /srv/onhand/ /srv/onhand/
+WORKDIR /srv/onhand
+RUN ln -s /srv/onhand/.venv/bin/onhand /usr/local/bin/onhand \
     && useradd --system --uid 10001 onhand \
     && install --directory --owner=onhand /data
 
-ENV PYTHONPATH=/srv/onhand \
-    PYTHONUNBUFFERED=1 \
+ENV PYTHONUNBUFFERED=1 \
     ONHAND_DATA_DIR=/data
 USER onhand
 VOLUME /data

@@ -10,9 +10,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := $(VENV)/.from-the-lock-file
 READY := $(BIN)/onhand
+# Where `make install` puts the service, and what of the checkout it is.
+DIR ?= /opt/onhand
+SERVICE := app agents tables web domain
 CODE := $(wildcard app agents tables web domain dev tests bench examples)
 
-.PHONY: help setup lock demo kafka format lint types imports unit integration e2e readme test \
+.PHONY: help setup install lock demo kafka format lint types imports unit integration e2e readme test \
 	torture bench clean
 
 help:
@@ -21,27 +24,50 @@ help:
 
 setup: $(READY)  ## create .venv from the lock file, with the `onhand` command in .venv/bin
 
+# $(call environment,VENV): a new, empty one; `pip` is then what installs into it.
+environment = test -n "$(PYTHON)" \
+		|| { echo "Onhand needs Python 3.11 to 3.14: install one, or say make PYTHON=/path/to/python3.11."; exit 1; }; \
+	if $(PYTHON) -m pip --version >/dev/null 2>&1; then $(PYTHON) -m venv --clear --without-pip $(1); \
+		pip="$(PYTHON) -m pip --python $(1)/bin/python"; \
+		else $(PYTHON) -m venv --clear $(1); pip="$(1)/bin/python -m pip"; fi
+
+# $(call put_on_path,VENV,FOLDER): the packages in FOLDER are there for whoever runs that Python.
+put_on_path = $(1)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+	| while read -r site; do echo "$(2)" > "$$site/onhand.pth"; done
+
+# $(call program,PYTHON,FILE): the `onhand` command.
+program = printf '\#!%s\nimport sys\n\nfrom app.commands import main\n\nsys.exit(main())\n' "$(1)" > $(2) \
+	&& chmod +x $(2)
+
 # uv installs everything in 2 s where pip takes 20. It reads no pip.conf, so where only pip
 # reaches a registry, pip does the work. Hashes are checked either way.
 $(PACKAGES): requirements-dev.lock
-	@test -n "$(PYTHON)" || { echo "Onhand needs Python 3.11 to 3.14: install one, or say make PYTHON=/path/to/python3.11."; exit 1; }
 	@echo "Python: .venv from requirements-dev.lock"
-	@if $(PYTHON) -m pip --version >/dev/null 2>&1; then $(PYTHON) -m venv --clear --without-pip $(VENV); \
-		pip="$(PYTHON) -m pip --python $(BIN)/python"; \
-		else $(PYTHON) -m venv --clear $(VENV); pip="$(BIN)/python -m pip"; fi; \
+	@$(call environment,$(VENV)); \
 		awk '/^uv==/ {on=1} on {print} on && !/\\$$/ {exit}' requirements-dev.lock > $(VENV)/uv.lock; \
 		$$pip install -q --no-deps --require-hashes -r $(VENV)/uv.lock; \
 		$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --require-hashes -r requirements-dev.lock \
 		|| { echo "uv reaches no registry here: pip does it."; \
 			$$pip install -q --no-deps --require-hashes -r requirements-dev.lock; }
-	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' | while read -r site; do \
-		echo "$(CURDIR)" > "$$site/onhand.pth"; done
+	@$(call put_on_path,$(VENV),$(CURDIR))
 	@touch $@
 
 # Apart from the packages, so that a change of it installs nothing again.
 $(READY): Makefile $(PACKAGES)
-	@printf '#!%s\nimport sys\n\nfrom app.commands import main\n\nsys.exit(main())\n' \
-		"$(CURDIR)/$(BIN)/python" > $@ && chmod +x $@
+	@$(call program,$(CURDIR)/$(BIN)/python,$@)
+
+install:  ## the service alone, without development tools, into DIR=/opt/onhand
+	@test "$$(realpath -m $(DIR))" != "$(CURDIR)" || { echo "make install: DIR is the checkout itself."; exit 1; }
+	@mkdir -p $(DIR) && cd $(DIR) && rm -rf $(SERVICE)
+	@cp -r $(SERVICE) LICENSE requirements.lock $(DIR)/
+	@$(call environment,$(DIR)/.venv); \
+		{ [ -x $(BIN)/uv ] && $(BIN)/uv pip install -q --python $(DIR)/.venv/bin/python --no-deps \
+			--no-build --require-hashes -r requirements.lock; } \
+		|| $$pip install -q --no-deps --only-binary :all: --require-hashes -r requirements.lock
+	@$(call put_on_path,$(DIR)/.venv,$(DIR))
+	@$(call program,$(DIR)/.venv/bin/python,$(DIR)/.venv/bin/onhand)
+	@$(DIR)/.venv/bin/python -m compileall -q $(addprefix $(DIR)/,$(SERVICE))
+	@echo "Installed: $(DIR)/.venv/bin/onhand, $$($(DIR)/.venv/bin/onhand --version)"
 
 lock: $(READY)  ## write all lock files again from pyproject.toml and dev/pom.xml (newest that fit)
 	@common="--universal --upgrade --generate-hashes --no-annotate --no-emit-index-url --quiet \
@@ -54,8 +80,8 @@ lock: $(READY)  ## write all lock files again from pyproject.toml and dev/pom.xm
 demo: $(READY)  ## Kafka, two workers, traffic, a kill -9, and every row compared
 	@$(BIN)/python -m dev.demo
 
-kafka: $(READY)  ## one Apache Kafka in the foreground; prints its address, Ctrl-C stops it
-	@$(BIN)/python -m dev.kafka
+kafka: $(READY)  ## one Apache Kafka in the foreground; FOLDER=kafka-data keeps its data there
+	@$(BIN)/python -m dev.kafka $(if $(FOLDER),--folder "$(FOLDER)")
 
 format: $(READY)  ## format the code and sort its imports
 	@$(BIN)/ruff check --quiet --select I --fix .
@@ -96,6 +122,6 @@ torture: $(READY)  ## minutes of kill -9, freezes, wiped disks and broker restar
 bench: $(READY)  ## the README's figures, measured here
 	@$(BIN)/python -m bench
 
-clean:  ## remove .venv, caches, Kafka's jars and logs, local stores
-	rm -rf $(VENV) .kafka data .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+clean:  ## remove .venv, caches, Kafka's jars and kept data, local stores
+	rm -rf $(VENV) .kafka data data-b kafka-data .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -19,22 +19,21 @@ import aiohttp
 
 from dev.answers import NotWhole, Reader, ask, owners, read_list, reading
 from dev.broker import port_is_free
-from dev.kafka import Kafka, KafkaUnavailable, free_port, start
+from dev.kafka import KafkaUnavailable, free_port
 from dev.log import FollowingOracle, oracle_of
 from dev.oracle import Oracle
 from dev.rows import Comparison, compare
 from dev.scoreboard import HEADING, CommittedCounts, Readings, clock, line
 from dev.shop import Shop
+from dev.stage import PARTITIONS, Stage, staged
 from dev.traffic import KafkaSink, Traffic, run_tag
 from dev.workers import Late, Worker, onhand, until
 
-PARTITIONS = 12
 SKUS, STORES, SEED = 2_000, 40, 1
 EVENTS_PER_S, READS_PER_S = 500, 100
 LINE_EVERY_S = 10.0
 TO_COMPARISON_S = 50.0
 KILL_AT, RESTART_AT = 0.4, 0.7
-CHANGELOG = "onhand-v1-inventory-changelog"
 
 
 class Failed(Exception):
@@ -57,7 +56,7 @@ class Clock:
 class Parts(NamedTuple):
     """What runs while the demo runs."""
 
-    kafka: Kafka
+    stage: Stage
     workers: tuple[Worker, Worker]
     traffic: Traffic
     counts: CommittedCounts
@@ -86,19 +85,19 @@ async def main_async(seconds: float | None) -> None:
         asyncio.get_running_loop().add_signal_handler(ending, this.cancel)
     steps = Clock()
     steps.say(1, "Python", python_step())
-    with tempfile.TemporaryDirectory(prefix="onhand-demo-") as folder:
-        # In this thread, though it blocks: what it starts dies with the thread.
-        kafka = start(Path(folder) / "kafka")
+    with (
+        tempfile.TemporaryDirectory(prefix="onhand-demo-") as folder,
+        staged(Path(folder)) as stage,
+    ):
         try:
-            steps.say(2, "Kafka", f"Apache Kafka at {kafka.bootstrap}, pid {kafka.pid}")
-            await _with_kafka(kafka, Path(folder), steps, seconds)
+            steps.say(2, "Kafka", stage.kafka)
+            await _on(stage, Path(folder), steps, seconds)
         finally:
             print("Stopping …", flush=True)
-            kafka.stop()
 
 
-async def _with_kafka(kafka: Kafka, folder: Path, steps: Clock, seconds: float | None) -> None:
-    settings = {"ONHAND_KAFKA": kafka.bootstrap, "ONHAND_PARTITIONS": str(PARTITIONS)}
+async def _on(stage: Stage, folder: Path, steps: Clock, seconds: float | None) -> None:
+    settings = stage.variables
     code, said = await onhand("topics", "create", settings=settings)
     if code:
         raise Failed(said)
@@ -111,7 +110,7 @@ async def _with_kafka(kafka: Kafka, folder: Path, steps: Clock, seconds: float |
             await worker.ready()
         await _all_owned(workers)
         steps.say(4, "Workers", "   ".join(f"{w.name} {w.url} (pid {w.pid})" for w in workers))
-        async with running(kafka, workers) as parts:
+        async with running(stage, workers) as parts:
             said = f"{EVENTS_PER_S} events/s · {STORES} stores · {SKUS:,} SKUs · seed {SEED}"
             steps.say(5, "Traffic", f"{said} · 3 % sent twice")
             await own_write(parts)
@@ -147,21 +146,22 @@ async def _stop(workers: tuple[Worker, ...]) -> None:
 
 
 @asynccontextmanager
-async def running(kafka: Kafka, workers: tuple[Worker, Worker]) -> AsyncIterator[Parts]:
+async def running(stage: Stage, workers: tuple[Worker, Worker]) -> AsyncIterator[Parts]:
     """Traffic, readers and whoever counts, until the end of the block."""
+    kafka, prefix = stage.settings.kafka, stage.settings.topic_prefix
     traffic, readings = Traffic(EVENTS_PER_S), Readings()
-    sink = KafkaSink(kafka.bootstrap, "", traffic.acked)
+    sink = KafkaSink(kafka, prefix, traffic.acked)
     await sink.start()
     shop = Shop(seed=SEED, skus=SKUS, stores=STORES, partitions=PARTITIONS, run=run_tag())
     keys = [(sku, store) for sku in shop.skus[:100] for store in shop.stores]
     reader = Reader([w.url for w in workers], keys, READS_PER_S, readings.took, timeout_s=10)
-    counts = CommittedCounts(kafka.bootstrap, CHANGELOG)
-    following = FollowingOracle(kafka.bootstrap, Oracle(PARTITIONS))
+    counts = CommittedCounts(kafka, stage.settings.changelog_topic)
+    following = FollowingOracle(kafka, Oracle(PARTITIONS, prefix))
     timeout = aiohttp.ClientTimeout(total=30)
     sending = asyncio.create_task(traffic.run(shop, sink))
     try:
         async with aiohttp.ClientSession(timeout=timeout) as http, reading(reader):
-            yield Parts(kafka, workers, traffic, counts, following, readings, http)
+            yield Parts(stage, workers, traffic, counts, following, readings, http)
             if sending.done():
                 sending.result()
     finally:
@@ -278,7 +278,10 @@ async def _compare(parts: Parts, victim: Worker, began: float) -> None:
 
     await until(all_settled, "applied: all that was sent", 60)
     print("whole log read again from offset 0 by other code:")
-    oracle = await asyncio.to_thread(oracle_of, parts.kafka.bootstrap, partitions=PARTITIONS)
+    settings = parts.stage.settings
+    oracle = await asyncio.to_thread(
+        oracle_of, settings.kafka, partitions=PARTITIONS, prefix=settings.topic_prefix
+    )
     _check_fates(parts, oracle)
     for worker in parts.workers:
         compared = await _compared(parts, worker, oracle)
@@ -290,8 +293,13 @@ async def _compare(parts: Parts, victim: Worker, began: float) -> None:
     print("         traffic goes on", flush=True)
     parts.traffic.running.set()
     a = parts.workers[0]
+    variables = " ".join(
+        f"{name}={value}"
+        for name, value in parts.stage.variables.items()
+        if name != "ONHAND_PARTITIONS"  # the default
+    )
     print(
-        f"\nTry it (Ctrl-C stops everything), after  export ONHAND_KAFKA={parts.kafka.bootstrap}\n"
+        f"\nTry it (Ctrl-C stops everything), after  export {variables}\n"
         f"  .venv/bin/onhand stock DEMO-1 · .venv/bin/onhand dlq list · "
         f"kill -9 {parts.workers[1].pid} · {a.url}/v1/cluster\n",
         flush=True,

@@ -202,7 +202,12 @@ def main() -> int:
     try:
         with start(arguments.folder, port) as kafka:
             print(f"Apache Kafka 4.4 (pid {kafka.pid}) at {kafka.bootstrap}; Ctrl-C stops it.")
-            print(f"  export ONHAND_KAFKA={kafka.bootstrap}", flush=True)
+            print(f"  export ONHAND_KAFKA={kafka.bootstrap}")
+            if arguments.folder is None:
+                print("Its data goes when it stops; `make kafka FOLDER=kafka-data` keeps it.")
+            else:
+                print(f"Its data stays in {arguments.folder}, for the next start there.")
+            sys.stdout.flush()
             while kafka.nodes[0].running:
                 time.sleep(0.2)
         print("Kafka ended by itself.", file=sys.stderr)

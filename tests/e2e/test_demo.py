@@ -7,7 +7,10 @@ import sys
 
 import psutil
 
-from dev.workers import ROOT
+from app.config import PREFIX
+from dev.kafka import Kafka
+from dev.workers import ROOT, environment
+from tests.kafka_tools import admin
 
 DEMO = [sys.executable, "-m", "dev.demo"]
 
@@ -32,6 +35,28 @@ def test_the_demo_kills_a_worker_and_finds_every_row_equal() -> None:
     pids = processes_named_in(done.stdout)
     assert len(pids) >= 3
     assert not [pid for pid in pids if psutil.pid_exists(pid)]
+
+
+def test_the_demo_plays_on_a_kafka_that_runs_and_leaves_it_as_it_was(kafka: Kafka) -> None:
+    """Without Java on this machine."""
+    before = set(admin(kafka.bootstrap).list_topics(timeout=20).topics)
+    done = subprocess.run(
+        [*DEMO, "--seconds", "8"],
+        cwd=ROOT,
+        env=environment({f"{PREFIX}KAFKA": kafka.bootstrap}) | {"PATH": "/nowhere"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"2/5 Kafka      at {kafka.bootstrap}, which ran already" in done.stdout
+    assert len(re.findall(r"rows compared, [1-9][\d,]* equal, 0 differ", done.stdout)) == 2
+    after = set(admin(kafka.bootstrap).list_topics(timeout=20).topics)
+    assert not [topic for topic in after - before if topic.startswith("demo-")]
+    groups = admin(kafka.bootstrap).list_consumer_groups().result(20).valid
+    assert not [group.group_id for group in groups if group.group_id.startswith("demo-")]
 
 
 def test_ctrl_c_stops_everything_that_the_demo_started() -> None:

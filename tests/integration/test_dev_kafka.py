@@ -1,3 +1,4 @@
+import re
 import signal
 import socket
 import subprocess
@@ -13,6 +14,8 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # not in its __all__
 
 from dev.kafka import Kafka, KafkaUnavailable, start
+
+ROOT = Path(__file__).parents[2]
 
 
 def a_topic(bootstrap: str, replicas: int = 1) -> str:
@@ -148,12 +151,31 @@ def test_make_kafka_says_its_address_and_ctrl_c_stops_it() -> None:
             assert shell.stdout is not None
             assert "Apache Kafka" in shell.stdout.readline()
             address = shell.stdout.readline().strip().removeprefix("export ONHAND_KAFKA=")
+            assert "`make kafka FOLDER=kafka-data` keeps it" in shell.stdout.readline()
             a_topic(address)
             shell.send_signal(signal.SIGINT)
             assert shell.wait(20) == 0
         finally:
             shell.kill()
     assert not accepts(int(address.rsplit(":", 1)[1]))
+
+
+def test_make_kafka_with_a_folder_says_that_it_keeps_its_data_and_does(tmp_path: Path) -> None:
+    command = ["make", "--silent", "kafka", f"FOLDER={tmp_path / 'kept'}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as shell:
+        try:
+            assert shell.stdout is not None
+            pid = int(re.findall(r"pid (\d+)", shell.stdout.readline())[0])
+            address = shell.stdout.readline().strip().removeprefix("export ONHAND_KAFKA=")
+            assert f"stays in {tmp_path / 'kept'}" in shell.stdout.readline()
+            topic = a_topic(address)
+            produce(address, topic, b"kept")
+            psutil.Process(psutil.Process(pid).ppid()).send_signal(signal.SIGINT)
+            assert shell.wait(30) == 0
+        finally:
+            shell.kill()
+    with start(tmp_path / "kept") as again:
+        assert consume(again.bootstrap, topic, 1) == [b"kept"]
 
 
 def test_a_broker_that_cannot_start_is_reported_with_its_log(tmp_path: Path) -> None:

@@ -119,20 +119,39 @@ def test_topics_are_there_before_a_worker_and_kafka_before_the_topics() -> None:
         assert condition == "service_completed_successfully"
 
 
-def test_the_image_holds_the_service_and_nothing_else() -> None:
+def test_the_image_holds_what_make_install_installs_and_nothing_else() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    makefile = (ROOT / "Makefile").read_text()
     layers = {"app", "agents", "tables", "web", "domain"}
 
-    copied = set(re.findall(r"^COPY (\S+)/ ", DOCKERFILE, re.MULTILINE))
-    assert copied == layers
+    assert set(re.findall(r"^SERVICE := (.*)", makefile, re.MULTILINE)[0].split()) == layers
+    assert set(re.findall(r"^COPY (\S+)/ ", DOCKERFILE, re.MULTILINE)) == layers
+    assert "RUN make install DIR=/srv/onhand\n" in DOCKERFILE
+    assert "COPY --from=build /srv/onhand/ /srv/onhand/\n" in DOCKERFILE
     kept = {
         line[1:] for line in (ROOT / ".dockerignore").read_text().split() if line.startswith("!")
     }
-    assert kept == layers | {"LICENSE", "requirements.lock"}
-    python = re.search(r"^FROM python:3\.(\d+)-", DOCKERFILE, re.MULTILINE)
-    assert python is not None
+    assert kept == layers | {"LICENSE", "Makefile", "requirements.lock"}
+    # The .venv of the first stage runs on the Python of the second.
+    pythons = re.findall(r"^FROM (python:3\.(\d+)-\S+)", DOCKERFILE, re.MULTILINE)
+    assert len(pythons) == 2
+    assert pythons[0] == pythons[1]
     assert project["project"]["requires-python"] == ">=3.11,<3.15"
-    assert 11 <= int(python[1]) < 15
+    assert 11 <= int(pythons[0][1]) < 15
+
+
+def test_the_unit_file_runs_what_make_install_installs() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    folder = re.findall(r"^DIR \?= (\S+)", makefile, re.MULTILINE)[0]
+    unit = (ROOT / "deploy" / "onhand@.service").read_text()
+
+    assert f"ExecStart={folder}/.venv/bin/onhand worker\n" in unit
+    assert f"WorkingDirectory={folder}\n" in unit
+    examples = dict(re.findall(rf"^#   ({PREFIX}\w+)=(\S+)", unit, re.MULTILINE))
+    Settings.from_env(examples | {"ONHAND_DATA_DIR": "/var/lib/onhand/a"})
+    # A service that refuses to start while Kafka is away must be started again for ever.
+    assert "Restart=always\n" in unit
+    assert "StartLimitIntervalSec=0\n" in unit
 
 
 def test_the_health_check_is_liveness_on_the_workers_own_port() -> None:
