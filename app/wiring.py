@@ -104,6 +104,7 @@ def _web_config(settings: Settings) -> WebConfig:
         topics=dict(settings.source_topics),
         members_topic=settings.members_topic,
         build=__version__,
+        window=settings.dedup_window,
     )
 
 

@@ -34,6 +34,7 @@ from msgspec import Struct
 from domain.columns import EVENT, Columns, columns
 from domain.records import Address, Record
 from tables.fetch import Fetched, unpack
+from tables.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
@@ -110,17 +111,15 @@ class Decoder:
         self._topics, self._partitions = topics, partitions
         self._process: Process | None = None
         self._asked: deque[asyncio.Future[bytes]] = deque()
-        self._task: asyncio.Task[None] | None = None
+        self._tasks = Tasks()
 
     def start(self) -> None:
         """Start the process; until it has, everything is decoded here."""
-        self._task = asyncio.create_task(self._run(), name="decoder")
+        self._tasks.keep(self._run, "decoder", _RESTART_S)
 
     async def stop(self) -> None:
         """End the process; what waits for it is decoded here."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        await self._tasks.cancel()
 
     def batch(
         self, topic: str, partition: int, part: Fetched, epoch: int, more: bool = False

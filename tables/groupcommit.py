@@ -21,6 +21,7 @@ from tables.changelog import META_KEY, CommitRefused, Meta
 from tables.partition import Owned, Partition, Superseded
 from tables.stats import Stats
 from tables.store import Local, Store, StoreFailed, StoreUnfit
+from tables.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +63,7 @@ class GroupCommit:
     ) -> None:
         self._interval_s, self._stats = interval_s, stats
         self._refused, self._unfit, self._fail = refused, unfit, fail
+        self._tasks = Tasks(fail)
         self.owned_count = 0
 
     def interval_s(self, p: Partition) -> float:
@@ -108,7 +110,7 @@ class GroupCommit:
             owned.timer.cancel()
             owned.timer = None
         owned.started_at = monotonic()
-        owned.commit = asyncio.create_task(self._run(p, owned), name=f"commit {p.number}")
+        owned.commit = self._tasks.start(self._run(p, owned), f"commit {p.number}")
 
     async def _run(self, p: Partition, owned: Owned) -> None:
         try:

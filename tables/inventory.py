@@ -59,7 +59,7 @@ class InventoryTable(Reading):
         self._delivery, self._owned_elsewhere = delivery, owned_elsewhere
         self._epoch = 0
         self._open = False
-        self._tasks = Tasks(fail)
+        self._tasks = Tasks(fail, Superseded)
         self._opening_stores: asyncio.Task[None] | None = None
         self._spares = Spares(stores)
         self.stats = Stats()
@@ -102,7 +102,7 @@ class InventoryTable(Reading):
         await self._sources.start()
         await self._brokers.start()
         await self._spares.open()
-        self._tasks.start(self._maintain(), "table maintenance")
+        self._tasks.keep(self._maintain, "table maintenance")
 
     async def stop(self) -> None:
         """Commit what is folded, then let go of everything."""
@@ -112,8 +112,7 @@ class InventoryTable(Reading):
         await self._sources.stop()
         await self._brokers.stop()
         for p in self.held.values():
-            p.readable = False
-            p.store.close()
+            p.close()
         self._spares.close()
         self._stores.close()
 
@@ -401,9 +400,8 @@ class InventoryTable(Reading):
                 p.saw_end(topic, *found)
 
     def _close(self, p: Partition) -> None:
-        p.readable = False
-        p.store.close()
         del self.held[p.number]
+        p.close()
         log.info("Partition %d has another owner: its store is closed.", p.number)
         self._changed()
 

@@ -81,7 +81,7 @@ class Partition:
         self.number, self.store = number, store
         self.state = PartitionState.LOADING
         self.epoch = 0
-        self.readable = False
+        self.readable = self.closed = False
         self.owned: Owned | None = None
         self.feed: Feed | None = None
         #: Whether the newest assignment made this worker its owner, its follower, or neither.
@@ -141,6 +141,12 @@ class Partition:
         self._fresh = None
         self.progressed.set()
         self.progressed = asyncio.Event()
+
+    def close(self) -> None:
+        """Let go of the store; whoever waits for more of it is told."""
+        self.readable, self.closed = False, True
+        self.store.close()
+        self.progressed.set()
 
     def saw_end(self, topic: str, end: int, at_ms: int) -> None:
         """A broker told a source topic's end, ms since the epoch; the newest word counts."""

@@ -106,7 +106,7 @@ class Reading:
     async def reached(self, partition: int, offsets: Mapping[str, int], timeout_s: float) -> bool:
         """Wait until the events at these offsets (by topic) are in committed rows."""
         deadline = monotonic() + timeout_s
-        while (p := self.held.get(partition)) is not None:
+        while (p := self.held.get(partition)) is not None and not p.closed:
             if all(p.offsets.get(topic, 0) > offset for topic, offset in offsets.items()):
                 return True
             remaining = deadline - monotonic()

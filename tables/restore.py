@@ -23,6 +23,7 @@ from tables.changelog import META_KEY, Meta
 from tables.fetch import End, Fetched, Pace, assign_paused, end_of, fetch, interrupt, pause
 from tables.stats import Stats
 from tables.store import Local, Store, StoreUnfit
+from tables.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
@@ -251,7 +252,7 @@ class Follower:
         await self._consumer.start()
         assign_paused(self._consumer, self._tps)
         self._pace = Pace(self._consumer, self._commit_interval_s)
-        self._task = asyncio.create_task(self._run(), name="changelog follower")
+        self._task = Tasks(self._fail).keep(self._run, "changelog follower")
 
     async def stop(self) -> None:
         """Stop feeding, leave."""

@@ -24,6 +24,7 @@ from tables.partition import Owned, Partition, Superseded
 from tables.restore import Follower, Restored
 from tables.sources import Look, SourceChanged, Sources
 from tables.store import FIRST_ROW
+from tables.tasks import Final
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ _LONGEST_RETRY_S = 2.0
 _TRIES = 3
 
 
-class RulesDiffer(Exception):
+class RulesDiffer(Final):
     """The table was built by other rules or with another window; says what to do."""
 
 

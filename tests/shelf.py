@@ -69,7 +69,7 @@ class Shelf(Reading):
 
     def drop(self, partition: int) -> None:
         """Another worker has it now."""
-        del self.held[partition]
+        self.held.pop(partition).close()
         self._changed()
 
     def advance(self, partition: int, sales: int, lag: int = 0) -> None:

@@ -116,13 +116,18 @@ class Admission:
     def answered(self, partition: int, position: str) -> None:
         """An answer at this position is about to leave this worker."""
         offsets, mark = _parsed(position), self._marks[partition]
-        if offsets is not mark:
-            self._marks[partition] = offsets if _covers(offsets, mark) else _max(mark, offsets)
+        if offsets is mark:
+            return
+        # What no source is called could never be covered.
+        if not all(topic in self._topics and p == partition for topic, p in offsets):
+            ours = {(topic, partition) for topic in self._topics}
+            offsets = {key: offset for key, offset in offsets.items() if key in ours}
+        self._marks[partition] = offsets if _covers(offsets, mark) else _max(mark, offsets)
 
     def answered_all(self, token: str) -> None:
         """The same for a token that spans partitions, of a list or a lookup."""
         for (topic, partition), offset in parse_position(token).items():
-            if 0 <= partition < len(self._marks):
+            if topic in self._topics and 0 <= partition < len(self._marks):
                 mark = self._marks[partition]
                 self._marks[partition] = _max(mark, {(topic, partition): offset})
 

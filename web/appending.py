@@ -8,6 +8,7 @@ One idempotent producer (acks=all) for the worker's life. What it never does by 
 - It numbers a batch when it takes it (producer/message_accumulator.py, `_pop_batch`). A batch
   that is then refused for good leaves a gap, and the broker refuses every later batch of that
   partition as out of order. So a producer that was refused anything is replaced.
+  The next one starts at once, while the one before still sends what it has.
 - It cannot start without a broker. So it is started behind the scenes, again and again, and
   the worker answers reads meanwhile (P8).
 """
@@ -15,12 +16,20 @@ One idempotent producer (acks=all) for the worker's life. What it never does by 
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from time import monotonic
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import (
+    InvalidTopicError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+)
 from msgspec import Struct
 
+from tables.tasks import Tasks
 from web import clients
 
 log = logging.getLogger(__name__)
@@ -33,6 +42,13 @@ SLICE_RECORDS = 64
 CONNECT_TIMEOUT_S = 10.0
 RECONNECT_S = 1.0
 CLOSE_TIMEOUT_S = 5.0
+# `send` raises these before anything is numbered: the producer is as good as before.
+_NOT_NUMBERED = (
+    InvalidTopicError,
+    MessageSizeTooLargeError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+)
 
 
 class Record(Struct, frozen=True):
@@ -68,20 +84,21 @@ class Appender:
         self._timeout_s = timeout_s
         self._producer: asyncio.Future[AIOKafkaProducer]
         self._refused = asyncio.Event()
-        self._keeper: asyncio.Task[None] | None = None
+        self._is_running = False
+        self._tasks, self._closing = Tasks(), Tasks()
         self._troubled = False
 
     async def start(self) -> None:
         """Begin to keep a producer running."""
         self._producer = asyncio.get_running_loop().create_future()
-        self._keeper = asyncio.create_task(self._keep_a_producer(), name="facts-producer")
+        self._is_running = True
+        self._tasks.keep(self._keep_a_producer, "producer of facts", RECONNECT_S)
 
     async def stop(self) -> None:
         """Send what can be sent within 5 s, then close. Later appends fail."""
-        keeper, self._keeper = self._keeper, None
-        if keeper is not None:
-            keeper.cancel()
-            await asyncio.wait([keeper])
+        self._is_running = False
+        await self._tasks.cancel()
+        await asyncio.gather(*self._closing)
 
     async def append(self, records: Sequence[Record]) -> Receipt:
         """Append in this order; answer when all are acknowledged, or at the deadline.
@@ -116,7 +133,7 @@ class Appender:
         self._troubled = trouble is not None
 
     async def _send(self, records: Sequence[Record], sent: list[asyncio.Future[Any]]) -> None:
-        if self._keeper is None:
+        if not self._is_running:
             raise KafkaError("this worker is stopping")
         producer = await asyncio.shield(self._producer)
         for index, record in enumerate(records, 1):
@@ -125,7 +142,7 @@ class Appender:
                     record.topic, value=record.value, key=record.key, partition=record.partition
                 )
             except KafkaError as error:
-                if not error.retriable:
+                if not (error.retriable or isinstance(error, _NOT_NUMBERED)):
                     self._replace(producer, error)
                 raise
             future.add_done_callback(lambda done: self._settle(producer, done))
@@ -147,13 +164,13 @@ class Appender:
 
     async def _keep_a_producer(self) -> None:
         while True:
+            began = monotonic()
             try:
                 await self._run_a_producer()
             except (KafkaError, OSError, TimeoutError) as error:
                 log.warning("No producer for facts yet, Kafka does not answer: %s", error)
-            except Exception:
-                log.exception("The producer for facts cannot be made; trying again")
-            await asyncio.sleep(RECONNECT_S)
+            # At once, unless each is refused something as soon as it is there.
+            await asyncio.sleep(began + RECONNECT_S - monotonic())
 
     async def _run_a_producer(self) -> None:
         """Until it was refused anything."""
@@ -171,7 +188,7 @@ class Appender:
             self._producer.set_result(producer)
             await self._refused.wait()
         finally:
-            await _close(producer)
+            self._closing.start(_close(producer), "close a producer of facts")
 
 
 def _offset(future: "asyncio.Future[Any]") -> int | None:

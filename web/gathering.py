@@ -98,16 +98,19 @@ class Gathering(msgspec.Struct):
                 if target is not None:
                     self.router.suspect(target.url)
 
+            passed_on = False  # to the next ones, which are asked once
+
             async def run(first: bool) -> Outcome[F]:
+                nonlocal passed_on
                 if not first:
+                    if passed_on:
+                        raise PeerFailed("They are being asked for what is left.")
+                    passed_on = True
                     return await ask_for(group, attempt + 1)
-                try:
-                    part = await ask(target, group)
-                except PeerFailed:
-                    suspect()
-                    return await ask_for(group, attempt + 1)
-                if not part.refused:
-                    return [part], {}
+                part = await ask(target, group)
+                if not part.refused or passed_on:
+                    return [part], part.refused
+                passed_on = True
                 others, refused = await ask_for(part.refused, attempt + 1)
                 # Its own reason says more than that nobody else is left.
                 why = {p: part.refused[p] for p, w in refused.items() if isinstance(w, NotReady)}
@@ -116,7 +119,7 @@ class Gathering(msgspec.Struct):
             outcome = await first_good(
                 [True, False],
                 run,
-                good=lambda first, outcome: first or not outcome[1],
+                good=lambda first, outcome: not outcome[1],
                 better=lambda one, other: len(other[1]) < len(one[1]),
                 failed=lambda first: suspect() if first else None,
                 # This worker's own rows come when they come: nobody else is nearer.
@@ -289,7 +292,7 @@ def _worst(parts: Sequence[FreshnessBody]) -> FreshnessBody:
     position are those of the part that is worst in that order.
     """
     return msgspec.structs.replace(
-        max(parts, key=lambda part: (_RANK[part.role], part.lag_events, part.as_of)),
+        min(parts, key=lambda part: (-_RANK[part.role], -part.lag_events, part.as_of)),
         lag_events=max(part.lag_events for part in parts),
         as_of=min(part.as_of for part in parts),
     )

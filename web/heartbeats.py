@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 
 import msgspec
@@ -47,7 +48,11 @@ class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):
     """One worker's word about itself: everything, each time, so that none is missed.
 
     version: N of `ONHAND_VERSION`; rules: number of the rules that it folds by.
+    build: of the code that runs. window: offsets of its duplicates window.
+    epoch: of the versions' control topic, as far as this worker has read it.
     instance: random per process, so that a restarted worker is a new one.
+
+    window and epoch are None where a build does not say them.
     """
 
     version: int
@@ -58,7 +63,12 @@ class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):
     sequence: int
     state: WorkerState = WorkerState.RUNNING
     claims: tuple[Claim, ...] = ()
+    window: int | None = None
+    epoch: int | None = None
 
+
+#: `ONHAND_URL` (app/config.py): what is asked of a worker goes there, unread by anybody else.
+_URL = re.compile(r"https?://([^\s/:?#@\[\]]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?", re.ASCII)
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Heartbeat)
@@ -70,13 +80,20 @@ def encode(beat: Heartbeat) -> bytes:
 
 
 def decode(value: bytes | None) -> Heartbeat | None:
-    """None for what is not a heartbeat that this build understands."""
+    """None for what is not a heartbeat that this build understands, whatever it is."""
     if value is None:
         return None
     try:
-        return _decoder.decode(value)
-    except msgspec.MsgspecError:
+        beat = _decoder.decode(value)
+    # The latter two: text that is not UTF-8, and what is nested too deeply.
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
+    return beat if _is_address(beat.url) and beat.instance else None
+
+
+def _is_address(url: str) -> bool:
+    match = _URL.fullmatch(url)
+    return match is not None and 0 < int((match[2] or ":80")[1:]) < 65536
 
 
 #: Longest step that the clock takes between two records, and past the newest one.

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -20,7 +20,10 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from domain.lookup import Role
+from domain.records import Record
+from tables.fetch import Fetched, fetch, unpack
 from tables.reading import PartitionStatus, Reading
+from tables.tasks import Tasks
 from web import clients
 from web.heartbeats import Claim, Heartbeat, WorkerState, decode, encode
 from web.roster import Roster, WorkerView
@@ -36,9 +39,12 @@ LEAST_INTERVAL_S = 0.05
 #: How far back a new worker reads, to know the others before their next heartbeat.
 LOOK_BACK_S = 10.0
 RETRY_S = 0.5
+#: What one fetch takes at most; whoever is further behind takes several.
+MAX_RECORDS = 5_000
 #: A heartbeat that Kafka has not taken for this long is given up: the next one says more.
 SEND_TIMEOUT_MS = 3000
 GOODBYE_TIMEOUT_S = 1.0
+_AT_END = -1
 
 
 class Members:
@@ -62,19 +68,23 @@ class Members:
         self._interval_s = interval_s
         self._me = Heartbeat(instance=secrets.token_hex(8), sequence=0, **me)
         self.roster = Roster(self._me)
+        self._unreadable = 0
         self._changed = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks = Tasks()
+        self._is_running = False
         self._producer: AIOKafkaProducer | None = None
         self._next_offset: int | None = None
+        #: The broker's time when it took this worker's first heartbeat, ms since the epoch.
+        self._first_ms: asyncio.Future[int] | None = None
         self._is_away = False
 
     async def start(self) -> None:
         """Begin both loops; returns at once, with or without a broker."""
         self._table.listeners.append(self.announce)
-        self._tasks = [
-            asyncio.create_task(self._keep_telling(), name="heartbeats out"),
-            asyncio.create_task(self._keep_hearing(), name="heartbeats in"),
-        ]
+        self._first_ms = asyncio.get_running_loop().create_future()
+        self._is_running = True
+        self._tasks.keep(self._keep_telling, "heartbeats out", RETRY_S)
+        self._tasks.keep(self._keep_hearing, "heartbeats in", RETRY_S)
 
     def announce(self) -> None:
         """Send a heartbeat now, not at the next turn."""
@@ -87,21 +97,23 @@ class Members:
 
     async def stop(self) -> None:
         """Say goodbye, so that nobody asks any more, and end. May be called twice."""
-        tasks, self._tasks = self._tasks, []
-        if not tasks:
+        if not self._is_running:
             return
+        self._is_running = False
         with suppress(ValueError):
             self._table.listeners.remove(self.announce)
         await self._say_now(WorkerState.GONE)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._tasks.cancel()
 
     def workers(self) -> list[WorkerView]:
         """All workers heard of, for the cluster view; this one as it is now."""
         mine = WorkerView(self._beat(), alive=True, routed=True, silent_s=0.0, this=True)
         others = [view for view in self.roster.workers() if not view.this]
         return sorted([*others, mine], key=lambda view: view.beat.url)
+
+    def unreadable(self) -> int:
+        """How many records, or batches of them, were passed over since the start."""
+        return self._unreadable
 
     def _beat(self) -> Heartbeat:
         claims = tuple(claim_of(status) for status in self._table.status())
@@ -121,7 +133,9 @@ class Members:
     async def _say(self, producer: AIOKafkaProducer) -> None:
         self._me = msgspec.structs.replace(self._me, sequence=self._me.sequence + 1)
         topic, partition = self._partition
-        await producer.send_and_wait(topic, encode(self._beat()), partition=partition)
+        receipt = await producer.send_and_wait(topic, encode(self._beat()), partition=partition)
+        if self._first_ms is not None and not self._first_ms.done():
+            self._first_ms.set_result(receipt.timestamp)
 
     async def _keep_telling(self) -> None:
         while True:
@@ -173,32 +187,69 @@ class Members:
                 await self._hear(consumer)
             except (KafkaError, OSError) as error:
                 log.debug("Cannot read heartbeats: %s", error)  # the other loop says it
+            except Exception:
+                self._next_offset = _AT_END  # whatever it was would be met again
+                raise
             finally:
                 await _close(consumer)
             await asyncio.sleep(RETRY_S)
 
     async def _seek(self, consumer: AIOKafkaConsumer) -> None:
         consumer.assign([self._partition])
-        if self._next_offset is not None:
+        if self._next_offset not in (None, _AT_END):
             consumer.seek(self._partition, self._next_offset)
             return
         # The end first: a heartbeat written between the two questions is not to be missed.
-        end = (await consumer.end_offsets([self._partition]))[self._partition]
-        since_ms = int((time.time() - LOOK_BACK_S) * 1000)
-        found = (await consumer.offsets_for_times({self._partition: since_ms}))[self._partition]
-        consumer.seek(self._partition, end if found is None else found.offset)
+        start = (await consumer.end_offsets([self._partition]))[self._partition]
+        # By the broker's clock, which ours need not agree with.
+        if self._next_offset is None and (now_ms := await self._broker_ms()) is not None:
+            since_ms = now_ms - int(LOOK_BACK_S * 1000)
+            found = (await consumer.offsets_for_times({self._partition: since_ms}))[self._partition]
+            start = start if found is None else min(start, found.offset)
+        self._next_offset = start
+        consumer.seek(self._partition, start)
+
+    async def _broker_ms(self) -> int | None:
+        """When it took our first heartbeat; None where it takes none: then we do not look back."""
+        assert self._first_ms is not None
+        await asyncio.wait([self._first_ms], timeout=2 * SEND_TIMEOUT_MS / 1000)
+        return self._first_ms.result() if self._first_ms.done() else None
 
     async def _hear(self, consumer: AIOKafkaConsumer) -> None:
         while True:
-            fetched = await consumer.getmany(timeout_ms=1000)
-            for records in fetched.values():
-                for record in records:
-                    self._next_offset = record.offset + 1
-                    beat = decode(record.value)
-                    if beat is not None and self.roster.hear(beat, record.timestamp):
-                        self._log_change(beat)
+            fetched = await fetch(consumer, 1.0, MAX_RECORDS)
+            for part in fetched.values():
+                if part.error is not None:
+                    raise part.error
+                self._next_offset = part.next_offset
+                self._take(part)
             if fetched:
                 await asyncio.sleep(GATHER_S)
+
+    def _take(self, part: Fetched) -> None:
+        """Hear what was fetched; one record, or batch, that cannot be read stops no other."""
+        for piece in _batches(part.data):
+            try:
+                for record in unpack(piece, part.start):
+                    self._hear_one(record)
+            except Exception as error:
+                # Anybody may write to a topic, and aiokafka has no one exception for what
+                # it cannot unpack.
+                self._cannot_read(error)
+
+    def _hear_one(self, record: Record) -> None:
+        _, log_ms, _, value, _ = record
+        beat = decode(value)
+        if beat is None:
+            self._cannot_read(None)
+        elif self.roster.hear(beat, log_ms):
+            self._log_change(beat)
+
+    def _cannot_read(self, error: Exception | None) -> None:
+        self._unreadable += 1
+        if self._unreadable == 1:
+            topic = self._partition.topic
+            log.warning("%s holds what is no heartbeat: passed over (%r).", topic, error)
 
     def _log_change(self, beat: Heartbeat) -> None:
         if beat.instance == self._me.instance:
@@ -230,6 +281,15 @@ def claim_of(status: PartitionStatus) -> Claim:
         restore_done=None if restore is None else restore.done,
         restore_total=None if restore is None else restore.total,
     )
+
+
+def _batches(data: bytes) -> Iterator[bytes]:
+    """Whole record batches, one by one: their lengths stand behind their offsets."""
+    at = 0
+    while at + 12 <= len(data):
+        end = at + 12 + int.from_bytes(data[at + 8 : at + 12])
+        yield data[at:end]
+        at = end
 
 
 async def _close(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:

@@ -27,11 +27,17 @@ class Metrics(Collector):
     """The worker's own registry, never the library's global one."""
 
     def __init__(
-        self, table: Reading, stats: Stats, in_flight: Callable[[], Mapping[str, int]]
+        self,
+        table: Reading,
+        stats: Stats,
+        in_flight: Callable[[], Mapping[str, int]],
+        unreadable: Callable[[], int] = lambda: 0,
     ) -> None:
+        """`unreadable`: how much on the members topic was passed over."""
         self._table = table
         self._stats = stats
         self._in_flight = in_flight
+        self._unreadable = unreadable
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self._queries = Histogram(
@@ -91,6 +97,11 @@ class Metrics(Collector):
         text = "Requests being handled."
         handled = GaugeMetricFamily("onhand_requests_in_flight", text, labels=["kind"])
         yield _with_values(handled, self._in_flight())
+        yield CounterMetricFamily(
+            "onhand_members_unreadable",
+            "Records on the members topic that are no heartbeats.",
+            self._unreadable(),
+        )
 
     def _partitions(self) -> Iterator[Metric]:
         """Only the owner reports a partition's lag, or a sum over workers would count it twice."""

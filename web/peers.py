@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from urllib.parse import urlencode, urlsplit
@@ -30,6 +31,9 @@ NOT_CAUGHT_UP = "Onhand-Not-Caught-Up"
 CONNECT_TIMEOUT_S = 1.0
 #: Connections to one worker, busy and idle. A frozen worker must not collect more.
 MAX_CONNECTIONS = 256
+#: A worker not asked for this long is forgotten: each one that is started anew in a cluster
+#: of containers has another address.
+FORGET_S = 60.0
 #: Far above a page of 1,000 rows with the longest ids.
 MAX_ANSWER_BYTES = 32 * 2**20
 #: As aiohttp reads heads: what is not UTF-8 comes out as it went in.
@@ -133,6 +137,7 @@ class _Peer:
         self._tls = ssl.create_default_context() if self._url.scheme == "https" else None
         self.idle: list[_Connection] = []
         self.open = 0
+        self.asked_at = time.monotonic()
 
     async def connect(self) -> _Connection:
         if self.open >= MAX_CONNECTIONS:
@@ -164,6 +169,11 @@ class _Peer:
             connection.abort()
         return None
 
+    def close(self) -> None:
+        """Close what is idle."""
+        while self.idle:
+            self.idle.pop().abort()
+
     def lost(self, connection: _Connection) -> None:
         self.open -= 1
         with suppress(ValueError):
@@ -184,7 +194,9 @@ class Peers:
         """
         peer = self._peers.get(url)
         if peer is None:
+            self._forget()
             peer = self._peers[url] = _Peer(url)
+        peer.asked_at = time.monotonic()
         connection = peer.take()
         if connection is not None:
             # It may have been closed by the other side just now, which says nothing
@@ -205,11 +217,18 @@ class Peers:
             connection.abort()
         return answer
 
+    def _forget(self) -> None:
+        """Drop the workers that nobody has asked for long; with every new one."""
+        since = time.monotonic() - FORGET_S
+        for url, peer in list(self._peers.items()):
+            if peer.asked_at < since and len(peer.idle) == peer.open:
+                del self._peers[url]
+                peer.close()
+
     async def close(self) -> None:
         """Close every idle connection."""
         for peer in self._peers.values():
-            while peer.idle:
-                peer.idle.pop().abort()
+            peer.close()
         await asyncio.sleep(0)  # lets the transports close
 
 

@@ -154,7 +154,10 @@ class Roster:
         return found
 
     def _same_kind(self, beat: Heartbeat) -> bool:
-        return beat.version == self._me.version and beat.rules == self._me.rules
+        mine = self._me
+        # A build before windows were told was held to its own at its start, as all are.
+        windows = {mine.window, beat.window} - {None}
+        return (beat.version, beat.rules) == (mine.version, mine.rules) and len(windows) <= 1
 
 
 def _answers(beat: Heartbeat) -> tuple[object, ...]:

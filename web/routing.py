@@ -22,7 +22,7 @@ from web.admission import Admission, Asked, Refusal, stale
 from web.hedging import first_good
 from web.peers import PeerAnswer, PeerFailed, Peers
 from web.problems import Problem
-from web.roster import Holder, Roster
+from web.roster import REMEMBER_S, Holder, Roster
 
 T = TypeVar("T")
 
@@ -127,7 +127,12 @@ class Router:
 
     def suspect(self, url: str) -> None:
         """It failed or was too slow: last choice until its next heartbeat or answer."""
-        self._suspects[url] = time.monotonic()
+        now = time.monotonic()
+        # Who is gone for good will never be heard, nor asked, again.
+        old = [other for other, since in self._suspects.items() if now - since > REMEMBER_S]
+        for gone in old:
+            del self._suspects[gone]
+        self._suspects[url] = now
 
     def trust(self, url: str) -> None:
         """It answered."""

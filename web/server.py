@@ -57,6 +57,7 @@ class WebConfig(Struct, frozen=True, kw_only=True):
     topics: full topic name by role (`shipments`, `sales`, `adjustments`).
     members_topic: where workers tell each other what they hold.
     build: what `/v1/cluster` says of the code that runs.
+    window: offsets of the duplicates window; workers with another one are not asked.
     """
 
     url: str
@@ -65,6 +66,7 @@ class WebConfig(Struct, frozen=True, kw_only=True):
     topics: Mapping[str, str]
     members_topic: str
     build: str = ""
+    window: int | None = None
     limits: Limits = Limits()
 
 
@@ -148,7 +150,6 @@ class Web:
         self._config = config
         limits = config.limits
         self._gates = {"read": Gate(limits.reads), "write": Gate(limits.writes)}
-        self._metrics = Metrics(table, stats, self._in_flight)
         self.members = Members(
             config.kafka,
             config.members_topic,
@@ -157,7 +158,10 @@ class Web:
             rules=RULES,
             build=config.build,
             url=config.url,
+            window=config.window,
         )
+        unreadable = self.members.unreadable
+        self._metrics = Metrics(table, stats, self._in_flight, unreadable)
         self._queries = Queries(
             table,
             self.members.roster,

@@ -202,6 +202,28 @@ async def test_events_that_the_broker_refuses_for_good_do_not_poison_later_ones(
     assert [event["id"] for event in answer["events"]] == ["id-2"]
 
 
+async def test_a_refusal_holds_up_nobody_else_while_its_producer_closes(
+    kafka: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topics = make_topics(kafka, **{"max.message.bytes": "2000"})
+    closing, may_close = asyncio.Event(), asyncio.Event()
+    close = appending._close
+
+    async def slow_close(producer: Any) -> None:
+        closing.set()
+        await may_close.wait()
+        await close(producer)
+
+    monkeypatch.setattr(appending, "_close", slow_close)
+    async with a_service(kafka.bootstrap, topics) as client:
+        large = a_sale(1) | {"reference": "r" * 3000}
+        assert (await post(client, "/v1/sales", large))[0] == 503
+        await asyncio.wait_for(closing.wait(), 30)
+
+        await until_taken(client, "/v1/returns", a_sale(2))
+        may_close.set()
+
+
 async def test_of_two_topics_one_gone_each_event_says_its_own(kafka: Kafka) -> None:
     topics = make_topics(kafka, only=["shipments"])
     kinds = ["inventory.shipment.received.v1", "inventory.sale.completed.v1"]

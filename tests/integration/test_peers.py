@@ -38,6 +38,9 @@ class Server:
         for writer in self._writers:
             writer.close()
 
+    def is_connected(self) -> bool:
+        return any(not writer.is_closing() for writer in self._writers)
+
     async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         self._writers.append(writer)
@@ -66,6 +69,14 @@ async def peers() -> AsyncIterator[Peers]:
     client = Peers()
     yield client
     await client.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    for _ in range(3_000):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it did not happen in time")
 
 
 async def test_status_headers_and_body_come_as_they_are_on_one_kept_connection(
@@ -119,10 +130,7 @@ async def test_idle_connections_that_the_server_closed_are_forgotten(peers: Peer
         assert len(peer.idle) == peer.open == 5
 
         server.hang_up()
-        for _ in range(500):
-            if not peer.open:
-                break
-            await asyncio.sleep(0.01)
+        await until(lambda: not peer.open)
         assert len(peer.idle) == peer.open == 0
 
 
@@ -204,6 +212,22 @@ async def test_a_frozen_worker_collects_only_so_many_connections(
         with pytest.raises(TimeoutError):  # there is room again
             async with asyncio.timeout(0.05):
                 await peers.ask(server.url, request)
+
+
+async def test_workers_that_nobody_asks_any_more_are_forgotten(
+    peers: Peers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("web.peers.FORGET_S", -1.0)  # not asked at this moment is long ago
+    async with Server(always(OK)) as idle, Server(never) as busy, Server(always(OK)) as new:
+        await peers.ask(idle.url, get(idle.url, "/", {}, ""))
+        under_way = asyncio.create_task(peers.ask(busy.url, get(busy.url, "/", {}, "")))
+        await until(lambda: bool(busy.heads))
+
+        await peers.ask(new.url, get(new.url, "/", {}, ""))
+
+        assert set(peers._peers) == {busy.url, new.url}
+        await until(lambda: not idle.is_connected())
+        under_way.cancel()
 
 
 async def test_a_post_carries_its_body(peers: Peers) -> None:

@@ -57,12 +57,23 @@ async def test_a_position_that_does_not_come_is_refused() -> None:
 
 async def test_a_partition_that_leaves_while_its_position_is_awaited_is_not_ready() -> None:
     shelf, admission = a_desk()
-    waiting = asyncio.create_task(admission.admit(0, at_least(10, wait_s=0.05)))
+    waiting = asyncio.create_task(admission.admit(0, at_least(10, wait_s=3600)))
     await asyncio.sleep(0.01)
 
     shelf.drop(0)
 
-    assert isinstance(await waiting, NotReady)
+    # At once: nobody need wait for what cannot come any more.
+    assert isinstance(await asyncio.wait_for(waiting, 10), NotReady)
+
+
+async def test_what_other_workers_say_of_unknown_topics_or_partitions_binds_nobody() -> None:
+    _, admission = a_desk(sales=10)
+
+    admission.answered(0, "history-0@7,sales-1@99,sales-0@9")
+    admission.answered_all("history-0@7,sales-9@1,sales-0@9")
+
+    assert isinstance(await admission.admit(0, ANYTHING), Freshness)
+    assert admission.floor(0, ANYTHING) == {("sales", 0): 9}
 
 
 @pytest.mark.parametrize(

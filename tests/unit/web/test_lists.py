@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 from unittest.mock import patch
@@ -11,21 +13,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.lookup import NotReady
+from domain.lookup import NotReady, Role
 from domain.rows import Row
 from tests.shelf import TOPICS, Shelf
 from web import cursors, merging
 from web.admission import Admission, Asked, Refusal
 from web.cursors import START, Key, Place
-from web.gathering import Gathering
+from web.gathering import Gathering, Part, _worst
 from web.heartbeats import Heartbeat
 from web.lists import list_rows
 from web.merging import Source, merge
 from web.pacing import Lane
 from web.parameters import BadRequest, Filters
-from web.peers import Peers
-from web.replies import RowBody, row_body
-from web.roster import Roster
+from web.peers import PeerFailed, Peers
+from web.replies import FreshnessBody, RowBody, rfc3339, row_body
+from web.roster import Holder, Roster
 from web.routing import Router, Target
 
 PARTITIONS = 4
@@ -187,6 +189,56 @@ async def test_a_page_says_how_fresh_its_worst_part_is() -> None:
         "sales-3@0",
     ]
     assert await a_page(a_split(shelf), "max_lag_events=8") == "/problems/too-stale"
+
+
+def test_of_parts_equally_far_behind_the_worst_is_the_one_that_a_broker_told_of_longest_ago() -> (
+    None
+):
+    old, new = (
+        FreshnessBody(Role.ACTIVE, "http://me", at, "sales-0@1", 5, rfc3339(at))
+        for at in (1_000, 2_000)
+    )
+
+    assert _worst([new, old]) == _worst([old, new]) == old
+
+
+class Planned(Router):
+    """Asks these, in this order, for whatever partition."""
+
+    def plan(self, partition: int, asked: Asked) -> list[Target]:
+        return [Holder(url, Role.ACTIVE, 1, leaving=False) for url in ("first", "second")]
+
+
+@pytest.mark.parametrize("first", ["fails", "knows half"])
+async def test_the_next_worker_is_asked_once_when_the_first_is_slow_and_then_of_no_use(
+    first: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("web.gathering.HEDGE_S", 0.01)
+    gathering = a_split(a_shelf())
+    admission = gathering.admission
+    router = Planned(gathering.table, gathering.router._roster, Peers(), admission)
+    asked: list[str] = []
+    second_asked, first_done = asyncio.Event(), asyncio.Event()
+
+    async def ask(target: Target, partitions: Sequence[int]) -> Part[str]:
+        assert target is not None
+        asked.append(target.url)
+        if target.url == "second":
+            second_asked.set()
+            await first_done.wait()
+            return Part("all", None, "", {})
+        await second_asked.wait()
+        # The next turn of the loop is the one in which somebody could be asked again.
+        asyncio.get_running_loop().call_later(0.05, first_done.set)
+        if first == "fails":
+            raise PeerFailed("gone")
+        return Part("half", None, "", {partitions[0]: NotReady("not here", 1)})
+
+    whole = Gathering(gathering.table, router, admission, Lane(), 1)
+    parts, refused = await whole.run([0, 1], Asked(), time.monotonic() + 30, ask)
+
+    assert asked == ["first", "second"]
+    assert ([part.found for part in parts], refused) == (["all"], {})
 
 
 async def test_a_partition_that_leaves_during_a_scan_ends_the_page_not_the_list() -> None:
