@@ -1,59 +1,121 @@
-"""`onhand dlq replay`: send again what was refused for its address alone, each once for ever."""
+"""`onhand dlq replay`: send again what was refused for its address alone, each once for ever.
+
+What was sent is remembered by what it says: target topic, key, value and headers. Not by its
+position alone, for positions shift when a log is restored or copied; and the same fact, refused
+at two positions (a retry), is sent once.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager
-from typing import Any
+import hashlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
 
 import msgspec
-from aiokafka import AIOKafkaProducer
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, ProducerFenced
 
 from app.config import Settings
 from app.deadletters import reader
 from app.topics import kafka_failed
-from domain.events import Refused, decode
+from domain.events import Refused, StockEvent, decode
 from domain.partitioning import partition_for
 from tables.letters import DeadLettersError, Letter, letters, records
+from tables.transactions import Brokers, RecordBatch, TransactionalProducer, batch_builder
 
-#: Sound inside, so that the right key heals them; other refusals need a corrected event.
+#: Sound inside, so that the right address heals them; other refusals need a corrected event.
 REPLAYABLE = ("misrouted", "key_mismatch", "missing_key")
-#: Letters sent in one transaction.
+#: Letters sent in one transaction: one chunk, which is sent and remembered or neither.
 _GROUP = 500
+_GROUP_BYTES = 8 * 2**20
+#: A record batch before compression; the source topics take 1 MiB after it.
+_BATCH_BYTES = 2**20 - 64 * 1024
 # While a transaction is open, readers of its source partitions wait. After a kill -9 they
 # wait this long; the next replay ends it at once.
 _TRANSACTION_TIMEOUT_MS = 10_000
-#: For one transaction, and for taking leave of a Kafka that may be away.
+#: To begin, and for one transaction.
 _PATIENCE_S = 30.0
 _GOODBYE_S = 5.0
+#: Of those that cannot be sent so many are named; the others are counted.
+_NAMED = 1000
+
+
+Headers = Sequence[tuple[str, bytes | None]]
 
 
 class Replayed(msgspec.Struct):
-    """What a replay did: counts by reason, and what cannot be sent, by position."""
+    """What a replay did.
+
+    sent: how many, by reason. sent_before: by an earlier replay, or as another letter that
+    says the same. impossible: why, by position, of the first 1,000 that cannot be sent.
+    impossible_count: of all that cannot. other_reasons: letters that no address would heal.
+    """
 
     sent: dict[str, int]
     sent_before: int
     impossible: dict[str, str]
+    impossible_count: int
     other_reasons: int
+
+    def cannot(self, letter: Letter, why: str) -> None:
+        """Note one that cannot be sent."""
+        self.impossible_count += 1
+        if len(self.impossible) < _NAMED:
+            self.impossible[letter.position] = why
 
 
 class _Resend(msgspec.Struct, frozen=True):
+    """A letter and the record that it becomes; `content` names that record."""
+
     letter: Letter
+    topic: str
     key: bytes
     partition: int
+    content: str
+
+    @property
+    def mark(self) -> bytes:
+        """The key under which it is remembered."""
+        return f"{self.letter.position} {self.content}".encode()
+
+    @property
+    def size(self) -> int:
+        """Roughly, in bytes."""
+        return len(self.letter.value or b"") + 200
+
+
+class _Remembered:
+    """Which records were ever sent again, as `{name}-replayed` tells."""
+
+    def __init__(self) -> None:
+        self._contents: set[str] = set()
+        self._positions: set[str] = set()
+
+    def read(self, mark: bytes) -> None:
+        """Take in one mark. Those without a content are of a build that knew positions alone."""
+        position, _, content = mark.decode(errors="replace").rpartition(" ")
+        if position:
+            self._contents.add(content)
+        else:
+            self._positions.add(content)
+
+    def add(self, resend: _Resend) -> bool:
+        """Whether it is new; remembered from now on."""
+        known = resend.content in self._contents or resend.letter.position in self._positions
+        self._contents.add(resend.content)
+        return not known
 
 
 async def replay(settings: Settings, *, dry_run: bool, said: Callable[[int], None]) -> Replayed:
-    """Send again, under the right key, every dead letter that has a wrong address.
+    """Send again, to the right address, every dead letter that has a wrong one.
 
     1. Initialise the transactional id, which is the same for all versions and all replays:
        from here on no earlier replay can commit, and a later one ends this one.
-    2. Read which originals were ever sent again.
-    3. Send the others; a record and its being remembered are one transaction, so a crash
-       between the two leaves neither.
+    2. Read which were ever sent again.
+    3. Send the others in chunks; a record and its being remembered are one transaction, so a
+       crash between the two leaves neither, and the next replay goes on behind the last chunk.
 
     Args:
         settings: whose dead letters.
@@ -63,145 +125,196 @@ async def replay(settings: Settings, *, dry_run: bool, said: Callable[[int], Non
     Raises:
         DeadLettersError: Kafka is away, or another replay has taken over.
     """
-    done = Replayed(sent={}, sent_before=0, impossible={}, other_reasons=0)
-    async with _producer(settings, dry_run) as producer, reader(settings) as consumer:  # 1
-        remembered = {  # 2
-            record.key
-            async for record in records(consumer, settings.replayed_topic, None, said)
-            if record.value is not None
-        }
+    done = Replayed(sent={}, sent_before=0, impossible={}, impossible_count=0, other_reasons=0)
+    async with _sender(settings, dry_run) as send, reader(settings) as consumer:  # 1
+        remembered = _Remembered()
+        async for record in records(consumer, settings.replayed_topic, None, said):  # 2
+            if record.key is not None and record.value is not None:
+                remembered.read(record.key)
         group: list[_Resend] = []
+        size = 0
         async for letter in letters(consumer, settings.dlq_topic, None, said):  # 3
             resend = _judge(letter, settings, remembered, done)
             if resend is None:
                 continue
-            remembered.add(letter.position.encode())
             group.append(resend)
-            if len(group) == _GROUP:
-                await _send(producer, settings, group, done)
-                group = []
-        await _send(producer, settings, group, done)
+            size += resend.size
+            if len(group) >= _GROUP or size >= _GROUP_BYTES:
+                await send(group, done)
+                group, size = [], 0
+        await send(group, done)
     return done
 
 
 def _judge(
-    letter: Letter, settings: Settings, remembered: set[bytes], done: Replayed
+    letter: Letter, settings: Settings, remembered: _Remembered, done: Replayed
 ) -> _Resend | None:
     """How to send it again; None, with the reason in `done`, if not."""
     if letter.reason not in REPLAYABLE:
         done.other_reasons += 1
-    elif letter.position.encode() in remembered:
-        done.sent_before += 1
     elif letter.value is None:
-        done.impossible[letter.position] = "too large to have been kept: send it as a new event"
+        done.cannot(letter, "too large to have been kept: send it as a new event")
     elif letter.topic not in settings.source_topics.values():
-        done.impossible[letter.position] = "not from a topic of this ONHAND_TOPIC_PREFIX"
-    elif isinstance(event := decode(letter.value), Refused):
-        done.impossible[letter.position] = f"{event.reason.value}: {event.detail}"
+        done.cannot(letter, "not from a topic of this ONHAND_TOPIC_PREFIX")
+    elif isinstance(event := _event(letter.value, letter.headers), Refused):
+        done.cannot(letter, f"{event.reason.value}: {event.detail}")
+    elif not _can_be_sent(letter.headers):
+        done.cannot(letter, "the name of a header is not UTF-8: send it as a new event")
     else:
-        key = event.data.sku.encode()
-        return _Resend(letter, key, partition_for(key, settings.partitions))
+        topic, key = settings.source_topics[event.role], event.data.sku.encode()
+        content = _content(topic, key, letter.value, letter.headers)
+        partition = partition_for(key, settings.partitions)
+        resend = _Resend(letter, topic, key, partition, content)
+        if remembered.add(resend):
+            return resend
+        done.sent_before += 1
     return None
 
 
-@asynccontextmanager
-async def _producer(settings: Settings, dry_run: bool) -> AsyncIterator[AIOKafkaProducer | None]:
-    if dry_run:
-        yield None
-        return
-    producer = AIOKafkaProducer(
-        **settings.client_kwargs(),
-        transactional_id=f"{settings.name}-replay",
-        transaction_timeout_ms=_TRANSACTION_TIMEOUT_MS,
-        request_timeout_ms=10_000,
-        compression_type="zstd",
-        max_request_size=8 * 2**20,
-    )
+def _event(value: bytes, headers: Headers) -> StockEvent | Refused:
+    """What the record says; in binary mode its identity is in the headers."""
+    del headers  # until decode takes them
+    return decode(value)
+
+
+def _can_be_sent(headers: Headers) -> bool:
     try:
-        await producer.start()
-        for topic in settings.source_topics.values():
-            if len(await producer.partitions_for(topic)) != settings.partitions:
-                raise DeadLettersError(
-                    f"Topic {topic} has not {settings.partitions} partitions: run `onhand topics "
-                    "check`, for the right key would lead to the wrong one."
-                )
-        yield producer
+        return all(name.encode() is not None for name, _ in headers)
+    except UnicodeEncodeError:
+        return False
+
+
+def _content(topic: str, key: bytes, value: bytes, headers: Headers) -> str:
+    """A name for the record: SHA-256 of its parts, each with its length before it."""
+    digest = hashlib.sha256()
+    parts: list[bytes | None] = [topic.encode(), key, value]
+    for name, content in headers:
+        parts += [name.encode(), content]
+    for part in parts:
+        digest.update(b"-" if part is None else b"%d:%b" % (len(part), part))
+    return digest.hexdigest()
+
+
+_Send = Callable[[Sequence[_Resend], Replayed], Awaitable[None]]
+
+
+@asynccontextmanager
+async def _sender(settings: Settings, dry_run: bool) -> AsyncIterator[_Send]:
+    """Sends chunks, as the one replay that may."""
+    if dry_run:
+        yield _count
+        return
+    topics = [*settings.source_topics.values(), settings.replayed_topic]
+    brokers = Brokers(settings.client_kwargs(), topics)
+    try:
+        async with asyncio.timeout(_PATIENCE_S):
+            await brokers.start()
+            counts = await _partitions(brokers, settings)
+            transactional_id = f"{settings.name}-replay"
+            producer = await TransactionalProducer.open(
+                brokers, transactional_id, _TRANSACTION_TIMEOUT_MS, lane=0
+            )
+        sender = _Sender(producer, settings, counts[settings.replayed_topic])
+        yield sender.send
     except (KafkaError, OSError, TimeoutError) as error:
         raise DeadLettersError(kafka_failed(settings, error)) from error
     finally:
-        try:
-            # It waits for what was not answered, with no deadline of its own.
-            await asyncio.wait_for(producer.stop(), _GOODBYE_S)
-        except TimeoutError:
-            await producer.client.close()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(brokers.stop(), _GOODBYE_S)
 
 
-async def _send(
-    producer: AIOKafkaProducer | None, settings: Settings, group: list[_Resend], done: Replayed
-) -> None:
-    """One transaction; if a record in it is too large, one for each."""
-    try:
-        if producer is not None and group:
-            await _transaction(producer, settings, group)
-    except ProducerFenced as error:
+async def _partitions(brokers: Brokers, settings: Settings) -> dict[str, int]:
+    """How many each topic has.
+
+    Raises:
+        DeadLettersError: a source has another number than the settings say.
+    """
+    await brokers.client.force_metadata_update()
+    found = brokers.client.cluster.partitions_for_topic
+    counts = {settings.replayed_topic: len(found(settings.replayed_topic) or ())}
+    for topic in settings.source_topics.values():
+        counts[topic] = len(found(topic) or ())
+        if counts[topic] != settings.partitions:
+            raise DeadLettersError(
+                f"Topic {topic} has {counts[topic]} partitions, not {settings.partitions}: run "
+                "`onhand topics check`, for the right key would lead to the wrong one."
+            )
+    if not counts[settings.replayed_topic]:
         raise DeadLettersError(
-            "Another `onhand dlq replay` took over; it sends what this one had not yet."
-        ) from error
-    except MessageSizeTooLargeError:
-        # It fitted when its producer compressed it better; it must not hold up the others.
-        if len(group) == 1:
-            done.impossible[group[0].letter.position] = "larger than its topic takes today"
-            return
-        for resend in group:
-            await _send(producer, settings, [resend], done)
-        return
+            f"There is no topic {settings.replayed_topic}: run `onhand topics check`."
+        )
+    return counts
+
+
+async def _count(group: Sequence[_Resend], done: Replayed) -> None:
     for resend in group:
         done.sent[resend.letter.reason] = done.sent.get(resend.letter.reason, 0) + 1
 
 
-async def _transaction(
-    producer: AIOKafkaProducer, settings: Settings, group: Iterable[_Resend]
-) -> None:
-    receipts: list[asyncio.Future[object]] = []
-    try:
-        # An idempotent producer itself tries for ever (aiokafka 0.14, sender.py:884).
-        async with asyncio.timeout(_PATIENCE_S):
-            await producer.begin_transaction()
-            for topic, record in _records(group, settings):
-                receipts.append(await producer.send(topic, **record))
-            await asyncio.gather(*receipts)
-            await producer.commit_transaction()
-    except BaseException as error:
-        for receipt in receipts:
-            receipt.cancel()  # does nothing to those answered
-        answers = await asyncio.gather(*receipts, return_exceptions=True)
-        # The first fenced batch has the others, and the next send, fail with what says less.
-        fenced = [answer for answer in answers if isinstance(answer, ProducerFenced)]
-        if fenced:
-            raise fenced[0] from error
-        # What cannot be aborted, the next replay or the broker ends. aiokafka 0.14 answers a
-        # producer in its fatal state with an AssertionError (transaction_manager.py:107).
-        with contextlib.suppress(KafkaError, TimeoutError, AssertionError):
-            await asyncio.wait_for(producer.abort_transaction(), _GOODBYE_S)
-        raise
+class _Sender:
+    """marks: partitions of the topic that remembers."""
+
+    def __init__(self, producer: TransactionalProducer, settings: Settings, marks: int) -> None:
+        self._producer, self._settings, self._marks = producer, settings, marks
+
+    async def send(self, group: Sequence[_Resend], done: Replayed) -> None:
+        """One transaction; if a record in it is too large, one for each."""
+        if not group:
+            return
+        try:
+            # The producer itself tries for as long as it takes.
+            async with asyncio.timeout(_PATIENCE_S):
+                await self._producer.commit(self._batches(group))
+        except ProducerFenced as error:
+            raise DeadLettersError(
+                "Another `onhand dlq replay` took over; it sends what this one had not yet."
+            ) from error
+        except MessageSizeTooLargeError:
+            # It fitted when its producer compressed it better; it must not hold up the others.
+            async with asyncio.timeout(_PATIENCE_S):
+                await self._producer.abort()
+            if len(group) == 1:
+                done.cannot(group[0].letter, "larger than its topic takes today")
+                return
+            for resend in group:
+                await self.send([resend], done)
+            return
+        await _count(group, done)
+
+    def _batches(self, group: Iterable[_Resend]) -> list[RecordBatch]:
+        """The records themselves, then their being remembered."""
+        batches = _Batches()
+        for resend in group:
+            letter = resend.letter
+            to = TopicPartition(resend.topic, resend.partition)
+            batches.add(to, resend.key, letter.value, letter.headers)
+        for resend in group:
+            letter = resend.letter
+            to = f"{resend.topic}-{resend.partition}"
+            note = {"to": to, "reason": letter.reason, "version": self._settings.version}
+            mark = resend.mark
+            where = TopicPartition(self._settings.replayed_topic, partition_for(mark, self._marks))
+            batches.add(where, mark, msgspec.json.encode(note), [])
+        return batches.all()
 
 
-def _records(group: Iterable[_Resend], settings: Settings) -> Iterator[tuple[str, dict[str, Any]]]:
-    """For each letter the record itself, then its being remembered."""
-    for resend in group:
-        letter = resend.letter
-        yield (
-            letter.topic,
-            {
-                "value": letter.value,
-                "key": resend.key,
-                "partition": resend.partition,
-                "headers": letter.headers,
-            },
-        )
-        to = f"{letter.topic}-{resend.partition}"
-        note = {"to": to, "reason": letter.reason, "version": settings.version}
-        yield (
-            settings.replayed_topic,
-            {"key": letter.position.encode(), "value": msgspec.json.encode(note)},
-        )
+class _Batches:
+    """Record batches being filled, one after the other for each topic-partition."""
+
+    def __init__(self) -> None:
+        self._full: list[RecordBatch] = []
+        self._open: dict[TopicPartition, RecordBatch] = {}
+        self._now_ms = int(time.time() * 1000)
+
+    def add(self, tp: TopicPartition, key: bytes, value: bytes | None, headers: Headers) -> None:
+        """Append one record."""
+        batch = self._open.get(tp) or RecordBatch(tp, batch_builder(_BATCH_BYTES), 0)
+        if batch.builder.append(batch.size, self._now_ms, key, value, list(headers)) is None:
+            self._full.append(batch)
+            batch = RecordBatch(tp, batch_builder(_BATCH_BYTES), 0)
+            batch.builder.append(0, self._now_ms, key, value, list(headers))
+        self._open[tp] = batch._replace(size=batch.size + 1)
+
+    def all(self) -> list[RecordBatch]:
+        """All that were added, in order for each topic-partition."""
+        return [*self._full, *self._open.values()]

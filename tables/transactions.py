@@ -180,9 +180,19 @@ class TransactionalProducer:
         )
         return offsets
 
+    async def abort(self) -> None:
+        """End a transaction that was refused a batch; the next `commit` begins another.
+
+        Raises:
+            KafkaError: for good. The next initialiser of the id aborts it then.
+        """
+        await self._ask_coordinator(
+            EndTxnRequest(self._id, *self._producer, False),
+            lambda response: [response.error_code],
+        )
+
     async def _produce(self, batch: RecordBatch) -> int:
         sequence = self._sequences.get(batch.tp, 0)
-        self._sequences[batch.tp] = (sequence + batch.size) % _SEQUENCES
         batch.builder.set_producer_state(*self._producer, sequence)
         build = batch.builder.build
         large = batch.builder.size() > _LARGE_BYTES
@@ -199,7 +209,10 @@ class TransactionalProducer:
             _raise_first([code])
             return int(offset)
 
-        return int(await self._until_answered(produce))
+        offset = int(await self._until_answered(produce))
+        # A batch that was refused for good used up no numbers: the next one takes them.
+        self._sequences[batch.tp] = (sequence + batch.size) % _SEQUENCES
+        return offset
 
     async def _ask_coordinator(self, request: Any, codes: Callable[[Any], list[int]]) -> Any:
         async def ask() -> Any:

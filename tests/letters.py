@@ -1,0 +1,103 @@
+"""Dead letters of a deployment of a test's own, as the service writes them."""
+
+import json
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, Producer, TopicPartition
+
+from app import topics
+from app.config import Settings
+from dev.kafka import Kafka
+from domain.columns import DeadLetter
+from domain.events import Refusal
+from tables.changelog import _letter_record
+
+HEADERS = [("trace", b"\x00\xff"), ("trace", None), ("onhand-reason", b"not ours")]
+
+
+async def a_deployment(kafka: Kafka) -> Settings:
+    """Settings of a name of its own on the shared broker, with topics."""
+    name = f"n{uuid.uuid4().hex[:8]}"
+    made = Settings.from_env({}, kafka=kafka.bootstrap, name=name, topic_prefix=f"{name}.")
+    await topics.create(made)
+    return made
+
+
+def an_event(sku: str, number: int = 1) -> bytes:
+    return json.dumps(
+        {
+            "specversion": "1.0",
+            "id": f"{sku}-{number}",
+            "source": "till-17",
+            "type": "inventory.sale.completed.v1",
+            "time": "2026-11-23T10:00:00.123Z",
+            "data": {"sku": sku, "location": "store-007", "quantity": 2},
+        }
+    ).encode()
+
+
+def a_letter(settings: Settings, offset: int = 7, **changes: Any) -> DeadLetter:
+    fields: dict[str, Any] = {
+        "topic": settings.source_topics["sales"],
+        "partition": 3,
+        "offset": offset,
+        "timestamp_ms": 1_795_000_000_123,
+        "key": b"wrong",
+        "value": an_event("SKU-1", offset),
+        "headers": HEADERS,
+        "reason": Refusal.MISROUTED,
+        "detail": "it is in partition 3",
+    }
+    return DeadLetter(**{**fields, **changes})
+
+
+def refuse(settings: Settings, letters: Sequence[DeadLetter], *, commit: bool = True) -> None:
+    """Write dead letters as the service does: its own records, in a transaction."""
+    producer = Producer(
+        {
+            "bootstrap.servers": settings.kafka,
+            "transactional.id": uuid.uuid4().hex,
+            "message.max.bytes": 4 * 2**20,
+            "log_level": 0,
+        }
+    )
+    producer.init_transactions(20)
+    producer.begin_transaction()
+    for letter in letters:
+        key, value, headers = _letter_record(letter)
+        producer.produce(
+            settings.dlq_topic, value, key, partition=letter.partition, headers=headers
+        )
+    if commit:
+        producer.commit_transaction(20)
+    else:
+        producer.flush(20)
+        producer.abort_transaction(20)
+
+
+def committed(settings: Settings, topic: str) -> list[Message]:
+    """Every record there for a reader of committed ones, by an independent client."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": settings.kafka,
+            "group.id": "unused",
+            "isolation.level": "read_committed",
+            "enable.partition.eof": True,
+            "log_level": 0,
+        }
+    )
+    count = len(consumer.list_topics(topic, 20).topics[topic].partitions)
+    consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in range(count)])
+    found: list[Message] = []
+    ended = 0
+    while ended < count:
+        message = consumer.poll(20)
+        assert message is not None, "Kafka stopped sending"
+        if message.error() is None:
+            found.append(message)
+        else:
+            ended += 1
+    consumer.close()
+    return found
