@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -182,9 +183,19 @@ def _topic_part(text: str) -> str:
     return text
 
 
+_URL_REMEDY = "use http://HOST:PORT without a path, as other workers reach this one"
+
+
 def _url(text: str) -> str:
     if not re.fullmatch(r"https?://([^\s/:?#@\[\]]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?/?", text):
-        raise ValueError("use http://HOST:PORT without a path, as other workers reach this one")
+        raise ValueError(_URL_REMEDY)
+    try:
+        parts = urlsplit(text)
+        (parts.hostname or "").encode("idna")  # what every look-up of the name begins with
+        if parts.port == 0:
+            raise ValueError
+    except ValueError:  # a port above 65,535, an address in brackets that is none
+        raise ValueError(_URL_REMEDY) from None
     return text.rstrip("/")
 
 

@@ -97,6 +97,25 @@ def format_position(offsets: Mapping[tuple[str, int], int]) -> str:
     )
 
 
+def read_position(token: str) -> dict[tuple[str, int], int]:
+    """As `parse_position`, for what a caller wrote: a part that is no part is refused.
+
+    A part is `name-partition@number` or `name@number`. The second kind names no partition:
+    it is passed over, as is a name that is not known. An empty token is none.
+
+    Raises:
+        ValueError: a sentence without its subject.
+    """
+    for part in token.split(",") if token.strip() else ():
+        name, at, offset = part.strip().rpartition("@")
+        if not name or not at or "@" in name or _number(offset, most=2**63 - 1) is None:
+            shown = ascii(part[:80])
+            raise ValueError(
+                f"must be a position that an answer gave, such as sales-3@1234; {shown} is none"
+            )
+    return parse_position(token)
+
+
 def parse_position(token: str) -> dict[tuple[str, int], int]:
     """Read a token; parts of a kind not known are ignored, of repeated ones the highest counts.
 

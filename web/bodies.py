@@ -3,13 +3,18 @@
 import asyncio
 from collections.abc import Collection
 
+import msgspec
 from aiohttp import web
 from msgspec import Struct
 
+from web.conditions import refusal_of
 from web.problems import Problem, problem
 
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
+#: Everything that msgspec raises for bytes that are no JSON of the wanted shape. It raises
+#: RecursionError for what is nested too deep, and that is no MsgspecError.
+BAD_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class BodyLimits(Struct, frozen=True):
@@ -30,6 +35,8 @@ async def read_json(
         types: media types taken. With `application/json` among them, JSON without a type
             or under curl's default type is taken too: see `_named_by_default`.
     """
+    if (refused := refusal_of(request.headers)) is not None:
+        return refused
     if not _is_taken(request, types):
         return _unsupported(request, types)
     if (request.content_length or 0) > limits.bytes:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_response import StreamResponse
 from msgspec import Struct
@@ -50,7 +50,7 @@ class ConnectionLimits(Struct, frozen=True):
 class Connection(RequestHandler):
     """One client connection, with a deadline for each request's head."""
 
-    __slots__ = ("_at_boundary", "_head_deadline", "_limits", "_server")
+    __slots__ = ("_at_boundary", "_body", "_has_ended", "_head_deadline", "_limits", "_server")
 
     def __init__(self, server: "Server", limits: ConnectionLimits, **kwargs: Any) -> None:
         super().__init__(server, **kwargs)
@@ -58,6 +58,10 @@ class Connection(RequestHandler):
         self._limits = limits
         self._head_deadline: asyncio.TimerHandle | None = None
         self._at_boundary = True
+        #: Of the request that came last; those before it are whole.
+        self._body: StreamReader | None = None
+        #: The client will send nothing more: close after the last answer.
+        self._has_ended = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Refuse the connection that is one too many, before it costs anything."""
@@ -67,14 +71,14 @@ class Connection(RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Take the shortcut, or hand on and arm the deadline while a head is incomplete."""
-        waiter = self._waiter
-        is_quiet = waiter is not None and not waiter.done()
+        is_quiet = self._is_quiet()
         if is_quiet and self._at_boundary and self._is_answered(data):
             return
         self._at_boundary = is_quiet and self._at_boundary and _is_one_whole_get(data)
         super().data_received(data)
-        waiter = self._waiter
-        if waiter is not None and not waiter.done():
+        if self._messages:
+            self._body = self._messages[-1][1]
+        if self._is_quiet():
             # Bytes came, and no request came of them.
             if self._head_deadline is None:
                 delay_s = self._limits.head_timeout_s
@@ -98,6 +102,22 @@ class Connection(RequestHandler):
         self._next_keepalive_close_time = self._loop.time() + self._limits.keepalive_timeout_s
         return True
 
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's own has this answer
+        """Whether to stay: a client that ends its side after its request gets its answer.
+
+        Without this, asyncio closes both sides at once (`nc -N`, HTTP/1.0 clients, tests that
+        write and shut down). Not for a request that is not whole: the rest cannot come.
+        """
+        has_tls = self.ssl_context is not None  # TLS has no half of a connection
+        if self._is_quiet() or self._body is None or not self._body.is_eof() or has_tls:
+            return False
+        self._has_ended = True
+        return True
+
+    def _is_quiet(self) -> bool:
+        """Whether it waits for a request."""
+        return self._waiter is not None and not self._waiter.done()
+
     def connection_lost(self, exc: BaseException | None) -> None:
         """Disarm."""
         if self._head_deadline is not None:
@@ -112,6 +132,8 @@ class Connection(RequestHandler):
         message: str | None = None,
     ) -> StreamResponse:
         """A problem instead of aiohttp's plain text: 400 for what is not HTTP, else a bug."""
+        if isinstance(exc, ConnectionError):
+            raise exc  # the client went away in the middle of its request: nobody's bug
         if request.writer.output_size > 0:
             raise ConnectionError("the answer has been sent in part: nothing can be added")
         if status == 400:
@@ -125,10 +147,24 @@ class Connection(RequestHandler):
         response.force_close()
         return response
 
+    def log_exception(self, *args: Any, **kwargs: Any) -> None:
+        """Not for a body that cannot be unpacked: the client has its answer already."""
+        if not isinstance(kwargs.get("exc_info"), web.RequestPayloadError):
+            super().log_exception(*args, **kwargs)
+
     async def finish_response(
         self, request: web.BaseRequest, resp: StreamResponse, start_time: float | None
     ) -> tuple[StreamResponse, bool]:
-        """Write the answer, a large one with a deadline: who does not read must not hold it."""
+        """Write the answer; where it is the last, close behind it."""
+        written = await self._write(request, resp, start_time)
+        if self._has_ended and not self._messages:
+            self.close()
+        return written
+
+    async def _write(
+        self, request: web.BaseRequest, resp: StreamResponse, start_time: float | None
+    ) -> tuple[StreamResponse, bool]:
+        """A large answer with a deadline: who does not read must not hold it."""
         body = getattr(resp, "body", None)
         if not isinstance(body, bytes) or len(body) < LARGE_BYTES:
             return await super().finish_response(request, resp, start_time)
@@ -141,8 +177,7 @@ class Connection(RequestHandler):
             return resp, True
 
     def _head_is_late(self) -> None:
-        waiter = self._waiter
-        if waiter is not None and not waiter.done():
+        if self._is_quiet():
             self._refuse(Problem.REQUEST_TIMEOUT)
 
     def _refuse(self, name: Problem) -> None:
@@ -186,14 +221,25 @@ class Server(web.Server):
             "lingering_time": limits.linger_s,
             "access_log": None,
         }
+        self._plain_handler = plain.request_handler
         super().__init__(
-            plain.request_handler,
+            self._answer,
             request_factory=plain.request_factory,
             loop=plain._loop,  # noqa: SLF001  not public, see above
             **settings,
         )
         self._limits = limits
         self.shortcut = shortcut
+
+    async def _answer(self, request: web.BaseRequest) -> StreamResponse:
+        """As the application does; what it cannot even route is answered here.
+
+        `CONNECT host:1`, `OPTIONS *`: no route of ours can take these, and aiohttp's own
+        answer to them fails on an `Expect` that is no text.
+        """
+        if not request.path.startswith("/"):
+            return problem(Problem.UNKNOWN_PATH, "What is asked for begins with a /.")
+        return await self._plain_handler(request)
 
     def __call__(self) -> RequestHandler:
         """Make the handler of one new connection."""

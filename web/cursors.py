@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from web.bodies import BAD_JSON
 from web.parameters import BadRequest, Filters, wrong
 
 #: SKU and location, in the order of their UTF-8 bytes, which is that of Python's strings.
@@ -57,7 +58,7 @@ def decode(token: str | None, filters: Filters, count: int) -> list[Place]:
     try:
         raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
         wire = _decode(raw)
-    except (binascii.Error, ValueError, msgspec.MsgspecError) as error:
+    except (binascii.Error, ValueError, *BAD_JSON) as error:
         raise BadRequest(wrong("cursor", "is not one that this service gave")) from error
     if wire.filters != _mark(filters):
         raise BadRequest(wrong("cursor", "belongs to a list with other filters"))

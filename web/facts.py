@@ -21,7 +21,7 @@ from domain.lookup import format_position
 from domain.partitioning import partition_for
 from web.admission import DEFAULT_WAIT_S
 from web.appending import Receipt, Record
-from web.bodies import BodyLimits, read_json
+from web.bodies import BAD_JSON, BodyLimits, read_json
 from web.outcomes import OutcomeBody
 from web.parameters import POST, BadRequest, parameters, target_of, wrong
 from web.problems import Fault, Problem, problem
@@ -111,7 +111,6 @@ _lines = msgspec.json.Decoder(list[msgspec.Raw])
 _any = msgspec.json.Decoder(msgspec.Raw)
 _fields = msgspec.json.Decoder(dict[str, Any])
 _encode = msgspec.json.Encoder().encode
-_NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Facts:
@@ -179,7 +178,7 @@ class Facts:
         """Split, check all, append all, answer; wait for what became of them if asked to."""
         try:
             lines = _lines.decode(body) if body.lstrip()[:1] == b"[" else [_any.decode(body)]
-        except _NOT_JSON as error:
+        except BAD_JSON as error:
             return problem(Problem.INVALID_REQUEST, f"The body is not JSON: {error}.")
         if not 1 <= len(lines) <= self._limits.lines:
             detail = f"A request holds 1 to {self._limits.lines:,} events, not {len(lines):,}."
@@ -277,7 +276,7 @@ def _as_event(raw: msgspec.Raw, line: int, kind: str, key: str | None) -> bytes 
     """One line of a POST as the CloudEvent that will stand in the topic."""
     try:
         fields = _fields.decode(raw)
-    except _NOT_JSON as error:
+    except BAD_JSON as error:
         detail = f"Not a JSON object: {error}."
         return Fault(line=line, reason=Refusal.NOT_JSON, detail=detail)
     # null stands for absent, as many serialisers write it.
@@ -295,7 +294,12 @@ def _as_event(raw: msgspec.Raw, line: int, kind: str, key: str | None) -> bytes 
     if "time" in fields:
         event["time"] = fields["time"]
     event["data"] = {name: fields[name] for name in DATA_FIELDS if name in fields}
-    return _encode(event)
+    try:
+        return _encode(event)
+    except (RecursionError, OverflowError):
+        # It was just within what can be read, and is two levels deeper now.
+        detail = "A value is nested too deep, or a number is too large."
+        return Fault(line=line, reason=Refusal.NOT_JSON, detail=detail)
 
 
 def _invalid(errors: Sequence[Fault], count: int) -> web.Response:

@@ -15,6 +15,7 @@ from aiohttp import web
 from domain.lookup import Freshness, NotCaughtUp, NotReady, Role
 from tables.reading import Reading
 from web.admission import Admission, Asked, Refusal
+from web.bodies import BAD_JSON
 from web.hedging import first_good
 from web.pacing import Lane, Pacer
 from web.peers import (
@@ -28,7 +29,7 @@ from web.peers import (
     waiting,
 )
 from web.problems import Problem, problem
-from web.replies import FreshnessBody, freshness_body, json_reply
+from web.replies import FreshnessBody, freshness_body, freshness_headers, json_reply
 from web.routing import Router, Target, problem_of
 
 F = TypeVar("F")
@@ -263,9 +264,13 @@ class Search(ABC, Generic[F]):
         if answer.status != 200:
             raise PeerFailed(f"It answered {answer.status}.")
         try:
-            return msgspec.json.decode(answer.body, type=self.kind)
-        except msgspec.MsgspecError as error:
+            body = msgspec.json.decode(answer.body, type=self.kind)
+        except BAD_JSON as error:
             raise PeerFailed("It answered with something else.") from error
+        # What becomes headers of ours must be able to.
+        if not all(map(str.isprintable, freshness_headers(body.freshness).values())):
+            raise PeerFailed("Its freshness is no text.")
+        return body
 
     def _incomplete(self, refused: Mapping[int, Refusal]) -> web.Response:
         missing = sorted(refused)

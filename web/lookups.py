@@ -10,7 +10,7 @@ from aiohttp import web
 
 from domain.lookup import Freshness, NotReady
 from web.admission import Asked, Refusal
-from web.bodies import BodyLimits, read_json
+from web.bodies import BAD_JSON, BodyLimits, read_json
 from web.gathering import Gathering, Search
 from web.pacing import Pacer
 from web.parameters import LOOKUP, BadRequest, asked_of, id_fault, parameters, wrong
@@ -146,7 +146,7 @@ class _Search(Search[Found]):
 def _keys(body: bytes) -> list[Key]:
     try:
         keys = msgspec.json.decode(body, type=Keys).keys
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except BAD_JSON as error:
         detail = f'must be {{"keys": [{{"sku": …, "location": …}}, …]}} ({error})'
         raise BadRequest(wrong("body", detail)) from error
     if not 1 <= len(keys) <= MAX_KEYS:

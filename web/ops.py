@@ -6,13 +6,17 @@ from collections.abc import Callable, Iterator, Sequence
 from aiohttp import web
 from msgspec import Struct
 from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import choose_encoder
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
 
 from domain.lookup import Role
 from tables.reading import PartitionStatus, Reading
 from web.problems import SERVER, Problem, problem
 from web.replies import json_reply, rfc3339
 from web.roster import WorkerView
+
+_OPENMETRICS = "application/openmetrics-text"
+_openmetrics: Callable[[CollectorRegistry], bytes] = openmetrics.generate_latest
 
 
 class Restore(Struct, frozen=True):
@@ -140,9 +144,13 @@ class Ops(Struct):
 
     async def metrics(self, request: web.Request) -> web.Response:
         """GET /metrics: Prometheus text, or OpenMetrics to who asks for it."""
-        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-        body = encode(self.registry)
-        return web.Response(body=body, headers={"Content-Type": content_type, **SERVER})
+        # Not prometheus_client's `choose_encoder`: it fails on a version that is none, and
+        # repeats in Content-Type what it was sent.
+        if _OPENMETRICS in request.headers.get("Accept", "").lower():
+            body, kind = _openmetrics(self.registry), openmetrics.CONTENT_TYPE_LATEST
+        else:
+            body, kind = generate_latest(self.registry), CONTENT_TYPE_PLAIN_0_0_4
+        return web.Response(body=body, headers={"Content-Type": kind, **SERVER})
 
     async def cluster(self, request: web.Request) -> web.Response:
         """GET /v1/cluster."""

@@ -15,7 +15,7 @@ import msgspec
 from aiohttp import web
 
 from domain.events import MAX_NAME_CHARS
-from domain.lookup import parse_position
+from domain.lookup import read_position
 from web.admission import MAX_WAIT_S, Asked
 from web.peers import HOP, PARTITIONS
 from web.problems import Fault, Problem, problem
@@ -151,7 +151,7 @@ def _number(least: int, most: int, text: str) -> Parameter:
 
 _TEXT = {"type": "string"}
 READ: Mapping[str, Parameter] = {
-    "min_position": Parameter(parse_position, _TEXT, "Wait until this position has been handled."),
+    "min_position": Parameter(read_position, _TEXT, "Wait until this position has been handled."),
     "wait_ms": _number(0, int(MAX_WAIT_S * 1000), "How long to wait for it; 1,000 by default."),
     "max_lag_events": _number(0, _INT64 - 1, "Refuse an answer that lags by more."),
 }

@@ -12,10 +12,13 @@ each connection, connections kept for the next request.
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import lru_cache
+from typing import NamedTuple
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
@@ -38,6 +41,7 @@ FORGET_S = 60.0
 MAX_ANSWER_BYTES = 32 * 2**20
 #: As aiohttp reads heads: what is not UTF-8 comes out as it went in.
 _CODEC = ("utf-8", "surrogateescape")
+_FIRST_LINE = re.compile(r"HTTP/1\.1 [2-5][0-9]{2}( |$)")
 
 
 class PeerFailed(Exception):
@@ -50,6 +54,35 @@ class PeerAnswer(msgspec.Struct, frozen=True):
     status: int
     headers: CIMultiDict[str]
     body: bytes
+
+
+class _Address(NamedTuple):
+    """Where another worker listens. name: for `Host`."""
+
+    tls: bool
+    host: str
+    port: int
+    name: str
+
+
+@lru_cache(maxsize=1024)
+def _address(url: str) -> _Address:
+    """Read a worker's `ONHAND_URL`, as its heartbeats tell it: nobody has checked it.
+
+    Raises:
+        PeerFailed: nothing can be reached there, or it would not fit into a request.
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+        host.encode("idna")
+    except ValueError as error:
+        raise PeerFailed("Its address is none.") from error
+    is_clean = parts.netloc.isascii() and parts.netloc.isprintable() and " " not in parts.netloc
+    if parts.scheme not in ("http", "https") or not host or not is_clean:
+        raise PeerFailed("Its address is none.")
+    tls = parts.scheme == "https"
+    return _Address(tls, host, port or (443 if tls else 80), parts.netloc)
 
 
 class _Connection(asyncio.Protocol):
@@ -101,7 +134,9 @@ class _Connection(asyncio.Protocol):
                 answer.set_result(PeerAnswer(self._status, self._headers, body))
 
     def _head(self, head: bytes) -> None:
-        start, *lines = head.decode(*_CODEC).split("\r\n")
+        start, *lines = head.decode().split("\r\n")
+        if not _FIRST_LINE.match(start) or not all(map(str.isprintable, lines)):
+            raise ValueError(start)
         self._status = int(start[9:12])
         self._headers = CIMultiDict(
             (name, value.strip()) for name, _, value in (line.partition(":") for line in lines)
@@ -133,8 +168,8 @@ class _Peer:
     """Connections to one worker."""
 
     def __init__(self, url: str) -> None:
-        self._url = urlsplit(url)
-        self._tls = ssl.create_default_context() if self._url.scheme == "https" else None
+        self._address = _address(url)
+        self._tls = ssl.create_default_context() if self._address.tls else None
         self.idle: list[_Connection] = []
         self.open = 0
         self.asked_at = time.monotonic()
@@ -146,9 +181,9 @@ class _Peer:
         connection = _Connection(self.lost)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                port = self._url.port or (443 if self._tls else 80)
+                host, port = self._address.host, self._address.port
                 await asyncio.get_running_loop().create_connection(
-                    lambda: connection, self._url.hostname or "", port, ssl=self._tls
+                    lambda: connection, host, port, ssl=self._tls
                 )
         except BaseException as error:
             if not connection.was_made:
@@ -246,7 +281,7 @@ def post(url: str, path: str, parameters: Mapping[str, str], headers: str, body:
 def _head(method: str, url: str, path: str, parameters: Mapping[str, str], lines: str) -> bytes:
     # Positions stay as they are, readable in logs and for `QuickReads`.
     query = f"?{urlencode(parameters, safe='@,:')}" if parameters else ""
-    where = f"Host: {urlsplit(url).netloc}"
+    where = f"Host: {_address(url).name}"
     return f"{method} {path}{query} HTTP/1.1\r\n{where}\r\n{lines}\r\n".encode(*_CODEC)
 
 
@@ -274,4 +309,5 @@ def numbers(partitions: Iterable[int]) -> str:
 
 def not_caught_up(answer: PeerAnswer) -> set[int]:
     """Partitions that the other worker named as not caught up."""
-    return {int(p) for p in answer.headers.get(NOT_CAUGHT_UP, "").split(",") if p.isdigit()}
+    named = answer.headers.get(NOT_CAUGHT_UP, "").split(",")
+    return {int(p) for p in named if re.fullmatch("[0-9]{1,9}", p)}

@@ -14,6 +14,7 @@ from domain.lookup import Found, Freshness, NotFound, NotReady
 from tables.reading import Reading
 from web.admission import Admission, Asked, Refusal
 from web.bodies import BodyLimits
+from web.conditions import NONE_MATCH, refusal_of
 from web.gathering import Gathering
 from web.lists import list_rows
 from web.lookups import PATH as LOOKUP
@@ -89,6 +90,9 @@ class Queries:
         path, query = target_of(request)
         if request.method == "POST":
             return await look_up(self._gathering, self._limits, request, query)
+        kept = () if path == ROOT else (NONE_MATCH,)
+        if (refused := refusal_of(request.headers, kept)) is not None:
+            return refused
         if path == ROOT:
             return await list_rows(self._gathering, query, request.headers)
         key = key_of(path)
@@ -99,7 +103,7 @@ class Queries:
 
     async def _read(self, key: tuple[str, ...], asked: Asked, request: web.Request) -> web.Response:
         """A row, or those of a SKU."""
-        if_none_match = request.headers.get("If-None-Match")
+        if_none_match = request.headers.get(NONE_MATCH)
         partition = self._table.partition_of(key[0])
         read: Callable[..., Awaitable[Answer]] = self._row if len(key) == 2 else self._rows
         there = self._request_for(partition, key, asked, if_none_match)

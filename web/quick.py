@@ -16,7 +16,7 @@ from functools import lru_cache
 import msgspec
 from aiohttp.helpers import rfc822_formatted_time
 
-from domain.lookup import Freshness, parse_position
+from domain.lookup import Freshness, read_position
 from tables.reading import Reading
 from web.admission import ANYTHING, MAX_WAIT_S, Admission, Asked
 from web.parameters import ROOT
@@ -79,7 +79,10 @@ class QuickReads:
         if target[3] is not None:
             if int(target[4]) > MAX_WAIT_S * 1000:
                 return None
-            asked = _at_least(target[3])
+            wanted = _at_least(target[3])
+            if wanted is None:
+                return None
+            asked = wanted
         partition = self._partition_of(sku)
         if headers[1] is None and not self._router.is_first(partition):
             return None
@@ -119,5 +122,8 @@ class QuickReads:
 
 
 @lru_cache(maxsize=1024)
-def _at_least(token: bytes) -> Asked:
-    return Asked(min_position=parse_position(token.decode()))
+def _at_least(token: bytes) -> Asked | None:
+    try:
+        return Asked(min_position=read_position(token.decode()))
+    except ValueError:
+        return None

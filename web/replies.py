@@ -85,6 +85,9 @@ class SkuRows(Struct, frozen=True):
     freshness: Freshness
 
 
+_LAST_MS = 253_402_300_799_999
+
+
 @lru_cache(maxsize=4096)
 def _until_the_second(seconds: int) -> str:
     return "{:04d}-{:02d}-{:02d}T{:02d}:{:02d}:{:02d}.".format(*time.gmtime(seconds)[:6])
@@ -92,7 +95,8 @@ def _until_the_second(seconds: int) -> str:
 
 def rfc3339(ms: int) -> str:
     """Milliseconds since the epoch as `2026-11-23T10:00:00.123Z`."""
-    seconds, rest = divmod(ms, 1000)
+    # A heartbeat may tell any number; beyond the year 9999 there is no such text.
+    seconds, rest = divmod(min(max(ms, 0), _LAST_MS), 1000)
     return f"{_until_the_second(seconds)}{rest:03d}Z"
 
 

@@ -19,9 +19,10 @@ from aiohttp import web
 from domain.lookup import Freshness, NotCaughtUp, NotReady, Role, TooStale
 from tables.reading import Reading
 from web.admission import Admission, Asked, Refusal, stale
+from web.bodies import BAD_JSON
 from web.hedging import first_good
 from web.peers import PeerAnswer, PeerFailed, Peers
-from web.problems import Problem
+from web.problems import PAGES, Problem
 from web.roster import REMEMBER_S, Holder, Roster
 
 T = TypeVar("T")
@@ -218,6 +219,8 @@ class _Question(Generic[T]):
         wait_s = min(self._admission.wait_s(self._partition, self._asked), left_s)
         request = self._request_for(target.url, wait_s)
         answer = await self._router.peers.ask(target.url, request)
+        if not _is_usable(answer):
+            raise PeerFailed("It answered with something else.")
         self._router.trust(target.url)
         position = answer.headers.get("Onhand-Position")
         if answer.status < 500 and position is not None:
@@ -227,6 +230,14 @@ class _Question(Generic[T]):
     def _failed(self, target: Target) -> None:
         if target is not None and not self._waits:
             self._router.suspect(target.url)
+
+
+def _is_usable(answer: PeerAnswer) -> bool:
+    """Whether it is an answer of Onhand's, and no bug's: nothing else may reach a client."""
+    if answer.status in (200, 304, 404) and "Onhand-Position" in answer.headers:
+        return True
+    name = problem_of(answer)
+    return name not in (None, Problem.INTERNAL_ERROR) and PAGES[name].status == answer.status
 
 
 def problem_of(answer: object) -> Problem | None:
@@ -244,7 +255,7 @@ def problem_of(answer: object) -> Problem | None:
         ) if status >= 400:
             try:
                 return Problem(msgspec.json.decode(body, type=_Typed).type.rpartition("/")[2])
-            except (msgspec.MsgspecError, ValueError):
+            except (*BAD_JSON, ValueError):
                 return Problem.INTERNAL_ERROR
         case _:
             return None

@@ -115,7 +115,8 @@ def add_routes(
         resource = app.router.add_resource(path)
         for method, handle in methods.items():
             resource.add_route(method, handle, expect_handler=_go_on)
-        resource.add_route("*", _other_methods(", ".join(sorted([*methods, "OPTIONS"]))))
+        others = _other_methods(", ".join(sorted([*methods, "OPTIONS"])))
+        resource.add_route("*", others, expect_handler=_go_on)
 
 
 async def _go_on(request: web.Request) -> None:
@@ -199,7 +200,8 @@ class Web:
         add_routes(app, self._sightings.routes(), self._gates["read"])
         add_routes(app, pages())
         add_routes(app, openapi.routes(self._config.version, self._config.url))
-        app.router.add_route("*", "/{path:.*}", unknown_path)
+        # A dot would not match an encoded line feed.
+        app.router.add_route("*", r"/{path:[\s\S]*}", unknown_path, expect_handler=_go_on)
         app.on_cleanup.append(self._on_cleanup)
 
     def _at_once(self, data: bytes) -> bytes | None:

@@ -169,6 +169,9 @@ async def test_an_answer_given_up_is_never_taken_for_the_next_one(peers: Peers) 
         b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
+        b"HTTP/1.1 999 OK\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nETag: a\nb\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nETag: \xff\r\nContent-Length: 0\r\n\r\n",
     ],
 )
 async def test_what_is_no_answer_of_ours_is_a_failure(peers: Peers, answer: bytes) -> None:
@@ -236,3 +239,13 @@ async def test_a_post_carries_its_body(peers: Peers) -> None:
 
         assert b"\r\nContent-Length: 0\r\nA: b\r\n" in server.heads[0]
         assert b"\r\nContent-Type: application/json\r\n" in server.heads[0]
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://[::1", "http://[zz]:1", "http://a..b:80", "http://x:99999", "http://x:y", "", "x",
+     "ftp://x", "http://", "http://a\r\nb: c", "http://\x00", "http://" + "a" * 300],
+)  # fmt: skip
+async def test_an_address_that_is_none_is_a_failure_of_that_worker(peers: Peers, url: str) -> None:
+    with pytest.raises(PeerFailed, match="address is none"):
+        await peers.ask(url, get(url, "/", {}, ""))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 
+import msgspec
 import pytest
 from multidict import CIMultiDict
 
@@ -306,7 +308,7 @@ async def test_a_position_that_is_not_reached_is_refused_after_the_wait() -> Non
 
 
 @pytest.mark.parametrize(
-    "token", ["sales-{other}@99", "history-{own}@99", "whatever", "sales-{own}@9", ""]
+    "token", ["sales-{other}@99", "history-{own}@99", "whatever@7", "sales-{own}@9", ""]
 )
 async def test_positions_elsewhere_or_of_other_kinds_hold_nothing_up(token: str) -> None:
     async with a_fleet(2, rows=30) as fleet:
@@ -380,3 +382,45 @@ async def test_a_partition_that_loads_everywhere_is_not_a_404() -> None:
         for number in range(2):
             answer = await fleet.row(number, "SKU-1")
             assert (answer.status, answer.problem) == (503, "not-ready")
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "http://a..b:80", "http://127.0.0.1:99999"])
+async def test_an_impossible_address_of_another_worker_is_no_bug_of_this_one(url: str) -> None:
+    async with Fleet(2) as fleet:
+        fleet[1].me = msgspec.structs.replace(fleet[1].me, url=url)
+        fleet[1].shelf.hold(range(4), sales=10)
+        fleet.tell()
+
+        for path in ("/v1/inventory/SKU-1/s-7", "/v1/inventory/SKU-1", "/v1/inventory"):
+            answer = await fleet.get(0, path)
+
+            assert (answer.status, "Retry-After" in answer.headers) == (503, True)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n",
+        b'HTTP/1.1 500 Oh\r\nContent-Length: 30\r\n\r\n{"type":"/problems/not-ready"} ',
+        b"HTTP/1.1 404 Not Found\r\nContent-Length: 5\r\n\r\nnginx",
+        b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
+        b"HTTP/1.1 400 Bad\r\nContent-Length: 5000\r\n\r\n" + b"[" * 5000,
+    ],
+)
+async def test_what_is_no_answer_of_onhand_never_reaches_a_client(said: bytes) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                writer.write(said)
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server, Fleet(2) as fleet:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        fleet[1].me = msgspec.structs.replace(fleet[1].me, url=url)
+        fleet[1].shelf.hold(range(4), sales=10)
+        fleet.tell()
+
+        answer = await fleet.get(0, "/v1/inventory/SKU-1/s-7")
+
+        assert (answer.status, answer.problem) == (503, "not-ready")

@@ -157,3 +157,10 @@ def test_env_example_lists_every_setting_with_its_default() -> None:
 def test_reading_the_settings_imports_neither_faust_nor_aiohttp() -> None:
     code = "import sys, app.config; sys.exit(any(m in sys.modules for m in ('faust', 'aiohttp')))"
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=ROOT).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "url", ["http://a..b:80", "http://x:99999", "http://[zz]:1", "http://" + "a" * 64 + ".b:1"]
+)
+def test_an_address_that_no_worker_could_reach_is_refused(url: str) -> None:
+    assert "use http://HOST:PORT" in problems(URL=url)[0]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domain.lookup import format_position, parse_position
+from domain.lookup import format_position, parse_position, read_position
 from tests.builders import LETTERS
 
 TOPICS = st.text("aZ09._-", min_size=1, max_size=30)
@@ -59,3 +59,38 @@ def test_of_a_partition_named_twice_the_highest_offset_counts() -> None:
 @given(st.text(LETTERS, max_size=60))
 def test_no_token_raises(token: str) -> None:
     parse_position(token)
+
+
+# ---- what a caller wrote
+
+
+@settings(max_examples=30)
+@given(POSITIONS)
+def test_what_an_answer_gave_is_taken_back(offsets: dict[tuple[str, int], int]) -> None:
+    assert read_position(format_position(offsets)) == offsets
+
+
+@pytest.mark.parametrize(
+    "part", ["", "salez-3@5", "sales-99@5", "history@17", "eu-1.sales-2-3@7", "sales-3@5, b-1@2"]
+)
+def test_a_well_formed_part_of_any_name_is_taken(part: str) -> None:
+    read_position(part)
+
+
+@pytest.mark.parametrize(
+    "part",
+    ["foo", "sales-3", "@", "@5", "sales-3@", "sales-3@x", "sales-3@-1", "a@b-3@5", "sales-3@5,",
+     "sales-3@٣", "sales-3@9223372036854775808", "sales-3@1_0"],
+)  # fmt: skip
+def test_a_part_that_is_no_position_is_refused_by_name(part: str) -> None:
+    with pytest.raises(ValueError, match=r"must be a position that an answer gave"):
+        read_position(part)
+
+
+@given(st.text(LETTERS, max_size=60))
+def test_what_is_taken_is_read_as_always(token: str) -> None:
+    try:
+        offsets = read_position(token)
+    except ValueError:
+        return
+    assert offsets == parse_position(token)

@@ -30,7 +30,7 @@ async def a_server(
 
     app = web.Application()
     app.router.add_get("/large", large)
-    app.router.add_get("/", hello)
+    app.router.add_route("*", "/", hello)
     app.router.add_get("/bug", bug)
     guard(app, limits, shortcut)
     async with TestServer(app) as server:
@@ -178,6 +178,44 @@ async def test_a_large_answer_arrives_whole_at_a_client_that_reads() -> None:
         answer = await say(server, ask)
 
     assert len(answer.partition(b"\r\n\r\n")[2]) == 1_000_000
+
+
+# ---- a client that ends its side
+
+
+@pytest.mark.parametrize(
+    ("asked", "times"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", 1),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", 3),
+        (b"GET / HTTP/1.0\r\n\r\n", 1),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nab", 1),
+    ],
+)
+async def test_a_client_that_half_closes_gets_its_answers(asked: bytes, times: int) -> None:
+    async with a_server(ConnectionLimits()) as server:
+        reader, writer = await asyncio.open_connection(server.host, server.port)
+        writer.write(asked * times)
+        writer.write_eof()
+        answer = await asyncio.wait_for(reader.read(), 5)
+        writer.close()
+
+    assert answer.count(b" 200 OK\r\n") == times
+    assert answer.endswith(b"hello")
+
+
+async def test_a_client_that_half_closes_within_a_body_is_let_go(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with a_server(ConnectionLimits()) as server:
+        reader, writer = await asyncio.open_connection(server.host, server.port)
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nab")
+        writer.write_eof()
+        with suppress(ConnectionError):
+            assert await asyncio.wait_for(reader.read(), 5) == b""
+        writer.close()
+
+    assert not caplog.records
 
 
 # ---- the shortcut

@@ -96,6 +96,8 @@ def test_a_lookup_may_be_partial() -> None:
         ("wait_ms=\u0661", ["wait_ms"]),
         ("max_lag_events=99999999999999999999", ["max_lag_events"]),
         ("limit=5", ["limit"]),
+        ("min_position=foo", ["min_position"]),
+        ("min_position=sales-3@7,foo", ["min_position"]),
         ("wait_ms=x&max_lag_events=y&color=z", ["color", "wait_ms", "max_lag_events"]),
         ("wait_ms=1;max_lag_events=2", ["wait_ms"]),
         ("%zz=1", ["query", "%zz"]),

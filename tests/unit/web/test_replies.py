@@ -171,3 +171,8 @@ def test_any_json_answer_says_how_long_it_may_be_kept() -> None:
 
     assert response.content_type == "application/json"
     assert response.headers["Cache-Control"] == "no-cache"
+
+
+@pytest.mark.parametrize("ms", [-1, 2**62])
+def test_a_time_that_no_calendar_has_is_no_bug(ms: int) -> None:
+    assert rfc3339(ms) in ("1970-01-01T00:00:00.000Z", "9999-12-31T23:59:59.999Z")

@@ -1,0 +1,109 @@
+"""One worker's whole HTTP under nonsense: from clients, and from liars that pose as workers."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+from aiohttp.test_utils import BaseTestServer, TestServer
+
+from domain.lookup import Role
+from tables.stats import Stats
+from tests.fuzz import Fuzz, Seen, throw
+from tests.shelf import TOPICS, Shelf
+from web.connections import ConnectionLimits
+from web.heartbeats import Claim, Heartbeat, decode
+from web.server import Limits, Web, WebConfig
+
+CLIENTS = 16
+#: How long a client waits for an answer before it goes away.
+PATIENCE_S = 3.0
+TELL_EVERY_S = 0.02
+LIMITS = Limits(
+    connections=ConnectionLimits(linger_s=0.02, head_timeout_s=0.5),
+    append_timeout_s=0.02,
+    notice_s=0,
+    drain_s=0.1,
+)
+
+
+@asynccontextmanager
+async def a_target(fuzz: Fuzz) -> AsyncIterator[BaseTestServer]:
+    """A worker with rows of its own for half of its partitions, and liars for the rest."""
+    shelf = Shelf(4, "http://127.0.0.1:2")
+    shelf.hold([0, 1], sales=10)
+    shelf.hold([2], Role.STANDBY, sales=5)
+    for number in range(20):
+        shelf.put(f"SKU-{number}", "s-7", received=number, events=1)
+    config = WebConfig(
+        url="http://127.0.0.1:2",
+        version=1,
+        kafka={"bootstrap_servers": "127.0.0.1:1"},
+        topics={topic: topic for topic in TOPICS},
+        members_topic="members",
+        limits=LIMITS,
+    )
+    part, app = Web(config, shelf, Stats()), web.Application()
+    part.attach(app)
+
+    writers: list[asyncio.StreamWriter] = []
+
+    async def lie(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        try:
+            while await reader.readuntil(b"\r\n\r\n"):
+                writer.write(fuzz.answer())
+                await writer.drain()
+        except (asyncio.IncompleteReadError, OSError, asyncio.LimitOverrunError):
+            pass
+        finally:
+            writer.close()
+
+    async def tell() -> None:
+        for sequence in itertools.count(1):
+            liar = sequence % 3
+            url = fuzz.url() if sequence % 4 == 0 else urls[liar]
+            claims = tuple(Claim(**fuzz.claim()) for _ in range(4))  # type: ignore[arg-type]  # lies
+            beat = Heartbeat(1, 1, "x", url, f"liar-{liar}", sequence, claims=claims)
+            part.members.roster.hear(beat, int(time.time() * 1000))
+            assert decode(fuzz.value()) is None
+            await asyncio.sleep(TELL_EVERY_S)
+
+    liars = [await asyncio.start_server(lie, "127.0.0.1", 0) for _ in range(3)]
+    urls = [f"http://127.0.0.1:{liar.sockets[0].getsockname()[1]}" for liar in liars]
+    telling = asyncio.create_task(tell())
+    try:
+        async with TestServer(app) as server:
+            yield server
+    finally:
+        assert not telling.done(), "a heartbeat was too much"
+        telling.cancel()
+        for liar in liars:
+            liar.close()
+        for writer in writers:
+            writer.transport.abort()
+        await asyncio.sleep(0)  # their tasks end
+
+
+async def fuzz_for(seconds: float, seed: int | None = None) -> Seen:
+    """Throw for so long. The seed is printed, so that pytest shows it where it matters."""
+    seed = random.randrange(2**32) if seed is None else seed
+    print(f"seed {seed}")  # noqa: T201  for the report of a failure
+    fuzz, seen, until = Fuzz(seed), Seen(), time.monotonic() + seconds
+
+    def is_over() -> bool:
+        return time.monotonic() > until
+
+    async with a_target(fuzz) as target:
+        await asyncio.gather(
+            *(
+                throw(str(target.host), int(target.port or 0), fuzz, seen, is_over, PATIENCE_S)
+                for _ in range(CLIENTS)
+            )
+        )
+    return seen

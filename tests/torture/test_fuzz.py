@@ -1,0 +1,19 @@
+"""What tests/integration/test_fuzz.py throws for seconds, for an hour; or ONHAND_FUZZ_MINUTES."""
+
+import logging
+import os
+
+import pytest
+
+from tests.fuzzed import fuzz_for
+
+MINUTES = float(os.environ.get("ONHAND_FUZZ_MINUTES", "60"))
+
+
+async def test_an_hour_of_nonsense_is_never_a_bug(caplog: pytest.LogCaptureFixture) -> None:
+    seen = await fuzz_for(MINUTES * 60)
+
+    logging.getLogger(__name__).info("answers by status: %s", dict(seen.statuses))
+    assert not seen.bugs, f"{len(seen.bugs)} of them, such as {seen.bugs[0][:500]!r}"
+    errors = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert not errors, caplog.text[-5000:]
