@@ -37,6 +37,8 @@ _META_ONLY_S = 24 * 3600.0
 _REFUSALS = 3
 _TICK_S = 1.0
 _LONGEST_REST_S = 60.0
+#: Two stores of a partition that are given up within so long are one trouble.
+_QUIET_S = 600.0
 
 Fail = Callable[[str, BaseException | None], Awaitable[None]]
 
@@ -180,18 +182,24 @@ class InventoryTable(Reading):
         self._changed()
 
     def _partition(self, number: int) -> Partition:
+        """With what the disk holds of it; raises StoreFailed."""
         store: Store
         try:
             store = self._spares.take(number)
         except StoreUnfit as why:
-            store = NoStore(why)
+            return Partition(number, self._no_store(why))
         p = Partition(number, store)
         try:
             p.offsets = dict(p.stored_meta(self._config.window).positions)
         except StoreUnfit as why:
             store.close()
-            p.store = NoStore(why)
+            p.store = self._no_store(why)
         return p
+
+    def _no_store(self, why: StoreUnfit) -> NoStore:
+        if isinstance(why, StoreDamaged):
+            self.stats.stores_damaged += 1
+        return NoStore(why)
 
     def _open_no_more_stores(self) -> None:
         if self._opening_stores is not None:
@@ -220,8 +228,9 @@ class InventoryTable(Reading):
         try:
             if isinstance(store, NoStore):
                 await self._delivery.stop(p.number)
-                # A disk that damages each new store is not asked all the time.
-                await asyncio.sleep(0 if p.given_up < 2 else min(2**p.given_up, _LONGEST_REST_S))
+                if p.given_up > 1:
+                    # A disk that damages each new store is not asked all the time.
+                    await asyncio.sleep(min(2.0**p.given_up, _LONGEST_REST_S))
                 p.check(epoch)
                 store = await self._renewed(p, epoch, store.why)
             work = self._own if p.assigned is Role.ACTIVE else self._follow
@@ -248,19 +257,20 @@ class InventoryTable(Reading):
             return
         self._release(p)
         store.close()
-        p.store, p.readable = NoStore(why), False
+        p.store, p.readable = self._no_store(why), False
         p.offsets, p.position = {}, ""
-        p.given_up += 1
-        if isinstance(why, StoreDamaged):
-            self.stats.stores_damaged += 1
+        now = monotonic()
+        p.given_up = p.given_up + 1 if now - p.given_up_at < _QUIET_S else 1
+        p.given_up_at = now
         self._changed()
-        if self._open and p.assigned is not None:
+        if p.assigned is None:
+            log.warning("Partition %d: %s: it is read no more.", p.number, why)
+        elif self._open:
             self._serve(p, p.assigned is Role.ACTIVE)
 
     async def _own(self, p: Partition, epoch: int) -> None:
         await keep_trying(self._take_over, p, epoch, self._fail)
         if p.state is PartitionState.ACTIVE and p.epoch == epoch:
-            p.given_up = 0
             self._changed()
             self._commits.due(p)
 
@@ -343,7 +353,6 @@ class InventoryTable(Reading):
         if p.state is PartitionState.LOADING and feed.caught_up.done() and feed.is_past_end():
             feed.whole = p.readable = True
             p.move(PartitionState.STANDBY)
-            p.given_up = 0
             p.advance(p.stored_meta(self._config.window).positions)
             log.info("Partition %d stands by at changelog offset %d.", p.number, feed.position)
             self._changed()

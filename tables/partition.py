@@ -21,7 +21,7 @@ from domain.stock import PartitionState as FoldState
 from tables.changelog import META_KEY, ChangelogWriter, Meta
 from tables.restore import Feed
 from tables.stats import Span
-from tables.store import Store
+from tables.store import Store, undecodable
 
 _decode = msgspec.json.Decoder(Row).decode
 
@@ -89,8 +89,8 @@ class Partition:
         #: The take-over or the start of following that is under way.
         self.task: asyncio.Task[None] | None = None
         self.refusals = 0
-        #: Stores given up in a row, without one that was restored in between.
-        self.given_up = 0
+        #: Stores given up one soon after the other, and when the last was, by `monotonic`.
+        self.given_up, self.given_up_at = 0, 0.0
         self.stopped_because: str | None = None
         #: Since when another worker is known to own what this one owned or followed.
         self.replaced_since: float | None = None
@@ -156,14 +156,21 @@ class Partition:
             self.ends[topic] = end, at_ms
 
     def load(self, keys: Sequence[bytes]) -> list[Row | None]:
-        """Committed rows for the fold's cache."""
-        return [None if raw is None else _decode(raw) for raw in self.store.get_many(keys)]
+        """Committed rows for the fold's cache; raises StoreError."""
+        found = self.store.get_many(keys)
+        try:
+            return [None if raw is None else _decode(raw) for raw in found]
+        except ValueError as error:
+            raise undecodable("a row", error) from error
 
     def stored_meta(self, window: int) -> Meta:
-        """The store's meta record, or the first one of a new changelog."""
+        """The store's meta record, or the first one of a new changelog; raises StoreError."""
         raw = self.store.get(META_KEY)
         if raw is not None:
-            return msgspec.json.decode(raw, type=Meta)
+            try:
+                return msgspec.json.decode(raw, type=Meta)
+            except ValueError as error:
+                raise undecodable("the meta record", error) from error
         return Meta(
             positions={},
             fingerprints={},

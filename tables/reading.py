@@ -16,7 +16,7 @@ from domain.partitioning import partition_for
 from domain.rows import Row, row_key, split_key
 from tables.partition import Owned, Partition
 from tables.restore import Progress
-from tables.store import FIRST_ROW
+from tables.store import FIRST_ROW, Store, StoreUnfit, undecodable
 from tables.takeover import Membership
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,11 @@ class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reading:
-    """Local reads. Only `freshness` says whether a partition may be read at all."""
+    """Local reads. Only `freshness` says whether a partition may be read at all.
+
+    Each read raises StoreError where the disk does not give the rows: another worker may have
+    them. After StoreUnfit this one cannot be read, either, until it is restored.
+    """
 
     def __init__(
         self, count: int, url: str, membership: Membership, confirmed_within_s: float
@@ -72,21 +76,31 @@ class Reading:
 
     def get(self, partition: int, sku: str, location: str) -> Row | None:
         """One committed row; None where no event has named it."""
-        raw = self.held[partition].store.get(row_key(sku, location))
-        return None if raw is None else _decode(raw)
+        p, key = self.held[partition], row_key(sku, location)
+        try:
+            raw = p.store.get(key)
+            return None if raw is None else _decode(raw)
+        except (StoreUnfit, ValueError) as error:
+            raise self._met(p, error) from error
 
     def get_many(self, partition: int, keys: Sequence[tuple[str, str]]) -> list[Row | None]:
         """As `get`, for many (sku, location) at once."""
-        found = self.held[partition].store.get_many([row_key(*key) for key in keys])
-        return [None if raw is None else _decode(raw) for raw in found]
+        p, wanted = self.held[partition], [row_key(*key) for key in keys]
+        try:
+            return [None if raw is None else _decode(raw) for raw in p.store.get_many(wanted)]
+        except (StoreUnfit, ValueError) as error:
+            raise self._met(p, error) from error
 
     def rows_of(
         self, partition: int, sku: str, after: str | None = None, limit: int = 500
     ) -> list[tuple[str, Row]]:
         """At most `limit` (location, row) of a SKU, in order, behind location `after`."""
         start = row_key(sku, "") if after is None else row_key(sku, after) + b"\x00"
-        pairs = self.held[partition].store.scan(start, sku.encode() + b"\x01", limit)
-        return [(split_key(key)[1], _decode(raw)) for key, raw in pairs]
+        p, stop = self.held[partition], sku.encode() + b"\x01"
+        try:
+            return [(split_key(k)[1], _decode(raw)) for k, raw in p.store.scan(start, stop, limit)]
+        except (StoreUnfit, ValueError) as error:
+            raise self._met(p, error) from error
 
     def scan(
         self,
@@ -100,8 +114,11 @@ class Reading:
         start = prefix or FIRST_ROW
         if after is not None:
             start = max(start, row_key(*after) + b"\x00")
-        pairs = self.held[partition].store.scan(start, _end_of_prefix(prefix), limit)
-        return [(*split_key(key), _decode(raw)) for key, raw in pairs]
+        p, stop = self.held[partition], _end_of_prefix(prefix)
+        try:
+            return [(*split_key(k), _decode(raw)) for k, raw in p.store.scan(start, stop, limit)]
+        except (StoreUnfit, ValueError) as error:
+            raise self._met(p, error) from error
 
     async def reached(self, partition: int, offsets: Mapping[str, int], timeout_s: float) -> bool:
         """Wait until the events at these offsets (by topic) are in committed rows."""
@@ -172,6 +189,17 @@ class Reading:
             restore=None if feed is None or feed.caught_up.done() else feed.progress(),
             stopped_because=p.stopped_because,
         )
+
+    def _met(self, p: Partition, error: Exception) -> StoreUnfit:
+        """Give the store up; what to raise."""
+        why = error if isinstance(error, StoreUnfit) else undecodable("a row", error)
+        self._give_up(p, p.store, why)
+        return why
+
+    def _give_up(self, p: Partition | None, store: Store, why: StoreUnfit) -> None:
+        """Read nothing more of this store."""
+        if p is not None:
+            p.readable = False
 
     def _changed(self) -> None:
         for tell in self.listeners:

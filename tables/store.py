@@ -14,7 +14,7 @@ from typing import NoReturn, Protocol
 import msgspec
 
 #: Number of the layout below. A store of another number is wiped and restored.
-FORMAT = 1
+FORMAT = 2
 #: Rows sort after every internal key: a SKU has no control characters.
 FIRST_ROW = b"\x01"
 
@@ -33,11 +33,15 @@ class Local(msgspec.Struct, frozen=True):
     format: int = FORMAT
 
 
-class StoreFailed(Exception):
+class StoreError(Exception):
+    """A store did not do what it was asked for. The message is one sentence."""
+
+
+class StoreFailed(StoreError):
     """The disk refused. The message is one sentence with the remedy."""
 
 
-class StoreUnfit(Exception):
+class StoreUnfit(StoreError):
     """Nobody can go on with what this store holds. The message is one sentence that says why.
 
     Not the worker's end: the partition's store is given up and restored, while all others go on.
@@ -46,6 +50,11 @@ class StoreUnfit(Exception):
 
 class StoreDamaged(StoreUnfit):
     """What the disk gives back is not what was written."""
+
+
+def undecodable(what: str, error: Exception) -> StoreDamaged:
+    """Bytes that came back whole, and say nothing: for what a caller reads from a store."""
+    return StoreDamaged(f"{what} of its store cannot be read ({error})")
 
 
 class DataFolderInUse(Exception):

@@ -23,7 +23,7 @@ from tables.fetch import End
 from tables.partition import Owned, Partition, Superseded
 from tables.restore import Follower, Restored
 from tables.sources import Look, SourceChanged, Sources
-from tables.store import FIRST_ROW
+from tables.store import FIRST_ROW, undecodable
 from tables.tasks import Final
 
 log = logging.getLogger(__name__)
@@ -96,6 +96,7 @@ class TakeOver(msgspec.Struct, frozen=True):
             TimeoutError: steps 2 to 4 took longer than the session timeout.
             RulesDiffer, SourceChanged: an operator must decide.
             KafkaError, NotAMember: try again.
+            StoreError: see `tables/store.py`.
         """
         # 1. Nothing of an earlier assignment can still write: its Owned is gone and
         #    `check(epoch)` follows every await from here on.
@@ -172,16 +173,21 @@ class TakeOver(msgspec.Struct, frozen=True):
         if len(meta.positions) < len(self.topics):
             # A topic that this version has not read yet begins where its log does.
             positions = await self.sources.starts(p.number) | meta.positions
-        fold = FoldState.restored(
-            partition=p.number,
-            partitions=self.partitions,
-            topics=self.topics,
-            window=self.window,
-            positions=positions,
-            counts=meta.counts,
-            segments=p.store.scan(b"\x00w", b"\x00x", 2**31),
-            empty=not p.store.scan(FIRST_ROW, None, 1),
-        )
+        segments = p.store.scan(b"\x00w", b"\x00x", 2**31)
+        empty = not p.store.scan(FIRST_ROW, None, 1)
+        try:
+            fold = FoldState.restored(
+                partition=p.number,
+                partitions=self.partitions,
+                topics=self.topics,
+                window=self.window,
+                positions=positions,
+                counts=meta.counts,
+                segments=segments,
+                empty=empty,
+            )
+        except (ValueError, LookupError, OverflowError) as error:
+            raise undecodable("the duplicates window", error) from error
         return Owned(fold, writer, meta, self.topics)
 
 

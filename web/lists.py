@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from domain.lookup import Freshness
+from domain.lookup import Freshness, NotReady
+from tables.store import StoreError
 from web import cursors
 from web.admission import Asked, Refusal
 from web.cursors import Place
@@ -84,13 +85,21 @@ class _Search(Search[Page]):
     async def here(
         self, fresh: dict[int, Freshness], refused: dict[int, Refusal], pacer: Pacer
     ) -> Page:
-        scans = [
-            Scan(self.gathering.table, p, place, self._filters, pacer)
-            for p in fresh
-            if (place := self._places[p]) is not None
-        ]
-        items, reached = await merge(scans, self._limit, pacer)
-        return Page(items, {p: _beyond(self._places[p], reached) for p in fresh})
+        while True:
+            scans = {
+                p: Scan(self.gathering.table, p, place, self._filters, pacer)
+                for p in fresh
+                if (place := self._places[p]) is not None
+            }
+            try:
+                items, reached = await merge([*scans.values()], self._limit, pacer)
+            except StoreError:
+                # Others may have all its rows: the page begins again without any of them.
+                for p in [p for p, scan in scans.items() if scan.failed]:
+                    del fresh[p]
+                    refused[p] = NotReady(f"The disk does not give partition {p} here.", 1)
+            else:
+                return Page(items, {p: _beyond(self._places[p], reached) for p in fresh})
 
     def request(
         self, url: str, partitions: Sequence[int], query: Mapping[str, str], lines: str

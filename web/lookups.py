@@ -9,6 +9,7 @@ import msgspec
 from aiohttp import web
 
 from domain.lookup import Freshness, NotReady
+from tables.store import StoreError
 from web.admission import Asked, Refusal
 from web.bodies import BAD_JSON, BodyLimits, read_json
 from web.gathering import Gathering, Search
@@ -101,23 +102,29 @@ class _Search(Search[Found]):
     ) -> Found:
         rows: Found = {}
         for partition in list(fresh):
-            if not await self._read_here(partition, rows, pacer):
+            found = await self._read_here(partition, pacer)
+            if found is None:
                 del fresh[partition]
                 refused[partition] = NotReady(f"Partition {partition} left meanwhile.", 1)
+            else:
+                rows |= found
         return rows
 
-    async def _read_here(self, partition: int, rows: Found, pacer: Pacer) -> bool:
-        """Add a partition's rows to `rows`; false if the partition left before the end."""
-        table, keys = self.gathering.table, self._groups[partition]
+    async def _read_here(self, partition: int, pacer: Pacer) -> Found | None:
+        """A partition's rows; None if it left, or the disk does not give all of them."""
+        table, keys, rows = self.gathering.table, self._groups[partition], Found()
         for first in range(0, len(keys), CHUNK):
             await pacer.give_way()
             if table.freshness(partition) is None:
-                return False
+                return None
             some = keys[first : first + CHUNK]
-            found = table.get_many(partition, [(key.sku, key.location) for key in some])
+            try:
+                found = table.get_many(partition, [(key.sku, key.location) for key in some])
+            except StoreError:
+                return None
             for key, row in zip(some, found, strict=True):
                 rows[key] = None if row is None else row_body(key.sku, key.location, row)
-        return True
+        return rows
 
     def request(
         self, url: str, partitions: Sequence[int], query: Mapping[str, str], lines: str

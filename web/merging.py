@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from domain.rows import Row
 from tables.reading import Reading
+from tables.store import StoreError
 from web.cursors import START, Key, Place
 from web.pacing import Pacer
 from web.parameters import Filters
@@ -61,9 +62,11 @@ class Scan(Source):
         self._found: deque[tuple[str, str, Row]] = deque()
         self._examined = 0
         self._chunk = FIRST_CHUNK
+        #: The disk does not give the rows: `head` has raised StoreError.
+        self.failed = False
 
     async def head(self) -> RowBody | None:
-        """The next row, read from the store if need be."""
+        """The next row, read from the store if need be; raises StoreError."""
         while not self._found and self.frontier is not None and self._examined < MAX_EXAMINED:
             await self._pacer.give_way()
             # The partition may have left this worker while others ran. Then the page ends
@@ -72,7 +75,11 @@ class Scan(Source):
                 self._examined = MAX_EXAMINED
                 break
             after = None if self.frontier == START else self.frontier
-            rows = self._table.scan(self._partition, after, self._chunk, self._prefix)
+            try:
+                rows = self._table.scan(self._partition, after, self._chunk, self._prefix)
+            except StoreError:
+                self.failed = True
+                raise
             self._examined += len(rows)
             self._found.extend(filter(self._passes, rows))
             self.frontier = rows[-1][:2] if len(rows) == self._chunk else None

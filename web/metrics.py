@@ -91,6 +91,8 @@ class Metrics(Collector):
         yield CounterMetricFamily(
             "onhand_restore_records", "Changelog records applied to rebuild.", stats.restored
         )
+        text = "Stores given up since the disk gave back something else than was written."
+        yield CounterMetricFamily("onhand_stores_damaged", text, stats.stores_damaged)
         text = "Time that the duplicates window spans: a later retry counts twice."
         window = GaugeMetricFamily("onhand_dedup_window_seconds", text, labels=["topic"])
         yield _with_values(window, table.window_seconds())

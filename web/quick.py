@@ -18,6 +18,7 @@ from aiohttp.helpers import rfc822_formatted_time
 
 from domain.lookup import Freshness, read_position
 from tables.reading import Reading
+from tables.store import StoreError
 from web.admission import ANYTHING, MAX_WAIT_S, Admission, Asked
 from web.parameters import ROOT
 from web.peers import HOP, HOP_VERSION
@@ -89,7 +90,10 @@ class QuickReads:
         fresh = self._admission.at_once(partition, asked)
         if fresh is None:
             return None
-        row = self._table.get(partition, sku, location)
+        try:
+            row = self._table.get(partition, sku, location)
+        except StoreError:
+            return None
         if row is None:
             return None
         head, tail = self._freshness(fresh)

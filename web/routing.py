@@ -18,6 +18,7 @@ from aiohttp import web
 
 from domain.lookup import Freshness, NotCaughtUp, NotReady, Role, TooStale
 from tables.reading import Reading
+from tables.store import StoreError
 from web.admission import Admission, Asked, Refusal, stale
 from web.bodies import BAD_JSON
 from web.hedging import first_good
@@ -201,7 +202,13 @@ class _Question(Generic[T]):
         fresh = self._admission.at_once(self._partition, self._asked)
         if fresh is None:
             return None
-        return stale(self._asked, fresh) or await self._here(fresh)
+        return stale(self._asked, fresh) or await self._read(fresh)
+
+    async def _read(self, fresh: Freshness) -> T | Refusal:
+        try:
+            return await self._here(fresh)
+        except StoreError:
+            return NotReady(f"The disk does not give partition {self._partition} here.", 1)
 
     def is_settled_by(self, target: Target, answer: T | PeerAnswer | Refusal) -> bool:
         """Whether nobody else needs to be asked."""
@@ -214,7 +221,7 @@ class _Question(Generic[T]):
     async def _attempt(self, target: Target) -> T | PeerAnswer | Refusal:
         if target is None:
             fresh = await self._admission.admit(self._partition, self._asked, self._until)
-            return await self._here(fresh) if isinstance(fresh, Freshness) else fresh
+            return await self._read(fresh) if isinstance(fresh, Freshness) else fresh
         left_s = max(0.0, self._until - time.monotonic() - 0.1)
         wait_s = min(self._admission.wait_s(self._partition, self._asked), left_s)
         request = self._request_for(target.url, wait_s)

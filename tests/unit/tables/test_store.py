@@ -397,7 +397,7 @@ def test_a_store_that_cannot_say_how_far_it_is_is_restored_anew(tmp_path: Path) 
 
     stores = rocks(tmp_path)
 
-    with pytest.raises(StoreUnfit, match="was written by another release"):
+    with pytest.raises(StoreDamaged, match="cannot say how far"):
         stores.open(0)
 
     stores.wipe(0)  # nothing of it is still held
