@@ -58,6 +58,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     commit_interval_ms: int = 100
     dedup_window: int = 100_000
     log_level: str = "INFO"
+    log_format: str = "text"
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, **options: object) -> Settings:
@@ -233,6 +234,7 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "commit_interval_ms": _whole(1, 60_000),
     "dedup_window": _whole(1, 2**21),
     "log_level": _one_of(*_LOG_LEVELS),
+    "log_format": _one_of("text", "json"),
 }
 
 

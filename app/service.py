@@ -15,6 +15,7 @@ import faust
 
 from app import topics
 from app.config import Settings
+from app.news import News
 from app.transport import FAUST_LOG, BatchTransport
 from tables.decoder import Decoder
 from tables.inventory import InventoryTable
@@ -39,6 +40,7 @@ class OnhandApp(faust.App):
     table: InventoryTable
     decoder: Decoder
     web_part: Any
+    news: News
     source_topics: tuple[str, ...]
     _failing = False
     _stopping = False
@@ -61,6 +63,8 @@ class OnhandApp(faust.App):
         self.decoder.start()
         await self.table.start()
         await self.web_part.start()
+        self.table.listeners.append(self.news.changed)
+        self.news.start()
         # What start-up made stays: the collector need not look at it again, and the
         # fold makes garbage that is freed by counting alone.
         gc.collect()
@@ -79,6 +83,7 @@ class OnhandApp(faust.App):
         if not self._stopping:
             self._stopping = True
             log.info("Stopping: finishing requests, committing what is folded, leaving the group.")
+            await self.news.stop()
             await self.web_part.stop()
             await self.table.stop()
             await self.decoder.stop()
@@ -89,6 +94,7 @@ class OnhandApp(faust.App):
     async def on_assigned(self, actives: set[int], standbys: set[int]) -> None:
         """After a rebalance."""
         if not self._stopping:
+            self.news.assigned(actives, standbys)
             await self.table.assign(actives, standbys)
 
     async def on_revoked(self) -> None:

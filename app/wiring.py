@@ -15,6 +15,9 @@ from app.assignment import ChangelogTable, PartitionManager
 from app.assignor import OnhandAssignor
 from app.config import Settings, SettingsError
 from app.delivery import ConsumerDelivery
+from app.logs import configuration
+from app.news import News
+from app.process import OnhandWorker
 from app.service import OnhandApp, refuse
 from app.transport import MAX_PARTITION_FETCH_BYTES, MAX_POLL_RECORDS
 from tables.config import TableConfig
@@ -54,6 +57,9 @@ def build(settings: Settings | None = None) -> OnhandApp:
     app.decoder = Decoder(config.topics, config.partitions)
     app.table = InventoryTable(config, stores, consumer, consumer, app.fail, owned_elsewhere)
     app.web_part = Web(_web_config(settings), app.table, app.table.stats)
+    app.news = News(
+        app.table.status, app.web_part.members.workers, lambda: app.table.stats.restored
+    )
     # Faust's own pages ("/", "/router", "/table") look on the wrong worker or say OK
     # without a look.
     app.web.blueprints = BlueprintManager([])
@@ -139,8 +145,9 @@ def _faust_app(settings: Settings) -> OnhandApp:
         web_host=settings.web_host,
         web_port=settings.web_port,
         canonical_url=settings.url,
+        Worker=OnhandWorker,
         worker_redirect_stdouts=False,
-        logging_config=_logging(settings.log_level),
+        logging_config=configuration(settings.log_level, settings.log_format),
     )
 
 
@@ -158,23 +165,6 @@ def _credentials(settings: Settings) -> Any:
         password=settings.kafka_sasl_password,
         ssl_context=kwargs.get("ssl_context"),
     )
-
-
-def _logging(level: str) -> dict[str, Any]:
-    """One line an event, of our own loggers; of Faust and aiokafka only what is wrong."""
-    quiet = {"level": "WARNING"}
-    return {
-        "version": 1,
-        "disable_existing_loggers": False,
-        "formatters": {
-            "line": {"format": "%(asctime)s %(levelname)-8s %(name)s: %(message)s"},
-        },
-        "handlers": {
-            "stderr": {"class": "logging.StreamHandler", "formatter": "line"},
-        },
-        "root": {"level": level, "handlers": ["stderr"]},
-        "loggers": {name: quiet for name in ("faust", "mode", "aiokafka", "rocksdict")},
-    }
 
 
 logging.captureWarnings(True)

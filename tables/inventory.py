@@ -155,7 +155,7 @@ class InventoryTable(Reading):
             self._release(p)
             p.stopped_because, p.assigned = None, None
             p.move(PartitionState.FORMER)
-        log.info(
+        log.debug(
             "Assigned: active for %s; standby for %s.",
             _numbers(active),
             _numbers(standby),
@@ -354,7 +354,7 @@ class InventoryTable(Reading):
             feed.whole = p.readable = True
             p.move(PartitionState.STANDBY)
             p.advance(p.stored_meta(self._config.window).positions)
-            log.info("Partition %d stands by at changelog offset %d.", p.number, feed.position)
+            log.debug("Partition %d stands by at changelog offset %d.", p.number, feed.position)
             self._changed()
         elif p.readable and feed.meta is not None:
             p.advance(feed.meta.positions)

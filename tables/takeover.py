@@ -236,7 +236,7 @@ async def keep_trying(
             return
         else:
             p.stopped_because = None
-            log.info(
+            log.debug(
                 "Partition %d is active after %.2f s: %s changelog records restored (%s/s), "
                 "position %s.",
                 p.number,

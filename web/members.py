@@ -255,7 +255,7 @@ class Members:
         if beat.instance == self._me.instance:
             return
         roles = [claim.role for claim in beat.claims]
-        log.info(
+        log.debug(
             "%s (version %d) is %s: active for %d partitions, standby for %d.",
             beat.url,
             beat.version,

@@ -1,0 +1,64 @@
+"""The worker's process as Faust runs it, with our own first and last words."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from typing import Any
+
+import faust
+import faust.cli.worker
+
+from app import __version__
+
+log = logging.getLogger("app")
+
+
+class OnhandWorker(faust.Worker):
+    """Faust's worker without its banner, its spinner and its cries."""
+
+    app: Any
+
+    async def on_first_start(self) -> None:
+        """Logging is set up here: from now on there is somebody to talk to."""
+        await super().on_first_start()
+        settings = self.app.settings
+        log.info(
+            "Onhand %s starts: version %d, group %s, process %d.",
+            __version__,
+            settings.version,
+            settings.group,
+            os.getpid(),
+        )
+        log.info(
+            "Kafka: %s (%s). Partitions: %d, standbys of each: %d.",
+            settings.kafka,
+            settings.kafka_security_protocol,
+            settings.partitions,
+            settings.standbys,
+        )
+        log.info(
+            "Store: %s in %s. Address: %s, listening on %s:%d.",
+            settings.store,
+            settings.data_dir.absolute() / settings.group,
+            settings.url,
+            settings.web_host,
+            self.app.conf.web_port,
+        )
+
+    def _on_sigint(self) -> None:
+        self._flag_as_shutdown_by_signal()
+        self._schedule_shutdown(signal.SIGINT)  # not Faust's -INT- -INT- -INT-
+
+    def stop_and_shutdown(self) -> None:
+        """Nothing runs after this."""
+        super().stop_and_shutdown()
+        log.info("Stopped.")
+
+
+def say_nothing(self: faust.cli.worker.worker, worker: Any) -> None:
+    """In the place of Faust's banner, which names its own parts and not ours."""
+
+
+faust.cli.worker.worker.on_worker_created = say_nothing  # type: ignore[method-assign]  # it is its hook for this
