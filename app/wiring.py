@@ -109,6 +109,7 @@ def _web_config(settings: Settings) -> WebConfig:
         kafka=settings.client_kwargs(),
         topics=dict(settings.source_topics),
         members_topic=settings.members_topic,
+        dead_letters=settings.dlq_topic,
         build=__version__,
         window=settings.dedup_window,
     )

@@ -10,11 +10,13 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from web.deadletters import PATH as DEAD_LETTERS_PATH
+from web.deadletters import DeadLettersBody
 from web.facts import BATCH, EVENT, TYPE_OF_PATH, AcceptedBody, EventBody
 from web.lists import ListBody
 from web.lookups import Keys, LookupBody
 from web.ops import ClusterBody, HeldBody, LiveBody, ReadyBody
-from web.parameters import LIST, LOOKUP, NAME, POST, READ, Parameter
+from web.parameters import DEAD_LETTERS, LIST, LOOKUP, NAME, POST, READ, Parameter
 from web.problems import PAGES, PROBLEM_JSON, SERVER, Fault, Problem
 from web.replies import JSON, FreshnessBody, RowBody, SkuBody
 from web.sightings import PATH as SIGHTINGS
@@ -25,6 +27,7 @@ Json = dict[str, Any]
 _STRUCTS = (
     RowBody, SkuBody, ListBody, LookupBody, Keys, AcceptedBody, ClusterBody, ReadyBody, LiveBody,
     FreshnessBody, HeldBody, EventBody, Fault, SightingsAsked, SightingsBody,
+    DeadLettersBody,
 )  # fmt: skip
 _REF = "#/components/schemas/{name}"
 
@@ -235,6 +238,13 @@ def _paths() -> dict[str, Json]:
             (*_READS, missing),
             parameters=_query(LIST),
             headers=_FRESH,
+        ),
+        DEAD_LETTERS_PATH: _call(
+            "What was refused, and why: newest first, in pages",
+            200,
+            _json("DeadLetters"),
+            (*_EVERY, Problem.TOO_BUSY, Problem.LOG_UNAVAILABLE),
+            parameters=_query(DEAD_LETTERS),
         ),
         "/live": _call("Is the process alive", 200, _json("Live"), _EVERY),
         "/ready": _call(

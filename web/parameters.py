@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, unquote
 import msgspec
 from aiohttp import web
 
-from domain.events import MAX_NAME_CHARS
+from domain.events import MAX_NAME_CHARS, Refusal
 from domain.lookup import read_position
 from web.admission import MAX_WAIT_S, Asked
 from web.peers import HOP, PARTITIONS
@@ -128,10 +128,19 @@ def _prefix(raw: str) -> str:
     return _checked(raw, _text_fault(raw))
 
 
+def _named(raw: str) -> str:
+    return _checked(raw, None if raw else "must not be empty")
+
+
 def _checked(raw: str, why: str | None) -> str:
     if why is not None:
         raise ValueError(why)
     return raw
+
+
+def _reason(raw: str) -> str:
+    reasons = [reason.value for reason in Refusal]
+    return _checked(raw, None if raw in reasons else f"must be one of {', '.join(reasons)}")
 
 
 def _boolean(raw: str) -> bool:
@@ -177,6 +186,17 @@ LIST = {
     "limit": _number(1, 1000, "Rows on a page; fewer may come with a cursor."),
     "cursor": Parameter(str, _TEXT, "`next_cursor` of the page before."),
     **LOOKUP,
+}
+
+
+DEAD_LETTERS: Mapping[str, Parameter] = {
+    "reason": Parameter(
+        _reason, {"enum": [reason.value for reason in Refusal]}, "Only letters with this reason."
+    ),
+    "source": Parameter(_named, _TEXT, "Only records whose event has this source."),
+    "topic": Parameter(_named, _TEXT, "Only records that came to this topic."),
+    "limit": _number(1, 1000, "Letters on a page; fewer may come with a cursor."),
+    "cursor": LIST["cursor"],
 }
 
 

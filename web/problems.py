@@ -34,6 +34,7 @@ class Problem(StrEnum):
     NOT_CAUGHT_UP = "not-caught-up"
     TOO_STALE = "too-stale"
     PARTITIONS_UNAVAILABLE = "partitions-unavailable"
+    LOG_UNAVAILABLE = "log-unavailable"
     APPEND_FAILED = "append-failed"
     APPEND_INCOMPLETE = "append-incomplete"
 

@@ -15,7 +15,9 @@ from web import openapi
 from web.appending import Appender
 from web.bodies import BodyLimits
 from web.connections import ConnectionLimits, guard
+from web.deadletters import DeadLetters
 from web.facts import FactLimits, Facts
+from web.logs import Logs
 from web.members import Members
 from web.metrics import Metrics
 from web.ops import Ops
@@ -56,6 +58,7 @@ class WebConfig(Struct, frozen=True, kw_only=True):
     url: how others reach this worker. kafka: keyword arguments of an aiokafka client.
     topics: full topic name by role (`shipments`, `sales`, `adjustments`).
     members_topic: where workers tell each other what they hold.
+    dead_letters: the topic of what this version refused.
     build: what `/v1/cluster` says of the code that runs.
     window: offsets of the duplicates window; workers with another one are not asked.
     """
@@ -65,6 +68,7 @@ class WebConfig(Struct, frozen=True, kw_only=True):
     kafka: Mapping[str, Any]
     topics: Mapping[str, str]
     members_topic: str
+    dead_letters: str
     build: str = ""
     window: int | None = None
     limits: Limits = Limits()
@@ -173,6 +177,9 @@ class Web:
         )
         self._appender = Appender(config.kafka, limits.append_timeout_s)
         observe = self._metrics.observe_append
+        self._dead_letters = DeadLetters(
+            Logs(config.kafka), config.dead_letters, table.count, self._metrics.observe_query
+        )
         self._sightings = Sightings(
             table,
             self.members.roster,
@@ -197,6 +204,7 @@ class Web:
         add_routes(app, self._ops.routes())
         add_routes(app, self._facts.routes(), self._gates["write"])
         add_routes(app, self._queries.routes(), self._gates["read"])
+        add_routes(app, self._dead_letters.routes(), self._gates["read"])
         add_routes(app, self._sightings.routes(), self._gates["read"])
         add_routes(app, pages())
         add_routes(app, openapi.routes(self._config.version, self._config.url))

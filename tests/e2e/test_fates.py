@@ -1,8 +1,10 @@
 """What became of each fact: by its sender, through any worker, over kills and moves."""
 
 import asyncio
+import itertools
+import json
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import aiohttp
@@ -10,6 +12,7 @@ import pytest
 
 from dev.kafka import Kafka
 from dev.oracle import partition_of, sku_in
+from tests.logs import Put, plain_writer
 from tests.openapi_check import Contract
 from tests.workers import SESSION_S, Cluster
 
@@ -61,6 +64,32 @@ async def post(
         assert response.status == 202, body
         events: list[Json] = (await response.json())["events"]
         return events
+
+
+async def get(
+    contract: Contract, url: str, path: str, query: Mapping[str, str], status: int = 200
+) -> Json:
+    """The answer, held against the document."""
+    async with aiohttp.request("GET", f"{url}{path}", params=query) as response:
+        body = await response.read()
+        contract.check("GET", path, response.status, response.headers, body)
+        assert response.status == status, body
+        answer: Json = json.loads(body)
+        return answer
+
+
+async def pages_of(contract: Contract, urls: Sequence[str], **query: str) -> list[Json]:
+    """All dead letters, page by page, each page from the next worker."""
+    items: list[Json] = []
+    for url in itertools.cycle(urls):
+        page = await get(contract, url, "/v1/dead-letters", query)
+        items += page["items"]
+        if page["next_cursor"] is None:
+            assert page["since"] is None
+            return items
+        assert page["since"] is not None
+        query["cursor"] = page["next_cursor"]
+    raise AssertionError
 
 
 def outcomes(events: Sequence[Json]) -> list[str]:
@@ -176,3 +205,60 @@ async def test_an_owner_that_dies_between_append_and_commit_makes_no_wrong_outco
     repeats = after[: 2 * count]
     originals = early[:count] + known
     assert [event["of"] for event in repeats] == [event["position"] for event in originals]
+
+
+# ---- dead letters
+
+
+async def test_every_dead_letter_is_on_one_page_newest_first_through_any_worker(
+    shops: Cluster, contract: Contract
+) -> None:
+    junk = [
+        Put(b"TEA-1", f'{{"broken": {n}, "source": "till-x", "id": "1"'.encode()) for n in range(9)
+    ]
+    named = json.dumps({"source": "till-9", "id": "9", "specversion": "1.0"}).encode()
+    large = json.dumps({"source": "till-9", "id": "9", "pad": "x" * 20_000}).encode()
+    odd = [
+        Put(b"\xff\xfe", named, (("a", None), ("b", b"\xff"))),
+        Put(None, None),
+        Put(b"k", large),
+    ]
+    for p in range(PARTITIONS):
+        plain_writer(shops.kafka).write(shops.prefix + "sales", junk, p)
+    plain_writer(shops.kafka).write(shops.prefix + "shipments", odd, 2)
+    await shops.caught_up()
+    urls = [worker.url for worker in shops.alive]
+    oracle = shops.oracle()
+
+    for limit in ("1000", "7"):
+        items = await pages_of(contract, urls, limit=limit)
+
+        assert {item["position"]: item["reason"] for item in items} == {
+            f"{topic}-{p}@{offset}": why for (topic, p, offset), why in oracle.refused.items()
+        }
+        assert len(items) == len(oracle.refused)
+        times = [item["refused_ms"] for item in items]
+        assert times == sorted(times, reverse=True)
+    some = await pages_of(contract, urls, limit="1000", topic=f"{shops.prefix}shipments")
+    assert len(some) == 3
+    (big, first) = await pages_of(contract, urls, source="till-9")
+    assert (big["key"], big["value"], big["size"]) == (None, None, len(large) + 1)
+    assert (first["key_base64"], first["value"]) == ("//4=", named.decode())
+    assert first["headers"] == [{"name": "a", "value": None}, {"name": "b", "value_base64": "/w=="}]
+    assert [i["reason"] for i in await pages_of(contract, urls, reason="null_value")] == [
+        "null_value"
+    ]
+    assert await pages_of(contract, urls, topic="none", limit="1") == []
+
+
+async def test_what_is_no_question_for_dead_letters_is_a_400(
+    shops: Cluster, contract: Contract
+) -> None:
+    url = shops.alive[0].url
+    page = await get(contract, url, "/v1/dead-letters", {"limit": "1"})
+    bad: list[dict[str, str]] = [
+        {"limit": "0"}, {"limit": "1001"}, {"reason": "bad"}, {"source": ""}, {"cursor": "x"},
+        {"cursor": page["next_cursor"], "topic": "sales"}, {"what": "1"},
+    ]  # fmt: skip
+    for query in bad:
+        await get(contract, url, "/v1/dead-letters", query, 400)

@@ -24,7 +24,7 @@ PUBLISHED = {
     "append-failed": 503,
     "append-incomplete": 503,
 }
-ADDED = {"unknown-path": 404, "request-timeout": 408, "internal-error": 500}
+ADDED = {"log-unavailable": 503, "unknown-path": 404, "request-timeout": 408, "internal-error": 500}
 
 
 def body_of(response: web.Response) -> bytes:

@@ -52,6 +52,7 @@ def a_web(table: FakeTable, limits: Limits) -> Web:
         kafka={"bootstrap_servers": "127.0.0.1:1"},
         topics={"shipments": "shipments", "sales": "sales", "adjustments": "adjustments"},
         members_topic="onhand-members",
+        dead_letters="onhand-v1-dlq",
         build="0.1.0",
         limits=limits,
     )
