@@ -46,6 +46,7 @@ async def a_target(fuzz: Fuzz) -> AsyncIterator[BaseTestServer]:
         kafka={"bootstrap_servers": "127.0.0.1:1"},
         topics={topic: topic for topic in TOPICS},
         members_topic="members",
+        dead_letters="onhand-v1-dlq",
         limits=LIMITS,
     )
     part, app = Web(config, shelf, Stats()), web.Application()

@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import Annotated
 
 import msgspec
 from aiohttp import web
 
 from domain.events import RULES
 from domain.fates import Seen
+from domain.window import IDENTITY_BITS
 from tables.reading import Reading
 from web.admission import MAX_WAIT_S
 from web.bodies import BodyLimits, read_json
@@ -40,6 +42,9 @@ MAX_TOPICS = 1000
 Place = tuple[str, int]
 
 
+Identity = Annotated[int, msgspec.Meta(ge=0, lt=2**IDENTITY_BITS)]
+
+
 class Question(msgspec.Struct, frozen=True):
     """What is asked of one topic-partition.
 
@@ -49,7 +54,7 @@ class Question(msgspec.Struct, frozen=True):
 
     topic: str
     partition: int
-    identities: list[int]
+    identities: list[Identity]
     until: int = -1
 
 
@@ -57,7 +62,7 @@ class SightingsAsked(msgspec.Struct, frozen=True):
     """The body of the hop. wait_ms: for the offsets in `until`, all at the same time."""
 
     rules: int
-    wait_ms: int
+    wait_ms: Annotated[int, msgspec.Meta(ge=0, le=int(MAX_WAIT_S * 1000))]
     questions: list[Question]
 
 
@@ -179,7 +184,7 @@ class Sightings:
     async def _there(
         self, url: str, questions: Sequence[Question], wait_s: float
     ) -> dict[Place, Seen] | str:
-        asked = SightingsAsked(RULES, int(wait_s * 1000), list(questions))
+        asked = SightingsAsked(RULES, int(min(wait_s, MAX_WAIT_S) * 1000), list(questions))
         request = post(url, PATH, {}, hop_headers(self._version), msgspec.json.encode(asked))
         try:
             async with asyncio.timeout(wait_s + HOP_S):
@@ -212,7 +217,7 @@ class Sightings:
         if asked.rules != RULES:
             detail = f"This worker counts by rules {RULES}, the question is by {asked.rules}."
             return problem(Problem.NOT_READY, detail)
-        wait_s = min(asked.wait_ms / 1000, MAX_WAIT_S)
+        wait_s = asked.wait_ms / 1000
         by_partition: dict[int, list[Question]] = {}
         for question in asked.questions:
             by_partition.setdefault(question.partition, []).append(question)
