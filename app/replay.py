@@ -20,7 +20,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError, ProducerFenced
 from app.config import Settings
 from app.deadletters import reader
 from app.topics import kafka_failed
-from domain.events import Refused, StockEvent, decode
+from domain.events import Refused, decode
 from domain.partitioning import partition_for
 from tables.letters import DeadLettersError, Letter, letters, records
 from tables.transactions import Brokers, RecordBatch, TransactionalProducer, batch_builder
@@ -156,7 +156,7 @@ def _judge(
         done.cannot(letter, "too large to have been kept: send it as a new event")
     elif letter.topic not in settings.source_topics.values():
         done.cannot(letter, "not from a topic of this ONHAND_TOPIC_PREFIX")
-    elif isinstance(event := _event(letter.value, letter.headers), Refused):
+    elif isinstance(event := decode(letter.value, letter.headers), Refused):
         done.cannot(letter, f"{event.reason.value}: {event.detail}")
     elif not _can_be_sent(letter.headers):
         done.cannot(letter, "the name of a header is not UTF-8: send it as a new event")
@@ -169,12 +169,6 @@ def _judge(
             return resend
         done.sent_before += 1
     return None
-
-
-def _event(value: bytes, headers: Headers) -> StockEvent | Refused:
-    """What the record says; in binary mode its identity is in the headers."""
-    del headers  # until decode takes them
-    return decode(value)
 
 
 def _can_be_sent(headers: Headers) -> bool:

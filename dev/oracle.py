@@ -1,7 +1,7 @@
 """What the stock must be, worked out from the log by code that the service does not share.
 
 Written from the contract (the event, duplicates, refusals) with the standard
-library alone: its own JSON checks, its own murmur2, a plain dict for repeats.
+library alone: its own reader (`dev/reading.py`), its own murmur2, a plain dict for repeats.
 A mistake in the service cannot hide behind the same mistake here.
 
 `make demo` and the tests feed it every record of the source topics, in offset
@@ -9,31 +9,15 @@ order within each partition, and compare its rows with the service's. Since it
 keeps each key's history, it also knows what the row was at any position.
 """
 
-import json
-import re
-import unicodedata
 import zlib
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, NamedTuple
 
+from dev.reading import ROLES, TYPES, Fact, Refuse, read
 from dev.rows import NOTHING, Key, Row
-
-ROLES = ("shipments", "sales", "adjustments")
-TYPES = {
-    "inventory.shipment.received.v1": ("shipments", "received"),
-    "inventory.shipment.dispatched.v1": ("shipments", "dispatched"),
-    "inventory.sale.completed.v1": ("sales", "sold"),
-    "inventory.sale.returned.v1": ("sales", "returned"),
-    "inventory.stock.adjusted.v1": ("adjustments", "adjusted"),
-}
-MOST = 10**9
-RFC3339 = re.compile(
-    r"(\d{4}-\d{2}-\d{2})[Tt ](\d{2}:\d{2}:\d{2})(\.\d+)?([Zz]|[+-]\d{2}:\d{2})", re.ASCII
-)
 
 Place = tuple[str, int, int]
 """(topic, partition, offset): where a record stands in the log."""
@@ -54,22 +38,6 @@ class Record(NamedTuple):
     def place(self) -> Place:
         """Where it stands."""
         return self.topic, self.partition, self.offset
-
-
-class Refuse(Exception):
-    """The record cannot be applied; the argument is the contract's word for why."""
-
-
-class Fact(NamedTuple):
-    """What one readable record says."""
-
-    kind: str
-    source: str
-    id: str
-    sku: str
-    location: str
-    quantity: int
-    content: tuple[Any, ...]
 
 
 def murmur2(data: bytes) -> int:
@@ -99,93 +67,6 @@ def sku_in(partition: int, count: int) -> str:
         for sku in (f"PROBE-{n}" for n in range(1_000 * count))
         if partition_of(sku, count) == partition
     )
-
-
-def read(value: bytes | None, role: str) -> Fact:
-    """Say what a record's value means on a topic of this role.
-
-    Raises:
-        Refuse: it cannot be applied.
-    """
-    if value is None:
-        raise Refuse("null_value")
-    try:
-        event = json.loads(value.decode(), parse_constant=_no_constant)
-    except (ValueError, RecursionError):
-        raise Refuse("not_json") from None
-    if not isinstance(event, dict) or event.get("specversion") != "1.0":
-        raise Refuse("bad_envelope")
-    source, event_id, kind = event.get("source"), event.get("id"), event.get("type")
-    if not (_is_id(source) and _is_id(event_id) and isinstance(kind, str) and "data" in event):
-        raise Refuse("bad_envelope")
-    if kind not in TYPES:
-        raise Refuse("unknown_type")
-    if not _is_time(event.get("time")):
-        raise Refuse("bad_time")
-    sku, location, quantity, words = _data(event["data"], kind)
-    if TYPES[kind][0] != role:
-        raise Refuse("misrouted")
-    return Fact(
-        kind, source, event_id, sku, location, quantity, (kind, sku, location, quantity, *words)
-    )
-
-
-def _no_constant(word: str) -> None:
-    raise ValueError(f"{word} is not JSON")
-
-
-def _data(data: object, kind: str) -> tuple[str, str, int, list[str | None]]:
-    if not isinstance(data, dict):
-        raise Refuse("bad_data")
-    sku, location, quantity = data.get("sku"), data.get("location"), data.get("quantity")
-    if isinstance(quantity, float) and quantity.is_integer():
-        quantity = int(quantity)
-    words = [data.get(name) for name in ("reference", "reason", "actor")]
-    adjusted = kind == "inventory.stock.adjusted.v1"
-    if not (
-        _is_name(sku)
-        and _is_name(location)
-        and isinstance(quantity, int)
-        and not isinstance(quantity, bool)
-        and quantity != 0
-        and (-MOST if adjusted else 1) <= quantity <= MOST
-        and all(word is None or _is_text(word) for word in words)
-        and not (adjusted and not words[1])
-    ):
-        raise Refuse("bad_data")
-    return sku, location, quantity, words
-
-
-def _is_text(word: object) -> TypeGuard[str]:
-    """JSON can spell half a character (a lone surrogate), which is no text."""
-    return isinstance(word, str) and not any("\ud800" <= letter <= "\udfff" for letter in word)
-
-
-def _is_id(word: object) -> TypeGuard[str]:
-    return _is_text(word) and 1 <= len(word) <= 128
-
-
-def _is_name(word: object) -> TypeGuard[str]:
-    return (
-        _is_id(word)
-        and word.strip(" ") == word
-        and word not in (".", "..")
-        and not any(unicodedata.category(letter) == "Cc" for letter in word)
-    )
-
-
-def _is_time(time: object) -> bool:
-    if time is None:
-        return True
-    match = RFC3339.fullmatch(time) if isinstance(time, str) else None
-    if not match:
-        return False
-    day, clock, _, offset = match.groups()
-    try:
-        datetime.fromisoformat(f"{day}T{clock}{offset.upper().replace('Z', '+00:00')}")
-    except ValueError:
-        return False
-    return True
 
 
 @dataclass
@@ -261,8 +142,8 @@ class Oracle:
 
     def _judge(self, record: Record) -> Fact | None:
         """The fact in a record; None if it repeats one within the window."""
-        fact = read(record.value, record.topic.removeprefix(self.prefix))
-        if record.key is None:
+        fact = read(record.value, record.topic.removeprefix(self.prefix), record.headers)
+        if not record.key:
             raise Refuse("missing_key")
         if record.key != fact.sku.encode():
             raise Refuse("key_mismatch")

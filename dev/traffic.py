@@ -15,7 +15,7 @@ import aiohttp
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from dev.oracle import ROLES
+from dev.reading import ROLES
 from dev.shop import Sent, Shop
 
 TICK_S = 0.02

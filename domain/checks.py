@@ -3,18 +3,23 @@
 Checks run in this order and the first that fails names the refusal:
 
 1. `null_value`: the record has no value.
-2. `not_json`: not UTF-8, not JSON (RFC 8259: no BOM, no NaN), or nested deeper than
+2. `bad_envelope`: its content type is of a form of CloudEvents that is not read, or, in
+   binary mode (`domain/modes.py`), of data that is not JSON.
+3. `not_json`: not UTF-8, not JSON (RFC 8259: no BOM, no NaN), or nested deeper than
    `MAX_DEPTH`. Of a repeated name in an object the last one counts.
-3. `bad_envelope`: not an object; specversion, id, source, type or data missing or wrong.
-4. `unknown_type`.
-5. `bad_time`.
-6. `bad_data`: fields, then the characters of the SKU and the location.
+4. `bad_envelope`: not an object; specversion, id, source, type or data missing or wrong.
+5. `unknown_type`.
+6. `bad_time`.
+7. `bad_data`: Base64 and its JSON, fields, then the characters of the SKU and the location.
 
 Times are RFC 3339: `t`, `z` and, as its section 5.6 notes, a space for the `T` will do. Years
 run from 0001; second 60 is taken in the last minute of a UTC day and kept as 59. A quantity
-is a whole number as an IEEE double says it, so 2.0 and 2e0 are 2.
+is a whole number as an IEEE double says it, so 2.0 and 2e0 are 2. No text holds U+0000.
+`null` stands for an optional field left out. `data_base64` holds the JSON of `data`, whatever
+datacontenttype says: official SDKs write JSON so. A text in `data` is never read again.
 """
 
+import base64
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -27,7 +32,10 @@ from typing import Annotated, Any, TypeAlias
 import msgspec
 from msgspec import Meta, Struct
 
-MAX_NAME_CHARS = 128
+from domain.modes import CONTENT_TYPE, SPECVERSION, Headers, Media, attributes, media_of
+from domain.names import MAX_NAME_CHARS, fault_of
+
+MAX_ID_CHARS = 1024
 MAX_QUANTITY = 10**9
 MAX_DEPTH = 256
 
@@ -56,21 +64,31 @@ class Refused(Struct, frozen=True, gc=False):
     detail: str
 
 
+class Kind(Struct, frozen=True):
+    """What a known type asks of its data.
+
+    signed: the quantity may be below 0, or 0, and needs a reason.
+    opposite: the type of the facts that undo its own, where quantities have no sign.
+    """
+
+    signed: bool
+    opposite: str | None
+
+
 def check_names(sku: str, location: str) -> Refused | None:
-    """Refuse names that cannot be shown or put into a path; lengths are checked before."""
+    """Refuse names that cannot be shown or put into a path."""
     for what, name in (("sku", sku), ("location", location)):
-        if not _GOOD_NAME.fullmatch(name) and _BAD_NAME.search(name):
-            return Refused(
-                Refusal.BAD_DATA,
-                f"data.{what} {_show(name)} has a control character or a space at an end, "
-                "or is '.' or '..'.",
-            )
+        if fault := fault_of(name):
+            return Refused(Refusal.BAD_DATA, f"data.{what} {_show(name)} {fault}.")
     return None
 
 
 def are_good_names(keys: Sequence[bytes]) -> bool:
     """Tell whether `check_names` refuses none of these rows' keys."""
-    return _GOOD_KEYS.fullmatch(b"\n".join(keys)) is not None or all(map(_is_good_name, keys))
+    joined = b"\n".join(keys)
+    # As many lines as keys, or a name holds a line break and reads like two good ones.
+    at_once = joined.count(b"\n") < len(keys) and _GOOD_KEYS.fullmatch(joined) is not None
+    return at_once or all(map(_is_good_name, keys))
 
 
 @lru_cache(maxsize=2**15)  # names with spaces, or not in ASCII, come again and again
@@ -81,13 +99,13 @@ def _is_good_name(key: bytes) -> bool:
 
 _PLACE = ("sku", "location")
 _WORDS = ("reason", "reference", "actor")
-# Nearly all names: printable ASCII without spaces, and longer than a dot or two.
-_GOOD_NAME = re.compile(r"[!-~]{3,}")
+# Nearly all names; lengths are checked before.
 _GOOD_KEYS = re.compile(rb"(?:[!-~]{3,}\x00[!-~]{3,}(?:\n|\Z))+")
-_BAD_NAME = re.compile(r"[\x00-\x1f\x7f-\x9f]|\A | \Z|\A\.\.?\Z")
 # Takes an unclosed string to the end, so that a hostile value costs one pass.
 _STRING = re.compile(rb'"(?:[^"\\]|\\.?)*+"?', re.DOTALL)
 _TIME = re.compile(r"(.{10}[Tt ]\d\d:\d\d:)(\d\d)((?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d))", re.ASCII)
+_BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
+_NOT_TEXT = re.compile("[\x00\ud800-\udfff]")
 
 
 class _Wrong(Exception):
@@ -98,13 +116,15 @@ class _Wrong(Exception):
         self.refused = Refused(reason, detail)
 
 
-def examine(value: bytes | None, signed: Mapping[str, bool]) -> dict[str, Any] | Refused:
+def examine(
+    value: bytes | None, headers: Headers, kinds: Mapping[str, Kind]
+) -> dict[str, Any] | Refused:
     """Check all but the characters of names (`check_names`). Never raises.
 
     Args:
         value: as it came.
-        signed: the types that are known, and whether each takes a signed quantity (not 0)
-            and needs a reason.
+        headers: as they came; they say how the value is to be read.
+        kinds: the types that are known.
 
     Returns:
         The envelope's known fields, `time` as a datetime and the quantity as an integer.
@@ -112,20 +132,48 @@ def examine(value: bytes | None, signed: Mapping[str, bool]) -> dict[str, Any] |
     try:
         if value is None:
             raise _Wrong(Refusal.NULL_VALUE, "The record has no value.")
-        envelope = _envelope(_parse(value))
-        if (kind := envelope["type"]) not in signed:
-            raise _Wrong(Refusal.UNKNOWN_TYPE, f"type {_show(kind)} is not known to these rules.")
+        envelope = _envelope(_unpacked(value, headers))
+        if (name := envelope["type"]) not in kinds:
+            raise _Wrong(Refusal.UNKNOWN_TYPE, f"type {_show(name)} is not known to these rules.")
+        time = _time(envelope.get("time"))
         # Known fields only: the name of an unknown one may hold a lone surrogate too.
         return {
             **{field: envelope[field] for field in ("specversion", "id", "source", "type")},
-            "time": _time(envelope.get("time")),
-            "data": _data(envelope["data"], is_signed=signed[kind]),
+            "time": time,
+            "data": _data(_data_of(envelope), kinds[name]),
         }
     except _Wrong as wrong:
         return wrong.refused
 
 
+def _unpacked(value: bytes, headers: Headers) -> Any:
+    """The event as the JSON format has it, whichever mode it came in."""
+    fields = dict(headers)
+    content_type = fields.get(CONTENT_TYPE)
+    media = media_of(content_type)
+    if media is Media.OTHER_EVENT:
+        raise _Wrong(
+            Refusal.BAD_ENVELOPE,
+            f"content-type {_show_bytes(content_type)} is not read: a record holds one CloudEvent "
+            "as application/cloudevents+json, or in binary mode.",
+        )
+    if media is Media.EVENT or SPECVERSION not in fields:
+        return _parse(value)
+    if media is Media.OTHER:
+        raise _Wrong(
+            Refusal.BAD_ENVELOPE, f"content-type {_show_bytes(content_type)} of data is not JSON."
+        )
+    return {**attributes(fields), "data": _parse(value)}
+
+
 def _parse(value: bytes) -> Any:
+    # Not what the rules forbid, but what is behind it far more often than chance.
+    if value[:1] == b"\x00":
+        raise _Wrong(
+            Refusal.NOT_JSON,
+            "The value begins with byte 0, as the frame of a schema registry does: produce it "
+            "with a plain JSON serializer.",
+        )
     if not is_utf8(value):
         raise _Wrong(Refusal.NOT_JSON, "The value is not UTF-8.")
     if bound_of_depth(value) > MAX_DEPTH and _depth(value) > MAX_DEPTH:
@@ -151,13 +199,22 @@ def _envelope(envelope: Any) -> dict[str, Any]:
     if not isinstance(envelope, dict):
         raise _Wrong(Refusal.BAD_ENVELOPE, "The value is not a JSON object.")
     if envelope.get("specversion") != "1.0":
-        raise _Wrong(Refusal.BAD_ENVELOPE, "specversion is not '1.0'.")
+        hint = ""
+        if "payload" in envelope and "specversion" not in envelope:
+            hint = (
+                " The value has a payload, as Kafka Connect wraps it: set "
+                "value.converter.schemas.enable=false."
+            )
+        raise _Wrong(Refusal.BAD_ENVELOPE, f"specversion is not '1.0'.{hint}")
     for field in ("id", "source"):
-        _name(envelope, field, field, Refusal.BAD_ENVELOPE)
+        _text(envelope, field, field, MAX_ID_CHARS, Refusal.BAD_ENVELOPE)
     if not isinstance(envelope.get("type"), str):
         raise _Wrong(Refusal.BAD_ENVELOPE, "type is missing or not a string.")
-    if "data" not in envelope:
+    packed = envelope.get("data_base64")
+    if "data" not in envelope and packed is None:
         raise _Wrong(Refusal.BAD_ENVELOPE, "data is missing.")
+    if envelope.get("data") is not None and packed is not None:
+        raise _Wrong(Refusal.BAD_ENVELOPE, "data and data_base64 exclude each other.")
     return envelope
 
 
@@ -175,48 +232,72 @@ def _time(time: Any) -> datetime | None:
                 return moment
         except (msgspec.ValidationError, UnicodeEncodeError, OverflowError):
             pass
-    raise _Wrong(Refusal.BAD_TIME, f"time {_show(time)} is not RFC 3339 with an offset.")
+    raise _Wrong(
+        Refusal.BAD_TIME,
+        f"time {_show(time)} is not RFC 3339 with seconds and an offset (2026-11-23T10:00:00Z).",
+    )
 
 
-def _data(data: Any, *, is_signed: bool) -> dict[str, Any]:
+def _data_of(envelope: dict[str, Any]) -> Any:
+    """`data`, or the JSON in `data_base64`."""
+    packed = envelope.get("data_base64")
+    if packed is None:
+        return envelope.get("data")
+    # What b64decode takes has changed with Python.
+    if not isinstance(packed, str) or not _BASE64.fullmatch(packed):
+        raise _Wrong(Refusal.BAD_DATA, "data_base64 is not Base64.")
+    try:
+        return _parse(base64.b64decode(packed))
+    except _Wrong as wrong:
+        detail = wrong.refused.detail.replace("The value", "The value in data_base64", 1)
+        raise _Wrong(Refusal.BAD_DATA, detail) from None
+
+
+def _data(data: Any, kind: Kind) -> dict[str, Any]:
     """Check `data`; return it with the quantity as an integer."""
+    if isinstance(data, str):
+        raise _Wrong(
+            Refusal.BAD_DATA, "data is a text, not an object; JSON inside a text is not read."
+        )
     if not isinstance(data, dict):
         raise _Wrong(Refusal.BAD_DATA, "data is not an object.")
     for field in _PLACE:
-        _name(data, field, f"data.{field}", Refusal.BAD_DATA)
+        _text(data, field, f"data.{field}", MAX_NAME_CHARS, Refusal.BAD_DATA)
     for field in _WORDS:
         word = data.get(field)
         if word is not None and not (isinstance(word, str) and _is_text(word)):
-            raise _Wrong(Refusal.BAD_DATA, f"data.{field} is not a text.")
-    quantity = _quantity(data.get("quantity"), least=-MAX_QUANTITY if is_signed else 1)
-    if is_signed and (quantity == 0 or not data.get("reason")):
-        raise _Wrong(Refusal.BAD_DATA, "An adjustment needs a quantity other than 0 and a reason.")
+            raise _Wrong(Refusal.BAD_DATA, f"data.{field} is not a text without U+0000.")
+    quantity = _quantity(data.get("quantity"), kind)
+    if kind.signed and not data.get("reason"):
+        raise _Wrong(Refusal.BAD_DATA, "data.reason is missing: an adjustment needs one.")
     return {"quantity": quantity} | {field: data.get(field) for field in (*_PLACE, *_WORDS)}
 
 
-def _name(fields: dict[str, Any], field: str, path: str, reason: Refusal) -> None:
-    name = fields.get(field)
-    if not isinstance(name, str) or not 1 <= len(name) <= MAX_NAME_CHARS or not _is_text(name):
-        raise _Wrong(reason, f"{path} is not a text of 1 to {MAX_NAME_CHARS} characters.")
+def _text(fields: dict[str, Any], field: str, path: str, most: int, reason: Refusal) -> None:
+    text = fields.get(field)
+    if text is None:
+        raise _Wrong(reason, f"{path} is missing.")
+    if not isinstance(text, str) or not 1 <= len(text) <= most or not _is_text(text):
+        raise _Wrong(reason, f"{path} is not a text of 1 to {most} characters without U+0000.")
 
 
-def _quantity(quantity: Any, least: int) -> int:
+def _quantity(quantity: Any, kind: Kind) -> int:
+    if quantity is None:
+        raise _Wrong(Refusal.BAD_DATA, "data.quantity is missing.")
     if isinstance(quantity, float) and quantity.is_integer():
         quantity = int(quantity)
-    if type(quantity) is not int or not least <= quantity <= MAX_QUANTITY:
-        raise _Wrong(
-            Refusal.BAD_DATA,
-            f"data.quantity is not a whole number from {least} to {MAX_QUANTITY}.",
-        )
-    return quantity
-
-
-def _words(data: dict[str, Any]) -> tuple[str | None, str | None, str | None]:
-    words = data.get("reason"), data.get("reference"), data.get("actor")
-    for field, word in zip(("reason", "reference", "actor"), words, strict=True):
-        if word is not None and not (isinstance(word, str) and _is_text(word)):
-            raise _Wrong(Refusal.BAD_DATA, f"data.{field} is not a text.")
-    return words
+    least = -MAX_QUANTITY if kind.signed else 1
+    if type(quantity) is int and least <= quantity <= MAX_QUANTITY:
+        return quantity
+    hint = ""
+    if kind.signed:
+        hint = ": by how much the stock changes, not what was counted"
+    elif isinstance(quantity, int | float) and quantity < 0:
+        hint = f"; the opposite is a fact of its own, {kind.opposite}"
+    raise _Wrong(
+        Refusal.BAD_DATA,
+        f"data.quantity is not a whole number from {least} to {MAX_QUANTITY}{hint}.",
+    )
 
 
 def is_utf8(value: bytes) -> bool:
@@ -229,8 +310,11 @@ def is_utf8(value: bytes) -> bool:
 
 
 def _is_text(text: str) -> bool:
-    """Tell whether UTF-8 can carry it; JSON may hold lone surrogates, which it cannot."""
-    return text.isascii() or not any("\ud800" <= c <= "\udfff" for c in text)
+    """Tell whether it can be kept anywhere.
+
+    JSON may hold lone surrogates, which UTF-8 cannot, and U+0000, which many databases cannot.
+    """
+    return not _NOT_TEXT.search(text)
 
 
 def bound_of_depth(value: bytes) -> int:
@@ -247,3 +331,7 @@ def _depth(value: bytes) -> int:
 def _show(text: str) -> str:
     """Quote a stranger's text for a log or a header: ASCII, short, no line breaks."""
     return ascii(text if len(text) <= 80 else text[:77] + "...")
+
+
+def _show_bytes(text: bytes | None) -> str:
+    return _show((text or b"").decode("latin-1"))

@@ -137,7 +137,7 @@ class _Sound(NamedTuple):
 
 def _decoded(address: Address, records: Sequence[Record], refused: list[DeadLetter]) -> _Sound:
     """Step 1."""
-    outcomes = decode_batch([record[3] for record in records])
+    outcomes = decode_batch([record[3] for record in records], [record[4] for record in records])
     events = cast("list[StockEvent]", outcomes)
     if Refused in set(map(type, outcomes)):
         pairs = list(zip(records, outcomes, strict=True))

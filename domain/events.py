@@ -9,21 +9,25 @@ Two readers, one answer. `msgspec` reads the usual event in half a microsecond. 
 does not take, `examine` reads again with care: it finds the reason, or accepts what msgspec
 is too strict for (2.0 as a quantity, leap seconds, lone surrogates in unknown fields). And
 what msgspec takes too easily, `_is_plain` sends back. `examine` alone is the definition.
+
+An event comes in structured or in binary mode (`domain/modes.py`), and is the same event in
+both: nothing here or behind remembers which.
 """
 
 import re
 import zlib
 from collections.abc import Sequence
-from datetime import UTC
-from typing import Annotated, ClassVar, Literal, TypeAlias, cast
+from datetime import UTC, datetime
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias, cast
 
 import msgspec
 from msgspec import Meta, Struct
 
 from domain.checks import (
     MAX_DEPTH,
-    MAX_NAME_CHARS,
+    MAX_ID_CHARS,
     MAX_QUANTITY,
+    Kind,
     Refusal,
     Refused,
     Time,
@@ -33,10 +37,22 @@ from domain.checks import (
     examine,
     is_utf8,
 )
+from domain.modes import (
+    CONTENT_TYPE,
+    SPECVERSION,
+    Headers,
+    Media,
+    are_structured,
+    is_binary,
+    is_structured,
+    media_of,
+)
+from domain.names import MAX_NAME_CHARS
 
 # For those who use events.
 __all__ = [
     "MAX_DEPTH",
+    "MAX_ID_CHARS",
     "MAX_NAME_CHARS",
     "MAX_QUANTITY",
     "Refusal",
@@ -45,9 +61,10 @@ __all__ = [
     "check_names",
 ]
 
-RULES = 1
+RULES = 2
 
 Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=MAX_NAME_CHARS)]
+Id: TypeAlias = Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARS)]
 Count: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_QUANTITY)]
 Change: TypeAlias = Annotated[int, Meta(ge=-MAX_QUANTITY, le=MAX_QUANTITY)]
 Reason: TypeAlias = Annotated[str, Meta(min_length=1)]
@@ -65,7 +82,10 @@ class Goods(Struct, frozen=True, gc=False):
 
 
 class Adjustment(Struct, frozen=True, gc=False, kw_only=True):
-    """A signed change and why: damage, theft, found, opening, count, correction or else."""
+    """A signed change and why: damage, theft, found, opening, count, correction or else.
+
+    A change of 0 is a count that found what was expected.
+    """
 
     sku: Name
     location: Name
@@ -74,21 +94,21 @@ class Adjustment(Struct, frozen=True, gc=False, kw_only=True):
     reference: str | None = None
     actor: str | None = None
 
-    def __post_init__(self) -> None:
-        if self.quantity == 0:
-            raise ValueError("an adjustment by 0 changes nothing")
-
 
 class _Event(Struct, frozen=True, gc=False, kw_only=True, tag_field="type"):
-    """A structured-mode CloudEvent. `kind` numbers the types for ever (see `contents`)."""
+    """A CloudEvent. `kind` numbers the types for ever (see `contents`).
+
+    data_base64: never kept; where there is one, the exact reader reads it as `data`.
+    """
 
     role: ClassVar[str]
     kind: ClassVar[int]
 
     specversion: Literal["1.0"]
-    id: Name
-    source: Name
+    id: Id
+    source: Id
     time: Time | None = None
+    data_base64: None = None
 
 
 class ShipmentReceived(_Event, frozen=True, gc=False, tag="inventory.shipment.received.v1"):
@@ -154,33 +174,60 @@ _fast = msgspec.json.Decoder(StockEvent).decode
 _NOT_FAST = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, TypeError)
 # What msgspec reads in its own way: see `_is_plain`.
 _BARE_OFFSET = re.compile(rb':\d\d(?:\.\d+)?[+-]\d{4}"')
-_ESCAPED = re.compile(rb"\\u00[23]")  # digits and signs in disguise
+_ESCAPED = re.compile(rb"\\u00(?:[23]|00)")  # digits and signs in disguise, and U+0000
 
-_SIGNED = {name: event is StockAdjusted for name, event in EVENTS.items()}
+_READERS: dict[bytes | None, tuple[Any, Any]] = {
+    name.encode(): (event, msgspec.json.Decoder(data).decode)
+    for name, event in EVENTS.items()
+    for data in [Adjustment if event is StockAdjusted else Goods]
+}
+_read_times = msgspec.json.Decoder(list[Time]).decode
+_NOT_QUICK = (*_NOT_FAST, ValueError, KeyError, AttributeError)
+
+_OPPOSITES = {
+    "inventory.shipment.received.v1": "inventory.shipment.dispatched.v1",
+    "inventory.sale.completed.v1": "inventory.sale.returned.v1",
+}
+_OPPOSITES |= {opposite: name for name, opposite in _OPPOSITES.items()}
+_KINDS = {
+    name: Kind(signed=event is StockAdjusted, opposite=_OPPOSITES.get(name))
+    for name, event in EVENTS.items()
+}
 
 
-def _exact(value: bytes | None) -> StockEvent | Refused:
-    """Read one value by the rules, step by step."""
-    checked = examine(value, _SIGNED)
+def _exact(value: bytes | None, headers: Headers = ()) -> StockEvent | Refused:
+    """Read one record by the rules, step by step."""
+    checked = examine(value, headers, _KINDS)
     if isinstance(checked, Refused):
         return checked
     event: StockEvent = msgspec.convert(checked, StockEvent)
     return event
 
 
-def decode(value: bytes | None) -> StockEvent | Refused:
-    """Read one record's value with every check of `domain/checks.py`. Never raises."""
-    event = decode_batch([value])[0]
+def decode(value: bytes | None, headers: Headers = ()) -> StockEvent | Refused:
+    """Read one record with every check of `domain/checks.py`. Never raises."""
+    event = decode_batch([value], [headers])[0]
     if isinstance(event, Refused):
         return event
     return check_names(event.data.sku, event.data.location) or event
 
 
-def decode_batch(values: Sequence[bytes | None]) -> list[StockEvent | Refused]:
-    """Read many values; as `decode` on each, but for the characters of names.
+def decode_batch(
+    values: Sequence[bytes | None], headers: Sequence[Headers]
+) -> list[StockEvent | Refused]:
+    """Read many records; as `decode` on each, but for the characters of names.
 
     The fold knows most rows already and calls `check_names` only for those it does not.
     """
+    if are_structured(headers):
+        return _structured(values)
+    events = _binary(values, headers)
+    if events is not None:
+        return cast("list[StockEvent | Refused]", events)
+    return [_either(*each) for each in zip(values, headers, strict=True)]
+
+
+def _structured(values: Sequence[bytes | None]) -> list[StockEvent | Refused]:
     decoded: list[StockEvent | Refused] = []
     rest, is_plain = iter(values), True
     while len(decoded) < len(values):
@@ -203,9 +250,7 @@ def _are_plain(values: list[bytes], events: list[StockEvent]) -> bool:
     """Tell the same as `_is_plain` of all at once, where it is easy to see."""
     joined = b"".join(values)
     return (
-        joined.isascii()
-        and b"\\" not in joined
-        and max(map(len, values), default=0) <= 2 * MAX_DEPTH
+        _are_short(values)
         and b'+0000"' not in joined
         and b'-0000"' not in joined
         and not [e for e in events if e.time is not None and e.time.tzinfo is not UTC]
@@ -216,14 +261,90 @@ def _is_plain(value: bytes, event: StockEvent) -> bool:
     """Tell whether the fast reader's word on what it accepted can be trusted.
 
     It skips unknown fields without looking at their UTF-8, the depth it can take depends
-    on the caller's stack, and it takes offsets without colon.
+    on the caller's stack, it takes offsets without colon, and U+0000 in texts.
     """
+    return _is_plain_value(value) and not (event.time and _BARE_OFFSET.search(value))
+
+
+def _is_plain_value(value: bytes | None) -> bool:
     return (
-        is_utf8(value)
+        value is not None
+        and is_utf8(value)
         and bound_of_depth(value) <= MAX_DEPTH
-        and not (event.time and _BARE_OFFSET.search(value))
         and not _ESCAPED.search(value)
     )
+
+
+def _binary(values: Sequence[bytes | None], headers: Sequence[Headers]) -> list[StockEvent] | None:
+    """Read events in binary mode at once if all are usual ones and their headers alike."""
+    columns: dict[str, Sequence[bytes | None]] = {}
+    try:
+        for column in zip(*headers, strict=True):
+            (name,) = {name for name, _ in column}
+            columns[name] = [value for _, value in column]
+        read = [_READERS[kind] for kind in columns["ce_type"]]
+        idents, sources = _quick_ids(columns["ce_id"]), _quick_ids(columns["ce_source"])
+        times = _quick_times(columns.get("ce_time"), len(values))
+        if (
+            {*columns[SPECVERSION]} != {b"1.0"}
+            or {media_of(kind) for kind in {*columns.get(CONTENT_TYPE, (None,))}} != {Media.JSON}
+            or not (_are_short(values) or all(map(_is_plain_value, values)))
+        ):
+            return None
+        return [
+            kind(specversion="1.0", id=ident, source=source, time=time, data=data(value))
+            for (kind, data), ident, source, time, value in zip(
+                read, idents, sources, times, values, strict=True
+            )
+        ]
+    except _NOT_QUICK:
+        return None
+
+
+def _either(value: bytes | None, headers: Headers) -> StockEvent | Refused:
+    """Read one record among others of other modes or looks."""
+    fields = dict(headers)
+    if is_structured(fields):
+        return _structured([value])[0]
+    if is_binary(fields):
+        events = _binary([value], [list(fields.items())])
+        if events is not None:
+            return events[0]
+    return _exact(value, headers)
+
+
+def _quick_ids(ids: Sequence[bytes | None]) -> list[str]:
+    """Read ids or sources.
+
+    Raises:
+        ValueError, TypeError: one of them is not a usual one.
+    """
+    joined = b"".join(cast("Sequence[bytes]", ids))
+    lengths = {*map(len, cast("Sequence[bytes]", ids))}
+    if b"\x00" in joined or 0 in lengths or max(lengths) > MAX_ID_CHARS:
+        raise ValueError("not usual ids")
+    return list(map(bytes.decode, cast("Sequence[bytes]", ids)))
+
+
+def _quick_times(times: Sequence[bytes | None] | None, count: int) -> Sequence[datetime | None]:
+    """Read times, as the fast reader would read each.
+
+    Raises:
+        ValueError, TypeError, msgspec.MsgspecError: one of them is not a usual one.
+    """
+    if times is None:
+        return [None] * count
+    joined = b'["%b"]' % b'","'.join(cast("Sequence[bytes]", times))
+    if b"\\" in joined or joined.count(b'"') != 2 * count or _BARE_OFFSET.search(joined):
+        raise ValueError("not usual times")
+    return _read_times(joined)
+
+
+def _are_short(values: Sequence[bytes | None]) -> bool:
+    """Tell whether nothing in these values is read by msgspec in its own way."""
+    joined = b"".join(cast("Sequence[bytes]", values))
+    lengths = map(len, cast("Sequence[bytes]", values))
+    return joined.isascii() and b"\\" not in joined and max(lengths, default=0) <= 2 * MAX_DEPTH
 
 
 def identity(event: StockEvent) -> bytes:
@@ -231,22 +352,32 @@ def identity(event: StockEvent) -> bytes:
     return f"{event.source}\x00{event.id}".encode()
 
 
+def content(event: StockEvent) -> tuple[Any, ...]:
+    """Return what an event says besides who says it and when; equal in repetitions.
+
+    Not the actor: a till's retry after a change of cashier is the same sale. And `""` is none.
+    """
+    data = event.data
+    words = (data.reason or None, data.reference or None)
+    return event.kind, data.sku, data.location, data.quantity, *words
+
+
 def contents(events: Sequence[StockEvent], places: Sequence[bytes]) -> list[int]:
-    """Return 32 bits of each event's type and data, to tell a repetition from a conflict.
+    """Return 32 bits of each event's `content`, to tell a repetition from a conflict.
 
     `places` are the keys of their rows, which the fold has made already.
 
     The seed differs for any two (type, quantity) of one topic: quantities of shipments and
     sales are below 2^30 and the kind takes the bits above, adjustments are alone in theirs.
     A CRC-32 is one-to-one in its seed, so another type or quantity is always seen; another
-    SKU, location, reason, reference or actor is missed once in 2^32 conflicts.
+    SKU, location, reason or reference is missed once in 2^32 conflicts.
     """
     seeds = [event.data.quantity + (event.kind << 30) & 0xFFFFFFFF for event in events]
     crcs = list(map(zlib.crc32, places, seeds))
     for i, event in enumerate(events):
         data = event.data
-        if data.reference is not None or data.reason is not None or data.actor is not None:
+        if data.reason or data.reference:
             # As a JSON array ("a", None) differs from (None, "a").
-            words = msgspec.json.encode((data.reason, data.reference, data.actor))
+            words = msgspec.json.encode((data.reason or None, data.reference or None))
             crcs[i] = zlib.crc32(words, crcs[i])
     return crcs

@@ -3,8 +3,10 @@
 `python -m domain.schemas schemas` writes one file a type into the folder `schemas/`. What is
 published there is a promise: `breaches` tells what a new text would break.
 
-A schema cannot say all: lone surrogates are refused by the decoder alone, and of `time` only
-the shape is in the pattern, the calendar is not.
+A schema cannot say all: lone surrogates and names that are not in NFC are refused by the
+decoder alone, and of `time` only the shape is in the pattern, the calendar is not. Patterns
+are meant in ECMAScript's Unicode mode, as JSON Schema says. An event with `data_base64` in
+the place of `data` is read as well, and one in binary mode, whose value is `data` alone.
 """
 
 import json
@@ -12,20 +14,28 @@ import sys
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from domain.events import EVENTS, MAX_NAME_CHARS, MAX_QUANTITY, StockAdjusted, StockEvent
+from domain.events import EVENTS, MAX_ID_CHARS, MAX_QUANTITY, StockAdjusted, StockEvent
+from domain.names import DOTS, FORBIDDEN, LONE_JOINER, MAX_NAME_CHARS
 
 Schema: TypeAlias = dict[str, Any]
 
-_ID: Schema = {"type": "string", "minLength": 1, "maxLength": MAX_NAME_CHARS}
-_WORD: Schema = {"type": ["string", "null"]}
-_NAME: Schema = _ID | {
+_NO_NUL: Schema = {"not": {"pattern": "\\u0000"}}
+_ID: Schema = {"type": "string", "minLength": 1, "maxLength": MAX_ID_CHARS, **_NO_NUL}
+_WORD: Schema = {"type": ["string", "null"], **_NO_NUL}
+_REASON: Schema = {"type": "string", "minLength": 1, **_NO_NUL}
+_NAME: Schema = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": MAX_NAME_CHARS,
+    "description": "Characters and joiners of Unicode 14, in its form NFC.",
     "not": {
         "anyOf": [
-            {"pattern": "[\\u0000-\\u001F\\u007F-\\u009F]"},
+            {"enum": list(DOTS)},
             {"pattern": "^ | $"},
-            {"enum": [".", ".."]},
+            {"pattern": FORBIDDEN},
+            {"pattern": LONE_JOINER},
         ]
-    }
+    },
 }
 _TIME: Schema = {
     "type": ["string", "null"],
@@ -56,22 +66,27 @@ def _envelope(name: str, event: type[StockEvent]) -> Schema:
             "type": {"const": name},
             "time": _TIME,
             "data": _data(adjusts=event is StockAdjusted),
+            "data_base64": {"type": "null"},
         },
+        "$defs": {"name": _NAME},
     }
 
 
 def _data(*, adjusts: bool) -> Schema:
     quantity: Schema = {"type": "integer", "minimum": 1, "maximum": MAX_QUANTITY}
     if adjusts:
-        quantity |= {"minimum": -MAX_QUANTITY, "not": {"const": 0}}
+        quantity |= {"minimum": -MAX_QUANTITY}
+    what = "In the SKU's smallest unit" + (
+        ": by how much the stock changes, not what was counted." if adjusts else "."
+    )
     return {
         "type": "object",
         "required": ["sku", "location", "quantity", *(["reason"] if adjusts else [])],
         "properties": {
-            "sku": _NAME,
-            "location": _NAME,
-            "quantity": quantity | {"description": "In the SKU's smallest unit."},
-            "reason": {"type": "string", "minLength": 1} if adjusts else _WORD,
+            "sku": {"$ref": "#/$defs/name"},
+            "location": {"$ref": "#/$defs/name"},
+            "quantity": quantity | {"description": what},
+            "reason": _REASON if adjusts else _WORD,
             "reference": _WORD,
             "actor": _WORD,
         },

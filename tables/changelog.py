@@ -19,6 +19,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from domain.columns import DeadLetter
+from domain.modes import ATTRIBUTES, CONTENT_TYPE
 from tables.transactions import Brokers, RecordBatch, TransactionalProducer, batch_builder
 
 META_KEY = b"\x00meta"
@@ -28,6 +29,9 @@ MAX_BATCH_BYTES = 4 * 2**20
 #: bytes is represented; a batch is closed before it passes the topic's limit.
 MAX_DEAD_LETTER_BYTES = 2 * 2**20 - 64 * 1024
 _MAX_LETTER_BATCH_BYTES = 2 * 2**20 - 8 * 1024
+#: Of a letter too large to keep, headers that name it are kept, if they are this short.
+NAMING = frozenset(ATTRIBUTES) | {CONTENT_TYPE}
+MAX_NAMING_BYTES = 16 * 1024
 #: Records appended to a batch before the loop may run: about 1 ms.
 _SLICE = 2000
 #: An open transaction of a dead worker holds readers for at most this long, and only
@@ -175,7 +179,10 @@ def _letter_record(
     key, value = letter.key, letter.value
     if _size(key, value, headers) > MAX_DEAD_LETTER_BYTES:
         content = (key or b"") + (value or b"")
+        # In binary mode the headers say whose fact it was.
+        named = [pair for pair in letter.headers if pair[0] in NAMING]
         headers = [
+            *(named if _size(None, None, named) <= MAX_NAMING_BYTES else ()),
             *headers[len(letter.headers) :],
             ("onhand-size", str(len(content)).encode()),
             ("onhand-sha256", hashlib.sha256(content).hexdigest().encode()),

@@ -27,7 +27,8 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
     """One refused record as it came, and why.
 
     topic, partition, offset, recorded_ms: where and when it was first appended.
-    headers: its own, without ours. refused_ms: when the table refused it.
+    refused_ms: when the table refused it.
+    headers: its own, without ours; of one too large to keep only those that name it.
     size, sha256: of key and value, where these were too large to keep; else 0 and "".
     """
 
@@ -124,10 +125,11 @@ def letter_of(record: ConsumerRecord[bytes, bytes]) -> Letter:
     headers: list[tuple[str, bytes | None]] = list(record.headers)
     ours = dict(headers[-_OUR_HEADERS:])
     size, sha256 = 0, ""
-    if "onhand-sha256" in ours:  # too large to keep: its own headers are gone as well
+    own = headers[:-_OUR_HEADERS]
+    if "onhand-sha256" in ours:  # too large to keep: the names are left of its own headers
+        own = headers[: -_OUR_HEADERS - 2]
         ours = dict(headers)
         size, sha256 = int(ours["onhand-size"] or 0), _text(ours["onhand-sha256"])
-        headers = []
     try:
         return Letter(
             topic=_text(ours["onhand-topic"]),
@@ -139,7 +141,7 @@ def letter_of(record: ConsumerRecord[bytes, bytes]) -> Letter:
             detail=_text(ours["onhand-detail"]),
             key=record.key,
             value=record.value,
-            headers=headers[:-_OUR_HEADERS],
+            headers=own,
             size=size,
             sha256=sha256,
         )

@@ -1,5 +1,6 @@
 """Builders: say what matters to a test, take the rest as it comes."""
 
+import base64
 import json
 from collections.abc import Sequence
 from typing import Any, Self, TypeVar
@@ -117,6 +118,31 @@ def with_data(kind: str = "inventory.sale.completed.v1", **changes: Any) -> byte
     """A sound event as JSON, with fields of its data changed; `...` leaves one out."""
     data = {"sku": SKU, "location": LOCATION, "quantity": 2, "reason": "found"}
     return as_json(type=kind, data=json.loads(_without_gaps(data | changes)))
+
+
+def in_binary_mode(value: bytes) -> tuple[bytes, list[tuple[str, bytes | None]]]:
+    """Value and headers of the same event in binary mode, as far as that can be said so."""
+    try:
+        event = json.loads(value)
+        data = json.dumps(event.pop("data")).encode()
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return value, []
+    headers: list[tuple[str, bytes | None]] = [("content-type", b"application/json")]
+    headers += [
+        (f"ce_{name}", text.encode(errors="surrogatepass") if isinstance(text, str) else None)
+        for name, text in event.items()
+    ]
+    return data, headers
+
+
+def with_data_base64(value: bytes) -> bytes:
+    """The same event with its data as some clients write it, if there is any."""
+    try:
+        event = json.loads(value)
+        event["data_base64"] = base64.b64encode(json.dumps(event.pop("data")).encode()).decode()
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return value
+    return json.dumps(event).encode()
 
 
 def _without_gaps(fields: dict[str, Any]) -> bytes:

@@ -15,7 +15,8 @@ import aiohttp
 
 from dev.answers import Answer, owners, read_list, row_url
 from dev.log import ends_of
-from dev.oracle import ROLES, Oracle, sku_in
+from dev.oracle import Oracle, sku_in
+from dev.reading import ROLES
 from dev.rows import Key, Row, compare
 from dev.shop import Shop
 from dev.workers import Late, Worker, onhand, start_process, until

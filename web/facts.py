@@ -7,21 +7,35 @@ for an id that was used before for another fact.
 
 import asyncio
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import msgspec
 from aiohttp import web
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Raw, Struct, UnsetType
 
-from domain.events import Refusal, Refused, StockEvent, check_names, decode_batch
+from domain.events import Refusal, Refused, StockEvent, check_names, content, decode_batch
 from domain.fates import Ending
 from domain.lookup import format_position
+from domain.modes import Media, media_of
 from domain.partitioning import partition_for
 from web.admission import DEFAULT_WAIT_S
 from web.appending import Receipt, Record
-from web.bodies import BAD_JSON, BodyLimits, read_json
+from web.bodies import BAD_JSON, JSON, BodyLimits, read_json
+from web.lines import (
+    BATCH,
+    EVENT,
+    MISSING_IDENTITY,
+    SLICE_LINES,
+    TYPE_OF_PATH,
+    Posted,
+    PostedEvents,
+    PostedLines,
+    as_structured,
+    content_type_of,
+    is_binary,
+    ranks_of,
+)
 from web.outcomes import OutcomeBody
 from web.parameters import POST, BadRequest, parameters, target_of, wrong
 from web.problems import Fault, Problem, problem
@@ -29,29 +43,6 @@ from web.replies import json_reply
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 OutcomesOf = Callable[[Sequence[Record], Sequence[int], float], Awaitable[Sequence[OutcomeBody]]]
-# Makes of a line and its number, from 1, the CloudEvent to append.
-AsEvent = Callable[[msgspec.Raw, int], "bytes | Fault"]
-
-TYPE_OF_PATH: Mapping[str, str] = {
-    "/v1/shipments": "inventory.shipment.received.v1",
-    "/v1/dispatches": "inventory.shipment.dispatched.v1",
-    "/v1/sales": "inventory.sale.completed.v1",
-    "/v1/returns": "inventory.sale.returned.v1",
-    "/v1/adjustments": "inventory.stock.adjusted.v1",
-}
-DATA_FIELDS = ("sku", "location", "quantity", "reason", "reference", "actor")
-EVENT = "application/cloudevents+json"
-BATCH = "application/cloudevents-batch+json"
-
-# Never change these two: a retry after an upgrade must give the same ids (DESIGN, section 2).
-# id = UUIDv5(namespace, "{line}\n{key}\n{source}") with the line in decimal from 1, the key as
-# it stood in the header. Only `source`, the last, can hold a newline, so no two differ in vain.
-ID_NAMESPACE = uuid.UUID("14bf3c54-d6e3-489e-9159-cce1c41efe68")
-
-
-def derived_id(source: str, key: str, line: int) -> str:
-    """The id of a line without one, from the request's Idempotency-Key."""
-    return str(uuid.uuid5(ID_NAMESPACE, f"{line}\n{key}\n{source}"))
 
 
 class FactLimits(Struct, frozen=True):
@@ -103,14 +94,9 @@ class Fact(Struct, frozen=True):
     record: Record
 
 
-MISSING_IDENTITY = "missing_identity"
 TOO_LARGE = "too_large"
-# Lines checked before the loop gets a turn: about 1 ms.
-SLICE_LINES = 128
-_lines = msgspec.json.Decoder(list[msgspec.Raw])
-_any = msgspec.json.Decoder(msgspec.Raw)
-_fields = msgspec.json.Decoder(dict[str, Any])
-_encode = msgspec.json.Encoder().encode
+_lines = msgspec.json.Decoder(list[Raw])
+_any = msgspec.json.Decoder(Raw)
 
 
 class Facts:
@@ -153,15 +139,35 @@ class Facts:
             body = await read_json(request, self._limits.body)
             if isinstance(body, web.Response):
                 return body
-            return await self._take(body, lambda raw, line: _as_event(raw, line, kind, key), wait_s)
+            lines = self._split(body)
+            if isinstance(lines, web.Response):
+                return lines
+            ranks = [] if key is None else await ranks_of(lines)
+            return await self._take(lines, PostedLines(kind, key, ranks), wait_s)
 
         return post
 
     async def events(self, request: web.Request) -> web.StreamResponse:
-        """POST /v1/events: CloudEvents in structured mode, appended byte for byte."""
+        """POST /v1/events: CloudEvents, in structured mode appended byte for byte."""
         wait_s = _outcome_wait_s(request)
         if isinstance(wait_s, web.Response):
             return wait_s
+        body = await self._events_of(request)
+        lines = body if isinstance(body, web.Response) else self._split(body)
+        if isinstance(lines, web.Response):
+            return lines
+        return await self._take(lines, PostedEvents(), wait_s)
+
+    async def _events_of(self, request: web.Request) -> bytes | web.Response:
+        """The body, or the one event that headers and body make together."""
+        if is_binary(request):
+            media = content_type_of(request)
+            named = media_of(media) is Media.JSON and request.content_type
+            data = await read_json(request, self._limits.body, (named or JSON, JSON))
+            if isinstance(data, web.Response):
+                return data
+            event = as_structured(request, data)
+            return problem(Problem.INVALID_REQUEST, event) if isinstance(event, str) else event
         body = await read_json(request, self._limits.body, (EVENT, BATCH))
         if isinstance(body, web.Response):
             return body
@@ -170,12 +176,9 @@ class Facts:
             wanted = "an array of events" if is_batch else "one event, a JSON object"
             detail = f"{request.content_type} holds {wanted}."
             return problem(Problem.INVALID_REQUEST, detail)
-        return await self._take(body, lambda raw, line: bytes(raw), wait_s)
+        return body
 
-    async def _take(
-        self, body: bytes, as_event: AsEvent, outcome_wait_s: float | None
-    ) -> web.Response:
-        """Split, check all, append all, answer; wait for what became of them if asked to."""
+    def _split(self, body: bytes) -> list[Raw] | web.Response:
         try:
             lines = _lines.decode(body) if body.lstrip()[:1] == b"[" else [_any.decode(body)]
         except BAD_JSON as error:
@@ -183,7 +186,13 @@ class Facts:
         if not 1 <= len(lines) <= self._limits.lines:
             detail = f"A request holds 1 to {self._limits.lines:,} events, not {len(lines):,}."
             return problem(Problem.INVALID_REQUEST, detail)
-        facts, errors = await self._check(lines, as_event)
+        return lines
+
+    async def _take(
+        self, lines: Sequence[Raw], posted: Posted, outcome_wait_s: float | None
+    ) -> web.Response:
+        """Check all, append all, answer; wait for what became of them if asked to."""
+        facts, errors = await self._check(lines, posted)
         if errors:
             return _invalid(errors, len(lines))
         began = time.perf_counter()
@@ -197,9 +206,7 @@ class Facts:
             outcomes = await self._outcomes(records, offsets, outcome_wait_s)
         return _answer(facts, receipt, outcomes)
 
-    async def _check(
-        self, lines: Sequence[msgspec.Raw], as_event: AsEvent
-    ) -> tuple[list[Fact], list[Fault]]:
+    async def _check(self, lines: Sequence[Raw], posted: Posted) -> tuple[list[Fact], list[Fault]]:
         facts: list[Fact] = []
         errors: dict[int, Fault] = {}
         seen: dict[tuple[str, str], tuple[int, StockEvent]] = {}
@@ -208,14 +215,14 @@ class Facts:
                 await asyncio.sleep(0)
             values: dict[int, bytes] = {}
             for line, raw in enumerate(lines[start : start + SLICE_LINES], start + 1):
-                value = as_event(raw, line)
+                value = posted.event(raw, line)
                 if isinstance(value, Fault):
                     errors[line] = value
                 else:
                     values[line] = value
-            outcomes = decode_batch(list(values.values()))
+            outcomes = decode_batch(list(values.values()), [()] * len(values))
             for (line, value), outcome in zip(values.items(), outcomes, strict=True):
-                fact = self._judge(line, value, outcome, seen)
+                fact = self._judge(line, value, outcome, posted, seen)
                 if isinstance(fact, Fault):
                     errors[line] = fact
                 else:
@@ -227,18 +234,21 @@ class Facts:
         line: int,
         value: bytes,
         outcome: StockEvent | Refused,
+        posted: Posted,
         seen: dict[tuple[str, str], tuple[int, StockEvent]],
     ) -> Fact | Fault:
         if not isinstance(outcome, Refused):
             outcome = check_names(outcome.data.sku, outcome.data.location) or outcome
-        if isinstance(outcome, Refused):
-            return Fault(line=line, reason=outcome.reason, detail=outcome.detail)
+        fault = posted.fault(value, outcome)
+        if fault is not None:
+            return Fault(line=line, reason=fault[0], detail=fault[1])
+        assert not isinstance(outcome, Refused)
         if len(value) > self._limits.event_bytes:
             limit = self._limits.event_bytes
             detail = f"The event is larger than {limit:,} bytes."
             return Fault(line=line, reason=TOO_LARGE, detail=detail)
         first, same = seen.setdefault((outcome.source, outcome.id), (line, outcome))
-        if type(same) is not type(outcome) or same.data != outcome.data:
+        if content(same) != content(outcome):
             detail = f"Its source and id are those of line {first}, which says something else."
             return Fault(line=line, reason=Refusal.ID_CONFLICT, detail=detail)
         key = outcome.data.sku.encode()
@@ -270,36 +280,6 @@ def _idempotency_key(request: web.Request) -> str | web.Response | None:
         detail = "Idempotency-Key is one header of 1 to 255 printable ASCII characters."
         return problem(Problem.INVALID_REQUEST, detail)
     return key
-
-
-def _as_event(raw: msgspec.Raw, line: int, kind: str, key: str | None) -> bytes | Fault:
-    """One line of a POST as the CloudEvent that will stand in the topic."""
-    try:
-        fields = _fields.decode(raw)
-    except BAD_JSON as error:
-        detail = f"Not a JSON object: {error}."
-        return Fault(line=line, reason=Refusal.NOT_JSON, detail=detail)
-    # null stands for absent, as many serialisers write it.
-    fields = {name: value for name, value in fields.items() if value is not None}
-    source, event_id = fields.get("source"), fields.get("id")
-    if source is None:
-        return Fault(line=line, reason=MISSING_IDENTITY, detail="The line has no source.")
-    if event_id is None and key is None:
-        detail = "The line has no id, and the request no Idempotency-Key."
-        return Fault(line=line, reason=MISSING_IDENTITY, detail=detail)
-    if event_id is None:
-        # A source that is no string is refused by the decoder, whatever the id.
-        event_id = derived_id(str(source), str(key), line)
-    event = {"specversion": "1.0", "id": event_id, "source": source, "type": kind}
-    if "time" in fields:
-        event["time"] = fields["time"]
-    event["data"] = {name: fields[name] for name in DATA_FIELDS if name in fields}
-    try:
-        return _encode(event)
-    except (RecursionError, OverflowError):
-        # It was just within what can be read, and is two levels deeper now.
-        detail = "A value is nested too deep, or a number is too large."
-        return Fault(line=line, reason=Refusal.NOT_JSON, detail=detail)
 
 
 def _invalid(errors: Sequence[Fault], count: int) -> web.Response:

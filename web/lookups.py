@@ -9,12 +9,13 @@ import msgspec
 from aiohttp import web
 
 from domain.lookup import Freshness, NotReady
+from domain.names import fault_of
 from tables.store import StoreError
 from web.admission import Asked, Refusal
 from web.bodies import BAD_JSON, BodyLimits, read_json
 from web.gathering import Gathering, Search
 from web.pacing import Pacer
-from web.parameters import LOOKUP, BadRequest, asked_of, id_fault, parameters, wrong
+from web.parameters import LOOKUP, BadRequest, asked_of, parameters, wrong
 from web.peers import post
 from web.replies import FreshnessBody, RowBody, row_body
 
@@ -162,7 +163,7 @@ def _keys(body: bytes) -> list[Key]:
         wrong(f"keys[{index}].{name}", why)
         for index, key in enumerate(keys)
         for name, text in (("sku", key.sku), ("location", key.location))
-        if (why := id_fault(text)) is not None
+        if (why := fault_of(text)) is not None
     ]
     if faults:
         raise BadRequest(*faults)

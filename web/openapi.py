@@ -10,9 +10,11 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from domain.events import MAX_ID_CHARS
 from web.deadletters import PATH as DEAD_LETTERS_PATH
 from web.deadletters import DeadLettersBody
-from web.facts import BATCH, EVENT, TYPE_OF_PATH, AcceptedBody, EventBody
+from web.facts import AcceptedBody, EventBody
+from web.lines import BATCH, EVENT, TYPE_OF_PATH
 from web.lists import ListBody
 from web.lookups import Keys, LookupBody
 from web.ops import ClusterBody, HeldBody, LiveBody, ReadyBody
@@ -45,6 +47,7 @@ def _lines(item: Json) -> Json:
 
 
 _TIME = {"type": "string", "format": "date-time"}
+_ID = {"type": "string", "minLength": 1, "maxLength": MAX_ID_CHARS}
 _PARTITIONS = _array({"type": "integer"})
 # What a problem's body holds besides type, title, status and detail: name, schema, required.
 _MEMBERS: Mapping[Problem, tuple[str, Json, bool]] = {
@@ -77,8 +80,9 @@ _KEY = {
     "name": "Idempotency-Key",
     "in": "header",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255},
-    "description": "Instead of `id` in the lines: id = UUIDv5 of line number, key and source. "
-    "A retry needs the same key and the same body.",
+    "description": "Instead of `id` in the lines: ids are made from it, source, type, SKU, "
+    "location and the line's rank among those of equal SKU and location. A retry needs the same "
+    "key and the same lines, in any order.",
 }
 
 
@@ -97,29 +101,44 @@ def _query(parameters: Mapping[str, Parameter]) -> list[Json]:
 def _line(adjusts: bool) -> Json:
     """One line of a POST."""
     quantity = {"type": "integer", "maximum": 10**9, "minimum": -(10**9) if adjusts else 1}
+    what = "In the SKU's smallest unit" + (
+        ": by how much the stock changes, not what was counted." if adjusts else "."
+    )
     properties = {
-        "source": NAME | {"description": "Who says it, such as a till."},
-        "id": NAME | {"description": "Which of its facts this is; made before the first try."},
+        "source": _ID | {"description": "Who says it, such as a till."},
+        "id": _ID | {"description": "Which of its facts this is; made before the first try."},
         "sku": NAME,
         "location": NAME,
-        "quantity": quantity | {"description": "In the SKU's smallest unit."},
+        "quantity": quantity | {"description": what},
         "time": _TIME | {"description": "When it occurred; the time of recording if absent."},
         **{name: {"type": "string"} for name in ("reason", "reference", "actor")},
     }
     required = ["source", "sku", "location", "quantity", *(["reason"] if adjusts else [])]
-    return {"type": "object", "required": required, "properties": properties}
+    known_only = {"additionalProperties": False}
+    return {"type": "object", "required": required, "properties": properties, **known_only}
 
 
+_DATA: Json = {
+    "type": "object",
+    "required": ["sku", "location", "quantity"],
+    "properties": {
+        "sku": NAME,
+        "location": NAME,
+        "quantity": {"type": "integer", "maximum": 10**9, "minimum": -(10**9)},
+        **{name: {"type": ["string", "null"]} for name in ("reason", "reference", "actor")},
+    },
+    "additionalProperties": False,
+}
 _CLOUD_EVENT: Json = {
     "type": "object",
     "required": ["specversion", "id", "source", "type", "data"],
     "properties": {
         "specversion": {"const": "1.0"},
-        "id": NAME,
-        "source": NAME,
+        "id": _ID,
+        "source": _ID,
         "type": {"enum": sorted(TYPE_OF_PATH.values())},
         "time": _TIME,
-        "data": {"type": "object"},
+        "data": _ref("Data"),
     },
 }
 
@@ -261,12 +280,13 @@ def _paths() -> dict[str, Json]:
     posts = {
         **{path: _fact(path, kind) for path, kind in TYPE_OF_PATH.items()},
         "/v1/events": _call(
-            "Append CloudEvents (structured mode), byte for byte; all are appended or none",
+            "Append CloudEvents, in structured mode byte for byte; all are appended or none. In "
+            "binary mode the body is `data` and attributes are headers `ce-…`, percent-encoded",
             202,
             _json("Accepted"),
             _APPENDS,
             parameters=_query(POST),
-            body={EVENT: event, BATCH: _lines(event)},
+            body={EVENT: event, BATCH: _lines(event), JSON: _ref("Data")},
         ),
         SIGHTINGS: _call(
             "Between workers: what this one, as the owner, holds of these hashes of identities",
@@ -298,6 +318,7 @@ def document(version: int, url: str) -> Json:
     schemas |= {str(name): _problem_schema(name) for name in Problem}
     schemas["FreshRow"] = {"allOf": [_ref("Row"), {"required": ["freshness"]}]}
     schemas |= {"Line": _line(False), "Adjustment": _line(True), "CloudEvent": _CLOUD_EVENT}
+    schemas["Data"] = _DATA
     return {
         "openapi": "3.1.0",
         "info": {

@@ -14,8 +14,9 @@ from urllib.parse import parse_qsl, unquote
 import msgspec
 from aiohttp import web
 
-from domain.events import MAX_NAME_CHARS, Refusal
+from domain.events import Refusal
 from domain.lookup import read_position
+from domain.names import MAX_NAME_CHARS, fault_of, fault_of_part
 from web.admission import MAX_WAIT_S, Asked
 from web.peers import HOP, PARTITIONS
 from web.problems import Fault, Problem, problem
@@ -26,7 +27,6 @@ _INT64 = 2**63
 
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _BAD_ESCAPE_TEXT = "a % must be followed by two hexadecimal digits"
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 #: A SKU or location in the document.
 NAME = {"type": "string", "minLength": 1, "maxLength": MAX_NAME_CHARS}
 
@@ -92,23 +92,6 @@ def _escaped_well(raw: str) -> str:
     return raw
 
 
-def id_fault(text: str) -> str | None:
-    """Why this cannot be a SKU or location (DESIGN.md, section 2); None if it can."""
-    if not text:
-        return "must not be empty"
-    if text in (".", ".."):
-        return "must not be . or .."
-    if text != text.strip(" "):
-        return "must not begin or end with a space"
-    return _text_fault(text)
-
-
-def _text_fault(text: str) -> str | None:
-    if len(text) > MAX_NAME_CHARS:
-        return f"must be at most {MAX_NAME_CHARS} characters long"
-    return "must not have control characters" if _CONTROL.search(text) else None
-
-
 # ---- the query
 
 
@@ -121,11 +104,11 @@ class Parameter(NamedTuple):
 
 
 def _id(raw: str) -> str:
-    return _checked(raw, id_fault(raw))
+    return _checked(raw, fault_of(raw))
 
 
 def _prefix(raw: str) -> str:
-    return _checked(raw, _text_fault(raw))
+    return _checked(raw, fault_of_part(raw))
 
 
 def _named(raw: str) -> str:

@@ -10,7 +10,8 @@ from dev.kafka import Kafka
 from domain.events import Refusal
 from tables import letters
 from tables.changelog import MAX_DEAD_LETTER_BYTES
-from tests.letters import HEADERS, a_deployment, a_letter, refuse
+from tests.builders import in_binary_mode
+from tests.letters import HEADERS, a_deployment, a_letter, an_event, refuse
 
 
 @pytest.fixture
@@ -81,3 +82,19 @@ async def test_a_missing_topic_and_a_missing_kafka_are_one_sentence_each(kafka: 
         await listed(Settings.from_env({}, kafka=kafka.bootstrap, name="none"))
     with pytest.raises(letters.DeadLettersError, match=r"No Kafka answers at 127\.0\.0\.1:1"):
         await listed(Settings.from_env({}, kafka="127.0.0.1:1"))
+
+
+async def test_a_letter_too_large_to_keep_still_says_whose_it_was(settings: Settings) -> None:
+    # In binary mode the headers are the identity.
+    _, named = in_binary_mode(an_event("SKU-1"))
+    headers = [("trace", b"x"), *named, ("trace", b"y" * MAX_DEAD_LETTER_BYTES)]
+    long = [("ce_id", b"x" * 100_000)]
+    refuse(settings, [a_letter(settings, 1, headers=headers), a_letter(settings, 2, headers=long)])
+    refuse(settings, [a_letter(settings, 3, value=b"x" * MAX_DEAD_LETTER_BYTES, headers=long)])
+
+    found = {letter.offset: letter for letter in (await listed(settings)).recent}
+
+    assert (found[1].value, found[1].headers) == (None, named)
+    assert (found[2].value, found[2].headers) == (an_event("SKU-1", 2), long)
+    assert (found[3].value, found[3].headers) == (None, [])
+    assert found[3].size == MAX_DEAD_LETTER_BYTES + len(b"wrong")

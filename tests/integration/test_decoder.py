@@ -22,7 +22,7 @@ from domain.partitioning import partition_for
 from domain.records import Record
 from tables.decoder import _SLICE, Batch, Decoder
 from tables.fetch import Fetched
-from tests.builders import RECORDED_MS, a_sale
+from tests.builders import RECORDED_MS, a_sale, in_binary_mode, with_data_base64
 from tests.fetching import WAIT_S, as_sent
 
 PARTITIONS = 3
@@ -41,7 +41,12 @@ def some_records(count: int) -> list[Record]:
             value = (b"{", None, b'{"specversion":"1.0"}')[n % 3]
         elif n % 50 == 9:
             key = (None, b"other", b"")[n % 3]
-        headers = [("trace", b"\x00\xff"), ("none", None)] if n % 11 == 0 else []
+        headers: list[tuple[str, bytes | None]] = []
+        if value and n // 500 % 2:  # whole slices in one mode, and slices of all of them
+            value, headers = in_binary_mode(value)
+        elif value and n // 100 % 3 == 1:
+            value, headers = in_binary_mode(value) if n % 2 else (with_data_base64(value), [])
+        headers += [("trace", b"\x00\xff"), ("none", None)] if n % 11 == 0 else []
         records.append((100 + n, RECORDED_MS + n, key, value, headers))
     return records
 

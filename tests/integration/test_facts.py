@@ -135,6 +135,23 @@ async def test_every_accepted_line_is_in_the_log_once_where_the_answer_says(kafk
     }
 
 
+async def test_what_is_appended_says_how_it_is_to_be_read(kafka: Kafka) -> None:
+    topics = make_topics(kafka)
+    binary = {"ce-specversion": "1.0", "ce-id": "b", "ce-source": "till-1"}
+    binary["ce-type"] = "inventory.sale.completed.v1"
+    data = {"sku": "SKU-1", "location": "store-1", "quantity": 2}
+
+    async with a_service(kafka.bootstrap, topics) as client:
+        assert (await post(client, "/v1/sales", a_sale(1)))[0] == 202
+        assert (await post(client, "/v1/events", data, **binary))[0] == 202
+
+    records = read_all(kafka.bootstrap, topics["sales"])
+    assert sorted(identities(records)) == [("till-1", "b"), ("till-1", "id-1")]
+    assert {record.headers for record in records} == {
+        (("content-type", b"application/cloudevents+json"),)
+    }
+
+
 async def test_lines_of_one_sku_keep_their_order(kafka: Kafka) -> None:
     topics = make_topics(kafka)
     async with a_service(kafka.bootstrap, topics) as client:

@@ -23,6 +23,7 @@ from domain.partitioning import partition_for
 from tables import letters
 from tables.changelog import MAX_DEAD_LETTER_BYTES
 from tables.transactions import TransactionalProducer
+from tests.builders import in_binary_mode
 from tests.letters import HEADERS, a_deployment, a_letter, an_event, committed, refuse
 from tests.logs import Put, plain_writer
 
@@ -58,6 +59,18 @@ async def test_only_wrong_addresses_are_sent_again_and_under_the_right_key(
         assert message.partition() == partition_for(sku, settings.partitions)
         assert message.headers() == HEADERS
         assert value == an_event(sku.decode())
+
+
+async def test_a_letter_in_binary_mode_is_judged_and_sent_with_its_headers(
+    settings: Settings,
+) -> None:
+    value, headers = in_binary_mode(an_event("SKU-1"))
+    refuse(settings, [a_letter(settings, value=value, headers=headers)])
+
+    assert (await replayed(settings)).sent == {"misrouted": 1}
+
+    (resent,) = committed(settings, settings.source_topics["sales"])
+    assert (resent.key(), resent.value(), resent.headers()) == (b"SKU-1", value, headers)
 
 
 async def test_none_is_ever_sent_twice_not_even_by_the_next_version(settings: Settings) -> None:

@@ -29,6 +29,7 @@ from tests.builders import (
     as_json,
     with_data,
 )
+from tests.unit.domain.names_to_try import BAD, GOOD
 
 SALE = "inventory.sale.completed.v1"
 ADJUSTED = "inventory.stock.adjusted.v1"
@@ -104,8 +105,8 @@ def test_brackets_in_a_text_are_not_nesting() -> None:
 
 MISSHAPEN: list[dict[str, Any]] = [
     *({"specversion": wrong} for wrong in (..., None, 1.0, "1", "0.3", "")),
-    *({name: wrong} for name in ("id", "source") for wrong in (..., None, "", 7, "x" * 129)),
-    *({name: wrong} for name in ("id", "source") for wrong in ("\ud800", "a\udc00", True)),
+    *({name: wrong} for name in ("id", "source") for wrong in (..., None, "", 7, "x" * 1025)),
+    *({name: wrong} for name in ("id", "source") for wrong in ("\ud800", "a\0b", True)),
     *({"type": wrong} for wrong in (..., None, 7, True)),
     *({name: [name]} for name in ("specversion", "id", "source", "type")),
     {"data": ...},
@@ -121,6 +122,12 @@ MISSHAPEN: list[dict[str, Any]] = [
 )
 def test_a_missing_or_wrong_envelope_is_refused_as_such(value: bytes) -> None:
     assert verdict(value) == "bad_envelope"
+
+
+@pytest.mark.parametrize("field", ["id", "source"])
+@pytest.mark.parametrize("text", ["x" * 1024, "😀" * 1024, " ", "a\u200bb", "https://till/17?a#b"])
+def test_an_id_is_any_text_of_1024_characters(field: str, text: str) -> None:
+    assert getattr(decoded(as_json(**{field: text})), field) == text
 
 
 @pytest.mark.parametrize("kind", ["", "inventory.sale.completed.v2", "x" * 9999, "\ud800", "\x00"])
@@ -256,7 +263,7 @@ def test_a_number_beyond_all_bounds_is_only_a_wrong_quantity(digits: bytes) -> N
     assert verdict(with_data(quantity="Q").replace(b'"Q"', digits)) == "bad_data"
 
 
-@pytest.mark.parametrize("quantity", [-(10**9), -1, 1, 10**9, -2.0])
+@pytest.mark.parametrize("quantity", [-(10**9), -1, 0, -0.0, 1, 10**9, -2.0])
 def test_an_adjustment_goes_both_ways(quantity: float) -> None:
     event = decoded(with_data(ADJUSTED, quantity=quantity))
 
@@ -266,28 +273,24 @@ def test_an_adjustment_goes_both_ways(quantity: float) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"quantity": 0}, {"quantity": -0.0}, {"quantity": -(10**9) - 1}, {"quantity": False}]
-    + [{"reason": reason} for reason in ("", None, 7, "\ud800", ...)],
+    [{"quantity": ...}, {"quantity": -(10**9) - 1}, {"quantity": False}]
+    + [{"reason": reason} for reason in ("", None, 7, "\ud800", "a\0", ...)],
 )
-def test_an_adjustment_by_nothing_or_for_no_reason_is_refused(wrong: dict[str, Any]) -> None:
+def test_an_adjustment_without_quantity_or_reason_is_refused(
+    wrong: dict[str, Any],
+) -> None:
     assert verdict(with_data(ADJUSTED, **wrong)) == "bad_data"
 
 
 @pytest.mark.parametrize("field", ["sku", "location"])
-@pytest.mark.parametrize(
-    "name", ["a", "x" * 128, "é" * 128, "😀" * 128, "a b", "...", "\u00a0a", "a/b%"]
-)
+@pytest.mark.parametrize("name", [*GOOD, "x" * 128, "é" * 128, "😀" * 128])
 def test_a_name_of_128_characters_of_any_script_is_taken(field: str, name: str) -> None:
     assert getattr(decoded(with_data(**{field: name})).data, field) == name
 
 
 @pytest.mark.parametrize("field", ["sku", "location"])
 @pytest.mark.parametrize(
-    "name",
-    [
-        *("", "x" * 129, "😀" * 129, " a", "a ", " ", ".", "..", "a\nb", "a\x00b", "a\n", "\x7f"),
-        *("a\u0085b", "\u009f", "\ud800", "a\udfffb", None, 7, ["a"], ...),
-    ],
+    "name", [*BAD, "", "x" * 129, "😀" * 129, "\ud800", "a\udfffb", None, 7, ["a"], ...]
 )
 def test_a_name_that_no_path_or_log_can_hold_is_refused(field: str, name: Any) -> None:
     assert verdict(with_data(**{field: name})) == "bad_data"
@@ -295,8 +298,8 @@ def test_a_name_that_no_path_or_log_can_hold_is_refused(field: str, name: Any) -
 
 @pytest.mark.parametrize("field", ["reason", "reference", "actor"])
 def test_optional_words_are_texts_or_absent(field: str) -> None:
-    sound: list[Any] = ["x", "", None, ..., "\u0000", "😀" * 999]
-    wrong: list[Any] = [7, [], {}, True, "\ud800"]
+    sound: list[Any] = ["x", "", None, ..., "\u0001", "\u200b", "😀" * 999]
+    wrong: list[Any] = [7, [], {}, True, "\ud800", "\u0000", "a\u0000b"]
 
     assert {verdict(with_data(**{field: word})) for word in sound} == {"accepted"}
     assert {verdict(with_data(**{field: word})) for word in wrong} == {"bad_data"}
@@ -328,8 +331,6 @@ def test_another_place_or_word_is_another_content() -> None:
         a_receipt(location="store-008"),
         a_receipt(reason="a"),
         a_receipt(reference="a"),
-        a_receipt(actor="a"),
-        a_receipt(reason=""),
         a_receipt(reason="a", reference="b"),
         a_receipt(reason='a","b'),
     ]
@@ -337,9 +338,23 @@ def test_another_place_or_word_is_another_content() -> None:
     assert len({content_of(event) for event in others}) == len(others)
 
 
+def test_an_empty_word_is_none_and_the_actor_is_not_content() -> None:
+    # A till's retry after a change of cashier is the same sale.
+    same = [
+        a_receipt(),
+        a_receipt(reason="", reference="", actor=""),
+        a_receipt(actor="a"),
+        a_receipt(actor="b", reference=""),
+    ]
+
+    assert len({content_of(event) for event in same}) == 1
+    assert len({events.content(event) for event in same}) == 1
+    assert events.content(a_receipt(reason="a")) != events.content(a_receipt(reference="a"))
+
+
 def test_the_content_of_an_event_is_the_same_in_every_process() -> None:
     assert content_of(a_sale(quantity=3)) == 2807188260
-    assert content_of(an_adjustment(quantity=-3, reference="R1")) == 4066552971
+    assert content_of(an_adjustment(quantity=-3, reference="R1")) == 205498701
 
 
 def test_the_time_and_unknown_fields_are_not_content() -> None:

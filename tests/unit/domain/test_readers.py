@@ -1,16 +1,19 @@
 """Two readers of one rule, the fast and the exact one, and nothing that can make them raise."""
 
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from domain import events
-from domain.events import Refused, are_good_names, check_names, decode, decode_batch
-from domain.rows import row_key
-from tests.builders import LETTERS, as_json, with_data
+from domain.columns import Columns, columns
+from domain.events import Refused, check_names, decode, decode_batch
+from domain.modes import Headers
+from domain.records import Address
+from tests.builders import LETTERS, as_json, in_binary_mode, with_data, with_data_base64
 
-ADJUSTED = "inventory.stock.adjusted.v1"
+SALE, ADJUSTED = "inventory.sale.completed.v1", "inventory.stock.adjusted.v1"
 JSON: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(LETTERS, max_size=5),
     lambda inner: (
@@ -46,12 +49,64 @@ def nearly_events(draw: st.DrawFn) -> bytes:
 
 
 VALUES = st.none() | st.binary(max_size=30) | nearly_events()
+MEDIA = st.sampled_from(
+    [
+        *(b"application/cloudevents+json", b"Application/CloudEvents+JSON; charset=UTF-8"),
+        *(b"application/cloudevents", b"application/cloudevents-batch+json"),
+        *(
+            b"application/json",
+            b"text/JSON;x=y",
+            b"application/vnd.shop+json",
+            b"application/+json",
+        ),
+        *(b"", b"text/plain", b"json", b"a/b/c+json", b"\xff/json", None),
+    ]
+)
+TIMES = (b"Z", b"+01:00", b"+0100", b'Z","', b"\\u005a", b"z")
+HEADER = st.sampled_from(
+    [b"1.0", b"", b"\xff", b"a\x00b", b"x" * 1025, "é".encode() * 600, ADJUSTED.encode(), None]
+    + [
+        b"2026-11-23T10:00:00" + end
+        for end in (b"Z", b"+01:00", b"+0100", b'Z","', b"\\u005a", b"z")
+    ]
+)
+Item = tuple[bytes | None, Headers]
 
 
-@settings(max_examples=100)
-@given(VALUES)
-def test_no_value_raises_and_the_fast_reader_agrees_with_the_exact_one(value: bytes | None) -> None:
-    fast, exact = decode_batch([value])[0], events._exact(value)
+@st.composite
+def items(draw: st.DrawFn) -> Item:
+    """A value and headers: an event in one of the modes, whole or damaged."""
+    value = draw(VALUES)
+    headers: list[tuple[str, bytes | None]] = []
+    mode = draw(st.integers(0, 4))
+    if mode >= 2 and value:  # binary, mostly a sound one
+        value, headers = in_binary_mode(value)
+    if mode >= 3 and headers and draw(st.booleans()):
+        at = draw(st.integers(0, len(headers) - 1))
+        headers[at] = headers[at][0], draw(HEADER)
+    if draw(st.integers(0, 3)) == 0:
+        headers.append(("content-type", draw(MEDIA)))
+    if draw(st.integers(0, 5)) == 0:
+        names = ["ce_id", "ce_specversion", "ce_foo", "trace", "Content-Type", "CE_ID"]
+        headers.append((draw(st.sampled_from(names)), draw(HEADER)))
+    if draw(st.integers(0, 5)) == 0:
+        headers = draw(st.permutations(headers))
+    if mode == 1 and value:
+        value = with_data_base64(value)
+    return value, headers
+
+
+@settings(max_examples=200)
+@given(items())
+@example(in_binary_mode(as_json()))
+@example(in_binary_mode(as_json(time="2026-11-23T10:00:00+05:30")))
+@example(in_binary_mode(as_json(time="2026-11-23T10:00:00+0530")))
+@example(in_binary_mode(as_json(time='2026-11-23T10:00:00Z","2026-11-23T10:00:00Z')))
+@example(in_binary_mode(with_data(sku="Süd\x00", reason="\x00")))
+@example(in_binary_mode(with_data(unknown="x" * 999)))
+def test_no_record_raises_and_the_fast_reader_agrees_with_the_exact_one(item: Item) -> None:
+    value, headers = item
+    fast, exact = decode_batch([value], [headers])[0], events._exact(value, headers)
 
     assert fast == exact
     if isinstance(exact, Refused):  # it becomes a header and a line in a log
@@ -60,29 +115,55 @@ def test_no_value_raises_and_the_fast_reader_agrees_with_the_exact_one(value: by
         assert len(exact.detail) < 400
 
 
-@settings(max_examples=40)
-@given(st.lists(VALUES, max_size=6))
-@example([as_json()[:40], as_json()[40:], as_json() + as_json()])
-@example([b"", as_json() + b"\n" + as_json()])
-@example([None, as_json(), None])
-def test_a_batch_is_read_as_its_records_one_by_one(values: list[bytes | None]) -> None:
+@settings(max_examples=150)
+@given(st.lists(items(), max_size=6))
+@example([(as_json()[:40], ()), (as_json()[40:], ()), (as_json() + as_json(), ())])
+@example([(b"", ()), (as_json() + b"\n" + as_json(), ())])
+@example([(None, ()), (as_json(), ()), (None, ())])
+@example([in_binary_mode(as_json(time=f"2026-11-23T10:00:00Z{end}")) for end in ('","', "", '"')])
+@example([in_binary_mode(as_json(id=text)) for text in ("a", "b\x00c", "d")])
+@example([in_binary_mode(as_json()), (as_json(), ()), (with_data_base64(as_json()), ())])
+def test_a_batch_is_read_as_its_records_one_by_one(some: list[Item]) -> None:
+    values, headers = [value for value, _ in some], [theirs for _, theirs in some]
+
     assert [
         event
         if isinstance(event, Refused)
         else check_names(event.data.sku, event.data.location) or event
-        for event in decode_batch(values)
-    ] == [decode(value) for value in values]
+        for event in decode_batch(values, headers)
+    ] == [decode(*each) for each in some]
 
 
-NAMES = st.text(st.sampled_from("ab-.~ \x00\n\x7fé"), min_size=1, max_size=5)
+ADDRESS = Address("eu.sales", "sales", 0, 1)
+ODD_NAMES = st.sampled_from(
+    ["abc", "def\nghi", "ghi\x00jkl", "a\nb\x00cd\ne\x00fg", "..", "Süd", "\\n"]
+)
 
 
-@given(st.lists(st.tuples(NAMES, NAMES), min_size=1, max_size=3))
-def test_names_are_good_together_only_if_each_is_good(names: list[tuple[str, str]]) -> None:
-    each_is_good = [check_names(*each) for each in names] == [None] * len(names)
-    assert are_good_names([row_key(*each) for each in names]) == each_is_good
+@settings(max_examples=60)
+@given(
+    st.lists(st.tuples(items(), st.none() | ODD_NAMES, ODD_NAMES), min_size=1, max_size=8),
+    st.lists(st.integers(1, 7)),
+)
+def test_columns_of_a_slice_are_those_of_its_records_wherever_it_is_cut(
+    some: list[tuple[Item, str | None, str]], cuts: list[int]
+) -> None:
+    log = []
+    for offset, ((value, headers), sku, location) in enumerate(some):
+        if sku is not None:  # a sound sale of an odd name, so that neighbours can tempt each other
+            value, headers = with_data(SALE, sku=sku, location=location), ()
+        log.append((offset, 1_000 + offset, (sku or "abc").encode(), value, headers))
+    starts = sorted({0, *(cut for cut in cuts if cut < len(log))})
+    pieces = [log[a:b] for a, b in pairwise([*starts, len(log)])]
+
+    told = [outcome for piece in pieces for outcome in told_of(columns(ADDRESS, piece))]
+
+    assert told == [outcome for record in log for outcome in told_of(columns(ADDRESS, [record]))]
 
 
-def test_the_usual_names_are_good_at_once() -> None:
-    assert are_good_names([row_key("SKU-000042", "store-007"), row_key("123", "...")])
-    assert not are_good_names([row_key("SKU-000042", "store-007"), row_key("..", "store-007")])
+def told_of(found: Columns) -> list[object]:
+    """By offset: the row and all that is kept of an event, or the dead letter."""
+    told: dict[int, object] = {letter.offset: letter for letter in found.refused}
+    for key, event in zip(found.keys, found.events.tolist(), strict=True):
+        told[event[0]] = key, event
+    return [told[offset] for offset in sorted(told)]

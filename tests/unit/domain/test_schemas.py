@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from domain.events import EVENTS, Refused, decode
+from domain.names import fault_of
 from domain.schemas import Schema, breaches, export
 from tests.builders import LETTERS, LOCATION, SKU
+from tests.unit.domain.names_to_try import BAD, GOOD
 
 PUBLISHED = Path(__file__).parents[3] / "schemas"
 SALE, ADJUSTED = "inventory.sale.completed.v1", "inventory.stock.adjusted.v1"
@@ -51,7 +53,7 @@ def _loosen(data: Schema) -> None:
 
 
 def _tighten(data: Schema) -> None:
-    data["properties"]["sku"]["maxLength"] = 64
+    data["properties"]["quantity"]["minimum"] += 1
 
 
 def _require(data: Schema) -> None:
@@ -63,7 +65,7 @@ def _forbid_others(data: Schema) -> None:
 
 
 def _forget_a_check(data: Schema) -> None:
-    del data["properties"]["location"]["not"]
+    del data["properties"]["location"]["$ref"]
 
 
 @pytest.mark.parametrize(
@@ -71,10 +73,10 @@ def _forget_a_check(data: Schema) -> None:
     [
         (_drop_a_field, "$.properties.data.properties.actor"),
         (_loosen, "$.properties.data.properties.quantity.maximum"),
-        (_tighten, "$.properties.data.properties.sku.maxLength"),
+        (_tighten, "$.properties.data.properties.quantity.minimum"),
         (_require, "$.properties.data.required"),
         (_forbid_others, "$.properties.data.additionalProperties"),
-        (_forget_a_check, "$.properties.data.properties.location.not"),
+        (_forget_a_check, "$.properties.data.properties.location.$ref"),
     ],
 )
 def test_a_change_that_would_break_a_producer_or_a_replay_is_found(
@@ -100,14 +102,15 @@ def test_an_optional_field_and_better_words_may_be_added() -> None:
 
 NAMES = st.one_of(
     st.text(LETTERS.encode(errors="ignore").decode(), max_size=4),  # no surrogates
-    st.sampled_from(["x" * 128, "x" * 129, "😀" * 128, "😀" * 129]),
+    st.sampled_from(["x" * 128, "x" * 129, "😀" * 128, "😀" * 129, *GOOD, *BAD]),
 )
+IDS = NAMES | st.sampled_from(["x" * 1024, "x" * 1025, "😀" * 1024, "a\0"])
 ODD: st.SearchStrategy[Any] = st.none() | st.booleans() | st.sampled_from([7, [], {}, ""])
 QUANTITIES = st.one_of(
     st.integers(-2, 2),
     st.sampled_from([10**9, 10**9 + 1, -(10**9), -(10**9) - 1, 2.0, 2.5, -0.0, 1e9, 1e300]),
 )
-WORDS = st.none() | st.text(" a\nü", max_size=3)
+WORDS = st.none() | st.text(" a\nü\0", max_size=3)
 TIMES = st.sampled_from(
     [
         *("2026-11-23T10:00:00Z", "2026-11-23 10:00:00.5+01:00", "2026-11-23t10:00:00z", None),
@@ -134,8 +137,8 @@ def events(draw: st.DrawFn) -> dict[str, Any]:
             data[word] = maybe(draw, WORDS)
     event: dict[str, Any] = {
         "specversion": maybe(draw, st.just("1.0")),
-        "id": maybe(draw, NAMES),
-        "source": maybe(draw, NAMES),
+        "id": maybe(draw, IDS),
+        "source": maybe(draw, IDS),
         "type": draw(st.sampled_from(sorted(EVENTS))),
         "time": maybe(draw, TIMES),
         "data": maybe(draw, st.just(data)),
@@ -153,7 +156,17 @@ def test_the_schema_and_the_decoder_agree(event: dict[str, Any]) -> None:
 
     decoded = decode(json.dumps(event).encode())
 
-    assert by_schema == (not isinstance(decoded, Refused)), decoded
+    # The form of its names is all of what an event says that a schema cannot ask for.
+    if not (isinstance(decoded, Refused) and "NFC" in decoded.detail):
+        assert by_schema == (not isinstance(decoded, Refused)), decoded
+
+
+@pytest.mark.parametrize("name", [*GOOD, *BAD])
+def test_the_schema_knows_each_character_of_a_name(name: str) -> None:
+    data = {"sku": name, "location": "x", "quantity": 1}
+    event = {"specversion": "1.0", "id": "1", "source": "s", "type": SALE, "data": data}
+
+    assert VALIDATORS[SALE].is_valid(event) == ("NFC" in (fault_of(name) or "NFC"))
 
 
 def test_patterns_mean_the_same_to_python_and_to_ecma() -> None:

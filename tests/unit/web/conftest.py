@@ -1,0 +1,19 @@
+from collections.abc import AsyncIterator
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+
+from tests.unit.web.shop import PARTITIONS, TOPICS, FakeLog, Shop
+from web.bodies import BodyLimits
+from web.facts import FactLimits, Facts
+from web.server import add_routes
+
+
+@pytest.fixture
+async def shop() -> AsyncIterator[Shop]:
+    log, app = FakeLog(), web.Application()
+    limits = FactLimits(body=BodyLimits(bytes=600_000), event_bytes=50_000)
+    add_routes(app, Facts(log.append, TOPICS, PARTITIONS, limits).routes())
+    async with TestClient(TestServer(app)) as client:
+        yield Shop(client, log)
