@@ -121,7 +121,7 @@ class Node:
                 stderr=log,
                 # Ctrl-C is for us: we stop the broker after what depends on it.
                 start_new_session=True,
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent,
             ).result()
 
     def signal(self, number: signal.Signals) -> None:
@@ -183,7 +183,7 @@ def _linux_prctl() -> Callable[..., int] | None:
 _prctl = _linux_prctl()  # looked up before any fork: dlopen is not safe after it
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """In the child, before exec: SIGKILL when the parent is gone, however it went."""
     if _prctl is not None:
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

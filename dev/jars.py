@@ -1,7 +1,7 @@
-"""Fetch Apache Kafka's jars, by Maven where it is installed and without it elsewhere.
+"""Fetch jars of Apache Kafka, by Maven where it is installed and without it elsewhere.
 
-`jars.lock` beside this file names each with its SHA-256. Whatever way a jar came, it is used
-only if it is the locked one. `python -m dev.jars` (`make lock`) writes that file from `pom.xml`.
+A lock file names each with its SHA-256. Whatever way a jar came, it is used only if it is the
+locked one. `python -m dev.jars` (`make lock`) writes the lock files from the POMs beside them.
 """
 
 import base64
@@ -20,8 +20,6 @@ from xml.etree import ElementTree
 
 from dev.java import CACHE, KafkaUnavailable, java, one_at_a_time, said_if_slow
 
-POM = Path(__file__).with_name("pom.xml")
-LOCK = Path(__file__).with_name("jars.lock")
 CENTRAL = "https://repo1.maven.org/maven2"
 #: Names another repository; beats Maven's settings.
 VARIABLE = "MAVEN_REPOSITORY"
@@ -29,8 +27,28 @@ AT_ONCE = 8
 TIMEOUT_S = 30.0
 
 
+class Bundle(NamedTuple):
+    """A Java program: what it is called where it is fetched, and which jars it needs."""
+
+    what: str
+    pom: Path
+    lock: Path
+
+
+KAFKA = Bundle(
+    "Apache Kafka 4.4 (45 jars, 43 MB)",
+    Path(__file__).with_name("pom.xml"),
+    Path(__file__).with_name("jars.lock"),
+)
+MIRROR_MAKER = Bundle(
+    "Kafka's MirrorMaker 4.3 (59 jars, 34 MB)",
+    Path(__file__).with_name("mirror.pom.xml"),
+    Path(__file__).with_name("mirror.lock"),
+)
+
+
 class Jar(NamedTuple):
-    """One line of the lock file."""
+    """One line of a lock file."""
 
     group: str
     artifact: str
@@ -55,44 +73,44 @@ class Repository(NamedTuple):
     authorization: str = ""
 
 
-def locked() -> list[Jar]:
-    """Every jar that a broker needs."""
-    lines = (line for line in LOCK.read_text().splitlines() if not line.startswith("#"))
+def locked(bundle: Bundle) -> list[Jar]:
+    """Every jar that the program needs."""
+    lines = (line for line in bundle.lock.read_text().splitlines() if not line.startswith("#"))
     split = (re.split(r":| sha256:", line) for line in lines)
     return [Jar(*fields) for fields in split]
 
 
-def jars() -> Path:
-    """The folder with Kafka's jars, fetched once and kept in `.kafka/`.
+def jars(bundle: Bundle = KAFKA) -> Path:
+    """The folder with the program's jars, fetched once and kept in `.kafka/`.
 
     Raises:
         KafkaUnavailable: nothing could fetch them, or what came is not what is locked.
     """
-    folder = CACHE / f"lib-{hashlib.sha256(LOCK.read_bytes()).hexdigest()[:12]}"
+    folder = CACHE / f"lib-{hashlib.sha256(bundle.lock.read_bytes()).hexdigest()[:12]}"
     if folder.is_dir():
         return folder
-    java()  # its absence is told before 43 MB are fetched
+    java()  # its absence is told before all of it is fetched
     with one_at_a_time():
         if not folder.is_dir():
             part = folder.with_suffix(".part")
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir()
-            with said_if_slow("Kafka: fetching Apache Kafka 4.4 (45 jars, 43 MB) …"):
-                _fetch(part, locked())
+            with said_if_slow(f"Kafka: fetching {bundle.what} …"):
+                _fetch(part, bundle)
             part.rename(folder)
     return folder
 
 
-def _fetch(folder: Path, wanted: list[Jar]) -> None:
+def _fetch(folder: Path, bundle: Bundle) -> None:
     """Put all into the folder: what Maven has loaded before, then what is missing."""
-    local = local_repository()
+    wanted, local = locked(bundle), local_repository()
     for jar in wanted:
         if (local / jar.path).is_file() and _sha256(local / jar.path) == jar.sha256:
             shutil.copyfile(local / jar.path, folder / jar.name)
     missing = [jar for jar in wanted if not (folder / jar.name).exists()]
     if not missing:
         return
-    by_maven = _by_maven(folder)
+    by_maven = _by_maven(bundle, folder)
     if by_maven is not None:
         repository = repository_in_use()
         if by_download := _by_download(folder, missing, repository):
@@ -105,23 +123,23 @@ def _fetch(folder: Path, wanted: list[Jar]) -> None:
     brought, expected = {path.name for path in folder.iterdir()}, {jar.name for jar in wanted}
     if different := brought ^ expected:
         raise KafkaUnavailable(
-            f"dev/pom.xml and dev/jars.lock differ in {', '.join(sorted(different))}: "
-            "run `make lock`."
+            f"dev/{bundle.pom.name} and dev/{bundle.lock.name} differ in "
+            f"{', '.join(sorted(different))}: run `make lock`."
         )
     for jar in wanted:
         if (found := _sha256(folder / jar.name)) != jar.sha256:
             raise KafkaUnavailable(
-                f"{jar.name} is not the file that dev/jars.lock names (its SHA-256 is {found}, not "
-                f"{jar.sha256}): ask whoever runs your Maven repository what it is."
+                f"{jar.name} is not the file that dev/{bundle.lock.name} names (its SHA-256 is "
+                f"{found}, not {jar.sha256}): ask whoever runs your Maven repository what it is."
             )
 
 
-def _by_maven(folder: Path, *options: str) -> str | None:
+def _by_maven(bundle: Bundle, folder: Path, *options: str) -> str | None:
     """Have Maven copy them: None. Else what went wrong; empty if it is not installed."""
     maven = shutil.which("mvn")
     if maven is None:
         return ""
-    command = [maven, "--batch-mode", "--quiet", "--file", str(POM), *options]
+    command = [maven, "--batch-mode", "--quiet", "--file", str(bundle.pom), *options]
     command += ["dependency:copy-dependencies", "-DincludeScope=runtime"]
     command += [f"-DoutputDirectory={folder}"]
     environment = dict(os.environ)
@@ -210,22 +228,30 @@ def _sha256(path: Path) -> str:
 
 
 def main() -> int:
-    """Write the lock file again from the POM, by Maven."""
+    """Write the lock files again from the POMs, by Maven."""
     CACHE.mkdir(exist_ok=True)
+    for bundle in (KAFKA, MIRROR_MAKER):
+        if problem := _write_lock(bundle):
+            print(f"dev/{bundle.lock.name} needs Maven: {problem}.", file=sys.stderr)
+            return 1
+    return 0
+
+
+def _write_lock(bundle: Bundle) -> str:
+    """An empty text, or what went wrong."""
     tree = CACHE / "lock-tree"
     shutil.rmtree(tree, ignore_errors=True)
-    problem = _by_maven(tree, "-Dmdep.useRepositoryLayout=true")
+    problem = _by_maven(bundle, tree, "-Dmdep.useRepositoryLayout=true")
     if problem is not None:
-        print(f"dev/jars.lock needs Maven: {problem or 'install it'}.", file=sys.stderr)
-        return 1
+        return problem or "install it"
     lines = []
     for path in tree.rglob("*.jar"):
         *group, artifact, version, _ = path.relative_to(tree).parts
         lines.append(f"{'.'.join(group)}:{artifact}:{version} sha256:{_sha256(path)}\n")
     shutil.rmtree(tree)
-    heading = "# Apache Kafka and all that it runs on, from dev/pom.xml. Written by `make lock`.\n"
-    LOCK.write_text(heading + "".join(sorted(lines)))
-    return 0
+    heading = f"# {bundle.what}, from dev/{bundle.pom.name}. Written by `make lock`.\n"
+    bundle.lock.write_text(heading + "".join(sorted(lines)))
+    return ""
 
 
 if __name__ == "__main__":

@@ -68,7 +68,6 @@ def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     lines = [f"org.a:one:1 sha256:{hashlib.sha256(CONTENT['one-1.jar']).hexdigest()}\n"]
     lines += [f"org.b.c:two:2 sha256:{hashlib.sha256(CONTENT['two-2.jar']).hexdigest()}\n"]
     lock.write_text("# A comment.\n" + "".join(lines))
-    monkeypatch.setattr(jars, "LOCK", lock)
     monkeypatch.setattr(jars, "CACHE", tmp_path)
     monkeypatch.setattr(java, "CACHE", tmp_path)
     monkeypatch.setattr(jars, "java", lambda: Path("/nowhere/bin/java"))
@@ -77,6 +76,11 @@ def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.delenv(jars.VARIABLE, raising=False)
     monkeypatch.delenv("http_proxy", raising=False)
     return home
+
+
+def fetched(home: Path) -> Path:
+    two = jars.Bundle("two jars", jars.KAFKA.pom, home.parent / "jars.lock")
+    return jars.jars(two)
 
 
 def an_mvn(folder: Path, script: str) -> None:
@@ -98,13 +102,13 @@ def test_without_maven_the_jars_come_from_the_repository_that_the_variable_names
 ) -> None:
     monkeypatch.setenv(jars.VARIABLE, mirror + "/")
 
-    assert names_in(jars.jars()) == CONTENT
+    assert names_in(fetched(bare)) == CONTENT
     assert sorted(path for path, _ in Mirror.asked) == [
         "/repo/org/a/one/1/one-1.jar",
         "/repo/org/b/c/two/2/two-2.jar",
     ]
     Mirror.content.clear()
-    assert names_in(jars.jars()) == CONTENT  # kept: nobody is asked again
+    assert names_in(fetched(bare)) == CONTENT  # kept: nobody is asked again
 
 
 def test_without_maven_its_settings_still_say_which_mirror_and_password(
@@ -114,7 +118,7 @@ def test_without_maven_its_settings_still_say_which_mirror_and_password(
     (bare / ".m2" / "settings.xml").write_text(SETTINGS.format(url=mirror))
     monkeypatch.setenv("MIRROR_PASSWORD", "secret")
 
-    assert names_in(jars.jars()) == CONTENT
+    assert names_in(fetched(bare)) == CONTENT
     assert {login for _, login in Mirror.asked} == {"Basic dGlsbDpzZWNyZXQ="}
 
 
@@ -134,7 +138,7 @@ def test_what_maven_loaded_before_is_not_fetched_again(
         kept.parent.mkdir(parents=True)
         kept.write_bytes(content)
 
-    assert names_in(jars.jars()) == CONTENT
+    assert names_in(fetched(bare)) == CONTENT
     assert [path for path, _ in Mirror.asked] == ["/repo/org/b/c/two/2/two-2.jar"]
 
 
@@ -144,11 +148,11 @@ def test_a_jar_that_is_not_the_locked_one_is_refused_whoever_brought_it(
     monkeypatch.setenv(jars.VARIABLE, mirror)
     Mirror.content["two-2.jar"] = b"another"
     with pytest.raises(KafkaUnavailable, match=r"two-2\.jar is not the file that dev/jars\.lock"):
-        jars.jars()
+        fetched(bare)
 
     an_mvn(bare.parent, "printf 'the first' > $out/one-1.jar; printf another > $out/two-2.jar")
     with pytest.raises(KafkaUnavailable, match=r"two-2\.jar is not the file that dev/jars\.lock"):
-        jars.jars()
+        fetched(bare)
 
     assert not [path for path in bare.parent.glob("lib-*") if path.suffix != ".part"]
 
@@ -157,10 +161,10 @@ def test_maven_is_asked_first_and_its_jars_must_be_those_of_the_list(bare: Path)
     both = "printf 'the first' > $out/one-1.jar; printf 'the second' > $out/two-2.jar"
     an_mvn(bare.parent, f"{both}; printf more > $out/three-3.jar")
     with pytest.raises(KafkaUnavailable, match=r"differ in three-3\.jar: run `make lock`"):
-        jars.jars()
+        fetched(bare)
 
     an_mvn(bare.parent, both)
-    assert names_in(jars.jars()) == CONTENT
+    assert names_in(fetched(bare)) == CONTENT
 
 
 def test_where_maven_fails_the_jars_are_loaded_without_it(
@@ -168,7 +172,7 @@ def test_where_maven_fails_the_jars_are_loaded_without_it(
 ) -> None:
     monkeypatch.setenv(jars.VARIABLE, mirror)
     an_mvn(bare.parent, "echo '[ERROR] no plugin'; exit 1")
-    assert names_in(jars.jars()) == CONTENT
+    assert names_in(fetched(bare)) == CONTENT
 
 
 def test_what_cannot_be_fetched_is_one_sentence_with_the_ways_tried_and_the_remedy(
@@ -178,7 +182,7 @@ def test_what_cannot_be_fetched_is_one_sentence_with_the_ways_tried_and_the_reme
     Mirror.content.clear()
     an_mvn(bare.parent, "echo '[ERROR] no plugin'; exit 1")
     with pytest.raises(KafkaUnavailable) as refused:
-        jars.jars()
+        fetched(bare)
 
     assert str(refused.value).startswith(
         f"Kafka's jars could not be fetched: Maven could not ([ERROR] no plugin), and {mirror} "
@@ -187,15 +191,17 @@ def test_what_cannot_be_fetched_is_one_sentence_with_the_ways_tried_and_the_reme
     assert jars.VARIABLE in str(refused.value)
 
 
-def test_the_list_holds_what_the_pom_asks_for() -> None:
+@pytest.mark.parametrize("bundle", [jars.KAFKA, jars.MIRROR_MAKER])
+def test_the_list_holds_what_the_pom_asks_for(bundle: jars.Bundle) -> None:
     space = {"m": "http://maven.apache.org/POM/4.0.0"}
     wanted = {
         tuple(found.findtext(f"m:{name}", "", space) for name in Jar)
-        for found in ElementTree.parse(jars.POM).iterfind(".//m:dependency", space)
+        for found in ElementTree.parse(bundle.pom).iterfind(".//m:dependency", space)
     }
-    locked = jars.locked()
+    locked = jars.locked(bundle)
     assert wanted <= {(jar.group, jar.artifact, jar.version) for jar in locked}
-    assert len({jar.name for jar in locked}) == len(locked) == 45
+    assert len({jar.name for jar in locked}) == len(locked)
+    assert f"({len(locked)} jars" in bundle.what
     assert all(re.fullmatch("[0-9a-f]{64}", jar.sha256) for jar in locked)
 
 

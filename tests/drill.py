@@ -1,0 +1,125 @@
+"""Copies a shop's log to another cluster by MirrorMaker, as docs/operations.md says, and worse."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+
+from confluent_kafka import Producer
+
+from dev.kafka import free_port
+from dev.log import read_topics
+from dev.mirror import Mirror, recipe
+from dev.oracle import sku_in
+from dev.rows import NOTHING, Key, Row
+from dev.workers import until
+from tests.feed import a_shop
+from tests.kafka_tools import transactional
+from tests.workers import Cluster
+
+PARTITIONS = 4
+FACTS = 4_000
+COPY_S = 120.0
+
+
+def mirror_of(shop: Cluster, copy: Cluster, **changed: str) -> Mirror:
+    """The recipe, with this test's addresses and one broker where it says three."""
+    ours = {
+        "shop.bootstrap.servers": shop.kafka,
+        "copy.bootstrap.servers": copy.kafka,
+        "shop->copy.topics": ",".join(shop.sources),
+        "listeners": f"http://127.0.0.1:{free_port()}",
+    }
+    ones = {name: "1" for name in recipe() if name.endswith("replication.factor")}
+    unknown = ours.keys() - recipe().keys()
+    assert not unknown, f"the recipe does not set {unknown}"
+    return Mirror({**recipe(), **ours, **ones, **changed}, copy.folder)
+
+
+def a_fact(sku: str, n: int, **data: object) -> bytes:
+    return json.dumps(
+        {
+            "specversion": "1.0",
+            "type": "inventory.sale.completed.v1",
+            "source": "till-of-the-drill",
+            "id": f"{n}",
+            "data": {"sku": sku, "location": "drill", "quantity": 1, **data},
+        }
+    ).encode()
+
+
+def told_in_transactions(cluster: Cluster) -> int:
+    """A till that writes transactions; every other one it takes back. How many facts count."""
+    topic, kept = cluster.sources[1], 0
+    till = transactional(cluster.kafka, f"{cluster.name}-till")
+    till.init_transactions(20)
+    for n in range(20):
+        till.begin_transaction()
+        for partition in range(PARTITIONS):
+            sku = sku_in(partition, PARTITIONS)
+            till.produce(topic, a_fact(sku, n), sku.encode(), partition=partition)
+        till.flush(20)
+        if n % 2:
+            till.abort_transaction(20)
+        else:
+            till.commit_transaction(20)
+            kept += PARTITIONS
+    return kept
+
+
+def one_that_unpacks_beyond_a_mebibyte(cluster: Cluster) -> None:
+    """It fits the topic when it is packed; a copier that unpacks it needs room."""
+    sku = sku_in(0, PARTITIONS)
+    producer = Producer(
+        {
+            "bootstrap.servers": cluster.kafka,
+            "compression.type": "gzip",
+            "message.max.bytes": 8 * 2**20,
+            "log_level": 0,
+        }
+    )
+    value = a_fact(sku, 10**6, note="x" * 2 * 2**20)
+    producer.produce(cluster.sources[1], value, sku.encode(), partition=0)
+    assert producer.flush(20) == 0
+
+
+def facts_in(cluster: Cluster, *, committed: bool = True) -> Counter[tuple[object, ...]]:
+    """Every record of the sources but what a copy cannot keep: its offset and its time."""
+    records = read_topics(cluster.kafka, cluster.sources, committed=committed)
+    return Counter((r.topic, r.partition, r.key, r.value, r.headers) for r in records)
+
+
+async def filled(shop: Cluster) -> Counter[tuple[object, ...]]:
+    """Tell the shop's log all that a copier meets; its facts."""
+    await shop.create_topics()
+    with shop.feeding(a_shop(partitions=PARTITIONS), FACTS):
+        pass
+    assert told_in_transactions(shop) > 0
+    one_that_unpacks_beyond_a_mebibyte(shop)
+    return facts_in(shop)
+
+
+async def copied(mirror: Mirror, copy: Cluster, count: int) -> None:
+    """Let it copy so many committed records, killed once before it has noted how far it is."""
+    mirror.start()
+    try:
+        await has_copied(mirror, copy, 1, committed=False)
+        mirror.kill()
+        mirror.start()
+        await has_copied(mirror, copy, count)
+    finally:
+        mirror.stop()
+
+
+async def has_copied(mirror: Mirror, copy: Cluster, count: int, *, committed: bool = True) -> None:
+    async def there() -> bool:
+        assert mirror.running, mirror.tail()
+        return sum(facts_in(copy, committed=committed).values()) >= count
+
+    try:
+        await until(there, f"copied: {count} records", COPY_S, every_s=0.3)
+    except AssertionError as late:
+        raise AssertionError(f"{late}\n{mirror.tail()}") from None
+
+
+def but_for_times(rows: Mapping[Key, Row]) -> dict[Key, Row]:
+    return {key: row._replace(updated_at=NOTHING.updated_at) for key, row in rows.items()}
