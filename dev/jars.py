@@ -101,6 +101,35 @@ def jars(bundle: Bundle = KAFKA) -> Path:
     return folder
 
 
+def jars_of(version: str) -> Path:
+    """The folder with another Kafka's jars, for the tests of what brokers Onhand runs on.
+
+    Not locked: they come by Maven alone, which checks what the repository says of each.
+
+    Raises:
+        KafkaUnavailable: there is no Maven, or it could not fetch them.
+    """
+    folder = CACHE / f"lib-{version}"
+    with one_at_a_time():
+        if not folder.is_dir():
+            pom = CACHE / f"{version}.pom.xml"
+            pom.write_text(
+                re.sub(
+                    r"(kafka_2.13.*?<version>)[^<]*",
+                    rf"\g<1>{version}",
+                    KAFKA.pom.read_text(),
+                    flags=re.S,
+                )
+            )
+            part = folder.with_suffix(".part")
+            shutil.rmtree(part, ignore_errors=True)
+            problem = _by_maven(KAFKA._replace(pom=pom), part)
+            if problem is not None:
+                raise KafkaUnavailable(f"Kafka {version} needs Maven: {problem or 'install it'}.")
+            part.rename(folder)
+    return folder
+
+
 def _fetch(folder: Path, bundle: Bundle) -> None:
     """Put all into the folder: what Maven has loaded before, then what is missing."""
     wanted, local = locked(bundle), local_repository()

@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Self
 
 from dev.broker import Node, brokers_known, free_port, port_is_free
-from dev.jars import jars
+from dev.jars import jars, jars_of
 from dev.java import KafkaUnavailable, java, said_if_slow
 
 __all__ = ["Kafka", "KafkaUnavailable", "free_port", "start"]
@@ -121,6 +121,7 @@ def start(
     port: int | None = None,
     settings: Mapping[str, object] | None = None,
     brokers: int = 1,
+    version: str | None = None,
 ) -> Kafka:
     """Start Kafka and return when it answers, in about 3 s.
 
@@ -130,11 +131,12 @@ def start(
         port: of the first broker; None: a free one.
         settings: broker settings that go over ours, by their Kafka names.
         brokers: how many, each also a controller.
+        version: another Kafka than the one that is locked.
 
     Raises:
         KafkaUnavailable: no Java, no jars, or a broker did not start.
     """
-    executable, lib = java(), jars()
+    executable, lib = java(), jars() if version is None else jars_of(version)
     launch = [str(executable), "-cp", f"{lib}/*"]
     archive = lib.with_name(f"{lib.name}-{zlib.crc32(bytes(executable)):08x}.jsa")
     temporary = Path(tempfile.mkdtemp(prefix="onhand-kafka-")) if folder is None else None
