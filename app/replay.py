@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 
@@ -23,7 +22,13 @@ from app.topics import kafka_failed
 from domain.events import Refused, decode
 from domain.partitioning import partition_for
 from tables.letters import DeadLettersError, Letter, letters, records
-from tables.transactions import Brokers, RecordBatch, TransactionalProducer, batch_builder
+from tables.transactions import (
+    NO_TIME_MS,
+    Brokers,
+    RecordBatch,
+    TransactionalProducer,
+    batch_builder,
+)
 
 #: Sound inside, so that the right address heals them; other refusals need a corrected event.
 REPLAYABLE = ("misrouted", "key_mismatch", "missing_key")
@@ -298,15 +303,14 @@ class _Batches:
     def __init__(self) -> None:
         self._full: list[RecordBatch] = []
         self._open: dict[TopicPartition, RecordBatch] = {}
-        self._now_ms = int(time.time() * 1000)
 
     def add(self, tp: TopicPartition, key: bytes, value: bytes | None, headers: Headers) -> None:
         """Append one record."""
         batch = self._open.get(tp) or RecordBatch(tp, batch_builder(_BATCH_BYTES), 0)
-        if batch.builder.append(batch.size, self._now_ms, key, value, list(headers)) is None:
+        if batch.builder.append(batch.size, NO_TIME_MS, key, value, list(headers)) is None:
             self._full.append(batch)
             batch = RecordBatch(tp, batch_builder(_BATCH_BYTES), 0)
-            batch.builder.append(0, self._now_ms, key, value, list(headers))
+            batch.builder.append(0, NO_TIME_MS, key, value, list(headers))
         self._open[tp] = batch._replace(size=batch.size + 1)
 
     def all(self) -> list[RecordBatch]:

@@ -28,7 +28,7 @@ from domain.events import (
     identity,
 )
 from domain.partitioning import are_of, partition_for
-from domain.records import Address, Record
+from domain.records import Address, Record, crc_of
 from domain.rows import row_key
 from domain.window import IDENTITY_BITS
 
@@ -67,7 +67,8 @@ class Columns(Struct, frozen=True):
 
     keys: of the rows that the events belong to. events: for each key a line of `EVENT`, by
     offset. refused: the other records, by offset. first, last: offset and recorded time, in
-    ms, of the first and the last record, whatever became of it.
+    ms, of the first and the last record, whatever became of it. last_crc: CRC-32 of the last
+    one's key and value.
     """
 
     keys: list[bytes]
@@ -75,6 +76,7 @@ class Columns(Struct, frozen=True):
     refused: list[DeadLetter]
     first: tuple[int, int]
     last: tuple[int, int]
+    last_crc: int
 
     @property
     def size(self) -> int:
@@ -124,7 +126,8 @@ def columns(address: Address, records: Sequence[Record]) -> Columns:
     events["kind"] = [event.kind for event in sound.events]
     events["quantity"] = [event.data.quantity for event in sound.events]
     refused.sort(key=attrgetter("offset"))
-    return Columns(sound.keys, events, refused, records[0][:2], records[-1][:2])
+    first, last = records[0], records[-1]
+    return Columns(sound.keys, events, refused, first[:2], last[:2], crc_of(last))
 
 
 class _Sound(NamedTuple):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -20,7 +19,13 @@ from aiokafka.errors import KafkaError
 
 from domain.columns import DeadLetter
 from domain.modes import ATTRIBUTES, CONTENT_TYPE
-from tables.transactions import Brokers, RecordBatch, TransactionalProducer, batch_builder
+from tables.transactions import (
+    NO_TIME_MS,
+    Brokers,
+    RecordBatch,
+    TransactionalProducer,
+    batch_builder,
+)
 
 META_KEY = b"\x00meta"
 #: Largest record batch that we send, in bytes; the changelog accepts twice that.
@@ -44,9 +49,12 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
 
     positions: next offset to read, by source topic.
     fingerprints: (timestamp in ms, CRC-32) of each topic's first record, once seen.
+    last: (offset, timestamp in ms, CRC-32) of the last record handled, by source topic.
+    topic_ids: Kafka's id of each source topic.
     counts: records applied, repeated and refused, by source topic.
     window: W, in offsets. rules: number of the rules (domain.events.RULES).
-    incarnation: random id of this changelog; another one means it was recreated.
+    incarnation: Kafka's id of the changelog topic; another one means it was recreated.
+    previous: offset of the meta record before this one, -1 for none.
     """
 
     positions: dict[str, int]
@@ -55,6 +63,10 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
     window: int
     rules: int
     incarnation: str
+    # Not in the meta records of builds before these were known.
+    last: dict[str, tuple[int, int, int]] = {}
+    topic_ids: dict[str, str] = {}
+    previous: int = -1
 
 
 class CommitRefused(Exception):
@@ -62,6 +74,10 @@ class CommitRefused(Exception):
 
     Whether it landed is unknown: only a new take-over can tell.
     """
+
+
+class ChangelogChanged(Exception):
+    """The changelog is not the one that it was, or not whole; the message says what to do."""
 
 
 class ChangelogWriter:
@@ -99,8 +115,17 @@ class ChangelogWriter:
         deletes: Iterable[bytes],
         letters: Sequence[DeadLetter],
         meta: bytes,
+        previous: int = -1,
     ) -> int:
         """Commit one group; waits as long as the broker takes.
+
+        Args:
+            puts: rows and segments.
+            deletes: keys of tombstones.
+            letters: refused records.
+            meta: comes last.
+            previous: offset of the meta record before. All of the group lies behind it, or
+                this is another log under the same name.
 
         Returns:
             The meta record's offset, or -1 where the broker did not tell
@@ -108,10 +133,18 @@ class ChangelogWriter:
 
         Raises:
             CommitRefused: nothing may be written by this writer any more.
+            ChangelogChanged: the same; nothing was committed.
         """
         batches = await self._build(puts, deletes, letters, meta)
+        topic, partition = self._changelog
+        ours = next(n for n, batch in enumerate(batches) if batch.tp == self._changelog)
+
+        def check(offsets: Sequence[int]) -> None:
+            if 0 <= offsets[ours] <= previous:
+                raise ChangelogChanged(recreated(topic, partition))
+
         try:
-            offsets = await self._producer.commit(batches)
+            offsets = await self._producer.commit(batches, check)
         except KafkaError as error:
             raise CommitRefused(f"{type(error).__name__}: {error}") from error
         return offsets[-1] + batches[-1].size - 1 if offsets[-1] >= 0 else -1
@@ -125,17 +158,16 @@ class ChangelogWriter:
     ) -> list[RecordBatch]:
         """Fill record batches in the order of the class docstring; yields to the loop."""
         batches: list[RecordBatch] = []
-        now_ms = int(time.time() * 1000)
         for tp, limit, records in (
             (self._dead_letters, _MAX_LETTER_BATCH_BYTES, map(_letter_record, letters)),
             (self._changelog, MAX_BATCH_BYTES, _changelog_records(puts, deletes, meta)),
         ):
             builder, count = batch_builder(limit), 0
             for n, (key, value, headers) in enumerate(records, 1):
-                if builder.append(count, now_ms, key, value, headers) is None:  # it is full
+                if builder.append(count, NO_TIME_MS, key, value, headers) is None:  # it is full
                     batches.append(RecordBatch(tp, builder, count))
                     builder, count = batch_builder(limit), 0
-                    builder.append(count, now_ms, key, value, headers)
+                    builder.append(count, NO_TIME_MS, key, value, headers)
                 count += 1
                 if n % _SLICE == 0:
                     await asyncio.sleep(0)
@@ -148,6 +180,15 @@ def _size(key: bytes | None, value: bytes | None, headers: list[Any]) -> int:
     """Bytes of a record, a little too many: keys and lengths of the framing included."""
     named = sum(len(name) * 4 + len(content or b"") + 10 for name, content in headers)
     return len(key or b"") + len(value or b"") + named + 64
+
+
+def recreated(topic: str, partition: int) -> str:
+    """The sentence for a changelog that is not the one that was written before."""
+    return (
+        f"Topic {topic} was deleted and created again under partition {partition}: what it held "
+        "is lost, and the rows of this worker may be their last copy. Count anew with the next "
+        "ONHAND_VERSION."
+    )
 
 
 _NO_HEADERS: list[Any] = []  # never changed; the builder insists on a list

@@ -73,6 +73,7 @@ class Folding:
         if owned.oldest_ms is None:
             owned.oldest_ms = piece.first[1]
         owned.spans[batch.address.topic].saw(*piece.last)
+        owned.last[batch.address.topic] = (*piece.last, piece.last_crc)
         owned.uncommitted_events += piece.size
 
     async def _deliver(self, p: Partition, owned: Owned) -> None:

@@ -17,7 +17,7 @@ import msgspec
 from domain.events import RULES
 from domain.lookup import PartitionState
 from domain.stock import take_group
-from tables.changelog import META_KEY, CommitRefused, Meta
+from tables.changelog import META_KEY, ChangelogChanged, CommitRefused, Meta
 from tables.partition import Owned, Partition, Superseded
 from tables.stats import Stats
 from tables.store import Local, Store, StoreFailed, StoreUnfit
@@ -38,10 +38,6 @@ MAX_TRANSACTIONS_PER_S = 150
 _PATIENCE_S = 2.0
 
 
-class ChangelogRecreated(Exception):
-    """Our transaction landed before one that is already in the store."""
-
-
 class GroupCommit:
     """Commits the groups of all partitions that this worker owns.
 
@@ -50,6 +46,7 @@ class GroupCommit:
         refused: called when the broker refused a commit; closes the partition and
             takes it over again.
         unfit: called when a store cannot be written since it is damaged; restores another.
+        changed: called when the changelog is another one; the partition stands still.
         fail: ends the worker with one sentence.
     """
 
@@ -59,10 +56,11 @@ class GroupCommit:
         stats: Stats,
         refused: Callable[[Partition, CommitRefused], Awaitable[None]],
         unfit: Callable[[Partition, Store, StoreUnfit], None],
+        changed: Callable[[Partition, str], None],
         fail: Callable[[str, BaseException | None], Awaitable[None]],
     ) -> None:
         self._interval_s, self._stats = interval_s, stats
-        self._refused, self._unfit, self._fail = refused, unfit, fail
+        self._refused, self._unfit, self._changed, self._fail = refused, unfit, changed, fail
         self._tasks = Tasks(fail)
         self.owned_count = 0
 
@@ -125,7 +123,11 @@ class GroupCommit:
             if p.owned is owned:
                 owned.commit = None
                 self._unfit(p, p.store, why)
-        except (StoreFailed, ChangelogRecreated) as error:
+        except ChangelogChanged as error:
+            if p.owned is owned:
+                owned.commit = None
+                self._changed(p, str(error))
+        except StoreFailed as error:
             await self._fail(str(error), error)
         except Exception as error:
             await self._fail(f"Partition {p.number}: a commit failed: {error!r}.", error)
@@ -150,9 +152,12 @@ class GroupCommit:
             positions=group.positions,
             counts=dict(group.counts),
             fingerprints=dict(owned.fingerprints),
+            last=dict(owned.last),
+            topic_ids=owned.meta.topic_ids,
             window=owned.meta.window,
             rules=RULES,
             incarnation=owned.meta.incarnation,
+            previous=p.store.local.meta_offset,
         )
         encoded = msgspec.json.encode(meta)
         puts = dict(group.segments)
@@ -161,7 +166,9 @@ class GroupCommit:
             await asyncio.sleep(0)
         # 2. The transaction: its commit is the commit.
         began = monotonic()
-        offset = await owned.writer.commit(puts, group.expired, group.dead_letters, encoded)
+        offset = await owned.writer.commit(
+            puts, group.expired, group.dead_letters, encoded, meta.previous
+        )
         if offset < 0:
             # Retried, and the broker already had it but no longer knows where: the
             # take-over will read it.
@@ -170,11 +177,6 @@ class GroupCommit:
         p.check(epoch)
         if p.owned is not owned:
             raise Superseded
-        if offset <= p.store.local.meta_offset:
-            raise ChangelogRecreated(
-                f"Partition {p.number}: the changelog was deleted and created again under a "
-                "running worker: what it held is lost. Count anew with the next ONHAND_VERSION."
-            )
         puts[META_KEY] = encoded
         p.store.write(puts, group.expired, Local(offset + 1, offset, meta.incarnation))
         # 4. Readers, the group's offsets and metrics may know.

@@ -14,19 +14,20 @@ from time import monotonic
 from aiokafka.errors import KafkaError
 
 from domain.lookup import PartitionState, Role
-from tables.changelog import ChangelogWriter, CommitRefused
+from tables.changelog import ChangelogChanged, ChangelogWriter, CommitRefused
 from tables.config import TableConfig
 from tables.decoder import Batch
 from tables.discarding import Discarding
+from tables.feed import Feed, StoreForeign
 from tables.folding import Folding
 from tables.groupcommit import GroupCommit
 from tables.partition import Partition, Superseded
 from tables.reading import Reading
-from tables.restore import Feed, Follower
+from tables.restore import Follower
 from tables.sources import Sources
 from tables.spares import Spares
 from tables.stats import Stats
-from tables.store import NoStore, Store, StoreDamaged, StoreFailed, Stores, StoreUnfit
+from tables.store import Local, NoStore, Store, StoreDamaged, StoreFailed, Stores, StoreUnfit
 from tables.takeover import Delivery, Membership, TakeOver, keep_trying
 from tables.tasks import Tasks
 from tables.transactions import Brokers
@@ -65,7 +66,7 @@ class InventoryTable(Reading):
         self._opening_stores: asyncio.Task[None] | None = None
         self._spares = Spares(stores)
         self.stats = Stats()
-        self._discarding = Discarding(stores)
+        self._brokers = Brokers(config.kafka, [config.changelog, config.dead_letters])
         self._follower = Follower(
             config.kafka,
             config.changelog,
@@ -73,13 +74,21 @@ class InventoryTable(Reading):
             config.commit_interval_s,
             self.stats,
             self._on_applied,
-            lambda feed, why: self._give_up(self.held.get(feed.partition), feed.store, why),
+            self._on_unfit,
+            self._brokers.topics,
             fail,
         )
-        self._sources = Sources(config.kafka, config.topics, config.partitions)
-        self._brokers = Brokers(config.kafka, [config.changelog, config.dead_letters])
+        self._discarding = Discarding(stores, self._follower.prove)
+        self._sources = Sources(
+            config.kafka, config.topics, config.partitions, self._brokers.topics
+        )
         self._commits = GroupCommit(
-            config.commit_interval_s, self.stats, self._on_refused, self._give_up, fail
+            config.commit_interval_s,
+            self.stats,
+            self._on_refused,
+            self._give_up,
+            self._stand_still,
+            fail,
         )
         self._folding = Folding(
             delivery, self._commits, self._tasks, list(config.topics), lambda: self._open
@@ -183,23 +192,22 @@ class InventoryTable(Reading):
 
     def _partition(self, number: int) -> Partition:
         """With what the disk holds of it; raises StoreFailed."""
-        store: Store
         try:
             store = self._spares.take(number)
         except StoreUnfit as why:
-            return Partition(number, self._no_store(why))
+            return Partition(number, self._no_store(why, None))
         p = Partition(number, store)
         try:
             p.offsets = dict(p.stored_meta(self._config.window).positions)
         except StoreUnfit as why:
             store.close()
-            p.store = self._no_store(why)
+            p.store = self._no_store(why, store.local)
         return p
 
-    def _no_store(self, why: StoreUnfit) -> NoStore:
+    def _no_store(self, why: StoreUnfit, held: Local | None) -> NoStore:
         if isinstance(why, StoreDamaged):
             self.stats.stores_damaged += 1
-        return NoStore(why)
+        return NoStore(why, held)
 
     def _open_no_more_stores(self) -> None:
         if self._opening_stores is not None:
@@ -232,16 +240,19 @@ class InventoryTable(Reading):
                     # A disk that damages each new store is not asked all the time.
                     await asyncio.sleep(min(2.0**p.given_up, _LONGEST_REST_S))
                 p.check(epoch)
-                store = await self._renewed(p, epoch, store.why)
+                store = await self._renewed(p, epoch, store)
             work = self._own if p.assigned is Role.ACTIVE else self._follow
             await work(p, epoch)
         except StoreUnfit as why:
-            self._give_up(p, store, why)
+            self._on_store_unfit(p, store, why)
+        except ChangelogChanged as error:
+            if p.epoch == epoch:
+                self._stand_still(p, str(error))
         except StoreFailed as error:
             await self._fail(f"Partition {p.number} cannot be served: {error}", error)
 
-    async def _renewed(self, p: Partition, epoch: int, why: StoreUnfit) -> Store:
-        store = await self._discarding.discard(p.number, why)
+    async def _renewed(self, p: Partition, epoch: int, gone: NoStore) -> Store:
+        store = await self._discarding.discard(p.number, gone)
         if p.epoch != epoch:
             store.close()  # whoever came meanwhile does it again
             raise Superseded
@@ -257,7 +268,7 @@ class InventoryTable(Reading):
             return
         self._release(p)
         store.close()
-        p.store, p.readable = self._no_store(why), False
+        p.store, p.readable = self._no_store(why, store.local), False
         p.offsets, p.position = {}, ""
         now = monotonic()
         p.given_up = p.given_up + 1 if now - p.given_up_at < _QUIET_S else 1
@@ -267,6 +278,40 @@ class InventoryTable(Reading):
             log.warning("Partition %d: %s: it is read no more.", p.number, why)
         elif self._open:
             self._serve(p, p.assigned is Role.ACTIVE)
+
+    def _on_unfit(self, feed: Feed, why: StoreUnfit | ChangelogChanged) -> None:
+        p = self.held.get(feed.partition)
+        if p is None or p.feed is not feed:
+            return
+        if isinstance(why, StoreUnfit):
+            self._on_store_unfit(p, feed.store, why)
+        else:
+            self._stand_still(p, str(why))
+
+    def _on_store_unfit(self, p: Partition, store: Store, why: StoreUnfit) -> None:
+        """Rows that are whole are read until a changelog is proved that holds them too."""
+        if not (isinstance(why, StoreForeign) and p.readable and p.store is store):
+            self._give_up(p, store, why)
+            return
+        self._release(p)
+        p.task = self._tasks.start(self._doubt(p, p.epoch, why), f"partition {p.number} is doubted")
+
+    async def _doubt(self, p: Partition, epoch: int, why: StoreUnfit) -> None:
+        try:
+            await self._discarding.prove(p.number, p.store.local)
+        except ChangelogChanged as error:
+            if p.epoch == epoch:
+                self._stand_still(p, str(error))
+        else:
+            if p.epoch == epoch:
+                self._give_up(p, p.store, why)
+
+    def _stand_still(self, p: Partition, sentence: str) -> None:
+        """Fold and follow it no more; its rows can be read as they are."""
+        self._release(p)
+        self._tasks.start(self._delivery.stop(p.number), f"stop partition {p.number}")
+        p.stand_still(sentence)
+        self._changed()
 
     async def _own(self, p: Partition, epoch: int) -> None:
         await keep_trying(self._take_over, p, epoch, self._fail)
@@ -278,7 +323,7 @@ class InventoryTable(Reading):
         p.move(PartitionState.LOADING)
         while True:
             try:
-                end = await self._follower.end(p.number)
+                end = await self._follower.look(p.number)
                 ends = await self._sources.ends([p.number])
                 break
             except KafkaError as error:

@@ -8,7 +8,7 @@ which is made anew at each take-over and dropped as a whole.
 from __future__ import annotations
 
 import asyncio
-import secrets
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -19,9 +19,11 @@ from domain.lookup import Freshness, PartitionState, Role, format_position
 from domain.rows import Row
 from domain.stock import PartitionState as FoldState
 from tables.changelog import META_KEY, ChangelogWriter, Meta
-from tables.restore import Feed
+from tables.feed import Feed
 from tables.stats import Span
 from tables.store import Store, undecodable
+
+log = logging.getLogger(__name__)
 
 _decode = msgspec.json.Decoder(Row).decode
 
@@ -57,6 +59,8 @@ class Owned:
     ) -> None:
         self.fold, self.writer, self.meta, self.topics = fold, writer, meta, topics
         self.fingerprints = dict(meta.fingerprints)
+        #: Of the last record folded of each topic: offset, timestamp in ms, CRC-32.
+        self.last = dict(meta.last)
         self.commit: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
         #: Something to commit: events, or no more than a position that moved.
@@ -113,6 +117,12 @@ class Partition:
         self.state = state
         self._fresh = None
 
+    def stand_still(self, sentence: str) -> None:
+        """Serve it no more until the next assignment: an operator must decide."""
+        log.error("Partition %d stands still. %s", self.number, sentence)
+        self.stopped_because = sentence
+        self.move(PartitionState.FORMER)
+
     def is_replaced(self, owned_elsewhere: bool, now: float) -> bool:
         """Whether nobody needs this worker's copy any more; ask every second or so.
 
@@ -163,8 +173,11 @@ class Partition:
         except ValueError as error:
             raise undecodable("a row", error) from error
 
-    def stored_meta(self, window: int) -> Meta:
-        """The store's meta record, or the first one of a new changelog; raises StoreError."""
+    def stored_meta(self, window: int, incarnation: str = "") -> Meta:
+        """The store's meta record, or the first one of a new changelog of this incarnation.
+
+        Raises StoreError.
+        """
         raw = self.store.get(META_KEY)
         if raw is not None:
             try:
@@ -177,7 +190,7 @@ class Partition:
             counts={},
             window=window,
             rules=RULES,
-            incarnation=secrets.token_hex(8),
+            incarnation=incarnation,
         )
 
     def role(self, confirmed: bool) -> Role:

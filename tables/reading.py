@@ -14,8 +14,8 @@ from domain.fates import Seen
 from domain.lookup import Freshness, PartitionState, Role
 from domain.partitioning import partition_for
 from domain.rows import Row, row_key, split_key
+from tables.feed import Progress
 from tables.partition import Owned, Partition
-from tables.restore import Progress
 from tables.store import FIRST_ROW, Store, StoreUnfit, undecodable
 from tables.takeover import Membership
 

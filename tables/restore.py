@@ -10,30 +10,43 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from itertools import chain
-from time import monotonic, time
-from typing import Any, cast
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from time import monotonic
+from typing import Any
 
-import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import ConsumerStoppedError, KafkaError, OffsetOutOfRangeError
+from aiokafka.errors import (
+    ConsumerStoppedError,
+    KafkaError,
+    LeaderNotAvailableError,
+    OffsetOutOfRangeError,
+    UnknownTopicOrPartitionError,
+)
 
-from tables.changelog import META_KEY, Meta
-from tables.fetch import End, Fetched, Pace, assign_paused, end_of, fetch, interrupt, pause
+from tables.changelog import ChangelogChanged
+from tables.feed import Feed, Log, Probe, Restored, not_whole
+from tables.fetch import (
+    End,
+    Fetched,
+    Pace,
+    assign_paused,
+    end_of,
+    fetch,
+    interrupt,
+    leaderless,
+    pause,
+)
+from tables.memory import MemoryStore
+from tables.rounds import Rounds
 from tables.stats import Stats
 from tables.store import Local, Store, StoreUnfit
 from tables.tasks import Tasks
+from tables.topicids import Describe
 
 log = logging.getLogger(__name__)
 
 _POLL_RECORDS = 5000
-#: A follower that has to buffer more than this without a meta record has met
-#: compaction: it stops answering and loads in pieces instead.
-_MAX_BUFFERED = 50_000
-#: A rebuild writes so many keys at once: most records of a changelog are overtaken by later
-#: ones, and what is overtaken in memory need not be written.
-_REBUILD_KEYS = 20_000
+_ASK_S = 20.0
 _STUCK_S = 60.0
 #: Whoever answered so lately is not away.
 _ANSWERS_S = 10.0
@@ -46,174 +59,14 @@ class RestoreStuck(Exception):
     """The broker answers, but a restore makes no progress."""
 
 
-class Restored(msgspec.Struct, frozen=True):
-    """What one restore did: changelog records applied, seconds."""
-
-    records: int
-    seconds: float
-
-
-class Progress(msgspec.Struct, frozen=True):
-    """Of a restore under way: records applied, about how many in all, records/s, seconds left."""
-
-    done: int
-    total: int
-    rate_per_s: float
-    eta_s: float
-
-
-class StoreForeign(StoreUnfit):
-    """The store does not belong to this changelog."""
-
-
-class Feed:
-    """One partition that follows the changelog.
-
-    While `whole` is set the store may be read by others, so a transaction is applied
-    in one write, once its meta record has arrived. Otherwise records are applied as
-    they come: compaction removes all meta records but the newest, so a rebuilding
-    store must not wait for one.
-
-    Raises StoreUnfit, from anywhere, where the store cannot be gone on with; then this feed is
-    over, and whoever gave it the store decides what becomes of it.
-    """
-
-    def __init__(self, partition: int, store: Store, whole: bool, end: int) -> None:
-        self.partition, self.store, self.whole = partition, store, whole
-        self.until = end
-        self.meta: Meta | None = None
-        #: Of what was applied; the store's own says what was written.
-        self._local = store.local
-        #: Records applied since the last meta record: half a transaction may be in there.
-        self._unfinished = False
-        self._start_at = self._start(end)
-        # The newest meta record is the last record before the end and its marker. A
-        # rebuild looks at it first, so that an interrupted one knows what it belongs to.
-        self._peeking = self._start_at == 0 and not self._local.incarnation and end > 1
-        self.position = end - 2 if self._peeking else self._start_at
-        self.caught_up: asyncio.Future[Restored] = asyncio.get_running_loop().create_future()
-        self.records = 0
-        self.first = self.position
-        self.started = self.moved = monotonic()
-        #: Not yet written; None deletes.
-        self._changes: dict[bytes, bytes | None] = {}
-
-    def _start(self, end: int) -> int:
-        """Begin at the last meta record, not behind it.
-
-        Reading it again tells whether this is still the changelog that the store came
-        from: one that was recreated and grew to the same end looks the same otherwise.
-        """
-        local = self._local
-        if local.incarnation and local.next_offset <= end:
-            # A meta record behind next_offset would be the only proof; before it, the
-            # newest one is still to come.
-            whole = local.next_offset == local.meta_offset + 1
-            return local.meta_offset if whole else local.next_offset
-        if local.next_offset > 0:
-            raise StoreForeign(
-                f"the local store is not of this changelog (it ends at {end}, the store is at "
-                f"{local.next_offset})"
-            )
-        return 0
-
-    def apply(self, fetched: Fetched) -> bool:
-        """Apply what was fetched; False where the consumer has to seek to `position`."""
-        self.moved = monotonic()
-        if self._peeking:
-            return self._peek(fetched)
-        changes = self._changes
-        for batch in fetched.batches():
-            # A third of a restore is in this loop: nothing is done here for each record that
-            # can be done for a batch. (A compacted topic takes no record without a key.)
-            count, key = 0, None
-            for count, record in enumerate(batch, 1):  # noqa: B007  # used behind it
-                key = record.key
-                changes[key] = record.value
-                if key == META_KEY:
-                    self._on_meta(record.offset, record.value)
-            self.records += count
-            if count:
-                self._unfinished = key != META_KEY
-        if self.whole and len(changes) > _MAX_BUFFERED:
-            self.whole = False
-        # Right behind a meta record the offset stays there, so that the next start reads
-        # that record again.
-        if not self.whole and (self._unfinished or self._local.meta_offset < 0):
-            next_offset = fetched.next_offset
-            self._local = msgspec.structs.replace(self._local, next_offset=next_offset)
-        self.position = fetched.next_offset
-        if not self.is_due():
-            self._tell()
-        return True
-
-    def is_due(self) -> bool:
-        """Whether a rebuild must `write` what it has applied, before it applies more."""
-        is_full = len(self._changes) >= _REBUILD_KEYS
-        return not self.whole and (is_full or self.position >= self.until)
-
-    def write(self) -> None:
-        """Write what was applied; in a rebuild a step of its own, since it may take 20 ms."""
-        deletes = [key for key, value in self._changes.items() if value is None]
-        for key in deletes:
-            del self._changes[key]
-        puts = cast(dict[bytes, bytes], self._changes)
-        (self.store.write if self.whole else self.store.load)(puts, deletes, self._local)
-        self._changes.clear()
-        self._tell()
-
-    def _tell(self) -> None:
-        if self.is_past_end() and not self.caught_up.done():
-            self.caught_up.set_result(Restored(self.records, monotonic() - self.started))
-
-    def is_past_end(self) -> bool:
-        """Past the end seen at the start, and not in the middle of a transaction."""
-        return self.position >= self.until and not self._unfinished
-
-    def _peek(self, fetched: Fetched) -> bool:
-        for record in chain.from_iterable(fetched.batches()):
-            if record.key == META_KEY:
-                meta = msgspec.json.decode(record.value, type=Meta)
-                self._local = Local(incarnation=meta.incarnation)
-        if fetched.next_offset < self.until and not self._local.incarnation:
-            self.position = fetched.next_offset
-            return True
-        self._peeking = False
-        self.position = self._start_at
-        return False
-
-    def _on_meta(self, offset: int, value: bytes) -> None:
-        meta = msgspec.json.decode(value, type=Meta)
-        incarnation = meta.incarnation
-        known = self._local.incarnation
-        if known and incarnation != known:
-            raise StoreForeign(
-                f"the changelog was recreated (incarnation {incarnation}, the store is of {known})"
-            )
-        self._local = Local(next_offset=offset + 1, meta_offset=offset, incarnation=incarnation)
-        if self.whole:
-            self.write()
-        self.meta, self._unfinished = meta, False
-
-    def skip_to(self, start: int) -> None:
-        """Begin where the changelog does; for a store that holds nothing."""
-        self._peeking = False
-        self._start_at = self.position = start
-
-    def progress(self) -> Progress:
-        """How far, how fast, how long still."""
-        seconds = max(monotonic() - self.started, 1e-3)
-        rate = self.records / seconds
-        left = max(0, self.until - (self._start_at if self._peeking else self.position))
-        return Progress(self.records, self.records + left, rate, left / rate if rate else 0.0)
-
-
 class Follower:
     """Reads the changelog for every feed of one worker.
 
     Args:
         on_applied: called after something was applied to a feed's store.
-        on_unfit: called when a feed's store cannot be gone on with; the feed is removed then.
+        on_unfit: called when a feed cannot go on, because of its store or of the changelog; it is
+            removed then.
+        describe: tells what Kafka says of topics now.
         fail: ends the worker with one sentence.
     """
 
@@ -225,12 +78,15 @@ class Follower:
         commit_interval_s: float,
         stats: Stats,
         on_applied: Callable[[Feed], None],
-        on_unfit: Callable[[Feed, StoreUnfit], None],
+        on_unfit: Callable[[Feed, StoreUnfit | ChangelogChanged], None],
+        describe: Describe,
         fail: Callable[[str, BaseException | None], Awaitable[None]],
     ) -> None:
         self._kafka, self._changelog, self._fail = kafka, changelog, fail
         self._tps = [TopicPartition(changelog, number) for number in range(partitions)]
         self._on_applied, self._on_unfit = on_applied, on_unfit
+        self._describe = describe
+        self._rounds: Rounds[int, Log] = Rounds(self._answer, _ASK_S)
         self._commit_interval_s = commit_interval_s
         self._feeds: dict[int, Feed] = {}
         self._placed: set[Feed] = set()
@@ -261,27 +117,69 @@ class Follower:
             await asyncio.gather(self._task, return_exceptions=True)
             await self._consumer.stop()
 
-    async def end(self, partition: int) -> int:
-        """The changelog's end for committed readers; raises KafkaError."""
-        tp = self._tps[partition]
-        ends: dict[TopicPartition, int] = await self._consumer.end_offsets([tp])
-        return ends[tp]
+    async def look(self, partition: int) -> Log:
+        """Ask the broker for a partition, together with all that ask now; raises KafkaError."""
+        return await self._rounds.ask(partition)
+
+    async def _answer(self, partitions: Sequence[int]) -> Mapping[int, Log | Exception]:
+        tps = [self._tps[partition] for partition in partitions]
+        lost = await leaderless(self._consumer, tps)
+        asked = [tp for tp in tps if tp not in lost]
+        topics = await self._describe([self._changelog])
+        if self._changelog not in topics:
+            raise UnknownTopicOrPartitionError(self._changelog)
+        starts = await self._consumer.beginning_offsets(asked) if asked else {}
+        ends = await self._consumer.end_offsets(asked) if asked else {}
+        why = LeaderNotAvailableError("the partition of the changelog has no leader")
+        found: dict[int, Log | Exception] = {tp.partition: why for tp in lost}
+        incarnation = topics[self._changelog].id
+        return found | {tp.partition: Log(incarnation, starts[tp], ends[tp]) for tp in asked}
+
+    async def prove(self, partition: int, local: Local | None) -> None:
+        """Find out whether a store that is given up could be rebuilt from the changelog.
+
+        Args:
+            partition: that nobody follows now.
+            local: what the store said of itself; None where it could not be read.
+
+        Raises:
+            ChangelogChanged: no, or that cannot be told: the store may be the last whole copy.
+            KafkaError: ask again.
+        """
+        log = await self.look(partition)
+        if local is not None and local.next_offset > log.end:
+            raise not_whole(
+                partition, f"it ends at {log.end}, and this worker has it up to {local.next_offset}"
+            )
+        if log.end == 0:
+            raise not_whole(partition, "nothing was committed to it")
+        probe = Probe(partition, MemoryStore(), False, log)
+        self._take(probe)
+        try:
+            await probe.caught_up
+        finally:
+            self.remove(probe)
 
     def known_end(self, partition: int) -> End:
         """The end by the last fetch response; asks nobody."""
         return end_of(self._consumer, self._tps[partition])
 
-    def add(self, partition: int, store: Store, whole: bool, end: int) -> Feed:
-        """Start to feed a store; its `caught_up` resolves once it is past `end`.
+    def add(self, partition: int, store: Store, whole: bool, log: Log) -> Feed:
+        """Start to feed a store; its `caught_up` resolves once it is past the end in `log`.
 
-        Raises StoreUnfit where the store cannot be gone on with; found later, it is `on_unfit`'s.
+        Raises StoreUnfit where the store cannot be gone on with, ChangelogChanged where nothing
+        may be rebuilt from this changelog; found later, both are `on_unfit`'s.
         """
-        feed = self._feeds[partition] = Feed(partition, store, whole, end)
-        if end == 0 or feed.position >= end:
+        feed = Feed(partition, store, whole, log)
+        if log.end == 0 or feed.position >= log.end:
             feed.caught_up.set_result(Restored(0, 0.0))
+        self._take(feed)
+        return feed
+
+    def _take(self, feed: Feed) -> None:
+        self._feeds[feed.partition] = feed
         self._changed.set()
         interrupt(self._consumer)
-        return feed
 
     def remove(self, feed: Feed) -> None:
         """Nothing is written to the feed's store by us after this returns."""
@@ -327,13 +225,14 @@ class Follower:
         for tp, part in fetched.items():
             feed = self._feeds.get(tp.partition)
             if feed is not None and part.error is not None:
-                await self._on_error(feed, part.error)
+                self._on_error(feed, part.error)
+                continue
             if feed is None or part.start != feed.position:
                 continue  # fetched for another feed, or before a seek
             try:
                 await self._feed(feed, part)
-            except StoreUnfit as unfit:
-                self._give_up(feed, unfit)
+            except (StoreUnfit, ChangelogChanged) as why:
+                self._give_up(feed, why)
             await asyncio.sleep(0)
 
     async def _feed(self, feed: Feed, part: Fetched) -> None:
@@ -349,28 +248,16 @@ class Follower:
             feed.write()
         self._on_applied(feed)
 
-    def _give_up(self, feed: Feed, unfit: StoreUnfit) -> None:
+    def _give_up(self, feed: Feed, why: StoreUnfit | ChangelogChanged) -> None:
+        if isinstance(feed, Probe) and not feed.caught_up.done():
+            feed.caught_up.set_exception(why)
         self.remove(feed)
-        self._on_unfit(feed, unfit)
+        self._on_unfit(feed, why)
 
-    async def _on_error(self, feed: Feed, error: KafkaError) -> None:
+    def _on_error(self, feed: Feed, error: KafkaError) -> None:
         if not isinstance(error, OffsetOutOfRangeError):
             raise error
-        tp = self._tps[feed.partition]
-        try:
-            first = (await self._consumer.beginning_offsets([tp]))[tp]
-        except KafkaError as passing:
-            log.warning("Partition %d: %r; tried again.", feed.partition, passing)
-            return
-        if self._feeds.get(feed.partition) is not feed:
-            return  # the store has a new master since
-        if feed.store.local.next_offset > 0:
-            self._give_up(
-                feed, StoreForeign(f"the changelog no longer holds offset {feed.position}")
-            )
-            return
-        feed.skip_to(first)
-        self._seek_again(feed)
+        self._give_up(feed, feed.out_of_range())
 
     def _seek_again(self, feed: Feed) -> None:
         self._placed.discard(feed)
@@ -390,8 +277,10 @@ class Follower:
                 p.eta_s,
             )
             stands = monotonic() - feed.moved
-            answered_s = time() - self.known_end(feed.partition).at_ms / 1000
-            if stands > _STUCK_S and answered_s < _ANSWERS_S:
+            at_ms = self.known_end(feed.partition).at_ms
+            if at_ms != feed.answered[0]:
+                feed.answered = at_ms, monotonic()
+            if stands > _STUCK_S and monotonic() - feed.answered[1] < _ANSWERS_S:
                 raise RestoreStuck(
                     f"partition {feed.partition} has stood at changelog offset {feed.position} "
                     f"of {feed.until} for {stands:.0f} s"

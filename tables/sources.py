@@ -1,58 +1,82 @@
 """What the sources look like from outside: ends, and whether they are still the same.
 
 A meta record says "read shipments-3 from offset 1,000". That is only true of the topic
-that it was written for: one that was deleted and created again, or cut, has other
-records behind the same numbers. aiokafka speaks Metadata up to v5 and so sees no topic
-ids; the fingerprint of the first record stands in for them.
+that it was written for: one that was deleted and created again, cut, restored from a backup
+or copied to another cluster has other records behind the same numbers. Three things tell:
+Kafka's id of the topic, the first record, and the last one that was handled.
 """
 
 from __future__ import annotations
 
-import asyncio
 import time
-import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaTimeoutError, LeaderNotAvailableError
+from aiokafka.errors import LeaderNotAvailableError, UnknownTopicOrPartitionError
 
-from domain.records import Record
+from domain.records import Record, crc_of
 from tables.changelog import Meta
 from tables.fetch import assign_paused, fetch, leaderless, pause, unpack
+from tables.rounds import Rounds
+from tables.topicids import Describe
 
 _ASK_S = 20.0
-_GATHER_S = 0.005
+
+
+class Wanted(NamedTuple):
+    """A question: a partition, and the offset of the last record handled of each topic."""
+
+    partition: int
+    last: tuple[tuple[str, int], ...]
+
+    @classmethod
+    def by(cls, partition: int, meta: Meta) -> Wanted:
+        """What a meta record has to be compared with."""
+        return cls(partition, tuple((topic, mark[0]) for topic, mark in sorted(meta.last.items())))
 
 
 class Look(NamedTuple):
-    """One partition of the sources, as a broker showed it.
+    """One partition of the sources, as a broker showed it; all by topic.
 
-    ends: end offset for committed readers, and when, ms since the epoch; by topic.
-    first: fingerprint of the first record; by topic, none where none is left.
+    wanted: what was asked. ids: Kafka's, of the topics.
+    ends: end offset for committed readers, and when, ms since the epoch.
+    first: fingerprint of the first record; none where none is left.
+    last: fingerprint of the record at the offset wanted; none where it is no longer there.
     """
 
+    wanted: Wanted
+    ids: dict[str, str]
     ends: dict[str, tuple[int, int]]
     first: dict[str, tuple[int, int]]
+    last: dict[str, tuple[int, int]]
 
 
 class SourceChanged(Exception):
-    """A source was cut or recreated; the message says what to do."""
+    """A source was cut, recreated or copied; the message says what to do."""
 
 
 def fingerprint(record: Record) -> tuple[int, int]:
-    """(timestamp in ms, CRC-32 of key and value) of a topic-partition's first record."""
-    _, timestamp_ms, key, value, _ = record
-    return timestamp_ms, zlib.crc32(value or b"", zlib.crc32(key or b""))
+    """(timestamp in ms, CRC-32 of key and value) of a record."""
+    return record[1], crc_of(record)
 
 
 class Sources:
-    """Asks the broker about source topics; one connection, no group."""
+    """Asks the broker about source topics; one connection, no group.
 
-    def __init__(self, kafka: Mapping[str, Any], topics: Iterable[str], partitions: int) -> None:
+    Args:
+        kafka: keyword arguments of an aiokafka client.
+        topics: full names. partitions: of each.
+        describe: tells what Kafka says of topics now.
+    """
+
+    def __init__(
+        self, kafka: Mapping[str, Any], topics: Iterable[str], partitions: int, describe: Describe
+    ) -> None:
         self._kafka, self.topics, self._partitions = kafka, tuple(topics), partitions
-        self._asked: dict[int, asyncio.Future[Look]] = {}
-        self._asking: asyncio.Task[None] | None = None
+        self._describe = describe
+        self._rounds: Rounds[Wanted, Look] = Rounds(self._answer, _ASK_S)
 
     async def start(self) -> None:
         """Connect; raises KafkaError where no broker answers."""
@@ -93,24 +117,30 @@ class Sources:
         starts = await self._consumer.beginning_offsets(self._tps([partition]))
         return {tp.topic: start for tp, start in starts.items()}
 
-    async def look(self, partition: int) -> Look:
-        """Ask the broker for one partition of each; raises KafkaError."""
-        asked = self._asked.setdefault(partition, asyncio.get_running_loop().create_future())
-        if self._asking is None or self._asking.done():
-            self._asking = asyncio.create_task(self._ask(), name="look at the sources")
-        return await asyncio.shield(asked)
+    async def look(self, wanted: Wanted) -> Look:
+        """Ask the broker for one partition of each, together with all that ask now.
+
+        Raises:
+            KafkaError: try again.
+        """
+        return await self._rounds.ask(wanted)
 
     def check(self, partition: int, meta: Meta, look: Look) -> None:
         """Compare the sources with what the meta record was written for.
 
         Raises:
-            SourceChanged: a source ends before the meta's position, or begins otherwise.
+            SourceChanged: a source ends before the meta's position, begins otherwise, holds
+                another record where the last one was handled, or is another topic.
         """
         if strange := meta.positions.keys() - set(self.topics):
             raise SourceChanged(
                 f"The table counts {', '.join(sorted(strange))}, which this worker does not "
                 "read: set ONHAND_TOPIC_PREFIX back, or count anew with the next ONHAND_VERSION."
             )
+        for topic, known in meta.topic_ids.items():
+            if look.ids[topic] != known:
+                what = f"Kafka's id of it is {look.ids[topic]} and was {known}"
+                raise SourceChanged(_advice(topic, partition, what))
         for topic, position in meta.positions.items():
             end = look.ends[topic][0]
             if end < position:
@@ -120,58 +150,86 @@ class Sources:
         for topic, expected in meta.fingerprints.items():
             if look.first.get(topic) != expected:
                 raise SourceChanged(_advice(topic, partition, "its first record is another one"))
+        for topic, (offset, *mark) in meta.last.items():
+            if look.last.get(topic) != tuple(mark):
+                what = f"the last record that was handled, at offset {offset}, is another one"
+                raise SourceChanged(_advice(topic, partition, what))
 
-    async def _ask(self) -> None:
-        """Answer all that ask, in one round: take-overs come a dozen at a time."""
-        await asyncio.sleep(_GATHER_S)
-        while self._asked:
-            asked, self._asked = self._asked, {}
+    async def _answer(self, asked: Sequence[Wanted]) -> Mapping[Wanted, Look | Exception]:
+        """One round for all that ask."""
+        topics = await self._describe(self.topics)
+        if missing := sorted(set(self.topics) - topics.keys()):
+            raise UnknownTopicOrPartitionError(", ".join(missing))
+        answers: dict[Wanted, Look | Exception] = {}
+        lost = await self.lost({wanted.partition for wanted in asked})
+        why = LeaderNotAvailableError("a source of the partition has no leader")
+        answers |= {wanted: why for wanted in asked if wanted.partition in lost}
+        asked = [wanted for wanted in asked if wanted.partition not in lost]
+        tps = self._tps({wanted.partition for wanted in asked})
+        ends = await self.ends({wanted.partition for wanted in asked})
+        starts = await self._consumer.beginning_offsets(tps) if tps else {}
+        offsets: dict[TopicPartition, set[int]] = {tp: {starts[tp]} for tp in tps}
+        for wanted in asked:
+            for topic, offset in wanted.last:
+                tp = TopicPartition(topic, wanted.partition)
+                if starts.get(tp, offset + 1) <= offset:
+                    offsets[tp].add(offset)
+        found = await self._records({tp: sorted(at) for tp, at in offsets.items()}, ends)
+        ids = {topic: topics[topic].id for topic in self.topics}
+        for wanted in asked:
+            mine = self._tps([wanted.partition])
+            firsts = {tp.topic: found.get((tp, starts[tp])) for tp in mine}
+            lasts = {
+                topic: found.get((TopicPartition(topic, wanted.partition), offset))
+                for topic, offset in wanted.last
+            }
+            answers[wanted] = Look(
+                wanted,
+                ids,
+                {tp.topic: ends[tp.topic, tp.partition] for tp in mine},
+                {topic: fingerprint(record) for topic, record in firsts.items() if record},
+                {
+                    topic: fingerprint(record)
+                    for topic, record in lasts.items()
+                    if record and record[0] == dict(wanted.last)[topic]
+                },
+            )
+        return answers
+
+    async def _records(
+        self,
+        offsets: Mapping[TopicPartition, Sequence[int]],
+        ends: Mapping[tuple[str, int], tuple[int, int]],
+    ) -> dict[tuple[TopicPartition, int], Record]:
+        """The first record at or behind each offset; none where none is left."""
+        found: dict[tuple[TopicPartition, int], Record] = {}
+        for turn in zip_longest(*offsets.values()):  # the first offset of each, then the second
+            missing = {
+                tp: offset
+                for tp, offset in zip(offsets, turn, strict=True)
+                if offset is not None and offset < ends[tp.topic, tp.partition][0]
+            }
+            for tp, offset in missing.items():
+                self._consumer.seek(tp, offset)
+            self._consumer.resume(*missing)
             try:
-                async with asyncio.timeout(_ASK_S):
-                    for number in await self.lost(asked):
-                        why = f"a source of partition {number} has no leader"
-                        _refuse(asked.pop(number), LeaderNotAvailableError(why))
-                    ends = await self.ends(asked)
-                    first = await self._first(ends)
-            except Exception as error:
-                passing = KafkaTimeoutError("the sources do not answer")
-                for future in asked.values():
-                    _refuse(future, passing if isinstance(error, TimeoutError) else error)
-                continue
-            for partition, future in asked.items():
-                mine = {topic: ends[topic, partition] for topic in self.topics}
-                future.set_result(Look(mine, first[partition]))
-
-    async def _first(
-        self, ends: Mapping[tuple[str, int], tuple[int, int]]
-    ) -> dict[int, dict[str, tuple[int, int]]]:
-        """Fingerprints of first records by partition and topic; none where none is left."""
-        tps = [TopicPartition(*each) for each in ends]
-        found: dict[int, dict[str, tuple[int, int]]] = {tp.partition: {} for tp in tps}
-        starts = await self._consumer.beginning_offsets(tps)
-        missing = {tp for tp in tps if starts[tp] < ends[tp.topic, tp.partition][0]}
-        for tp in missing:
-            self._consumer.seek(tp, starts[tp])
-        self._consumer.resume(*missing)
-        try:
-            while missing:
-                for tp, part in (await fetch(self._consumer, 1.0, 1, wanted=missing)).items():
-                    if part.error is not None:
-                        raise part.error
-                    record = next(unpack(part.data, part.start), None)
-                    if record is not None:
-                        found[tp.partition][tp.topic] = fingerprint(record)
-                    if record is not None or part.next_offset >= ends[tp.topic, tp.partition][0]:
-                        missing.discard(tp)
-                        pause(self._consumer, [tp])
-        finally:
-            pause(self._consumer, missing)
+                while missing:
+                    fetched = await fetch(self._consumer, 1.0, 1, wanted=missing)
+                    for tp, part in fetched.items():
+                        if part.error is not None:
+                            raise part.error
+                        record = next(unpack(part.data, part.start), None)
+                        if record is not None:
+                            found[tp, missing[tp]] = record
+                        if (
+                            record is not None
+                            or part.next_offset >= ends[tp.topic, tp.partition][0]
+                        ):
+                            del missing[tp]
+                            pause(self._consumer, [tp])
+            finally:
+                pause(self._consumer, missing)
         return found
-
-
-def _refuse(asked: asyncio.Future[Look], why: Exception) -> None:
-    asked.set_exception(why)
-    asked.exception()  # whoever asked may have gone
 
 
 def _advice(topic: str, partition: int, what: str) -> str:

@@ -128,9 +128,10 @@ class NoStore:
     Whoever comes to read is told why, and nobody takes it for an empty one.
     """
 
-    def __init__(self, why: StoreUnfit) -> None:
+    def __init__(self, why: StoreUnfit, held: Local | None) -> None:
+        """`held`: what the store said of itself; None where it could not be read."""
         self.local = Local()
-        self.why = why
+        self.why, self.held = why, held
 
     def get(self, key: bytes) -> NoReturn:
         raise self.why

@@ -18,11 +18,12 @@ from aiokafka.errors import KafkaError
 from domain.events import RULES
 from domain.lookup import PartitionState
 from domain.stock import PartitionState as FoldState
-from tables.changelog import ChangelogWriter
+from tables.changelog import ChangelogChanged, ChangelogWriter
+from tables.feed import Log, Restored
 from tables.fetch import End
 from tables.partition import Owned, Partition, Superseded
-from tables.restore import Follower, Restored
-from tables.sources import Look, SourceChanged, Sources
+from tables.restore import Follower
+from tables.sources import Look, SourceChanged, Sources, Wanted
 from tables.store import FIRST_ROW, undecodable
 from tables.tasks import Final
 
@@ -94,7 +95,7 @@ class TakeOver(msgspec.Struct, frozen=True):
         Raises:
             Superseded: another assignment came; nothing was delivered.
             TimeoutError: steps 2 to 4 took longer than the session timeout.
-            RulesDiffer, SourceChanged: an operator must decide.
+            RulesDiffer, SourceChanged, ChangelogChanged: an operator must decide.
             KafkaError, NotAMember: try again.
             StoreError: see `tables/store.py`.
         """
@@ -111,23 +112,26 @@ class TakeOver(msgspec.Struct, frozen=True):
             writer = await self.open_writer(p.number)
             p.check(epoch)
             # 4. Nobody else can move this end any more.
-            end = await self.follower.end(p.number)
+            end = await self.follower.look(p.number)
             p.check(epoch)
         # 5. Restore to it. No meta record can follow, so the sources can be looked at now.
         p.move(PartitionState.RESTORING)
-        looking = asyncio.create_task(self.sources.look(p.number), name=f"look {p.number}")
+        wanted = Wanted.by(p.number, p.stored_meta(self.window, end.incarnation))
+        looking = asyncio.create_task(self.sources.look(wanted), name=f"look {p.number}")
         looking.add_done_callback(lambda task: task.cancelled() or task.exception())
         try:
             restored = await self._restore(p, end)
             p.check(epoch)
-            # What was seen before a long restore may have been recreated meanwhile.
-            is_new = restored.seconds < _LOOK_S
-            look = await (looking if is_new else self.sources.look(p.number))
+            # What was seen before a long restore may have been recreated meanwhile, and what was
+            # restored may have other records to compare.
+            now_wanted = Wanted.by(p.number, p.stored_meta(self.window, end.incarnation))
+            is_new = restored.seconds < _LOOK_S and now_wanted == wanted
+            look = await (looking if is_new else self.sources.look(now_wanted))
             p.check(epoch)
         finally:
             looking.cancel()
         # 6. Positions and the window are what the changelog says.
-        owned = await self._own(p, writer, look)
+        owned = await self._own(p, writer, end.incarnation, look)
         p.check(epoch)
         # 7. Seek, then deliver.
         p.owned, p.readable = owned, True
@@ -142,7 +146,7 @@ class TakeOver(msgspec.Struct, frozen=True):
             raise
         return restored
 
-    async def _restore(self, p: Partition, end: int) -> Restored:
+    async def _restore(self, p: Partition, end: Log) -> Restored:
         feed = p.feed = self.follower.add(p.number, p.store, p.readable, end)
         p.readable = feed.whole
         try:
@@ -158,8 +162,10 @@ class TakeOver(msgspec.Struct, frozen=True):
                 p.feed = None
             self.follower.remove(feed)
 
-    async def _own(self, p: Partition, writer: ChangelogWriter, look: Look) -> Owned:
-        meta = p.stored_meta(self.window)
+    async def _own(
+        self, p: Partition, writer: ChangelogWriter, incarnation: str, look: Look
+    ) -> Owned:
+        meta = p.stored_meta(self.window, incarnation)
         if (meta.rules, meta.window) != (RULES, self.window):
             raise RulesDiffer(
                 f"The table was built with rules {meta.rules} and a duplicates window of "
@@ -188,6 +194,7 @@ class TakeOver(msgspec.Struct, frozen=True):
             )
         except (ValueError, LookupError, OverflowError) as error:
             raise undecodable("the duplicates window", error) from error
+        meta = msgspec.structs.replace(meta, topic_ids=look.ids)
         return Owned(fold, writer, meta, self.topics)
 
 
@@ -227,12 +234,9 @@ async def keep_trying(
                 )
             tries += 1
             await asyncio.sleep(min(_RETRY_S * tries, _LONGEST_RETRY_S))
-        except SourceChanged as error:
-            if p.epoch != epoch:
-                return
-            p.stopped_because = str(error)
-            log.error("Partition %d stands still. %s", p.number, error)
-            p.move(PartitionState.FORMER)
+        except (SourceChanged, ChangelogChanged) as error:
+            if p.epoch == epoch:
+                p.stand_still(str(error))
             return
         else:
             p.stopped_because = None

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from aiokafka import TopicPartition
@@ -41,8 +41,13 @@ from aiokafka.protocol.transaction import (
 )
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
+from tables.topicids import Topic, topics_now
+
 log = logging.getLogger(__name__)
 
+#: Of each record: the broker's clock says when, not ours, since our topics have LogAppendTime.
+#: One with CreateTime takes this too, and would refuse the time of a clock an hour ahead.
+NO_TIME_MS = -1
 _BACKOFF_S = 0.1
 #: The last transaction's markers are still being written: usually for a few milliseconds.
 _MARKERS_S = 0.005
@@ -86,6 +91,10 @@ class Brokers:
         client, self._client = self._client, None
         if client is not None:
             await client.close()
+
+    async def topics(self, names: Iterable[str]) -> dict[str, Topic]:
+        """What Kafka says of these topics now; leaves out what does not exist."""
+        return await topics_now(self.client, names)
 
     @property
     def client(self) -> AIOKafkaClient:
@@ -156,8 +165,17 @@ class TransactionalProducer:
         producer._producer = answer.producer_id, answer.producer_epoch
         return producer
 
-    async def commit(self, batches: Sequence[RecordBatch]) -> list[int]:
+    async def commit(
+        self,
+        batches: Sequence[RecordBatch],
+        check: Callable[[Sequence[int]], None] = lambda offsets: None,
+    ) -> list[int]:
         """Write these batches in one transaction, in order.
+
+        Args:
+            batches: at least one.
+            check: is told, before the commit, what will be returned; what it raises ends this
+                producer with its transaction open.
 
         Returns:
             The offset of each one's first record, or -1 where the broker has the batch
@@ -174,6 +192,7 @@ class TransactionalProducer:
             lambda response: [code for _, codes in response.errors for _, code in codes],
         )
         offsets = [await self._produce(batch) for batch in batches]
+        check(offsets)
         await self._ask_coordinator(
             EndTxnRequest(self._id, *self._producer, True),
             lambda response: [response.error_code],

@@ -5,14 +5,14 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 
 import msgspec
-import pytest
 
-from tables.changelog import META_KEY, Meta
-from tables.memory import MemoryStore
-from tables.restore import Feed, Follower, Restored
+from tables.changelog import META_KEY, ChangelogChanged, Meta
+from tables.feed import Feed, Restored
+from tables.restore import Follower
 from tables.stats import Stats
 from tables.store import Store, StoreUnfit, row_pairs
-from tests.logs import Put, Writer, a_name, make, reader, remove
+from tables.transactions import Brokers
+from tests.logs import Put, Writer, a_name, make, reader, remove, topic_id
 
 WAIT_S = 20.0
 COMPACT = {"cleanup.policy": "compact", "max.message.bytes": str(8 * 2**20)}
@@ -22,11 +22,11 @@ HALF_A_FETCH = 1_200_000
 Rows = Mapping[str, str | None]
 
 
-def a_meta(position: int, incarnation: str = "one") -> bytes:
+def a_meta(position: int, incarnation: str, previous: int = -1) -> bytes:
     return msgspec.json.encode(
         Meta(
             positions={"sales": position}, fingerprints={}, counts={}, window=10, rules=1,
-            incarnation=incarnation,
+            incarnation=incarnation, previous=previous,
         )
     )  # fmt: skip
 
@@ -44,30 +44,33 @@ class Changelog:
         self.kafka, self.partitions, self.config = kafka, partitions, dict(config)
         self.topic = make(kafka, a_name(), partitions, config)
         self._writer = self._new_writer()
+        self.id = topic_id(kafka, self.topic)
+        #: Of the newest meta record of each partition.
+        self._metas: dict[int, int] = {}
 
     def _new_writer(self) -> Writer:
         return Writer(self.kafka, a_name(), message_max_bytes=2**22, batch_size=2**22)
 
-    def commit(self, rows: Rows, position: int, incarnation: str = "one", p: int = 0) -> None:
+    def commit(self, rows: Rows, position: int, incarnation: str = "", p: int = 0) -> None:
         """One group commit: rows (None deletes), then the meta record."""
-        records = [*puts(rows), Put(META_KEY, a_meta(position, incarnation))]
-        self._writer.committed(self.topic, records, p)
-        self._writer.settle(self.topic, p)
+        self.commit_in_batches([rows], position, incarnation, p)
 
     def commit_in_batches(
-        self, batches: Iterable[Rows], position: int, incarnation: str = "one", p: int = 0
+        self, batches: Iterable[Rows], position: int, incarnation: str = "", p: int = 0
     ) -> None:
         """One group commit of several record batches; the meta record is in the last."""
         self._writer.begin()
         for rows in batches:
             self._writer.write(self.topic, puts(rows), p)
-        self._writer.write(self.topic, [Put(META_KEY, a_meta(position, incarnation))], p)
+        meta = a_meta(position, incarnation or self.id, self._metas.get(p, -1))
+        self._writer.write(self.topic, [Put(META_KEY, meta)], p)
         self._writer.commit()
         self._writer.settle(self.topic, p)
+        self._metas[p] = self.end(p) - 2
 
     def abort(self, rows: Rows, position: int) -> None:
         """What a writer leaves behind that is fenced before its commit."""
-        records = [*puts(rows), Put(META_KEY, a_meta(position))]
+        records = [*puts(rows), Put(META_KEY, a_meta(position, self.id))]
         self._writer.aborted(self.topic, records)
         self._writer.settle(self.topic)
 
@@ -75,7 +78,15 @@ class Changelog:
         """Delete it and create it again, empty."""
         remove(self.kafka, self.topic)
         make(self.kafka, self.topic, self.partitions, self.config)
-        self._writer = self._new_writer()
+        self._writer, self.id, self._metas = (
+            self._new_writer(),
+            topic_id(self.kafka, self.topic),
+            {},
+        )
+
+    def forget_metas(self) -> None:
+        """What is committed next says that it is the first."""
+        self._metas.clear()
 
     def end(self, p: int = 0) -> int:
         return reader(self.kafka).end(self.topic, p)
@@ -88,8 +99,9 @@ class Rig:
         self.changelog = changelog
         self.failed: list[str] = []
         #: Why stores could not be gone on with.
-        self.unfit: list[StoreUnfit] = []
+        self.unfit: list[StoreUnfit | ChangelogChanged] = []
         self.stats = Stats()
+        self.brokers = Brokers({"bootstrap_servers": changelog.kafka}, [changelog.topic])
         self.after_each: Callable[[Feed], None] = lambda feed: None
         self.follower = Follower(
             {"bootstrap_servers": changelog.kafka},
@@ -99,10 +111,11 @@ class Rig:
             self.stats,
             lambda feed: self.after_each(feed),
             self._on_unfit,
+            self.brokers.topics,
             self._fail,
         )
 
-    def _on_unfit(self, feed: Feed, why: StoreUnfit) -> None:
+    def _on_unfit(self, feed: Feed, why: StoreUnfit | ChangelogChanged) -> None:
         self.unfit.append(why)
 
     async def _fail(self, sentence: str, error: BaseException | None) -> None:
@@ -110,7 +123,7 @@ class Rig:
 
     async def add(self, store: Store, p: int = 0, *, readable: bool = False) -> Feed:
         """Feed a store up to where the changelog ends now, and on."""
-        return self.follower.add(p, store, readable, await self.follower.end(p))
+        return self.follower.add(p, store, readable, await self.follower.look(p))
 
     async def restore(self, store: Store, p: int = 0, *, readable: bool = False) -> Restored:
         """Feed a store up to where the changelog ends now; raises StoreUnfit."""
@@ -122,23 +135,17 @@ class Rig:
         self.follower.remove(feed)
         return restored
 
-    async def restore_anew(self, store: Store, *, readable: bool = False) -> MemoryStore:
-        """As `restore`, of a store that cannot be gone on with; another one that is whole."""
-        with pytest.raises(StoreUnfit):
-            await self.restore(store, readable=readable)
-        another = MemoryStore()
-        await self.restore(another)
-        return another
-
 
 @asynccontextmanager
 async def following(changelog: Changelog) -> AsyncIterator[Rig]:
     rig = Rig(changelog)
+    await rig.brokers.start()
     await rig.follower.start()
     try:
         yield rig
     finally:
         await rig.follower.stop()
+        await rig.brokers.stop()
 
 
 def rows_of(store: Store) -> dict[str, str]:

@@ -12,6 +12,7 @@ from confluent_kafka import (
     KafkaException,
     Message,
     Producer,
+    TopicCollection,
     TopicPartition,
 )
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # not in its __all__
@@ -44,6 +45,8 @@ class Put(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes | None], ...] = ()
+    #: 0 for now.
+    timestamp_ms: int = 0
 
 
 def a_name() -> str:
@@ -83,6 +86,16 @@ def make_all(kafka: str, topics: Mapping[str, Mapping[str, str]], partitions: in
             return
         time.sleep(0.01)
     raise TimeoutError(f"{', '.join(topics)} have no leaders")
+
+
+def topic_id(kafka: str, topic: str) -> str:
+    """Kafka's own id of a topic, 32 hex digits."""
+    described = _admin(kafka).describe_topics(TopicCollection([topic]))[topic].result(TIMEOUT_S)
+    parts = (
+        described.topic_id.get_most_significant_bits(),
+        described.topic_id.get_least_significant_bits(),
+    )
+    return "".join(f"{part % 2**64:016x}" for part in parts)
 
 
 def remove(kafka: str, topic: str) -> None:
@@ -201,6 +214,7 @@ class Writer:
                 key=record.key,
                 value=record.value,
                 headers=list(record.headers),
+                timestamp=record.timestamp_ms,
                 partition=partition,
                 on_delivery=told,
             )

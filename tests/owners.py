@@ -1,7 +1,7 @@
 """An InventoryTable on a real Kafka, with a transport and a coordinator in the test's hand."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from time import monotonic
 from typing import Any
@@ -27,7 +27,18 @@ from tables.takeover import Delivery, Membership
 from tables.transactions import Brokers
 from tests.builders import a_receipt
 from tests.fetching import as_sent
-from tests.logs import Put, Writer, a_name, cut, make, make_all, plain_writer, reader, remove
+from tests.logs import (
+    Put,
+    Writer,
+    a_name,
+    cut,
+    make,
+    make_all,
+    plain_writer,
+    reader,
+    remove,
+    topic_id,
+)
 
 WAIT_S = 20.0
 WINDOW = 1000
@@ -116,14 +127,16 @@ class FakeDelivery(Delivery):
 class Shop:
     """Topics of one deployment, and what lies on them."""
 
-    def __init__(self, kafka: str, partitions: int = 1) -> None:
+    def __init__(
+        self, kafka: str, partitions: int = 1, changelog: Mapping[str, str] = COMPACT
+    ) -> None:
         self.kafka, self.partitions = kafka, partitions
         self.name = a_name()
         self.topics = {f"{self.name}.{role}": role for role in ROLES}
         self.shipments, self.sales, _ = self.topics
         self.changelog, self.dead_letters = f"{self.name}-log", f"{self.name}-dlq"
         sources: dict[str, dict[str, str]] = {topic: {} for topic in self.topics}
-        ours = {self.changelog: COMPACT, self.dead_letters: DEAD_LETTERS}
+        ours = {self.changelog: dict(changelog), self.dead_letters: DEAD_LETTERS}
         make_all(kafka, sources | ours, partitions)
         self._writer = plain_writer(kafka)
         self._reader = reader(kafka)
@@ -141,10 +154,20 @@ class Shop:
     def recreate(self, topic: str, events: Sequence[StockEvent] = ()) -> None:
         """The same name, another topic."""
         remove(self.kafka, topic)
-        make(self.kafka, topic, self.partitions)
+        make(self.kafka, topic, self.partitions, COMPACT if topic == self.changelog else None)
         self._writer = Writer(self.kafka)
         if events:
             self.append(events, topic)
+
+    def restore_copy(self, topic: str, leave_out: int, then: Sequence[StockEvent]) -> None:
+        """Delete a topic, and bring its partition 0 back with the same times but for one record."""
+        kept = [r for r in self._reader.settled(topic) if r.offset != leave_out]
+        remove(self.kafka, topic)
+        make(self.kafka, topic, self.partitions)
+        self._writer = Writer(self.kafka)
+        records = [Put(r.key, r.value, r.headers, r.timestamp_ms) for r in kept]
+        self._writer.write(topic, records)
+        self.append(then, topic)
 
     def cut(self, topic: str, before: int) -> None:
         cut(self.kafka, topic, before)
@@ -386,7 +409,7 @@ async def with_history(shop: Shop) -> None:
         counts={shop.shipments: (3, 0, 0)},
         window=WINDOW,
         rules=RULES,
-        incarnation="before",
+        incarnation=topic_id(shop.kafka, shop.changelog),
     )
     async with shop.writer() as writer:
         await writer.commit(rows, [], [], msgspec.json.encode(meta))

@@ -20,12 +20,19 @@ def shop(kafka: Kafka) -> Shop:
 
 def end_early(shop: Shop) -> str:
     shop.recreate(shop.shipments)
-    return "it ends at 0, before offset 3"
+    return "Kafka's id of it is"
 
 
 def begin_otherwise(shop: Shop) -> str:
     shop.recreate(shop.shipments, a_delivery_of(9, first=100))
-    return "its first record is another one"
+    return "Kafka's id of it is"
+
+
+def be_a_copy(shop: Shop) -> str:
+    # As a mirror brings it back: the records and their times, without an offset that a
+    # transaction's marker had. Tills have sold on.
+    shop.restore_copy(shop.shipments, leave_out=1, then=a_delivery_of(9, first=100))
+    return "Kafka's id of it is"
 
 
 def lose_the_beginning(shop: Shop) -> str:
@@ -40,7 +47,7 @@ def lose_everything(shop: Shop) -> str:
 
 
 @pytest.mark.parametrize(
-    "change", [end_early, begin_otherwise, lose_the_beginning, lose_everything]
+    "change", [end_early, begin_otherwise, be_a_copy, lose_the_beginning, lose_everything]
 )
 async def test_a_partition_whose_source_was_cut_or_recreated_stands_still_with_one_sentence(
     kafka: Kafka, change: Callable[[Shop], str]
@@ -73,6 +80,57 @@ async def test_a_partition_whose_source_was_cut_or_recreated_stands_still_with_o
         assert {status.stopped_because for status in worker.table.status()} == {None, sentence}
         assert 0 not in worker.delivery.started
         assert worker.failed == []
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (end_early, "it ends at 0, before offset 3"),
+        (begin_otherwise, "its first record is another one"),
+        (be_a_copy, "the last record that was handled, at offset 2, is another one"),
+    ],
+)
+async def test_what_lies_in_a_source_is_compared_where_its_id_tells_nothing(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, change: Callable[[Shop], str], why: str
+) -> None:
+    # A disk of another day, or a leader that had lost records: the id stays.
+    shop.append(a_delivery_of(3))
+    async with a_worker(shop) as worker:
+        await worker.own(0)
+        await worker.deliver()
+        await worker.committed()
+        await worker.table.revoke()
+        before = await worker.table._brokers.topics(shop.topics)
+        change(shop)
+
+        async def as_before(names: object) -> object:
+            return before
+
+        monkeypatch.setattr(worker.table._sources, "_describe", as_before)
+        await worker.table.assign({0}, ())
+
+        async def stands() -> bool:
+            return worker.partition().stopped_because is not None
+
+        await until(stands, "standing still", WAIT_S, 0.01)
+        assert why in (worker.partition().stopped_because or "")
+        assert worker.rows() == {f"SKU-000{n}/here": 1 for n in range(3)}
+    assert len(shop.metas()) == 1
+
+
+async def test_a_restart_compares_the_last_record_and_goes_on(shop: Shop) -> None:
+    shop.append(a_delivery_of(3))
+    shop.append([b"not a fact"])
+    for more in range(2):
+        async with a_worker(shop) as worker:
+            await worker.own(0)
+            await worker.deliver()
+            await worker.committed()
+            marks = shop.metas()[-1].last
+            assert marks[shop.shipments][0] == shop.end(shop.shipments) - 1
+            assert set(marks) == {shop.shipments}
+            assert worker.failed == []
+        shop.append(a_delivery_of(1, first=10 + more))
 
 
 async def test_a_new_version_counts_what_a_cut_source_still_holds(shop: Shop) -> None:

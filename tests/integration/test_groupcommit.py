@@ -258,23 +258,6 @@ async def test_an_exception_in_the_fold_commits_nothing_of_what_was_half_folded(
     )
 
 
-async def test_a_commit_that_lands_before_the_last_one_ends_the_worker(shop: Shop) -> None:
-    shop.append(a_delivery_of(3))
-    async with a_worker(shop) as worker:
-        await worker.own(0)
-        await worker.deliver()
-        await worker.committed()
-        # Deleted and created again under it: it begins at 0 anew.
-        local = worker.partition().store.local
-        worker.partition().store.local = type(local)(10_000, 9_999, local.incarnation)
-        shop.append(a_delivery_of(1, first=3))
-        await worker.deliver()
-        await worker.has_failed()
-
-    assert "deleted and created again under a running worker" in worker.failed[0]
-    assert "next ONHAND_VERSION" in worker.failed[0]
-
-
 # ---- readers
 
 

@@ -82,7 +82,7 @@ async def test_a_source_that_is_recreated_in_mid_restore_is_noticed(
         gate, looked = Gate(), asyncio.Event()
         look = sources.look
 
-        async def tell(partition: int) -> Any:
+        async def tell(partition: Any) -> Any:
             found = await look(partition)
             looked.set()
             return found

@@ -7,8 +7,8 @@ import pytest
 
 from dev.kafka import Kafka
 from dev.workers import until
+from tables.feed import Feed
 from tables.memory import MemoryStore
-from tables.restore import Feed
 from tables.rocks import RocksStores
 from tests.changelogs import WAIT_S, Changelog, following, rows_of
 
@@ -29,9 +29,10 @@ def long(kafka: Kafka) -> Changelog:
 
 async def test_one_wiped_partition_of_twelve_delays_no_other(long: Changelog) -> None:
     async with following(long) as rig:
-        slow = await rig.add(MemoryStore(), 0)
         stores = {p: MemoryStore() for p in range(1, 12)}
-        others = [await rig.add(store, p) for p, store in stores.items()]
+        slow, *others = await asyncio.gather(
+            rig.add(MemoryStore(), 0), *(rig.add(store, p) for p, store in stores.items())
+        )
 
         await asyncio.wait_for(asyncio.gather(*(feed.caught_up for feed in others)), WAIT_S)
 
@@ -87,14 +88,16 @@ async def test_progress_tells_how_much_is_done_and_how_long_it_takes(long: Chang
 async def test_a_restore_that_stands_ends_the_worker_unless_kafka_is_away(
     long: Changelog, monkeypatch: pytest.MonkeyPatch, is_away: bool
 ) -> None:
-    monkeypatch.setattr("tables.restore._STUCK_S", 0.5)
+    monkeypatch.setattr("tables.restore._STUCK_S", 1.5)
     monkeypatch.setattr("tables.restore._PROGRESS_S", 0.1)
     async with following(long) as rig:
-        await rig.restore(MemoryStore(), 1)
+        store = MemoryStore()
+        await rig.restore(store, 1)
         if is_away:
             answered = rig.follower.known_end(1)
             long_ago = answered._replace(at_ms=answered.at_ms - 60_000)
             monkeypatch.setattr(rig.follower, "known_end", lambda partition: long_ago)
+            monkeypatch.setattr("tables.restore._ANSWERS_S", 0.3)
         looked = 0
         report = rig.follower._report
 
@@ -105,7 +108,8 @@ async def test_a_restore_that_stands_ends_the_worker_unless_kafka_is_away(
 
         monkeypatch.setattr(rig.follower, "_report", count)
         # Kafka says an end that nobody can read up to.
-        rig.follower.add(1, MemoryStore(), False, await rig.follower.end(1) + 10)
+        log = await rig.follower.look(1)
+        rig.follower.add(1, store, False, log._replace(end=log.end + 10))
 
         async def is_told() -> bool:
             return bool(rig.failed) or looked > 5

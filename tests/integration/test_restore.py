@@ -9,12 +9,13 @@ import pytest
 
 from dev.kafka import Kafka
 from dev.workers import until
-from tables.changelog import META_KEY
+from tables.changelog import META_KEY, ChangelogChanged
+from tables.feed import Feed, Log
 from tables.memory import MemoryStore
-from tables.restore import Feed
 from tables.rocks import RocksStores
-from tables.store import Local, StoreFailed
+from tables.store import Local, StoreFailed, StoreUnfit
 from tests.changelogs import (
+    COMPACT,
     HALF_A_FETCH,
     WAIT_S,
     Changelog,
@@ -53,7 +54,7 @@ async def test_an_empty_store_becomes_what_the_changelog_says(changelog: Changel
     assert (position_of(store), store.get(b"\x00w1")) == (30, None)
     # The three commits hold 4, 3 and 2 records and a marker each.
     assert store.local.meta_offset == 10
-    assert store.local.incarnation == "one"
+    assert store.local.incarnation == changelog.id
     assert restored.records == 9
 
 
@@ -109,7 +110,7 @@ async def test_a_changelog_of_nothing_but_aborted_transactions_is_empty(
     assert (rows_of(store), position_of(store)) == ({}, None)
 
 
-# ---- stores that are not of this changelog
+# ---- stores that are not of this changelog, and changelogs that are not whole
 
 
 def a_store(rows: Mapping[str, str], position: int, incarnation: str, **local: int) -> MemoryStore:
@@ -121,80 +122,150 @@ def a_store(rows: Mapping[str, str], position: int, incarnation: str, **local: i
     return store
 
 
+@pytest.mark.parametrize("meta_offset", [699, 1])
 @pytest.mark.parametrize("readable", [False, True])
-async def test_a_store_ahead_of_the_changelogs_end_is_wiped_and_restored(
-    changelog: Changelog, readable: bool
+async def test_a_store_ahead_of_the_end_is_not_gone_on_with_and_not_proved_to_be_replaceable(
+    changelog: Changelog, readable: bool, meta_offset: int
 ) -> None:
+    # The changelog lost its tail, perhaps while the store was rebuilt from it.
     changelog.commit({"a": "1"}, 10)
-    store = a_store({"a": "9", "z": "9"}, 90, "one", next_offset=700, meta_offset=699)
+    store = a_store({"z": "9"}, 90, changelog.id, next_offset=700, meta_offset=meta_offset)
+    before = rows_of(store), store.local
 
     async with following(changelog) as rig:
-        store = await rig.restore_anew(store, readable=readable)
+        with pytest.raises(StoreUnfit, match="ends at 3, and the local store is at 700"):
+            await rig.restore(store, readable=readable)
+        with pytest.raises(ChangelogChanged, match="ends at 3, and this worker has it up to 700"):
+            await rig.follower.prove(0, store.local)
 
-    assert (rows_of(store), position_of(store)) == ({"a": "1"}, 10)
+    assert (rows_of(store), store.local) == before
 
 
-async def test_a_half_restored_store_ahead_of_the_end_is_wiped_though_its_meta_is_not(
-    changelog: Changelog,
+@pytest.mark.parametrize("how", ["committed", "restored"])
+@pytest.mark.parametrize("readable", [False, True])
+async def test_a_store_of_a_recreated_changelog_is_replaceable_once_that_one_has_all_it_had(
+    changelog: Changelog, how: str, readable: bool
 ) -> None:
-    # The changelog lost its tail; what was restored from it must go, too.
-    changelog.commit({"a": "1"}, 10)
-    changelog.commit({"b": "1"}, 20)
-    store = a_store({"a": "1", "lost": "9"}, 10, "one", next_offset=700, meta_offset=1)
-
-    async with following(changelog) as rig:
-        store = await rig.restore_anew(store)
-
-    assert rows_of(store) == {"a": "1", "b": "1"}
-
-
-@pytest.mark.parametrize(
-    ("how", "grown", "readable"),
-    [
-        ("committed", False, False),
-        ("committed", False, True),
-        ("committed", True, True),
-        ("restored", False, False),
-        ("restored", False, True),
-        ("restored", True, False),
-    ],
-)
-async def test_a_store_of_a_recreated_changelog_is_wiped_and_restored(
-    changelog: Changelog, how: str, grown: bool, readable: bool
-) -> None:
-    changelog.commit({"a": "old", "gone": "old"}, 10, "one")
+    changelog.commit({"a": "old", "gone": "old"}, 10)
     store = MemoryStore()
     async with following(changelog) as rig:
         await rig.restore(store)
     if how == "committed":  # the last thing to write it was an owner's own commit
-        store.local = Local(next_offset=3, meta_offset=2, incarnation="one")
+        store.local = Local(next_offset=3, meta_offset=2, incarnation=changelog.id)
     changelog.recreate()
-    changelog.commit({"a": "new", "b": "new"}, 7, "two")
-    if grown:
-        changelog.commit({"c": "new"}, 8, "two")
 
     async with following(changelog) as rig:
-        store = await rig.restore_anew(store, readable=readable)
+        with pytest.raises(StoreUnfit, match="the local store is of the changelog with the id"):
+            await rig.restore(store, readable=readable)
+        with pytest.raises(ChangelogChanged, match="it ends at 0"):
+            await rig.follower.prove(0, store.local)
+        # Somebody counted anew into it.
+        changelog.commit({"a": "new", "b": "new"}, 7)
+        await rig.follower.prove(0, store.local)
+        another = MemoryStore()
+        await rig.restore(another)
 
-    wanted = {"a": "new", "b": "new"} | ({"c": "new"} if grown else {})
-    assert (rows_of(store), store.local.incarnation) == (wanted, "two")
+    assert rows_of(store) == {"a": "old", "gone": "old"}
+    assert (rows_of(another), another.local.incarnation) == ({"a": "new", "b": "new"}, changelog.id)
 
 
-async def test_a_store_older_than_the_changelogs_first_offset_is_wiped_and_restored(
-    kafka: Kafka,
+@pytest.mark.parametrize("aborted", [0, 1, 40])
+async def test_a_changelog_that_was_written_as_another_topic_is_restored_by_nobody(
+    changelog: Changelog, aborted: int
 ) -> None:
-    changelog = Changelog(kafka.bootstrap, config={"cleanup.policy": "compact,delete"})
-    changelog.commit({"a": "1", "gone": "1"}, 10)
+    # A copy, or what an owner that did not notice wrote to a topic made anew under it.
+    changelog.commit({"a": "1"}, 10, "another id")
+    for _ in range(aborted):
+        changelog.abort({"a": "never"}, 99)
+    store = MemoryStore()
+
+    async with following(changelog) as rig:
+        with pytest.raises(ChangelogChanged, match="written as the topic with the id another id"):
+            await rig.restore(store)
+        with pytest.raises(ChangelogChanged, match="it is a copy, or was deleted and created"):
+            await rig.follower.prove(0, None)
+
+    assert (rows_of(store), store.local) == ({}, Local())
+
+
+async def test_a_meta_record_that_follows_none_that_the_store_knows_is_of_another_log(
+    changelog: Changelog,
+) -> None:
+    changelog.commit({"a": "1"}, 10)
+    changelog.commit({"b": "1"}, 20)
     store = MemoryStore()
     async with following(changelog) as rig:
-        await rig.restore(store)
+        feed = await rig.add(store)
+        await asyncio.wait_for(feed.caught_up, WAIT_S)
+        feed.whole = True
+        changelog.forget_metas()
+        changelog.commit({"c": "1"}, 5)
+
+        async def told() -> bool:
+            return bool(rig.unfit)
+
+        await until(told, "told", WAIT_S)
+
+    assert "follows one at -1, and the local store has one of 4" in str(rig.unfit[0])
+    assert (rows_of(store), position_of(store)) == ({"a": "1", "b": "1"}, 20)
+
+
+TRIMMED = {**COMPACT, "cleanup.policy": "compact,delete"}
+
+
+async def test_a_changelog_that_lost_its_beginning_is_restored_by_nobody(kafka: Kafka) -> None:
+    changelog = Changelog(kafka.bootstrap, config=TRIMMED)
+    changelog.commit({"a": "1", "gone": "1"}, 10)
+    behind, at_the_end = MemoryStore(), MemoryStore()
+    async with following(changelog) as rig:
+        await rig.restore(behind)
         changelog.commit({"a": "2"}, 20)
         changelog.commit({"b": "2"}, 30)
+        await rig.restore(at_the_end)
         cut(kafka.bootstrap, changelog.topic, 4)
-        store = await rig.restore_anew(store)
+        changelog.commit({"c": "2"}, 40)
 
-    assert rows_of(store) == {"a": "2", "b": "2"}
-    assert position_of(store) == 30
+        with pytest.raises(ChangelogChanged, match="it begins at offset 4"):
+            await rig.restore(MemoryStore())
+        with pytest.raises(StoreUnfit, match="no longer holds offset 3"):
+            await rig.restore(behind)
+        with pytest.raises(ChangelogChanged, match="it begins at offset 4"):
+            await rig.follower.prove(0, behind.local)
+        # Who has all that is gone goes on.
+        await rig.restore(at_the_end, readable=True)
+
+    assert rows_of(behind) == {"a": "1", "gone": "1"}
+    assert rows_of(at_the_end) == {"a": "2", "gone": "1", "b": "2", "c": "2"}
+
+
+@pytest.mark.parametrize("fetched", [0, 1])
+async def test_records_that_are_deleted_during_a_restore_end_it(kafka: Kafka, fetched: int) -> None:
+    changelog = Changelog(kafka.bootstrap, config=TRIMMED)
+    changelog.commit_in_batches(blobs("1") + blobs("2"), 10)
+    changelog.commit({"b": "2"}, 20)
+    store = MemoryStore()
+    async with following(changelog) as rig:
+        log = await rig.follower.look(0)
+        poll, polls = rig.follower._poll, 0
+
+        async def poll_and_cut() -> None:
+            nonlocal polls
+            if polls == fetched + 1:  # the first look is at the newest meta record
+                cut(kafka.bootstrap, changelog.topic, log.end - 3)
+                rig.follower._consumer._fetcher._records.clear()
+            polls += 1
+            await poll()
+
+        rig.follower._poll = poll_and_cut  # type: ignore[method-assign]
+        feed = rig.follower.add(0, store, False, log)
+
+        async def told() -> bool:
+            return bool(rig.unfit)
+
+        await until(told, f"told; {feed.position}", WAIT_S)
+
+    assert "no longer holds offset" in str(rig.unfit[0])
+    assert not feed.caught_up.done() or feed.caught_up.cancelled()
 
 
 # ---- compaction
@@ -272,7 +343,7 @@ async def test_a_follower_is_not_caught_up_in_the_middle_of_a_transaction(
 
     async with following(changelog) as rig:
         rig.after_each = look
-        feed = rig.follower.add(0, store, False, end)
+        feed = rig.follower.add(0, store, False, Log(changelog.id, 0, end))
         await asyncio.wait_for(feed.caught_up, WAIT_S)
 
     assert ready[0] in ({"old"}, {"new"})
@@ -331,33 +402,6 @@ async def test_a_feed_that_is_removed_before_it_writes_writes_nothing(
 
     assert feed.caught_up.cancelled()
     assert (rows_of(store), store.local) == ({}, Local())
-
-
-async def test_a_feed_that_is_removed_while_the_log_start_is_asked_for_wipes_nothing(
-    kafka: Kafka,
-) -> None:
-    changelog = Changelog(kafka.bootstrap, config={"cleanup.policy": "compact,delete"})
-    changelog.commit({"a": "1"}, 10)
-    changelog.commit({"a": "2"}, 20)
-    cut(kafka.bootstrap, changelog.topic, 3)
-    store = a_store({"a": "1"}, 10, "one", next_offset=2, meta_offset=1)
-    async with following(changelog) as rig:
-        consumer = rig.follower._consumer
-        ask = consumer.beginning_offsets
-        asked = asyncio.Event()
-
-        async def ask_and_lose_the_feed(tps: object) -> object:
-            found = await ask(tps)
-            rig.follower.remove(feed)
-            asked.set()
-            return found
-
-        consumer.beginning_offsets = ask_and_lose_the_feed
-        feed = await rig.add(store, readable=True)
-        await asyncio.wait_for(asked.wait(), WAIT_S)
-        await rig.restore(MemoryStore())  # another round: what was to come has come
-
-    assert rows_of(store) == {"a": "1"}
 
 
 async def test_a_feed_can_be_replaced_by_another_of_the_same_partition(

@@ -125,7 +125,7 @@ def gate_initialised(worker: Worker, gate: Gate, patch: pytest.MonkeyPatch) -> N
 
 
 def gate_end(worker: Worker, gate: Gate, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(worker.table._follower, "end", gate.after(worker.table._follower.end))
+    patch.setattr(worker.table._follower, "look", gate.after(worker.table._follower.look))
 
 
 def gate_restore(worker: Worker, gate: Gate, patch: pytest.MonkeyPatch) -> None:

@@ -5,12 +5,12 @@ import asyncio
 import msgspec
 import pytest
 
-import tables.restore
+import tables.feed
 from domain.records import Record
 from tables.changelog import META_KEY, Meta
+from tables.feed import Feed, Log
 from tables.fetch import Fetched
 from tables.memory import MemoryStore
-from tables.restore import Feed
 from tables.store import Local, row_pairs
 from tests.fetching import as_sent
 
@@ -26,6 +26,7 @@ def a_changelog(commits: int) -> list[Record]:
             window=10,
             rules=1,
             incarnation="one",
+            previous=max(4 * n - 2, -1),
         )
         values = {b"a": b"%d" % n, b"row-%d" % n: b"1", META_KEY: msgspec.json.encode(meta)}
         records += [(4 * n + i, 0, key, values[key], ()) for i, key in enumerate(values)]
@@ -47,13 +48,13 @@ def fetches(log: list[Record], start: int, end: int, size: int = 5) -> list[Fetc
 def test_a_rebuild_goes_on_from_what_was_written(
     cut: int, keys: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tables.restore, "_REBUILD_KEYS", keys)
+    monkeypatch.setattr(tables.feed, "_REBUILD_KEYS", keys)
     log = a_changelog(10)
     end = 40
     store = MemoryStore()
 
     def feed_it(fetched_at_most: int) -> Feed:
-        feed = Feed(0, store, whole=False, end=end)
+        feed = Feed(0, store, whole=False, log=Log("one", 0, end))
         if feed._peeking:
             [newest] = fetches(log, feed.position, end)
             assert not feed.apply(newest)
@@ -77,7 +78,7 @@ def test_a_rebuild_goes_on_from_what_was_written(
 
 async def test_a_rebuild_has_caught_up_only_when_it_is_written() -> None:
     store = MemoryStore()
-    feed = Feed(0, store, whole=False, end=40)
+    feed = Feed(0, store, whole=False, log=Log("one", 0, 40))
     log = a_changelog(10)
     feed.apply(fetches(log, feed.position, 40)[0])  # which incarnation it is
 

@@ -162,7 +162,7 @@ def test_a_wiped_store_is_as_new_and_can_be_written(
 
 def test_nobody_takes_a_store_that_was_given_up_for_an_empty_one() -> None:
     why = StoreDamaged("/data is damaged")
-    store = NoStore(why)
+    store = NoStore(why, None)
 
     uses: list[Callable[[], object]] = [
         lambda: store.get(b"a\x001"),

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from domain.lookup import Freshness, PartitionState, Role
 from domain.rows import Row
+from tables.feed import Progress
 from tables.reading import PartitionStatus, Reading
-from tables.restore import Progress
 from tables.stats import Stats
 from tests.shelf import Confirmed
 

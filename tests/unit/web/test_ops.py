@@ -3,7 +3,7 @@
 import math
 
 from domain.lookup import Role
-from tables.restore import Progress
+from tables.feed import Progress
 from tests.unit.web.fakes import a_status
 from web.heartbeats import Claim, Heartbeat, WorkerState
 from web.ops import ClusterBody, PartitionBody, cluster_body, held_body

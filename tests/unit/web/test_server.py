@@ -12,7 +12,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from domain.lookup import PartitionState, Role
 from domain.rows import Row
-from tables.restore import Progress
+from tables.feed import Progress
 from tests.openapi_check import Contract
 from tests.unit.web.fakes import URL, FakeTable, a_status
 from web.appending import Receipt
