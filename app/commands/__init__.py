@@ -13,22 +13,29 @@ import click
 
 from app import __version__
 from app.commands.dlq import dlq
-from app.commands.stock import stock
+from app.commands.post import adjust, post
+from app.commands.settings import show_settings
+from app.commands.status import status
+from app.commands.stock import list_rows, stock
 from app.commands.topics import topics
 from app.commands.traffic import traffic
 from app.commands.worker import worker
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="onhand")
 def cli() -> None:
     """Stock by SKU and location, from an immutable log of shipments and sales.
 
-    Settings come from ONHAND_… variables (.env.example lists them); an option beats its variable.
+    Settings come from ONHAND_… variables (`onhand settings` lists them). An option beats its
+    variable.
     """
 
 
-for _command in (worker, topics, stock, dlq, traffic):
+_COMMANDS: tuple[click.Command, ...] = (
+    *(worker, topics, status, stock, list_rows, post, adjust, dlq, show_settings, traffic),
+)
+for _command in _COMMANDS:
     cli.add_command(_command)
 
 

@@ -1,19 +1,32 @@
-"""One question to a worker by HTTP, with the standard library: `onhand stock` starts fast."""
+"""Questions to workers by HTTP, with the standard library: `onhand stock` starts fast."""
 
 from __future__ import annotations
 
 import http.client
 import json
-import socket
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
+
+from app.commands.console import Cell, coloured, plain, seconds_since, span
 
 #: A worker answers or refuses within 2 s, and waits for a position for at most 1 s more.
 TIMEOUT_S = 10.0
+#: Younger than this is now: a broker answers a worker at least every half second.
+_NOW_S = 5.0
+_BUSY = 503
 
 
 class NoAnswer(Exception):
     """Nobody answered; the message is one plain sentence."""
+
+
+class Answer(NamedTuple):
+    """What a worker said, and which one."""
+
+    worker: str
+    status: int
+    body: bytes
 
 
 def inventory_path(sku: str, location: str | None, min_position: str | None) -> str:
@@ -24,28 +37,55 @@ def inventory_path(sku: str, location: str | None, min_position: str | None) -> 
     return path + (f"?{urlencode({'min_position': min_position})}" if min_position else "")
 
 
-def get(base: str, path: str) -> tuple[int, bytes]:
-    """Status and body of a GET.
+def ask(
+    workers: Sequence[str],
+    path: str,
+    body: object = None,
+    timeout_s: float = TIMEOUT_S,
+) -> Answer:
+    """GET a path, or POST a body to it, from the first worker that can answer.
+
+    One that is not there, or says 503, is passed over for the next; of several that say 503
+    the last one's answer is given. So a POST may go to several: its ids make it count once.
 
     Raises:
-        NoAnswer: no worker there, or it took longer than `TIMEOUT_S`.
+        NoAnswer: no worker there, or each took longer than `timeout_s`.
     """
-    try:
-        parts = urlsplit(base if "://" in base else f"http://{base}")
-        secure = parts.scheme == "https"
-        kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
-        connection = kind(parts.hostname or "", parts.port, timeout=TIMEOUT_S)
+    last: Answer | None = None
+    problems = []
+    for worker in workers:
         try:
-            connection.request("GET", parts.path.rstrip("/") + path, headers={"Accept": "*/*"})
-            answer = connection.getresponse()
-            return answer.status, answer.read()
-        finally:
-            connection.close()
-    except (OSError, ValueError, http.client.HTTPException, socket.gaierror) as error:
-        raise NoAnswer(
-            f"No worker answers at {base} ({error or type(error).__name__}): start one with "
-            "`onhand worker`, or name another by --url or ONHAND_URL."
-        ) from error
+            last = _ask_one(worker, path, body, timeout_s)
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            problems.append(f"{worker} ({error or type(error).__name__})")
+            continue
+        if last.status != _BUSY:
+            return last
+    if last is not None:
+        return last
+    raise NoAnswer(
+        f"No worker answers at {', '.join(problems)}: start one with "
+        "`onhand worker`, or name another by --url or ONHAND_URL."
+    )
+
+
+def _ask_one(worker: str, path: str, body: object, timeout_s: float) -> Answer:
+    parts = urlsplit(worker if "://" in worker else f"http://{worker}")
+    secure = parts.scheme == "https"
+    kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
+    connection = kind(parts.hostname or "", parts.port, timeout=timeout_s)
+    headers = {"Accept": "*/*"}
+    data = None
+    if body is not None:
+        headers["Content-Type"] = "application/json"
+        data = json.dumps(body).encode()
+    try:
+        method = "GET" if body is None else "POST"
+        connection.request(method, parts.path.rstrip("/") + path, body=data, headers=headers)
+        answer = connection.getresponse()
+        return Answer(worker, answer.status, answer.read())
+    finally:
+        connection.close()
 
 
 def refusal(status: int, body: bytes) -> str:
@@ -53,17 +93,21 @@ def refusal(status: int, body: bytes) -> str:
     try:
         problem = json.loads(body)
         title, detail = str(problem.get("title", "")), str(problem.get("detail", ""))
+        faults = [str(fault.get("detail", fault)) for fault in problem.get("errors") or ()]
     except (ValueError, AttributeError):
         return f"The worker answered {status}, not as Onhand does: is it one?"
-    said = ": ".join(part.rstrip(".") for part in (title, detail) if part)
-    return f"{said or f'The worker answered {status}'}."
+    said = ": ".join(part.rstrip(".") for part in (title, detail, "; ".join(faults)) if part)
+    return f"{plain(said) or f'The worker answered {status}'}."
 
 
 def freshness_line(freshness: dict[str, Any]) -> str:
-    """Who says so, up to where, how far behind."""
+    """Who says so, up to where, how far behind; yellow if it is not the owner."""
     lag = freshness["lag_events"]
     behind = "no event behind" if lag == 0 else f"{lag:,} event{'s' if lag != 1 else ''} behind"
-    return (
+    age_s = seconds_since(freshness["as_of"])
+    when = "now" if age_s < _NOW_S else f"{span(age_s)} ago"
+    said = (
         f"{freshness['role']} {freshness['worker']}, partition {freshness['partition']}, "
-        f"{behind} as of {freshness['as_of']} ({freshness['position']})"
+        f"{behind} as of {when} ({freshness['position']})"
     )
+    return coloured(Cell(said, None if freshness["role"] == "active" else "yellow"))

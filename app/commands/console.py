@@ -1,13 +1,21 @@
 """How the `onhand` command shows things to people and programs."""
 
+from __future__ import annotations
+
 import json
+import os
 import time
+import unicodedata
 from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import NamedTuple
 
 import click
 
 _SILENT_S = 2.0
 _EVERY_S = 1.0
+#: Control, format, separator, surrogate and unassigned characters: not for a terminal.
+_UNSEEN = ("Cc", "Cf", "Zl", "Zp", "Cs", "Cn", "Co")
 
 
 class Progress:
@@ -24,6 +32,39 @@ class Progress:
             click.echo(f"{count:,} {self._what} …", err=True)
 
 
+class Cell(NamedTuple):
+    """A piece of text with a colour, such as `red`."""
+
+    text: str
+    colour: str | None = None
+
+
+def coloured(cell: Cell) -> str:
+    """For `click.echo`, which leaves colours out where no terminal shows them."""
+    shown = plain(cell.text)
+    if cell.colour is None or os.environ.get("NO_COLOR"):
+        return shown
+    return click.style(shown, fg=cell.colour)
+
+
+def plain(text: str, keep: str = "") -> str:
+    r"""What came from outside, made harmless for a terminal: `\x1b` for an escape character.
+
+    Args:
+        text: anything.
+        keep: characters to leave as they are, such as a newline.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c in keep or unicodedata.category(c) not in _UNSEEN else _escaped(c) for c in text
+    )
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape", "surrogatepass").decode()
+
+
 def print_json(document: object) -> None:
     """One document on one line."""
     click.echo(json.dumps(document, ensure_ascii=False))
@@ -34,16 +75,40 @@ def moment(ms: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(ms // 1000)) + f".{ms % 1000:03d}Z"
 
 
+def seconds_since(rfc3339: str, now: float | None = None) -> float:
+    """How long ago that was; never below 0, for clocks differ."""
+    then = datetime.fromisoformat(rfc3339).timestamp()
+    return max(0.0, (time.time() if now is None else now) - then)
+
+
+def span(seconds: float) -> str:
+    """`4 s`, `3 min`, `5 h`, `2 days`: in whole numbers of the largest unit."""
+    for unit, size, upto in (("s", 1, 60), ("min", 60, 3600), ("h", 3600, 2 * 86_400)):
+        if seconds < upto:
+            return f"{seconds // size:.0f} {unit}"
+    return f"{seconds // 86_400:,.0f} days"
+
+
+def ago(rfc3339: str, now: float | None = None) -> str:
+    """`seconds ago`, `3 min ago`, …."""
+    seconds = seconds_since(rfc3339, now)
+    return "seconds ago" if seconds < 60 else f"{span(seconds)} ago"
+
+
 def table(rows: Iterable[Iterable[object]], right: Iterable[int] = ()) -> str:
     """Columns two spaces apart; those numbered in `right` are right-aligned."""
-    text = [[str(cell) for cell in row] for row in rows]
+    cells = [[cell if isinstance(cell, Cell) else Cell(str(cell)) for cell in row] for row in rows]
+    text = [[plain(cell.text) for cell in row] for row in cells]
     widths = [max(map(len, column)) for column in zip(*text, strict=True)]
     pads: list[Callable[[str, int], str]] = [
         str.rjust if column in right else str.ljust for column in range(len(widths))
     ]
-    return "\n".join(
-        "  ".join(
-            pad(cell, wide) for pad, cell, wide in zip(pads, row, widths, strict=True)
-        ).rstrip()
-        for row in text
-    )
+    lines = []
+    for row in cells:
+        padded = [
+            Cell(pad(plain(cell.text), wide), cell.colour)
+            for pad, cell, wide in zip(pads, row, widths, strict=True)
+        ]
+        padded[-1] = Cell(padded[-1].text.rstrip(), padded[-1].colour)
+        lines.append("  ".join(coloured(cell) for cell in padded).rstrip())
+    return "\n".join(lines)

@@ -7,18 +7,24 @@ from typing import Any
 
 import click
 
-from app.commands.console import Progress, moment, print_json, table
+from app.commands.console import Progress, moment, plain, print_json, table
 from app.commands.running import as_json, kafka_option, run, settings_from
 
 
-@click.group()
+@click.group(short_help="What could not be applied, and why.")
 def dlq() -> None:
-    """What the table could not apply, and why; send again what had a wrong address."""
+    """Show what the table could not apply, and why; send again what had a wrong address."""
 
 
-@dlq.command("list")
+@dlq.command("list", short_help="Count them, and show the newest.")
 @kafka_option
-@click.option("--limit", default=20, show_default=True, type=click.IntRange(0, 10_000))
+@click.option(
+    "--limit",
+    default=20,
+    show_default=True,
+    type=click.IntRange(0, 10_000),
+    help="How many of the newest to show.",
+)
 @click.option("--reason", help="Only this reason, such as misrouted.")
 @as_json
 def dlq_list(limit: int, reason: str | None, as_json: bool, **options: Any) -> None:
@@ -46,7 +52,7 @@ def dlq_list(limit: int, reason: str | None, as_json: bool, **options: Any) -> N
         click.echo("\nonhand dlq show POSITION shows one; onhand dlq replay heals wrong addresses.")
 
 
-@dlq.command("show")
+@dlq.command("show", short_help="Show one whole.")
 @kafka_option
 @click.argument("position")
 @as_json
@@ -72,10 +78,10 @@ def dlq_show(position: str, as_json: bool, **options: Any) -> None:
         shown[f"header {name}"] = next(iter(header.values()))
     click.echo(table((name, "-" if v is None else v) for name, v in shown.items()))
     if value is not None:
-        click.echo(f"\n{value}")
+        click.echo(f"\n{plain(value, keep=chr(10) + chr(9))}")
 
 
-@dlq.command("replay")
+@dlq.command("replay", short_help="Send again what had a wrong address.")
 @kafka_option
 @click.option("--dry-run", is_flag=True, help="Only say what would be sent.")
 @as_json

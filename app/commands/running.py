@@ -14,7 +14,19 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document, for programs.")
-kafka_option = click.option("--kafka", metavar="HOST:PORT", help="Beats ONHAND_KAFKA.")
+kafka_option = click.option("--kafka", metavar="HOST:PORT", help="Brokers. Beats ONHAND_KAFKA.")
+url_option = click.option(
+    "--url",
+    multiple=True,
+    help="A worker; any one will do. Several (repeated, or joined by commas): the next is asked "
+    "where one does not answer. Beats ONHAND_URL.",
+)
+
+
+def workers_of(urls: tuple[str, ...]) -> list[str]:
+    """Whom to ask: those named, else the one of the settings."""
+    named = [one.strip() for url in urls for one in url.split(",") if one.strip()]
+    return named or [settings_from().url]
 
 
 def settings_from(**options: Any) -> Settings:

@@ -1,58 +1,127 @@
-"""`onhand stock`: what is on hand, asked of a worker."""
+"""`onhand stock` and `onhand list`: what is on hand, asked of a worker."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
 from typing import Any
+from urllib.parse import urlencode
 
 import click
 
-from app.commands.console import table
-from app.commands.running import as_json, refuse, settings_from
+from app.commands.console import Cell, ago, print_json, table
+from app.commands.running import as_json, refuse, url_option, workers_of
 
 FIELDS = ("on_hand", "received", "dispatched", "sold", "returned", "adjusted", "events")
+#: Rows in one page of a list; the service takes no more.
+PAGE = 1_000
 
 
-@click.command()
+@click.command(short_help="How many of a SKU are on hand.")
 @click.argument("sku")
 @click.argument("location", required=False)
-@click.option("--url", help="A worker; any one will do. Beats ONHAND_URL.")
+@url_option
 @click.option("--min-position", help="Wait until this event is counted (from a POST's answer).")
 @as_json
 def stock(
-    sku: str, location: str | None, url: str | None, min_position: str | None, as_json: bool
+    sku: str, location: str | None, url: tuple[str, ...], min_position: str | None, as_json: bool
 ) -> None:
-    """How many of SKU are on hand, at LOCATION or everywhere."""
+    """Show how many of SKU are on hand, at LOCATION or everywhere.
+
+    The last line says which worker answered, for which partition, and how far behind it is.
+    """
     from app.commands import ask
 
-    base = url or settings_from().url
     path = ask.inventory_path(sku, location, min_position)
     try:
-        status, body = ask.get(base, path)
+        answer = ask.ask(workers_of(url), path)
     except ask.NoAnswer as error:
         refuse(str(error))
     if as_json:
-        click.echo(body.decode(errors="replace"))
-    elif status == 200:
-        answer = json.loads(body)
-        click.echo(_stock_table(answer))
-        click.echo(ask.freshness_line(answer["freshness"]))
+        click.echo(answer.body.decode(errors="replace"))
+    elif answer.status == 200:
+        found = json.loads(answer.body)
+        items = found.get("items", [found])
+        rows = [(row["location"], *numbers(row), ago(row["updated_at"])) for row in items]
+        if len(items) > 1:
+            rows.append(("all", *numbers(found), ago(found["updated_at"])))
+        click.echo(table([[found["sku"]]]))
+        click.echo(table([heading("LOCATION"), *rows], right=range(1, len(FIELDS) + 1)))
+        click.echo(ask.freshness_line(found["freshness"]))
     else:
-        click.echo(ask.refusal(status, body), err=True)
-    sys.exit(0 if status == 200 else 1)
+        click.echo(ask.refusal(answer.status, answer.body), err=True)
+    sys.exit(0 if answer.status == 200 else 1)
 
 
-def _stock_table(answer: dict[str, Any]) -> str:
-    """One row of the API, or those of a SKU under their sums."""
-    header = ("LOCATION", *(field.upper().replace("_", " ") for field in FIELDS), "UPDATED")
-    items = answer.get("items", [answer])
-    rows = [(row["location"], *_numbers(row), row["updated_at"]) for row in items]
-    if len(items) > 1:
-        rows.append(("all", *_numbers(answer), answer["updated_at"]))
-    return f"{answer['sku']}\n" + table([header, *rows], right=range(1, len(FIELDS) + 1))
+@click.command("list", short_help="Rows of many SKUs, filtered.")
+@click.option("--location", help="Only this location.")
+@click.option("--sku-prefix", help="Only SKUs that begin so.")
+@click.option("--below", type=int, help="Only rows with less than this on hand.")
+@click.option("--above", type=int, help="Only rows with more than this on hand.")
+@click.option(
+    "--limit",
+    default=100,
+    show_default=True,
+    type=click.IntRange(1, 1_000_000),
+    help="How many rows to show.",
+)
+@url_option
+@as_json
+def list_rows(limit: int, url: tuple[str, ...], as_json: bool, **filters: Any) -> None:
+    """Show the rows of many SKUs, in the order of SKU and location.
+
+    What is short everywhere: onhand list --below 1.
+    """
+    from app.commands import ask
+
+    named = {
+        name: value
+        for name, value in (
+            ("location", filters["location"]),
+            ("sku_prefix", filters["sku_prefix"]),
+            ("on_hand_below", filters["below"]),
+            ("on_hand_above", filters["above"]),
+        )
+        if value is not None
+    }
+    workers = workers_of(url)
+    items: list[dict[str, Any]] = []
+    found: dict[str, Any] = {"next_cursor": None}
+    while True:
+        query = {**named, "limit": min(PAGE, limit - len(items))}
+        if found["next_cursor"]:
+            query["cursor"] = found["next_cursor"]
+        try:
+            answer = ask.ask(workers, f"/v1/inventory?{urlencode(query)}")
+        except ask.NoAnswer as error:
+            refuse(str(error))
+        if answer.status != 200:
+            click.echo(ask.refusal(answer.status, answer.body), err=True)
+            sys.exit(1)
+        found = json.loads(answer.body)
+        items += found["items"]
+        if not found["next_cursor"] or len(items) >= limit:
+            break
+    if as_json:
+        print_json({**found, "items": items})
+        return
+    if not items:
+        click.echo("No row is like that.")
+        return
+    rows = [(row["sku"], row["location"], *numbers(row), ago(row["updated_at"])) for row in items]
+    click.echo(table([("SKU", *heading("LOCATION")), *rows], right=range(2, len(FIELDS) + 2)))
+    if found["next_cursor"]:
+        click.echo(f"There are more: these are the first {len(items):,} (--limit).")
 
 
-def _numbers(row: dict[str, Any]) -> Iterable[str]:
-    return (f"{row[field]:,}" for field in FIELDS)
+def heading(first: str) -> tuple[str, ...]:
+    """Of a table of rows."""
+    return (first, *(field.upper().replace("_", " ") for field in FIELDS), "UPDATED")
+
+
+def numbers(row: dict[str, Any]) -> list[Cell]:
+    """Of one row; a stock below zero is red."""
+    cells = [Cell(f"{row[field]:,}") for field in FIELDS]
+    if row["on_hand"] < 0:
+        cells[0] = Cell(cells[0].text, "red")
+    return cells

@@ -11,12 +11,12 @@ from app.commands.console import print_json, table
 from app.commands.running import as_json, kafka_option, run, settings_from
 
 
-@click.group()
+@click.group(short_help="Create the topics, or check them.")
 def topics() -> None:
     """Create the topics, or check that they would lose nothing."""
 
 
-@topics.command("create")
+@topics.command("create", short_help="Create what is missing.")
 @kafka_option
 @click.option("--partitions", type=int, help="Beats ONHAND_PARTITIONS; never changes later.")
 @click.option("--replication", type=int, help="Beats ONHAND_REPLICATION.")
@@ -44,7 +44,7 @@ def topics_create(as_json: bool, **options: Any) -> None:
     sys.exit(1 if problems else 0)
 
 
-@topics.command("check")
+@topics.command("check", short_help="Say what a worker would refuse.")
 @kafka_option
 @click.option("--partitions", type=int, help="Beats ONHAND_PARTITIONS.")
 @as_json

@@ -10,13 +10,35 @@ import click
 from app.commands.running import as_json, kafka_option, refuse, settings_from
 
 
-@click.command()
+@click.command(short_help="Play a chain of shops.")
 @kafka_option
-@click.option("--rate", default=500.0, show_default=True, help="Records a second.")
-@click.option("--seconds", type=float, help="How long; default: until Ctrl-C.")
+@click.option(
+    "--rate",
+    default=500.0,
+    show_default=True,
+    type=click.FloatRange(0, 1_000_000, min_open=True),
+    help="Records a second.",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0, min_open=True),
+    help="How long. Default: until Ctrl-C.",
+)
 @click.option("--seed", default=1, show_default=True, help="The same seed tells the same story.")
-@click.option("--skus", default=2_000, show_default=True)
-@click.option("--stores", default=40, show_default=True)
+@click.option(
+    "--skus",
+    default=2_000,
+    show_default=True,
+    type=click.IntRange(1, 1_000_000),
+    help="How many SKUs the chain sells.",
+)
+@click.option(
+    "--stores",
+    default=40,
+    show_default=True,
+    type=click.IntRange(1, 10_000),
+    help="How many stores it has.",
+)
 @click.option("--url", help="Post to this worker, instead of appending to Kafka.")
 @as_json
 def traffic(

@@ -11,11 +11,12 @@ from app.commands.running import settings_from
 
 
 @click.command(
+    short_help="Run a worker.",
     context_settings={
         "ignore_unknown_options": True,
         "allow_extra_args": True,
         "help_option_names": ["--help"],  # -h is one of Faust's
-    }
+    },
 )
 @click.argument("faust_options", nargs=-1, type=click.UNPROCESSED, metavar="[FAUST OPTIONS]")
 def worker(faust_options: tuple[str, ...]) -> None:

@@ -1,21 +1,35 @@
 import json
 import os
+import pty
 import shutil
+import signal
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import ClassVar
+from urllib.parse import parse_qs, urlsplit
 
+import click
 import pytest
 
-from app.config import PREFIX
+from app.commands import cli
+from app.config import PREFIX, Settings
 from dev.kafka import Kafka, free_port
 
 ROOT = Path(__file__).parents[2]
+
+
+def moment_ago(seconds: float) -> str:
+    return datetime.fromtimestamp(time.time() - seconds, UTC).isoformat()
+
+
 ROW = {
     "sku": "SKU/42 é",
     "location": "store-007",
@@ -27,7 +41,7 @@ ROW = {
     "adjusted": 0,
     "events": 4,
     "checksum": "00000001c3a9f2e1",
-    "updated_at": "2026-11-23T10:00:00.123Z",
+    "updated_at": moment_ago(5 * 3600 + 30),
 }
 FRESHNESS = {
     "role": "active",
@@ -35,16 +49,35 @@ FRESHNESS = {
     "partition": 3,
     "position": "sales-3@1234,shipments-3@88",
     "lag_events": 1,
-    "as_of": "2026-11-23T10:00:00.180Z",
+    "as_of": moment_ago(200),
 }
 OTHER = {**ROW, "location": "dc-1", "on_hand": -2, "received": 0, "sold": 2, "returned": 0}
 SUMS = {**ROW, "on_hand": 1006, "sold": 5, "events": 8}
+
+
+HOLDER = {"worker": "http://10.0.0.7:6066", "role": "active", "position": "", "lag_events": 2}
+CLUSTER = {
+    "version": 1,
+    "workers": [
+        {
+            "url": "http://10.0.0.7:6066", "version": 1, "build": "0.1.0", "state": "running",
+            "alive": False, "this": False, "silent_s": 130.0, "active": 1, "standby": 1,
+        }
+    ],
+    "partitions": [
+        {"partition": 0, "active": HOLDER, "standbys": [], "loading": []},
+        {"partition": 1, "active": None, "standbys": [{**HOLDER, "role": "standby"}], "loading": [
+            {"worker": "http://b", "state": "restoring", "restore": {"done": 50, "total": 200}},
+        ]},
+    ],
+}  # fmt: skip
 
 
 class Worker(BaseHTTPRequestHandler):
     """Answers as the API does, and remembers what it was asked."""
 
     asked: ClassVar[list[str]] = []
+    posted: ClassVar[list[dict[str, object]]] = []
 
     def do_GET(self) -> None:
         self.asked.append(self.path)
@@ -53,6 +86,13 @@ class Worker(BaseHTTPRequestHandler):
         elif self.path.startswith("/v1/inventory/SKU%2F42%20%C3%A9"):
             sums = {name: value for name, value in SUMS.items() if name != "location"}
             status, body = 200, {**sums, "items": [OTHER, ROW], "freshness": FRESHNESS}
+        elif self.path.startswith("/v1/inventory?"):
+            pages = {"": ([OTHER], "next"), "next": ([ROW], None)}
+            wanted = parse_qs(urlsplit(self.path).query)
+            items, cursor = pages[wanted.get("cursor", [""])[0]]
+            status, body = 200, {"items": items, "next_cursor": cursor, "freshness": FRESHNESS}
+        elif self.path == "/v1/cluster":
+            status, body = 200, CLUSTER
         elif self.path.startswith("/v1/inventory/loading"):
             status = 503
             body = {"title": "The worker is not ready", "detail": "It is restoring partition 3."}
@@ -61,6 +101,21 @@ class Worker(BaseHTTPRequestHandler):
         self.send_response(status)
         self.end_headers()
         self.wfile.write(json.dumps(body).encode())
+
+    def do_POST(self) -> None:
+        self.asked.append(self.path)
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.posted.append(body)
+        refused = body["quantity"] > 10**9
+        answer: object = {"accepted": 1, "position": "sales-3@7"}
+        if refused:
+            answer = {
+                "title": "The request is wrong",
+                "errors": [{"detail": "quantity: too large"}],
+            }
+        self.send_response(400 if refused else 202)
+        self.end_headers()
+        self.wfile.write(json.dumps(answer).encode())
 
     def log_message(self, *_: object) -> None:
         """Quiet."""
@@ -98,8 +153,8 @@ def test_a_row_is_a_table_for_people_with_who_says_so(worker: str) -> None:
         "SKU/42 é\n"
         "LOCATION   ON HAND  RECEIVED  DISPATCHED  SOLD  RETURNED  ADJUSTED  EVENTS  UPDATED\n"
         "store-007    1,008     1,010           0     3         1         0       4  "
-        "2026-11-23T10:00:00.123Z\n"
-        "active http://10.0.0.7:6066, partition 3, 1 event behind as of 2026-11-23T10:00:00.180Z "
+        "5 h ago\n"
+        "active http://10.0.0.7:6066, partition 3, 1 event behind as of 3 min ago "
         "(sales-3@1234,shipments-3@88)\n"
     )
 
@@ -131,6 +186,161 @@ def test_json_is_the_answer_as_it_came_also_when_it_is_no(worker: str) -> None:
     unknown = onhand("stock", "SKU-9", "--url", worker, "--json")
     assert json.loads(unknown.stdout)["detail"] == "SKU-9"
     assert unknown.returncode == 1
+
+
+def test_of_several_workers_the_next_is_asked_where_one_does_not_answer(worker: str) -> None:
+    nowhere = f"http://127.0.0.1:{free_port()}"
+
+    repeated = onhand("stock", "SKU/42 é", "--url", nowhere, "--url", worker)
+    assert (repeated.returncode, repeated.stderr) == (0, "")
+    joined = onhand("stock", "SKU/42 é", "--url", f"{nowhere},{worker}")
+    assert joined.returncode == 0
+
+    none = onhand("stock", "SKU/42 é", "--url", f"{nowhere},http://127.0.0.1:1")
+    assert none.returncode == 2
+    assert nowhere in none.stderr
+    assert "127.0.0.1:1 " in none.stderr
+
+
+def test_colours_are_for_a_terminal_and_only_where_something_is_unusual(worker: str) -> None:
+    plain = onhand("stock", "SKU/42 é", "--url", worker)
+    assert "\x1b" not in plain.stdout
+
+    shown = on_a_terminal("stock", "SKU/42 é", "--url", worker)
+    assert "\x1b[31m" in next(line for line in shown if line.startswith("dc-1"))  # -2: red
+    assert not [line for line in shown if "\x1b" in line and not line.startswith("dc-1")]
+    assert "\x1b" not in "".join(on_a_terminal("stock", "SKU/42 é", "--url", worker, NO_COLOR="1"))
+
+    FRESHNESS["role"] = "standby"
+    try:
+        last = on_a_terminal("stock", "SKU/42 é", "store-007", "--url", worker)[-1]
+    finally:
+        FRESHNESS["role"] = "active"
+    assert last.startswith("\x1b[33mstandby ")
+
+
+def on_a_terminal(*arguments: str, **variables: str) -> list[str]:
+    """What the command prints where its output is a terminal."""
+    ours, theirs = pty.openpty()
+    subprocess.run(
+        [ROOT / ".venv" / "bin" / "onhand", *arguments],
+        env={**os.environ, "TERM": "xterm", **variables},
+        stdout=theirs,
+        timeout=60,
+        check=False,
+    )
+    os.close(theirs)
+    said = b""
+    with suppress(OSError):  # the end of a terminal
+        while data := os.read(ours, 10_000):
+            said += data
+    os.close(ours)
+    return said.decode().replace("\r", "").splitlines()
+
+
+def test_a_list_goes_from_page_to_page_up_to_its_limit(worker: str) -> None:
+    done = onhand("list", "--below", "5", "--sku-prefix", "S K", "--url", worker)
+    assert [line.split()[2] for line in done.stdout.splitlines()[1:]] == ["dc-1", "store-007"]
+    assert "on_hand_below=5" in Worker.asked[-2]
+    assert "sku_prefix=S+K" in Worker.asked[-2]
+    assert "cursor=next" in Worker.asked[-1]
+
+    first = onhand("list", "--limit", "1", "--url", worker).stdout
+    assert first.endswith("There are more: these are the first 1 (--limit).\n")
+    found = json.loads(onhand("list", "--json", "--url", worker).stdout)
+    assert found["items"] == [OTHER, ROW]
+
+
+def test_a_fact_is_posted_with_an_id_that_is_told(worker: str) -> None:
+    done = onhand("post", "sale", "SKU-1", "store-007", "2", "--source", "till-3", "--url", worker)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert Worker.asked[-1] == "/v1/sales"
+    fact = Worker.posted[-1]
+    assert done.stdout.splitlines()[0] == f"Appended as sales-3@7, id {fact['id']} of till-3."
+    assert fact == {
+        "source": "till-3", "id": fact["id"], "sku": "SKU-1", "location": "store-007", "quantity": 2
+    }  # fmt: skip
+    refused = onhand("post", "sale", "SKU-1", "s1", "2000000000", "--id", "7", "--url", worker)
+    assert refused.returncode == 1
+    assert refused.stderr == "The request is wrong: quantity: too large.\n"
+    nobody = onhand("post", "sale", "A", "s1", "1", "--id", "7", "--url", "http://127.0.0.1:1")
+    assert nobody.returncode == 2
+    assert nobody.stderr.endswith("repeat it with --id 7.\n")
+
+
+def test_an_adjustment_is_a_difference_and_a_plus_after_a_count_is_shown(worker: str) -> None:
+    minus = onhand("adjust", "A", "s1", "-2", "--reason", "count", "--url", worker)
+    assert (minus.returncode, minus.stderr) == (0, "")
+    assert (Worker.posted[-1]["quantity"], Worker.posted[-1]["reason"]) == (-2, "count")
+
+    sku = ("SKU/42 é", "store-007")
+    plus = onhand("adjust", *sku, "98", "--reason", "count", "--url", worker)
+    assert plus.returncode == 0
+    assert "1,008 on hand become 1,106" in plus.stderr
+    assert onhand("adjust", "A", "s1", "0", "--reason", "count", "--url", worker).returncode == 0
+    assert onhand("adjust", "A", "s1", "1", "--url", worker).returncode == 2
+
+
+def test_status_tells_of_workers_and_of_partitions_that_want_attention(worker: str) -> None:
+    done = onhand("status", "--url", worker)
+
+    assert (done.returncode, done.stderr) == (1, "")
+    lines = done.stdout.splitlines()
+    assert lines[0] == (
+        "Version 1: 0 workers, 1 of 2 partitions have an owner, 2 events not counted yet."
+    )
+    assert "silent for 2 min" in lines[2]
+    assert lines[3:] == [
+        "Partition 1 has no owner: standby http://10.0.0.7:6066 answers meanwhile.",
+        "Partition 1 is restoring at http://b, 50 of 200 records (25%).",
+    ]
+    found = json.loads(onhand("status", "--url", worker, "--json").stdout)
+    assert found["workers"][0]["refused"] is None
+
+
+def test_a_watch_goes_on_until_ctrl_c_and_ends_without_a_word(worker: str) -> None:
+    command = [str(ROOT / ".venv" / "bin" / "onhand"), "status", "--watch", "--url", worker]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as watching:
+        assert watching.stdout is not None
+        assert watching.stderr is not None
+        seen = [line for line, _ in zip(watching.stdout, range(8), strict=False)]
+        watching.send_signal(signal.SIGINT)
+        assert watching.stderr.read() == b""
+        assert watching.wait(30) == 0
+    assert len([line for line in seen if line.startswith(b"Version 1")]) >= 2
+
+
+def test_settings_are_shown_with_where_they_come_from_and_without_passwords() -> None:
+    done = onhand(
+        "settings", KAFKA_SECURITY_PROTOCOL="SASL_SSL", KAFKA_SASL_USERNAME="u",
+        KAFKA_SASL_PASSWORD="secret-word",
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert "secret-word" not in done.stdout
+    shown = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines()}
+    assert shown["ONHAND_KAFKA_SASL_USERNAME"] == ["u", "environment"]
+    assert shown["ONHAND_PARTITIONS"] == ["12", "default"]
+    listed = json.loads(onhand("settings", "--json").stdout)["settings"]
+    assert [one["name"] for one in listed] == [
+        PREFIX + field.upper() for field in Settings.__struct_fields__
+    ]
+
+
+def test_every_help_is_whole_sentences_and_every_option_is_explained() -> None:
+    def walk(command: click.Command) -> Iterator[tuple[click.Command, str]]:
+        context = click.Context(command, info_name=command.name, max_content_width=100)
+        yield command, command.get_help(context)
+        for one in command.commands.values() if isinstance(command, click.Group) else ():
+            yield from walk(one)
+
+    for command, said in walk(cli):
+        assert "..." not in said.partition("Commands:")[2], said
+        assert command.help is not None
+        assert command.help.strip().endswith("."), command.name
+        for parameter in command.params:
+            if isinstance(parameter, click.Option) and parameter.name != "version":
+                assert (parameter.help or "").endswith("."), (command.name, parameter.name)
 
 
 def test_no_is_exit_code_1_and_one_sentence(worker: str) -> None:

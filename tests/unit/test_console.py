@@ -1,0 +1,63 @@
+import pytest
+from click.testing import CliRunner
+
+from app import deadletters
+from app.commands import cli
+from app.commands.console import Cell, ago, plain, seconds_since, span, table
+from tables.letters import Letter
+
+
+def test_what_came_from_outside_cannot_steer_a_terminal() -> None:
+    assert plain("\x1b[31mred\x07 \u202eback\r\n\x9b2J \ud800") == (
+        r"\x1b[31mred\x07 \u202eback\r\n\x9b2J \ud800"
+    )
+    assert plain("two\nlines\x1b", keep="\n") == "two\nlines\\x1b"
+    assert plain("Ünïcödé 店 5 °C") == "Ünïcödé 店 5 °C"
+
+
+def test_escaped_cells_keep_their_columns_straight() -> None:
+    lines = table([("A", "B"), ("\x1b[2J", Cell("-1", "red"))]).splitlines()
+
+    assert lines[0] == "A        B"
+    assert lines[1].startswith(r"\x1b[2J  ")
+
+
+def test_a_dead_letter_is_shown_without_its_control_characters(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    letter = Letter(
+        topic="sales",
+        partition=3,
+        offset=7,
+        recorded_ms=0,
+        refused_ms=0,
+        reason="not_json",
+        detail="no JSON: \x1b]0;title\x07",
+        key=b"\x1b[1m",
+        value=b"{\n\t\x1b[2J}",
+        headers=[("h\x1b", b"\x07")],
+    )
+
+    async def found(*_: object) -> Letter:
+        return letter
+
+    monkeypatch.setattr(deadletters, "found", found)
+    said = CliRunner().invoke(cli, ["dlq", "show", "sales-3@7"]).output
+
+    assert "\x1b" not in said
+    assert "\x07" not in said
+    assert said.endswith("{\n\t\\x1b[2J}\n")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0, "0 s"), (59.9, "59 s"), (200, "3 min"), (5 * 3600 + 1, "5 h"), (3 * 86_400, "3 days")],
+)
+def test_ages_are_told_in_the_unit_that_people_would_take(seconds: float, said: str) -> None:
+    assert span(seconds) == said
+
+
+def test_a_time_is_told_as_an_age_and_never_in_the_future() -> None:
+    assert ago("2026-11-23T10:00:00.123Z", now=1795428200.0) == "3 min ago"
+    assert ago("2026-11-23T10:00:00.123Z", now=1795428001.0) == "seconds ago"
+    assert seconds_since("2026-11-23T10:00:00Z", now=0) == 0
