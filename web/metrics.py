@@ -1,6 +1,6 @@
 """`/metrics`: what the data path counted, read when Prometheus asks, and how long queries took."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Histogram, ProcessCollector
 from prometheus_client.core import (
@@ -11,14 +11,21 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from domain.checks import Refusal
 from domain.lookup import Role
 from tables.reading import Reading
 from tables.stats import COMMIT_BUCKETS_S, Stats
+from web.problems import Problem
 
 _MS = 0.001
 QUERY_BUCKETS_S = (
     *(0.1 * _MS, 0.25 * _MS, 0.5 * _MS, 1 * _MS, 2.5 * _MS, 5 * _MS, 10 * _MS, 25 * _MS, 50 * _MS),
     *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+)
+#: Problems that an alert asks for. `increase()` sees nothing of a series that begins at 1.
+_REFUSALS = (
+    *(Problem.NOT_READY, Problem.PARTITIONS_UNAVAILABLE, Problem.NOT_CAUGHT_UP),
+    *(Problem.TOO_STALE, Problem.TOO_BUSY),
 )
 APPEND_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
@@ -32,8 +39,9 @@ class Metrics(Collector):
         stats: Stats,
         in_flight: Callable[[], Mapping[str, int]],
         unreadable: Callable[[], int] = lambda: 0,
+        topics: Iterable[str] = (),
     ) -> None:
-        """`unreadable`: how much on the members topic was passed over."""
+        """`unreadable`: how much on the members topic was passed over. `topics`: the sources."""
         self._table = table
         self._stats = stats
         self._in_flight = in_flight
@@ -56,6 +64,12 @@ class Metrics(Collector):
         )
         self.registry.register(self)
         self._children: dict[tuple[str, str], Histogram] = {}
+        self._none_of_topics = dict.fromkeys(topics, 0)
+        answers = ((str(role), "found") for role in Role)
+        for role, outcome in (*answers, *(("none", str(problem)) for problem in _REFUSALS)):
+            self._children[role, outcome] = self._queries.labels(role, outcome)
+        for outcome in ("appended", "unknown"):
+            self._appends.labels(outcome)
 
     def observe_query(self, role: str, outcome: str, seconds: float) -> None:
         """Count one query; 1 µs. Role `none`: nobody answered."""
@@ -80,7 +94,8 @@ class Metrics(Collector):
             ("onhand_events_duplicate", "Events seen before.", "topic", stats.repeated),
             ("onhand_dead_letters", "Records refused.", "reason", stats.dead_letters),
         ):
-            yield _with_values(CounterMetricFamily(name, text, labels=[label]), counts)
+            none = _NO_REFUSALS if label == "reason" else self._none_of_topics
+            yield _with_values(CounterMetricFamily(name, text, labels=[label]), none | counts)
         yield from self._partitions()
         yield GaugeMetricFamily(
             "onhand_oldest_unapplied_seconds",
@@ -125,9 +140,15 @@ class Metrics(Collector):
             else:
                 for topic, records in sorted(held.lags.items()):
                     lag.add_metric([topic, number], records)
+        yield GaugeMetricFamily(
+            "onhand_partition_count", "Partitions of each topic.", self._table.count
+        )
         yield lag
         yield standby
         yield _with_values(answering, roles)
+
+
+_NO_REFUSALS = dict.fromkeys((reason.value for reason in Refusal), 0)
 
 
 def _with_values(

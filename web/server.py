@@ -166,7 +166,7 @@ class Web:
             window=config.window,
         )
         unreadable = self.members.unreadable
-        self._metrics = Metrics(table, stats, self._in_flight, unreadable)
+        self._metrics = Metrics(table, stats, self._in_flight, unreadable, config.topics.values())
         self._queries = Queries(
             table,
             self.members.roster,

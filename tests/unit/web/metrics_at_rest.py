@@ -1,0 +1,25 @@
+"""What `/metrics` of a worker gives that has just started."""
+
+from domain.lookup import PartitionState, Role
+from tests.unit.web.fakes import FakeTable, a_status
+from web.metrics import Metrics
+
+
+class _Table(FakeTable):
+    def window_seconds(self) -> dict[str, float]:
+        return {"sales": float("inf")}
+
+
+def metrics_at_rest() -> dict[str, dict[str, set[str]]]:
+    """Sample names, each with its labels and their values."""
+    table = _Table(2)
+    standby = a_status(1, PartitionState.STANDBY, Role.STANDBY, standby_lag_records=0)
+    table.statuses = [a_status(0), standby]
+    metrics = Metrics(table, table.stats, lambda: {"reads": 0}, topics=("shipments", "sales"))
+    given: dict[str, dict[str, set[str]]] = {}
+    for family in metrics.registry.collect():
+        for sample in family.samples:
+            labels = given.setdefault(sample.name, {})
+            for name, value in sample.labels.items():
+                labels.setdefault(name, set()).add(value)
+    return given
