@@ -264,7 +264,7 @@ class InventoryTable(Reading):
 
         Synchronous, and once for each store, whoever finds out and however many do.
         """
-        if p is None or p.store is not store or isinstance(store, NoStore):
+        if p is None or p.store is not store:
             return
         self._release(p)
         store.close()

@@ -16,7 +16,7 @@ from domain.partitioning import partition_for
 from domain.rows import Row, row_key, split_key
 from tables.feed import Progress
 from tables.partition import Owned, Partition
-from tables.store import FIRST_ROW, Store, StoreUnfit, undecodable
+from tables.store import FIRST_ROW, NoStore, Store, StoreUnfit, undecodable
 from tables.takeover import Membership
 
 log = logging.getLogger(__name__)
@@ -193,7 +193,8 @@ class Reading:
     def _met(self, p: Partition, error: Exception) -> StoreUnfit:
         """Give the store up; what to raise."""
         why = error if isinstance(error, StoreUnfit) else undecodable("a row", error)
-        self._give_up(p, p.store, why)
+        if not isinstance(p.store, NoStore):  # restored already
+            self._give_up(p, p.store, why)
         return why
 
     def _give_up(self, p: Partition | None, store: Store, why: StoreUnfit) -> None:

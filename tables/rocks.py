@@ -160,6 +160,7 @@ class RocksStore:
 
     def scan(self, start: bytes, stop: bytes | None, limit: int) -> list[tuple[bytes, bytes]]:
         found: list[tuple[bytes, bytes]] = []
+        cursor = None
         try:
             cursor = self._db.iter()
             cursor.seek(start)
@@ -173,6 +174,9 @@ class RocksStore:
             cursor.status()
         except Exception as error:
             raise said(self._path, error) from error
+        finally:
+            # Else the error's traceback has it, and with it the LOCK of a closed store.
+            del cursor
         return found
 
     def write(self, puts: Mapping[bytes, bytes], deletes: Iterable[bytes], local: Local) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 from tables.rocks import RocksStores
 from tables.store import Local, Store, StoreDamaged, row_pairs
 
-#: What RocksDB never reads for its data.
+#: What RocksDB never reads for its data; and what it does not need.
 _NOT_READ = ("LOG", "LOCK")
+_NOT_NEEDED = ("OPTIONS", "IDENTITY", "rocksdict")
 
 
 def files_of(store: Path) -> list[Path]:
@@ -18,15 +19,20 @@ def files_of(store: Path) -> list[Path]:
     return sorted(f for f in store.iterdir() if f.is_file() and not f.name.startswith(_NOT_READ))
 
 
-def damage(store: Path, rng: random.Random) -> str:
-    """Do something to one file of a store; says what, so that it can be done again."""
+def damage(store: Path, rng: random.Random, wide: bool = False) -> str:
+    """Do something to one file of a store; says what, so that it can be done again.
+
+    wide: a good piece of what is needed, so that it is likely to be met.
+    """
+    files = [f for f in files_of(store) if not (wide and f.name.startswith(_NOT_NEEDED))]
     # Each kind of file as likely as another, however many there are of it.
-    kinds = sorted({file.name.partition("-")[0].rpartition(".")[2] for file in files_of(store)})
-    kind = rng.choice(kinds)
-    file = rng.choice([f for f in files_of(store) if kind in f.name])
+    kinds = sorted({file.name.partition("-")[0].rpartition(".")[2] for file in files})
+    kind = rng.choice(["sst", *kinds] if wide else kinds)
+    file = rng.choice([f for f in files if kind in f.name] or files)
     held = file.read_bytes()
-    start = rng.randrange(max(1, len(held)))
-    end = min(len(held), start + rng.choice([1, 7, 64, 4096, len(held)]))
+    start = rng.randrange(max(1, len(held) // 2 if wide else len(held)))
+    sizes = [4096, len(held) // 2, len(held)] if wide else [1, 7, 64, 4096, len(held)]
+    end = min(len(held), start + rng.choice(sizes))
     how = rng.choice(["zeros", "ones", "noise", "bit", "cut", "lost"])
     with file.open("r+b") as there:  # the same file to whoever has it open
         match how:

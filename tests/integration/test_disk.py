@@ -58,13 +58,16 @@ def test_a_scan_over_a_block_that_cannot_be_read_is_not_a_short_one(crashed: Pat
 
     stores = RocksStores(crashed)  # without what the cache has
     store = stores.open(0)
-    with pytest.raises(StoreDamaged, match="checksum mismatch"):
+    with pytest.raises(StoreDamaged, match="checksum mismatch") as kept:
         rows_of(store)
     with pytest.raises(StoreDamaged, match="checksum mismatch"):
         store.get_many(list(whole))
     with pytest.raises(StoreDamaged, match="checksum mismatch"):
         [store.get(key) for key in whole]
     store.close()
+    stores.wipe(0)
+    stores.open(0).close()  # whatever still holds the error
+    del kept
     stores.close()
 
 
