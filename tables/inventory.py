@@ -268,7 +268,8 @@ class InventoryTable(Reading):
             return
         self._release(p)
         store.close()
-        p.store, p.readable = self._no_store(why, store.local), False
+        held = store.held if isinstance(store, NoStore) else store.local
+        p.store, p.readable = self._no_store(why, held), False
         p.offsets, p.position = {}, ""
         now = monotonic()
         p.given_up = p.given_up + 1 if now - p.given_up_at < _QUIET_S else 1
