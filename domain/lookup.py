@@ -84,7 +84,14 @@ class TooStale(Struct, frozen=True):
     retry_after_s: int
 
 
-Lookup: TypeAlias = Found | NotFound | NotReady | NotCaughtUp | TooStale
+class TooBusy(Struct, frozen=True):
+    """So many wait for a position already that this one may not."""
+
+    detail: str
+    retry_after_s: int
+
+
+Lookup: TypeAlias = Found | NotFound | NotReady | NotCaughtUp | TooStale | TooBusy
 
 
 def format_position(offsets: Mapping[tuple[str, int], int]) -> str:

@@ -11,7 +11,7 @@ import itertools
 import json
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Self
@@ -24,12 +24,23 @@ from yarl import URL
 from domain.lookup import Role
 from tests.shelf import TOPICS, Shelf
 from web.bodies import BodyLimits
+from web.ends import Place
 from web.heartbeats import Claim, Heartbeat, WorkerState
 from web.members import claim_of
 from web.queries import Queries
 from web.roster import Roster
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class KnownEnds:
+    """A broker that knows where some topics end."""
+
+    def __init__(self, ends: Mapping[Place, int]) -> None:
+        self._ends = ends
+
+    async def of(self, places: Iterable[Place]) -> Mapping[Place, int]:
+        return {place: self._ends[place] for place in places if place in self._ends}
 
 
 class Worker:
@@ -48,7 +59,11 @@ class Worker:
             sequence=0,
         )
         self.roster = Roster(self.me)
-        self.queries = Queries(self.shelf, self.roster, TOPICS, version, BodyLimits())
+        #: Where the topics end, as a broker would say; what is not in here is not known.
+        self.ends: dict[Place, int] = {}
+        self.queries = Queries(
+            self.shelf, self.roster, TOPICS, version, BodyLimits(), ends=KnownEnds(self.ends)
+        )
         #: Requests that reached it, as (method, path with query, whether by a hop).
         self.seen: list[tuple[str, str, bool]] = []
         self._awake = asyncio.Event()
@@ -104,7 +119,9 @@ class Fleet:
     async def __aenter__(self) -> Self:
         for worker in self.workers:
             await worker.start()
-        self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(15))
+        self._http = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(15)
+        )
         return self
 
     async def __aexit__(

@@ -34,6 +34,13 @@ async def set_topic(kafka: str, topic: str, settings: Mapping[str, str]) -> None
     await asyncio.to_thread(changed[resource].result, ANSWER_S)
 
 
+async def create(kafka: str, topic: str, partitions: int) -> None:
+    """A topic of its own, as the broker makes them by itself."""
+    client = admin(kafka)  # lives until the answer is there
+    made = client.create_topics([NewTopic(topic, partitions, 1)])
+    await asyncio.to_thread(made[topic].result, ANSWER_S)
+
+
 async def recreate(kafka: str, topic: str, partitions: int, settings: Mapping[str, str]) -> None:
     """Delete a topic and make it again: the same name, other records."""
     client = admin(kafka)

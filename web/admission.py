@@ -7,8 +7,10 @@ time go back, whoever holds the partition (DESIGN.md, section 4).
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 
 import msgspec
@@ -17,16 +19,20 @@ from domain.lookup import (
     Freshness,
     NotCaughtUp,
     NotReady,
+    TooBusy,
     TooStale,
     format_position,
     parse_position,
 )
 from tables.reading import Reading
+from web.ends import Ends, NoEnds
 
-Refusal = NotReady | NotCaughtUp | TooStale
+Refusal = NotReady | NotCaughtUp | TooStale | TooBusy
 
 DEFAULT_WAIT_S = 1.0
 MAX_WAIT_S = 10.0
+#: Requests of one worker that wait for a position. They hold none of the places of others.
+MAX_WAITERS = 1024
 #: Seconds to wait for a standby to reach what this worker has already told.
 OWN_WAIT_S = 0.8
 
@@ -60,9 +66,12 @@ class Admission:
     Positions of topics other than `topics`, the sources, are ignored.
     """
 
-    def __init__(self, table: Reading, topics: Collection[str]) -> None:
+    def __init__(self, table: Reading, topics: Collection[str], ends: Ends | None = None) -> None:
         self._table = table
         self._topics = frozenset(topics)
+        self._ends = ends or NoEnds()
+        #: Requests that wait for a position that their callers named.
+        self.waiters = 0
         self._marks: list[Offsets] = [{}] * table.count
 
     def at_once(self, partition: int, asked: Asked = ANYTHING) -> Freshness | None:
@@ -96,8 +105,9 @@ class Admission:
         floor = self.floor(partition, asked)
         if not _covers(_parsed(fresh.position), floor):
             wait_s = min(self.wait_s(partition, asked), until - time.monotonic())
-            by_topic = {topic: offset for (topic, _), offset in floor.items()}
-            await self._table.reached(partition, by_topic, max(0.0, wait_s))
+            beyond = await self._wait(partition, asked, floor, max(0.0, wait_s))
+            if beyond is not None:
+                return beyond
             fresh = self._table.freshness(partition)
             if fresh is None:
                 return NotReady(f"Partition {partition} left this worker meanwhile.", 1)
@@ -112,6 +122,51 @@ class Admission:
             return too_stale
         self.answered(partition, fresh.position)
         return fresh
+
+    async def _wait(
+        self, partition: int, asked: Asked, floor: Offsets, wait_s: float
+    ) -> NotCaughtUp | None:
+        """Until the floor is reached or the time is over; or at once, if it is nowhere yet.
+
+        Only what the caller named can be beyond the end: the marks are of what was handled.
+        """
+        by_topic = {topic: offset for (topic, _), offset in floor.items()}
+        if not self.waits_for(partition, asked):
+            await self._table.reached(partition, by_topic, wait_s)
+            return None
+        reaching = asyncio.ensure_future(self._table.reached(partition, by_topic, wait_s))
+        asking = asyncio.ensure_future(self._beyond(self._wanted(partition, asked)))
+        try:
+            await asyncio.wait((reaching, asking), return_when=asyncio.FIRST_COMPLETED)
+            if not reaching.done() and (beyond := asking.result()) is not None:
+                return beyond
+            await reaching
+            return None
+        finally:
+            reaching.cancel()
+            asking.cancel()
+
+    async def _beyond(self, wanted: Offsets) -> NotCaughtUp | None:
+        """The refusal where no event has one of these positions yet, as a broker says just now."""
+        for place, end in (await self._ends.of(wanted)).items():
+            if wanted[place] >= end:
+                token = format_position({place: wanted[place]})
+                return NotCaughtUp(f"No event is at {token} yet: the next gets {end}.", 1)
+        return None
+
+    @contextmanager
+    def waiting(self) -> Iterator[bool]:
+        """Around what waits for a position that a caller named; whether it may."""
+        may = self.waiters < MAX_WAITERS
+        self.waiters += may
+        try:
+            yield may
+        finally:
+            self.waiters -= may
+
+    def too_many(self) -> TooBusy:
+        """What one more gets."""
+        return TooBusy(f"{self.waiters:,} requests wait for a position here already.", 1)
 
     def answered(self, partition: int, position: str) -> None:
         """An answer at this position is about to leave this worker."""
@@ -136,8 +191,12 @@ class Admission:
         marked, wanted = self._marks[partition], asked.min_position
         if not wanted:
             return marked
-        mine = {(t, p): o for (t, p), o in wanted.items() if p == partition and t in self._topics}
-        return _max(marked, mine)
+        return _max(marked, self._wanted(partition, asked))
+
+    def _wanted(self, partition: int, asked: Asked) -> Offsets:
+        """What the caller's own `min_position` says about this partition."""
+        wanted = asked.min_position.items()
+        return {(t, p): o for (t, p), o in wanted if p == partition and t in self._topics}
 
     def floor_token(self, partitions: Iterable[int], asked: Asked) -> str:
         """The same as a token for another worker; empty if anything will do."""

@@ -7,6 +7,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import msgspec
@@ -22,6 +23,7 @@ from web.peers import (
     NOT_CAUGHT_UP,
     PARTITIONS,
     PeerAnswer,
+    PeerCrowded,
     PeerFailed,
     hop_headers,
     not_caught_up,
@@ -94,21 +96,27 @@ class Gathering(msgspec.Struct):
 
         async def ask_group(target: Target, group: Sequence[int], attempt: int) -> Outcome[F]:
             """Ask one worker; and the next ones for what it cannot say, or when it is slow."""
+            # Who is slow where a caller waits for a position need not be frozen.
+            blameless = any(self.admission.waits_for(p, asked) for p in group)
 
             def suspect() -> None:
-                if target is not None:
+                if target is not None and not blameless:
                     self.router.suspect(target.url)
 
             passed_on = False  # to the next ones, which are asked once
 
             async def run(first: bool) -> Outcome[F]:
-                nonlocal passed_on
+                nonlocal passed_on, blameless
                 if not first:
                     if passed_on:
                         raise PeerFailed("They are being asked for what is left.")
                     passed_on = True
                     return await ask_for(group, attempt + 1)
-                part = await ask(target, group)
+                try:
+                    part = await ask(target, group)
+                except PeerCrowded:
+                    blameless = True
+                    raise
                 if not part.refused or passed_on:
                     return [part], part.refused
                 passed_on = True
@@ -178,8 +186,12 @@ class Search(ABC, Generic[F]):
             partial: whether some of them may be missing.
             left_out: others that count as missing.
         """
-        run = self.gathering.run
-        parts, refused = await run(partitions, self._asked, self._until, self._ask)
+        partitions = list(partitions)
+        with self._waiting(partitions) as may:
+            if not may:
+                return problem(Problem.TOO_BUSY, self.gathering.admission.too_many().detail)
+            run = self.gathering.run
+            parts, refused = await run(partitions, self._asked, self._until, self._ask)
         refused |= {p: NotReady("It was not asked for.", 1) for p in left_out}
         said = [part.freshness for part in parts if part.freshness is not None]
         if not said or (refused and not partial):
@@ -199,6 +211,14 @@ class Search(ABC, Generic[F]):
         # A thousand rows take a millisecond to write: in the lane, too.
         async with self.gathering.lane.turn():
             return self._marked(json_reply(body, freshness), refused)
+
+    def _waiting(self, partitions: Sequence[int]) -> AbstractContextManager[bool]:
+        """As `Admission.waiting`, for what cannot be answered at once from here."""
+        admission, asked = self.gathering.admission, self._asked
+        waits = any(admission.waits_for(p, asked) for p in partitions)
+        if waits and any(admission.at_once(p, asked) is None for p in partitions):
+            return admission.waiting()
+        return nullcontext(True)
 
     async def _ask(self, target: Target, partitions: Sequence[int]) -> Part[F]:
         if target is not None:
@@ -236,7 +256,8 @@ class Search(ABC, Generic[F]):
         query = waiting(token, min(longest_s, max(0.0, self._until - time.monotonic() - 0.2)))
         lines = f"{hop_headers(self.gathering.version)}{PARTITIONS}: {numbers(partitions)}\r\n"
         request = self.request(url, partitions, {"partial": "true", **query}, lines)
-        answer = await self.gathering.router.peers.ask(url, request)
+        waits = any(admission.waits_for(p, self._asked) for p in partitions)
+        answer = await self.gathering.router.peers.ask(url, request, waits=waits)
         body = self._read(answer)
         late = not_caught_up(answer)
         missing = partitions if body is None else body.missing_partitions

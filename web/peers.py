@@ -15,8 +15,8 @@ import asyncio
 import re
 import ssl
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import urlencode, urlsplit
@@ -32,8 +32,10 @@ NOT_CAUGHT_UP = "Onhand-Not-Caught-Up"
 
 #: A worker that does not even accept a connection for this long is not worth waiting for.
 CONNECT_TIMEOUT_S = 1.0
-#: Connections to one worker, busy and idle. A frozen worker must not collect more.
+#: Requests under way to one worker. A frozen worker must not collect more.
 MAX_CONNECTIONS = 256
+#: Those beside them that wait for a position over there: they keep nobody else out.
+MAX_WAITING = 128
 #: A worker not asked for this long is forgotten: each one that is started anew in a cluster
 #: of containers has another address.
 FORGET_S = 60.0
@@ -46,6 +48,10 @@ _FIRST_LINE = re.compile(r"HTTP/1\.1 [2-5][0-9]{2}( |$)")
 
 class PeerFailed(Exception):
     """The other worker gave no usable answer. The text says why, for our own 503."""
+
+
+class PeerCrowded(PeerFailed):
+    """It was not even asked: this worker has too many requests under way to it."""
 
 
 class PeerAnswer(msgspec.Struct, frozen=True):
@@ -172,11 +178,26 @@ class _Peer:
         self._tls = ssl.create_default_context() if self._address.tls else None
         self.idle: list[_Connection] = []
         self.open = 0
+        #: Requests under way, those that do not wait for a position and those that do.
+        self.under_way = [0, 0]
         self.asked_at = time.monotonic()
 
+    @contextmanager
+    def place(self, waits: bool) -> Iterator[None]:
+        """Around one request.
+
+        Raises:
+            PeerCrowded: there are too many of its kind.
+        """
+        if self.under_way[waits] >= (MAX_WAITING if waits else MAX_CONNECTIONS):
+            raise PeerCrowded("It has too many requests of ours under way.")
+        self.under_way[waits] += 1
+        try:
+            yield
+        finally:
+            self.under_way[waits] -= 1
+
     async def connect(self) -> _Connection:
-        if self.open >= MAX_CONNECTIONS:
-            raise PeerFailed("It has too many requests of ours under way.")
         self.open += 1
         connection = _Connection(self.lost)
         try:
@@ -221,10 +242,16 @@ class Peers:
     def __init__(self) -> None:
         self._peers: dict[str, _Peer] = {}
 
-    async def ask(self, url: str, request: bytes) -> PeerAnswer:
+    async def ask(self, url: str, request: bytes, *, waits: bool = False) -> PeerAnswer:
         """Send one request, made by `get` or `post`, and return the answer.
 
+        Args:
+            url: of the other worker.
+            request: the bytes.
+            waits: it may wait over there, for a position that a caller named.
+
         Raises:
+            PeerCrowded: too many of ours are under way; this says nothing about that worker.
             PeerFailed: no connection, or no answer on it.
         """
         peer = self._peers.get(url)
@@ -232,13 +259,14 @@ class Peers:
             self._forget()
             peer = self._peers[url] = _Peer(url)
         peer.asked_at = time.monotonic()
-        connection = peer.take()
-        if connection is not None:
-            # It may have been closed by the other side just now, which says nothing
-            # about that worker: all our requests are reads, so ask once more.
-            with suppress(PeerFailed):
-                return await self._exchange(peer, connection, request)
-        return await self._exchange(peer, await peer.connect(), request)
+        with peer.place(waits):
+            connection = peer.take()
+            if connection is not None:
+                # It may have been closed by the other side just now, which says nothing
+                # about that worker: all our requests are reads, so ask once more.
+                with suppress(PeerFailed):
+                    return await self._exchange(peer, connection, request)
+            return await self._exchange(peer, await peer.connect(), request)
 
     async def _exchange(self, peer: _Peer, connection: _Connection, request: bytes) -> PeerAnswer:
         try:

@@ -15,6 +15,7 @@ from tables.reading import Reading
 from web.admission import Admission, Asked, Refusal
 from web.bodies import BodyLimits
 from web.conditions import NONE_MATCH, refusal_of
+from web.ends import Ends
 from web.gathering import Gathering
 from web.lists import list_rows
 from web.lookups import PATH as LOOKUP
@@ -48,18 +49,23 @@ class Queries:
         version: int,
         limits: BodyLimits,
         observe: Observe = lambda role, outcome, seconds: None,
+        ends: Ends | None = None,
     ) -> None:
         self._table = table
         self._version = version
         self._limits = limits
         self._observe = observe
         self.peers = Peers()
-        self._admission = Admission(table, topics)
+        self._admission = Admission(table, topics, ends)
         self._router = Router(table, roster, self.peers, self._admission)
         self._lane = Lane()
         self._gathering = Gathering(table, self._router, self._admission, self._lane, version)
         #: For the server, to be asked before aiohttp is: `QuickReads.answer`.
         self.quick = QuickReads(table, self._router, self._admission, version, observe).answer
+
+    def waiters(self) -> int:
+        """Requests that wait for a position."""
+        return self._admission.waiters
 
     def routes(self) -> Iterator[web.RouteDef]:
         """Reads. Under `ROOT` one route takes every path: see `target_of`."""

@@ -17,6 +17,7 @@ from domain.lookup import (
     NotFound,
     NotReady,
     Role,
+    TooBusy,
     TooStale,
 )
 from domain.rows import Row
@@ -194,6 +195,8 @@ def reply(lookup: Lookup, version: int, if_none_match: str | None = None) -> web
             return problem(Problem.NOT_CAUGHT_UP, detail, retry_after_s=retry_after_s)
         case TooStale(detail, retry_after_s):
             return problem(Problem.TOO_STALE, detail, retry_after_s=retry_after_s)
+        case TooBusy(detail, retry_after_s):
+            return problem(Problem.TOO_BUSY, detail, retry_after_s=retry_after_s)
         case _:
             assert_never(lookup)
 

@@ -16,13 +16,13 @@ from typing import Generic, TypeVar
 import msgspec
 from aiohttp import web
 
-from domain.lookup import Freshness, NotCaughtUp, NotReady, Role, TooStale
+from domain.lookup import Freshness, NotCaughtUp, NotReady, Role, TooBusy, TooStale
 from tables.reading import Reading
 from tables.store import StoreError
 from web.admission import Admission, Asked, Refusal, stale
 from web.bodies import BAD_JSON
 from web.hedging import first_good
-from web.peers import PeerAnswer, PeerFailed, Peers
+from web.peers import PeerAnswer, PeerCrowded, PeerFailed, Peers
 from web.problems import PAGES, Problem
 from web.roster import REMEMBER_S, Holder, Roster
 
@@ -109,6 +109,18 @@ class Router:
             at_once = await question.at_once()
             if at_once is not None and settles(at_once):
                 return at_once
+        if not question.waits:
+            return await self._ask(question, plan, asked)
+        with self._admission.waiting() as may:
+            if not may:
+                return self._admission.too_many()
+            return await self._ask(question, plan, asked)
+
+    async def _ask(
+        self, question: _Question[T], plan: Sequence[Target], asked: Asked
+    ) -> T | PeerAnswer | Refusal:
+        """The rest of `ask`."""
+        partition = question.partition
         answer = await question.of_owner(plan)
         if answer is not None and question.is_settled_by(plan[0], answer):
             return answer
@@ -163,11 +175,11 @@ class _Question(Generic[T]):
         request_for: Callable[[str, float], bytes],
     ) -> None:
         self._router, self._admission = router, admission
-        self._partition, self._asked = partition, asked
+        self.partition, self._asked = partition, asked
         self._here, self._request_for = here, request_for
         #: The caller waits for a position: who is slow need not be frozen.
-        self._waits = admission.waits_for(partition, asked)
-        self._until = time.monotonic() + DEADLINE_S + (asked.wait_s if self._waits else 0.0)
+        self.waits = admission.waits_for(partition, asked)
+        self._until = time.monotonic() + DEADLINE_S + (asked.wait_s if self.waits else 0.0)
 
     async def of_owner(self, plan: Sequence[Target]) -> T | PeerAnswer | Refusal | None:
         """The usual forwarded read: as `race`, but without its tasks, at half the cost.
@@ -175,7 +187,7 @@ class _Question(Generic[T]):
         None if another worker is not known to be the owner, or if it failed or is slow.
         """
         owner = plan[0] if plan else None
-        if owner is None or owner.role is not Role.ACTIVE or self._waits:
+        if owner is None or owner.role is not Role.ACTIVE or self.waits:
             return None
         try:
             async with asyncio.timeout(HEDGE_S):
@@ -199,7 +211,7 @@ class _Question(Generic[T]):
 
     async def at_once(self) -> T | Refusal | None:
         """This worker's own rows, if they will do without waiting."""
-        fresh = self._admission.at_once(self._partition, self._asked)
+        fresh = self._admission.at_once(self.partition, self._asked)
         if fresh is None:
             return None
         return stale(self._asked, fresh) or await self._read(fresh)
@@ -208,34 +220,37 @@ class _Question(Generic[T]):
         try:
             return await self._here(fresh)
         except StoreError:
-            return NotReady(f"The disk does not give partition {self._partition} here.", 1)
+            return NotReady(f"The disk does not give partition {self.partition} here.", 1)
 
     def is_settled_by(self, target: Target, answer: T | PeerAnswer | Refusal) -> bool:
         """Whether nobody else needs to be asked."""
         if settles(answer):
             return True
         # The owner has waited as long as the caller allows, and nobody is further.
-        final = {Problem.TOO_STALE, Problem.NOT_CAUGHT_UP if self._waits else None}
-        return problem_of(answer) in final and self._router.is_owner(target, self._partition)
+        final = {Problem.TOO_STALE, Problem.NOT_CAUGHT_UP if self.waits else None}
+        return problem_of(answer) in final and self._router.is_owner(target, self.partition)
 
     async def _attempt(self, target: Target) -> T | PeerAnswer | Refusal:
         if target is None:
-            fresh = await self._admission.admit(self._partition, self._asked, self._until)
+            fresh = await self._admission.admit(self.partition, self._asked, self._until)
             return await self._read(fresh) if isinstance(fresh, Freshness) else fresh
         left_s = max(0.0, self._until - time.monotonic() - 0.1)
-        wait_s = min(self._admission.wait_s(self._partition, self._asked), left_s)
+        wait_s = min(self._admission.wait_s(self.partition, self._asked), left_s)
         request = self._request_for(target.url, wait_s)
-        answer = await self._router.peers.ask(target.url, request)
+        try:
+            answer = await self._router.peers.ask(target.url, request, waits=self.waits)
+        except PeerCrowded as crowd:
+            return TooBusy(f"Of {target.url}: {crowd}", 1)  # that worker did nothing wrong
         if not _is_usable(answer):
             raise PeerFailed("It answered with something else.")
         self._router.trust(target.url)
         position = answer.headers.get("Onhand-Position")
         if answer.status < 500 and position is not None:
-            self._admission.answered(self._partition, position)
+            self._admission.answered(self.partition, position)
         return answer
 
     def _failed(self, target: Target) -> None:
-        if target is not None and not self._waits:
+        if target is not None and not self.waits:
             self._router.suspect(target.url)
 
 
@@ -256,6 +271,8 @@ def problem_of(answer: object) -> Problem | None:
             return Problem.NOT_CAUGHT_UP
         case TooStale():
             return Problem.TOO_STALE
+        case TooBusy():
+            return Problem.TOO_BUSY
         case (
             PeerAnswer(status=status, body=bytes(body))
             | web.Response(status=status, body=bytes(body))
@@ -276,7 +293,7 @@ def settles(answer: object) -> bool:
     """Whether this ends the request; else somebody else may know better."""
     if isinstance(answer, PeerAnswer):
         return answer.status < 500
-    return not isinstance(answer, NotReady | NotCaughtUp | TooStale)
+    return not isinstance(answer, NotReady | NotCaughtUp | TooStale | TooBusy)
 
 
 def says_more(one: object, other: object) -> bool:

@@ -16,6 +16,7 @@ from web.appending import Appender
 from web.bodies import BodyLimits
 from web.connections import ConnectionLimits, guard
 from web.deadletters import DeadLetters
+from web.ends import BrokerEnds
 from web.facts import FactLimits, Facts
 from web.logs import Logs
 from web.members import Members
@@ -34,7 +35,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Limits(Struct, frozen=True):
     """Bounds of one worker. What is beyond them gets a clear 4xx or 503, at once.
 
-    reads: queries handled at once, those that wait for a position or another worker too.
+    reads: queries handled at once, those that wait for another worker too. Those that wait for
+        a position have a bound of their own (`web.admission.MAX_WAITERS`).
     writes: POSTs of facts handled at once; each may hold a body in memory.
     append_timeout_s: Kafka's time for one POST; with all the rest, an answer comes within 5 s.
     notice_s: how long `stop` goes on as before, so that clients, load balancers and other
@@ -75,10 +77,14 @@ class WebConfig(Struct, frozen=True, kw_only=True):
 
 
 class Gate:
-    """Bounds how many requests of one kind are handled at once."""
+    """Bounds how many requests of one kind are handled at once.
 
-    def __init__(self, limit: int) -> None:
+    `apart` counts those inside that have a bound of their own.
+    """
+
+    def __init__(self, limit: int, apart: Callable[[], int] = lambda: 0) -> None:
         self._limit = limit
+        self._apart = apart
         self.inside = 0
         self.draining = False
 
@@ -86,7 +92,7 @@ class Gate:
         """The handler behind this gate."""
 
         async def handle(request: web.Request) -> web.StreamResponse:
-            if self.inside >= self._limit:
+            if self.inside - self._apart() >= self._limit:
                 return problem(Problem.TOO_BUSY, f"{self.inside:,} requests are being handled.")
             self.inside += 1
             try:
@@ -154,7 +160,7 @@ class Web:
     def __init__(self, config: WebConfig, table: Reading, stats: Stats) -> None:
         self._config = config
         limits = config.limits
-        self._gates = {"read": Gate(limits.reads), "write": Gate(limits.writes)}
+        self._ends = BrokerEnds(config.kafka)
         self.members = Members(
             config.kafka,
             config.members_topic,
@@ -174,7 +180,12 @@ class Web:
             config.version,
             limits.lookup_body,
             self._metrics.observe_query,
+            self._ends,
         )
+        self._gates = {
+            "read": Gate(limits.reads, self._queries.waiters),
+            "write": Gate(limits.writes),
+        }
         self._appender = Appender(config.kafka, limits.append_timeout_s)
         observe = self._metrics.observe_append
         self._dead_letters = DeadLetters(
@@ -251,6 +262,7 @@ class Web:
         """Let go of Kafka and of other workers, after the last request. May be called twice."""
         await self.members.stop()
         await self._appender.stop()
+        await self._ends.stop()
         await self._queries.close()
 
     async def _on_cleanup(self, app: web.Application) -> None:

@@ -188,7 +188,7 @@ class Sightings:
         request = post(url, PATH, {}, hop_headers(self._version), msgspec.json.encode(asked))
         try:
             async with asyncio.timeout(wait_s + HOP_S):
-                answer = await self._peers.ask(url, request)
+                answer = await self._peers.ask(url, request, waits=wait_s > 0)
             if answer.status != 200:
                 return f"The owner at {url} answered {answer.status}."
             body = msgspec.json.decode(answer.body, type=SightingsBody)

@@ -14,6 +14,7 @@ from domain.lookup import (
     NotFound,
     NotReady,
     Role,
+    TooBusy,
     TooStale,
 )
 from domain.rows import Row
@@ -35,6 +36,7 @@ OUTCOMES: dict[type[Lookup], tuple[Lookup, int, str | None]] = {
     NotReady: (NotReady("It restores.", 2), 503, "not-ready"),
     NotCaughtUp: (NotCaughtUp("Not yet.", 1), 503, "not-caught-up"),
     TooStale: (TooStale("Too far behind.", 1), 503, "too-stale"),
+    TooBusy: (TooBusy("So many wait.", 1), 503, "too-busy"),
 }
 
 
