@@ -8,13 +8,15 @@ from typing import Any
 
 import faust
 from faust.web.base import BlueprintManager
+from msgspec.structs import replace
 
 from agents.inventory import inventory_agent
-from app import __version__
+from app import __version__, descriptors
 from app.assignment import ChangelogTable, PartitionManager
 from app.assignor import OnhandAssignor
 from app.config import Settings, SettingsError
 from app.delivery import ConsumerDelivery
+from app.descriptors import TooFewDescriptors
 from app.logs import configuration
 from app.news import News
 from app.process import OnhandWorker
@@ -26,7 +28,8 @@ from tables.inventory import InventoryTable
 from tables.memory import MemoryStores
 from tables.rocks import RocksStores
 from tables.store import DataFolderInUse, StoreFailed, Stores
-from web.server import Web, WebConfig
+from web.connections import ConnectionLimits
+from web.server import Limits, Web, WebConfig
 
 #: Faust's consumer leaves the group after this long without a poll. A worker without
 #: partitions never polls (aiokafka #1187), and a stuck agent is found by our own watch.
@@ -41,7 +44,8 @@ def build(settings: Settings | None = None) -> OnhandApp:
     try:
         settings = settings or Settings.from_env()
         stores = _stores(settings)
-    except (SettingsError, DataFolderInUse, StoreFailed) as error:
+        limits = _limits(settings)
+    except (SettingsError, DataFolderInUse, StoreFailed, TooFewDescriptors) as error:
         refuse(str(error).splitlines())
         raise  # unreachable: refuse ends the process
     app = _faust_app(settings)
@@ -56,7 +60,7 @@ def build(settings: Settings | None = None) -> OnhandApp:
     config = _table_config(settings)
     app.decoder = Decoder(config.topics, config.partitions)
     app.table = InventoryTable(config, stores, consumer, consumer, app.fail, owned_elsewhere)
-    app.web_part = Web(_web_config(settings), app.table, app.table.stats)
+    app.web_part = Web(_web_config(settings, limits), app.table, app.table.stats)
     app.news = News(
         app.table.status, app.web_part.members.workers, lambda: app.table.stats.restored
     )
@@ -102,7 +106,7 @@ def _table_config(settings: Settings) -> TableConfig:
     )
 
 
-def _web_config(settings: Settings) -> WebConfig:
+def _web_config(settings: Settings, limits: Limits) -> WebConfig:
     return WebConfig(
         url=settings.url,
         version=settings.version,
@@ -111,7 +115,21 @@ def _web_config(settings: Settings) -> WebConfig:
         members_topic=settings.members_topic,
         dead_letters=settings.dlq_topic,
         build=__version__,
+        limits=limits,
         window=settings.dedup_window,
+    )
+
+
+def _limits(settings: Settings) -> Limits:
+    """As many connections as the process may have, and no more than are of use."""
+    share = descriptors.shares(descriptors.raised(), settings.partitions)
+    limits, plain = Limits(), ConnectionLimits()
+    # Those for operations come on top.
+    clients = min(plain.connections, share.clients - plain.for_operations)
+    return replace(
+        limits,
+        connections=replace(plain, connections=clients),
+        peer_connections=min(limits.peer_connections, share.peers),
     )
 
 

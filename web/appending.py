@@ -31,6 +31,7 @@ from msgspec import Struct
 
 from tables.tasks import Tasks
 from web import clients
+from web.turns import TurnLimits, Turns
 
 log = logging.getLogger(__name__)
 
@@ -79,12 +80,16 @@ class Appender:
 
     Args:
         kafka: connection settings for aiokafka (`bootstrap_servers`, security …).
-        timeout_s: an `append` answers within this.
+        timeout_s: an `append` answers within this, from its turn on.
+        turns: how long it waits for that, and how many bytes with it.
     """
 
-    def __init__(self, kafka: Mapping[str, Any], timeout_s: float) -> None:
+    def __init__(
+        self, kafka: Mapping[str, Any], timeout_s: float, turns: TurnLimits | None = None
+    ) -> None:
         self._kafka = dict(kafka)
         self._timeout_s = timeout_s
+        self._turns = Turns(turns or TurnLimits())
         self._producer: asyncio.Future[AIOKafkaProducer]
         self._refused = asyncio.Event()
         self._is_running = False
@@ -108,7 +113,14 @@ class Appender:
 
         Never raises for Kafka's sake. A client that went away changes nothing: what it sent
         whole is appended whole.
+
+        Raises:
+            TooLate: too many others came before; nothing was appended.
         """
+        async with self._turns.turn(sum(len(record.value) for record in records)):
+            return await self._append(records)
+
+    async def _append(self, records: Sequence[Record]) -> Receipt:
         deadline = asyncio.get_running_loop().time() + self._timeout_s
         sent: list[asyncio.Future[Any]] = []
         trouble = None

@@ -1,7 +1,8 @@
 """Read a request's body within its bounds, or say why not."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
 
 import msgspec
 from aiohttp import web
@@ -17,11 +18,52 @@ FORM = "application/x-www-form-urlencoded"
 BAD_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
+class Room:
+    """The memory for bodies that are not whole yet, of all requests.
+
+    Whoever sends slowly holds its own connection and its own bytes, and nobody's turn. When
+    the room is full, the one that has been sending for longest goes.
+    """
+
+    def __init__(self, bytes_: int) -> None:
+        self._limit = bytes_
+        self._held = 0
+        #: Bytes of each, longest first, by what ends it.
+        self._reading: dict[asyncio.Timeout, int] = {}
+
+    def reading(self) -> int:
+        """How many are being read."""
+        return len(self._reading)
+
+    @asynccontextmanager
+    async def place(self, timeout_s: float) -> AsyncIterator[asyncio.Timeout]:
+        """Around the reading of one body; raises TimeoutError when its time is over."""
+        async with asyncio.timeout(timeout_s) as clock:
+            self._reading[clock] = 0
+            try:
+                yield clock
+            finally:
+                self._held -= self._reading.pop(clock, 0)
+
+    def grow(self, clock: asyncio.Timeout, size: int) -> None:
+        """So many bytes more have come."""
+        if clock not in self._reading:
+            return  # it has to go, at its next wait
+        self._reading[clock] += size
+        self._held += size
+        while self._held > self._limit:
+            slowest = next(iter(self._reading))
+            self._held -= self._reading.pop(slowest)
+            if not slowest.expired():
+                slowest.reschedule(0)
+
+
 class BodyLimits(Struct, frozen=True):
-    """Bounds on one request's body, after decompression."""
+    """Bounds on one request's body, after decompression; `room` is what all share."""
 
     bytes: int = 1024 * 1024
     timeout_s: float = 10.0
+    room: Room = Room(32 * 2**20)
 
 
 async def read_json(
@@ -42,10 +84,10 @@ async def read_json(
     if (request.content_length or 0) > limits.bytes:
         return _too_large(limits)
     try:
-        async with asyncio.timeout(limits.timeout_s):
-            body = await _read(request, limits.bytes)
+        async with limits.room.place(limits.timeout_s) as clock:
+            body = await _read(request, limits, clock)
     except TimeoutError:
-        detail = f"The body did not arrive within {limits.timeout_s:g} s."
+        detail = f"The body did not arrive within {limits.timeout_s:g} s, or before others'."
         response = problem(Problem.REQUEST_TIMEOUT, detail)
         response.force_close()
         return response
@@ -58,13 +100,14 @@ async def read_json(
     return body
 
 
-async def _read(request: web.Request, limit: int) -> bytes | None:
-    """None when there is more than `limit`; the rest is left unread."""
+async def _read(request: web.Request, limits: BodyLimits, clock: asyncio.Timeout) -> bytes | None:
+    """None when there is more than the limit; the rest is left unread."""
     chunks, size = [], 0
     async for chunk in request.content.iter_any():
         size += len(chunk)
-        if size > limit:
+        if size > limits.bytes:
             return None
+        limits.room.grow(clock, len(chunk))
         chunks.append(chunk)
     return b"".join(chunks)
 

@@ -24,6 +24,17 @@ from web.problems import PAGES, Problem, problem
 log = logging.getLogger(__name__)
 
 LARGE_BYTES = 64 * 1024
+#: How many are looked at, of those that may be idle, to find one that is.
+_LOOKED_AT = 64
+#: "Used since" is not asked more exactly than this.
+_ABOUT_S = 0.5
+#: What a connection in the lane of operations may ask.
+_OPERATIONS = tuple(
+    f"{method} {path}{end}".encode()
+    for method in ("GET", "HEAD")
+    for path in ("/live", "/ready", "/metrics")
+    for end in (" ", "?")
+)
 #: Answers a request from its bytes, before aiohttp sees it: the whole response to what a
 #: quiet connection received at once, or None for what must go the usual way.
 Shortcut = Callable[[bytes], bytes | None]
@@ -36,6 +47,8 @@ class ConnectionLimits(Struct, frozen=True):
         common load balancers drop theirs, so that it is they who close.
     head_timeout_s: from a request's first byte to the end of its headers.
     linger_s: how long the rest of a refused body is read and thrown away.
+    connections: of clients, at once. Beyond them the one that is idle for longest goes.
+    for_operations: beyond these, while none is idle, for /live, /ready and /metrics alone.
     write_timeout_s: a client that does not take its answer within this is cut off; only
         answers above 64 KiB, the rest fits into the system's buffers.
     """
@@ -45,12 +58,16 @@ class ConnectionLimits(Struct, frozen=True):
     linger_s: float = 2.0
     write_timeout_s: float = 30.0
     connections: int = 4096
+    for_operations: int = 64
 
 
 class Connection(RequestHandler):
     """One client connection, with a deadline for each request's head."""
 
-    __slots__ = ("_at_boundary", "_body", "_has_ended", "_head_deadline", "_limits", "_server")
+    __slots__ = (
+        "_at_boundary", "_body", "_has_ended", "_head_deadline", "_limits", "_server",
+        "counts", "for_operations",
+    )  # fmt: skip
 
     def __init__(self, server: "Server", limits: ConnectionLimits, **kwargs: Any) -> None:
         super().__init__(server, **kwargs)
@@ -60,24 +77,31 @@ class Connection(RequestHandler):
         self._at_boundary = True
         #: Of the request that came last; those before it are whole.
         self._body: StreamReader | None = None
+        #: It has one of the places that are bounded.
+        self.counts = False
+        #: Beyond the bound: it may ask what operations ask, and nothing else.
+        self.for_operations = False
         #: The client will send nothing more: close after the last answer.
         self._has_ended = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Refuse the connection that is one too many, before it costs anything."""
+        """Find a place for it; see `Server.take_in`."""
         super().connection_made(transport)
-        if len(self._server.connections) > self._limits.connections:
-            self._refuse(Problem.TOO_BUSY)
+        self._server.take_in(self)
 
     def data_received(self, data: bytes) -> None:
         """Take the shortcut, or hand on and arm the deadline while a head is incomplete."""
         is_quiet = self._is_quiet()
+        if self.for_operations and not data.startswith(_OPERATIONS):
+            self._refuse(Problem.TOO_BUSY)
+            return
         if is_quiet and self._at_boundary and self._is_answered(data):
             return
         self._at_boundary = is_quiet and self._at_boundary and _is_one_whole_get(data)
         super().data_received(data)
         if self._messages:
             self._body = self._messages[-1][1]
+            self._server.quiet.pop(self, None)
         if self._is_quiet():
             # Bytes came, and no request came of them.
             if self._head_deadline is None:
@@ -122,7 +146,17 @@ class Connection(RequestHandler):
         """Disarm."""
         if self._head_deadline is not None:
             self._head_deadline.cancel()
+        self._server.let_go(self)
         super().connection_lost(exc)
+
+    def loop_time(self) -> float:
+        """Of its event loop, in seconds."""
+        return self._loop.time()
+
+    def has_been_quiet_since(self) -> float | None:
+        """When it fell idle, plus the keep-alive time; None while it is not."""
+        is_idle = self._is_quiet() and not self._messages and self._head_deadline is None
+        return self._next_keepalive_close_time if is_idle else None
 
     def handle_error(
         self,
@@ -159,6 +193,9 @@ class Connection(RequestHandler):
         written = await self._write(request, resp, start_time)
         if self._has_ended and not self._messages:
             self.close()
+        if self.counts:
+            # At the end: it was used last.
+            self._server.quiet[self] = self._loop.time() + self._limits.keepalive_timeout_s
         return written
 
     async def _write(
@@ -230,6 +267,53 @@ class Server(web.Server):
         )
         self._limits = limits
         self.shortcut = shortcut
+        self._taken = 0
+        #: Those that may be idle, the longest first, and since when as far as was looked.
+        self.quiet: dict[Connection, float] = {}
+        self._for_operations: dict[Connection, None] = {}
+
+    def take_in(self, connection: Connection) -> None:
+        """Give a new connection its place.
+
+        Beyond the bound, the one that has been idle for longest goes for it. Where none is
+        idle, it gets one of a few places in which only /live, /ready and /metrics are
+        answered: an orchestrator must not restart a worker for being asked a lot. Of those,
+        too, the oldest goes; it has had its answer.
+        """
+        if self._taken >= self._limits.connections and not self._end_an_idle_one():
+            connection.for_operations = True
+            self._for_operations[connection] = None
+            if len(self._for_operations) > self._limits.for_operations:
+                oldest = next(iter(self._for_operations))
+                del self._for_operations[oldest]
+                oldest.force_close()
+            return
+        self._taken += 1
+        connection.counts = True
+        self.quiet[connection] = connection.loop_time() + self._limits.keepalive_timeout_s
+
+    def let_go(self, connection: Connection) -> None:
+        """Its place is free."""
+        if connection.for_operations:
+            self._for_operations.pop(connection, None)
+        elif connection.counts:
+            connection.counts = False
+            self._taken -= 1
+        self.quiet.pop(connection, None)
+
+    def _end_an_idle_one(self) -> bool:
+        for _ in range(min(_LOOKED_AT, len(self.quiet))):
+            longest = next(iter(self.quiet))
+            known = self.quiet.pop(longest)
+            since = longest.has_been_quiet_since()
+            if since is None or since > known + _ABOUT_S:
+                # Busy, or it took the shortcut meanwhile, which does not tell.
+                self.quiet[longest] = since or known
+                continue
+            longest.force_close()
+            self.let_go(longest)
+            return True
+        return False
 
     async def _answer(self, request: web.BaseRequest) -> StreamResponse:
         """As the application does; what it cannot even route is answered here.

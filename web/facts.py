@@ -19,7 +19,7 @@ from domain.fates import Ending
 from domain.lookup import format_position
 from domain.modes import Media, media_of
 from domain.partitioning import partition_for
-from web.admission import DEFAULT_WAIT_S
+from web.admission import DEFAULT_WAIT_S, MAX_WAITERS
 from web.appending import Receipt, Record
 from web.bodies import BAD_JSON, JSON, BodyLimits, read_json
 from web.lines import (
@@ -40,6 +40,7 @@ from web.outcomes import OutcomeBody
 from web.parameters import POST, BadRequest, parameters, target_of, wrong
 from web.problems import Fault, Problem, problem
 from web.replies import json_reply
+from web.turns import TooLate
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 OutcomesOf = Callable[[Sequence[Record], Sequence[int], float], Awaitable[Sequence[OutcomeBody]]]
@@ -121,6 +122,8 @@ class Facts:
         self._limits = limits
         self._observe = observe
         self._outcomes = outcomes
+        #: Requests that are appended and wait for what became of their events.
+        self.waiting = 0
 
     def routes(self) -> Iterator[web.RouteDef]:
         """Path by path."""
@@ -197,14 +200,28 @@ class Facts:
             return _invalid(errors, len(lines))
         began = time.perf_counter()
         records = [fact.record for fact in facts]
-        receipt = await self._append(records)
+        try:
+            receipt = await self._append(records)
+        except TooLate as late:
+            return problem(Problem.TOO_BUSY, str(late))
         outcome = "appended" if receipt.trouble is None else "unknown"
         self._observe(outcome, time.perf_counter() - began)
         outcomes: Sequence[OutcomeBody] = ()
         if outcome_wait_s is not None and receipt.trouble is None and self._outcomes is not None:
             offsets = cast("list[int]", receipt.offsets)
-            outcomes = await self._outcomes(records, offsets, outcome_wait_s)
+            outcomes = await self._wait_for(self._outcomes, records, offsets, outcome_wait_s)
         return _answer(facts, receipt, outcomes)
+
+    async def _wait_for(
+        self, of: OutcomesOf, records: Sequence[Record], offsets: Sequence[int], wait_s: float
+    ) -> Sequence[OutcomeBody]:
+        """What became of them. Whoever is one too many gets what is known at once."""
+        may_wait = self.waiting < MAX_WAITERS
+        self.waiting += 1
+        try:
+            return await of(records, offsets, wait_s if may_wait else 0.0)
+        finally:
+            self.waiting -= 1
 
     async def _check(self, lines: Sequence[Raw], posted: Posted) -> tuple[list[Fact], list[Fault]]:
         facts: list[Fact] = []

@@ -39,6 +39,8 @@ MAX_WAITING = 128
 #: A worker not asked for this long is forgotten: each one that is started anew in a cluster
 #: of containers has another address.
 FORGET_S = 60.0
+#: Connections to all workers, busy and idle.
+MAX_OPEN = 4096
 #: Far above a page of 1,000 rows with the longest ids.
 MAX_ANSWER_BYTES = 32 * 2**20
 #: As aiohttp reads heads: what is not UTF-8 comes out as it went in.
@@ -239,7 +241,8 @@ class _Peer:
 class Peers:
     """Asks other workers. Deadlines are the caller's: cancel `ask` to give up."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = MAX_OPEN) -> None:
+        self._limit = limit
         self._peers: dict[str, _Peer] = {}
 
     async def ask(self, url: str, request: bytes, *, waits: bool = False) -> PeerAnswer:
@@ -266,7 +269,22 @@ class Peers:
                 # about that worker: all our requests are reads, so ask once more.
                 with suppress(PeerFailed):
                     return await self._exchange(peer, connection, request)
+            self._make_room()
             return await self._exchange(peer, await peer.connect(), request)
+
+    def _make_room(self) -> None:
+        """For one connection more: at the cost of one that is idle.
+
+        Raises:
+            PeerCrowded: none is.
+        """
+        if sum(peer.open for peer in self._peers.values()) < self._limit:
+            return
+        for peer in self._peers.values():
+            if peer.idle:
+                peer.idle.pop(0).abort()
+                return
+        raise PeerCrowded("This worker has no connection left for it.")
 
     async def _exchange(self, peer: _Peer, connection: _Connection, request: bytes) -> PeerAnswer:
         try:

@@ -22,7 +22,7 @@ from web.lookups import PATH as LOOKUP
 from web.lookups import look_up
 from web.pacing import Lane
 from web.parameters import READ, ROOT, BadRequest, asked_of, key_of, parameters, target_of
-from web.peers import PeerAnswer, Peers, get, hop_headers, is_for_another_version, waiting
+from web.peers import MAX_OPEN, PeerAnswer, Peers, get, hop_headers, is_for_another_version, waiting
 from web.problems import SERVER, Problem, problem
 from web.quick import QuickReads
 from web.replies import SkuRows, reply, sku_reply
@@ -50,12 +50,13 @@ class Queries:
         limits: BodyLimits,
         observe: Observe = lambda role, outcome, seconds: None,
         ends: Ends | None = None,
+        peer_connections: int = MAX_OPEN,
     ) -> None:
         self._table = table
         self._version = version
         self._limits = limits
         self._observe = observe
-        self.peers = Peers()
+        self.peers = Peers(peer_connections)
         self._admission = Admission(table, topics, ends)
         self._router = Router(table, roster, self.peers, self._admission)
         self._lane = Lane()

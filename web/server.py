@@ -7,13 +7,14 @@ from typing import Any
 
 from aiohttp import web
 from msgspec import Struct
+from msgspec.structs import replace
 
 from domain.events import RULES
 from tables.reading import Reading
 from tables.stats import Stats
 from web import openapi
 from web.appending import Appender
-from web.bodies import BodyLimits
+from web.bodies import BodyLimits, Room
 from web.connections import ConnectionLimits, guard
 from web.deadletters import DeadLetters
 from web.ends import BrokerEnds
@@ -26,6 +27,7 @@ from web.outcomes import Outcomes
 from web.problems import Problem, pages, problem
 from web.queries import Queries
 from web.sightings import Sightings
+from web.turns import TurnLimits
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +39,12 @@ class Limits(Struct, frozen=True):
 
     reads: queries handled at once, those that wait for another worker too. Those that wait for
         a position have a bound of their own (`web.admission.MAX_WAITERS`).
-    writes: POSTs of facts handled at once; each may hold a body in memory.
+    writes: POSTs of facts handled at once, those that wait for their turn too. Neither those
+        whose bodies have not come nor those that wait for an outcome are among them.
+    turns: in which writes go to Kafka.
+    body_bytes: memory for bodies that are not whole yet, of writes and of lookups each.
     append_timeout_s: Kafka's time for one POST; with all the rest, an answer comes within 5 s.
+    peer_connections: to all other workers together.
     notice_s: how long `stop` goes on as before, so that clients, load balancers and other
         workers learn of it: whoever asks meanwhile is told to close the connection.
     drain_s: how long it then waits for requests under way.
@@ -48,8 +54,11 @@ class Limits(Struct, frozen=True):
     facts: FactLimits = FactLimits()
     lookup_body: BodyLimits = BodyLimits()
     reads: int = 2048
-    writes: int = 128
+    writes: int = 2048
+    turns: TurnLimits = TurnLimits()
+    body_bytes: int = 32 * 2**20
     append_timeout_s: float = 4.0
+    peer_connections: int = 4096
     notice_s: float = 1.0
     drain_s: float = 10.0
 
@@ -154,6 +163,15 @@ async def unknown_path(request: web.Request) -> web.Response:
     return problem(Problem.UNKNOWN_PATH, f"There is nothing at {request.path!a}.")
 
 
+def _with_room(limits: Limits) -> tuple[FactLimits, BodyLimits]:
+    """Limits for facts and for lookups, each with memory of its own for unfinished bodies."""
+    of_facts, of_lookups = (
+        replace(body, room=Room(limits.body_bytes))
+        for body in (limits.facts.body, limits.lookup_body)
+    )
+    return replace(limits.facts, body=of_facts), of_lookups
+
+
 class Web:
     """One worker's HTTP. Made by app/wiring.py, which calls `attach`, `start`, `stop`."""
 
@@ -161,6 +179,7 @@ class Web:
         self._config = config
         limits = config.limits
         self._ends = BrokerEnds(config.kafka)
+        fact_limits, lookup_body = _with_room(limits)
         self.members = Members(
             config.kafka,
             config.members_topic,
@@ -178,15 +197,12 @@ class Web:
             self.members.roster,
             config.topics.values(),
             config.version,
-            limits.lookup_body,
+            lookup_body,
             self._metrics.observe_query,
             self._ends,
+            limits.peer_connections,
         )
-        self._gates = {
-            "read": Gate(limits.reads, self._queries.waiters),
-            "write": Gate(limits.writes),
-        }
-        self._appender = Appender(config.kafka, limits.append_timeout_s)
+        self._appender = Appender(config.kafka, limits.append_timeout_s, limits.turns)
         observe = self._metrics.observe_append
         self._dead_letters = DeadLetters(
             Logs(config.kafka), config.dead_letters, table.count, self._metrics.observe_query
@@ -197,13 +213,18 @@ class Web:
             self._queries.peers,
             config.url,
             config.version,
-            limits.lookup_body,
+            lookup_body,
         )
         roles = {topic: role for role, topic in config.topics.items()}
         outcomes = Outcomes(self._sightings.ask, roles, table.count)
         self._facts = Facts(
-            self._appender.append, config.topics, table.count, limits.facts, observe, outcomes.of
+            self._appender.append, config.topics, table.count, fact_limits, observe, outcomes.of
         )
+        sending, reading = fact_limits.body.room.reading, lookup_body.room.reading
+        self._gates = {
+            "read": Gate(limits.reads, lambda: self._queries.waiters() + reading()),
+            "write": Gate(limits.writes, lambda: self._facts.waiting + sending()),
+        }
         self._ops = Ops(config.version, table, self._metrics.registry, self.members.workers)
 
     def attach(self, app: web.Application) -> None:
@@ -232,6 +253,13 @@ class Web:
 
     async def start(self) -> None:
         """Begin to talk to Kafka; returns at once, with or without a broker (P8)."""
+        allowed, usual = self._config.limits.connections, ConnectionLimits()
+        if allowed.connections < usual.connections:
+            log.warning(
+                "This process may open few files: at most %d connections of clients at once. For "
+                "more, raise its limit (`ulimit -n`, or LimitNOFILE= of systemd).",
+                allowed.connections,
+            )
         await self._appender.start()
         await self.members.start()
 

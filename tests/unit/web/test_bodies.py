@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from web.bodies import BodyLimits, read_json
+from web.bodies import BodyLimits, Room, read_json
 from web.connections import ConnectionLimits, guard
 
 Client = TestClient[web.Request, web.Application]
@@ -167,3 +167,25 @@ async def test_a_body_that_does_not_come_is_not_waited_for(client: Client) -> No
 
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b"request-timeout" in answer
+
+
+async def test_where_unfinished_bodies_fill_the_room_the_longest_one_goes() -> None:
+    room = Room(100)
+    gone: list[str] = []
+
+    async def send(name: str, *sizes: int) -> None:
+        try:
+            async with room.place(30) as clock:
+                for size in sizes:
+                    room.grow(clock, size)
+                    await asyncio.sleep(0)
+                await asyncio.sleep(0.2)
+        except TimeoutError:
+            gone.append(name)
+
+    await asyncio.gather(send("slow", 60), send("other", 30), send("new", 20, 20, 20))
+
+    assert gone == ["slow"]
+    assert room.reading() == 0
+    await asyncio.gather(send("again", 100))
+    assert gone == ["slow"]

@@ -13,6 +13,8 @@ from aiohttp.test_utils import BaseTestServer, TestServer
 from web.connections import ConnectionLimits, Shortcut, guard
 from web.problems import PROBLEM_JSON
 
+Opened = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
 
 @asynccontextmanager
 async def a_server(
@@ -28,13 +30,26 @@ async def a_server(
     async def large(request: web.Request) -> web.Response:
         return web.Response(body=b" " * int(request.query["bytes"]))
 
+    async def busy(request: web.Request) -> web.Response:
+        await released.wait()
+        return web.Response()
+
+    async def live(request: web.Request) -> web.Response:
+        return web.Response(text="alive")
+
+    released = asyncio.Event()
     app = web.Application()
+    app.router.add_get("/busy", busy)
+    app.router.add_get("/live", live)
     app.router.add_get("/large", large)
     app.router.add_route("*", "/", hello)
     app.router.add_get("/bug", bug)
     guard(app, limits, shortcut)
     async with TestServer(app) as server:
-        yield server
+        try:
+            yield server
+        finally:
+            released.set()
 
 
 async def say(server: BaseTestServer, *pieces: bytes) -> bytes:
@@ -117,16 +132,71 @@ async def test_an_idle_connection_is_kept_until_its_own_timeout() -> None:
         assert loop.time() - began >= 0.14
 
 
-async def test_one_connection_too_many_is_told_so_and_closed() -> None:
-    async with a_server(ConnectionLimits(connections=2)) as server:
-        held = [await asyncio.open_connection(server.host, server.port) for _ in range(2)]
-        answer = await say(server)
-        for _, writer in held:
-            writer.close()
+async def open_all(server: BaseTestServer, count: int) -> list[Opened]:
+    return [await asyncio.open_connection(server.host, server.port) for _ in range(count)]
 
-    assert answer.startswith(b"HTTP/1.1 503 ")
-    assert b"Retry-After: 1\r\n" in answer
-    assert problem_in(answer)["type"] == "/problems/too-busy"
+
+async def close_all(opened: list[Opened]) -> None:
+    for _, writer in opened:
+        writer.close()
+
+
+async def test_who_is_idle_for_longest_gives_place_to_who_comes() -> None:
+    async with a_server(ConnectionLimits(connections=3)) as server:
+        held = await open_all(server, 3)
+        # The first is used: it is idle for less long than the second now.
+        held[0][1].write(SLOW)
+        await held[0][0].readuntil(b"hello")
+        answer = await say(server, LAST)
+
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert await asyncio.wait_for(held[1][0].read(), 5) == b""  # it was closed
+        for reader, writer in (held[0], held[2]):
+            writer.write(SLOW)
+            assert await asyncio.wait_for(reader.readuntil(b"hello"), 5)
+        await close_all(held)
+
+
+async def test_thousands_that_say_nothing_keep_nobody_out() -> None:
+    async with a_server(ConnectionLimits(connections=20, for_operations=2)) as server:
+        held = await open_all(server, 100)
+        for _ in range(5):
+            assert (await say(server, LAST)).startswith(b"HTTP/1.1 200 ")
+        await close_all(held)
+
+
+async def test_where_all_are_busy_one_more_may_ask_what_operations_ask() -> None:
+    async with a_server(ConnectionLimits(connections=2)) as server:
+        held = await open_all(server, 2)
+        for _, writer in held:
+            writer.write(b"GET /busy HTTP/1.1\r\nHost: x\r\n\r\n")
+        await asyncio.sleep(0.05)
+        refused = await say(server, LAST)
+        lives = await say(server, b"GET /live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        await close_all(held)
+
+    assert refused.startswith(b"HTTP/1.1 503 ")
+    assert b"Retry-After: 1\r\n" in refused
+    assert problem_in(refused)["type"] == "/problems/too-busy"
+    assert lives.endswith(b"alive")
+
+
+async def test_the_lane_of_operations_cannot_be_filled() -> None:
+    async with a_server(ConnectionLimits(connections=1, for_operations=3)) as server:
+        held = await open_all(server, 1)
+        held[0][1].write(b"GET /busy HTTP/1.1\r\nHost: x\r\n\r\n")
+        await asyncio.sleep(0.05)
+        silent = await open_all(server, 10)
+        lives = await say(server, b"GET /live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        await close_all(held + silent)
+
+    assert lives.endswith(b"alive")
+
+
+async def test_a_place_is_free_again_when_its_client_has_gone() -> None:
+    async with a_server(ConnectionLimits(connections=1)) as server:
+        for _ in range(5):
+            assert (await say(server, LAST)).startswith(b"HTTP/1.1 200 ")
 
 
 async def test_what_is_not_http_gets_a_problem_and_no_log_line(
