@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import logging
+import math
 import signal
 import sys
 import time
@@ -26,6 +28,9 @@ LINES_A_POST = 500
 POSTS_AT_ONCE = 4
 HTTP_TIMEOUT_S = 10.0
 RETRY_S = 1.0
+#: After Ctrl-C nobody waits as long as for the end of a run.
+LEAVE_WITHIN_S = 2.0
+START_WITHIN_S = 15.0
 
 
 class Sink(Protocol):
@@ -68,9 +73,18 @@ class KafkaSink:
 
     async def start(self) -> None:
         """Connect, and learn how many partitions there are."""
-        await self._producer.start()
-        counts = [len(await self._producer.partitions_for(self._prefix + role)) for role in ROLES]
-        self.partitions = counts[0]
+        try:
+            async with asyncio.timeout(START_WITHIN_S):
+                await self._producer.start()
+                for role in ROLES:
+                    topic = self._prefix + role
+                    self.partitions = len(await self._producer.partitions_for(topic))
+        except (KafkaError, TimeoutError, OSError) as error:
+            await self.stop()
+            raise Unreachable(
+                f"Kafka does not answer, or has no topics {', '.join(ROLES)} "
+                f"({error or 'it took too long'}): start it, and run `onhand topics create`."
+            ) from error
 
     async def send(self, sent: Sequence[Sent]) -> None:
         """Hand over; returns when Kafka's client has taken them."""
@@ -117,9 +131,22 @@ class HttpSink:
         self._posting: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Open the connections."""
+        """Open the connections.
+
+        Raises:
+            Unreachable: nobody answers there now. A worker that goes later is waited for.
+        """
         timeout = aiohttp.ClientTimeout(total=HTTP_TIMEOUT_S)
         self._http = aiohttp.ClientSession(timeout=timeout)
+        try:
+            async with self._http.get(self._url.removesuffix("/v1/events") + "/live"):
+                pass
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            await self._http.close()
+            raise Unreachable(
+                f"No worker answers at {self._url} ({error or 'it took too long'}): start one with "
+                "`onhand worker`, or name another by --url."
+            ) from error
         self._posting = [asyncio.create_task(self._post(self._http)) for _ in range(POSTS_AT_ONCE)]
 
     async def send(self, sent: Sequence[Sent]) -> None:
@@ -143,8 +170,8 @@ class HttpSink:
                     if await self._posted(http, lines):
                         break
                     await asyncio.sleep(RETRY_S)
-            finally:
                 self.in_flight -= len(lines)
+            finally:
                 self._queue.task_done()
 
     async def _posted(self, http: aiohttp.ClientSession, lines: list[Sent]) -> bool:
@@ -166,12 +193,19 @@ class HttpSink:
 
     async def stop(self) -> None:
         """Wait for the answers still due, then disconnect."""
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._queue.join(), FINISH_WITHIN_S)
-        for poster in self._posting:
-            poster.cancel()
-        if self._http is not None:
-            await self._http.close()
+        try:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._queue.join(), HTTP_TIMEOUT_S)
+        finally:
+            for poster in self._posting:
+                poster.cancel()
+            await asyncio.gather(*self._posting, return_exceptions=True)
+            if self._http is not None:
+                await self._http.close()
+
+
+class Unreachable(Exception):
+    """Nobody takes the facts; the message is one plain sentence."""
 
 
 class UnexpectedAnswer(Exception):
@@ -250,10 +284,16 @@ def main(
         url: a worker to post to, instead of Kafka.
         json_output: print the summary as one JSON object and nothing else.
     """
+    for name in ("aiokafka", "asyncio"):
+        # What they say while they try again is in the one sentence at the end.
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         return asyncio.run(
             _send(kafka, topic_prefix, rate, seconds, seed, skus, stores, url, json_output)
         )
+    except Unreachable as error:
+        print(error, file=sys.stderr)
+        return 2
     except (KafkaError, UnexpectedAnswer) as error:
         print(f"Traffic ended: {error}", file=sys.stderr)
         return 1
@@ -281,19 +321,33 @@ async def _send(
         print(f"{rate:,g} events/s to {where} · {stores:,} stores · {skus:,} SKUs · seed {seed}")
     began = time.monotonic()
     sending = asyncio.create_task(traffic.run(shop, sink, seconds))
-    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, sending.cancel)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, sending.cancel)
+    stopped = asyncio.Event()
+
+    def stop() -> None:
+        stopped.set()
+        sending.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
     try:
-        while not (await asyncio.wait([sending], timeout=REPORT_EVERY_S))[0]:
-            if not json_output:
+        while (left := _left(began, seconds)) > 0:
+            if (await asyncio.wait([sending], timeout=min(REPORT_EVERY_S, left)))[0]:
+                break
+            if not json_output and _left(began, seconds) > 0:
                 print(_progress(traffic, sink, began), flush=True)
-        with suppress(asyncio.CancelledError):
+        if sending.done() and not sending.cancelled():
             sending.result()
     finally:
-        sending.cancel()
-        await sink.stop()
+        sending.cancel()  # it may wait for a sink that takes nothing
+        await asyncio.gather(sending, return_exceptions=True)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(sink.stop(), LEAVE_WITHIN_S if stopped.is_set() else None)
     _summary(traffic, sink, time.monotonic() - began, json_output)
     return 0 if sink.in_flight == 0 else 1
+
+
+def _left(began: float, seconds: float | None) -> float:
+    return math.inf if seconds is None else began + seconds - time.monotonic()
 
 
 def _progress(traffic: Traffic, sink: Sink, began: float) -> str:
@@ -318,4 +372,6 @@ def _summary(traffic: Traffic, sink: Sink, seconds: float, json_output: bool) ->
     for kind, count in traffic.counts.most_common():
         print(f"  {count:>10,}  {kind}")
     if sink.in_flight:
-        print(f"  {sink.in_flight:>10,}  without an answer: Kafka did not acknowledge them")
+        print(
+            f"  {sink.in_flight:>10,}  without an answer: whether they were appended is not known"
+        )
