@@ -69,6 +69,8 @@ _REFUSALS = {
 }
 #: What a read says of files that are gone or cannot be read any more.
 _LOST = {errno.ENOENT, errno.EIO, errno.EISDIR, errno.ENOTDIR, errno.EUCLEAN, errno.EBADMSG}
+#: In RocksDB's words, what it was at when a file could not be read, also in the background.
+_READS = ("While pread", "While open a file for random read", "while stat a file for size")
 #: RocksDB's words for content that is not what it wrote.
 _CORRUPT = {"Corruption", "Invalid argument", "Not implemented"}
 _ERRNOS = {os.strerror(number): number for number in errno.errorcode}
@@ -344,6 +346,9 @@ def said(path: Path, error: Exception, reading: bool = True) -> StoreDamaged | S
         number = errno.EAGAIN
     if number in _REFUSALS:
         return StoreFailed(_REFUSALS[number].format(path=path, text=text))
+    # A write is told of what the joining of files met in the background.
+    is_gone = number == errno.ENOENT and not isinstance(error, OSError)
+    reading = reading or is_gone or any(word.startswith(_READS) for word in words)
     if words[0] in _CORRUPT or (reading and number in _LOST):
         return StoreDamaged(f"{path} is damaged ({text})")
     return StoreFailed(f"{path} cannot be used: {text}. Check the disk and the folder.")

@@ -15,7 +15,7 @@ from tables.feed import Feed
 from tables.rocks import RocksStores
 from tables.store import StoreError
 from tests.builders import a_receipt
-from tests.damage import damage
+from tests.damage import copied, damage
 from tests.owners import WAIT_S, Shop, Worker, a_worker, skus_of
 
 #: Of each partition; so many that they lie in several blocks of several files.
@@ -59,7 +59,7 @@ class Stock:
                     worker.partition(p).store._db.flush()  # type: ignore[attr-defined]
                     self.receive(p, self.skus[p][turn :: 5 + turn])
             await _counted(worker)
-            shutil.copytree(folder / "data", folder / "lived")
+            copied(folder / "data", folder / "lived")
         return folder / "lived"
 
 

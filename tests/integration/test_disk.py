@@ -118,6 +118,18 @@ def test_the_marks_of_writes_reach_back_beyond_what_is_in_the_log_alone(tmp_path
     stores.close()
 
 
+def test_a_write_that_is_told_of_a_lost_file_is_told_of_damage(tmp_path: Path) -> None:
+    """What RocksDB says once the joining of files, in the background, has missed one."""
+    for text in (
+        "IO error: No such file or directory: while stat a file for size: {}/58.sst: "
+        "No such file or directory",
+        "IO error: While pread offset 0 len 9: {}/8.sst: Input/output error",
+        "Corruption: block checksum mismatch: stored = 2, computed = 1 in {}/8.sst offset 6 size 4",
+    ):
+        error = Exception(text.replace("{}", str(tmp_path)))
+        assert type(said(tmp_path, error, reading=False)) is StoreDamaged
+
+
 # ---- a disk that refuses
 
 # What RocksDB 9.8 and the system said on disks that were full, read-only, in use or damaged.
