@@ -250,7 +250,7 @@ def _are_plain(values: list[bytes], events: list[StockEvent]) -> bool:
     """Tell the same as `_is_plain` of all at once, where it is easy to see."""
     joined = b"".join(values)
     return (
-        _are_short(values)
+        _are_short(values, joined)
         and b'+0000"' not in joined
         and b'-0000"' not in joined
         and not [e for e in events if e.time is not None and e.time.tzinfo is not UTC]
@@ -282,13 +282,14 @@ def _binary(values: Sequence[bytes | None], headers: Sequence[Headers]) -> list[
         for column in zip(*headers, strict=True):
             (name,) = {name for name, _ in column}
             columns[name] = [value for _, value in column]
+        joined = b"".join(cast("Sequence[bytes]", values))
         read = [_READERS[kind] for kind in columns["ce_type"]]
         idents, sources = _quick_ids(columns["ce_id"]), _quick_ids(columns["ce_source"])
         times = _quick_times(columns.get("ce_time"), len(values))
         if (
             {*columns[SPECVERSION]} != {b"1.0"}
             or {media_of(kind) for kind in {*columns.get(CONTENT_TYPE, (None,))}} != {Media.JSON}
-            or not (_are_short(values) or all(map(_is_plain_value, values)))
+            or not (_are_short(values, joined) or all(map(_is_plain_value, values)))
         ):
             return None
         return [
@@ -340,9 +341,8 @@ def _quick_times(times: Sequence[bytes | None] | None, count: int) -> Sequence[d
     return _read_times(joined)
 
 
-def _are_short(values: Sequence[bytes | None]) -> bool:
-    """Tell whether nothing in these values is read by msgspec in its own way."""
-    joined = b"".join(cast("Sequence[bytes]", values))
+def _are_short(values: Sequence[bytes | None], joined: bytes) -> bool:
+    """Tell whether nothing in these values, side by side, is read by msgspec in its own way."""
     lengths = map(len, cast("Sequence[bytes]", values))
     return joined.isascii() and b"\\" not in joined and max(lengths, default=0) <= 2 * MAX_DEPTH
 
