@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
 from typing import Any
 
@@ -44,6 +45,57 @@ class Ordinary(logging.Filter):
         return not str(record.msg).startswith(_ORDINARY)
 
 
+class Bounded(logging.Filter):
+    """Of each cause a few lines at once, then one a minute, which says how many were left out.
+
+    With Kafka away, aiokafka and asyncio say 200 lines a second, in which the one sentence that
+    helps is not found, and which fill a disk. On the handler, so that nobody's loggers are left
+    out. A cause is a logger, a level, and a text without its numbers and values. What ends the
+    worker is always said, and so is news (INFO), of which each line is another.
+    """
+
+    WINDOW_S = 60.0
+    OURS, THEIRS = 20, 3
+    _MOST_CAUSES = 1_000
+
+    def __init__(self) -> None:
+        super().__init__()
+        #: By cause: when its window began, lines of it that were asked for, and lines allowed.
+        self._seen: dict[tuple[str, int, str], list[float]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether it is logged; where lines were left out before it, it tells."""
+        if not logging.WARNING <= record.levelno < logging.CRITICAL:
+            return True
+        text = str(record.msg).partition("\n")[0][:200]
+        cause = (record.name, record.levelno, _VALUES.sub("#", text))
+        window = self._seen.get(cause)
+        if window is None or record.created - window[0] >= self.WINDOW_S:
+            self._begin(cause, record, window)
+            return True
+        window[1] += 1
+        return window[1] <= window[2]
+
+    def _begin(
+        self, cause: tuple[str, int, str], record: logging.LogRecord, before: list[float] | None
+    ) -> None:
+        allowed = self.OURS if record.name.partition(".")[0] in _OURS else self.THEIRS
+        left_out = 0 if before is None else int(before[1] - before[2])
+        if left_out > 0:
+            record.msg = f"{record.getMessage()} (And {left_out:,} more like it before.)"
+            record.args = ()
+            allowed = 1
+        self._seen.pop(cause, None)
+        self._seen[cause] = [record.created, 1, allowed]
+        if len(self._seen) > self._MOST_CAUSES:
+            del self._seen[next(iter(self._seen))]
+
+
+#: What tells two lines of one cause apart: quoted texts, and words with a digit.
+_VALUES = re.compile(r"'[^']*'|\"[^\"]*\"|<[^>]*>|\S*\d\S*")
+_OURS = frozenset(("app", "agents", "tables", "web", "domain"))
+
+
 def configuration(level: str, kind: str) -> dict[str, Any]:
     """For `logging.config.dictConfig`: our own loggers, and of others only what is wrong.
 
@@ -56,12 +108,12 @@ def configuration(level: str, kind: str) -> dict[str, Any]:
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"text": {"format": LINE}, "json": {"()": JsonLines}},
-        "filters": {"ordinary": {"()": Ordinary}},
+        "filters": {"ordinary": {"()": Ordinary}, "bounded": {"()": Bounded}},
         "handlers": {
             "stderr": {
                 "class": "logging.StreamHandler",
                 "formatter": kind,
-                "filters": ["ordinary"],
+                "filters": ["ordinary", "bounded"],
             },
         },
         "root": {"level": level, "handlers": ["stderr"]},

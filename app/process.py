@@ -47,6 +47,13 @@ class OnhandWorker(faust.Worker):
             self.app.conf.web_port,
         )
 
+    def _install_signal_handlers_unix(self) -> None:
+        super()._install_signal_handlers_unix()
+        # A terminal that is closed, a connection that is lost: as a plain `kill`, which
+        # commits and leaves the group. Not under nohup.
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            self.loop.add_signal_handler(signal.SIGHUP, self._on_sigterm)
+
     def _on_sigint(self) -> None:
         self._flag_as_shutdown_by_signal()
         self._schedule_shutdown(signal.SIGINT)  # not Faust's -INT- -INT- -INT-

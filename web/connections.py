@@ -24,6 +24,8 @@ from web.problems import PAGES, Problem, problem
 log = logging.getLogger(__name__)
 
 LARGE_BYTES = 64 * 1024
+#: How a TLS connection begins: a handshake record of any version.
+_TLS = b"\x16\x03"
 #: How many are looked at, of those that may be idle, to find one that is.
 _LOOKED_AT = 64
 #: "Used since" is not asked more exactly than this.
@@ -92,6 +94,11 @@ class Connection(RequestHandler):
     def data_received(self, data: bytes) -> None:
         """Take the shortcut, or hand on and arm the deadline while a head is incomplete."""
         is_quiet = self._is_quiet()
+        if is_quiet and data.startswith(_TLS):
+            log.warning(
+                "A client speaks TLS to the port for plain HTTP: its address must begin with "
+                "http://, or something in front of this worker must end TLS."
+            )
         if self.for_operations and not data.startswith(_OPERATIONS):
             self._refuse(Problem.TOO_BUSY)
             return

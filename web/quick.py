@@ -73,7 +73,8 @@ class QuickReads:
         if target is None or len(data) > MAX_BYTES:
             return None
         headers = self._headers.fullmatch(data, target.end())
-        if headers is None:
+        # HTTP/1.1 wants the host named, once; whoever does not gets aiohttp's word for it.
+        if headers is None or data.lower().count(b"\nhost:") != 1:
             return None
         sku, location = target[1].decode(), target[2].decode()
         asked = ANYTHING

@@ -46,7 +46,8 @@ async def test_a_log_is_a_few_sentences_from_onhand_starts_to_stopped(
         await says(c, f"Worker {a.url} is there")
         await says(c, "12 partitions of this worker answer")
         assert await c.stop() == 0
-        assert await a.stop() == 0
+        hang_up(a)
+        assert await a.ended() == 0
     finally:
         for worker in (a, b, c):
             worker.kill()
@@ -71,6 +72,12 @@ async def test_a_log_is_a_few_sentences_from_onhand_starts_to_stopped(
     documents = [json.loads(line) for line in c.log.read_text().splitlines()]
     assert documents[-1]["message"] == "Stopped."
     assert b.url not in c.log.read_text()  # it was dead before c was born
+
+
+def hang_up(worker: Worker) -> None:
+    """Its terminal is closed."""
+    assert worker.process is not None
+    worker.process.send_signal(signal.SIGHUP)
 
 
 def signal_of_ctrl_c(worker: Worker) -> None:

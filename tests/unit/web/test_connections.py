@@ -210,6 +210,16 @@ async def test_what_is_not_http_gets_a_problem_and_no_log_line(
     assert not caplog.records
 
 
+async def test_tls_against_the_plain_port_is_told_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(range(200))
+    async with a_server(ConnectionLimits()) as server:
+        await say(server, hello)
+
+    assert "speaks TLS to the port for plain HTTP" in caplog.text
+
+
 async def test_a_head_that_is_too_long_gets_a_problem() -> None:
     async with a_server(ConnectionLimits()) as server:
         answer = await say(server, b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n")
