@@ -11,6 +11,8 @@ import msgspec
 from aiohttp import web
 
 from domain.events import MAX_ID_CHARS
+from web import index
+from web.calls import TAGS, named
 from web.deadletters import PATH as DEAD_LETTERS_PATH
 from web.deadletters import DeadLettersBody
 from web.facts import AcceptedBody, EventBody
@@ -305,13 +307,13 @@ def _paths() -> dict[str, Json]:
             headers=_FRESH,
         ),
     }
-    return {path: {"get": call} for path, call in gets.items()} | {
-        path: {"post": call} for path, call in posts.items()
+    return {path: {"get": named(path, call)} for path, call in gets.items()} | {
+        path: {"post": named(path, call)} for path, call in posts.items()
     }
 
 
-def document(version: int, url: str) -> Json:
-    """The whole document for one worker."""
+def document(build: str, url: str) -> Json:
+    """The whole document for one worker. `build`: of the code that runs, such as 0.1.0."""
     _, of_structs = msgspec.json.schema_components(_STRUCTS, ref_template=_REF)
     # RowBody is a name of ours; the world calls it Row.
     schemas: Json = msgspec.json.decode(msgspec.json.encode(of_structs).replace(b'Body"', b'"'))
@@ -323,23 +325,26 @@ def document(version: int, url: str) -> Json:
         "openapi": "3.1.0",
         "info": {
             "title": "Onhand",
-            "version": f"v{version}",
+            "version": build,
             "summary": "How many of this SKU are on hand at this location?",
             "description": "Any worker takes any request. Every GET also takes HEAD; every path "
             "says its methods to OPTIONS and refuses others with 405, unknown ones with 404.",
         },
         "servers": [{"url": url}],
+        "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
         "paths": _paths(),
         "components": {"schemas": schemas},
     }
 
 
-def routes(version: int, url: str) -> Iterable[web.RouteDef]:
-    """GET /openapi.json, encoded once."""
-    body = msgspec.json.encode(document(version, url))
+def routes(build: str, url: str) -> Iterable[web.RouteDef]:
+    """GET /openapi.json and GET /, encoded once."""
+    whole = document(build, url)
+    body = msgspec.json.encode(whole)
     headers = {"Content-Type": JSON, "Cache-Control": "no-cache", **SERVER}
 
     async def get(request: web.Request) -> web.Response:
         return web.Response(body=body, headers=headers)
 
     yield web.get("/openapi.json", get)
+    yield from index.routes(whole)

@@ -96,7 +96,8 @@ def problem(
     )
 
 
-_STYLE = """:root{color-scheme:light dark}
+#: Of the pages that a worker serves.
+STYLE = """:root{color-scheme:light dark}
 body{font:17px/1.55 system-ui,sans-serif;max-width:42rem;margin:12vh auto;padding:0 1.25rem}
 h1{font-size:1.6rem;line-height:1.25;margin:.2rem 0 1.4rem}
 h2{font-size:1rem;margin:1.4rem 0 .2rem}p{margin:.2rem 0}
@@ -120,7 +121,7 @@ async def page_of(request: web.Request) -> web.Response:
     page = PAGES[name]
     document = f"""<!doctype html><html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width,initial-scale=1">
-<title>{html.escape(page.title)} · Onhand</title><style>{_STYLE}</style></head><body>
+<title>{html.escape(page.title)} · Onhand</title><style>{STYLE}</style></head><body>
 <div class="s">{page.status} {name}</div><h1>{html.escape(page.title)}</h1>
 <h2>What happened</h2><p>{_prose(page.happened)}</p>
 <h2>What to do</h2><p>{_prose(page.do)}</p>

@@ -239,7 +239,7 @@ class Web:
         add_routes(app, self._dead_letters.routes(), self._gates["read"])
         add_routes(app, self._sightings.routes(), self._gates["read"])
         add_routes(app, pages())
-        add_routes(app, openapi.routes(self._config.version, self._config.url))
+        add_routes(app, openapi.routes(self._config.build, self._config.url))
         # A dot would not match an encoded line feed.
         app.router.add_route("*", r"/{path:[\s\S]*}", unknown_path, expect_handler=_go_on)
         app.on_cleanup.append(self._on_cleanup)

@@ -3,13 +3,17 @@
 import asyncio
 import io
 import json
+import tomllib
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
+from jsonschema import Draft202012Validator
 
+from app import __version__
 from domain.lookup import PartitionState, Role
 from domain.rows import Row
 from tables.feed import Progress
@@ -22,6 +26,7 @@ from web.turns import TooLate
 
 Client = TestClient[web.Request, web.Application]
 KEY = "/v1/inventory/{sku}/{location}"
+PROJECT = tomllib.loads(Path("pyproject.toml").read_text())["project"]
 LINE = {"source": "till-17", "id": "1", "sku": "SKU-1", "location": "s-7", "quantity": 2}
 
 
@@ -161,9 +166,45 @@ async def test_every_call_in_the_document_exists_and_no_other(worker: Worker) ->
         (method.upper(), path) for path, calls in document["paths"].items() for method in calls
     }
     inside = {("GET", "/v1/inventory/{sku}"), ("GET", KEY)}  # one route takes both
-    about = {("GET", "/openapi.json"), ("GET", "/problems/{name}")}
+    about = {("GET", "/openapi.json"), ("GET", "/problems/{name}"), ("GET", "/")}
 
     assert described - inside == routes - about - {("GET", "/v1/inventory/{tail}")}
+
+
+async def test_every_call_has_a_name_a_group_and_an_example_that_holds(worker: Worker) -> None:
+    _, document = await worker.ask("GET", "/openapi.json")
+    calls = [call for methods in document["paths"].values() for call in methods.values()]
+
+    names = [call["operationId"] for call in calls]
+    assert len(names) == len(set(names))
+    tags = {tag["name"] for tag in document["tags"]}
+    assert all(len(call["tags"]) == 1 and tags.issuperset(call["tags"]) for call in calls)
+    examples = 0
+    for call in calls:
+        for content in call.get("requestBody", {}).get("content", {}).values():
+            if "example" in content:
+                schema = content["schema"] | {"components": document["components"]}
+                Draft202012Validator(schema).validate(content["example"])
+                examples += 1
+    assert examples >= 7
+
+
+async def test_the_document_tells_the_version_that_the_project_has(worker: Worker) -> None:
+    _, document = await worker.ask("GET", "/openapi.json")
+
+    assert document["info"]["version"] == PROJECT["version"] == __version__
+
+
+async def test_the_root_says_what_there_is_to_programs_and_to_people(worker: Worker) -> None:
+    response, body = await worker.ask("GET", "/")
+    assert (response.status, body["build"]) == (200, "0.1.0")
+    assert {"GET /v1/inventory", "POST /v1/sales", "GET /ready"} <= {
+        f"{call['method']} {call['path']}" for call in body["calls"]
+    }
+
+    response, page = await worker.ask("GET", "/", headers={"Accept": "text/html,*/*;q=0.8"})
+    assert (response.status, response.content_type) == (200, "text/html")
+    assert b"/v1/inventory/{sku}" in page
 
 
 async def test_every_type_that_a_problem_can_have_is_a_page(worker: Worker) -> None:
@@ -179,7 +220,7 @@ async def test_every_type_that_a_problem_can_have_is_a_page(worker: Worker) -> N
 
 
 async def test_an_unknown_path_is_404_of_its_own_kind(worker: Worker) -> None:
-    for path in ("/", "/v1", "/v1/stock/SKU-1", "/v1/inventory/a/b/c", "/problems/none"):
+    for path in ("/nothing", "/v1", "/v1/stock/SKU-1", "/v1/inventory/a/b/c", "/problems/none"):
         response, body = await worker.ask("GET", path)
         assert (response.status, body["type"]) == (404, "/problems/unknown-path")
 

@@ -1,0 +1,85 @@
+"""What the document says of each call besides its shapes: a name, a group, an example.
+
+Generators of clients make functions of the names: they never change once published.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+READ, WRITE, OPERATE, INSIDE = "read", "write", "operate", "between workers"
+TAGS = {
+    READ: "How much is on hand, from any worker.",
+    WRITE: "Facts that happened: appended, never changed.",
+    OPERATE: "For those who run it.",
+    INSIDE: "What workers ask each other. Nobody else needs it.",
+}
+
+
+class Named(NamedTuple):
+    """One call. body: of a request that is taken."""
+
+    id: str
+    tag: str
+    body: Any = None
+
+
+_LINE = {"source": "till-17", "id": "4711-1", "sku": "SKU-000042", "location": "store-007"}
+_SALE = _LINE | {"quantity": 2}
+_EVENT = {
+    "specversion": "1.0",
+    "id": "4711-1",
+    "source": "till-17",
+    "type": "inventory.sale.completed.v1",
+    "time": "2026-11-23T10:00:00.123Z",
+    "data": {"sku": "SKU-000042", "location": "store-007", "quantity": 2},
+}
+
+CALLS = {
+    "/v1/inventory/{sku}/{location}": Named("getRow", READ),
+    "/v1/inventory/{sku}": Named("getSku", READ),
+    "/v1/inventory": Named("listRows", READ),
+    "/v1/lookup": Named("lookUp", READ, {"keys": [{"sku": "SKU-000042", "location": "store-007"}]}),
+    "/v1/shipments": Named("postShipments", WRITE, _SALE | {"quantity": 24, "reference": "PO-77"}),
+    "/v1/dispatches": Named("postDispatches", WRITE, _SALE | {"reference": "transfer-9"}),
+    "/v1/sales": Named("postSales", WRITE, _SALE),
+    "/v1/returns": Named("postReturns", WRITE, _SALE),
+    "/v1/adjustments": Named(
+        "postAdjustments", WRITE, _LINE | {"quantity": -1, "reason": "damage"}
+    ),
+    "/v1/events": Named("postEvents", WRITE, _EVENT),
+    "/v1/dead-letters": Named("listDeadLetters", OPERATE),
+    "/v1/cluster": Named("getCluster", OPERATE),
+    "/live": Named("getLive", OPERATE),
+    "/ready": Named("getReady", OPERATE),
+    "/metrics": Named("getMetrics", OPERATE),
+    "/v1/sightings": Named("askSightings", INSIDE),
+}
+
+#: Of path and query parameters.
+PARAMETERS = {
+    "sku": "SKU-000042",
+    "location": "store-007",
+    "min_position": "sales-3@1234,shipments-3@88",
+    "sku_prefix": "SKU-00",
+}
+
+
+def named(path: str, call: dict[str, Any]) -> dict[str, Any]:
+    """The call with what this module knows of it; as it is if that is nothing."""
+    known = CALLS.get(path)
+    if known is None:
+        return call
+    parameters = [
+        one | ({"example": PARAMETERS[one["name"]]} if one["name"] in PARAMETERS else {})
+        for one in call.get("parameters", ())
+    ]
+    more: dict[str, Any] = {"operationId": known.id, "tags": [known.tag]}
+    if parameters:
+        more["parameters"] = parameters
+    if known.body is not None:
+        content = call["requestBody"]["content"]
+        first = next(iter(content))
+        shown = {**content, first: content[first] | {"example": known.body}}
+        more["requestBody"] = call["requestBody"] | {"content": shown}
+    return call | more
