@@ -23,6 +23,7 @@ from domain.lookup import format_position
 from domain.naming import name_of
 from tables.letters import DeadLettersError, Letter, described, letter_of
 from tables.lookback import Budget, Lookback, Record
+from web.bodies import BAD_JSON
 from web.logs import Logs, LogUnavailable
 from web.parameters import DEAD_LETTERS, BadRequest, parameters, target_of, wrong
 from web.replies import Time, json_reply, rfc3339
@@ -169,7 +170,7 @@ class DeadLetters:
         try:
             raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
             cursor = msgspec.json.decode(raw, type=_Cursor)
-        except (binascii.Error, ValueError, msgspec.MsgspecError) as error:
+        except (binascii.Error, ValueError, *BAD_JSON) as error:
             raise BadRequest(wrong("cursor", "is not one that this service gave")) from error
         if cursor.filters != _crc(filters):
             raise BadRequest(wrong("cursor", "belongs to a list with other filters"))

@@ -27,6 +27,8 @@ GATHER_S = 0.05
 #: No answer within this is none: who waits goes on waiting, as without the question.
 ASK_TIMEOUT_S = 2.0
 START_TIMEOUT_S = 10.0
+#: A broker that did not answer is not asked for this long.
+RETRY_S = 1.0
 CLOSE_TIMEOUT_S = 1.0
 
 #: Topic and partition.
@@ -66,9 +68,12 @@ class BrokerEnds:
         self._tasks = Tasks()
         self._is_asking = False
         self._asked_at = 0.0
+        self._away_until = 0.0
 
     async def of(self, places: Iterable[Place]) -> Mapping[Place, int]:
         """As the protocol says: this call is in a question that has not been sent yet."""
+        if time.monotonic() < self._away_until:
+            return {}  # aiokafka has a line in the log for each vain attempt
         self._wanted.update(dict.fromkeys(places))
         if self._answer is None:
             self._answer = asyncio.get_running_loop().create_future()
@@ -103,6 +108,7 @@ class BrokerEnds:
         except (KafkaError, OSError, TimeoutError) as error:
             # P8: without a broker nothing is beyond the end. Others say that it is away.
             log.debug("The ends of the sources are not known (%r).", error)
+            self._away_until = time.monotonic() + RETRY_S
             await self._close()
         finally:
             answer.set_result(ends)

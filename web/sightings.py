@@ -20,7 +20,7 @@ from domain.fates import Seen
 from domain.window import IDENTITY_BITS
 from tables.reading import Reading
 from web.admission import MAX_WAIT_S
-from web.bodies import BodyLimits, read_json
+from web.bodies import BAD_JSON, BodyLimits, read_json
 from web.parameters import BadRequest, wrong
 from web.peers import PeerFailed, Peers, hop_headers, is_for_another_version, post
 from web.problems import Problem, problem
@@ -192,7 +192,7 @@ class Sightings:
             if answer.status != 200:
                 return f"The owner at {url} answered {answer.status}."
             body = msgspec.json.decode(answer.body, type=SightingsBody)
-        except (PeerFailed, TimeoutError, msgspec.MsgspecError) as error:
+        except (PeerFailed, TimeoutError, *BAD_JSON) as error:
             return f"The owner at {url} did not answer ({str(error) or 'in time'})."
         if body.rules != RULES:
             return f"The owner at {url} counts by other rules."
@@ -234,7 +234,7 @@ class Sightings:
 def _read(body: bytes) -> SightingsAsked:
     try:
         asked = msgspec.json.decode(body, type=SightingsAsked)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except BAD_JSON as error:
         raise BadRequest(wrong("body", f"is not what workers ask each other ({error})")) from error
     most = max((len(question.identities) for question in asked.questions), default=0)
     if len(asked.questions) > MAX_TOPICS or most > MAX_IDENTITIES:

@@ -283,6 +283,7 @@ async def test_bytes_that_are_no_text_are_never_a_bug(worker: Worker, head: byte
         ("/v1/lookup", '{{"keys":[{{"sku":{},"location":"a"}}]}}'),
         ("/v1/sales", '{{"source":"s","id":"1","sku":"a","location":"b","quantity":{}}}'),
         ("/v1/sales", '[{{"source":{}}}]'),
+        ("/v1/sightings", '{{"a":{}}}'),
     ],
 )
 async def test_a_body_nested_however_deep_is_a_400(
