@@ -93,7 +93,10 @@ class Connection(RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Take the shortcut, or hand on and arm the deadline while a head is incomplete."""
-        is_quiet = self._is_quiet()
+        waiter = self._waiter
+        is_quiet = waiter is not None and not waiter.done()
+        if is_quiet and self._at_boundary and self.counts and self._is_answered(data):
+            return
         if is_quiet and data.startswith(_TLS):
             log.warning(
                 "A client speaks TLS to the port for plain HTTP: its address must begin with "
@@ -101,8 +104,6 @@ class Connection(RequestHandler):
             )
         if self.for_operations and not data.startswith(_OPERATIONS):
             self._refuse(Problem.TOO_BUSY)
-            return
-        if is_quiet and self._at_boundary and self._is_answered(data):
             return
         self._at_boundary = is_quiet and self._at_boundary and _is_one_whole_get(data)
         super().data_received(data)

@@ -35,7 +35,7 @@ _TARGET = re.compile(
 )
 # Headers that change nothing in the answer, up to the end of the head.
 _HARMLESS = (
-    "Host|User-Agent|Accept|Accept-Encoding|Accept-Language|Cache-Control|Pragma|Traceparent|"
+    "User-Agent|Accept|Accept-Encoding|Accept-Language|Cache-Control|Pragma|Traceparent|"
     "Tracestate|X-Request-Id|X-Forwarded-For|X-Forwarded-Host|X-Forwarded-Proto|Forwarded"
 )
 
@@ -59,10 +59,13 @@ class QuickReads:
         self._version = version
         self._observe = observe
         self._partition_of = lru_cache(maxsize=16_384)(table.partition_of)
+        other = (
+            rf"(?:(?:{_HARMLESS}):[ -~]*|Connection: keep-alive|({HOP}): 1|"
+            rf"{HOP_VERSION}: {version})\r\n"
+        )
+        # HTTP/1.1 wants the host named, once; who does not gets aiohttp's word for it.
         self._headers = re.compile(
-            rf"(?:(?:(?:{_HARMLESS}):[ -~]*|Connection: keep-alive|({HOP}): 1|"
-            rf"{HOP_VERSION}: {version})\r\n)*\r\n".encode(),
-            re.IGNORECASE,
+            rf"(?:{other})*Host:[ -~]*\r\n(?:{other})*\r\n".encode(), re.IGNORECASE
         )
         self._known: list[tuple[Freshness, bytes, bytes] | None] = [None] * table.count
 
@@ -73,8 +76,7 @@ class QuickReads:
         if target is None or len(data) > MAX_BYTES:
             return None
         headers = self._headers.fullmatch(data, target.end())
-        # HTTP/1.1 wants the host named, once; whoever does not gets aiohttp's word for it.
-        if headers is None or data.lower().count(b"\nhost:") != 1:
+        if headers is None:
             return None
         sku, location = target[1].decode(), target[2].decode()
         asked = ANYTHING
@@ -86,7 +88,7 @@ class QuickReads:
                 return None
             asked = wanted
         partition = self._partition_of(sku)
-        if headers[1] is None and not self._router.is_first(partition):
+        if headers[1] is None and headers[2] is None and not self._router.is_first(partition):
             return None
         fresh = self._admission.at_once(partition, asked)
         if fresh is None:
