@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import gc
 import logging
@@ -9,14 +10,16 @@ import os
 import socket
 import sys
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
+import click
 import faust
 
 from app import topics
 from app.config import Settings
 from app.news import News
-from app.transport import FAUST_LOG, BatchTransport
+from app.options import option_problems
+from app.transport import FAUST_LOG, BatchConsumer, BatchTransport
 from tables.decoder import Decoder
 from tables.inventory import InventoryTable
 
@@ -44,6 +47,11 @@ class OnhandApp(faust.App):
     source_topics: tuple[str, ...]
     _failing = False
     _stopping = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        #: The group has rebalanced while this worker stops.
+        self._relieved = asyncio.Event()
 
     def _new_transport(self) -> BatchTransport:
         return BatchTransport(self.conf.broker_consumer, self)
@@ -73,8 +81,11 @@ class OnhandApp(faust.App):
 
     async def _check(self) -> None:
         """Refuse to start on what would lose stock or fail later; all problems at once."""
+        problems = option_problems(self.settings, click.get_current_context(silent=True))
+        if problems:
+            refuse(problems)
         problems = [str(problem) for problem in await topics.check(self.settings)]
-        problems += _port_problems(self.settings.web_host, int(self.conf.web_port))
+        problems += _port_problems(self.settings.web_host, self.settings.web_port)
         if problems:
             refuse(problems)
 
@@ -84,23 +95,37 @@ class OnhandApp(faust.App):
             self._stopping = True
             log.info("Stopping: finishing requests, committing what is folded, leaving the group.")
             await self.news.stop()
-            await self.web_part.stop()
+            # From here on it takes no partition over any more, whoever gives it one.
+            self.table.leave()
+            requests = asyncio.create_task(self.web_part.stop(), name="finish requests")
+            relieved = asyncio.create_task(self._relieved.wait(), name="relieved")
+            await asyncio.wait([requests, relieved], return_when=asyncio.FIRST_COMPLETED)
+            relieved.cancel()
             await self.table.stop()
             await self.decoder.stop()
+            # Before the last requests are answered, if there are any left: what the group
+            # gives this worker meanwhile has no owner.
+            await cast(BatchConsumer, self.consumer).leave()
+            await requests
         await super().stop()
 
     # ---- called by app/transport.py, app/assignment.py and app/assignor.py
 
     async def on_assigned(self, actives: set[int], standbys: set[int]) -> None:
-        """After a rebalance."""
-        if not self._stopping:
+        """After a rebalance; a worker that stops leaves what it is given to the next one."""
+        if self._stopping:
+            self._relieved.set()
+        else:
             self.news.assigned(actives, standbys)
             await self.table.assign(actives, standbys)
 
     async def on_revoked(self) -> None:
-        """Before a rebalance."""
-        if not self._stopping:
-            await self.table.revoke()
+        """Before a rebalance, also of one that comes while this worker stops.
+
+        It would go on to write partitions that have another owner, be refused, and fence
+        that owner in order to take them back.
+        """
+        await self.table.revoke()
 
     def copies(self) -> dict[int, int]:
         """What this worker tells the group of its stores; asked in the consumer's thread."""

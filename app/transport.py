@@ -14,18 +14,22 @@ import asyncio
 import logging
 import time
 from collections.abc import Coroutine, Iterable, Iterator, Mapping
+from contextlib import suppress
 from operator import attrgetter
 from time import monotonic
 from typing import Any, cast
 
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+from faust.exceptions import ConsumerNotStarted
 from faust.transport.conductor import Conductor
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
+from app.membership import GroupRefused, advice
 from tables.fetch import End, Fetched, Pace, end_of, fetch, pause
 from tables.takeover import NotAMember
+from tables.tasks import Tasks
 
 log = logging.getLogger(__name__)
 #: For what Faust's services say of themselves ("Starting…"), by class.
@@ -39,6 +43,7 @@ MAX_PARTITION_FETCH_BYTES = 384 * 1024
 MAX_FETCH_BYTES = 3 * 2**20
 _POLL_S = 0.5
 _STUCK_S = 60.0
+_LEAVE_S = 5.0
 
 
 class BatchMessage(ConsumerMessage):
@@ -157,9 +162,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
 
     async def _fetch(self) -> dict[TopicPartition, tuple[Fetched, int]]:
         consumer = self._ensure_consumer()
-        # Raises what ended the coordination task. Faust never asks, and a worker whose
-        # coordination has died would own its partitions in silence.
-        consumer._coordinator.check_errors()
+        await self._check_membership()
         taken = await fetch(
             consumer, _POLL_S, MAX_POLL_RECORDS, self.epochs, lambda: self.consumer.flow_active
         )
@@ -182,6 +185,24 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             log.info("Offsets for lag tools not committed (%r); tried again later.", error)
             return False
         return True
+
+    async def leave(self) -> None:
+        """Leave the group; may be called twice."""
+        await self._in_thread(self._ensure_consumer()._coordinator.close())
+
+    async def check_membership(self) -> None:
+        """Raise GroupRefused where the coordination has ended, or Kafka refuses it for good.
+
+        Faust never asks, and a worker whose coordination has died would own its
+        partitions, or wait for some, in silence.
+        """
+        await self._in_thread(self._check_membership())
+
+    async def _check_membership(self) -> None:
+        try:
+            self._ensure_consumer()._coordinator.check_errors()
+        except KafkaError as error:
+            raise GroupRefused(advice(error, self.app.settings)) from error
 
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Faust warns of partitions that it does not fetch; ours are paused on purpose."""
@@ -211,7 +232,11 @@ class BatchConsumer(driver.Consumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._budget = Budget()
+        self._background = Tasks(self._fail)
         super().__init__(*args, **kwargs)
+
+    async def _fail(self, sentence: str, error: BaseException | None) -> None:
+        await self.app.fail(sentence, error)
 
     def _new_consumer_thread(self) -> BatchConsumerThread:
         return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -223,6 +248,26 @@ class BatchConsumer(driver.Consumer):
 
     async def confirm(self) -> None:
         await self._thread.confirm()
+
+    async def leave(self) -> None:
+        """Leave the group, before the rest of the worker ends."""
+        with suppress(TimeoutError, KafkaError, ConsumerNotStarted):
+            async with asyncio.timeout(_LEAVE_S):
+                await self._thread.leave()
+
+    async def on_started(self) -> None:
+        await super().on_started()
+        self._background.keep(self._watch_membership, "group membership")
+
+    async def on_stop(self) -> None:
+        await self._background.cancel()
+        await super().on_stop()
+
+    async def _watch_membership(self) -> None:
+        """Ask also while nothing is fetched: a join may be refused before anything is."""
+        while True:
+            await self._thread.check_membership()
+            await asyncio.sleep(_POLL_S)
 
     async def start_delivery(self, partition: int, positions: dict[str, int], epoch: int) -> None:
         tps = {TopicPartition(topic, partition): offset for topic, offset in positions.items()}
@@ -246,6 +291,8 @@ class BatchConsumer(driver.Consumer):
         except asyncio.CancelledError:
             if not self.app.should_stop:
                 raise
+        except GroupRefused as error:
+            await self.app.fail(str(error), error)
         except Exception as error:
             await self.app.fail(f"Records cannot be fetched: {error!r}.", error)
 

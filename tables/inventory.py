@@ -61,7 +61,7 @@ class InventoryTable(Reading):
         self._config, self._stores, self._fail = config, stores, fail
         self._delivery, self._owned_elsewhere = delivery, owned_elsewhere
         self._epoch = 0
-        self._open = False
+        self._open = self._leaving = False
         self._tasks = Tasks(fail, Superseded)
         self._opening_stores: asyncio.Task[None] | None = None
         self._spares = Spares(stores)
@@ -114,6 +114,18 @@ class InventoryTable(Reading):
         await self._brokers.start()
         await self._spares.open()
         self._tasks.keep(self._maintain, "table maintenance")
+
+    def leave(self) -> None:
+        """Take no partition over any more; those that are owned are served until `stop`.
+
+        A take-over begins with the end of every older writer, which may by then be the
+        next owner's.
+        """
+        self._leaving = True
+        self._open_no_more_stores()
+        for p in self.held.values():
+            if p.owned is None and p.assigned is Role.ACTIVE:
+                self._release(p)
 
     async def stop(self) -> None:
         """Commit what is folded, then let go of everything."""
@@ -225,6 +237,8 @@ class InventoryTable(Reading):
         return self._spares.copies(stores)
 
     def _serve(self, p: Partition, active: bool) -> None:
+        if self._leaving and active:
+            return
         self._epoch += 1
         p.epoch = self._epoch
         p.assigned = Role.ACTIVE if active else Role.STANDBY

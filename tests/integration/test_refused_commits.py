@@ -158,3 +158,44 @@ async def test_a_refusal_of_one_partition_touches_no_other(kafka: Kafka) -> None
 
         assert worker.delivery.calls.count(("start", 0)) == 1
         assert worker.delivery.calls.count(("start", 1)) == 2
+
+
+async def test_a_worker_that_leaves_does_not_fence_the_one_who_came_for_its_partition(
+    shop: Shop,
+) -> None:
+    shop.append(a_delivery_of(1))
+    async with a_worker(shop) as leaver, a_worker(shop) as successor:
+        await leaver.own(0)
+        await successor.own(0)
+        leaver.table.leave()
+        await leaver.deliver()  # and commits, too late
+        await leaver.is_(FORMER)
+        await successor.catch_up()
+        shop.append(a_delivery_of(1, first=1))
+        successor.delivery.started[0] = (
+            {shop.shipments: 1}, successor.partition().epoch
+        )  # fmt: skip
+        await successor.deliver()
+        await successor.committed()
+
+        assert successor.partition().refusals == 0
+        assert [call for call, _ in successor.delivery.calls] == ["start"]
+        assert leaver.state() is FORMER
+        assert (leaver.failed, successor.failed) == ([], [])
+
+
+async def test_a_take_over_that_is_under_way_when_a_worker_leaves_fences_nobody(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with a_worker(shop) as leaver:
+        gate, asked = Gate(), leaver.membership.confirm
+        monkeypatch.setattr(leaver.membership, "confirm", gate.before(asked))
+        await leaver.table.assign({0}, ())
+        await gate.is_reached()
+
+        leaver.table.leave()
+        gate.open.set()
+        await leaver.table.assign({0}, ())
+
+        assert leaver.delivery.started == {}
+        assert leaver.membership.asked == 0

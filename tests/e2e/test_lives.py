@@ -1,0 +1,135 @@
+"""Workers come and go by signal, several at once, as supervisors do it."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaConsumer
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._acl import AclBinding, AclOperation, AclPermissionType
+from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
+
+from dev.kafka import Kafka, start
+from dev.workers import Late, Worker
+from tests import lives
+from tests.faults import under_load
+from tests.workers import Cluster
+
+PARTITIONS = 6
+#: So that a worker nearly always holds something folded that it has not committed.
+SETTINGS = {"ONHAND_COMMIT_INTERVAL_MS": "2000"}
+
+
+@pytest.fixture
+def cluster(kafka: Kafka, tmp_path: Path) -> Iterator[Cluster]:
+    cluster = Cluster(kafka.bootstrap, tmp_path, PARTITIONS, settings=dict(SETTINGS))
+    yield cluster
+    cluster.close()
+
+
+@pytest.fixture(scope="module")
+def strict_kafka() -> Iterator[Kafka]:
+    """A broker with rules, and with the shortest session that brokers allow by default."""
+    rules = {
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "allow.everyone.if.no.acl.found": "true",
+        "group.min.session.timeout.ms": 6000,
+    }
+    with start(settings=rules) as kafka:
+        yield kafka
+
+
+async def test_a_worker_that_stops_keeps_nothing_from_its_successors_whatever_else_happens(
+    cluster: Cluster,
+) -> None:
+    """One waits for a slow caller while the group rebalances around it."""
+    async with under_load(cluster, "a", "b", "c") as load:
+        a, b, c = (cluster.worker(name) for name in "abc")
+        async with lives.a_slow_caller(b) as was_answered:
+            b.ask_to_stop()
+            assert await a.stop() == 0
+            await lives.owns_all(cluster, c)
+            assert not was_answered()
+        assert await b.ended() == 0
+        await cluster.start("a", "b")
+        await load.committed_more(500)
+        await lives.rolled(cluster, "bca", apart_s=0.2)
+    lives.assert_nobody_was_fenced(cluster)
+
+
+async def refused(worker: Worker) -> str:
+    """What it says as its last word, having ended by itself."""
+    worker.start()
+    try:
+        assert await worker.ended(60) != 0
+    except Late as late:
+        raise Late(f"{late}\n{worker.tail()}") from None
+    return worker.log.read_text()
+
+
+async def test_a_session_shorter_than_the_brokers_allow_ends_the_worker_with_the_variable(
+    strict_kafka: Kafka, tmp_path: Path
+) -> None:
+    settings = {"ONHAND_SESSION_TIMEOUT_MS": "1000"}
+    cluster = Cluster(strict_kafka.bootstrap, tmp_path, PARTITIONS, settings=settings)
+    try:
+        await cluster.create_topics()
+        said = await refused(cluster.worker("a"))
+    finally:
+        cluster.close()
+
+    assert "Kafka refuses ONHAND_SESSION_TIMEOUT_MS = 1000: set it" in said
+
+
+async def test_a_group_with_a_foreign_member_ends_the_worker_and_leaves_that_one_alone(
+    cluster: Cluster,
+) -> None:
+    await cluster.create_topics()
+    foreign = AIOKafkaConsumer(
+        cluster.sources[0], bootstrap_servers=cluster.kafka, group_id=f"{cluster.name}-v1"
+    )
+    await foreign.start()
+    try:
+        said = await refused(cluster.worker("a"))
+        assert len(foreign.assignment()) == PARTITIONS
+    finally:
+        await foreign.stop()
+
+    assert f"The group {cluster.name}-v1 has a member that is no worker of ours" in said
+
+
+async def test_a_group_that_may_not_be_joined_ends_the_worker_with_the_right_to_grant(
+    strict_kafka: Kafka, tmp_path: Path
+) -> None:
+    cluster = Cluster(strict_kafka.bootstrap, tmp_path, PARTITIONS)
+    group = f"{cluster.name}-v1"
+    try:
+        await cluster.create_topics()
+        await asyncio.to_thread(deny_reading_group, strict_kafka.bootstrap, group)
+        said = await refused(cluster.worker("a"))
+    finally:
+        cluster.close()
+
+    assert f"does not let this worker join the group {group}: grant its user READ" in said
+
+
+def deny_reading_group(kafka: str, group: str) -> None:
+    rule = AclBinding(
+        ResourceType.GROUP, group, ResourcePatternType.LITERAL, "User:ANONYMOUS", "*",
+        AclOperation.READ, AclPermissionType.DENY,
+    )  # fmt: skip
+    admin = AdminClient({"bootstrap.servers": kafka})
+    for done in admin.create_acls([rule]).values():
+        done.result(30)
+
+
+async def test_a_worker_told_another_port_than_its_settings_does_not_start(
+    cluster: Cluster,
+) -> None:
+    worker = cluster.worker("a")
+    worker.command = (*worker.command, "-p", "6071")
+    worker.start()
+
+    assert await worker.ended(60) == 2
+    assert "The option --web-port 6071 is not taken" in worker.log.read_text()
