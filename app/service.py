@@ -14,12 +14,15 @@ from typing import Any, cast
 
 import click
 import faust
+from aiokafka.errors import KafkaError
 
 from app import topics
 from app.config import Settings
 from app.news import News
 from app.options import option_problems
 from app.transport import FAUST_LOG, BatchConsumer, BatchTransport
+from tables.agreement import RulesDiffer, agree
+from tables.config import TableConfig
 from tables.decoder import Decoder
 from tables.inventory import InventoryTable
 
@@ -27,6 +30,8 @@ log = logging.getLogger(__name__)
 
 _REFUSED = 2
 _FAILED = 70
+#: For reading the log's last word, and on a new table writing the first.
+_AGREE_S = 60.0
 _M_ARENA_MAX = -8  # of glibc, malloc.h
 
 
@@ -41,6 +46,7 @@ class OnhandApp(faust.App):
     logger = FAUST_LOG
     settings: Settings
     table: InventoryTable
+    table_config: TableConfig
     decoder: Decoder
     web_part: Any
     news: News
@@ -86,8 +92,23 @@ class OnhandApp(faust.App):
             refuse(problems)
         problems = [str(problem) for problem in await topics.check(self.settings)]
         problems += _port_problems(self.settings.web_host, self.settings.web_port)
+        if not problems:
+            problems += await self._disagreement()
         if problems:
             refuse(problems)
+
+    async def _disagreement(self) -> list[str]:
+        try:
+            async with asyncio.timeout(_AGREE_S):
+                await agree(self.table_config)
+        except RulesDiffer as error:
+            return [str(error)]
+        except (KafkaError, TimeoutError) as error:
+            return [
+                f"{self.settings.changelog_topic} cannot be read or written before this worker "
+                f"joins ({error!r}): look at the brokers, and at what its user may do."
+            ]
+        return []
 
     async def stop(self) -> None:
         """Leave in order; also called by Faust on SIGTERM."""

@@ -58,9 +58,11 @@ def build(settings: Settings | None = None) -> OnhandApp:
         return owner is not None and not owner.leaving
 
     config = _table_config(settings)
+    app.table_config = config
     app.decoder = Decoder(config.topics, config.partitions)
     app.table = InventoryTable(config, stores, consumer, consumer, app.fail, owned_elsewhere)
-    app.web_part = Web(_web_config(settings, limits), app.table, app.table.stats)
+    web_config = _web_config(settings, limits)
+    app.web_part = Web(web_config, app.table, app.table.stats, app.fail)
     app.news = News(
         app.table.status, app.web_part.members.workers, lambda: app.table.stats.restored
     )

@@ -15,9 +15,9 @@ from typing import Protocol
 import msgspec
 from aiokafka.errors import KafkaError
 
-from domain.events import RULES
 from domain.lookup import PartitionState
 from domain.stock import PartitionState as FoldState
+from tables.agreement import compare
 from tables.changelog import ChangelogChanged, ChangelogWriter
 from tables.feed import Log, Restored
 from tables.fetch import End
@@ -25,7 +25,6 @@ from tables.partition import Owned, Partition, Superseded
 from tables.restore import Follower
 from tables.sources import Look, SourceChanged, Sources, Wanted
 from tables.store import FIRST_ROW, undecodable
-from tables.tasks import Final
 
 log = logging.getLogger(__name__)
 
@@ -34,10 +33,6 @@ _LOOK_S = 2.0
 _RETRY_S = 0.25
 _LONGEST_RETRY_S = 2.0
 _TRIES = 3
-
-
-class RulesDiffer(Final):
-    """The table was built by other rules or with another window; says what to do."""
 
 
 class NotAMember(Exception):
@@ -166,12 +161,7 @@ class TakeOver(msgspec.Struct, frozen=True):
         self, p: Partition, writer: ChangelogWriter, incarnation: str, look: Look
     ) -> Owned:
         meta = p.stored_meta(self.window, incarnation)
-        if (meta.rules, meta.window) != (RULES, self.window):
-            raise RulesDiffer(
-                f"The table was built with rules {meta.rules} and a duplicates window of "
-                f"{meta.window:,} offsets; this worker has rules {RULES} and {self.window:,}. "
-                "Set ONHAND_DEDUP_WINDOW back, or build a new table with the next ONHAND_VERSION."
-            )
+        compare(meta, self.window)
         self.sources.check(p.number, meta, look)
         for topic, end in look.ends.items():
             p.saw_end(topic, *end)

@@ -19,6 +19,7 @@ from domain.lookup import (
     Freshness,
     NotCaughtUp,
     NotReady,
+    Role,
     TooBusy,
     TooStale,
     format_position,
@@ -213,6 +214,20 @@ class Admission:
     def handled(self, fresh: Freshness) -> int:
         """Sum of next offsets, to compare with what heartbeats say (`Claim.handled`)."""
         return sum(offset + 1 for offset in _parsed(fresh.position).values())
+
+
+def unsure(fresh: Freshness) -> NotReady | None:
+    """The refusal instead of "there is none" where the last owner knows that it is behind.
+
+    The fact that makes the key known may be among what it has not seen: its successor knows.
+    """
+    if fresh.role is not Role.FORMER or fresh.lag_events == 0:
+        return None
+    return NotReady(
+        f"Its last owner is {fresh.lag_events:,} events behind on partition {fresh.partition} and "
+        "does not know this key; the next owner is not known yet.",
+        1,
+    )
 
 
 def stale(asked: Asked, fresh: Freshness) -> TooStale | None:

@@ -23,8 +23,9 @@ from domain.lookup import Role
 from domain.records import Record
 from tables.fetch import Fetched, fetch, unpack
 from tables.reading import PartitionStatus, Reading
-from tables.tasks import Tasks
+from tables.tasks import Fail, Final, Tasks
 from web import clients
+from web.address import Address
 from web.heartbeats import Claim, Heartbeat, WorkerState, decode, encode
 from web.roster import Roster, WorkerView
 
@@ -50,7 +51,8 @@ _AT_END = -1
 class Members:
     """Tells the others about this worker and keeps the roster of all.
 
-    `kafka`: keyword arguments of an aiokafka client. `me`: version, rules, build, url.
+    `kafka`: keyword arguments of an aiokafka client. `fail`: ends the worker, where another one
+    has its address. `me`: version, rules, build, url, window.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Members:
         table: Reading,
         *,
         interval_s: float = INTERVAL_S,
+        fail: Fail | None = None,
         **me: Any,
     ) -> None:
         self._kafka = dict(kafka)
@@ -70,7 +73,8 @@ class Members:
         self.roster = Roster(self._me)
         self._unreadable = 0
         self._changed = asyncio.Event()
-        self._tasks = Tasks()
+        self._tasks = Tasks() if fail is None else Tasks(fail)
+        self._address = Address(self._me)
         self._is_running = False
         self._producer: AIOKafkaProducer | None = None
         self._next_offset: int | None = None
@@ -187,6 +191,8 @@ class Members:
                 await self._hear(consumer)
             except (KafkaError, OSError) as error:
                 log.debug("Cannot read heartbeats: %s", error)  # the other loop says it
+            except Final:
+                raise
             except Exception:
                 self._next_offset = _AT_END  # whatever it was would be met again
                 raise
@@ -232,6 +238,8 @@ class Members:
             try:
                 for record in unpack(piece, part.start):
                     self._hear_one(record)
+            except Final:
+                raise
             except Exception as error:
                 # Anybody may write to a topic, and aiokafka has no one exception for what
                 # it cannot unpack.
@@ -242,8 +250,10 @@ class Members:
         beat = decode(value)
         if beat is None:
             self._cannot_read(None)
-        elif self.roster.hear(beat, log_ms):
-            self._log_change(beat)
+        else:
+            self._address.hear(beat)
+            if self.roster.hear(beat, log_ms):
+                self._log_change(beat)
 
     def _cannot_read(self, error: Exception | None) -> None:
         self._unreadable += 1

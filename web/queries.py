@@ -12,7 +12,7 @@ from aiohttp import web
 
 from domain.lookup import Found, Freshness, NotFound, NotReady
 from tables.reading import Reading
-from web.admission import Admission, Asked, Refusal
+from web.admission import Admission, Asked, Refusal, unsure
 from web.bodies import BodyLimits
 from web.conditions import NONE_MATCH, refusal_of
 from web.ends import Ends
@@ -127,7 +127,7 @@ class Queries:
     async def _row(self, sku: str, location: str, fresh: Freshness) -> Answer:
         row = self._table.get(fresh.partition, sku, location)
         if row is None:
-            return NotFound(sku, location, fresh)
+            return unsure(fresh) or NotFound(sku, location, fresh)
         return Found(sku, location, row, fresh)
 
     async def _rows(self, sku: str, fresh: Freshness) -> Answer:
@@ -140,7 +140,7 @@ class Queries:
                 some = self._table.rows_of(partition, sku, some[-1][0], SKU_CHUNK)
                 rows = rows + some
             await asyncio.sleep(0)
-        return SkuRows(sku, rows, fresh)
+        return SkuRows(sku, rows, fresh) if rows else unsure(fresh) or SkuRows(sku, rows, fresh)
 
     def _request_for(
         self, partition: int, key: tuple[str, ...], asked: Asked, if_none_match: str | None

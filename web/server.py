@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from domain.events import RULES
 from tables.reading import Reading
 from tables.stats import Stats
+from tables.tasks import Fail
 from web import openapi
 from web.appending import Appender
 from web.bodies import BodyLimits, Room
@@ -175,7 +176,10 @@ def _with_room(limits: Limits) -> tuple[FactLimits, BodyLimits]:
 class Web:
     """One worker's HTTP. Made by app/wiring.py, which calls `attach`, `start`, `stop`."""
 
-    def __init__(self, config: WebConfig, table: Reading, stats: Stats) -> None:
+    def __init__(
+        self, config: WebConfig, table: Reading, stats: Stats, fail: Fail | None = None
+    ) -> None:
+        """`fail`: ends the worker with one sentence."""
         self._config = config
         limits = config.limits
         self._ends = BrokerEnds(config.kafka)
@@ -189,6 +193,7 @@ class Web:
             build=config.build,
             url=config.url,
             window=config.window,
+            fail=fail,
         )
         unreadable = self.members.unreadable
         self._metrics = Metrics(table, stats, self._in_flight, unreadable, config.topics.values())

@@ -11,7 +11,7 @@ from confluent_kafka.admin._acl import AclBinding, AclOperation, AclPermissionTy
 from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 
 from dev.kafka import Kafka, start
-from dev.workers import Late, Worker
+from dev.workers import Late, Worker, until
 from tests import lives
 from tests.faults import under_load
 from tests.workers import Cluster
@@ -133,3 +133,47 @@ async def test_a_worker_told_another_port_than_its_settings_does_not_start(
 
     assert await worker.ended(60) == 2
     assert "The option --web-port 6071 is not taken" in worker.log.read_text()
+
+
+async def test_of_workers_with_two_windows_one_kind_never_joins_and_disturbs_nobody(
+    cluster: Cluster,
+) -> None:
+    await cluster.create_topics()
+    cluster.worker("a").settings = cluster.settings | {"ONHAND_DEDUP_WINDOW": "1000"}
+    cluster.worker("b").settings = cluster.settings | {"ONHAND_DEDUP_WINDOW": "2000"}
+    for name in "ab":
+        cluster.launch(name)
+
+    async def one_ended() -> list[str]:
+        return [name for name in "ab" if not cluster.worker(name).alive]
+
+    [loser] = await until(one_ended, "ended: one of two", 60)
+    [winner] = {"a", "b"} - {loser}
+    await cluster.worker(winner).ready()
+    assert cluster.worker(loser).process.returncode == 2  # type: ignore[union-attr]
+    assert "Set ONHAND_DEDUP_WINDOW back" in cluster.worker(loser).log.read_text()
+    rebalances = generations(cluster, winner)
+
+    cluster.launch(loser)  # as its supervisor does
+    assert await cluster.worker(loser).ended(60) == 2
+    assert generations(cluster, winner) == rebalances
+
+
+def generations(cluster: Cluster, name: str) -> int:
+    """How often the group has rebalanced, as this worker logged it."""
+    return cluster.worker(name).log.read_text().count("after they were assigned")
+
+
+async def test_of_two_workers_with_one_address_the_later_one_ends_and_a_restart_does_not(
+    cluster: Cluster,
+) -> None:
+    await cluster.create_topics()
+    await cluster.start("a")
+    cluster.worker("a").kill()
+    await cluster.start("a")  # in the ten seconds in which its own ghost is heard
+    cluster.settings["ONHAND_URL"] = cluster.worker("a").url
+
+    said = await refused(cluster.worker("b"))
+
+    assert "give each worker an ONHAND_URL of its own" in said
+    assert cluster.worker("a").alive

@@ -154,6 +154,28 @@ async def test_a_former_owner_answers_itself_until_another_is_known() -> None:
         assert (await fleet.row(0, "SKU-1")).body["freshness"]["worker"] == fleet[1].url
 
 
+async def test_a_former_owner_that_is_behind_never_says_that_a_key_is_unknown() -> None:
+    async with Fleet(2) as fleet:
+        fleet[0].shelf.hold(range(4), Role.FORMER, sales=10, lag=1)
+        fleet[1].shelf.hold(range(4), Role.ACTIVE, sales=11)
+        for path in ("/v1/inventory/SKU-1/store-0", "/v1/inventory/SKU-1"):
+            # Nobody else is known; then the owner is, who has it.
+            answer = await fleet.get(0, path)
+            assert (answer.status, answer.problem) == (503, "not-ready")
+            assert (await fleet.get(0, path, Onhand_Hop="1")).status == 503
+        fleet[1].shelf.put("SKU-1", "store-0", received=1, events=1)
+        fleet.tell(1)
+        for path in ("/v1/inventory/SKU-1/store-0", "/v1/inventory/SKU-1"):
+            assert (await fleet.get(0, path)).status == 200
+
+        fleet[0].shelf.advance(0, 11)
+        p = fleet[0].shelf.partition_of("SKU-2")
+        fleet[0].shelf.advance(p, 11)
+        fleet.lie(1, state=WorkerState.GONE)
+        # With nothing beyond it, an unknown key is unknown.
+        assert (await fleet.row(0, "SKU-2")).status == 404
+
+
 async def test_the_freshest_standby_is_asked() -> None:
     async with Fleet(3) as fleet:
         fleet[1].shelf.hold(range(4), Role.STANDBY, sales=10)

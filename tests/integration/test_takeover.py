@@ -301,7 +301,7 @@ async def test_a_worker_with_other_rules_ends_with_the_way_on(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await with_history(shop)
-    monkeypatch.setattr("tables.takeover.RULES", 2)
+    monkeypatch.setattr("tables.agreement.RULES", 2)
     async with a_worker(shop) as worker:
         await worker.table.assign({0}, ())
         await worker.has_failed()

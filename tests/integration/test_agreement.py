@@ -1,0 +1,75 @@
+"""The log decides by which window and rules a version counts, before anybody joins."""
+
+import asyncio
+
+import msgspec
+import pytest
+
+from dev.kafka import Kafka
+from tables.agreement import RulesDiffer, agree
+from tables.changelog import CommitRefused
+from tables.config import TableConfig
+from tests.owners import WINDOW, Shop, Worker, a_delivery_of, a_worker, with_history
+
+
+@pytest.fixture
+def shop(kafka: Kafka) -> Shop:
+    return Shop(kafka.bootstrap)
+
+
+def config(shop: Shop, window: int = WINDOW) -> TableConfig:
+    return msgspec.structs.replace(Worker(shop).table._config, window=window)
+
+
+async def test_of_two_windows_on_a_new_table_one_is_refused_however_they_meet(
+    shop: Shop,
+) -> None:
+    tries = (agree(config(shop, WINDOW + n % 2)) for n in range(6))
+    outcomes = await asyncio.gather(*tries, return_exceptions=True)
+
+    [first] = shop.metas()
+    kept = [None if WINDOW + n % 2 == first.window else RulesDiffer for n in range(6)]
+    assert [None if found is None else type(found) for found in outcomes] == kept
+
+
+async def test_the_first_word_of_the_log_is_written_once_and_the_table_begins_with_it(
+    shop: Shop,
+) -> None:
+    for _ in range(2):
+        await agree(config(shop))
+    assert len(shop.metas()) == 1
+    shop.append(a_delivery_of(3))
+
+    async with a_worker(shop) as worker:
+        await worker.own(0)
+        await worker.deliver()
+        await worker.committed()
+
+        assert worker.rows() == {f"SKU-{n:04}/here": 1 for n in range(3)}
+    await agree(config(shop))
+    with pytest.raises(RulesDiffer, match="Set ONHAND_DEDUP_WINDOW back"):
+        await agree(config(shop, WINDOW + 1))
+
+
+async def test_the_newest_word_is_found_behind_whatever_was_aborted(shop: Shop) -> None:
+    await with_history(shop)
+    rows = {b"x\x00%d" % n: b"never" for n in range(300)}
+    async with shop.writer() as writer:
+        await shop.fence()
+        with pytest.raises(CommitRefused):
+            await writer.commit(rows, [], [], b"{}")
+
+    await agree(config(shop))
+    with pytest.raises(RulesDiffer):
+        await agree(config(shop, WINDOW - 1))
+
+
+async def test_an_owner_is_not_disturbed_by_those_who_ask(shop: Shop) -> None:
+    shop.append(a_delivery_of(1))
+    async with a_worker(shop) as worker:
+        await worker.own(0)
+        await agree(config(shop))
+        await worker.deliver()
+        await worker.committed()
+
+        assert worker.delivery.calls == [("start", 0)]
