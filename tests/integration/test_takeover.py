@@ -10,6 +10,7 @@ from aiokafka.errors import IllegalStateError, KafkaConnectionError
 
 from dev.kafka import Kafka
 from dev.workers import until
+from domain.events import RULES
 from domain.lookup import PartitionState, Role
 from tables.changelog import ChangelogWriter, CommitRefused
 from tables.takeover import NotAMember
@@ -301,10 +302,10 @@ async def test_a_worker_with_other_rules_ends_with_the_way_on(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await with_history(shop)
-    monkeypatch.setattr("tables.agreement.RULES", 2)
+    monkeypatch.setattr("tables.agreement.RULES", RULES + 1)
     async with a_worker(shop) as worker:
         await worker.table.assign({0}, ())
         await worker.has_failed()
 
-    assert "was built with rules 1" in worker.failed[0]
+    assert f"was built with rules {RULES}" in worker.failed[0]
     assert "the next ONHAND_VERSION" in worker.failed[0]
