@@ -40,7 +40,7 @@ from tables.memory import MemoryStore
 from tables.rounds import Rounds
 from tables.stats import Stats
 from tables.store import Local, Store, StoreUnfit
-from tables.tasks import Tasks
+from tables.tasks import Final, Tasks
 from tables.topicids import Describe
 
 log = logging.getLogger(__name__)
@@ -200,7 +200,7 @@ class Follower:
         except (ConsumerStoppedError, asyncio.CancelledError):
             raise
         except Exception as error:
-            await self._fail(f"The changelog cannot be followed: {error}.", error)
+            raise Final(f"The changelog cannot be followed: {error}.") from error
 
     async def _place(self) -> None:
         """Let the consumer read what the feeds need, each from where its feed is."""

@@ -143,6 +143,8 @@ class TransactionalProducer:
         self._producer: tuple[int, int] = -1, -1  # producer id, epoch
         self._coordinator: int | None = None
         self._sequences: dict[TopicPartition, int] = {}
+        #: A transaction was begun and not ended.
+        self._is_open = False
 
     @classmethod
     async def open(
@@ -184,6 +186,9 @@ class TransactionalProducer:
         Raises:
             KafkaError: whether the transaction landed is unknown.
         """
+        if self._is_open:
+            raise KafkaError("an earlier transaction of this producer was refused")
+        self._is_open = True
         topics: dict[str, list[int]] = {}
         for tp in dict.fromkeys(batch.tp for batch in batches):
             topics.setdefault(tp.topic, []).append(tp.partition)
@@ -197,6 +202,7 @@ class TransactionalProducer:
             EndTxnRequest(self._id, *self._producer, True),
             lambda response: [response.error_code],
         )
+        self._is_open = False
         return offsets
 
     async def abort(self) -> None:
@@ -209,6 +215,7 @@ class TransactionalProducer:
             EndTxnRequest(self._id, *self._producer, False),
             lambda response: [response.error_code],
         )
+        self._is_open = False
 
     async def _produce(self, batch: RecordBatch) -> int:
         sequence = self._sequences.get(batch.tp, 0)
