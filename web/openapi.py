@@ -15,12 +15,25 @@ from web import index
 from web.calls import TAGS, named
 from web.deadletters import PATH as DEAD_LETTERS_PATH
 from web.deadletters import DeadLettersBody
+from web.factfinding import LOOKUP_PATH as FACTS_LOOKUP_PATH
+from web.factfinding import PATH as FACTS_PATH
+from web.factfinding import FactsAsked, FactsBody
 from web.facts import AcceptedBody, EventBody
 from web.lines import BATCH, EVENT, TYPE_OF_PATH
 from web.lists import ListBody
 from web.lookups import Keys, LookupBody
 from web.ops import ClusterBody, HeldBody, LiveBody, ReadyBody
-from web.parameters import DEAD_LETTERS, LIST, LOOKUP, NAME, POST, READ, Parameter
+from web.parameters import (
+    DEAD_LETTERS,
+    FACTS,
+    FACTS_LOOKUP,
+    LIST,
+    LOOKUP,
+    NAME,
+    POST,
+    READ,
+    Parameter,
+)
 from web.problems import PAGES, PROBLEM_JSON, SERVER, Fault, Problem
 from web.replies import JSON, FreshnessBody, RowBody, SkuBody
 from web.sightings import PATH as SIGHTINGS
@@ -31,7 +44,7 @@ Json = dict[str, Any]
 _STRUCTS = (
     RowBody, SkuBody, ListBody, LookupBody, Keys, AcceptedBody, ClusterBody, ReadyBody, LiveBody,
     FreshnessBody, HeldBody, EventBody, Fault, SightingsAsked, SightingsBody,
-    DeadLettersBody,
+    DeadLettersBody, FactsBody, FactsAsked,
 )  # fmt: skip
 _REF = "#/components/schemas/{name}"
 
@@ -260,6 +273,13 @@ def _paths() -> dict[str, Json]:
             parameters=_query(LIST),
             headers=_FRESH,
         ),
+        FACTS_PATH: _call(
+            "What became of a fact, each time that it came, as far back as the answer says",
+            200,
+            _json("Facts"),
+            (*_EVERY, Problem.TOO_BUSY, missing, Problem.LOG_UNAVAILABLE),
+            parameters=_query(FACTS),
+        ),
         DEAD_LETTERS_PATH: _call(
             "What was refused, and why: newest first, in pages",
             200,
@@ -289,6 +309,14 @@ def _paths() -> dict[str, Json]:
             _APPENDS,
             parameters=_query(POST),
             body={EVENT: event, BATCH: _lines(event), JSON: _ref("Data")},
+        ),
+        FACTS_LOOKUP_PATH: _call(
+            "The same of up to 100 facts",
+            200,
+            _json("Facts"),
+            (*_BODIES, missing, Problem.LOG_UNAVAILABLE),
+            parameters=_query(FACTS_LOOKUP),
+            body={JSON: _ref("FactsAsked")},
         ),
         SIGHTINGS: _call(
             "Between workers: what this one, as the owner, holds of these hashes of identities",

@@ -183,6 +183,15 @@ DEAD_LETTERS: Mapping[str, Parameter] = {
 }
 
 
+FACTS_LOOKUP: Mapping[str, Parameter] = {"partial": LOOKUP["partial"]}
+_IDENTITY = {"type": "string", "minLength": 1, "maxLength": 1024}
+FACTS: Mapping[str, Parameter] = {
+    "source": Parameter(_named, _IDENTITY, "Who said it. Must be given."),
+    "id": Parameter(_named, _IDENTITY, "Which of its facts. Must be given."),
+    **FACTS_LOOKUP,
+}
+
+
 class Filters(msgspec.Struct, frozen=True, omit_defaults=True):
     """Which rows a list holds."""
 

@@ -19,6 +19,7 @@ from web.bodies import BodyLimits, Room
 from web.connections import ConnectionLimits, guard
 from web.deadletters import DeadLetters
 from web.ends import BrokerEnds
+from web.factfinding import FactFinding
 from web.facts import FactLimits, Facts
 from web.logs import Logs
 from web.members import Members
@@ -209,8 +210,9 @@ class Web:
         )
         self._appender = Appender(config.kafka, limits.append_timeout_s, limits.turns)
         observe = self._metrics.observe_append
+        logs = Logs(config.kafka)
         self._dead_letters = DeadLetters(
-            Logs(config.kafka), config.dead_letters, table.count, self._metrics.observe_query
+            logs, config.dead_letters, table.count, self._metrics.observe_query
         )
         self._sightings = Sightings(
             table,
@@ -221,6 +223,15 @@ class Web:
             lookup_body,
         )
         roles = {topic: role for role, topic in config.topics.items()}
+        self._finding = FactFinding(
+            self._sightings.ask,
+            logs,
+            roles,
+            table.count,
+            config.dead_letters,
+            lookup_body,
+            self._metrics.observe_query,
+        )
         outcomes = Outcomes(self._sightings.ask, roles, table.count)
         self._facts = Facts(
             self._appender.append, config.topics, table.count, fact_limits, observe, outcomes.of
@@ -241,6 +252,7 @@ class Web:
         add_routes(app, self._ops.routes())
         add_routes(app, self._facts.routes(), self._gates["write"])
         add_routes(app, self._queries.routes(), self._gates["read"])
+        add_routes(app, self._finding.routes(), self._gates["read"])
         add_routes(app, self._dead_letters.routes(), self._gates["read"])
         add_routes(app, self._sightings.routes(), self._gates["read"])
         add_routes(app, pages())

@@ -13,6 +13,7 @@ import click
 
 from app import __version__
 from app.commands.dlq import dlq
+from app.commands.fact import fact
 from app.commands.post import adjust, post
 from app.commands.settings import show_settings
 from app.commands.status import status
@@ -33,7 +34,7 @@ def cli() -> None:
 
 
 _COMMANDS: tuple[click.Command, ...] = (
-    *(worker, topics, status, stock, list_rows, post, adjust, dlq, show_settings, traffic),
+    *(worker, topics, status, stock, list_rows, post, adjust, fact, dlq, show_settings, traffic),
 )
 for _command in _COMMANDS:
     cli.add_command(_command)

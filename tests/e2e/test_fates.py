@@ -12,6 +12,7 @@ import pytest
 
 from dev.kafka import Kafka
 from dev.oracle import partition_of, sku_in
+from dev.workers import onhand
 from tests.logs import Put, plain_writer
 from tests.openapi_check import Contract
 from tests.workers import SESSION_S, Cluster
@@ -262,3 +263,130 @@ async def test_what_is_no_question_for_dead_letters_is_a_400(
     ]  # fmt: skip
     for query in bad:
         await get(contract, url, "/v1/dead-letters", query, 400)
+
+
+# ---- what became of a fact
+
+
+async def found(contract: Contract, url: str, source: str, event_id: str) -> list[Json]:
+    """Each time that a fact came, as this worker says."""
+    answer = await get(contract, url, "/v1/facts", {"source": source, "id": event_id})
+    (item,) = answer["items"]
+    assert (item["source"], item["id"]) == (source, event_id)
+    assert answer["looked"]["repeats_complete"]
+    assert answer["looked"]["refused_since"] is None
+    times: list[Json] = item["times"]
+    return times
+
+
+async def test_each_time_that_a_fact_came_is_found_through_any_worker(
+    shops: Cluster, contract: Contract
+) -> None:
+    name, sku, far = an_id(), sku_in(2, PARTITIONS), sku_in(3, PARTITIONS)
+    url = shops.alive[0].url
+    first, again = await post(contract, url, [a_sale(name, sku), a_sale(name, sku)])
+    (lost,) = await post(contract, url, [a_sale(name, sku, quantity=3)])
+    (other,) = await post(contract, url, [a_sale(name, far)])
+    broken = json.dumps({"source": "till-1", "id": name, "type": "x", "specversion": "1.0"})
+    junk = [Put(b"TEA-1", broken.encode())]
+    plain_writer(shops.kafka).write(shops.prefix + "adjustments", junk, 1)
+    await shops.caught_up()
+
+    for worker in shops.alive:
+        times = await found(contract, worker.url, "till-1", name)
+
+        assert [(t["position"], t["outcome"]) for t in times[:4]] == [
+            (first["position"], "applied"),
+            (again["position"], "repeated"),
+            (lost["position"], "refused"),
+            (other["position"], "applied"),
+        ]
+        assert times[1]["of"] == first["position"]
+        assert times[2]["reason"] == "id_conflict"
+        assert [t["quantity"] for t in times[:4]] == [2, 2, 3, 2]
+        assert (times[3]["sku"], times[3]["type"]) == (far, "inventory.sale.completed.v1")
+        (refused,) = times[4:]
+        assert refused["position"].startswith(f"{shops.prefix}adjustments-1@")
+        assert refused["reason"] == "bad_envelope"
+        assert "sku" not in refused
+        assert await found(contract, worker.url, "till-1", an_id()) == []
+
+
+async def test_many_facts_are_found_at_once_in_the_order_of_the_question(
+    shops: Cluster, contract: Contract
+) -> None:
+    names = [an_id() for _ in range(50)]
+    url = shops.alive[0].url
+    sent = await post(contract, url, [a_sale(n, f"SKU-{n}") for n in names])
+    asked = [{"source": "till-1", "id": n} for n in reversed([*names, "never"])]
+
+    for worker in shops.alive:
+        path = "/v1/facts/lookup"
+        async with aiohttp.request("POST", worker.url + path, json={"facts": asked}) as response:
+            body = await response.read()
+            contract.check("POST", path, response.status, response.headers, body)
+            items = json.loads(body)["items"]
+
+        assert [item["id"] for item in items] == [fact["id"] for fact in asked]
+        assert items[0]["times"] == []
+        positions = [item["times"][0]["position"] for item in reversed(items[1:])]
+        assert positions == [event["position"] for event in sent]
+
+
+async def test_what_is_no_question_for_facts_is_a_400(shops: Cluster, contract: Contract) -> None:
+    url = shops.alive[0].url
+    bad: list[dict[str, str]] = [
+        {}, {"source": "a"}, {"source": "", "id": "1"}, {"source": "a", "id": "1", "x": "1"},
+    ]  # fmt: skip
+    for query in bad:
+        await get(contract, url, "/v1/facts", query, 400)
+
+
+@pytest.mark.parametrize("first", ["http", "kafka"])
+async def test_a_fact_sent_by_http_and_by_kafka_is_counted_once(
+    shops: Cluster, contract: Contract, first: str
+) -> None:
+    name, sku = an_id(), sku_in(1, PARTITIONS)
+    url = shops.alive[0].url
+    by_hand = {
+        "specversion": "1.0", "type": "inventory.sale.completed.v1", "source": "till-1", "id": name,
+        "extra": "kept", "data": {"sku": sku, "location": "store-1", "quantity": 2.0},
+    }  # fmt: skip
+    value = json.dumps(by_hand, indent=1).replace("till-1", "till\\u002d1").encode()
+
+    async def tell_kafka() -> None:
+        plain_writer(shops.kafka).write(f"{shops.prefix}sales", [Put(sku.encode(), value)], 1)
+        await shops.caught_up()
+
+    if first == "kafka":
+        await tell_kafka()
+        (event,) = await post(contract, url, [a_sale(name, sku)])
+        assert event["outcome"] == "repeated"
+    else:
+        (event,) = await post(contract, url, [a_sale(name, sku)])
+        assert event["outcome"] == "applied"
+        await tell_kafka()
+
+    times = await found(contract, url, "till-1", name)
+    assert outcomes(times) == ["applied", "repeated"]
+    assert times[1]["of"] == times[0]["position"]
+
+
+async def test_onhand_fact_says_it_to_people_and_programs(
+    shops: Cluster, contract: Contract
+) -> None:
+    name = an_id()
+    await post(contract, shops.alive[0].url, [a_sale(name), a_sale(name)])
+    url = ["--url", shops.alive[0].url]
+
+    code, said = await onhand("fact", "till-1", name, *url, settings=shops.settings)
+    json_code, document = await onhand(
+        "fact", "till-1", name, *url, "--json", settings=shops.settings
+    )
+    none_code, none = await onhand("fact", "till-1", "never", *url, settings=shops.settings)
+
+    assert (code, json_code, none_code) == (0, 0, 1)
+    assert "applied" in said
+    assert "repeats " in said
+    assert outcomes(json.loads(document)["items"][0]["times"]) == ["applied", "repeated"]
+    assert none.startswith("Nothing was found. Looked: ")

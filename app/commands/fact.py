@@ -1,0 +1,71 @@
+"""`onhand fact`: what became of a fact, asked of a worker."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+from urllib.parse import urlencode
+
+import click
+
+from app.commands.console import table
+from app.commands.running import as_json, refuse, settings_from
+
+
+@click.command()
+@click.argument("source")
+@click.argument("id")
+@click.option("--url", help="A worker; any one will do. Beats ONHAND_URL.")
+@as_json
+def fact(source: str, id: str, url: str | None, as_json: bool) -> None:
+    """What became of the fact ID of SOURCE, each time that it came."""
+    from app.commands import ask
+
+    base = url or settings_from().url
+    path = f"/v1/facts?{urlencode({'source': source, 'id': id})}"
+    try:
+        status, body = ask.get(base, path)
+    except ask.NoAnswer as error:
+        refuse(str(error))
+    answer = json.loads(body) if status == 200 else {}
+    times = [time for item in answer.get("items", ()) for time in item["times"]]
+    if as_json:
+        click.echo(body.decode(errors="replace"))
+    elif status != 200:
+        click.echo(ask.refusal(status, body), err=True)
+    else:
+        if times:
+            click.echo(_table(times))
+        click.echo(_looked(answer["looked"], bool(times)), err=not times)
+    sys.exit(0 if times else 1)
+
+
+def _table(times: list[dict[str, Any]]) -> str:
+    header = ("POSITION", "RECORDED", "OUTCOME", "SKU", "LOCATION", "QUANTITY", "WHY")
+    rows = [
+        (
+            time["position"],
+            time["recorded_at"],
+            time["outcome"],
+            *(time.get(name, "-") for name in ("sku", "location", "quantity")),
+            _why(time),
+        )
+        for time in times
+    ]
+    return table([header, *rows], right=[5])
+
+
+def _why(time: dict[str, Any]) -> str:
+    if "of" in time:
+        return f"repeats {time['of']}"
+    return ": ".join(time[name] for name in ("reason", "detail") if name in time)
+
+
+def _looked(looked: dict[str, Any], found: bool) -> str:
+    """How far back the answer can see."""
+    since = looked["refused_since"]
+    refused = f"refused since {since}" if since else "refused as long as dead letters are kept"
+    rest = "" if looked["repeats_complete"] else " There may be more repetitions than these."
+    nothing = "" if found else "Nothing was found. "
+    return f"{nothing}Looked: applied within the duplicates windows, {refused}.{rest}"
