@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated
 
 import msgspec
@@ -27,11 +27,12 @@ from domain.columns import columns, fingerprint_of
 from domain.events import Refused, StockEvent, decode
 from domain.fates import Ending, Fate, Seen, fate_of
 from domain.lookup import format_position
+from domain.modes import Headers
 from domain.naming import Name, name_of
 from domain.records import Address
 from tables.letters import DeadLettersError, Letter, letter_of
 from tables.lookback import Budget, Look, Lookback, Record
-from web.bodies import BodyLimits, read_json
+from web.bodies import BAD_JSON, BodyLimits, read_json
 from web.logs import Logs, LogUnavailable
 from web.outcomes import outcome_body
 from web.parameters import FACTS, FACTS_LOOKUP, BadRequest, parameters, target_of, wrong
@@ -281,7 +282,7 @@ class FactFinding:
 def _names(body: bytes) -> list[Name]:
     try:
         asked = msgspec.json.decode(body, type=FactsAsked)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except BAD_JSON as error:
         shape = f'must be {{"facts": [{{"source": …, "id": …}}, …]}}, 1 to {MAX_FACTS} ({error})'
         raise BadRequest(wrong("body", shape)) from error
     return list(dict.fromkeys((fact.source, fact.id) for fact in asked.facts))
@@ -294,11 +295,9 @@ def _time_body(place: Place, record: Record, fate: Fate) -> TimeBody:
     return TimeBody(position, rfc3339(record.timestamp), *what, *said)
 
 
-def _said(
-    value: bytes | None, headers: Collection[tuple[str, bytes | None]]
-) -> tuple[str, str, str, int] | tuple[()]:
+def _said(value: bytes | None, headers: Headers) -> tuple[str, str, str, int] | tuple[()]:
     """Type, SKU, location and quantity, where the record can be read."""
-    event: StockEvent | Refused = decode(value)
+    event: StockEvent | Refused = decode(value, headers)
     if isinstance(event, Refused):
         return ()
     kind = type(event).__struct_config__.tag

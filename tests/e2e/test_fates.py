@@ -1,6 +1,7 @@
 """What became of each fact: by its sender, through any worker, over kills and moves."""
 
 import asyncio
+import base64
 import itertools
 import json
 import uuid
@@ -252,17 +253,17 @@ async def test_every_dead_letter_is_on_one_page_newest_first_through_any_worker(
     assert await pages_of(contract, urls, topic="none", limit="1") == []
 
 
-async def test_what_is_no_question_for_dead_letters_is_a_400(
-    shops: Cluster, contract: Contract
-) -> None:
+async def test_what_is_no_question_is_a_400(shops: Cluster, contract: Contract) -> None:
     url = shops.alive[0].url
     page = await get(contract, url, "/v1/dead-letters", {"limit": "1"})
-    bad: list[dict[str, str]] = [
+    letters: list[dict[str, str]] = [
         {"limit": "0"}, {"limit": "1001"}, {"reason": "bad"}, {"source": ""}, {"cursor": "x"},
         {"cursor": page["next_cursor"], "topic": "sales"}, {"what": "1"},
     ]  # fmt: skip
-    for query in bad:
-        await get(contract, url, "/v1/dead-letters", query, 400)
+    facts = [{}, {"source": "a"}, {"source": "", "id": "1"}, {"source": "a", "id": "1", "x": "1"}]
+    for path, queries in (("/v1/dead-letters", letters), ("/v1/facts", facts)):
+        for query in queries:
+            await get(contract, url, path, query, 400)
 
 
 # ---- what became of a fact
@@ -333,43 +334,53 @@ async def test_many_facts_are_found_at_once_in_the_order_of_the_question(
         assert positions == [event["position"] for event in sent]
 
 
-async def test_what_is_no_question_for_facts_is_a_400(shops: Cluster, contract: Contract) -> None:
-    url = shops.alive[0].url
-    bad: list[dict[str, str]] = [
-        {}, {"source": "a"}, {"source": "", "id": "1"}, {"source": "a", "id": "1", "x": "1"},
-    ]  # fmt: skip
-    for query in bad:
-        await get(contract, url, "/v1/facts", query, 400)
+def in_each_form(name: str, sku: str) -> list[Put]:
+    """One sale as clients write it to Kafka: both modes, base64, all forms of a number."""
+    kind = "inventory.sale.completed.v1"
+    data = {"sku": sku, "location": "store-1", "quantity": 2}
+    event = {"specversion": "1.0", "type": kind, "source": "till-1", "id": name}
+    attributes = tuple((f"ce_{k}", v.encode()) for k, v in event.items())
+    packed = base64.b64encode(json.dumps(data).encode()).decode()
+    key = sku.encode()
+    return [
+        Put(key, json.dumps({**event, "data": data}).encode()),
+        Put(key, json.dumps({**event, "data": {**data, "quantity": 2.0}}, indent=1).encode()),
+        Put(key, json.dumps({**event, "data": data}).replace(": 2}", ": 20e-1}").encode()),
+        Put(key, json.dumps({**event, "data": data}).replace("till-1", "till\\u002d1").encode()),
+        Put(key, json.dumps({**event, "data_base64": packed}).encode()),
+        Put(key, json.dumps(data).encode(), attributes),
+        Put(
+            key,
+            json.dumps({**data, "quantity": 2.0}).encode(),
+            (*attributes, ("content-type", b"application/json; charset=utf-8")),
+        ),
+    ]
 
 
-@pytest.mark.parametrize("first", ["http", "kafka"])
-async def test_a_fact_sent_by_http_and_by_kafka_is_counted_once(
-    shops: Cluster, contract: Contract, first: str
+async def test_a_fact_by_http_and_by_kafka_in_any_form_is_counted_once(
+    shops: Cluster, contract: Contract
 ) -> None:
-    name, sku = an_id(), sku_in(1, PARTITIONS)
-    url = shops.alive[0].url
-    by_hand = {
-        "specversion": "1.0", "type": "inventory.sale.completed.v1", "source": "till-1", "id": name,
-        "extra": "kept", "data": {"sku": sku, "location": "store-1", "quantity": 2.0},
-    }  # fmt: skip
-    value = json.dumps(by_hand, indent=1).replace("till-1", "till\\u002d1").encode()
+    sku, url = sku_in(1, PARTITIONS), shops.alive[0].url
+    forms = len(in_each_form("", sku))
+    http_first, kafka_first = ([an_id() for _ in range(forms)] for _ in range(2))
 
-    async def tell_kafka() -> None:
-        plain_writer(shops.kafka).write(f"{shops.prefix}sales", [Put(sku.encode(), value)], 1)
-        await shops.caught_up()
+    def told_to_kafka(names: Sequence[str]) -> None:
+        records = [in_each_form(name, sku)[form] for form, name in enumerate(names)]
+        plain_writer(shops.kafka).write(f"{shops.prefix}sales", records, 1)
 
-    if first == "kafka":
-        await tell_kafka()
-        (event,) = await post(contract, url, [a_sale(name, sku)])
-        assert event["outcome"] == "repeated"
-    else:
-        (event,) = await post(contract, url, [a_sale(name, sku)])
-        assert event["outcome"] == "applied"
-        await tell_kafka()
+    posted = await post(contract, url, [a_sale(name, sku) for name in http_first])
+    told_to_kafka(http_first)
+    told_to_kafka(kafka_first)
+    await shops.caught_up()
+    later = await post(contract, url, [a_sale(name, sku) for name in kafka_first])
 
-    times = await found(contract, url, "till-1", name)
-    assert outcomes(times) == ["applied", "repeated"]
-    assert times[1]["of"] == times[0]["position"]
+    assert outcomes(posted) == ["applied"] * forms
+    assert outcomes(later) == ["repeated"] * forms
+    for name in (*http_first, *kafka_first):
+        times = await found(contract, url, "till-1", name)
+        assert outcomes(times) == ["applied", "repeated"], name
+        assert times[1]["of"] == times[0]["position"]
+        assert [(t["sku"], t["quantity"]) for t in times] == [(sku, 2)] * 2
 
 
 async def test_onhand_fact_says_it_to_people_and_programs(
