@@ -10,34 +10,36 @@ from urllib.parse import urlencode
 import click
 
 from app.commands.console import table
-from app.commands.running import as_json, refuse, settings_from
+from app.commands.running import as_json, refuse, url_option, workers_of
 
 
-@click.command()
+@click.command(short_help="What became of a fact.")
 @click.argument("source")
 @click.argument("id")
-@click.option("--url", help="A worker; any one will do. Beats ONHAND_URL.")
+@url_option
 @as_json
-def fact(source: str, id: str, url: str | None, as_json: bool) -> None:
-    """What became of the fact ID of SOURCE, each time that it came."""
+def fact(source: str, id: str, url: tuple[str, ...], as_json: bool) -> None:
+    """Show what became of the fact ID of SOURCE, each time that it came.
+
+    The last line says how far back the answer can see. Exit code 1: nothing was found.
+    """
     from app.commands import ask
 
-    base = url or settings_from().url
     path = f"/v1/facts?{urlencode({'source': source, 'id': id})}"
     try:
-        status, body = ask.get(base, path)
+        answer = ask.ask(workers_of(url), path)
     except ask.NoAnswer as error:
         refuse(str(error))
-    answer = json.loads(body) if status == 200 else {}
-    times = [time for item in answer.get("items", ()) for time in item["times"]]
+    found = json.loads(answer.body) if answer.status == 200 else {}
+    times = [time for item in found.get("items", ()) for time in item["times"]]
     if as_json:
-        click.echo(body.decode(errors="replace"))
-    elif status != 200:
-        click.echo(ask.refusal(status, body), err=True)
+        click.echo(answer.body.decode(errors="replace"))
+    elif answer.status != 200:
+        click.echo(ask.refusal(answer.status, answer.body), err=True)
     else:
         if times:
             click.echo(_table(times))
-        click.echo(_looked(answer["looked"], bool(times)), err=not times)
+        click.echo(_looked(found["looked"], bool(times)), err=not times)
     sys.exit(0 if times else 1)
 
 
