@@ -48,6 +48,10 @@ CALLS = {
         "postAdjustments", WRITE, _LINE | {"quantity": -1, "reason": "damage"}
     ),
     "/v1/events": Named("postEvents", WRITE, _EVENT),
+    "/v1/facts": Named("findFact", READ),
+    "/v1/facts/lookup": Named(
+        "findFacts", READ, {"facts": [{"source": "till-17", "id": "4711-1"}]}
+    ),
     "/v1/dead-letters": Named("listDeadLetters", OPERATE),
     "/v1/cluster": Named("getCluster", OPERATE),
     "/live": Named("getLive", OPERATE),
