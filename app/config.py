@@ -57,6 +57,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     session_timeout_ms: int = 10_000
     commit_interval_ms: int = 100
     dedup_window: int = 100_000
+    topics_check_s: int = 60
     log_level: str = "INFO"
     log_format: str = "text"
 
@@ -113,6 +114,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def replayed_topic(self) -> str:
         """Which dead letters were re-sent; shared by all versions."""
         return f"{self.name}-replayed"
+
+    @property
+    def control_topic(self) -> str:
+        """Which version is active."""
+        return f"{self.name}-control"
+
+    @property
+    def documents_topic(self) -> str:
+        """Documents that were imported, and how far."""
+        return f"{self.name}-documents"
 
     @property
     def members_topic(self) -> str:
@@ -233,6 +244,7 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "session_timeout_ms": _whole(1_000, 1_800_000),
     "commit_interval_ms": _whole(1, 60_000),
     "dedup_window": _whole(1, 2**21),
+    "topics_check_s": _whole(1, 3_600),
     "log_level": _one_of(*_LOG_LEVELS),
     "log_format": _one_of("text", "json"),
 }

@@ -20,6 +20,7 @@ from app import topics
 from app.config import Settings
 from app.news import News
 from app.options import option_problems
+from app.topicwatch import TopicWatch
 from app.transport import FAUST_LOG, BatchConsumer, BatchTransport
 from tables.agreement import RulesDiffer, agree
 from tables.config import TableConfig
@@ -53,6 +54,7 @@ class OnhandApp(faust.App):
     source_topics: tuple[str, ...]
     _failing = False
     _stopping = False
+    _topic_watch: TopicWatch | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -79,6 +81,8 @@ class OnhandApp(faust.App):
         await self.web_part.start()
         self.table.listeners.append(self.news.changed)
         self.news.start()
+        self._topic_watch = TopicWatch(self.settings, self.table)
+        self._topic_watch.start()
         # What start-up made stays: the collector need not look at it again, and the
         # fold makes garbage that is freed by counting alone.
         gc.collect()
@@ -116,6 +120,8 @@ class OnhandApp(faust.App):
             self._stopping = True
             log.info("Stopping: finishing requests, committing what is folded, leaving the group.")
             await self.news.stop()
+            if self._topic_watch is not None:
+                await self._topic_watch.stop()
             # From here on it takes no partition over any more, whoever gives it one.
             self.table.leave()
             requests = asyncio.create_task(self.web_part.stop(), name="finish requests")

@@ -55,6 +55,7 @@ class Problem(msgspec.Struct, frozen=True):
 
     topic: str
     text: str
+    kind: str = "settings"
 
     def __str__(self) -> str:
         return self.text
@@ -99,19 +100,32 @@ _SOURCE = (
     _exactly("message.timestamp.type", "LogAppendTime", _OWN_CLOCK),
     _UNCLEAN,
 )
+_BY_THE_BROKER = _exactly(
+    "message.timestamp.type", "LogAppendTime", "which leaves times to the clocks of workers"
+)
 _CHANGELOG = (
+    _BY_THE_BROKER,
     _exactly("cleanup.policy", "compact", "which would lose rows that a restore needs"),
     _at_least("max.message.bytes", LARGEST_BATCH_BYTES, "which is too small for our commits"),
     _UNCLEAN,
 )
 _DLQ = (
+    _BY_THE_BROKER,
     _exactly("cleanup.policy", "delete", "which refuses records without a key"),
     _at_least("max.message.bytes", DLQ_MAX_BYTES, "which is too small for a record refused"),
 )
 _REPLAYED = (
     _exactly("cleanup.policy", "compact", "which would forget what was re-sent, and send it twice"),
 )
-_MEMBERS = (_exactly("message.timestamp.type", "LogAppendTime", _OWN_CLOCK),)
+_MEMBERS = (_BY_THE_BROKER,)
+_CONTROL = (
+    _exactly("cleanup.policy", "delete", "which would forget who was active"),
+    _exactly("retention.ms", "-1", "which would forget who is active"),
+    _BY_THE_BROKER,
+)
+_DOCUMENTS = (
+    _exactly("cleanup.policy", "compact", "which would forget documents and count them twice"),
+)
 
 
 def desired(settings: Settings) -> list[Topic]:
@@ -140,7 +154,9 @@ def desired(settings: Settings) -> list[Topic]:
             max_message_bytes=CHANGELOG_MAX_BYTES,
         ),
         topic(settings.dlq_topic, count, _DLQ, retention_ms=30 * DAY_MS),
-        topic(settings.replayed_topic, 1, _REPLAYED),
+        topic(settings.replayed_topic, 1, _REPLAYED, message_timestamp_type="LogAppendTime"),
+        topic(settings.control_topic, 1, _CONTROL, retention_bytes=-1),
+        topic(settings.documents_topic, 1, _DOCUMENTS, message_timestamp_type="LogAppendTime"),
         # Only closed segments age out: close them often.
         topic(
             settings.members_topic,
@@ -189,7 +205,9 @@ async def check(settings: Settings) -> list[Problem]:
     problems = []
     if missing := [topic.name for topic in wanted if topic.name not in present]:
         problems.append(
-            Problem(missing[0], f"No topic {', '.join(missing)}: run `onhand topics create`.")
+            Problem(
+                missing[0], f"No topic {', '.join(missing)}: run `onhand topics create`.", "missing"
+            )
         )
     problems += _wrong_counts(settings, present)
     problems += _too_few_copies(settings, present)
@@ -207,6 +225,7 @@ def _wrong_counts(settings: Settings, present: dict[str, _Actual]) -> Iterable[P
             next(iter(sources)),
             f"Partition counts differ ({counts}), so a SKU's facts would not meet: create the "
             f"odd one anew with as many as the others, and send its facts again.",
+            "partitions",
         )
     elif sources and set(sources.values()) != {settings.partitions}:
         count = next(iter(sources.values()))
@@ -214,6 +233,7 @@ def _wrong_counts(settings: Settings, present: dict[str, _Actual]) -> Iterable[P
             next(iter(sources)),
             f"Topics {', '.join(sources)} have {count} partitions and ONHAND_PARTITIONS is "
             f"{settings.partitions}: set it to {count}, for a log's count never changes.",
+            "partitions",
         )
     for name in (settings.changelog_topic, settings.dlq_topic):
         if name in present and present[name].partitions != settings.partitions:
@@ -222,13 +242,15 @@ def _wrong_counts(settings: Settings, present: dict[str, _Actual]) -> Iterable[P
                 f"Topic {name} has {present[name].partitions} partitions and ONHAND_PARTITIONS is "
                 f"{settings.partitions}: set that back, or build a new table with the next "
                 "ONHAND_VERSION.",
+                "partitions",
             )
-    for name in (settings.replayed_topic, settings.members_topic):
+    for name in (settings.replayed_topic, settings.members_topic, settings.control_topic):
         if name in present and present[name].partitions != 1:
             yield Problem(
                 name,
                 f"Topic {name} has {present[name].partitions} partitions and must have 1: delete "
                 "it and run `onhand topics create`.",
+                "partitions",
             )
 
 
@@ -252,6 +274,7 @@ def _too_few_copies(settings: Settings, present: dict[str, _Actual]) -> Iterable
             few[0],
             f"ONHAND_REPLICATION is {settings.replication} and there are fewer copies of "
             f"{', '.join(few)}: add them by `kafka-reassign-partitions.sh`, or lower it.",
+            "copies",
         )
     for name, actual in present.items():
         if actual.replicas < (least := int(actual.config.get("min.insync.replicas", "1"))):
@@ -259,6 +282,7 @@ def _too_few_copies(settings: Settings, present: dict[str, _Actual]) -> Iterable
                 name,
                 f"Topic {name} has min.insync.replicas={least} and fewer copies, so Kafka refuses "
                 "every write: lower it by `kafka-configs.sh`.",
+                "copies",
             )
 
 

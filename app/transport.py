@@ -359,10 +359,10 @@ class BatchConsumer(driver.Consumer):
 
     async def _on_fetch_error(self, tp: TP, error: KafkaError) -> None:
         if isinstance(error, OffsetOutOfRangeError):
-            await self.app.fail(
+            await self.app.table.stand_still(
+                tp.partition,
                 f"Topic {tp.topic} no longer holds the next offset of partition {tp.partition}: "
                 "it was cut or recreated. Restore it, or count anew with the next ONHAND_VERSION.",
-                error,
             )
         else:
             log.warning("Partition %s: fetch failed (%r); it is repeated.", tp, error)

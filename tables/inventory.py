@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from time import monotonic
 
 from aiokafka.errors import KafkaError
@@ -30,6 +30,7 @@ from tables.stats import Stats
 from tables.store import Local, NoStore, Store, StoreDamaged, StoreFailed, Stores, StoreUnfit
 from tables.takeover import Delivery, Membership, TakeOver, keep_trying
 from tables.tasks import Tasks
+from tables.topicids import Topic
 from tables.transactions import Brokers
 
 log = logging.getLogger(__name__)
@@ -62,6 +63,8 @@ class InventoryTable(Reading):
         self._delivery, self._owned_elsewhere = delivery, owned_elsewhere
         self._epoch = 0
         self._open = self._leaving = False
+        #: Why nothing is folded any more, on this worker, until it is started again.
+        self._halted: str | None = None
         self._tasks = Tasks(fail, Superseded)
         self._opening_stores: asyncio.Task[None] | None = None
         self._spares = Spares(stores)
@@ -256,6 +259,9 @@ class InventoryTable(Reading):
                 p.check(epoch)
                 store = await self._renewed(p, epoch, store)
             work = self._own if p.assigned is Role.ACTIVE else self._follow
+            if self._halted is not None and p.assigned is Role.ACTIVE:
+                # It can still be read: as far as somebody counted.
+                work, p.stopped_because = self._follow, self._halted
             await work(p, epoch)
         except StoreUnfit as why:
             self._on_store_unfit(p, store, why)
@@ -320,6 +326,35 @@ class InventoryTable(Reading):
         else:
             if p.epoch == epoch:
                 self._give_up(p, p.store, why)
+
+    async def halt(self, sentence: str) -> None:
+        """Fold nothing more of any partition; rows can be read as they are.
+
+        What is folded already is committed: it was right when it was read.
+        """
+        if self._halted is not None:
+            return
+        self._halted = sentence
+        owned = [p for p in self.held.values() if p.assigned is Role.ACTIVE]
+        for p in owned:
+            self._stand_still(p, sentence)
+
+    async def topics(self, names: Iterable[str]) -> Mapping[str, Topic]:
+        """What Kafka says of topics now; raises KafkaError."""
+        return await self._brokers.topics(names)
+
+    async def log_starts(self) -> dict[tuple[str, int], int]:
+        """First offsets of changelog and sources, by topic and partition; raises KafkaError."""
+        partitions = range(self._config.partitions)
+        logs = await asyncio.gather(*map(self._follower.look, partitions))
+        starts = {(self._config.changelog, p): log.start for p, log in enumerate(logs)}
+        return starts | await self._sources.all_starts()
+
+    async def stand_still(self, partition: int, sentence: str) -> None:
+        """A source has lost what this partition would read next."""
+        p = self.held.get(partition)
+        if p is not None and p.owned is not None:
+            self._stand_still(p, sentence)
 
     def _stand_still(self, p: Partition, sentence: str) -> None:
         """Fold and follow it no more; its rows can be read as they are."""

@@ -18,6 +18,7 @@ from tables.feed import Progress
 from tables.partition import Owned, Partition
 from tables.store import FIRST_ROW, NoStore, Store, StoreUnfit, undecodable
 from tables.takeover import Membership
+from tables.troubles import Trouble
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,8 @@ class Reading:
         self._membership, self._confirmed_within_s = membership, confirmed_within_s
         self.held: dict[int, Partition] = {}
         self.listeners: list[Callable[[], None]] = []
+        #: What is wrong with the topics, as last seen.
+        self.troubles: tuple[Trouble, ...] = ()
 
     def partition_of(self, sku: str) -> int:
         """Where the SKU lives, 0 to `count` - 1."""

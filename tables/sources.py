@@ -117,6 +117,12 @@ class Sources:
         starts = await self._consumer.beginning_offsets(self._tps([partition]))
         return {tp.topic: start for tp, start in starts.items()}
 
+    async def all_starts(self) -> dict[tuple[str, int], int]:
+        """First offsets, by topic and partition."""
+        tps = self._tps(range(self._partitions))
+        starts = await self._consumer.beginning_offsets(tps)
+        return {(tp.topic, tp.partition): start for tp, start in starts.items()}
+
     async def look(self, wanted: Wanted) -> Look:
         """Ask the broker for one partition of each, together with all that ask now.
 

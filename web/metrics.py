@@ -1,5 +1,6 @@
 """`/metrics`: what the data path counted, read when Prometheus asks, and how long queries took."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Histogram, ProcessCollector
@@ -108,6 +109,14 @@ class Metrics(Collector):
         )
         text = "Stores given up since the disk gave back something else than was written."
         yield CounterMetricFamily("onhand_stores_damaged", text, stats.stores_damaged)
+        text = "What is wrong with the topics, as last seen: any is a reason to read the log."
+        troubles = GaugeMetricFamily("onhand_topic_problems", text, labels=["topic", "kind"])
+        # A series from the start, so that an alert sees the first trouble; of no topic.
+        counts = {("", "settings"): 0}
+        counts |= Counter((trouble.topic, trouble.kind) for trouble in table.troubles)
+        for (topic, kind), count in sorted(counts.items()):
+            troubles.add_metric([topic, kind], count)
+        yield troubles
         text = "Time that the duplicates window spans: a later retry counts twice."
         window = GaugeMetricFamily("onhand_dedup_window_seconds", text, labels=["topic"])
         yield _with_values(window, table.window_seconds())

@@ -45,10 +45,11 @@ class LiveBody(Struct, frozen=True):
 
 
 class ReadyBody(Struct, frozen=True):
-    """/ready, when it is."""
+    """/ready, when it is; `warnings` say what is wrong with the topics."""
 
     ready: bool
     partitions: list[HeldBody]
+    warnings: list[str]
 
 
 class WorkerBody(Struct, frozen=True):
@@ -140,7 +141,7 @@ class Ops(Struct):
             return problem(
                 Problem.NOT_READY, detail, retry_after_s=min(wait_s, 60.0), partitions=body
             )
-        return json_reply(ReadyBody(True, body))
+        return json_reply(ReadyBody(True, body, [trouble.text for trouble in self.table.troubles]))
 
     async def metrics(self, request: web.Request) -> web.Response:
         """GET /metrics: Prometheus text, or OpenMetrics to who asks for it."""

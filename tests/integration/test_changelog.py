@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import os
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from time import monotonic
@@ -15,7 +16,7 @@ from dev.oracle import Record
 from domain.columns import DeadLetter
 from domain.events import Refusal
 from tables.changelog import META_KEY, ChangelogWriter, CommitRefused
-from tests.logs import Put, Writer, a_name, make_all, reader
+from tests.logs import Put, Writer, a_name, make, make_all, reader
 from tests.owners import a_writer
 
 CHANGELOG = {"cleanup.policy": "compact", "max.message.bytes": str(8 * 2**20)}
@@ -334,3 +335,30 @@ async def test_a_commit_can_be_given_up_while_the_broker_does_not_answer(own_kaf
 
     # Nothing goes on in its name.
     assert not [task for task in left if not task.done()]
+
+
+# ---- whose clock
+
+
+@pytest.mark.parametrize("hours", [2, -1, -24 * 31])
+@pytest.mark.parametrize("kind", ["CreateTime", "LogAppendTime"])
+async def test_what_is_committed_has_the_brokers_time_and_none_of_a_wrong_clock(
+    kafka: Kafka, monkeypatch: pytest.MonkeyPatch, hours: int, kind: str
+) -> None:
+    # A broker refuses what is dated more than an hour ahead, and deletes old dead letters.
+    by = {"message.timestamp.type": kind}
+    changelog = make(kafka.bootstrap, config={"cleanup.policy": "compact", **by})
+    dead_letters = make(kafka.bootstrap, config=by)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + hours * 3600)
+    async with a_writer(kafka.bootstrap, 0, a_name(), changelog, dead_letters) as writer:
+        await writer.commit({b"a\x001": b"1"}, [], [a_letter()], b"meta")
+    monkeypatch.undo()
+
+    for topic in (changelog, dead_letters):
+        times = [record.timestamp_ms for record in reader(kafka.bootstrap).settled(topic)]
+        assert times
+        if kind == "LogAppendTime":
+            assert all(abs(each / 1000 - now) < 600 for each in times)
+        else:
+            assert set(times) == {-1}  # Kafka's word for none: it goes by its own clock then

@@ -66,6 +66,8 @@ async def test_what_create_makes_check_accepts_and_a_second_create_leaves_alone(
         (settings.dlq_topic, "created", 12),
         (settings.replayed_topic, "created", 1),
         (settings.members_topic, "created", 1),
+        (settings.control_topic, "created", 1),
+        (settings.documents_topic, "created", 1),
     }
     assert await told(settings) == []
     assert {outcome.outcome for outcome in await topics.create(settings)} == {"exists"}
@@ -83,6 +85,7 @@ async def test_topics_are_made_with_the_settings_of_the_contract(settings: Setti
         },
         "changelog": {
             "cleanup.policy": "compact",
+            "message.timestamp.type": "LogAppendTime",
             "segment.bytes": str(64 * 2**20),
             "min.cleanable.dirty.ratio": "0.2",
             "max.compaction.lag.ms": "3600000",
@@ -94,6 +97,12 @@ async def test_topics_are_made_with_the_settings_of_the_contract(settings: Setti
             "max.message.bytes": str(2 * 2**20),
         },
         "replayed": {"cleanup.policy": "compact"},
+        "control": {
+            "cleanup.policy": "delete",
+            "retention.ms": "-1",
+            "message.timestamp.type": "LogAppendTime",
+        },
+        "documents": {"cleanup.policy": "compact"},
         "members": {
             "cleanup.policy": "delete",
             "retention.ms": "3600000",
@@ -106,6 +115,8 @@ async def test_topics_are_made_with_the_settings_of_the_contract(settings: Setti
         (settings.dlq_topic, expected["dlq"]),
         (settings.replayed_topic, expected["replayed"]),
         (settings.members_topic, expected["members"]),
+        (settings.control_topic, expected["control"]),
+        (settings.documents_topic, expected["documents"]),
     ):
         actual = config_of(settings, topic)
         assert {name: actual[name] for name in wanted} == wanted, topic
