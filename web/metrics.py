@@ -112,9 +112,9 @@ class Metrics(Collector):
         text = "What is wrong with the topics, as last seen: any is a reason to read the log."
         troubles = GaugeMetricFamily("onhand_topic_problems", text, labels=["topic", "kind"])
         # A series from the start, so that an alert sees the first trouble; of no topic.
-        counts = {("", "settings"): 0}
-        counts |= Counter((trouble.topic, trouble.kind) for trouble in table.troubles)
-        for (topic, kind), count in sorted(counts.items()):
+        found = {("", "settings"): 0}
+        found |= Counter((trouble.topic, trouble.kind) for trouble in table.troubles)
+        for (topic, kind), count in sorted(found.items()):
             troubles.add_metric([topic, kind], count)
         yield troubles
         text = "Time that the duplicates window spans: a later retry counts twice."
