@@ -13,15 +13,20 @@ from aiokafka.errors import KafkaError
 
 from app.config import Settings
 from app.topics import kafka_failed
+from tables.fetch import Stored
 from tables.letters import DeadLettersError, Letter, committed_reader, letters
 
 
 class Listed(msgspec.Struct, frozen=True):
-    """Counts by (topic, reason), and the newest letters, newest first."""
+    """Counts by (topic, reason), and the newest letters, newest first.
+
+    strange: how many records there are no dead letters.
+    """
 
     total: int
     counts: dict[tuple[str, str], int]
     recent: list[Letter]
+    strange: int = 0
 
 
 async def listed(
@@ -40,9 +45,9 @@ async def listed(
     """
     counts: Counter[tuple[str, str]] = Counter()
     newest: list[tuple[int, int, Letter]] = []
-    total = 0
+    total, strange = 0, list[Stored]()
     async with reader(settings) as consumer:
-        async for letter in letters(consumer, settings.dlq_topic, None, said):
+        async for letter in letters(consumer, settings.dlq_topic, None, said, strange.append):
             if reason not in (None, letter.reason):
                 continue
             total += 1
@@ -51,7 +56,7 @@ async def listed(
             if len(newest) > limit:
                 heapq.heappop(newest)
     recent = [letter for _, _, letter in sorted(newest, reverse=True)]
-    return Listed(total, dict(counts.most_common()), recent)
+    return Listed(total, dict(counts.most_common()), recent, len(strange))
 
 
 async def found(settings: Settings, position: str) -> Letter | None:

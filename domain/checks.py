@@ -1,6 +1,7 @@
 """The rules that let a value in, checked one by one: slow, exact, and total.
 
-Checks run in this order and the first that fails names the refusal:
+Checks run in this order and the first that fails names the refusal (`too_large` comes before
+all of them, where the record is read: `domain/records.py`):
 
 1. `null_value`: the record has no value.
 2. `bad_envelope`: its content type is of a form of CloudEvents that is not read, or, in
@@ -34,6 +35,7 @@ from msgspec import Meta, Struct
 
 from domain.modes import CONTENT_TYPE, SPECVERSION, Headers, Media, attributes, media_of
 from domain.names import MAX_NAME_CHARS, fault_of
+from domain.records import MAX_RECORD_BYTES, TooLarge
 
 MAX_ID_CHARS = 1024
 MAX_QUANTITY = 10**9
@@ -54,6 +56,7 @@ class Refusal(StrEnum):
     KEY_MISMATCH = "key_mismatch"  # `onhand dlq replay`
     MISROUTED = "misrouted"  # `onhand dlq replay`, and the producer's partitioner
     NULL_VALUE = "null_value"  # nobody: it holds no fact
+    TOO_LARGE = "too_large"  # producer: send the fact alone, without what it carries along
     ID_CONFLICT = "id_conflict"  # producer: one id was given to two facts
 
 
@@ -132,6 +135,8 @@ def examine(
     try:
         if value is None:
             raise _Wrong(Refusal.NULL_VALUE, "The record has no value.")
+        if isinstance(value, TooLarge):
+            raise _Wrong(Refusal.TOO_LARGE, f"The record has more than {MAX_RECORD_BYTES:,} bytes.")
         envelope = _envelope(_unpacked(value, headers))
         if (name := envelope["type"]) not in kinds:
             raise _Wrong(Refusal.UNKNOWN_TYPE, f"type {_show(name)} is not known to these rules.")

@@ -18,7 +18,9 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from domain.columns import DeadLetter
+from domain.events import Refusal
 from domain.modes import ATTRIBUTES, CONTENT_TYPE
+from tables.packing import AnyHeaders, is_escaped
 from tables.transactions import (
     NO_TIME_MS,
     Brokers,
@@ -158,15 +160,23 @@ class ChangelogWriter:
     ) -> list[RecordBatch]:
         """Fill record batches in the order of the class docstring; yields to the loop."""
         batches: list[RecordBatch] = []
-        for tp, limit, records in (
-            (self._dead_letters, _MAX_LETTER_BATCH_BYTES, map(_letter_record, letters)),
-            (self._changelog, MAX_BATCH_BYTES, _changelog_records(puts, deletes, meta)),
+        rows = _changelog_records(puts, deletes, meta)
+        # aiokafka cannot write a header's name that is not UTF-8.
+        letter_batch = batch_builder if all(map(_is_text, letters)) else AnyHeaders
+        for tp, new, limit, records in (
+            (
+                self._dead_letters,
+                letter_batch,
+                _MAX_LETTER_BATCH_BYTES,
+                map(_letter_record, letters),
+            ),
+            (self._changelog, batch_builder, MAX_BATCH_BYTES, rows),
         ):
-            builder, count = batch_builder(limit), 0
+            builder, count = new(limit), 0
             for n, (key, value, headers) in enumerate(records, 1):
                 if builder.append(count, NO_TIME_MS, key, value, headers) is None:  # it is full
                     batches.append(RecordBatch(tp, builder, count))
-                    builder, count = batch_builder(limit), 0
+                    builder, count = new(limit), 0
                     builder.append(count, NO_TIME_MS, key, value, headers)
                 count += 1
                 if n % _SLICE == 0:
@@ -174,6 +184,10 @@ class ChangelogWriter:
             if count:
                 batches.append(RecordBatch(tp, builder, count))
         return batches
+
+
+def _is_text(letter: DeadLetter) -> bool:
+    return not any(is_escaped(name) for name, _ in letter.headers)
 
 
 def _size(key: bytes | None, value: bytes | None, headers: list[Any]) -> int:
@@ -218,6 +232,9 @@ def _letter_record(
         ("onhand-timestamp", str(letter.timestamp_ms).encode()),
     ]
     key, value = letter.key, letter.value
+    if letter.reason is Refusal.TOO_LARGE:  # represented since it was read
+        size, _, sha256 = (value or b"").partition(b" ")
+        return None, None, [*headers, ("onhand-size", size), ("onhand-sha256", sha256)]
     if _size(key, value, headers) > MAX_DEAD_LETTER_BYTES:
         content = (key or b"") + (value or b"")
         # In binary mode the headers say whose fact it was.

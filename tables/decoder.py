@@ -22,10 +22,11 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from itertools import islice
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from time import monotonic
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 import msgspec
 import numpy as np
@@ -33,15 +34,17 @@ from msgspec import Struct
 
 from domain.columns import EVENT, Columns, columns
 from domain.records import Address, Record
-from tables.fetch import Fetched, unpack
+from tables.batches import PIECE_BYTES, pieces
+from tables.fetch import Fetched
 from tables.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
-#: Records decoded, and then folded, in one step: about 1.5 ms each.
-_SLICE = 500
 #: From this many bytes on, as fetched, a batch is worth asking for: some hundred records.
 _LARGE_BYTES = 16 * 1024
+#: The process answers with all of a batch: what unpacks to more than so many times its size,
+#: and is more than a piece, is left to the worker, which holds one piece at a time.
+_MOST_RATIO = 32
 _FOLDER: Final = Path(__file__).resolve().parents[1]
 #: A process that has not answered by then is replaced.
 _ANSWER_S = 10.0
@@ -53,6 +56,16 @@ _READY = b"onhand"
 _LENGTH = 4
 
 
+class Piece(NamedTuple):
+    """Some hundred records as columns; None: reading took long, let others have a turn.
+
+    originals: reads the records as they came, and perhaps others of their batch.
+    """
+
+    columns: Columns | None
+    originals: Callable[[], Iterable[Record]]
+
+
 class Batch(Struct, gc=False):
     """Consecutive records of one source topic-partition, as the transport delivers them.
 
@@ -62,7 +75,7 @@ class Batch(Struct, gc=False):
     nbytes: as fetched, for flow control.
     epoch: number of the assignment that it was fetched under.
     more: another one of this partition, of another topic, follows at once.
-    columns: decodes the records, some hundreds at a time.
+    pieces: decodes the records, some hundreds at a time. Raises Unreadable, as does `originals`.
     originals: reads them as they came.
     """
 
@@ -72,7 +85,7 @@ class Batch(Struct, gc=False):
     nbytes: int
     epoch: int
     more: bool
-    columns: Callable[[], Awaitable[Iterable[Columns]]]
+    pieces: Callable[[], Awaitable[Iterable[Piece]]]
     originals: Callable[[], Iterable[Record]]
 
 
@@ -84,10 +97,10 @@ class _Job(Struct):
     start: int
 
 
-def _decode(job: _Job) -> Iterator[Columns]:
-    records = unpack(job.data, job.start)
-    while piece := list(islice(records, _SLICE)):
-        yield columns(job.address, piece)
+def _decode(job: _Job) -> Iterator[Piece]:
+    for records in pieces(job.data, job.start):
+        found = columns(job.address, records) if records else None
+        yield Piece(found, partial(iter, records))
 
 
 _encode = msgspec.msgpack.Encoder(enc_hook=lambda array: array.tobytes()).encode
@@ -129,9 +142,14 @@ class Decoder:
         job = _Job(address, part.data, part.start)
         asked = self._ask(job)
 
-        async def decoded() -> Iterable[Columns]:
+        def originals() -> Iterable[Record]:
+            return chain.from_iterable(pieces(part.data, part.start))
+
+        async def decoded() -> Iterable[Piece]:
             answer = await self._answer(asked)
-            return _as_columns(answer) if answer else _decode(job)
+            if not answer:
+                return _decode(job)
+            return [Piece(found, originals) for found in _as_columns(answer)]
 
         return Batch(
             address=address,
@@ -140,8 +158,8 @@ class Decoder:
             nbytes=len(part.data),
             epoch=epoch,
             more=more,
-            columns=decoded,
-            originals=lambda: unpack(part.data, part.start),
+            pieces=decoded,
+            originals=originals,
         )
 
     def _ask(self, job: _Job) -> asyncio.Future[bytes] | None:
@@ -233,7 +251,15 @@ def main() -> None:
 
 def _do(message: bytes) -> bytes:
     try:
-        return _encode(list(_decode(_as_job(message))))
+        job, spent = _as_job(message), [0]
+        most = PIECE_BYTES + _MOST_RATIO * len(job.data)
+        found = []
+        for records in pieces(job.data, job.start, spent=spent):
+            if spent[0] > most:
+                return _NOTHING
+            if records:
+                found.append(columns(job.address, records))
+        return _encode(found)
     except Exception:
         return _NOTHING  # the worker tries it too, and says what is wrong
 

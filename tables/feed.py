@@ -6,12 +6,14 @@ It takes what was fetched and says where to read next. `tables/restore.py` fetch
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from itertools import chain
 from time import monotonic
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import msgspec
 
+from tables.batches import UNUSUAL, Unreadable, records, slowly
 from tables.changelog import META_KEY, ChangelogChanged, Meta
 from tables.fetch import Fetched
 from tables.store import Local, Store, StoreUnfit
@@ -94,6 +96,8 @@ class Feed:
         self.records = 0
         self.first = self.position
         self.started = self.moved = monotonic()
+        #: Sentence, while what comes next cannot be read.
+        self.unreadable: str | None = None
         #: When a broker last told the end: by the clock here, and by one that never jumps.
         self.answered: tuple[int, float] = 0, monotonic()
         #: Not yet written; None deletes.
@@ -137,20 +141,12 @@ class Feed:
         self.moved = monotonic()
         if self._peeking:
             return self._peek(fetched)
-        changes = self._changes
         for batch in fetched.batches():
-            # A third of a restore is in this loop: nothing is done here for each record that
-            # can be done for a batch. (A compacted topic takes no record without a key.)
-            count, key = 0, None
-            for count, record in enumerate(batch, 1):  # noqa: B007  # used behind it
-                key = record.key
-                changes[key] = record.value
-                if key == META_KEY:
-                    self._on_meta(record.offset, record.value)
-            self.records += count
-            if count:
-                self._unfinished = key != META_KEY
-        if self.whole and len(changes) > _MAX_BUFFERED:
+            try:
+                self._take(records(batch, fetched.start))
+            except UNUSUAL:  # a stranger's record; what is taken twice is taken once
+                self._take(slowly(batch, fetched.start))
+        if self.whole and len(self._changes) > _MAX_BUFFERED:
             self.whole = False
         # Right behind a meta record the offset stays there, so that the next start reads
         # that record again.
@@ -161,6 +157,20 @@ class Feed:
         if not self.is_due():
             self._tell()
         return True
+
+    def _take(self, found: Iterable[Any]) -> None:
+        """Note what one batch changes."""
+        # A third of a restore is in this loop: nothing is done here for each record that
+        # can be done for a batch. (A compacted topic takes no record without a key.)
+        changes, count, key = self._changes, 0, None
+        for count, record in enumerate(found, 1):  # noqa: B007  # used behind it
+            key = record.key
+            changes[key] = record.value
+            if key == META_KEY:
+                self._on_meta(record.offset, record.value)
+        self.records += count
+        if count:
+            self._unfinished = key != META_KEY
 
     def is_due(self) -> bool:
         """Whether a rebuild must `write` what it has applied, before it applies more."""
@@ -187,9 +197,9 @@ class Feed:
 
     def _peek(self, fetched: Fetched) -> bool:
         """Look for the newest meta record, from ever further back."""
-        for record in chain.from_iterable(fetched.batches()):
+        for record in chain.from_iterable(slowly(b, fetched.start) for b in fetched.batches()):
             if record.key == META_KEY:
-                self._newest = msgspec.json.decode(record.value, type=Meta)
+                self._newest = _meta_of(record.offset, record.value)
         self.position = fetched.next_offset
         if self.position < self.until:
             return True
@@ -214,8 +224,8 @@ class Feed:
             f"{self._log.incarnation}: it is a copy, or was deleted and created again"
         )
 
-    def _on_meta(self, offset: int, value: bytes) -> None:
-        meta, known = msgspec.json.decode(value, type=Meta), self._local.meta_offset
+    def _on_meta(self, offset: int, value: bytes | None) -> None:
+        meta, known = _meta_of(offset, value), self._local.meta_offset
         if meta.incarnation != self._log.incarnation:
             raise StoreForeign(f"the changelog is not what it was: {self._other(meta)}")
         if meta.previous < known < offset:
@@ -243,6 +253,16 @@ class Feed:
         rate = self.records / seconds
         left = max(0, self.until - (self._start_at if self._peeking else self.position))
         return Progress(self.records, self.records + left, rate, left / rate if rate else 0.0)
+
+
+def _meta_of(offset: int, value: bytes | None) -> Meta:
+    try:
+        return msgspec.json.decode(value or b"", type=Meta)
+    except msgspec.MsgspecError as error:
+        raise Unreadable(
+            f"The meta record at offset {offset} is none ({error}): somebody else writes to this "
+            "topic. Count anew with the next ONHAND_VERSION."
+        ) from error
 
 
 class Probe(Feed):

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from copy import copy
 from math import exp
 from time import monotonic
 from typing import Any, NamedTuple
@@ -21,23 +22,22 @@ from typing import Any, NamedTuple
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.consumer import fetcher
 from aiokafka.consumer.fetcher import FetchResult, PartitionRecords
-from aiokafka.errors import ConsumerStoppedError, CorruptRecordException, KafkaError
+from aiokafka.errors import ConsumerStoppedError, KafkaError, RecordTooLargeError
 from aiokafka.record.memory_records import MemoryRecords
 
-from domain.records import Record
+from domain.modes import Headers
+from tables.batches import Packed, Unreadable, aborts, batches, next_batch, pieces
 
 #: No broker's id, and none of those that mean "ask for metadata".
 _NOBODY = -2
-
-
-class UnreadableRecord(Exception):
-    """No client of ours can read past this record; the message says which."""
+#: Shorter than any batch.
+_CUT_SHORT = b"\x00"
 
 
 class Fetched:
     """What came of one partition: whole record batches, perhaps without a record.
 
-    data: visible batches as the broker sent them; `unpack` reads them.
+    data: visible batches as the broker sent them; `tables.batches.pieces` reads them.
     start: offset that the fetch began at; a gap to what came before means a lost batch.
     next_offset moves past what holds no record for us too (transaction markers,
     aborted batches, compacted records): whoever waits for an end offset must look
@@ -49,48 +49,32 @@ class Fetched:
     ) -> None:
         self.data, self.start, self.next_offset, self.error = data, start, next_offset, error
 
-    def batches(self) -> Iterator[Iterable[Any]]:
-        """Give aiokafka's own records: `unpack` takes as long again to make tuples of them.
-
-        Raises:
-            CorruptRecordException: a batch fails its checksum.
-        """
-        for batch in _batches(self.data):
-            # The broker answers with the whole batch that holds the offset asked for.
-            whole = batch.base_offset >= self.start
-            yield batch if whole else (r for r in batch if r.offset >= self.start)
+    def batches(self) -> Iterator[Packed]:
+        """Its record batches, each checked when its turn comes; raises Unreadable."""
+        return batches(self.data)
 
 
-def _batches(data: bytes) -> Iterator[Any]:
-    batches = MemoryRecords(data)
-    while batches.has_next():
-        batch = batches.next_batch()
-        if not batch.validate_crc():
-            raise CorruptRecordException(
-                f"The record batch at offset {batch.base_offset} fails its checksum."
-            )
-        yield batch
+#: The dead-letter topic takes half as much; what is larger was put there by a stranger.
+_LARGEST_STORED = 4 * 2**20
 
 
-def unpack(data: bytes, start: int) -> Iterator[Record]:
-    """Read record batches, one at a time, from an offset on.
+class Stored(NamedTuple):
+    """One record as it lies in a topic; `timestamp` in ms since the epoch."""
 
-    Raises:
-        CorruptRecordException: a batch fails its checksum.
-        UnreadableRecord: a header's name is not UTF-8.
-    """
-    offset = start - 1
-    for batch in _batches(data):
-        try:
-            for r in batch:
-                offset = r.offset
-                if offset >= start:
-                    yield offset, r.timestamp, r.key, r.value, r.headers
-        except UnicodeDecodeError as error:
-            raise UnreadableRecord(
-                f"The record behind offset {offset} has a header whose name is not UTF-8, which "
-                "Kafka's protocol demands and aiokafka cannot read."
-            ) from error
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+def stored(tp: TopicPartition, part: Fetched) -> Iterator[Stored]:
+    """Records one by one, with their place; raises Unreadable."""
+    for piece in pieces(part.data, part.start, _LARGEST_STORED):
+        for record in piece:
+            yield Stored(tp.topic, tp.partition, *record)
 
 
 class _KeptRecords(MemoryRecords):  # type: ignore[misc]  # untyped
@@ -101,15 +85,12 @@ class _KeptRecords(MemoryRecords):  # type: ignore[misc]  # untyped
         self.data = data
         self.at = 0
 
-    def next(self) -> tuple[Any, bytes, int]:
-        """The next batch, its bytes, and how many records it holds at most."""
-        batch = self.next_batch()
-        # Offset (8 bytes), length of what follows (4); the count stands at byte 57 of a
-        # batch of today's format, whose number is byte 16.
-        end = self.at + 12 + int.from_bytes(self.data[self.at + 8 : self.at + 12])
-        raw = self.data[self.at : end]
-        self.at = end
-        return batch, raw, int.from_bytes(raw[57:61]) if raw[16] == 2 else 1
+    def next(self) -> Packed | None:
+        """The next batch; None behind the last whole one. Raises Unreadable."""
+        batch = next_batch(self.data, self.at)
+        if batch is not None:
+            self.at += len(batch.raw)
+        return batch
 
 
 fetcher.MemoryRecords = _KeptRecords  # made in `Fetcher._proc_fetch_request`
@@ -121,11 +102,14 @@ class End(NamedTuple):
     offset: end for a committed reader (last stable offset), None before any response.
     at_ms: when, wall clock of this machine in ms since the epoch; 0 for never.
     position: next offset that the consumer will deliver, None before a seek.
+    high: the high watermark. From `offset` to it lies what was acknowledged and is held
+        back by an open transaction; None as `offset`.
     """
 
     offset: int | None
     at_ms: int
     position: int | None
+    high: int | None = None
 
 
 async def fetch(
@@ -262,7 +246,25 @@ def end_of(consumer: AIOKafkaConsumer, tp: TopicPartition) -> End:
         return End(None, 0, None)
     state = assignment.state_value(tp)
     position = state.position if state.has_valid_position else None
-    return End(state.lso, state.timestamp or 0, position)
+    return End(state.lso, state.timestamp or 0, position, state.highwater)
+
+
+async def end_offsets(
+    consumer: AIOKafkaConsumer, tps: Sequence[TopicPartition], *, committed: bool
+) -> dict[TopicPartition, int]:
+    """Ends as a broker says them now; raises KafkaError.
+
+    Args:
+        consumer: started, whatever its own isolation level is.
+        tps: partitions to ask for.
+        committed: where a committed reader ends, before any open transaction; else the high
+            watermark.
+    """
+    # aiokafka asks as its fetcher reads. A copy shares all but this, and only to ask.
+    asking = copy(consumer._fetcher)
+    asking._isolation_level = fetcher.READ_COMMITTED if committed else fetcher.READ_UNCOMMITTED
+    ends: dict[TopicPartition, int] = await asking.end_offsets(tps, consumer._request_timeout_ms)
+    return ends
 
 
 def _take_all(
@@ -277,7 +279,7 @@ def _take_all(
         result = fetcher._records[tp]
         if not isinstance(result, FetchResult):
             _drop(fetcher, tp)
-            taken[tp] = Fetched(b"", -1, -1, result._error)
+            taken[tp] = _failed(fetcher, tp, result._error)
             continue
         part = _take(result, tp, limit)
         if not result.has_more():
@@ -303,31 +305,57 @@ def _take(result: FetchResult, tp: TopicPartition, limit: int) -> tuple[Fetched,
     start = position = buffered.next_fetch_offset
     visible: list[bytes] = []
     count = 0
-    batches: _KeptRecords = buffered._records
+    found: _KeptRecords = buffered._records
     # It holds the buffer that holds it: all fetched bytes would wait for the collector of
     # cycles, which may take minutes (180 MB after 4,000,000 records). Nobody iterates here.
     buffered._records_iterator = None
-    while count < limit and batches.has_next():
-        batch, raw, size = batches.next()
-        if _is_visible(buffered, batch):
-            visible.append(raw)
-            count += size
-        position = buffered.next_fetch_offset = batch.next_offset
-    result._update_position()
-    if not batches.has_next():
+    try:
+        while (batch := found.next()) is not None:
+            if _is_visible(buffered, batch):
+                visible.append(batch.raw)
+                count += batch.count
+            position = buffered.next_fetch_offset = batch.next_offset
+            if count >= limit:
+                break
+        else:
+            result._partition_records = None
+    except Unreadable:
+        # Whoever unpacks it comes to the same and says so.
+        visible.append(found.data[found.at :])
         result._partition_records = None
-    if position == start:
+    _state(result, tp).consumed_to(position)
+    if position == start and not visible:
         return None
     return Fetched(b"".join(visible), start, position), count
 
 
-def _is_visible(buffered: PartitionRecords, batch: Any) -> bool:
-    """Committed data. Follows PartitionRecords._unpack_records, aiokafka 0.14.0."""
-    if batch.producer_id is not None:
+def _state(result: FetchResult, tp: TopicPartition) -> Any:
+    return result._assignment.state_value(tp)
+
+
+def _failed(fetcher: Any, tp: TopicPartition, error: KafkaError) -> Fetched:
+    if not isinstance(error, RecordTooLargeError):
+        return Fetched(b"", -1, -1, error)
+    # A broker always sends a whole batch (KIP-74): this one says that it is larger than what
+    # came. aiokafka would go on one offset further (0.14.0, fetcher.py, _set_error).
+    assignment = fetcher._subscriptions.subscription.assignment
+    at = assignment.state_value(tp).position - 1
+    return Fetched(_CUT_SHORT, at, at)
+
+
+def _is_visible(buffered: PartitionRecords, batch: Packed) -> bool:
+    """Committed data. Follows PartitionRecords._unpack_records, aiokafka 0.14.0.
+
+    What is not to be believed is visible: whoever unpacks it says what is wrong.
+    """
+    hidden = batch.is_control
+    if batch.producer_id != -1:
         buffered._consume_aborted_up_to(batch.base_offset)
-        if batch.is_control_batch:
-            if buffered._contains_abort_marker(batch):
+        if batch.is_control:
+            if not batch.is_sound():
+                return True
+            if aborts(batch):
                 buffered._aborted_producers.discard(batch.producer_id)
-        elif batch.is_transactional and batch.producer_id in buffered._aborted_producers:
-            return False
-    return not batch.is_control_batch
+        elif batch.is_transactional:
+            hidden = batch.producer_id in buffered._aborted_producers
+    return not hidden or not batch.is_sound()

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from time import time
 
 from domain.columns import Columns
+from domain.records import Record, size_of
 from domain.stock import fold
+from tables.batches import Unreadable
 from tables.decoder import Batch
 from tables.groupcommit import GroupCommit
-from tables.partition import Owned, Partition
+from tables.partition import UNREADABLE, Hold, Owned, Partition
 from tables.sources import fingerprint
 from tables.takeover import Delivery
 from tables.tasks import Tasks
 
 log = logging.getLogger(__name__)
+
+#: What cannot be read is tried again so often.
+TRY_AGAIN_S = 10.0
+#: A group is full at so many events, or at as many bytes of refused records as they stand for.
+_BYTES_LIKE_AN_EVENT = 1024
 
 
 class Folding:
@@ -38,6 +46,13 @@ class Folding:
         owned = p.owned
         if owned is None or owned.is_aside or not self._is_open():
             return
+        try:
+            await self._take(p, owned, batch)
+        except Unreadable as error:
+            if self._takes(p, owned):
+                await self._stand_still(p, owned, batch.address.topic, error)
+
+    async def _take(self, p: Partition, owned: Owned, batch: Batch) -> None:
         topic = batch.address.topic
         if batch.start > owned.fold.positions.get(topic, 0):
             # Fetched before a seek and delivered after it: read the gap first.
@@ -46,10 +61,11 @@ class Folding:
             return
         if topic not in owned.fingerprints and (first := next(iter(batch.originals()), None)):
             owned.fingerprints[topic] = fingerprint(first)
-        for piece in await batch.columns():
+        for piece, originals in await batch.pieces():
             if not self._takes(p, owned):
                 return
-            self._fold(p, owned, batch, piece)
+            if piece is not None:
+                self._fold(p, owned, batch, piece, originals)
             await asyncio.sleep(0)
             if not await self._commits.has_room(p, owned):
                 if self._takes(p, owned):
@@ -61,20 +77,36 @@ class Folding:
             # Markers and aborted records: no event, but progress all the same.
             owned.fold.positions[topic] = batch.next_offset
             owned.uncommitted = True
+        if topic == owned.unreadable:
+            owned.unreadable = p.stopped_because = None
+            p.release(topic)
+            log.info("Partition %d: %s can be read again; it goes on.", p.number, topic)
         if not batch.more:
             self._commits.due(p)
 
     def _takes(self, p: Partition, owned: Owned) -> bool:
         return p.owned is owned and self._is_open()
 
-    def _fold(self, p: Partition, owned: Owned, batch: Batch, piece: Columns) -> None:
-        fold(owned.fold, batch.address, piece, p.load, batch.originals)
+    def _fold(
+        self,
+        p: Partition,
+        owned: Owned,
+        batch: Batch,
+        piece: Columns,
+        originals: Callable[[], Iterable[Record]],
+    ) -> None:
+        letters = len(owned.fold.dead_letters)
+        fold(owned.fold, batch.address, piece, p.load, originals)
         owned.uncommitted = True
         if owned.oldest_ms is None:
             owned.oldest_ms = piece.first[1]
         owned.spans[batch.address.topic].saw(*piece.last)
         owned.last[batch.address.topic] = (*piece.last, piece.last_crc)
         owned.uncommitted_events += piece.size
+        # Refused records are kept whole until their commit: many large ones fill a group too.
+        for letter in owned.fold.dead_letters[letters:]:
+            size = size_of(letter.key, letter.value, letter.headers) + 64 * len(letter.headers)
+            owned.uncommitted_events += size // _BYTES_LIKE_AN_EVENT
 
     async def _deliver(self, p: Partition, owned: Owned) -> None:
         positions = {topic: owned.fold.positions.get(topic, 0) for topic in self._topics}
@@ -95,4 +127,26 @@ class Folding:
         owned.is_aside = False
         if self._takes(p, owned):
             log.info("Partition %d: its commit was answered; it goes on.", p.number)
+            await self._deliver(p, owned)
+
+    async def _stand_still(self, p: Partition, owned: Owned, topic: str, error: Unreadable) -> None:
+        """Go no further than what could be read; commit that, answer reads, try again.
+
+        Another replica may be sound, or the damage was on the way.
+        """
+        at = owned.fold.positions.get(topic, 0)
+        sentence = f"Topic {topic}, partition {p.number}: {error}"
+        if p.stopped_because != sentence:
+            p.stopped_because = sentence
+            log.error("Partition %d stands still. %s", p.number, sentence)
+        owned.is_aside, owned.unreadable = True, topic
+        p.hold(topic, Hold(at, UNREADABLE, int(time() * 1000)))
+        self._commits.due(p)
+        await self._delivery.stop(p.number)
+        self._tasks.start(self._try_again(p, owned), f"partition {p.number} stands still")
+
+    async def _try_again(self, p: Partition, owned: Owned) -> None:
+        await asyncio.sleep(TRY_AGAIN_S)
+        owned.is_aside = False
+        if self._takes(p, owned):
             await self._deliver(p, owned)

@@ -514,8 +514,8 @@ class InventoryTable(Reading):
             return
         for topic in self._config.topics:
             end = self._delivery.end(topic, p.number)
-            if end.offset is not None:
-                p.saw_end(topic, end.offset, end.at_ms)
+            if end.high is not None:
+                p.saw_end(topic, end.high, end.at_ms, end.offset)
 
     def _changelog_lag(self, p: Partition) -> int:
         end = self._follower.known_end(p.number)

@@ -12,11 +12,14 @@ from typing import Any
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.structs import ConsumerRecord
+
+from tables.batches import Unreadable
+from tables.fetch import Stored, fetch, pause, stored
 
 #: How many headers the service appends to a record's own (tables/changelog.py).
 _OUR_HEADERS = 6
 _STALLED_S = 30.0
+_AT_ONCE = 5_000
 
 
 class DeadLettersError(Exception):
@@ -72,10 +75,18 @@ async def letters(
     topic: str,
     partition: int | None,
     said: Callable[[int], None],
+    strange: Callable[[Stored], None] = lambda record: None,
 ) -> AsyncIterator[Letter]:
-    """All dead letters there are now in the topic; of one partition, or of all if None."""
+    """All dead letters there are now in the topic; of one partition, or of all if None.
+
+    `strange` is told what others have written there.
+    """
     async for record in records(consumer, topic, partition, said):
-        yield letter_of(record)
+        letter = letter_of(record)
+        if letter is None:
+            strange(record)
+        else:
+            yield letter
 
 
 async def records(
@@ -83,7 +94,7 @@ async def records(
     topic: str,
     partition: int | None,
     said: Callable[[int], None],
-) -> AsyncIterator[ConsumerRecord[bytes, bytes]]:
+) -> AsyncIterator[Stored]:
     """Committed records from the first to what is the end now.
 
     Raises:
@@ -105,31 +116,39 @@ async def records(
     ends = await consumer.end_offsets(wanted)
     count, progress = 0, time.monotonic()
     # The position, not a count of records: markers of transactions take offsets too.
-    open_ = [tp for tp in wanted if await consumer.position(tp) < ends[tp]]
+    open_ = {tp for tp in wanted if await consumer.position(tp) < ends[tp]}
     while open_:
-        for batch in (await consumer.getmany(*open_, timeout_ms=500)).values():
+        for tp, part in (await fetch(consumer, 0.5, _AT_ONCE, open_)).items():
+            if part.error is not None:
+                raise part.error
             progress = time.monotonic()
-            for record in batch:
-                count += 1
-                yield record
+            try:
+                for record in stored(tp, part):
+                    count += 1
+                    yield record
+            except Unreadable as error:
+                raise DeadLettersError(
+                    f"Topic {topic}, partition {tp.partition}: {error}"
+                ) from None
             said(count)
-        before, open_ = open_, [tp for tp in open_ if await consumer.position(tp) < ends[tp]]
-        if before != open_:
-            progress = time.monotonic()
+            if part.next_offset >= ends[tp]:
+                open_.discard(tp)
+                pause(consumer, [tp])
         if time.monotonic() - progress > _STALLED_S:
             raise DeadLettersError(f"Kafka stopped sending {topic}: look at its log.")
 
 
-def letter_of(record: ConsumerRecord[bytes, bytes]) -> Letter:
-    """Undo what tables/changelog.py did; ours are the last headers, whatever came before."""
-    headers: list[tuple[str, bytes | None]] = list(record.headers)
-    ours = dict(headers[-_OUR_HEADERS:])
-    size, sha256 = 0, ""
-    own = headers[:-_OUR_HEADERS]
+def letter_of(record: Stored) -> Letter | None:
+    """Undo what tables/changelog.py did; None for what somebody else wrote there.
+
+    Ours are the last headers, whatever came before.
+    """
+    headers = list(record.headers)
+    ours, own = dict(headers[-_OUR_HEADERS:]), headers[:-_OUR_HEADERS]
+    size, sha256 = b"0", b""
     if "onhand-sha256" in ours:  # too large to keep: the names are left of its own headers
-        own = headers[: -_OUR_HEADERS - 2]
-        ours = dict(headers)
-        size, sha256 = int(ours["onhand-size"] or 0), _text(ours["onhand-sha256"])
+        ours, own = dict(headers), headers[: -_OUR_HEADERS - 2]
+        size, sha256 = ours.get("onhand-size") or b"0", ours["onhand-sha256"] or b""
     try:
         return Letter(
             topic=_text(ours["onhand-topic"]),
@@ -142,14 +161,11 @@ def letter_of(record: ConsumerRecord[bytes, bytes]) -> Letter:
             key=record.key,
             value=record.value,
             headers=own,
-            size=size,
-            sha256=sha256,
+            size=int(size),
+            sha256=_text(sha256),
         )
-    except (KeyError, ValueError) as error:
-        raise DeadLettersError(
-            f"{record.topic}-{record.partition}@{record.offset} is no dead letter of Onhand "
-            f"({error}): somebody else writes to that topic."
-        ) from error
+    except (KeyError, ValueError):
+        return None
 
 
 def _text(value: bytes | None) -> str:
@@ -166,7 +182,13 @@ def described(letter: Letter) -> dict[str, Any]:
         "refused_ms": letter.refused_ms,
         **_readable("key", letter.key),
         **_readable("value", letter.value),
-        "headers": [{"name": name, **_readable("value", value)} for name, value in letter.headers],
+        "headers": [
+            {
+                **_readable("name", name.encode(errors="surrogateescape")),
+                **_readable("value", value),
+            }
+            for name, value in letter.headers
+        ],
     }
     if letter.sha256:
         shown |= {"size": letter.size, "sha256": letter.sha256}

@@ -12,9 +12,12 @@ from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.structs import ConsumerRecord
+from aiokafka.errors import CorruptRecordException
 
-Record: TypeAlias = "ConsumerRecord[bytes, bytes]"
+from tables.batches import Unreadable
+from tables.fetch import Stored, fetch, pause, stored
+
+Record: TypeAlias = Stored
 T = TypeVar("T")
 
 #: Records of a partition that are read at once, looking back: first few, then more.
@@ -22,7 +25,7 @@ _FIRST_CHUNK = 64
 _LAST_CHUNK = 256
 #: Records handed over before the loop gets a turn: a few milliseconds.
 _AT_ONCE = 500
-_POLL_MS = 200
+_POLL_S = 0.2
 
 
 class Budget(msgspec.Struct):
@@ -73,22 +76,23 @@ class Look:
         self._consumer.resume(*open_)
         try:
             while open_ and not budget.is_spent:
-                found = await self._consumer.getmany(
-                    *open_, timeout_ms=_POLL_MS, max_records=_AT_ONCE
-                )
-                for tp, records in found.items():
-                    for record in records:
-                        if record.offset < open_[tp]:
-                            budget.records -= 1
-                            yield record
-                for tp in list(open_):
-                    # Markers of transactions take offsets too: the position tells the end.
-                    self.reached[tp] = min(await self._consumer.position(tp), open_[tp])
+                for tp, part in (await fetch(self._consumer, _POLL_S, _AT_ONCE, open_)).items():
+                    if part.error is not None:
+                        raise part.error
+                    for record in stored(tp, part):
+                        if record.offset >= open_[tp]:
+                            break
+                        budget.records -= 1
+                        yield record
+                    # Markers of transactions take offsets too.
+                    self.reached[tp] = min(part.next_offset, open_[tp])
                     if self.reached[tp] >= open_[tp]:
                         del open_[tp]
-                        self._consumer.pause(tp)
+                        pause(self._consumer, [tp])
+        except Unreadable as error:
+            raise CorruptRecordException(str(error)) from error
         finally:
-            self._consumer.pause(*open_)
+            pause(self._consumer, open_)
 
 
 class _Kept(NamedTuple, Generic[T]):

@@ -43,6 +43,22 @@ _MOVES: dict[PartitionState, frozenset[PartitionState]] = {
 }
 
 
+#: What may hold a partition's topic up: another producer's open transaction, or records
+#: that cannot be read.
+TRANSACTION, UNREADABLE = "transaction", "unreadable"
+
+
+class Hold(msgspec.Struct, frozen=True):
+    """From this offset on nothing can be counted for now; why, and since when, ms since the epoch.
+
+    Since when this worker has known it.
+    """
+
+    offset: int
+    cause: str
+    since_ms: int
+
+
 class IllegalMove(Exception):
     """A partition was about to skip a step of its take-over: a bug."""
 
@@ -76,6 +92,8 @@ class Owned:
         self.room.set()
         #: Full behind a commit that Kafka does not answer, and not delivered until it does.
         self.is_aside = False
+        #: Topic whose next records cannot be read.
+        self.unreadable: str | None = None
 
 
 class Partition:
@@ -102,6 +120,8 @@ class Partition:
         self.offsets: dict[str, int] = {}
         self.position = ""
         self.ends: dict[str, tuple[int, int]] = {}
+        #: What holds it up, by topic; known to its owner.
+        self.holds: dict[str, Hold] = {}
         self.progressed = asyncio.Event()
         self._fresh: Freshness | None = None
         self._fresh_until = 0.0
@@ -114,6 +134,8 @@ class Partition:
             self.replaced_since = None
         if state in (PartitionState.ACTIVE, PartitionState.STANDBY):
             self._was_owner = state is PartitionState.ACTIVE
+        if state is not PartitionState.ACTIVE:
+            self.holds.clear()
         self.state = state
         self._fresh = None
 
@@ -158,12 +180,41 @@ class Partition:
         self.store.close()
         self.progressed.set()
 
-    def saw_end(self, topic: str, end: int, at_ms: int) -> None:
-        """A broker told a source topic's end, ms since the epoch; the newest word counts."""
+    def saw_end(self, topic: str, end: int, at_ms: int, stable: int | None = None) -> None:
+        """A broker told a source topic's end; the newest word counts.
+
+        Args:
+            topic: full name.
+            end: the high watermark.
+            at_ms: when, ms since the epoch.
+            stable: where a committed reader ends, if that was told too: what lies between
+                was acknowledged and waits for the end of somebody's transaction.
+        """
         known, known_at_ms = self.ends.get(topic, (0, 0))
         # A greater end is newer, however the clock was set meanwhile.
         if at_ms >= known_at_ms or end > known:
             self.ends[topic] = end, at_ms
+            if stable is not None:
+                self._saw_stable(topic, end, at_ms, stable)
+
+    def _saw_stable(self, topic: str, end: int, at_ms: int, stable: int) -> None:
+        known = self.holds.get(topic)
+        if known is not None and known.cause != TRANSACTION:
+            return
+        if stable < end:
+            self.hold(topic, Hold(stable, TRANSACTION, at_ms))
+        elif known is not None:
+            self.release(topic)
+
+    def hold(self, topic: str, hold: Hold) -> None:
+        """Note what holds a topic up; the same one is not newer for being told again."""
+        known = self.holds.get(topic)
+        if known is None or (known.offset, known.cause) != (hold.offset, hold.cause):
+            self.holds[topic] = hold
+
+    def release(self, topic: str) -> None:
+        """Nothing holds this topic up any more."""
+        self.holds.pop(topic, None)
 
     def load(self, keys: Sequence[bytes]) -> list[Row | None]:
         """Committed rows for the fold's cache; raises StoreError."""

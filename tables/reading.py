@@ -15,7 +15,7 @@ from domain.lookup import Freshness, PartitionState, Role
 from domain.partitioning import partition_for
 from domain.rows import Row, row_key, split_key
 from tables.feed import Progress
-from tables.partition import Owned, Partition
+from tables.partition import Hold, Owned, Partition
 from tables.store import FIRST_ROW, NoStore, Store, StoreUnfit, undecodable
 from tables.takeover import Membership
 from tables.troubles import Trouble
@@ -31,6 +31,7 @@ class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True):
     offsets: committed next offsets, by source topic. lags: offsets behind, by topic.
     standby_lag_records: changelog records behind, None unless following.
     stopped_because: sentence, where an operator must decide.
+    holds: what holds it up, by source topic.
     """
 
     partition: int
@@ -45,6 +46,7 @@ class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True):
     standby_lag_records: int | None
     restore: Progress | None
     stopped_because: str | None
+    holds: dict[str, Hold] = {}
 
 
 class Reading:
@@ -190,7 +192,8 @@ class Reading:
             as_of_ms=p.as_of_ms(),
             standby_lag_records=None if feed is None else self._changelog_lag(p),
             restore=None if feed is None or feed.caught_up.done() else feed.progress(),
-            stopped_because=p.stopped_because,
+            stopped_because=p.stopped_because or (None if feed is None else feed.unreadable),
+            holds=dict(p.holds),
         )
 
     def _met(self, p: Partition, error: Exception) -> StoreUnfit:

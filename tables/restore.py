@@ -23,6 +23,7 @@ from aiokafka.errors import (
     UnknownTopicOrPartitionError,
 )
 
+from tables.batches import Unreadable
 from tables.changelog import ChangelogChanged
 from tables.feed import Feed, Log, Probe, Restored, not_whole
 from tables.fetch import (
@@ -48,6 +49,8 @@ log = logging.getLogger(__name__)
 _POLL_RECORDS = 5000
 _ASK_S = 20.0
 _STUCK_S = 60.0
+#: What cannot be read may be sound at another replica: tried again so often.
+_UNREADABLE_S = 10.0
 #: Whoever answered so lately is not away.
 _ANSWERS_S = 10.0
 _PROGRESS_S = 2.0
@@ -237,8 +240,13 @@ class Follower:
 
     async def _feed(self, feed: Feed, part: Fetched) -> None:
         before = feed.records
-        if not feed.apply(part):
-            self._seek_again(feed)
+        try:
+            if not feed.apply(part):
+                self._seek_again(feed)
+        except Unreadable as error:
+            self._stand_still(feed, error)
+            return
+        feed.unreadable = None
         # A look at the newest meta record counts: it is the first that a restore reads.
         self._stats.restored += max(bool(part.data), feed.records - before)
         if feed.is_due():
@@ -247,6 +255,21 @@ class Follower:
                 return  # the store has a new master since
             feed.write()
         self._on_applied(feed)
+
+    def _stand_still(self, feed: Feed, error: Unreadable) -> None:
+        """Feed nothing more to this one until it is tried again; the others go on."""
+        tp = self._tps[feed.partition]
+        sentence = f"Topic {tp.topic}, partition {tp.partition}: {error}"
+        if feed.unreadable != sentence:
+            log.error("Partition %d cannot follow. %s", feed.partition, sentence)
+        feed.unreadable = sentence
+        pause(self._consumer, [tp])
+
+        def try_again() -> None:
+            if self._feeds.get(feed.partition) is feed:
+                self._seek_again(feed)
+
+        asyncio.get_running_loop().call_later(_UNREADABLE_S, try_again)
 
     def _give_up(self, feed: Feed, why: StoreUnfit | ChangelogChanged) -> None:
         if isinstance(feed, Probe) and not feed.caught_up.done():
@@ -280,7 +303,11 @@ class Follower:
             at_ms = self.known_end(feed.partition).at_ms
             if at_ms != feed.answered[0]:
                 feed.answered = at_ms, monotonic()
-            if stands > _STUCK_S and monotonic() - feed.answered[1] < _ANSWERS_S:
+            if (
+                feed.unreadable is None
+                and stands > _STUCK_S
+                and monotonic() - feed.answered[1] < _ANSWERS_S
+            ):
                 raise RestoreStuck(
                     f"partition {feed.partition} has stood at changelog offset {feed.position} "
                     f"of {feed.until} for {stands:.0f} s"

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import LeaderNotAvailableError, UnknownTopicOrPartitionError
 
 from domain.records import Record, crc_of
+from tables.batches import Unreadable, pieces
 from tables.changelog import Meta
-from tables.fetch import assign_paused, fetch, leaderless, pause, unpack
+from tables.fetch import assign_paused, end_offsets, fetch, leaderless, pause
 from tables.rounds import Rounds
 from tables.topicids import Describe
 
@@ -41,9 +42,10 @@ class Look(NamedTuple):
     """One partition of the sources, as a broker showed it; all by topic.
 
     wanted: what was asked. ids: Kafka's, of the topics.
-    ends: end offset for committed readers, and when, ms since the epoch.
+    ends: high watermark, and when, ms since the epoch.
     first: fingerprint of the first record; none where none is left.
     last: fingerprint of the record at the offset wanted; none where it is no longer there.
+    unreadable: why one of these cannot be read.
     """
 
     wanted: Wanted
@@ -51,6 +53,7 @@ class Look(NamedTuple):
     ends: dict[str, tuple[int, int]]
     first: dict[str, tuple[int, int]]
     last: dict[str, tuple[int, int]]
+    unreadable: dict[str, str]
 
 
 class SourceChanged(Exception):
@@ -102,9 +105,13 @@ class Sources:
         await self._consumer.stop()
 
     async def ends(self, partitions: Iterable[int]) -> dict[tuple[str, int], tuple[int, int]]:
-        """(end offset for committed readers, ms since the epoch), by topic and partition."""
+        """(high watermark, ms since the epoch), by topic and partition.
+
+        Not where committed readers end: what lies behind somebody's open transaction was
+        acknowledged, and no answer may say that it is counted.
+        """
         tps = self._tps(partitions)
-        found = await self._consumer.end_offsets(tps) if tps else {}
+        found = await end_offsets(self._consumer, tps, committed=False) if tps else {}
         now_ms = int(time.time() * 1000)
         return {(tp.topic, tp.partition): (end, now_ms) for tp, end in found.items()}
 
@@ -137,6 +144,7 @@ class Sources:
         Raises:
             SourceChanged: a source ends before the meta's position, begins otherwise, holds
                 another record where the last one was handled, or is another topic.
+            Unreadable: nobody can tell what a source holds there.
         """
         if strange := meta.positions.keys() - set(self.topics):
             raise SourceChanged(
@@ -153,6 +161,9 @@ class Sources:
                 raise SourceChanged(
                     _advice(topic, partition, f"it ends at {end}, before offset {position}")
                 )
+        for topic, why in look.unreadable.items():
+            if topic in meta.fingerprints or topic in meta.last:
+                raise Unreadable(f"Topic {topic}, partition {partition}: {why}")
         for topic, expected in meta.fingerprints.items():
             if look.first.get(topic) != expected:
                 raise SourceChanged(_advice(topic, partition, "its first record is another one"))
@@ -180,7 +191,10 @@ class Sources:
                 tp = TopicPartition(topic, wanted.partition)
                 if starts.get(tp, offset + 1) <= offset:
                     offsets[tp].add(offset)
-        found = await self._records({tp: sorted(at) for tp, at in offsets.items()}, ends)
+        wanted_at = {tp: sorted(at) for tp, at in offsets.items()}
+        # Behind an open transaction there is nothing yet for a reader of committed records.
+        stable = await end_offsets(self._consumer, tps, committed=True) if tps else {}
+        found, unreadable = await self._records(wanted_at, stable)
         ids = {topic: topics[topic].id for topic in self.topics}
         for wanted in asked:
             mine = self._tps([wanted.partition])
@@ -199,21 +213,23 @@ class Sources:
                     for topic, record in lasts.items()
                     if record and record[0] == dict(wanted.last)[topic]
                 },
+                {tp.topic: unreadable[tp] for tp in mine if tp in unreadable},
             )
         return answers
 
     async def _records(
         self,
         offsets: Mapping[TopicPartition, Sequence[int]],
-        ends: Mapping[tuple[str, int], tuple[int, int]],
-    ) -> dict[tuple[TopicPartition, int], Record]:
-        """The first record at or behind each offset; none where none is left."""
+        ends: Mapping[TopicPartition, int],
+    ) -> tuple[dict[tuple[TopicPartition, int], Record], dict[TopicPartition, str]]:
+        """The first record at or behind each offset; none where none is left. Why not, if so."""
         found: dict[tuple[TopicPartition, int], Record] = {}
+        unreadable: dict[TopicPartition, str] = {}
         for turn in zip_longest(*offsets.values()):  # the first offset of each, then the second
             missing = {
                 tp: offset
                 for tp, offset in zip(offsets, turn, strict=True)
-                if offset is not None and offset < ends[tp.topic, tp.partition][0]
+                if offset is not None and offset < ends[tp]
             }
             for tp, offset in missing.items():
                 self._consumer.seek(tp, offset)
@@ -224,18 +240,20 @@ class Sources:
                     for tp, part in fetched.items():
                         if part.error is not None:
                             raise part.error
-                        record = next(unpack(part.data, part.start), None)
+                        record = None
+                        try:
+                            record = next(chain.from_iterable(pieces(part.data, part.start)), None)
+                        except Unreadable as error:
+                            unreadable[tp] = str(error)
                         if record is not None:
                             found[tp, missing[tp]] = record
-                        if (
-                            record is not None
-                            or part.next_offset >= ends[tp.topic, tp.partition][0]
-                        ):
-                            del missing[tp]
-                            pause(self._consumer, [tp])
+                        elif tp not in unreadable and part.next_offset < ends[tp]:
+                            continue
+                        del missing[tp]
+                        pause(self._consumer, [tp])
             finally:
                 pause(self._consumer, missing)
-        return found
+        return found, unreadable
 
 
 def _advice(topic: str, partition: int, what: str) -> str:

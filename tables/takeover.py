@@ -18,6 +18,7 @@ from aiokafka.errors import KafkaError
 from domain.lookup import PartitionState
 from domain.stock import PartitionState as FoldState
 from tables.agreement import compare
+from tables.batches import Unreadable
 from tables.changelog import ChangelogChanged, ChangelogWriter
 from tables.feed import Log, Restored
 from tables.fetch import End
@@ -31,6 +32,8 @@ log = logging.getLogger(__name__)
 #: A look at the sources that is older than this is taken again.
 _LOOK_S = 2.0
 _RETRY_S = 0.25
+#: What cannot be read may be sound at another replica.
+_UNREADABLE_S = 10.0
 _LONGEST_RETRY_S = 2.0
 _TRIES = 3
 
@@ -90,7 +93,7 @@ class TakeOver(msgspec.Struct, frozen=True):
         Raises:
             Superseded: another assignment came; nothing was delivered.
             TimeoutError: steps 2 to 4 took longer than the session timeout.
-            RulesDiffer, SourceChanged, ChangelogChanged: an operator must decide.
+            RulesDiffer, SourceChanged, ChangelogChanged, Unreadable: an operator must decide.
             KafkaError, NotAMember: try again.
             StoreError: see `tables/store.py`.
         """
@@ -224,6 +227,13 @@ async def keep_trying(
                 )
             tries += 1
             await asyncio.sleep(min(_RETRY_S * tries, _LONGEST_RETRY_S))
+        except Unreadable as error:
+            if p.epoch != epoch:
+                return
+            if p.stopped_because != str(error):
+                p.stopped_because = str(error)
+                log.error("Partition %d stands still. %s", p.number, error)
+            await asyncio.sleep(_UNREADABLE_S)
         except (SourceChanged, ChangelogChanged) as error:
             if p.epoch == epoch:
                 p.stand_still(str(error))

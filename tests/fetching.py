@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from itertools import chain
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -11,7 +12,8 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from dev.kafka import Kafka
 from dev.workers import until
 from domain.records import Record
-from tables.fetch import Fetched, fetch, unpack
+from tables.batches import pieces
+from tables.fetch import Fetched, fetch
 from tests.logs import Put, Writer, make
 
 WAIT_S = 10.0
@@ -38,7 +40,7 @@ def as_sent(records: Sequence[Record]) -> bytes:
 
 
 def records_of(part: Fetched) -> list[Record]:
-    return list(unpack(part.data, part.start))
+    return list(chain.from_iterable(pieces(part.data, part.start)))
 
 
 @asynccontextmanager

@@ -21,7 +21,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from domain.lookup import format_position
 from domain.naming import name_of
-from tables.letters import DeadLettersError, Letter, described, letter_of
+from tables.letters import Letter, described, letter_of
 from tables.lookback import Budget, Lookback, Record
 from web.bodies import BAD_JSON
 from web.logs import Logs, LogUnavailable
@@ -42,7 +42,8 @@ Observe = Callable[[str, str, float], None]
 class HeaderBody(Struct, frozen=True, omit_defaults=True):
     """One header of the record as it came."""
 
-    name: str
+    name: str | UnsetType = UNSET
+    name_base64: str | UnsetType = UNSET
     value: str | UnsetType | None = UNSET
     value_base64: str | UnsetType = UNSET
 
@@ -184,11 +185,8 @@ class DeadLetters:
 
 
 def _wanted(filters: _Filters, record: Record) -> Letter | None:
-    try:
-        letter = letter_of(record)
-    except DeadLettersError:
-        return None  # somebody else wrote it: it is no letter of ours
-    return _light(letter) if filters.fits(letter) else None
+    letter = letter_of(record)
+    return None if letter is None or not filters.fits(letter) else _light(letter)
 
 
 def _light(letter: Letter) -> Letter:

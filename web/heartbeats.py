@@ -20,6 +20,19 @@ class WorkerState(StrEnum):
     GONE = "gone"
 
 
+class HeldUp(msgspec.Struct, frozen=True, array_like=True):
+    """What a partition's owner cannot count for now: from an offset of a topic on.
+
+    cause: as `tables.partition.Hold`; another version may know others.
+    since_ms: ms since the epoch.
+    """
+
+    topic: str
+    offset: int
+    cause: str
+    since_ms: int
+
+
 class Claim(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a worker says of one partition that it holds.
 
@@ -29,6 +42,7 @@ class Claim(msgspec.Struct, frozen=True, omit_defaults=True):
     handled: sum of the next offsets over the source topics. Positions of one
         partition form a line (one writer), so the sum orders them.
     position: the same, as the token that callers see.
+    held_up: what holds its topics up. stopped_because: sentence, where an operator must decide.
     """
 
     partition: int
@@ -42,6 +56,8 @@ class Claim(msgspec.Struct, frozen=True, omit_defaults=True):
     standby_lag_records: int = 0
     restore_done: int | None = None
     restore_total: int | None = None
+    held_up: tuple[HeldUp, ...] = ()
+    stopped_because: str | None = None
 
 
 class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -13,6 +13,7 @@ import secrets
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -21,12 +22,13 @@ from aiokafka.errors import KafkaError
 
 from domain.lookup import Role
 from domain.records import Record
-from tables.fetch import Fetched, fetch, unpack
+from tables.batches import pieces
+from tables.fetch import Fetched, fetch
 from tables.reading import PartitionStatus, Reading
 from tables.tasks import Fail, Final, Tasks
 from web import clients
 from web.address import Address
-from web.heartbeats import Claim, Heartbeat, WorkerState, decode, encode
+from web.heartbeats import Claim, Heartbeat, HeldUp, WorkerState, decode, encode
 from web.roster import Roster, WorkerView
 
 log = logging.getLogger(__name__)
@@ -236,7 +238,7 @@ class Members:
         """Hear what was fetched; one record, or batch, that cannot be read stops no other."""
         for piece in _batches(part.data):
             try:
-                for record in unpack(piece, part.start):
+                for record in chain.from_iterable(pieces(piece, part.start)):
                     self._hear_one(record)
             except Final:
                 raise
@@ -290,6 +292,11 @@ def claim_of(status: PartitionStatus) -> Claim:
         standby_lag_records=status.standby_lag_records or 0,
         restore_done=None if restore is None else restore.done,
         restore_total=None if restore is None else restore.total,
+        held_up=tuple(
+            HeldUp(topic, hold.offset, hold.cause, hold.since_ms)
+            for topic, hold in sorted(status.holds.items())
+        ),
+        stopped_because=status.stopped_because,
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from time import time
 
 from prometheus_client import CollectorRegistry, Histogram, ProcessCollector
 from prometheus_client.core import (
@@ -137,6 +138,10 @@ class Metrics(Collector):
         standby = GaugeMetricFamily(
             "onhand_standby_lag_records", "Changelog records not yet applied.", labels=["partition"]
         )
+        text = "How long nothing of a topic could be counted, and why."
+        held_up = GaugeMetricFamily(
+            "onhand_held_up_seconds", text, labels=["topic", "partition", "cause"]
+        )
         text = "Partitions that this worker answers for."
         answering = GaugeMetricFamily("onhand_partitions", text, labels=["role"])
         roles = dict.fromkeys((str(role) for role in Role), 0)
@@ -144,6 +149,9 @@ class Metrics(Collector):
             number = str(held.partition)
             if held.role is not None:
                 roles[held.role] += 1
+            for topic, hold in sorted(held.holds.items()):
+                seconds = max(0.0, time() - hold.since_ms / 1000)
+                held_up.add_metric([topic, number, hold.cause], seconds)
             if held.standby_lag_records is not None:
                 standby.add_metric([number], held.standby_lag_records)
             else:
@@ -153,6 +161,7 @@ class Metrics(Collector):
             "onhand_partition_count", "Partitions of each topic.", self._table.count
         )
         yield lag
+        yield held_up
         yield standby
         yield _with_values(answering, roles)
 

@@ -11,6 +11,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 
 from domain.lookup import Role
 from tables.reading import PartitionStatus, Reading
+from web.heartbeats import Claim
 from web.problems import SERVER, Problem, problem
 from web.replies import json_reply, rfc3339
 from web.roster import WorkerView
@@ -66,14 +67,27 @@ class WorkerBody(Struct, frozen=True):
     standby: int
 
 
-class HolderBody(Struct, frozen=True):
-    """A worker that can answer for a partition."""
+class HeldUpBody(Struct, frozen=True):
+    """Why nothing of a topic is counted from a position on, and since when that is known.
+
+    cause: `transaction` (somebody's is open there) or `unreadable`.
+    """
+
+    position: str
+    cause: str
+    since: str
+
+
+class HolderBody(Struct, frozen=True, omit_defaults=True):
+    """A worker that can answer for a partition; the owner says what holds it up."""
 
     worker: str
     role: str
     position: str
     lag_events: int
     as_of: str
+    held_up: tuple[HeldUpBody, ...] = ()
+    stopped_because: str | None = None
 
 
 class LoaderBody(Struct, frozen=True, omit_defaults=True):
@@ -82,6 +96,7 @@ class LoaderBody(Struct, frozen=True, omit_defaults=True):
     worker: str
     state: str
     restore: Restore | None = None
+    stopped_because: str | None = None
 
 
 class PartitionBody(Struct, frozen=True):
@@ -204,15 +219,10 @@ def cluster_body(version: int, partitions: int, views: Sequence[WorkerView]) -> 
             if not 0 <= number < partitions:
                 continue
             if claim.role is not None:
-                holder = HolderBody(
-                    url, claim.role, claim.position, claim.lag_events, rfc3339(claim.as_of_ms)
-                )
+                holder = _holder(url, claim.role, claim)
                 answering[number].append((-claim.handled, -claim.epoch, holder))
-            elif claim.restore_total is not None:
-                restore = Restore(claim.restore_done or 0, claim.restore_total)
-                loading[number].append(LoaderBody(url, claim.state, restore))
             else:
-                loading[number].append(LoaderBody(url, claim.state))
+                loading[number].append(_loader(url, claim))
     bodies = []
     for number, found in enumerate(answering):
         ranked = [holder for *_, holder in sorted(found, key=lambda one: one[:2])]
@@ -220,6 +230,24 @@ def cluster_body(version: int, partitions: int, views: Sequence[WorkerView]) -> 
         standbys = [holder for holder in ranked if holder is not active]
         bodies.append(PartitionBody(number, active, standbys, loading[number]))
     return ClusterBody(version, [_worker(view) for view in views], bodies)
+
+
+def _holder(url: str, role: str, claim: Claim) -> HolderBody:
+    held_up = tuple(
+        HeldUpBody(f"{up.topic}-{claim.partition}@{up.offset}", up.cause, rfc3339(up.since_ms))
+        for up in claim.held_up
+    )
+    as_of = rfc3339(claim.as_of_ms)
+    return HolderBody(
+        url, role, claim.position, claim.lag_events, as_of, held_up, claim.stopped_because
+    )
+
+
+def _loader(url: str, claim: Claim) -> LoaderBody:
+    restore = None
+    if claim.restore_total is not None:
+        restore = Restore(claim.restore_done or 0, claim.restore_total)
+    return LoaderBody(url, claim.state, restore, claim.stopped_because)
 
 
 def _worker(view: WorkerView) -> WorkerBody:

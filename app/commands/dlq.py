@@ -38,8 +38,11 @@ def dlq_list(limit: int, reason: str | None, as_json: bool, **options: Any) -> N
     if as_json:
         counts = [{"topic": t, "reason": r, "count": n} for (t, r), n in found.counts.items()]
         recent = [letters.described(letter) for letter in found.recent]
-        print_json({"total": found.total, "counts": counts, "recent": recent})
+        strange = found.strange
+        print_json({"total": found.total, "counts": counts, "recent": recent, "strange": strange})
         return
+    if found.strange:
+        click.echo(f"{found.strange:,} records there are no dead letters: others write to it.")
     if not found.total:
         click.echo("No dead letters.")
         return
@@ -74,8 +77,8 @@ def dlq_show(position: str, as_json: bool, **options: Any) -> None:
     shown["recorded"] = moment(shown.pop("recorded_ms"))
     shown["refused"] = moment(shown.pop("refused_ms"))
     for header in shown.pop("headers"):
-        name = header.pop("name")
-        shown[f"header {name}"] = next(iter(header.values()))
+        name, content = header.values()
+        shown[f"header {name}"] = content
     click.echo(table((name, "-" if v is None else v) for name, v in shown.items()))
     if value is not None:
         click.echo(f"\n{plain(value, keep=chr(10) + chr(9))}")

@@ -13,14 +13,14 @@ import msgspec
 import numpy as np
 import psutil
 import pytest
-from aiokafka.errors import CorruptRecordException
 
 import tables.decoder
 from dev.workers import until
 from domain.columns import Columns, columns
 from domain.partitioning import partition_for
 from domain.records import Record
-from tables.decoder import _SLICE, Batch, Decoder
+from tables.batches import PIECE_RECORDS, Unreadable
+from tables.decoder import Batch, Decoder
 from tables.fetch import Fetched
 from tests.builders import RECORDED_MS, a_sale, in_binary_mode, with_data_base64
 from tests.fetching import WAIT_S, as_sent
@@ -57,8 +57,8 @@ def a_part(records: list[Record]) -> Fetched:
 
 def expected(batch: Batch, records: list[Record]) -> list[Columns]:
     return [
-        columns(batch.address, records[first : first + _SLICE])
-        for first in range(0, len(records), _SLICE)
+        columns(batch.address, records[first : first + PIECE_RECORDS])
+        for first in range(0, len(records), PIECE_RECORDS)
     ]
 
 
@@ -102,14 +102,14 @@ async def process_of(decoder: Decoder, other_than: int = 0) -> psutil.Process:
 
 async def columns_of(batch: Batch) -> list[Columns]:
     async with asyncio.timeout(WAIT_S):
-        return list(await batch.columns())
+        return [piece.columns for piece in await batch.pieces() if piece.columns is not None]
 
 
 @pytest.fixture
 def not_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """The worker must not decode by itself."""
 
-    def never(job: object) -> Iterator[Columns]:
+    def never(job: object) -> Iterator[object]:
         raise AssertionError("decoded in the worker")
 
     monkeypatch.setattr(tables.decoder, "_decode", never)
@@ -174,7 +174,7 @@ async def test_what_cannot_be_read_is_said_by_the_worker_and_harms_nothing_else(
     damaged[-1] ^= 0xFF
     async with a_decoder() as decoder:
         batch = decoder.batch("sales", 0, Fetched(bytes(damaged), 100, 1_300), 1)
-        with pytest.raises(CorruptRecordException, match="fails its checksum"):
+        with pytest.raises(Unreadable, match="fails its checksum"):
             await columns_of(batch)
         sound = decoder.batch("sales", 0, a_part(records), 1)
         assert same(await columns_of(sound), expected(sound, records))

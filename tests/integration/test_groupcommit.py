@@ -11,8 +11,8 @@ from dev.kafka import Kafka
 from dev.workers import until
 from domain.lookup import PartitionState
 from domain.stock import fold
+from tables.batches import PIECE_RECORDS
 from tables.changelog import ChangelogWriter
-from tables.decoder import _SLICE
 from tables.groupcommit import FULL_EVENTS
 from tests.builders import a_receipt, a_sale
 from tests.logs import Writer, a_name, reader
@@ -252,7 +252,7 @@ async def test_an_exception_in_the_fold_commits_nothing_of_what_was_half_folded(
         await worker.table.revoke()
 
     rows = len(shop.committed_rows())
-    assert rows in range(0, 501, _SLICE)
+    assert rows in range(0, 501, PIECE_RECORDS)
     assert [meta.positions[shop.shipments] for meta in shop.metas()][-1:] == (
         [rows] if rows else []
     )
