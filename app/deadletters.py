@@ -45,9 +45,14 @@ async def listed(
     """
     counts: Counter[tuple[str, str]] = Counter()
     newest: list[tuple[int, int, Letter]] = []
-    total, strange = 0, list[Stored]()
+    total = strange = 0
+
+    def is_strange(record: Stored) -> None:
+        nonlocal strange
+        strange += 1
+
     async with reader(settings) as consumer:
-        async for letter in letters(consumer, settings.dlq_topic, None, said, strange.append):
+        async for letter in letters(consumer, settings.dlq_topic, None, said, is_strange):
             if reason not in (None, letter.reason):
                 continue
             total += 1
@@ -56,7 +61,7 @@ async def listed(
             if len(newest) > limit:
                 heapq.heappop(newest)
     recent = [letter for _, _, letter in sorted(newest, reverse=True)]
-    return Listed(total, dict(counts.most_common()), recent, len(strange))
+    return Listed(total, dict(counts.most_common()), recent, strange)
 
 
 async def found(settings: Settings, position: str) -> Letter | None:

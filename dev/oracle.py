@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from dev.reading import ROLES, TYPES, Fact, Refuse, read
 from dev.rows import NOTHING, Key, Row
 
+MOST_BYTES = 2**20
 Place = tuple[str, int, int]
 """(topic, partition, offset): where a record stands in the log."""
 
@@ -38,6 +39,12 @@ class Record(NamedTuple):
     def place(self) -> Place:
         """Where it stands."""
         return self.topic, self.partition, self.offset
+
+    @property
+    def size(self) -> int:
+        """Bytes of key, value and headers, each header two more."""
+        named = sum(len(name.encode()) + len(its or b"") + 2 for name, its in self.headers)
+        return len(self.key or b"") + len(self.value or b"") + named
 
 
 def murmur2(data: bytes) -> int:
@@ -142,6 +149,8 @@ class Oracle:
 
     def _judge(self, record: Record) -> Fact | None:
         """The fact in a record; None if it repeats one within the window."""
+        if record.size > MOST_BYTES:
+            raise Refuse("too_large")
         fact = read(record.value, record.topic.removeprefix(self.prefix), record.headers)
         if not record.key:
             raise Refuse("missing_key")

@@ -138,10 +138,10 @@ def _assert_as_it_came(letter: Record, original: Record, reason: str) -> None:
     assert told["detail"], where
     assert int(told["timestamp"]) == original.timestamp_ms, where
     if "sha256" in told:  # too large to be kept: its hash stands for it
-        value = original.value or b""
+        content = (original.key or b"") + (original.value or b"")
         assert (int(told["size"]), told["sha256"]) == (
-            len(value),
-            hashlib.sha256(value).hexdigest(),
+            len(content),
+            hashlib.sha256(content).hexdigest(),
         )
         return
     brought = tuple(pair for pair in letter.headers if not pair[0].startswith(OWN_HEADERS))

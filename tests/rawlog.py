@@ -8,10 +8,12 @@ from typing import NamedTuple
 
 import cramjam
 from aiokafka import TopicPartition
-from aiokafka.client import AIOKafkaClient
+from aiokafka.codec import lz4_encode
 from aiokafka.errors import for_code
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.record.util import calc_crc32c
+
+from tables.transactions import Brokers
 
 NONE, GZIP, SNAPPY, LZ4, ZSTD = range(5)
 CONTROL, TRANSACTIONAL = 0x20, 0x10
@@ -55,7 +57,7 @@ def packed(codec: int, content: bytes) -> bytes:
     if codec == SNAPPY:
         return bytes(cramjam.snappy.compress_raw(content))
     if codec == LZ4:
-        return bytes(cramjam.lz4.compress(content))
+        return bytes(lz4_encode(content))  # a broker takes no linked blocks
     return bytes(cramjam.zstd.compress(content)) if codec == ZSTD else content
 
 
@@ -94,16 +96,15 @@ def an_old_message(
 
 async def send(kafka: str, topic: str, batch: bytes, partition: int = 0) -> int:
     """Append a batch; its offset. Raises what the broker says."""
-    client = AIOKafkaClient(bootstrap_servers=kafka)
-    client.set_topics([topic])
-    await client.bootstrap()
+    brokers = Brokers({"bootstrap_servers": kafka}, [topic])
+    await brokers.start()
     try:
-        node = client.cluster.leader_for_partition(TopicPartition(topic, partition))
+        node = await brokers.leader(TopicPartition(topic, partition))
         request = ProduceRequest(None, -1, 20_000, [(topic, [(partition, batch)])])
-        response = await client.send(node, request)
+        response = await brokers.client.send(node, request)
         [(_, [(_, code, offset, *_)])] = response.topics
         if code:
             raise for_code(code)
         return int(offset)
     finally:
-        await client.close()
+        await brokers.stop()

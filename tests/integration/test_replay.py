@@ -20,6 +20,7 @@ from dev.kafka import Kafka, start
 from dev.workers import ROOT, environment
 from domain.events import Refusal
 from domain.partitioning import partition_for
+from domain.records import too_large
 from tables import letters
 from tables.changelog import MAX_DEAD_LETTER_BYTES
 from tables.transactions import TransactionalProducer
@@ -43,6 +44,8 @@ async def test_only_wrong_addresses_are_sent_again_and_under_the_right_key(
     for offset, reason in enumerate(Refusal):
         key = None if reason is Refusal.MISSING_KEY else b"wrong"
         event = an_event(f"SKU-{offset}")
+        if reason is Refusal.TOO_LARGE:
+            event = too_large(2**30, "00")
         refuse(settings, [a_letter(settings, offset, reason=reason, key=key, value=event)])
 
     done = await replayed(settings)

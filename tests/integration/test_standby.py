@@ -101,7 +101,7 @@ async def test_lag_is_against_the_end_last_seen(shop: Shop) -> None:
         shop.append(a_delivery_of(4, first=3))
         end = shop.end(shop.shipments)
         worker.delivery.ends[shop.shipments, 0] = worker.delivery.end("", 0)._replace(
-            offset=end, at_ms=2**50
+            offset=end, at_ms=2**50, high=end
         )
         behind = worker.table.freshness(0)
         await worker.deliver()
