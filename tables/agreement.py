@@ -17,6 +17,7 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from domain.events import RULES
+from tables.batches import Unreadable, slowly
 from tables.changelog import META_KEY, ChangelogWriter, CommitRefused, Meta
 from tables.config import TableConfig
 from tables.fetch import fetch
@@ -123,9 +124,13 @@ async def _last_between(
             continue
         if part.error is not None:
             raise part.error
-        for batch in part.batches():
-            for record in batch:
-                if record.key == META_KEY:
-                    found = msgspec.json.decode(record.value, type=Meta)
+        try:
+            for batch in part.batches():
+                for record in slowly(batch, part.start):
+                    if record.key == META_KEY:
+                        found = msgspec.json.decode(record.value or b"", type=Meta)
+        except (Unreadable, msgspec.MsgspecError) as error:
+            # Without it nobody can tell by which rules to count.
+            raise Final(f"Topic {tp.topic}, partition {tp.partition}: {error}") from error
         position = part.next_offset
     return found
