@@ -11,7 +11,7 @@ import struct
 import zlib
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import cramjam
 import numpy as np
@@ -61,6 +61,8 @@ _OVERHEAD: Final = 256
 #: What a codec, by its number, makes of a byte at most. Of zstd, and of those not known,
 #: nobody can say.
 _RATIOS: Final = (1, 1032, 64, 255, *(2**40,) * 4)
+#: Records, bytes unpacked for them, and how many records make a piece.
+_Part: TypeAlias = tuple[list[Record], int, int]
 #: A marker's type, behind its version.
 _ABORT: Final = 0
 #: What aiokafka's reader and its codecs say of a header's name that is not UTF-8, or of damage:
@@ -164,17 +166,33 @@ def pieces(
     """
     piece: list[Record] = []
     size = at = 0
-    found, reading = MemoryRecords(data), _Reading(data, start, limit)
+    reading, take, most_of = _Reading(data, start, limit), MemoryRecords(data).next_batch, _RATIOS
     while at < len(data):
         # Thin traffic is many batches of a record or two: what is done for each counts.
-        batch = _next(found)
         nbytes = 12 + int.from_bytes(data[at + 8 : at + 12])
-        part = None
-        if batch is not None and data[at + FORMAT_AT] == TODAY:
-            most_bytes = nbytes * _RATIOS[data[at + ATTRIBUTES_AT] & CODEC]
-            if most_bytes <= limit and batch.validate_crc():
-                part = _all_of(batch, start)
-        parts = reading.parts(at, len(piece)) if part is None else ((part, nbytes, PIECE_RECORDS),)
+        try:
+            batch = take()
+            if (
+                batch is not None
+                and data[at + FORMAT_AT] == TODAY
+                and nbytes * most_of[data[at + ATTRIBUTES_AT] & CODEC] <= limit
+                and batch.validate_crc()
+            ):
+                part = [(r.offset, r.timestamp, r.key, r.value, r.headers) for r in batch]
+                if part and part[0][0] < start:
+                    part = [record for record in part if record[0] >= start]
+                parts: Iterable[_Part] = ((part, nbytes, PIECE_RECORDS),)
+                if len(piece) + len(part) < PIECE_RECORDS and size + nbytes < PIECE_BYTES:
+                    piece += part
+                    size += nbytes
+                    at += nbytes
+                    if spent is not None:
+                        spent[0] += nbytes
+                    continue
+            else:
+                parts = reading.parts(at, len(piece))
+        except UNUSUAL:
+            parts = reading.parts(at, len(piece))
         for more, spent_bytes, most in parts:
             piece += more
             size += spent_bytes
@@ -196,23 +214,6 @@ def pieces(
     yield piece
 
 
-def _next(found: Any) -> Any:
-    try:
-        return found.next_batch()
-    except CorruptRecordException:
-        return None
-
-
-def _all_of(batch: Any, start: int) -> list[Record] | None:
-    try:
-        part = [(r.offset, r.timestamp, r.key, r.value, r.headers) for r in batch]
-    except UNUSUAL:
-        return None
-    if part and part[0][0] < start:
-        return [record for record in part if record[0] >= start]
-    return part
-
-
 class _Reading:
     """Reads batches that are not small and usual part by part, the quick way while it goes.
 
@@ -223,7 +224,7 @@ class _Reading:
         self._data, self._start, self._limit, self._at = data, start, limit, start
         self.failed: Unreadable | None = None
 
-    def parts(self, at: int, held: int) -> Iterator[tuple[list[Record], int, int]]:
+    def parts(self, at: int, held: int) -> Iterator[_Part]:
         """Records of the batch at a place, bytes unpacked for them, and how many make a piece."""
         try:
             batch = next_batch(self._data, at)
@@ -241,9 +242,7 @@ class _Reading:
         except Unreadable as error:
             self.failed = error
 
-    def _quick_parts(
-        self, batch: Packed, reader: Any, nbytes: int, held: int
-    ) -> Iterator[tuple[list[Record], int, int]]:
+    def _quick_parts(self, batch: Packed, reader: Any, nbytes: int, held: int) -> Iterator[_Part]:
         start, limit, most, spent = self._start, self._limit, PIECE_RECORDS, nbytes
         if nbytes > PIECE_BYTES:
             most = max(1, min(most, batch.count * PIECE_BYTES // nbytes))
@@ -260,7 +259,7 @@ class _Reading:
             yield part, spent, most
             held = spent = 0
 
-    def _slow_parts(self, batch: Packed) -> Iterator[tuple[list[Record], int, int]]:
+    def _slow_parts(self, batch: Packed) -> Iterator[_Part]:
         try:
             for record in read_records(batch, max(self._start, self._at), self._limit):
                 if record is None:

@@ -111,6 +111,7 @@ async def test_headers_with_names_of_any_bytes_are_kept_and_end_nobody(cluster: 
     await worker.stop()
     worker.wipe()
     await cluster.start("a")
+    await cluster.caught_up()
     assert await cluster.rows(worker) == rows
     assert worker.starts == 2
 
