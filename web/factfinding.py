@@ -30,7 +30,7 @@ from domain.lookup import format_position
 from domain.modes import Headers
 from domain.naming import Name, name_of
 from domain.records import Address
-from tables.letters import DeadLettersError, Letter, letter_of
+from tables.letters import Letter, letter_of
 from tables.lookback import Budget, Look, Lookback, Record
 from web.bodies import BAD_JSON, BodyLimits, read_json
 from web.logs import Logs, LogUnavailable
@@ -260,11 +260,10 @@ class FactFinding:
         budget = Budget(MAX_LETTERS, time.monotonic() + READ_S)
 
         def wanted(record: Record) -> Letter | None:
-            try:
-                letter = letter_of(record)
-            except DeadLettersError:
-                return None  # somebody else wrote it
-            return letter if name_of(letter.value, letter.headers) in found.times else None
+            letter = letter_of(record)  # None: somebody else wrote it
+            if letter is None or (name := name_of(letter.value, letter.headers)) is None:
+                return None
+            return letter if name in found.times else None
 
         back = Lookback(look, ends, wanted, budget)
         async for letter in back.newest():
