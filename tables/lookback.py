@@ -79,13 +79,16 @@ class Look:
                 for tp, part in (await fetch(self._consumer, _POLL_S, _AT_ONCE, open_)).items():
                     if part.error is not None:
                         raise part.error
+                    # Markers of transactions take offsets too.
+                    reached = part.next_offset
                     for record in stored(tp, part):
-                        if record.offset >= open_[tp]:
+                        # A batch is not cut by the broker, and may hold more than is allowed.
+                        if record.offset >= open_[tp] or budget.is_spent:
+                            reached = record.offset
                             break
                         budget.records -= 1
                         yield record
-                    # Markers of transactions take offsets too.
-                    self.reached[tp] = min(part.next_offset, open_[tp])
+                    self.reached[tp] = min(reached, open_[tp])
                     if self.reached[tp] >= open_[tp]:
                         del open_[tp]
                         pause(self._consumer, [tp])
