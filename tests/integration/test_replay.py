@@ -312,7 +312,7 @@ _MORE_KILLS = [
 async def test_a_kill_at_any_step_leaves_each_sent_once(
     settings: Settings, kills: list[tuple[str, int, str]]
 ) -> None:
-    count = 45 if kills is _KILLS else 405
+    count = 45 if kills is _KILLS else 1005
     events = {an_event(f"SKU-{n % 3}", n) for n in range(count)}
     refuse(settings, [a_letter(settings, n, value=value) for n, value in enumerate(events)])
     variables = environment(
