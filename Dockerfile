@@ -3,7 +3,9 @@ FROM python:3.11-slim-bookworm AS build
 RUN apt-get update && apt-get install --yes --no-install-recommends make
 WORKDIR /build
 COPY Makefile LICENSE requirements.lock ./
+COPY core/ core/
 COPY domain/ domain/
+COPY wire/ wire/
 COPY tables/ tables/
 COPY agents/ agents/
 COPY web/ web/

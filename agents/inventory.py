@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from tables.decoder import Batch
-from tables.inventory import InventoryTable
+from tables.table import InventoryTable
 
 log = logging.getLogger(__name__)
 

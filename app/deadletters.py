@@ -13,8 +13,8 @@ from aiokafka.errors import KafkaError
 
 from app.config import Settings
 from app.topics import kafka_failed
-from tables.fetch import Stored
-from tables.letters import DeadLettersError, Letter, committed_reader, letters
+from tables.home.letters import DeadLettersError, Letter, committed_reader, letters
+from wire.fetch import Stored
 
 
 class Listed(msgspec.Struct, frozen=True):

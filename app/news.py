@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from domain.lookup import Role
 from tables.reading import PartitionStatus
 from tables.tasks import Tasks
-from web.roster import WorkerView
+from web.cluster.roster import WorkerView
 
 log = logging.getLogger("app")
 

@@ -19,10 +19,10 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError, ProducerFenced
 from app.config import Settings
 from app.deadletters import reader
 from app.topics import kafka_failed
+from core.partitioning import partition_for
 from domain.events import Refused, decode
-from domain.partitioning import partition_for
-from tables.letters import DeadLettersError, Letter, letters, records
-from tables.transactions import (
+from tables.home.letters import DeadLettersError, Letter, letters, records
+from wire.transactions import (
     NO_TIME_MS,
     Brokers,
     RecordBatch,

@@ -18,14 +18,14 @@ from aiokafka.errors import KafkaError
 
 from app import topics
 from app.config import Settings
+from app.group.options import option_problems
+from app.group.transport import FAUST_LOG, BatchConsumer, BatchTransport
 from app.news import News
-from app.options import option_problems
 from app.topicwatch import TopicWatch
-from app.transport import FAUST_LOG, BatchConsumer, BatchTransport
-from tables.agreement import RulesDiffer, agree
 from tables.config import TableConfig
 from tables.decoder import Decoder
-from tables.inventory import InventoryTable
+from tables.home.agreement import RulesDiffer, agree
+from tables.table import InventoryTable
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +136,7 @@ class OnhandApp(faust.App):
             await requests
         await super().stop()
 
-    # ---- called by app/transport.py, app/assignment.py and app/assignor.py
+    # ---- called by app/group/transport.py, app/group/assignment.py and app/group/assignor.py
 
     async def on_assigned(self, actives: set[int], standbys: set[int]) -> None:
         """After a rebalance; a worker that stops leaves what it is given to the next one."""

@@ -21,7 +21,7 @@ DAY_MS = 24 * HOUR_MS
 SOURCE_MAX_BYTES = 1 * MIB
 #: A refused record goes there with our headers beside its own.
 DLQ_MAX_BYTES = 2 * SOURCE_MAX_BYTES
-#: tables/changelog.py, MAX_BATCH_BYTES; not imported, for it brings numpy and `onhand topics`
+#: tables/home/changelog.py, MAX_BATCH_BYTES; not imported, for it brings numpy and `onhand topics`
 #: should start in 0.3 s. A unit test holds the two together.
 LARGEST_BATCH_BYTES = 4 * MIB
 CHANGELOG_MAX_BYTES = 2 * LARGEST_BATCH_BYTES

@@ -15,10 +15,10 @@ from aiokafka.errors import KafkaError
 
 from app import topics
 from app.config import Settings
-from tables.inventory import InventoryTable
+from tables.table import InventoryTable
 from tables.tasks import Tasks
-from tables.topicids import Topic
 from tables.troubles import Trouble
+from wire.topicids import Topic
 
 log = logging.getLogger(__name__)
 

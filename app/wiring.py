@@ -12,23 +12,23 @@ from msgspec.structs import replace
 
 from agents.inventory import inventory_agent
 from app import __version__, descriptors
-from app.assignment import ChangelogTable, PartitionManager
-from app.assignor import OnhandAssignor
 from app.config import Settings, SettingsError
-from app.delivery import ConsumerDelivery
 from app.descriptors import TooFewDescriptors
+from app.group.assignment import ChangelogTable, PartitionManager
+from app.group.assignor import OnhandAssignor
+from app.group.delivery import ConsumerDelivery
+from app.group.process import OnhandWorker
+from app.group.transport import MAX_PARTITION_FETCH_BYTES, MAX_POLL_RECORDS
 from app.logs import configuration
 from app.news import News
-from app.process import OnhandWorker
 from app.service import OnhandApp, refuse
-from app.transport import MAX_PARTITION_FETCH_BYTES, MAX_POLL_RECORDS
 from tables.config import TableConfig
 from tables.decoder import Decoder
-from tables.inventory import InventoryTable
-from tables.memory import MemoryStores
-from tables.rocks import RocksStores
-from tables.store import DataFolderInUse, StoreFailed, Stores
-from web.connections import ConnectionLimits
+from tables.home.memory import MemoryStores
+from tables.home.rocks import RocksStores
+from tables.home.store import DataFolderInUse, StoreFailed, Stores
+from tables.table import InventoryTable
+from web.http.connections import ConnectionLimits
 from web.server import Limits, Web, WebConfig
 
 #: Faust's consumer leaves the group after this long without a poll. A worker without

@@ -13,12 +13,12 @@ from functools import partial
 from time import process_time_ns
 from typing import Any
 
+from core.records import Address, Record
+from core.window import IDENTITY_BITS, Window
 from domain.columns import columns
 from domain.events import StockEvent, contents, decode_batch, identity
-from domain.records import Address, Record
 from domain.rows import Row, Rows, row_key
 from domain.stock import PartitionState, fold, take_group
-from domain.window import IDENTITY_BITS, Window
 
 EVENTS = 200_000
 SLICES = (250, 500, 1_000, 5_000)

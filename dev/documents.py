@@ -16,18 +16,20 @@ import click
 from app.commands import cli
 from app.config import PREFIX, Settings
 from domain.events import Refusal
-from web.problems import PAGES
+from web.http.problems import PAGES
 
 #: Documents whose every name is checked; in the others only links are.
 CHECKED = ("README.md", "docs/http.md", "docs/operations.md", "docs/runbook.md")
 HTTP, RUNBOOK = "docs/http.md", "docs/runbook.md"
-SERVICE = ("app", "agents", "tables", "web", "domain")
+SERVICE = ("app", "agents", "web", "tables", "wire", "domain", "core")
 
 _LINK = re.compile(r"\[(?P<text>[^\]]*)\]\((?P<target>[^)\s]+)\)")
 _SPAN = re.compile(r"`([^`\n]+)`")
 _FENCE = re.compile(r"^```(\w*)")
 _FROM = re.compile(r"<!-- from (\S+) -->")
-_PATH = re.compile(r"(?:app|agents|tables|web|domain|dev|tests|bench|docs|schemas)/[\w./-]*")
+_PATH = re.compile(
+    r"(?:app|agents|web|tables|wire|domain|core|dev|tests|bench|docs|schemas)/[\w./-]*"
+)
 _COMMAND = re.compile(r"(?:^|[\s;|&(])(?:\w+=\S+ )*onhand((?: +[^\s;|&#<>)`]+)*)")
 _METRIC = re.compile(r"\bonhand_[a-z_]+\b")
 _METRIC_PARTS = re.compile(r"_(total|count|sum|bucket)$")
@@ -173,7 +175,7 @@ def _names(root: Path, document: Document) -> Iterator[Fault]:
 
 
 def _metrics(root: Path) -> set[str]:
-    return set(re.findall(r'"(onhand_\w+)"', (root / "web/metrics.py").read_text()))
+    return set(re.findall(r'"(onhand_\w+)"', (root / "web/operations/metrics.py").read_text()))
 
 
 def _unknown_command(words: list[str]) -> str | None:

@@ -1,7 +1,7 @@
 """The rules that let a value in, checked one by one: slow, exact, and total.
 
 Checks run in this order and the first that fails names the refusal (`too_large` comes before
-all of them, where the record is read: `domain/records.py`):
+all of them, where the record is read: `core/records.py`):
 
 1. `null_value`: the record has no value.
 2. `bad_envelope`: its content type is of a form of CloudEvents that is not read, or, in
@@ -33,9 +33,9 @@ from typing import Annotated, Any, TypeAlias
 import msgspec
 from msgspec import Meta, Struct
 
-from domain.modes import CONTENT_TYPE, SPECVERSION, Headers, Media, attributes, media_of
+from core.records import MAX_RECORD_BYTES, Headers, TooLarge
+from domain.modes import CONTENT_TYPE, SPECVERSION, Media, attributes, media_of
 from domain.names import MAX_NAME_CHARS, fault_of
-from domain.records import MAX_RECORD_BYTES, TooLarge
 
 MAX_ID_CHARS = 1024
 MAX_QUANTITY = 10**9

@@ -17,6 +17,9 @@ from msgspec import Struct
 from numpy.typing import NDArray
 from xxhash import xxh3_64_intdigest
 
+from core.partitioning import are_of, partition_for
+from core.records import Address, Record, crc_of
+from core.window import IDENTITY_BITS
 from domain.events import (
     Refusal,
     Refused,
@@ -27,10 +30,7 @@ from domain.events import (
     decode_batch,
     identity,
 )
-from domain.partitioning import are_of, partition_for
-from domain.records import Address, Record, crc_of
 from domain.rows import row_key
-from domain.window import IDENTITY_BITS
 
 #: One event. time_ms: when it was recorded. identity: `IDENTITY_BITS` of a hash of source
 #: and id. content: 32 bits of a hash of type and data. crc: CRC-32 of source, NUL, id.

@@ -23,6 +23,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias, cast
 import msgspec
 from msgspec import Meta, Struct
 
+from core.records import Headers
 from domain.checks import (
     MAX_DEPTH,
     MAX_ID_CHARS,
@@ -40,7 +41,6 @@ from domain.checks import (
 from domain.modes import (
     CONTENT_TYPE,
     SPECVERSION,
-    Headers,
     Media,
     are_structured,
     is_binary,

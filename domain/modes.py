@@ -19,7 +19,8 @@ from functools import lru_cache
 from itertools import chain
 from typing import Final, TypeAlias
 
-Headers: TypeAlias = Sequence[tuple[str, bytes | None]]
+from core.records import Headers
+
 Fields: TypeAlias = Mapping[str, bytes | None]
 
 CONTENT_TYPE: Final = "content-type"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from domain.modes import Headers, attributes, is_binary
+from core.records import Headers
+from domain.modes import attributes, is_binary
 
 #: Source and id of an event.
 Name = tuple[str, str]

@@ -19,7 +19,8 @@ from domain.names import DOTS, FORBIDDEN, LONE_JOINER, MAX_NAME_CHARS
 
 Schema: TypeAlias = dict[str, Any]
 
-_NO_NUL: Schema = {"not": {"pattern": "\\u0000"}}
+# Of no text that is there: a pattern alone lets null pass, and `not` would then refuse it.
+_NO_NUL: Schema = {"not": {"type": "string", "pattern": "\\u0000"}}
 _ID: Schema = {"type": "string", "minLength": 1, "maxLength": MAX_ID_CHARS, **_NO_NUL}
 _WORD: Schema = {"type": ["string", "null"], **_NO_NUL}
 _REASON: Schema = {"type": "string", "minLength": 1, **_NO_NUL}

@@ -12,11 +12,11 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from core.records import Address, Record
+from core.window import Verdict, Window
 from domain.columns import Columns, DeadLetter, dead_letter
 from domain.events import Refusal, Refused
-from domain.records import Address, Record
 from domain.rows import MAX_CACHED_ROWS, Changed, Load, Rows
-from domain.window import Verdict, Window
 
 
 class Counts(NamedTuple):

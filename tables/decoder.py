@@ -32,11 +32,11 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
+from core.records import Address, Record
 from domain.columns import EVENT, Columns, columns
-from domain.records import Address, Record
-from tables.batches import PIECE_BYTES, pieces
-from tables.fetch import Fetched
 from tables.tasks import Tasks
+from wire.batches import PIECE_BYTES, pieces
+from wire.fetch import Fetched
 
 log = logging.getLogger(__name__)
 

@@ -7,16 +7,16 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from time import time
 
+from core.records import Record, size_of
 from domain.columns import Columns
-from domain.records import Record, size_of
 from domain.stock import fold
-from tables.batches import Unreadable
 from tables.decoder import Batch
 from tables.groupcommit import GroupCommit
+from tables.home.sources import fingerprint
 from tables.partition import UNREADABLE, Hold, Owned, Partition
-from tables.sources import fingerprint
 from tables.takeover import Delivery
 from tables.tasks import Tasks
+from wire.batches import Unreadable
 
 log = logging.getLogger(__name__)
 

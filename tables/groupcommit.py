@@ -17,10 +17,10 @@ import msgspec
 from domain.events import RULES
 from domain.lookup import PartitionState
 from domain.stock import take_group
-from tables.changelog import META_KEY, ChangelogChanged, CommitRefused, Meta
+from tables.home.changelog import META_KEY, ChangelogChanged, CommitRefused, Meta
+from tables.home.store import Local, Store, StoreFailed, StoreUnfit
 from tables.partition import Owned, Partition, Superseded
 from tables.stats import Stats
-from tables.store import Local, Store, StoreFailed, StoreUnfit
 from tables.tasks import Tasks
 
 log = logging.getLogger(__name__)

@@ -18,10 +18,10 @@ from domain.events import RULES
 from domain.lookup import Freshness, PartitionState, Role, format_position
 from domain.rows import Row
 from domain.stock import PartitionState as FoldState
-from tables.changelog import META_KEY, ChangelogWriter, Meta
-from tables.feed import Feed
+from tables.home.changelog import META_KEY, ChangelogWriter, Meta
+from tables.home.feed import Feed
+from tables.home.store import Store, undecodable
 from tables.stats import Span
-from tables.store import Store, undecodable
 
 log = logging.getLogger(__name__)
 

@@ -10,13 +10,13 @@ from time import monotonic, time
 
 import msgspec
 
+from core.partitioning import partition_for
 from domain.fates import Seen
 from domain.lookup import Freshness, PartitionState, Role
-from domain.partitioning import partition_for
 from domain.rows import Row, row_key, split_key
-from tables.feed import Progress
+from tables.home.feed import Progress
+from tables.home.store import FIRST_ROW, NoStore, Store, StoreUnfit, undecodable
 from tables.partition import Hold, Owned, Partition
-from tables.store import FIRST_ROW, NoStore, Store, StoreUnfit, undecodable
 from tables.takeover import Membership
 from tables.troubles import Trouble
 

@@ -17,15 +17,15 @@ from aiokafka.errors import KafkaError
 
 from domain.lookup import PartitionState
 from domain.stock import PartitionState as FoldState
-from tables.agreement import compare
-from tables.batches import Unreadable
-from tables.changelog import ChangelogChanged, ChangelogWriter
-from tables.feed import Log, Restored
-from tables.fetch import End
+from tables.home.agreement import compare
+from tables.home.changelog import ChangelogChanged, ChangelogWriter
+from tables.home.feed import Log, Restored
+from tables.home.follower import Follower
+from tables.home.sources import Look, SourceChanged, Sources, Wanted
+from tables.home.store import FIRST_ROW, undecodable
 from tables.partition import Owned, Partition, Superseded
-from tables.restore import Follower
-from tables.sources import Look, SourceChanged, Sources, Wanted
-from tables.store import FIRST_ROW, undecodable
+from wire.batches import Unreadable
+from wire.fetch import End
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ class TakeOver(msgspec.Struct, frozen=True):
             TimeoutError: steps 2 to 4 took longer than the session timeout.
             RulesDiffer, SourceChanged, ChangelogChanged, Unreadable: an operator must decide.
             KafkaError, NotAMember: try again.
-            StoreError: see `tables/store.py`.
+            StoreError: see `tables/home/store.py`.
         """
         # 1. Nothing of an earlier assignment can still write: its Owned is gone and
         #    `check(epoch)` follows every await from here on.

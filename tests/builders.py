@@ -7,6 +7,7 @@ from typing import Any, Self, TypeVar
 
 import msgspec
 
+from core.records import Address, Record
 from domain.columns import DeadLetter, columns
 from domain.events import (
     Adjustment,
@@ -18,7 +19,6 @@ from domain.events import (
     StockAdjusted,
     StockEvent,
 )
-from domain.records import Address, Record
 from domain.rows import Row, row_key
 from domain.stock import Group, PartitionState, fold, take_group
 

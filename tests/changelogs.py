@@ -6,13 +6,13 @@ from contextlib import asynccontextmanager
 
 import msgspec
 
-from tables.changelog import META_KEY, ChangelogChanged, Meta
-from tables.feed import Feed, Restored
-from tables.restore import Follower
+from tables.home.changelog import META_KEY, ChangelogChanged, Meta
+from tables.home.feed import Feed, Restored
+from tables.home.follower import Follower
+from tables.home.store import Store, StoreUnfit, row_pairs
 from tables.stats import Stats
-from tables.store import Store, StoreUnfit, row_pairs
-from tables.transactions import Brokers
 from tests.logs import Put, Writer, a_name, make, reader, remove, topic_id
+from wire.transactions import Brokers
 
 WAIT_S = 20.0
 COMPACT = {"cleanup.policy": "compact", "max.message.bytes": str(8 * 2**20)}

@@ -6,8 +6,8 @@ import random
 import shutil
 from pathlib import Path
 
-from tables.rocks import RocksStores
-from tables.store import Local, Store, StoreDamaged, row_pairs
+from tables.home.rocks import RocksStores
+from tables.home.store import Local, Store, StoreDamaged, row_pairs
 
 #: What RocksDB never reads for its data; and what it does not need.
 _NOT_READ = ("LOG", "LOCK")

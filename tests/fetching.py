@@ -9,12 +9,12 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
+from core.records import Record
 from dev.kafka import Kafka
 from dev.workers import until
-from domain.records import Record
-from tables.batches import pieces
-from tables.fetch import Fetched, fetch
 from tests.logs import Put, Writer, make
+from wire.batches import pieces
+from wire.fetch import Fetched, fetch
 
 WAIT_S = 10.0
 _LZ4 = 3

@@ -23,12 +23,12 @@ from yarl import URL
 
 from domain.lookup import Role
 from tests.shelf import TOPICS, Shelf
-from web.bodies import BodyLimits
-from web.ends import Place
-from web.heartbeats import Claim, Heartbeat, WorkerState
-from web.members import claim_of
-from web.queries import Queries
-from web.roster import Roster
+from web.cluster.ends import Place
+from web.cluster.heartbeats import Claim, Heartbeat, WorkerState
+from web.cluster.members import claim_of
+from web.cluster.roster import Roster
+from web.http.bodies import BodyLimits
+from web.reads.queries import Queries
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

@@ -16,8 +16,8 @@ from domain.lookup import Role
 from tables.stats import Stats
 from tests.fuzz import Fuzz, Seen, throw
 from tests.shelf import TOPICS, Shelf
-from web.connections import ConnectionLimits
-from web.heartbeats import Claim, Heartbeat, decode
+from web.cluster.heartbeats import Claim, Heartbeat, decode
+from web.http.connections import ConnectionLimits
 from web.server import Limits, Web, WebConfig
 
 CLIENTS = 16

@@ -12,7 +12,7 @@ from app.config import Settings
 from dev.kafka import Kafka
 from domain.columns import DeadLetter
 from domain.events import Refusal
-from tables.changelog import _letter_record
+from tables.home.changelog import _letter_record
 
 HEADERS = [("trace", b"\x00\xff"), ("trace", None), ("onhand-reason", b"not ours")]
 

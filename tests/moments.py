@@ -11,9 +11,9 @@ import pytest
 
 from dev.workers import until
 from domain.lookup import PartitionState
-from tables.feed import Feed
-from tables.rocks import RocksStores
-from tables.store import StoreError
+from tables.home.feed import Feed
+from tables.home.rocks import RocksStores
+from tables.home.store import StoreError
 from tests.builders import a_receipt
 from tests.damage import copied, damage
 from tests.owners import WAIT_S, Shop, Worker, a_worker, skus_of
@@ -215,7 +215,7 @@ async def _while_restored(case: Case, worker: Worker) -> None:
             case.damage()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tables.feed._REBUILD_KEYS", 300)
+        patch.setattr("tables.home.feed._REBUILD_KEYS", 300)
         patch.setattr(Feed, "write", write_and_damage)
         await worker.table.assign({0, 1}, ())
         await worker.active(1)

@@ -8,23 +8,21 @@ from typing import Any
 
 import msgspec
 
+from core.partitioning import partition_for
+from core.records import Record
 from dev.workers import until
 from domain.events import RULES, StockEvent
 from domain.lookup import PartitionState
-from domain.partitioning import partition_for
-from domain.records import Record
 from domain.rows import Row, row_key
-from tables.changelog import META_KEY, ChangelogWriter, Meta
 from tables.config import TableConfig
 from tables.decoder import Batch, Decoder
-from tables.fetch import End, Fetched
-from tables.inventory import InventoryTable
-from tables.memory import MemoryStores
+from tables.home.changelog import META_KEY, ChangelogWriter, Meta
+from tables.home.memory import MemoryStores
+from tables.home.sources import fingerprint
+from tables.home.store import Stores
 from tables.partition import Partition
-from tables.sources import fingerprint
-from tables.store import Stores
+from tables.table import InventoryTable
 from tables.takeover import Delivery, Membership
-from tables.transactions import Brokers
 from tests.builders import a_receipt
 from tests.fetching import as_sent
 from tests.logs import (
@@ -39,6 +37,8 @@ from tests.logs import (
     remove,
     topic_id,
 )
+from wire.fetch import End, Fetched
+from wire.transactions import Brokers
 
 WAIT_S = 20.0
 WINDOW = 1000

@@ -13,7 +13,7 @@ from aiokafka.errors import for_code
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.record.util import calc_crc32c
 
-from tables.transactions import Brokers
+from wire.transactions import Brokers
 
 NONE, GZIP, SNAPPY, LZ4, ZSTD = range(5)
 CONTROL, TRANSACTIONAL = 0x20, 0x10

@@ -13,10 +13,10 @@ import msgspec
 
 from domain.lookup import PartitionState, Role
 from domain.rows import Row, row_key
-from tables.memory import MemoryStore
+from tables.home.memory import MemoryStore
+from tables.home.store import Local
 from tables.partition import Partition
 from tables.reading import Reading
-from tables.store import Local
 
 SALES, SHIPMENTS, ADJUSTMENTS = "sales", "shipments", "adjustments"
 TOPICS = (SHIPMENTS, SALES, ADJUSTMENTS)

@@ -13,17 +13,13 @@ from aiohttp import web
 from domain.events import MAX_ID_CHARS
 from web import index
 from web.calls import TAGS, named
-from web.deadletters import PATH as DEAD_LETTERS_PATH
-from web.deadletters import DeadLettersBody
-from web.factfinding import LOOKUP_PATH as FACTS_LOOKUP_PATH
-from web.factfinding import PATH as FACTS_PATH
-from web.factfinding import FactsAsked, FactsBody
-from web.facts import AcceptedBody, EventBody
-from web.lines import BATCH, EVENT, TYPE_OF_PATH
-from web.lists import ListBody
-from web.lookups import Keys, LookupBody
-from web.ops import ClusterBody, HeldBody, LiveBody, ReadyBody
-from web.parameters import (
+from web.cluster.sightings import PATH as SIGHTINGS
+from web.cluster.sightings import SightingsAsked, SightingsBody
+from web.http.problems import PAGES, PROBLEM_JSON, SERVER, Fault, Problem
+from web.operations.ops import ClusterBody, HeldBody, LiveBody, ReadyBody
+from web.reads.lists import ListBody
+from web.reads.lookups import Keys, LookupBody
+from web.reads.parameters import (
     DEAD_LETTERS,
     FACTS,
     FACTS_LOOKUP,
@@ -34,10 +30,14 @@ from web.parameters import (
     READ,
     Parameter,
 )
-from web.problems import PAGES, PROBLEM_JSON, SERVER, Fault, Problem
-from web.replies import JSON, FreshnessBody, RowBody, SkuBody
-from web.sightings import PATH as SIGHTINGS
-from web.sightings import SightingsAsked, SightingsBody
+from web.reads.replies import JSON, FreshnessBody, RowBody, SkuBody
+from web.records.deadletters import PATH as DEAD_LETTERS_PATH
+from web.records.deadletters import DeadLettersBody
+from web.records.factfinding import LOOKUP_PATH as FACTS_LOOKUP_PATH
+from web.records.factfinding import PATH as FACTS_PATH
+from web.records.factfinding import FactsAsked, FactsBody
+from web.writes.facts import AcceptedBody, EventBody
+from web.writes.lines import BATCH, EVENT, TYPE_OF_PATH
 
 Json = dict[str, Any]
 

@@ -14,22 +14,22 @@ from tables.reading import Reading
 from tables.stats import Stats
 from tables.tasks import Fail
 from web import openapi
-from web.appending import Appender
-from web.bodies import BodyLimits, Room
-from web.connections import ConnectionLimits, guard
-from web.deadletters import DeadLetters
-from web.ends import BrokerEnds
-from web.factfinding import FactFinding
-from web.facts import FactLimits, Facts
-from web.logs import Logs
-from web.members import Members
-from web.metrics import Metrics
-from web.ops import Ops
-from web.outcomes import Outcomes
-from web.problems import Problem, pages, problem
-from web.queries import Queries
-from web.sightings import Sightings
-from web.turns import TurnLimits
+from web.cluster.ends import BrokerEnds
+from web.cluster.members import Members
+from web.cluster.sightings import Sightings
+from web.http.bodies import BodyLimits, Room
+from web.http.connections import ConnectionLimits, guard
+from web.http.problems import Problem, pages, problem
+from web.operations.metrics import Metrics
+from web.operations.ops import Ops
+from web.reads.queries import Queries
+from web.records.deadletters import DeadLetters
+from web.records.factfinding import FactFinding
+from web.records.logs import Logs
+from web.writes.appending import Appender
+from web.writes.facts import FactLimits, Facts
+from web.writes.outcomes import Outcomes
+from web.writes.turns import TurnLimits
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class Limits(Struct, frozen=True):
     """Bounds of one worker. What is beyond them gets a clear 4xx or 503, at once.
 
     reads: queries handled at once, those that wait for another worker too. Those that wait for
-        a position have a bound of their own (`web.admission.MAX_WAITERS`).
+        a position have a bound of their own (`web.cluster.admission.MAX_WAITERS`).
     writes: POSTs of facts handled at once, those that wait for their turn too. Neither those
         whose bodies have not come nor those that wait for an outcome are among them.
     turns: in which writes go to Kafka.

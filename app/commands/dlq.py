@@ -30,7 +30,7 @@ def dlq() -> None:
 def dlq_list(limit: int, reason: str | None, as_json: bool, **options: Any) -> None:
     """Count dead letters by topic and reason, and show the newest."""
     from app import deadletters
-    from tables import letters
+    from tables.home import letters
 
     progress = Progress("dead letters read")
     listing = deadletters.listed(settings_from(**options), limit, reason, progress)
@@ -62,7 +62,7 @@ def dlq_list(limit: int, reason: str | None, as_json: bool, **options: Any) -> N
 def dlq_show(position: str, as_json: bool, **options: Any) -> None:
     """Show one dead letter whole; POSITION is its original's, TOPIC-PARTITION@OFFSET."""
     from app import deadletters
-    from tables import letters
+    from tables.home import letters
 
     searching = deadletters.found(settings_from(**options), position)
     letter = run(searching, letters.DeadLettersError)
@@ -97,7 +97,7 @@ def dlq_replay(dry_run: bool, as_json: bool, **options: Any) -> None:
     import msgspec
 
     from app import replay
-    from tables import letters
+    from tables.home import letters
 
     progress = Progress("records read")
     work = replay.replay(settings_from(**options), dry_run=dry_run, said=progress)

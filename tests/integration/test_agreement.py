@@ -6,9 +6,9 @@ import msgspec
 import pytest
 
 from dev.kafka import Kafka
-from tables.agreement import RulesDiffer, agree
-from tables.changelog import CommitRefused
 from tables.config import TableConfig
+from tables.home.agreement import RulesDiffer, agree
+from tables.home.changelog import CommitRefused
 from tests.owners import WINDOW, Shop, Worker, a_delivery_of, a_worker, with_history
 
 

@@ -10,8 +10,8 @@ import pytest_asyncio
 from aiokafka import AIOKafkaConsumer
 from faust.assignor import PartitionAssignor
 
-from app.assignor import OnhandAssignor
 from app.config import Settings
+from app.group.assignor import OnhandAssignor
 from app.wiring import build
 from dev.broker import free_port
 from dev.kafka import Kafka

@@ -8,8 +8,8 @@ import pytest
 from dev.kafka import Kafka
 from dev.workers import until
 from domain.lookup import PartitionState, Role
-from tables.changelog import ChangelogWriter
-from tables.rocks import RocksStores
+from tables.home.changelog import ChangelogWriter
+from tables.home.rocks import RocksStores
 from tests.logs import cut, topic_id
 from tests.owners import COMPACT, WAIT_S, Gate, Shop, Worker, a_delivery_of, a_worker
 

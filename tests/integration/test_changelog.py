@@ -15,7 +15,7 @@ from dev.kafka import Kafka
 from dev.oracle import Record
 from domain.columns import DeadLetter
 from domain.events import Refusal
-from tables.changelog import META_KEY, ChangelogWriter, CommitRefused
+from tables.home.changelog import META_KEY, ChangelogWriter, CommitRefused
 from tests.logs import Put, Writer, a_name, make, make_all, reader
 from tests.owners import a_writer
 

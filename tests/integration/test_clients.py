@@ -1,4 +1,4 @@
-"""Contract with aiokafka 0.14 (web/clients.py): whenever it is stopped, nothing stays open."""
+"""Contract with aiokafka 0.14 (wire/clients.py): whenever it is stopped, nothing stays open."""
 
 import asyncio
 import gc
@@ -14,7 +14,7 @@ from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]  # not 
 from dev.kafka import Kafka, start
 from dev.workers import until
 from tests.kafka_tools import admin
-from web import clients
+from wire import clients
 
 MAKERS: list[Callable[..., Any]] = [
     lambda **where: AIOKafkaProducer(**where, enable_idempotence=True),

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tables.memory import MemoryStore
-from tables.store import StoreDamaged, StoreError, StoreFailed
+from tables.home.memory import MemoryStore
+from tables.home.store import StoreDamaged, StoreError, StoreFailed
 from tests.fleet import Fleet, a_fleet
 
 SKU, LOCATION = "SKU-0005", "store-1"

@@ -8,8 +8,8 @@ from app import deadletters
 from app.config import Settings
 from dev.kafka import Kafka
 from domain.events import Refusal
-from tables import letters
-from tables.changelog import MAX_DEAD_LETTER_BYTES
+from tables.home import letters
+from tables.home.changelog import MAX_DEAD_LETTER_BYTES
 from tests.builders import in_binary_mode
 from tests.letters import HEADERS, a_deployment, a_letter, an_event, refuse
 

@@ -15,15 +15,15 @@ import psutil
 import pytest
 
 import tables.decoder
+from core.partitioning import partition_for
+from core.records import Record
 from dev.workers import until
 from domain.columns import Columns, columns
-from domain.partitioning import partition_for
-from domain.records import Record
-from tables.batches import PIECE_RECORDS, Unreadable
 from tables.decoder import Batch, Decoder
-from tables.fetch import Fetched
 from tests.builders import RECORDED_MS, a_sale, in_binary_mode, with_data_base64
 from tests.fetching import WAIT_S, as_sent
+from wire.batches import PIECE_RECORDS, Unreadable
+from wire.fetch import Fetched
 
 PARTITIONS = 3
 REPO = Path(tables.decoder.__file__).parents[1]

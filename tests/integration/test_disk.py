@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import rocksdict
 
-from tables.rocks import _FILED_EVERY, _MARKS_KEPT, RocksStores, said
-from tables.store import Local, StoreDamaged, StoreFailed
+from tables.home.rocks import _FILED_EVERY, _MARKS_KEPT, RocksStores, said
+from tables.home.store import Local, StoreDamaged, StoreFailed
 from tests.damage import Life, files_of, lived_on, rows_of, settled
 
 REPO = Path(__file__).resolve().parents[2]
@@ -187,8 +187,8 @@ def test_a_file_that_cannot_be_written_is_no_damage(tmp_path: Path) -> None:
 FULL = """
 import resource, signal, sys
 from pathlib import Path
-from tables.rocks import RocksStores
-from tables.store import Local, StoreFailed
+from tables.home.rocks import RocksStores
+from tables.home.store import Local, StoreFailed
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 stores = RocksStores(Path(sys.argv[1]))

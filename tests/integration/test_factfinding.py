@@ -9,18 +9,18 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
+from core.records import Address
 from dev.kafka import Kafka
 from domain.columns import columns, fingerprint_of
 from domain.fates import Seen
-from domain.records import Address
 from tests.letters import a_deployment, a_letter, refuse
 from tests.logs import Put, a_name, make, plain_writer
-from web import factfinding
-from web.bodies import BodyLimits
-from web.factfinding import FactFinding
-from web.logs import Logs
+from web.cluster.sightings import Place, Question, Told
+from web.http.bodies import BodyLimits
+from web.records import factfinding
+from web.records.factfinding import FactFinding
+from web.records.logs import Logs
 from web.server import add_routes
-from web.sightings import Place, Question, Told
 
 Client = TestClient[web.Request, web.Application]
 

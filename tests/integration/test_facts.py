@@ -13,14 +13,14 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from confluent_kafka import KafkaException
 
+from core.partitioning import partition_for
 from dev.kafka import Kafka, free_port, start
 from dev.oracle import Record
-from domain.partitioning import partition_for
 from tests.logs import Reader, a_name, make, make_all
-from web import appending
-from web.appending import Appender
-from web.facts import FactLimits, Facts
 from web.server import Limits, add_routes
+from web.writes import appending
+from web.writes.appending import Appender
+from web.writes.facts import FactLimits, Facts
 
 
 # What was let go of while it was open is told where it happened, not in a later test.

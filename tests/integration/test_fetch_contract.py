@@ -1,4 +1,4 @@
-"""`tables/fetch.py` reads aiokafka's private buffers: here it is held against aiokafka itself.
+"""`wire/fetch.py` reads aiokafka's private buffers: here it is held against aiokafka itself.
 
 A failure after an upgrade of aiokafka says which private name, or which habit, changed.
 """
@@ -16,10 +16,8 @@ from aiokafka.consumer import fetcher
 from aiokafka.errors import OffsetOutOfRangeError
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
+from core.records import Record
 from dev.kafka import Kafka
-from domain.records import Record
-from tables.batches import Unreadable
-from tables.fetch import Fetched, end_of, end_offsets, fetch
 from tests.fetching import WAIT_S, a_consumer, buffered, read, records_of, some, take, two_batches
 from tests.logs import (
     COMPACTED,
@@ -32,6 +30,8 @@ from tests.logs import (
     reader,
     wait_for_compaction,
 )
+from wire.batches import Unreadable
+from wire.fetch import Fetched, end_of, end_offsets, fetch
 
 
 async def read_as_aiokafka(consumer: AIOKafkaConsumer, topic: str, end: int) -> list[Record]:
@@ -291,7 +291,7 @@ async def test_every_private_name_is_where_it_was(kafka: Kafka, topic: str) -> N
             if not hasattr(owner, name)
         ]
     assert not missing, (
-        f"aiokafka {aiokafka.__version__} has no {', '.join(missing)}: tables/fetch.py reads "
+        f"aiokafka {aiokafka.__version__} has no {', '.join(missing)}: wire/fetch.py reads "
         "them; compare it with aiokafka/consumer/fetcher.py before raising the version."
     )
 
@@ -314,6 +314,6 @@ def test_the_code_that_fetch_follows_is_the_one_that_was_read() -> None:
         if (digest := sha256(inspect.getsource(function).encode()).hexdigest()[:8]) != known
     ]
     assert not changed, (
-        f"aiokafka {aiokafka.__version__} changed {', '.join(changed)}, which tables/fetch.py "
+        f"aiokafka {aiokafka.__version__} changed {', '.join(changed)}, which wire/fetch.py "
         "follows: read both side by side, then put the new digests here."
     )

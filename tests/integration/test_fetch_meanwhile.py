@@ -1,4 +1,4 @@
-"""What `tables/fetch.py` delivers while somebody seeks, pauses, assigns, waits or closes."""
+"""What `wire/fetch.py` delivers while somebody seeks, pauses, assigns, waits or closes."""
 
 import asyncio
 import time
@@ -8,7 +8,6 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import ConsumerStoppedError
 
 from dev.kafka import Kafka
-from tables.fetch import End, end_of, fetch, interrupt
 from tests.fetching import (
     WAIT_S,
     a_consumer,
@@ -21,6 +20,7 @@ from tests.fetching import (
     two_batches,
 )
 from tests.logs import Writer, make
+from wire.fetch import End, end_of, fetch, interrupt
 
 
 @pytest.fixture

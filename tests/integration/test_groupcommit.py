@@ -11,12 +11,12 @@ from dev.kafka import Kafka
 from dev.workers import until
 from domain.lookup import PartitionState
 from domain.stock import fold
-from tables.batches import PIECE_RECORDS
-from tables.changelog import ChangelogWriter
 from tables.groupcommit import FULL_EVENTS
+from tables.home.changelog import ChangelogWriter
 from tests.builders import a_receipt, a_sale
 from tests.logs import Writer, a_name, reader
 from tests.owners import WAIT_S, Gate, Shop, a_delivery_of, a_worker, skus_of
+from wire.batches import PIECE_RECORDS
 
 ACTIVE, STANDBY, FORMER = PartitionState.ACTIVE, PartitionState.STANDBY, PartitionState.FORMER
 NEVER_S = 3600.0
@@ -99,7 +99,7 @@ async def test_what_was_to_follow_and_did_not_come_holds_up_no_commit(shop: Shop
 async def test_an_idle_partition_commits_its_meta_alone_before_its_id_expires(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tables.inventory._META_ONLY_S", 0.1)
+    monkeypatch.setattr("tables.table._META_ONLY_S", 0.1)
     async with a_worker(shop) as worker:
         await worker.own(0)
 

@@ -10,8 +10,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from dev.kafka import Kafka
 from dev.workers import until
 from domain.lookup import PartitionState
-from tables.fetch import assign_paused, fetch
 from tests.owners import WAIT_S, Gate, Shop, a_delivery_of, a_worker, stocked, with_history
+from wire.fetch import assign_paused, fetch
 
 
 def lose_leader(

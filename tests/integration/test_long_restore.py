@@ -7,9 +7,9 @@ import pytest
 
 from dev.kafka import Kafka
 from dev.workers import until
-from tables.feed import Feed
-from tables.memory import MemoryStore
-from tables.rocks import RocksStores
+from tables.home.feed import Feed
+from tables.home.memory import MemoryStore
+from tables.home.rocks import RocksStores
 from tests.changelogs import WAIT_S, Changelog, following, rows_of
 
 
@@ -88,8 +88,8 @@ async def test_progress_tells_how_much_is_done_and_how_long_it_takes(long: Chang
 async def test_a_restore_that_stands_ends_the_worker_unless_kafka_is_away(
     long: Changelog, monkeypatch: pytest.MonkeyPatch, is_away: bool
 ) -> None:
-    monkeypatch.setattr("tables.restore._STUCK_S", 1.5)
-    monkeypatch.setattr("tables.restore._PROGRESS_S", 0.1)
+    monkeypatch.setattr("tables.home.follower._STUCK_S", 1.5)
+    monkeypatch.setattr("tables.home.follower._PROGRESS_S", 0.1)
     async with following(long) as rig:
         store = MemoryStore()
         await rig.restore(store, 1)
@@ -97,7 +97,7 @@ async def test_a_restore_that_stands_ends_the_worker_unless_kafka_is_away(
             answered = rig.follower.known_end(1)
             long_ago = answered._replace(at_ms=answered.at_ms - 60_000)
             monkeypatch.setattr(rig.follower, "known_end", lambda partition: long_ago)
-            monkeypatch.setattr("tables.restore._ANSWERS_S", 0.3)
+            monkeypatch.setattr("tables.home.follower._ANSWERS_S", 0.3)
         looked = 0
         report = rig.follower._report
 

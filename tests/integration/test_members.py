@@ -18,10 +18,10 @@ from aiokafka.record.util import calc_crc32c
 
 from dev.kafka import Kafka, start
 from domain.lookup import Role
-from tables.transactions import Brokers
 from tests.shelf import Shelf
-from web.heartbeats import Heartbeat, WorkerState, encode
-from web.members import Members
+from web.cluster.heartbeats import Heartbeat, WorkerState, encode
+from web.cluster.members import Members
+from wire.transactions import Brokers
 
 SOON_S = 15.0
 

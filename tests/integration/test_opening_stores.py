@@ -8,9 +8,9 @@ import pytest
 
 from dev.kafka import Kafka
 from domain.lookup import PartitionState
-from tables.memory import MemoryStores
-from tables.rocks import RocksStores
-from tables.store import Store, StoreFailed
+from tables.home.memory import MemoryStores
+from tables.home.rocks import RocksStores
+from tables.home.store import Store, StoreFailed
 from tests.builders import a_receipt
 from tests.owners import Shop, a_worker, skus_of
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from web.peers import PeerFailed, Peers, get, post
+from web.cluster.peers import PeerFailed, Peers, get, post
 
 OK = b'HTTP/1.1 200 OK\r\nETag: W/"x"\r\nContent-Length: 2\r\nDate: now\r\n\r\nhi'
 Serve = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
@@ -200,7 +200,7 @@ async def test_nobody_there_is_a_failure(peers: Peers) -> None:
 async def test_a_frozen_worker_collects_only_so_many_connections(
     peers: Peers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("web.peers.MAX_CONNECTIONS", 3)
+    monkeypatch.setattr("web.cluster.peers.MAX_CONNECTIONS", 3)
     async with Server(never) as server:
         request = get(server.url, "/", {}, "")
         asked = [asyncio.create_task(peers.ask(server.url, request)) for _ in range(3)]
@@ -220,7 +220,7 @@ async def test_a_frozen_worker_collects_only_so_many_connections(
 async def test_workers_that_nobody_asks_any_more_are_forgotten(
     peers: Peers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("web.peers.FORGET_S", -1.0)  # not asked at this moment is long ago
+    monkeypatch.setattr("web.cluster.peers.FORGET_S", -1.0)  # not asked at this moment is long ago
     async with Server(always(OK)) as idle, Server(never) as busy, Server(always(OK)) as new:
         await peers.ask(idle.url, get(idle.url, "/", {}, ""))
         under_way = asyncio.create_task(peers.ask(busy.url, get(busy.url, "/", {}, "")))

@@ -8,7 +8,7 @@ import pytest
 from dev.kafka import Kafka
 from dev.workers import until
 from domain.lookup import PartitionState
-from tables.changelog import ChangelogWriter
+from tables.home.changelog import ChangelogWriter
 from tests.builders import a_sale
 from tests.owners import WAIT_S, Gate, Shop, Worker, a_delivery_of, a_worker, skus_of
 

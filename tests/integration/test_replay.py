@@ -16,17 +16,17 @@ import pytest
 
 from app import replay, topics
 from app.config import Settings
+from core.partitioning import partition_for
+from core.records import too_large
 from dev.kafka import Kafka, start
 from dev.workers import ROOT, environment
 from domain.events import Refusal
-from domain.partitioning import partition_for
-from domain.records import too_large
-from tables import letters
-from tables.changelog import MAX_DEAD_LETTER_BYTES
-from tables.transactions import TransactionalProducer
+from tables.home import letters
+from tables.home.changelog import MAX_DEAD_LETTER_BYTES
 from tests.builders import in_binary_mode
 from tests.letters import HEADERS, a_deployment, a_letter, an_event, committed, refuse
 from tests.logs import Put, plain_writer
+from wire.transactions import TransactionalProducer
 
 
 @pytest.fixture
@@ -264,7 +264,7 @@ _DOOMED = """
 import asyncio, os, signal, sys
 from app import replay
 from app.config import Settings
-from tables.transactions import TransactionalProducer
+from wire.transactions import TransactionalProducer
 
 fatal = sys.argv[1:]
 replay._GROUP = 10

@@ -9,11 +9,11 @@ import pytest
 
 from dev.kafka import Kafka
 from dev.workers import until
-from tables.changelog import META_KEY, ChangelogChanged
-from tables.feed import Feed, Log
-from tables.memory import MemoryStore
-from tables.rocks import RocksStores
-from tables.store import Local, StoreFailed, StoreUnfit
+from tables.home.changelog import META_KEY, ChangelogChanged
+from tables.home.feed import Feed, Log
+from tables.home.memory import MemoryStore
+from tables.home.rocks import RocksStores
+from tables.home.store import Local, StoreFailed, StoreUnfit
 from tests.changelogs import (
     COMPACT,
     HALF_A_FETCH,

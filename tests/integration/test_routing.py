@@ -12,9 +12,9 @@ from multidict import CIMultiDict
 
 from domain.lookup import Role
 from tests.fleet import Fleet, a_fleet
-from web.heartbeats import Claim, WorkerState
-from web.peers import PeerAnswer
-from web.queries import passed_on
+from web.cluster.heartbeats import Claim, WorkerState
+from web.cluster.peers import PeerAnswer
+from web.reads.queries import passed_on
 
 
 def a_claim(partition: int, role: Role, handled: int) -> Claim:
@@ -372,7 +372,7 @@ async def test_a_worker_that_fell_silent_gets_one_try_if_nobody_else_is_left(
         fleet[1].shelf.hold([0], sales=10)
         fleet.put("SKU-1", "store-0", received=1)
         fleet.tell()
-        monkeypatch.setattr("web.roster.SILENCE_S", -1.0)
+        monkeypatch.setattr("web.cluster.roster.SILENCE_S", -1.0)
 
         assert (await fleet.row(0, "SKU-1")).status == 200  # too busy for heartbeats, no more
         fleet[1].freeze()

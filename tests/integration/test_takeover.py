@@ -12,7 +12,7 @@ from dev.kafka import Kafka
 from dev.workers import until
 from domain.events import RULES
 from domain.lookup import PartitionState, Role
-from tables.changelog import ChangelogWriter, CommitRefused
+from tables.home.changelog import ChangelogWriter, CommitRefused
 from tables.takeover import NotAMember
 from tests.owners import WAIT_S, Gate, Shop, Worker, a_delivery_of, a_worker, stocked, with_history
 
@@ -302,7 +302,7 @@ async def test_a_worker_with_other_rules_ends_with_the_way_on(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await with_history(shop)
-    monkeypatch.setattr("tables.agreement.RULES", RULES + 1)
+    monkeypatch.setattr("tables.home.agreement.RULES", RULES + 1)
     async with a_worker(shop) as worker:
         await worker.table.assign({0}, ())
         await worker.has_failed()

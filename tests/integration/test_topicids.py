@@ -1,14 +1,14 @@
-"""What tables/topicids.py asks for in words of its own, a real broker understands."""
+"""What wire/topicids.py asks for in words of its own, a real broker understands."""
 
 from collections.abc import AsyncIterator
 
 import pytest_asyncio
 
 from dev.kafka import Kafka
-from tables.topicids import topics_now
-from tables.transactions import Brokers
 from tests.kafka_tools import admin
 from tests.logs import a_name, make, remove
+from wire.topicids import topics_now
+from wire.transactions import Brokers
 
 
 @pytest_asyncio.fixture

@@ -1,4 +1,4 @@
-"""What app/transport.py, app/assignment.py and app/assignor.py rely on in Faust and aiokafka.
+"""What the rooms of app/group/ rely on in Faust and aiokafka.
 
 Two kinds of tests: the names that we override or touch are there, as they were; and a whole
 worker, inside the test, does with them what we rely on.
@@ -32,13 +32,12 @@ from faust.transport.consumer import Fetcher
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
-import app.transport
+import app.group.transport
 from app import topics
-from app.assignment import ChangelogTable, PartitionManager
-from app.assignor import OnhandAssignor
 from app.config import Settings
-from app.service import OnhandApp
-from app.transport import (
+from app.group.assignment import ChangelogTable, PartitionManager
+from app.group.assignor import OnhandAssignor
+from app.group.transport import (
     BatchConductor,
     BatchConsumer,
     BatchConsumerThread,
@@ -47,22 +46,23 @@ from app.transport import (
     Budget,
     by_partition,
 )
+from app.service import OnhandApp
 from app.wiring import build
 from dev.broker import free_port
 from dev.kafka import Kafka
 from dev.workers import until
 from domain.lookup import PartitionState
-from tables.fetch import Fetched
 from tables.takeover import NotAMember
 from tests.builders import a_receipt
 from tests.fetching import as_sent
 from tests.logs import Put, Writer, a_name
+from wire.fetch import Fetched
 
 WAIT_S = 30.0
 VERSIONS = f"faust-streaming {faust.__version__}, aiokafka {aiokafka.__version__}"
-THREAD = "app/transport.py, BatchConsumerThread"
-CONSUMER = "app/transport.py, BatchConsumer"
-MANAGER = "app/assignment.py, PartitionManager"
+THREAD = "app/group/transport.py, BatchConsumerThread"
+CONSUMER = "app/group/transport.py, BatchConsumer"
+MANAGER = "app/group/assignment.py, PartitionManager"
 
 
 # ---- names
@@ -163,9 +163,9 @@ async def test_the_private_attributes_are_where_they_were() -> None:
         f"{THREAD} sets them before start()": (consumer, "_fetch_max_bytes _isolation_level"),
         f"{THREAD}": (consumer, "_coordinator _fetcher _subscription"),
         f"{CONSUMER}": (driver.Consumer, "consumer_stopped_errors flow_active RebalanceListener"),
-        "app/transport.py, BatchTransport": (driver.Transport, "Consumer Conductor Fetcher"),
+        "app/group/transport.py, BatchTransport": (driver.Transport, "Consumer Conductor Fetcher"),
         f"{MANAGER}": (TableManager, "changelog_queue"),
-        "app/assignor.py": (
+        "app/group/assignor.py": (
             PartitionAssignor(App("any")),
             "app replicas _metadata _table_manager _topic_groups",
         ),
@@ -313,7 +313,7 @@ async def test_the_fetcher_has_the_settings_that_were_set_before_it_was_made(
 ) -> None:
     made = worker.kafka_consumer._fetcher
     assert made._isolation_level == fetcher.READ_COMMITTED
-    assert made._fetch_max_bytes == app.transport.MAX_FETCH_BYTES
+    assert made._fetch_max_bytes == app.group.transport.MAX_FETCH_BYTES
     assert made._fetch_max_wait_ms <= 150  # Faust's own is 1,500: Pace has set it
     assert made._default_reset_strategy == fetcher.OffsetResetStrategy.NONE
 
@@ -631,7 +631,7 @@ def test_the_topics_of_a_partition_come_one_after_the_other_and_the_last_says_so
 
 async def test_the_budget_holds_and_gives_back() -> None:
     budget = Budget()
-    budget.take(app.transport.BUDGET_BYTES - 1)
+    budget.take(app.group.transport.BUDGET_BYTES - 1)
     assert budget.room.is_set()
     budget.take(1)
     assert not budget.room.is_set()
@@ -644,7 +644,7 @@ class _Stuck(BatchConsumer):
 
     def __init__(self, confirmed_at: float) -> None:
         self._budget, self.flow_active = Budget(), True
-        self._budget.take(app.transport.BUDGET_BYTES)
+        self._budget.take(app.group.transport.BUDGET_BYTES)
         self._confirmed_at = confirmed_at
         self.app = self
         self.failed: list[str] = []
@@ -659,7 +659,7 @@ class _Stuck(BatchConsumer):
 async def test_an_agent_that_stands_still_while_kafka_answers_ends_the_worker(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(app.transport, "_STUCK_S", 1.5)
+    monkeypatch.setattr(app.group.transport, "_STUCK_S", 1.5)
     stuck = _Stuck(confirmed_at=0)
 
     await asyncio.wait_for(stuck._await_room(), WAIT_S)
@@ -668,7 +668,7 @@ async def test_an_agent_that_stands_still_while_kafka_answers_ends_the_worker(
 
 
 async def test_an_outage_is_not_held_against_the_agent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app.transport, "_STUCK_S", 1.5)
+    monkeypatch.setattr(app.group.transport, "_STUCK_S", 1.5)
     waiting = _Stuck(confirmed_at=monotonic() - 1000)
     room = asyncio.create_task(waiting._await_room())
     await asyncio.wait([room], timeout=2.5)

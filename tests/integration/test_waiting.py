@@ -13,8 +13,8 @@ from dev.kafka import Kafka
 from dev.workers import until
 from tests.fleet import Fleet, a_fleet
 from tests.kafka_tools import create
-from web import admission, peers
-from web.ends import BrokerEnds
+from web.cluster import admission, peers
+from web.cluster.ends import BrokerEnds
 from web.server import Gate
 
 SKU = "SKU-0003"

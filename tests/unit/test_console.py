@@ -4,7 +4,7 @@ from click.testing import CliRunner
 from app import deadletters
 from app.commands import cli
 from app.commands.console import Cell, ago, plain, seconds_since, span, table
-from tables.letters import Letter
+from tables.home.letters import Letter
 
 
 def test_what_came_from_outside_cannot_steer_a_terminal() -> None:

@@ -65,7 +65,8 @@ def test_what_is_not_there_is_found_with_its_line(checkout: Path, text: str, exp
 def test_what_is_there_is_left_alone(checkout: Path) -> None:
     text = """[x](docs/operations.md#in-short) [out](https://kafka.apache.org)
 [`test_what_is_there_is_left_alone`](tests/unit/test_documents.py)
-`tables/store.py`, `make unit`, `ONHAND_KAFKA`, `onhand_commit_seconds_bucket`, `POST /v1/sales`
+`tables/home/store.py`, `make unit`, `ONHAND_KAFKA`,
+`onhand_commit_seconds_bucket`, `POST /v1/sales`
 ```sh
 ONHAND_WEB_PORT=7000 onhand worker -l info
 onhand dlq list --limit 3

@@ -15,7 +15,7 @@ from dev.documents import _anchors
 from domain.checks import Refusal
 from domain.lookup import Role
 from tests.unit.web.metrics_at_rest import metrics_at_rest
-from web.problems import Problem
+from web.http.problems import Problem
 
 ROOT = Path(__file__).parents[2]
 MONITORING = ROOT / "monitoring"

@@ -11,7 +11,7 @@ from faust.cli.base import cli
 from faust.cli.faust import worker
 
 from app.config import Settings
-from app.options import option_problems
+from app.group.options import option_problems
 
 SETTINGS = Settings.from_env({"ONHAND_DATA_DIR": "/srv/onhand", "ONHAND_LOG_LEVEL": "WARNING"})
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from app.placement import Duties, Holdings, place
+from app.group.placement import Duties, Holdings, place
 
 Group = dict[str, Holdings]
 Placed = dict[str, Duties]

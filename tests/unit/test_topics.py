@@ -1,6 +1,6 @@
 from app import topics
 from app.config import Settings
-from tables.changelog import MAX_BATCH_BYTES, MAX_DEAD_LETTER_BYTES
+from tables.home.changelog import MAX_BATCH_BYTES, MAX_DEAD_LETTER_BYTES
 
 
 def test_topics_take_the_largest_batch_that_the_service_sends() -> None:

@@ -7,11 +7,11 @@ from typing import Any
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from core import partitioning
+from core.records import Headers
 from dev.oracle import murmur2, partition_of
 from dev.reading import TYPES, Refuse, read
-from domain import partitioning
 from domain.events import Refused, content, decode
-from domain.modes import Headers
 from tests.builders import in_binary_mode, with_data_base64
 from tests.feed import a_shop, records_of
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domain import window as module
+from core import window as module
+from core.window import IDENTITY_BITS, Verdict, Window
 from domain.fates import Ending, Seen, fate_of
-from domain.window import IDENTITY_BITS, Verdict, Window
 
 IDENTITIES = (0, 1, 1 << 42, (1 << IDENTITY_BITS) - 1)
 Event = tuple[int, int, int]  # offset, identity, content

@@ -5,9 +5,9 @@ import zlib
 import msgspec
 import pytest
 
+from core.partitioning import partition_for
+from core.records import Record
 from domain.events import StockEvent, identity
-from domain.partitioning import partition_for
-from domain.records import Record
 from domain.rows import Row, row_key, split_key
 from domain.stock import take_group
 from tests.builders import (

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
+from core.partitioning import partition_for
 from dev.oracle import Oracle, Record
 from domain.columns import fingerprint
 from domain.events import EVENTS, RULES, Refusal, Refused, contents, decode, identity
-from domain.partitioning import partition_for
 from domain.rows import row_key
 from tests.builders import Owner
 

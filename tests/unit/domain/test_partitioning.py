@@ -5,8 +5,8 @@ from aiokafka.partitioner import DefaultPartitioner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain import partitioning
-from domain.partitioning import are_of, murmur2, partition_for
+from core import partitioning
+from core.partitioning import are_of, murmur2, partition_for
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,10 @@ from typing import Any
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from core.records import Address, Headers
 from domain import events
 from domain.columns import Columns, columns
 from domain.events import Refused, check_names, decode, decode_batch
-from domain.modes import Headers
-from domain.records import Address
 from tests.builders import LETTERS, as_json, in_binary_mode, with_data, with_data_base64
 
 SALE, ADJUSTED = "inventory.sale.completed.v1", "inventory.stock.adjusted.v1"

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from domain import window as module
-from domain.window import _TAIL_ENTRIES as TAIL
-from domain.window import BLOCK_ENTRIES, IDENTITY_BITS, MAX_WINDOW, Verdict, Window, parse_key
+from core import window as module
+from core.window import _TAIL_ENTRIES as TAIL
+from core.window import BLOCK_ENTRIES, IDENTITY_BITS, MAX_WINDOW, Verdict, Window, parse_key
 
 # Some share a bucket of the table, some differ in the top or the lowest bit only.
 IDENTITIES = (0, 1, 2, 1 << 42, (1 << 42) + 1, 1 << 55, (1 << IDENTITY_BITS) - 1)

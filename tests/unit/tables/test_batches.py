@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-import tables.batches
+import wire.batches
+from core.records import MAX_RECORD_BYTES, Address, Record, TooLarge
 from domain.columns import columns
 from domain.events import Refusal
-from domain.records import MAX_RECORD_BYTES, Address, Record, TooLarge
-from tables.batches import PIECE_RECORDS, Packed, Unreadable, aborts, next_batch, pieces, slowly
-from tables.packing import AnyHeaders, is_escaped
 from tests import rawlog
 from tests.builders import a_sale
 from tests.rawlog import GZIP, LZ4, NONE, SNAPPY, ZSTD, Raw, a_batch, an_old_message, framed
+from wire.batches import PIECE_RECORDS, Packed, Unreadable, aborts, next_batch, pieces, slowly
+from wire.packing import AnyHeaders, is_escaped
 
 CODECS = [NONE, GZIP, SNAPPY, LZ4, ZSTD]
 ADDRESS = Address("sales", "sales", 0, 1)
@@ -81,8 +81,8 @@ def test_the_slow_reader_reads_what_the_quick_one_does(
     sent[3] = Raw(None, None)
     sent[4] = Raw(b"", b"", [(b"a", b""), (b"a", None)])
     quick = read(a_batch(sent, codec, base=50))
-    monkeypatch.setattr(tables.batches, "_quickly", lambda batch: None)
-    monkeypatch.setattr(tables.batches, "_RATIOS", (2**40,) * 8)  # none is small
+    monkeypatch.setattr(wire.batches, "_quickly", lambda batch: None)
+    monkeypatch.setattr(wire.batches, "_RATIOS", (2**40,) * 8)  # none is small
 
     found = read(a_batch(sent, codec, base=50))
 
@@ -95,7 +95,7 @@ def test_the_slow_reader_reads_what_the_quick_one_does(
 def test_a_record_is_too_large_by_itself_whoever_came_with_it(
     codec: int, neighbours: int, above: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tables.batches, "WHOLE_BYTES", 3 * 2**20)  # else none is read slowly
+    monkeypatch.setattr(wire.batches, "WHOLE_BYTES", 3 * 2**20)  # else none is read slowly
     names = [(b"h" * 200, b"v")] * 1_000
     large = Raw(b"SKU-1", b"x", names)
     rest = MAX_RECORD_BYTES - sum(len(n) + len(v or b"") + 2 for n, v in names) - len(b"SKU-1")
@@ -255,7 +255,7 @@ def test_a_batch_with_strange_names_is_closed_at_its_limit() -> None:
 def test_the_changelog_takes_no_record_larger_than_any_of_ours(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(tables.batches, "_LARGEST_KEPT", 1_000)
+    monkeypatch.setattr(wire.batches, "_LARGEST_KEPT", 1_000)
     batch = next_batch(a_batch([Raw(b"k", b"x" * 2_000)]), 0)
     assert batch is not None
 

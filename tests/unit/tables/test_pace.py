@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-import tables.fetch
-from tables.fetch import Pace
+import wire.fetch
+from wire.fetch import Pace
 
 FIRST_BYTE = 1
 
@@ -21,7 +21,7 @@ def fetcher() -> Any:
 def after(fetcher: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, int]]:
     """What is asked for (bytes, ms) once so many fetches came, each after so many seconds."""
     now = 1000.0
-    monkeypatch.setattr(tables.fetch, "monotonic", lambda: now)
+    monkeypatch.setattr(wire.fetch, "monotonic", lambda: now)
     pace = Pace(SimpleNamespace(_fetcher=fetcher), 0.1)  # all it needs
 
     def fetches(count: int, batches: int, every_s: float, urgent: bool = False) -> tuple[int, int]:

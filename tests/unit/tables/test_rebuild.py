@@ -5,14 +5,14 @@ import asyncio
 import msgspec
 import pytest
 
-import tables.feed
-from domain.records import Record
-from tables.changelog import META_KEY, Meta
-from tables.feed import Feed, Log
-from tables.fetch import Fetched
-from tables.memory import MemoryStore
-from tables.store import Local, row_pairs
+import tables.home.feed
+from core.records import Record
+from tables.home.changelog import META_KEY, Meta
+from tables.home.feed import Feed, Log
+from tables.home.memory import MemoryStore
+from tables.home.store import Local, row_pairs
 from tests.fetching import as_sent
+from wire.fetch import Fetched
 
 
 def a_changelog(commits: int) -> list[Record]:
@@ -48,7 +48,7 @@ def fetches(log: list[Record], start: int, end: int, size: int = 5) -> list[Fetc
 def test_a_rebuild_goes_on_from_what_was_written(
     cut: int, keys: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tables.feed, "_REBUILD_KEYS", keys)
+    monkeypatch.setattr(tables.home.feed, "_REBUILD_KEYS", keys)
     log = a_changelog(10)
     end = 40
     store = MemoryStore()

@@ -1,4 +1,4 @@
-"""One suite for every store: what `tables/restore.py` and the fold rely on."""
+"""One suite for every store: what `tables/home/follower.py` and the fold rely on."""
 
 import re
 import shutil
@@ -18,9 +18,9 @@ import rocksdict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tables.memory import MemoryStores
-from tables.rocks import RocksStores
-from tables.store import (
+from tables.home.memory import MemoryStores
+from tables.home.rocks import RocksStores
+from tables.home.store import (
     FIRST_ROW,
     FORMAT,
     DataFolderInUse,
@@ -444,8 +444,8 @@ def test_a_folder_that_cannot_be_used_is_one_sentence_with_a_remedy(tmp_path: Pa
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from tables.rocks import RocksStores
-from tables.store import Local
+from tables.home.rocks import RocksStores
+from tables.home.store import Local
 
 store = RocksStores(Path(sys.argv[1])).open(3)
 sizes = {"load": 20_000, "write": 1}

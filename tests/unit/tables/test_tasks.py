@@ -130,17 +130,17 @@ async def test_what_can_begin_anew_still_ends_the_worker_where_nothing_would_hel
 #: Tasks that their makers await, or whose outcome goes to whoever waits for a future.
 AWAITED = {
     "app/service.py": 2,  # the steps of `stop`
-    "tables/rounds.py": 1,  # answers the futures of all who ask, whatever happens
+    "wire/rounds.py": 1,  # answers the futures of all who ask, whatever happens
     "tables/takeover.py": 1,  # the look that a take-over begins early
-    "web/clients.py": 1,
-    "web/hedging.py": 1,
-    "web/admission.py": 2,  # reached, or beyond the end: whichever comes first
+    "wire/clients.py": 1,
+    "web/cluster/hedging.py": 1,
+    "web/cluster/admission.py": 2,  # reached, or beyond the end: whichever comes first
 }
 
 
 def test_all_background_tasks_of_the_house_have_the_one_guard() -> None:
     found: dict[str, int] = {}
-    for folder in ("app", "agents", "tables", "web", "domain"):
+    for folder in ("app", "agents", "web", "tables", "wire", "domain", "core"):
         for path in (ROOT / folder).rglob("*.py"):
             started = re.findall(r"\b(?:create_task|ensure_future)\(", path.read_text())
             if started and path.name != "tasks.py":

@@ -5,9 +5,9 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from tests.unit.web.shop import PARTITIONS, TOPICS, FakeLog, Shop
-from web.bodies import BodyLimits
-from web.facts import FactLimits, Facts
+from web.http.bodies import BodyLimits
 from web.server import add_routes
+from web.writes.facts import FactLimits, Facts
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from domain.lookup import Freshness, PartitionState, Role
 from domain.rows import Row
-from tables.feed import Progress
+from tables.home.feed import Progress
 from tables.reading import PartitionStatus, Reading
 from tables.stats import Stats
 from tests.shelf import Confirmed

@@ -2,7 +2,7 @@
 
 from domain.lookup import PartitionState, Role
 from tests.unit.web.fakes import FakeTable, a_status
-from web.metrics import Metrics
+from web.operations.metrics import Metrics
 
 
 class _Table(FakeTable):

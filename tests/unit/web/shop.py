@@ -7,7 +7,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.test_utils import TestClient
 
-from web.appending import Receipt, Record
+from web.writes.appending import Receipt, Record
 
 TOPICS = {"shipments": "eu.shipments", "sales": "eu.sales", "adjustments": "eu.adjustments"}
 PARTITIONS = 12

@@ -3,8 +3,8 @@
 import msgspec
 import pytest
 
-from web.address import Address, AddressTaken
-from web.heartbeats import Heartbeat, WorkerState
+from web.cluster.address import Address, AddressTaken
+from web.cluster.heartbeats import Heartbeat, WorkerState
 
 ME = Heartbeat(1, 1, "", "http://a:1", "me", 1)
 OTHER = msgspec.structs.replace(ME, instance="other")

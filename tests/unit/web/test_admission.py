@@ -8,7 +8,7 @@ import pytest
 
 from domain.lookup import Freshness, NotCaughtUp, NotReady, Role, TooStale
 from tests.shelf import TOPICS, Shelf
-from web.admission import ANYTHING, Admission, Asked
+from web.cluster.admission import ANYTHING, Admission, Asked
 
 
 def a_desk(sales: int = 10, lag: int = 0) -> tuple[Shelf, Admission]:

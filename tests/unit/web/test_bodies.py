@@ -9,8 +9,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from web.bodies import BodyLimits, Room, read_json
-from web.connections import ConnectionLimits, guard
+from web.http.bodies import BodyLimits, Room, read_json
+from web.http.connections import ConnectionLimits, guard
 
 Client = TestClient[web.Request, web.Application]
 LIMITS = BodyLimits(bytes=1000)

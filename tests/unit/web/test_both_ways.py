@@ -12,11 +12,11 @@ from aiohttp import web
 from aiohttp.test_utils import BaseTestServer, TestServer
 
 from tests.shelf import TOPICS, Shelf
-from web.bodies import BodyLimits
-from web.connections import ConnectionLimits, guard
-from web.heartbeats import Heartbeat
-from web.queries import Queries
-from web.roster import Roster
+from web.cluster.heartbeats import Heartbeat
+from web.cluster.roster import Roster
+from web.http.bodies import BodyLimits
+from web.http.connections import ConnectionLimits, guard
+from web.reads.queries import Queries
 
 #: Status line, headers, body.
 Answer = tuple[bytes, dict[bytes, bytes], bytes]

@@ -10,8 +10,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import BaseTestServer, TestServer
 
-from web.connections import ConnectionLimits, Shortcut, guard
-from web.problems import PROBLEM_JSON
+from web.http.connections import ConnectionLimits, Shortcut, guard
+from web.http.problems import PROBLEM_JSON
 
 Opened = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 

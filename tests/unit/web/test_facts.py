@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from core.partitioning import partition_for
 from domain.events import Refused, decode
-from domain.partitioning import partition_for
 from tests.unit.web.shop import PARTITIONS, Shop, a_line, an_event
-from web.lines import TYPE_OF_PATH
+from web.writes.lines import TYPE_OF_PATH
 
 
 @pytest.mark.parametrize(

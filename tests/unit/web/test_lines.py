@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from tests.unit.web.shop import Shop, a_line, an_event
-from web.lines import TYPE_OF_PATH, PostedLines, derived_id, ranks_of
+from web.writes.lines import TYPE_OF_PATH, PostedLines, derived_id, ranks_of
 
 # ---- ids from a key
 

@@ -16,19 +16,19 @@ from hypothesis import strategies as st
 from domain.lookup import NotReady, Role
 from domain.rows import Row
 from tests.shelf import TOPICS, Shelf
-from web import cursors, merging
-from web.admission import Admission, Asked, Refusal
-from web.cursors import START, Key, Place
-from web.gathering import Gathering, Part, _worst
-from web.heartbeats import Heartbeat
-from web.lists import list_rows
-from web.merging import Source, merge
-from web.pacing import Lane
-from web.parameters import BadRequest, Filters
-from web.peers import PeerFailed, Peers
-from web.replies import FreshnessBody, RowBody, rfc3339, row_body
-from web.roster import Holder, Roster
-from web.routing import Router, Target
+from web.cluster.admission import Admission, Asked, Refusal
+from web.cluster.heartbeats import Heartbeat
+from web.cluster.peers import PeerFailed, Peers
+from web.cluster.roster import Holder, Roster
+from web.cluster.routing import Router, Target
+from web.http.pacing import Lane
+from web.reads import cursors, merging
+from web.reads.cursors import START, Key, Place
+from web.reads.gathering import Gathering, Part, _worst
+from web.reads.lists import list_rows
+from web.reads.merging import Source, merge
+from web.reads.parameters import BadRequest, Filters
+from web.reads.replies import FreshnessBody, RowBody, rfc3339, row_body
 
 PARTITIONS = 4
 
@@ -213,7 +213,7 @@ class Planned(Router):
 async def test_the_next_worker_is_asked_once_when_the_first_is_slow_and_then_of_no_use(
     first: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("web.gathering.HEDGE_S", 0.01)
+    monkeypatch.setattr("web.reads.gathering.HEDGE_S", 0.01)
     gathering = a_split(a_shelf())
     admission = gathering.admission
     router = Planned(gathering.table, gathering.router._roster, Peers(), admission)

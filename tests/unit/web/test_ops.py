@@ -3,11 +3,11 @@
 import math
 
 from domain.lookup import Role
-from tables.feed import Progress
+from tables.home.feed import Progress
 from tests.unit.web.fakes import a_status
-from web.heartbeats import Claim, Heartbeat, WorkerState
-from web.ops import ClusterBody, PartitionBody, cluster_body, held_body
-from web.roster import WorkerView
+from web.cluster.heartbeats import Claim, Heartbeat, WorkerState
+from web.cluster.roster import WorkerView
+from web.operations.ops import ClusterBody, PartitionBody, cluster_body, held_body
 
 
 def a_worker(

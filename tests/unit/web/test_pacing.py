@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from web.pacing import Lane
+from web.http.pacing import Lane
 
 
 class Clock:
@@ -14,7 +14,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
-        monkeypatch.setattr("web.pacing.time.perf_counter", lambda: self.now)
+        monkeypatch.setattr("web.http.pacing.time.perf_counter", lambda: self.now)
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.names import fault_of
-from web.admission import ANYTHING, Asked
-from web.parameters import (
+from web.cluster.admission import ANYTHING, Asked
+from web.reads.parameters import (
     LIST,
     LOOKUP,
     READ,

@@ -6,7 +6,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
-from web.problems import PAGES, PROBLEM_JSON, Page, Problem, page_of, problem
+from web.http.problems import PAGES, PROBLEM_JSON, Page, Problem, page_of, problem
 
 # DESIGN.md, section 4: these names and statuses are published and never change.
 PUBLISHED = {

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from domain.lookup import Role
 from tests.shelf import TOPICS, Shelf
-from web.bodies import BodyLimits
-from web.heartbeats import Claim, Heartbeat
-from web.queries import Queries
-from web.roster import Roster
+from web.cluster.heartbeats import Claim, Heartbeat
+from web.cluster.roster import Roster
+from web.http.bodies import BodyLimits
+from web.reads.queries import Queries
 
 SKU, LOCATION = "SKU-1", "store-7"
 PATH = f"/v1/inventory/{SKU}/{LOCATION}"

@@ -18,7 +18,7 @@ from domain.lookup import (
     TooStale,
 )
 from domain.rows import Row
-from web.replies import etag, json_reply, none_match, reply, rfc3339
+from web.reads.replies import etag, json_reply, none_match, reply, rfc3339
 
 ROW = Row(received=10, sold=3, returned=1, events=4, checksum=0x1C3A9F2E1, updated_at=1795428000123)
 FRESH = Freshness(

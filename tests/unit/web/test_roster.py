@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from domain.lookup import Role
-from web.heartbeats import Claim, Heartbeat, LogClock, WorkerState, decode, encode
-from web.roster import SILENCE_S, Roster
+from web.cluster.heartbeats import Claim, Heartbeat, LogClock, WorkerState, decode, encode
+from web.cluster.roster import SILENCE_S, Roster
 
 URL = "http://10.0.0.{}:6066"
 

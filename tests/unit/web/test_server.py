@@ -16,13 +16,13 @@ from jsonschema import Draft202012Validator
 from app import __version__
 from domain.lookup import PartitionState, Role
 from domain.rows import Row
-from tables.feed import Progress
+from tables.home.feed import Progress
 from tests.openapi_check import Contract
 from tests.unit.web.fakes import URL, FakeTable, a_status
-from web.appending import Receipt
-from web.connections import ConnectionLimits
+from web.http.connections import ConnectionLimits
 from web.server import Limits, Web, WebConfig
-from web.turns import TooLate
+from web.writes.appending import Receipt
+from web.writes.turns import TooLate
 
 Client = TestClient[web.Request, web.Application]
 KEY = "/v1/inventory/{sku}/{location}"

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from web.turns import TooLate, TurnLimits, Turns
+from web.writes.turns import TooLate, TurnLimits, Turns
 
 
 class Writes:

@@ -1,0 +1,1 @@
+"""How partitions come to this worker: all of Faust's private names."""

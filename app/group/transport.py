@@ -1,0 +1,431 @@
+"""One Faust message per fetched Kafka batch, and a consumer that steers by partition.
+
+Faust pays about 250 µs per record on its way from fetch to agent; here it pays that
+per batch of thousands. Kept from Faust: group membership, assignor, rebalance
+callbacks, streams and agents. Replaced: fetching, acknowledging, seeking, committing.
+
+**It touches private names of faust-streaming 0.15.3 and aiokafka 0.14.0**: pinned, and
+covered by `tests/integration/test_transport_contract.py`, which says what broke.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Coroutine, Iterable, Iterator, Mapping
+from contextlib import suppress
+from operator import attrgetter
+from time import monotonic
+from typing import Any, cast
+
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+from faust.exceptions import ConsumerNotStarted
+from faust.transport.conductor import Conductor
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP, ConsumerMessage
+
+from app.group.membership import GroupRefused, advice
+from tables.takeover import NotAMember
+from tables.tasks import Tasks
+from wire.fetch import End, Fetched, Pace, end_of, fetch, pause
+
+log = logging.getLogger(__name__)
+#: For what Faust's services say of themselves ("Starting…"), by class.
+FAUST_LOG = logging.getLogger("faust.service")
+
+#: Delivered batches that no agent has finished with, in bytes as fetched: so many that the
+#: decoding process always has the next one. Decoded, an event is about 150 bytes.
+BUDGET_BYTES = 2**20
+MAX_POLL_RECORDS = 5_000
+MAX_PARTITION_FETCH_BYTES = 384 * 1024
+MAX_FETCH_BYTES = 3 * 2**20
+_POLL_S = 0.5
+_STUCK_S = 60.0
+_LEAVE_S = 5.0
+
+
+class BatchMessage(ConsumerMessage):
+    """A delivered batch; acknowledging it frees its share of the budget."""
+
+    __slots__ = ("budget",)
+    budget: Budget
+
+
+class Budget:
+    """Bytes delivered and not yet acknowledged; a rebalance starts a new one."""
+
+    def __init__(self) -> None:
+        self.used = 0
+        self.room = asyncio.Event()
+        self.room.set()
+
+    def take(self, nbytes: int) -> None:
+        self.used += nbytes
+        if self.used >= BUDGET_BYTES:
+            self.room.clear()
+
+    def free(self, nbytes: int) -> None:
+        self.used -= nbytes
+        if self.used < BUDGET_BYTES:
+            self.room.set()
+
+
+class BatchConsumerThread(driver.AIOKafkaConsumerThread):
+    """aiokafka's consumer, in Faust's thread: heartbeats go on while the loop folds."""
+
+    logger = FAUST_LOG
+    app: Any  # OnhandApp; importing it would be a circle
+
+    confirmed_at = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        #: Epoch of each partition that may be fetched. Written in this thread only, in
+        #: the same step as the seek, so that what was fetched before a seek can never
+        #: carry the number of what comes after it.
+        self.epochs: dict[TopicPartition, int] = {}
+
+    async def _in_thread(self, work: Coroutine[Any, Any, Any]) -> Any:
+        # Not call_thread: its queue has two workers, one of which always waits in a fetch.
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self.thread_loop))
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        # Read at start(). What one response may hold, compressed: bounds our memory.
+        consumer._fetch_max_bytes = MAX_FETCH_BYTES
+        # An aborted fact is no fact; Faust only sets this for its exactly_once.
+        consumer._isolation_level = "read_committed"
+        return consumer
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        # Faust hard-codes a wait of 1,500 ms; one fetch is under way per broker, and a
+        # long poll over idle partitions would hold up those that have records.
+        interval_s = self.app.settings.commit_interval_ms / 1000
+        self._pace = Pace(self._ensure_consumer(), interval_s)
+        coordinator = self._ensure_consumer()._coordinator
+        beat = coordinator._do_heartbeat
+
+        async def watched_beat() -> bool:
+            began = monotonic()
+            alive: bool = await beat()
+            if alive:
+                self.confirmed_at = began
+            return alive
+
+        coordinator._do_heartbeat = watched_beat
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        # Nothing is fetched before its take-over has sought: Faust would fetch from the
+        # group's committed offsets at once, and changelogs too.
+        self.epochs.clear()
+        self._ensure_consumer().pause(*(TopicPartition(*tp) for tp in assigned))
+        self.confirmed_at = monotonic()
+        await super().on_partitions_assigned(assigned, generation_id)
+
+    async def confirm(self) -> None:
+        """Ask the coordinator whether we are a member of this generation."""
+        await self._in_thread(self._confirm())
+
+    async def _confirm(self) -> None:
+        coordinator = self._ensure_consumer()._coordinator
+        async with asyncio.timeout(self.app.conf.broker_session_timeout):
+            if coordinator.coordinator_id is None or not await coordinator._do_heartbeat():
+                raise NotAMember
+
+    async def seek_and_resume(self, positions: Mapping[TopicPartition, int], epoch: int) -> None:
+        await self._in_thread(self._seek_and_resume(positions, epoch))
+
+    async def _seek_and_resume(self, positions: Mapping[TopicPartition, int], epoch: int) -> None:
+        consumer = self._ensure_consumer()
+        for tp, offset in positions.items():
+            consumer.seek(tp, offset)
+            consumer.resume(tp)
+            self.epochs[tp] = epoch
+
+    async def pause(self, partition: int) -> None:
+        await self._in_thread(self._pause(partition))
+
+    async def _pause(self, partition: int) -> None:
+        consumer = self._ensure_consumer()
+        gone = {tp for tp in self.epochs if tp.partition == partition}
+        for tp in gone:
+            del self.epochs[tp]
+        pause(consumer, gone & consumer.assignment())
+
+    async def fetch(self) -> dict[TopicPartition, tuple[Fetched, int]]:
+        """Batches by partition, each with the epoch that it was fetched under."""
+        fetched: dict[TopicPartition, tuple[Fetched, int]] = await self._in_thread(self._fetch())
+        return fetched
+
+    async def _fetch(self) -> dict[TopicPartition, tuple[Fetched, int]]:
+        consumer = self._ensure_consumer()
+        await self._check_membership()
+        taken = await fetch(
+            consumer, _POLL_S, MAX_POLL_RECORDS, self.epochs, lambda: self.consumer.flow_active
+        )
+        self._pace.saw(len(taken))
+        # No await since the records were taken: the epochs are those of their fetch.
+        return {tp: (part, self.epochs[tp]) for tp, part in taken.items()}
+
+    def end(self, tp: TP) -> End:
+        # Read from the other thread: three attribute reads, each atomic.
+        return end_of(self._ensure_consumer(), TopicPartition(*tp))
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        # Faust crashes the worker when a commit fails (0.15.3, drivers/aiokafka.py). The
+        # group's offsets are for lag tools only; the meta record is the truth.
+        consumer = self._ensure_consumer()
+        try:
+            async with asyncio.timeout(5):
+                await consumer.commit({TopicPartition(*tp): at for tp, at in offsets.items()})
+        except (KafkaError, TimeoutError) as error:
+            log.info("Offsets for lag tools not committed (%r); tried again later.", error)
+            return False
+        return True
+
+    async def leave(self) -> None:
+        """Leave the group; may be called twice."""
+        await self._in_thread(self._ensure_consumer()._coordinator.close())
+
+    async def check_membership(self) -> None:
+        """Raise GroupRefused where the coordination has ended, or Kafka refuses it for good.
+
+        Faust never asks, and a worker whose coordination has died would own its
+        partitions, or wait for some, in silence.
+        """
+        await self._in_thread(self._check_membership())
+
+    async def _check_membership(self) -> None:
+        try:
+            self._ensure_consumer()._coordinator.check_errors()
+        except KafkaError as error:
+            raise GroupRefused(advice(error, self.app.settings)) from error
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Faust warns of partitions that it does not fetch; ours are paused on purpose."""
+
+
+def by_partition(tps: Iterable[TopicPartition]) -> Iterator[tuple[TopicPartition, bool]]:
+    """The topics of a partition one after the other, and whether another one follows.
+
+    So that one fetch is one commit of a partition, not one for each topic.
+    """
+    last: TopicPartition | None = None
+    for tp in sorted(tps, key=attrgetter("partition")):
+        if last is not None:
+            yield last, last.partition == tp.partition
+        last = tp
+    if last is not None:
+        yield last, False
+
+
+class BatchConsumer(driver.Consumer):
+    """Delivers batches of the partitions that were taken over, and no others."""
+
+    logger = FAUST_LOG
+
+    app: Any  # OnhandApp; importing it would be a circle
+    _thread: BatchConsumerThread
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._budget = Budget()
+        self._background = Tasks(self._fail)
+        super().__init__(*args, **kwargs)
+
+    async def _fail(self, sentence: str, error: BaseException | None) -> None:
+        await self.app.fail(sentence, error)
+
+    def _new_consumer_thread(self) -> BatchConsumerThread:
+        return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    # ---- tables.takeover.Membership and Delivery
+
+    def confirmed_at(self) -> float:
+        return self._thread.confirmed_at
+
+    async def confirm(self) -> None:
+        await self._thread.confirm()
+
+    async def leave(self) -> None:
+        """Leave the group, before the rest of the worker ends."""
+        with suppress(TimeoutError, KafkaError, ConsumerNotStarted):
+            async with asyncio.timeout(_LEAVE_S):
+                await self._thread.leave()
+
+    async def on_started(self) -> None:
+        await super().on_started()
+        self._background.keep(self._watch_membership, "group membership")
+
+    async def on_stop(self) -> None:
+        await self._background.cancel()
+        await super().on_stop()
+
+    async def _watch_membership(self) -> None:
+        """Ask also while nothing is fetched: a join may be refused before anything is."""
+        while True:
+            await self._thread.check_membership()
+            await asyncio.sleep(_POLL_S)
+
+    async def start_delivery(self, partition: int, positions: dict[str, int], epoch: int) -> None:
+        tps = {TopicPartition(topic, partition): offset for topic, offset in positions.items()}
+        await self._thread.seek_and_resume(tps, epoch)
+
+    async def stop_delivery(self, partition: int) -> None:
+        await self._thread.pause(partition)
+
+    def end(self, topic: str, partition: int) -> End:
+        return self._thread.end(TP(topic, partition))
+
+    # ---- from fetch to agent
+
+    async def _drain_messages(self, fetcher: Any) -> None:
+        try:
+            while not (self.should_stop or fetcher.should_stop):
+                await self._drain_once()
+        except self.consumer_stopped_errors:
+            if not self.app.should_stop:
+                raise
+        except asyncio.CancelledError:
+            if not self.app.should_stop:
+                raise
+        except GroupRefused as error:
+            await self.app.fail(str(error), error)
+        except Exception as error:
+            await self.app.fail(f"Records cannot be fetched: {error!r}.", error)
+
+    async def _drain_once(self) -> None:
+        if not self.flow_active:
+            await self.wait(cast(Any, self.can_resume_flow))
+            return
+        await self._await_room()
+        fetched = await self._thread.fetch()
+        for tp, more in by_partition(fetched):
+            await self._deliver(TP(*tp), *fetched[tp], more)
+        await asyncio.sleep(0)
+
+    async def _await_room(self) -> None:
+        since = monotonic()
+        while self.flow_active and not (budget := self._budget).room.is_set():
+            try:
+                await asyncio.wait_for(budget.room.wait(), 1.0)
+            except TimeoutError:
+                # With Kafka away commits wait, and so do we; otherwise this is a stall
+                # that would look healthy from outside.
+                if budget is not self._budget or monotonic() - self.confirmed_at() > _STUCK_S / 4:
+                    since = monotonic()
+                elif monotonic() - since > _STUCK_S:
+                    await self.app.fail(
+                        f"The agent has not finished a batch for {_STUCK_S:.0f} s with "
+                        f"{budget.used / 2**20:.0f} MiB waiting.",
+                        None,
+                    )
+                    return
+
+    def start_anew(self) -> None:
+        """Faust has just cleared its queues: nothing that was delivered will be acknowledged.
+
+        Its compiled stream does not acknowledge what it skips (0.15.3, _cython/streams.pyx).
+        """
+        self._budget = Budget()
+
+    async def _deliver(self, tp: TP, part: Fetched, epoch: int, more: bool) -> None:
+        if not self.flow_active:
+            return  # read again after the next seek
+        if part.error is not None:
+            await self._on_fetch_error(tp, part.error)
+            return
+        batch = self.app.decoder.batch(tp.topic, tp.partition, part, epoch, more)
+        message = BatchMessage(
+            topic=tp.topic,
+            partition=tp.partition,
+            offset=part.start,
+            timestamp=time.time(),
+            timestamp_type=0,
+            headers=None,
+            key=None,
+            value=cast(Any, batch),
+            checksum=None,
+            serialized_key_size=0,
+            serialized_value_size=batch.nbytes,
+            tp=tp,
+            generation_id=self.app.consumer_generation_id,
+        )
+        message.budget = self._budget
+        self._budget.take(batch.nbytes)
+        self.app.topics.deliver(tp, message)
+
+    async def _on_fetch_error(self, tp: TP, error: KafkaError) -> None:
+        if isinstance(error, OffsetOutOfRangeError):
+            await self.app.table.stand_still(
+                tp.partition,
+                f"Topic {tp.topic} no longer holds the next offset of partition {tp.partition}: "
+                "it was cut or recreated. Restore it, or count anew with the next ONHAND_VERSION.",
+            )
+        else:
+            log.warning("Partition %s: fetch failed (%r); it is repeated.", tp, error)
+
+    def ack(self, message: Any) -> bool:
+        """Free the batch's share of the budget; positions are the meta record's business."""
+        budget = getattr(message, "budget", None)
+        if budget is None or message.acked:
+            return False
+        message.acked = True
+        budget.free(message.serialized_value_size)
+        return True
+
+    # ---- the group's offsets, for lag tools
+
+    def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
+        return (TP(topic, partition) for topic, partition in self.app.group_offsets())
+
+    def _new_offset(self, tp: TP) -> int | None:
+        offset: int | None = self.app.group_offsets().get((tp.topic, tp.partition))
+        return offset
+
+    async def _commit_offsets(
+        self, offsets: Mapping[TP, int], start_new_transaction: bool = True
+    ) -> bool:
+        assigned = self.assignment()
+        mine = {tp: offset for tp, offset in offsets.items() if tp in assigned}
+        # Only what was committed counts as committed (upstream: FS#316).
+        if not mine or not await self._commit(mine):
+            return False
+        self._committed_offset.update(mine)
+        return True
+
+    # ---- rebalance
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        try:
+            await self.app.on_revoked()
+        except Exception as error:
+            # aiokafka would log it and join all the same (group_coordinator.py).
+            await self.app.fail(f"Partitions could not be given back: {error!r}.", error)
+        await super().on_partitions_revoked(revoked)
+
+    async def perform_seek(self) -> None:
+        """Positions come from each partition's take-over, not from the group."""
+
+
+class BatchConductor(Conductor):
+    """Puts a batch on the queues of the agents that read its topic, undecoded."""
+
+    app: Any
+
+    def deliver(self, tp: TP, message: BatchMessage) -> None:
+        """Synchronous: no rebalance slips in between check and hand-over."""
+        channels = self._tp_index.get(tp, ())
+        message.incref(len(channels))
+        for channel in channels:
+            event = self.app.create_event(None, message.value, None, message)
+            channel.queue.force_put_nowait(event)
+
+
+class BatchTransport(driver.Transport):
+    """Plugs the consumer and the conductor into Faust."""
+
+    Consumer = BatchConsumer
+    Conductor = BatchConductor

@@ -1,0 +1,1 @@
+"""What is true of any fold: pure, knows nothing of stock, Kafka or disks."""

@@ -1,0 +1,1 @@
+"""Where a partition's rows rest: changelog, stores, and what follows them."""

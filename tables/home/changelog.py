@@ -1,0 +1,249 @@
+"""The changelog of one partition: what is in it, and the one transaction that writes it.
+
+A group commit is one Kafka transaction of the partition's own transactional id:
+changed rows, the window's new segments, tombstones of expired ones, the dead letters
+and, **last**, the meta record. Its commit is the commit (P1, P2, P5); the broker
+refuses every writer but the newest initialiser of the id (P6).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
+
+from domain.columns import DeadLetter
+from domain.events import Refusal
+from domain.modes import ATTRIBUTES, CONTENT_TYPE
+from wire.packing import AnyHeaders, is_escaped
+from wire.transactions import (
+    NO_TIME_MS,
+    Brokers,
+    RecordBatch,
+    TransactionalProducer,
+    batch_builder,
+)
+
+META_KEY = b"\x00meta"
+#: Largest record batch that we send, in bytes; the changelog accepts twice that.
+MAX_BATCH_BYTES = 4 * 2**20
+#: The dead-letter topic takes record *batches* up to 2 MiB. A letter beyond this many
+#: bytes is represented; a batch is closed before it passes the topic's limit.
+MAX_DEAD_LETTER_BYTES = 2 * 2**20 - 64 * 1024
+_MAX_LETTER_BATCH_BYTES = 2 * 2**20 - 8 * 1024
+#: Of a letter too large to keep, headers that name it are kept, if they are this short.
+NAMING = frozenset(ATTRIBUTES) | {CONTENT_TYPE}
+MAX_NAMING_BYTES = 16 * 1024
+#: Records appended to a batch before the loop may run: about 1 ms.
+_SLICE = 2000
+#: An open transaction of a dead worker holds readers for at most this long, and only
+#: if nobody takes its partition over (a take-over ends it at once).
+_TRANSACTION_TIMEOUT_MS = 30_000
+
+
+class Meta(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a version of the changelog has come; the truth about positions.
+
+    positions: next offset to read, by source topic.
+    fingerprints: (timestamp in ms, CRC-32) of each topic's first record, once seen.
+    last: (offset, timestamp in ms, CRC-32) of the last record handled, by source topic.
+    topic_ids: Kafka's id of each source topic.
+    counts: records applied, repeated and refused, by source topic.
+    window: W, in offsets. rules: number of the rules (domain.events.RULES).
+    incarnation: Kafka's id of the changelog topic; another one means it was recreated.
+    previous: offset of the meta record before this one, -1 for none.
+    """
+
+    positions: dict[str, int]
+    fingerprints: dict[str, tuple[int, int]]
+    counts: dict[str, tuple[int, int, int]]
+    window: int
+    rules: int
+    incarnation: str
+    # Not in the meta records of builds before these were known.
+    last: dict[str, tuple[int, int, int]] = {}
+    topic_ids: dict[str, str] = {}
+    previous: int = -1
+
+
+class CommitRefused(Exception):
+    """The broker refused a transaction, or another worker initialised its id.
+
+    Whether it landed is unknown: only a new take-over can tell.
+    """
+
+
+class ChangelogChanged(Exception):
+    """The changelog is not the one that it was, or not whole; the message says what to do."""
+
+
+class ChangelogWriter:
+    """Writes one partition's changelog. Create with `open`; one commit at a time."""
+
+    def __init__(
+        self, producer: TransactionalProducer, partition: int, changelog: str, dead_letters: str
+    ) -> None:
+        self._producer = producer
+        self._changelog = TopicPartition(changelog, partition)
+        self._dead_letters = TopicPartition(dead_letters, partition)
+
+    @classmethod
+    async def open(
+        cls,
+        brokers: Brokers,
+        partition: int,
+        transactional_id: str,
+        changelog: str,
+        dead_letters: str,
+    ) -> ChangelogWriter:
+        """Initialise the transactional id: from here on every older writer is refused.
+
+        Ends any transaction that the previous writer left open. Has no deadline of its
+        own: the caller must set one.
+        """
+        producer = await TransactionalProducer.open(
+            brokers, transactional_id, _TRANSACTION_TIMEOUT_MS, lane=partition
+        )
+        return cls(producer, partition, changelog, dead_letters)
+
+    async def commit(
+        self,
+        puts: Mapping[bytes, bytes],
+        deletes: Iterable[bytes],
+        letters: Sequence[DeadLetter],
+        meta: bytes,
+        previous: int = -1,
+    ) -> int:
+        """Commit one group; waits as long as the broker takes.
+
+        Args:
+            puts: rows and segments.
+            deletes: keys of tombstones.
+            letters: refused records.
+            meta: comes last.
+            previous: offset of the meta record before. All of the group lies behind it, or
+                this is another log under the same name.
+
+        Returns:
+            The meta record's offset, or -1 where the broker did not tell
+            (a retried batch that it already had).
+
+        Raises:
+            CommitRefused: nothing may be written by this writer any more.
+            ChangelogChanged: the same; nothing was committed.
+        """
+        batches = await self._build(puts, deletes, letters, meta)
+        topic, partition = self._changelog
+        ours = next(n for n, batch in enumerate(batches) if batch.tp == self._changelog)
+
+        def check(offsets: Sequence[int]) -> None:
+            if 0 <= offsets[ours] <= previous:
+                raise ChangelogChanged(recreated(topic, partition))
+
+        try:
+            offsets = await self._producer.commit(batches, check)
+        except KafkaError as error:
+            raise CommitRefused(f"{type(error).__name__}: {error}") from error
+        return offsets[-1] + batches[-1].size - 1 if offsets[-1] >= 0 else -1
+
+    async def _build(
+        self,
+        puts: Mapping[bytes, bytes],
+        deletes: Iterable[bytes],
+        letters: Sequence[DeadLetter],
+        meta: bytes,
+    ) -> list[RecordBatch]:
+        """Fill record batches in the order of the class docstring; yields to the loop."""
+        batches: list[RecordBatch] = []
+        rows = _changelog_records(puts, deletes, meta)
+        # aiokafka cannot write a header's name that is not UTF-8.
+        letter_batch = batch_builder if all(map(_is_text, letters)) else AnyHeaders
+        for tp, new, limit, records in (
+            (
+                self._dead_letters,
+                letter_batch,
+                _MAX_LETTER_BATCH_BYTES,
+                map(_letter_record, letters),
+            ),
+            (self._changelog, batch_builder, MAX_BATCH_BYTES, rows),
+        ):
+            builder, count = new(limit), 0
+            for n, (key, value, headers) in enumerate(records, 1):
+                if builder.append(count, NO_TIME_MS, key, value, headers) is None:  # it is full
+                    batches.append(RecordBatch(tp, builder, count))
+                    builder, count = new(limit), 0
+                    builder.append(count, NO_TIME_MS, key, value, headers)
+                count += 1
+                if n % _SLICE == 0:
+                    await asyncio.sleep(0)
+            if count:
+                batches.append(RecordBatch(tp, builder, count))
+        return batches
+
+
+def _is_text(letter: DeadLetter) -> bool:
+    return not any(is_escaped(name) for name, _ in letter.headers)
+
+
+def _size(key: bytes | None, value: bytes | None, headers: list[Any]) -> int:
+    """Bytes of a record, a little too many: keys and lengths of the framing included."""
+    named = sum(len(name) * 4 + len(content or b"") + 10 for name, content in headers)
+    return len(key or b"") + len(value or b"") + named + 64
+
+
+def recreated(topic: str, partition: int) -> str:
+    """The sentence for a changelog that is not the one that was written before."""
+    return (
+        f"Topic {topic} was deleted and created again under partition {partition}: what it held "
+        "is lost, and the rows of this worker may be their last copy. Count anew with the next "
+        "ONHAND_VERSION."
+    )
+
+
+_NO_HEADERS: list[Any] = []  # never changed; the builder insists on a list
+
+
+def _changelog_records(
+    puts: Mapping[bytes, bytes], deletes: Iterable[bytes], meta: bytes
+) -> Iterator[tuple[bytes | None, bytes | None, list[Any]]]:
+    for key in deletes:
+        yield key, None, _NO_HEADERS
+    for key, value in puts.items():
+        yield key, value, _NO_HEADERS
+    yield META_KEY, meta, _NO_HEADERS
+
+
+def _letter_record(
+    letter: DeadLetter,
+) -> tuple[bytes | None, bytes | None, list[Any]]:
+    """A refused record exactly as it came, and why it was refused."""
+    headers: list[tuple[str, bytes | None]] = [
+        *letter.headers,
+        ("onhand-reason", letter.reason.value.encode()),
+        ("onhand-detail", letter.detail.encode(errors="replace")),
+        ("onhand-topic", letter.topic.encode()),
+        ("onhand-partition", str(letter.partition).encode()),
+        ("onhand-offset", str(letter.offset).encode()),
+        ("onhand-timestamp", str(letter.timestamp_ms).encode()),
+    ]
+    key, value = letter.key, letter.value
+    if letter.reason is Refusal.TOO_LARGE:  # represented since it was read
+        size, _, sha256 = (value or b"").partition(b" ")
+        return None, None, [*headers, ("onhand-size", size), ("onhand-sha256", sha256)]
+    if _size(key, value, headers) > MAX_DEAD_LETTER_BYTES:
+        content = (key or b"") + (value or b"")
+        # In binary mode the headers say whose fact it was.
+        named = [pair for pair in letter.headers if pair[0] in NAMING]
+        headers = [
+            *(named if _size(None, None, named) <= MAX_NAMING_BYTES else ()),
+            *headers[len(letter.headers) :],
+            ("onhand-size", str(len(content)).encode()),
+            ("onhand-sha256", hashlib.sha256(content).hexdigest().encode()),
+        ]
+        key = value = None
+    return key, value, headers

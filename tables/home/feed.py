@@ -1,0 +1,286 @@
+"""One store that follows its partition of the changelog; no input or output here.
+
+It takes what was fetched and says where to read next. `tables/home/follower.py` fetches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from itertools import chain
+from time import monotonic
+from typing import Any, NamedTuple, cast
+
+import msgspec
+
+from tables.home.changelog import META_KEY, ChangelogChanged, Meta
+from tables.home.store import Local, Store, StoreUnfit
+from wire.batches import UNUSUAL, Unreadable, records, slowly
+from wire.fetch import Fetched
+
+#: A follower that has to buffer more than this without a meta record has met
+#: compaction: it stops answering and loads in pieces instead.
+_MAX_BUFFERED = 50_000
+#: A rebuild writes so many keys at once: most records of a changelog are overtaken by later
+#: ones, and what is overtaken in memory need not be written.
+_REBUILD_KEYS = 20_000
+#: How much further back each look for the newest meta record begins.
+_PEEK_FURTHER = 64
+
+
+class Restored(msgspec.Struct, frozen=True):
+    """What one restore did: changelog records applied, seconds."""
+
+    records: int
+    seconds: float
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """Of a restore under way: records applied, about how many in all, records/s, seconds left."""
+
+    done: int
+    total: int
+    rate_per_s: float
+    eta_s: float
+
+
+class Log(NamedTuple):
+    """One partition of the changelog, as a broker showed it.
+
+    incarnation: Kafka's id of the topic. start, end: its first offset, and that behind its
+    last one for committed readers. Compaction leaves the start at 0: any other one says
+    that records are gone for good.
+    """
+
+    incarnation: str
+    start: int
+    end: int
+
+
+class StoreForeign(StoreUnfit):
+    """The store does not belong to this changelog, or the changelog has lost what comes next."""
+
+
+class Feed:
+    """One partition that follows the changelog.
+
+    While `whole` is set the store may be read by others, so a transaction is applied
+    in one write, once its meta record has arrived. Otherwise records are applied as
+    they come: compaction removes all meta records but the newest, so a rebuilding
+    store must not wait for one.
+
+    From anywhere it raises StoreUnfit, where the store cannot be gone on with, and
+    ChangelogChanged, where the store is empty and the changelog is not whole, so that nothing
+    may be rebuilt from it. Then this feed is over, and whoever gave it the store decides what
+    becomes of it.
+    """
+
+    def __init__(self, partition: int, store: Store, whole: bool, log: Log) -> None:
+        self.partition, self.store, self.whole = partition, store, whole
+        self._log = log
+        self.until = log.end
+        self.meta: Meta | None = None
+        #: Of what was applied; the store's own says what was written.
+        self._local = store.local
+        #: Records applied since the last meta record: half a transaction may be in there.
+        self._unfinished = False
+        self._start_at = self._start()
+        # A rebuild looks at the newest meta record first, which says whether this changelog was
+        # written from its beginning. It is the last record before the end and its marker, unless
+        # aborted transactions lie behind it.
+        self._peeking = self._local.next_offset == 0 and log.end > 0
+        self._peek_from = max(0, log.end - 2)
+        self._newest: Meta | None = None
+        self.position = self._peek_from if self._peeking else self._start_at
+        self.caught_up: asyncio.Future[Restored] = asyncio.get_running_loop().create_future()
+        self.records = 0
+        self.first = self.position
+        self.started = self.moved = monotonic()
+        #: Sentence, while what comes next cannot be read.
+        self.unreadable: str | None = None
+        #: When a broker last told the end: by the clock here, and by one that never jumps.
+        self.answered: tuple[int, float] = 0, monotonic()
+        #: Not yet written; None deletes.
+        self._changes: dict[bytes, bytes | None] = {}
+
+    def _start(self) -> int:
+        """Begin at the last meta record, not behind it; a rebuild at 0.
+
+        Reading it again tells whether the store was written from it.
+        """
+        local, log = self._local, self._log
+        if local.next_offset == 0:
+            if log.start > 0:
+                raise self._broken(f"it begins at offset {log.start}, what was before is gone")
+            return 0
+        if local.incarnation != log.incarnation:
+            raise StoreForeign(
+                f"the local store is of the changelog with the id {local.incarnation}, and this "
+                f"one's id is {log.incarnation}"
+            )
+        if local.next_offset > log.end:
+            raise StoreForeign(
+                f"the changelog ends at {log.end}, and the local store is at {local.next_offset}"
+            )
+        # A meta record right before next_offset would be the only proof; else the newest one
+        # is still to come.
+        is_at_meta = local.next_offset == local.meta_offset + 1 and local.meta_offset >= log.start
+        begin = local.meta_offset if is_at_meta else local.next_offset
+        if begin < log.start:
+            raise self._gap(begin)
+        return begin
+
+    def _gap(self, offset: int) -> StoreForeign:
+        return StoreForeign(f"the changelog no longer holds offset {offset}")
+
+    def _broken(self, why: str) -> ChangelogChanged:
+        return not_whole(self.partition, why)
+
+    def apply(self, fetched: Fetched) -> bool:
+        """Apply what was fetched; False where the consumer has to seek to `position`."""
+        self.moved = monotonic()
+        if self._peeking:
+            return self._peek(fetched)
+        for batch in fetched.batches():
+            try:
+                self._take(records(batch, fetched.start))
+            except UNUSUAL:  # a stranger's record; what is taken twice is taken once
+                self._take(slowly(batch, fetched.start))
+        if self.whole and len(self._changes) > _MAX_BUFFERED:
+            self.whole = False
+        # Right behind a meta record the offset stays there, so that the next start reads
+        # that record again.
+        if not self.whole and (self._unfinished or self._local.meta_offset < 0):
+            next_offset = fetched.next_offset
+            self._local = msgspec.structs.replace(self._local, next_offset=next_offset)
+        self.position = fetched.next_offset
+        if not self.is_due():
+            self._tell()
+        return True
+
+    def _take(self, found: Iterable[Any]) -> None:
+        """Note what one batch changes."""
+        # A third of a restore is in this loop: nothing is done here for each record that
+        # can be done for a batch. (A compacted topic takes no record without a key.)
+        changes, count, key = self._changes, 0, None
+        for count, record in enumerate(found, 1):  # noqa: B007  # used behind it
+            key = record.key
+            changes[key] = record.value
+            if key == META_KEY:
+                self._on_meta(record.offset, record.value)
+        self.records += count
+        if count:
+            self._unfinished = key != META_KEY
+
+    def is_due(self) -> bool:
+        """Whether a rebuild must `write` what it has applied, before it applies more."""
+        is_full = len(self._changes) >= _REBUILD_KEYS
+        return not self.whole and (is_full or self.position >= self.until)
+
+    def write(self) -> None:
+        """Write what was applied; in a rebuild a step of its own, since it may take 20 ms."""
+        deletes = [key for key, value in self._changes.items() if value is None]
+        for key in deletes:
+            del self._changes[key]
+        puts = cast(dict[bytes, bytes], self._changes)
+        (self.store.write if self.whole else self.store.load)(puts, deletes, self._local)
+        self._changes.clear()
+        self._tell()
+
+    def _tell(self) -> None:
+        if self.is_past_end() and not self.caught_up.done():
+            self.caught_up.set_result(Restored(self.records, monotonic() - self.started))
+
+    def is_past_end(self) -> bool:
+        """Past the end seen at the start, and not in the middle of a transaction."""
+        return self.position >= self.until and not self._unfinished
+
+    def _peek(self, fetched: Fetched) -> bool:
+        """Look for the newest meta record, from ever further back."""
+        for record in chain.from_iterable(slowly(b, fetched.start) for b in fetched.batches()):
+            if record.key == META_KEY:
+                self._newest = _meta_of(record.offset, record.value)
+        self.position = fetched.next_offset
+        if self.position < self.until:
+            return True
+        if self._newest is None and self._peek_from > 0:
+            width = _PEEK_FURTHER * (self.until - self._peek_from)
+            self.position = self._peek_from = max(0, self.until - width)
+            return False
+        self._peeking = False
+        if self._newest is not None and self._newest.incarnation != self._log.incarnation:
+            raise self._broken(self._other(self._newest))
+        self._begin(self._newest)
+        return False
+
+    def _begin(self, newest: Meta | None) -> None:
+        """The rebuild, from the first record on; `newest` is None where nothing was committed."""
+        self._local = Local(incarnation=self._log.incarnation)
+        self.position = self.first = 0
+
+    def _other(self, meta: Meta) -> str:
+        return (
+            f"it was written as the topic with the id {meta.incarnation}, and this one's id is "
+            f"{self._log.incarnation}: it is a copy, or was deleted and created again"
+        )
+
+    def _on_meta(self, offset: int, value: bytes | None) -> None:
+        meta, known = _meta_of(offset, value), self._local.meta_offset
+        if meta.incarnation != self._log.incarnation:
+            raise StoreForeign(f"the changelog is not what it was: {self._other(meta)}")
+        if meta.previous < known < offset:
+            # Compaction takes meta records away, but puts none in.
+            raise StoreForeign(
+                f"the changelog's meta record at offset {offset} follows one at {meta.previous}, "
+                f"and the local store has one of {known}"
+            )
+        self._local = Local(
+            next_offset=offset + 1, meta_offset=offset, incarnation=meta.incarnation
+        )
+        if self.whole:
+            self.write()
+        self.meta, self._unfinished = meta, False
+
+    def out_of_range(self) -> StoreForeign | ChangelogChanged:
+        """What to raise where the broker no longer holds the record that comes next."""
+        if self.store.local.next_offset == 0:
+            return self._broken(f"it no longer holds offset {self.position}")
+        return self._gap(self.position)
+
+    def progress(self) -> Progress:
+        """How far, how fast, how long still."""
+        seconds = max(monotonic() - self.started, 1e-3)
+        rate = self.records / seconds
+        left = max(0, self.until - (self._start_at if self._peeking else self.position))
+        return Progress(self.records, self.records + left, rate, left / rate if rate else 0.0)
+
+
+def _meta_of(offset: int, value: bytes | None) -> Meta:
+    try:
+        return msgspec.json.decode(value or b"", type=Meta)
+    except msgspec.MsgspecError as error:
+        raise Unreadable(
+            f"The meta record at offset {offset} is none ({error}): somebody else writes to this "
+            "topic. Count anew with the next ONHAND_VERSION."
+        ) from error
+
+
+class Probe(Feed):
+    """Only looks whether a store could be rebuilt from this changelog, and into none.
+
+    It has caught up when it can; else it raises ChangelogChanged.
+    """
+
+    def _begin(self, newest: Meta | None) -> None:
+        if newest is None:
+            raise self._broken("nothing was committed to it")
+        self.caught_up.set_result(Restored(0, 0.0))
+
+
+def not_whole(partition: int, why: str) -> ChangelogChanged:
+    """The sentences for a changelog that nothing may be rebuilt from."""
+    return ChangelogChanged(
+        f"The changelog of partition {partition} is not whole: {why}. Rows restored from it would "
+        "be wrong, so none are. Another worker's disk may hold them; else count anew with the "
+        "next ONHAND_VERSION."
+    )

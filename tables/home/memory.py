@@ -1,0 +1,62 @@
+"""Stores in memory: for tests, and for workers without a disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from sortedcontainers import SortedDict
+
+from tables.home.store import Local, Store
+
+
+class MemoryStore:
+    """For tests and for workers without a disk: restores from the changelog at every start."""
+
+    def __init__(self) -> None:
+        self.local = Local()
+        self._rows: SortedDict = SortedDict()
+
+    def get(self, key: bytes) -> bytes | None:
+        return self._rows.get(key)  # type: ignore[no-any-return]  # untyped library
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        return [self._rows.get(key) for key in keys]
+
+    def scan(self, start: bytes, stop: bytes | None, limit: int) -> list[tuple[bytes, bytes]]:
+        found: list[tuple[bytes, bytes]] = []
+        for key in self._rows.irange(start, stop, inclusive=(True, False)):
+            if len(found) == limit:
+                break
+            found.append((key, self._rows[key]))
+        return found
+
+    def write(self, puts: Mapping[bytes, bytes], deletes: Iterable[bytes], local: Local) -> None:
+        for key in deletes:
+            self._rows.pop(key, None)
+        self._rows.update(puts)
+        self.local = local
+
+    def load(self, puts: Mapping[bytes, bytes], deletes: Iterable[bytes], local: Local) -> None:
+        self.write(puts, deletes, local)
+
+    def close(self) -> None:
+        pass
+
+
+class MemoryStores:
+    """Opens nothing, so each is empty when it is opened."""
+
+    def open(self, partition: int) -> Store:
+        return MemoryStore()
+
+    def wipe(self, partition: int) -> None:
+        pass
+
+    def set_aside(self, partition: int) -> str:
+        return f"the memory of partition {partition}, which ends with its store"
+
+    def kept(self) -> set[int]:
+        return set()
+
+    def close(self) -> None:
+        pass

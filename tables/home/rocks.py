@@ -1,0 +1,363 @@
+"""Stores on disk: RocksDB through rocksdict. Nothing else imports rocksdict."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import gc
+import logging
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import cast
+
+import msgspec
+import rocksdict
+
+from tables.home.store import (
+    FORMAT,
+    DataFolderInUse,
+    Local,
+    Store,
+    StoreDamaged,
+    StoreFailed,
+    StoreUnfit,
+)
+
+log = logging.getLogger(__name__)
+
+_LOCAL = b"\x00local"
+_MIB = 2**20
+#: Every write leaves a mark with its number behind, and the last so many are kept.
+_MARKS, _AFTER_MARKS = b"\x00n", b"\x00o"
+_MARKS_KEPT = 8192
+#: After so many writes RocksDB makes a file of what it has, so that the marks reach
+#: back beyond all that is in its log alone.
+_FILED_EVERY = _MARKS_KEPT // 2
+
+#: What a store must have been opened with, as RocksDB wrote it down: another version of
+#: rocksdict may give a call's options another meaning, and 0.3.29 ignores some.
+_BELIEVED = {
+    "paranoid_checks": "true",
+    "max_open_files": "128",
+    "max_background_jobs": "2",
+    "write_buffer_size": f"{8 * _MIB}",
+    "max_write_buffer_number": "3",
+    "compression": "kLZ4Compression",
+    "prefix_extractor": "nullptr",
+    "filter_policy": "bloomfilter",
+    "cache_index_and_filter_blocks": "true",
+    "wal_recovery_mode": "kPointInTimeRecovery",
+}
+_OPTION = re.compile(r"^  (\w+)=(.*)$", re.MULTILINE)
+
+#: Of what RocksDB or the system says, by errno: the disk is as it was, it only refuses.
+_REFUSALS = {
+    errno.ENOSPC: "The disk under {path} is full: free space and start the worker again ({text}).",
+    errno.EDQUOT: "The disk quota under {path} is used up: raise it or free space, and start the "
+    "worker again ({text}).",
+    errno.EROFS: "The disk under {path} is read-only: make it writable and start the worker "
+    "again ({text}).",
+    errno.EACCES: "{path} is closed to this user: give it the folder ({text}).",
+    errno.EPERM: "{path} is closed to this user: give it the folder ({text}).",
+    errno.EMFILE: "Too many files are open to use {path}: raise `ulimit -n` ({text}).",
+    errno.ENFILE: "Too many files are open to use {path}: raise the system's limit ({text}).",
+    errno.EAGAIN: "{path} is open in another process: stop it or use another data folder ({text}).",
+}
+#: What a read says of files that are gone or cannot be read any more.
+_LOST = {errno.ENOENT, errno.EIO, errno.EISDIR, errno.ENOTDIR, errno.EUCLEAN, errno.EBADMSG}
+#: In RocksDB's words, what it was at when a file could not be read, also in the background.
+_READS = ("While pread", "While open a file for random read", "while stat a file for size")
+#: RocksDB's words for content that is not what it wrote.
+_CORRUPT = {"Corruption", "Invalid argument", "Not implemented"}
+_ERRNOS = {os.strerror(number): number for number in errno.errorcode}
+
+
+class RocksStore:
+    """RocksDB through rocksdict; one database per partition.
+
+    Opened, it has proved that no write is missing between others: RocksDB alone takes a list of
+    files that was cut off for the whole, and puts what its log holds on top of what is left.
+
+    Raises:
+        StoreDamaged: what is on disk is not what was written.
+        StoreUnfit: it was written by another release.
+        StoreFailed: the disk refused.
+    """
+
+    def __init__(self, path: Path, options: rocksdict.Options, cache_bytes: int) -> None:
+        self._path = path
+        self._with_log, self._without_log = rocksdict.WriteOptions(), rocksdict.WriteOptions()
+        # rocksdict's stub (0.3.29) says that this is a method; it is a property.
+        self._without_log.disable_wal = True  # type: ignore[method-assign,assignment]
+        #: Something was loaded that may not be in a file yet.
+        self._unfiled = False
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Named as the default family's, too: else rocksdict (0.3.29) takes the options of
+            # any store but a new one from its disk.
+            self._db = rocksdict.Rdict(str(path), options, {"default": options})
+        except Exception as error:  # rocksdict raises plain Exception for all that RocksDB says
+            raise said(path, error) from error
+        try:
+            self._check_options(cache_bytes)
+            self.local, self._written = self._find_local()
+        except (StoreUnfit, StoreFailed):
+            self.close()
+            raise
+
+    def _check_options(self, cache_bytes: int) -> None:
+        """Raise StoreFailed unless the store was opened with our options."""
+        try:
+            newest = max(self._path.glob("OPTIONS-*[0-9]"))
+            found = dict(_OPTION.findall(newest.read_text()))
+            capacity = self._db.property_int_value("rocksdb.block-cache-capacity")
+        except Exception as error:
+            raise said(self._path, error) from error
+        wrong = [f"{k} is {found.get(k)}" for k, v in _BELIEVED.items() if found.get(k) != v]
+        if capacity != cache_bytes:
+            wrong.append(f"the cache is of {capacity:,} bytes")
+        if wrong:
+            raise StoreFailed(
+                f"{self._path} was opened with other options than Onhand gave "
+                f"({'; '.join(wrong)}): install the rocksdict of requirements.lock."
+            )
+
+    def _find_local(self) -> tuple[Local, int]:
+        """What the store says of itself, and the number of its last write."""
+        raw = self.get(_LOCAL)
+        marks = self.scan(_MARKS, _AFTER_MARKS, 2 * _MARKS_KEPT)
+        if raw is None and not marks:
+            return Local(), 0
+        try:
+            local = msgspec.json.decode(raw or b"", type=Local)
+        except msgspec.MsgspecError as error:
+            raise StoreDamaged(
+                f"{self._path} is damaged (it cannot say how far: {error})"
+            ) from error
+        if local.format != FORMAT:
+            raise StoreUnfit(f"{self._path} was written by another release")
+        numbers = [int.from_bytes(key[-8:]) for key, _ in marks]
+        first, last = (numbers[0], numbers[-1]) if numbers else (0, 0)
+        if last - first + 1 != len(numbers) or first > max(1, last - _MARKS_KEPT + 1):
+            raise StoreDamaged(
+                f"{self._path} is damaged (writes before the {last:,}th are missing)"
+            )
+        return local, last
+
+    def get(self, key: bytes) -> bytes | None:
+        try:
+            return cast(bytes | None, self._db.get(key))  # raw mode
+        except Exception as error:
+            raise said(self._path, error) from error
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        try:
+            return cast(list[bytes | None], self._db.get(list(keys)))  # a list for a list
+        except Exception as error:
+            raise said(self._path, error) from error
+
+    def scan(self, start: bytes, stop: bytes | None, limit: int) -> list[tuple[bytes, bytes]]:
+        found: list[tuple[bytes, bytes]] = []
+        cursor = None
+        try:
+            cursor = self._db.iter()
+            cursor.seek(start)
+            while len(found) < limit and cursor.valid():
+                key = cursor.key()
+                if stop is not None and key >= stop:
+                    break
+                found.append((key, cursor.value()))
+                cursor.next()
+            # At a block that cannot be read it is as if the data ended there.
+            cursor.status()
+        except Exception as error:
+            raise said(self._path, error) from error
+        finally:
+            # Else the error's traceback has it, and with it the LOCK of a closed store.
+            del cursor
+        return found
+
+    def write(self, puts: Mapping[bytes, bytes], deletes: Iterable[bytes], local: Local) -> None:
+        if self._unfiled:
+            # RocksDB's log outlives a crash and what was only loaded does not: it has to be
+            # in a file first. It has been for long, unless this comes within some 20 ms.
+            self._try(lambda: self._db.flush())
+            self._unfiled = False
+        self._apply(puts, deletes, local, self._with_log)
+        if self._written % _FILED_EVERY == 0:
+            self._try(lambda: self._db.flush(wait=False))
+
+    def load(self, puts: Mapping[bytes, bytes], deletes: Iterable[bytes], local: Local) -> None:
+        # Without its log RocksDB does a fifth less here, and the file is made by a thread of
+        # its own. Buffers become files in the order in which they were filled, each with all
+        # of a batch or nothing: after a crash, loads are missing from the last on.
+        self._unfiled = True
+        self._apply(puts, deletes, local, self._without_log)
+        self._try(lambda: self._db.flush(wait=False))
+
+    def _apply(
+        self,
+        puts: Mapping[bytes, bytes],
+        deletes: Iterable[bytes],
+        local: Local,
+        how: rocksdict.WriteOptions,
+    ) -> None:
+        batch = rocksdict.WriteBatch(raw_mode=True)
+        for key in deletes:
+            batch.delete(key)
+        put = batch.put
+        for key, value in puts.items():
+            put(key, value)
+        put(_LOCAL, msgspec.json.encode(local))
+        number = self._written + 1
+        put(_mark(number), b"")
+        if number > _MARKS_KEPT:
+            batch.delete(_mark(number - _MARKS_KEPT))
+        self._try(lambda: self._db.write(batch, how))
+        self.local, self._written = local, number
+
+    def _try(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception as error:
+            # RocksDB refuses all later writes, too, until the store is opened again.
+            raise said(self._path, error, reading=False) from error
+
+    def close(self) -> None:
+        try:
+            # close() leaves the LOCK file to live iterators; they are ours and short-lived.
+            self._db.close()
+        except rocksdict.DbClosedError:
+            return
+        except Exception as error:
+            # It is closed all the same. What it could not write is in its log or in Kafka's.
+            log.warning("%s was closed with an error (%s).", self._path, error)
+        gc.collect(0)
+
+
+class RocksStores:
+    """The stores of one worker in one data folder, which it locks for itself.
+
+    Raises:
+        DataFolderInUse: another worker runs on the same folder.
+        StoreFailed: the folder cannot be made or written.
+    """
+
+    def __init__(self, folder: Path, cache_mib: int = 16, write_buffers_mib: int = 24) -> None:
+        self._folder = folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(folder / "lock", os.O_CREAT | os.O_RDWR)
+        except OSError as error:
+            raise said(folder, error, reading=False) from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._lock)
+            raise DataFolderInUse(
+                f"The data folder {folder} is in use by another worker: "
+                "give each worker its own ONHAND_DATA_DIR."
+            ) from error
+        # One cache and one write budget for all partitions: RocksDB's defaults are
+        # per database, 2 GiB and 192 MiB each in rocksdict.
+        self._cache_bytes = cache_mib * _MIB
+        self._cache = rocksdict.Cache(self._cache_bytes)
+        self._buffers = rocksdict.WriteBufferManager(write_buffers_mib * _MIB, False)
+
+    def open(self, partition: int) -> Store:
+        return RocksStore(self._path(partition), self._options(), self._cache_bytes)
+
+    def wipe(self, partition: int) -> None:
+        path = self._path(partition)
+        doomed = path.with_name(f"{path.name}.wiped")
+        shutil.rmtree(doomed, ignore_errors=True)
+        try:
+            # Gone at once and in whole: a crash leaves no half of it to be opened.
+            shutil.rmtree(path.rename(doomed), ignore_errors=True)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise said(path, error, reading=False) from error
+
+    def set_aside(self, partition: int) -> str:
+        path = self._path(partition)
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+        try:
+            return str(path.rename(path.with_name(f"{path.name}.aside-{stamp}")))
+        except OSError as error:
+            raise said(path, error, reading=False) from error
+
+    def _path(self, partition: int) -> Path:
+        return self._folder / f"inventory-{partition}"
+
+    def kept(self) -> set[int]:
+        try:
+            # RocksDB writes CURRENT last of all when it makes a database.
+            found = [path.parent.name for path in self._folder.glob("inventory-*/CURRENT")]
+        except OSError as error:
+            log.warning("Which stores %s holds cannot be said (%s).", self._folder, error)
+            return set()
+        return {int(name) for _, _, name in (n.partition("-") for n in found) if name.isdigit()}
+
+    def _options(self) -> rocksdict.Options:
+        options = rocksdict.Options(raw_mode=True)
+        options.create_if_missing(True)
+        options.set_paranoid_checks(True)
+        options.set_write_buffer_manager(self._buffers)
+        options.set_write_buffer_size(8 * _MIB)
+        options.set_max_write_buffer_number(3)
+        options.set_max_background_jobs(2)
+        options.set_max_open_files(128)
+        options.set_keep_log_file_num(2)
+        options.set_compression_type(rocksdict.DBCompressionType.lz4())
+        table = rocksdict.BlockBasedOptions()
+        table.set_block_cache(self._cache)
+        table.set_bloom_filter(10, False)
+        table.set_cache_index_and_filter_blocks(True)
+        options.set_block_based_table_factory(table)
+        return options
+
+    def close(self) -> None:
+        os.close(self._lock)
+
+
+def _mark(number: int) -> bytes:
+    return _MARKS + number.to_bytes(8)
+
+
+def said(path: Path, error: Exception, reading: bool = True) -> StoreDamaged | StoreFailed:
+    """What RocksDB, rocksdict or the system said of a store or its folder, as ours.
+
+    By status and errno; the path is left out, since it may hold any word.
+
+    Args:
+        path: of the store.
+        error: as raised.
+        reading: whether files that cannot be read are what it is about.
+    """
+    text = str(error)
+    words = re.split(r": |\n|  ", text.replace(str(path), ""))
+    number = _errno_of(error, words)
+    if number == errno.ENOLCK and words[1:] and words[1].startswith("lock hold by current"):
+        number = errno.EAGAIN
+    if number in _REFUSALS:
+        return StoreFailed(_REFUSALS[number].format(path=path, text=text))
+    # A write is told of what the joining of files met in the background.
+    is_gone = number == errno.ENOENT and not isinstance(error, OSError)
+    reading = reading or is_gone or any(word.startswith(_READS) for word in words)
+    if words[0] in _CORRUPT or (reading and number in _LOST):
+        return StoreDamaged(f"{path} is damaged ({text})")
+    return StoreFailed(f"{path} cannot be used: {text}. Check the disk and the folder.")
+
+
+def _errno_of(error: Exception, words: Sequence[str]) -> int | None:
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    # Rust appends the number, RocksDB the system's text for it.
+    if (told := re.search(r"\(os error (\d+)\)$", str(error))) is not None:
+        return int(told[1])
+    return next((_ERRNOS[word] for word in reversed(words) if word in _ERRNOS), None)

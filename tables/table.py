@@ -1,0 +1,535 @@
+"""InventoryTable: what the agent writes to and the web reads from.
+
+It knows which partitions this worker owns and which it stands by for, and lets each
+live alone: take-over, restore, commit and following of one wait for no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from time import monotonic
+
+from aiokafka.errors import KafkaError
+
+from domain.lookup import PartitionState, Role
+from tables.config import TableConfig
+from tables.decoder import Batch
+from tables.folding import Folding
+from tables.groupcommit import GroupCommit
+from tables.home.changelog import ChangelogChanged, ChangelogWriter, CommitRefused
+from tables.home.discarding import Discarding
+from tables.home.feed import Feed, StoreForeign
+from tables.home.follower import Follower
+from tables.home.sources import Sources
+from tables.home.spares import Spares
+from tables.home.store import Local, NoStore, Store, StoreDamaged, StoreFailed, Stores, StoreUnfit
+from tables.partition import Partition, Superseded
+from tables.reading import Reading
+from tables.stats import Stats
+from tables.takeover import Delivery, Membership, TakeOver, keep_trying
+from tables.tasks import Tasks
+from wire.topicids import Topic
+from wire.transactions import Brokers
+
+log = logging.getLogger(__name__)
+
+_META_ONLY_S = 24 * 3600.0
+_REFUSALS = 3
+_TICK_S = 1.0
+_LONGEST_REST_S = 60.0
+#: Two stores of a partition that are given up within so long are one trouble.
+_QUIET_S = 600.0
+
+Fail = Callable[[str, BaseException | None], Awaitable[None]]
+
+
+class InventoryTable(Reading):
+    """The changelog-backed table of one worker. Reads are in `Reading`."""
+
+    def __init__(
+        self,
+        config: TableConfig,
+        stores: Stores,
+        membership: Membership,
+        delivery: Delivery,
+        fail: Fail,
+        owned_elsewhere: Callable[[int], bool] = lambda partition: False,
+    ) -> None:
+        """`owned_elsewhere`: whether another worker says that it owns the partition."""
+        super().__init__(config.partitions, config.url, membership, config.session_timeout_s / 2)
+        self._config, self._stores, self._fail = config, stores, fail
+        self._delivery, self._owned_elsewhere = delivery, owned_elsewhere
+        self._epoch = 0
+        self._open = self._leaving = False
+        #: Why nothing is folded any more, on this worker, until it is started again.
+        self._halted: str | None = None
+        self._tasks = Tasks(fail, Superseded)
+        self._opening_stores: asyncio.Task[None] | None = None
+        self._spares = Spares(stores)
+        self.stats = Stats()
+        self._brokers = Brokers(config.kafka, [config.changelog, config.dead_letters])
+        self._follower = Follower(
+            config.kafka,
+            config.changelog,
+            config.partitions,
+            config.commit_interval_s,
+            self.stats,
+            self._on_applied,
+            self._on_unfit,
+            self._brokers.topics,
+            fail,
+        )
+        self._discarding = Discarding(stores, self._follower.prove)
+        self._sources = Sources(
+            config.kafka, config.topics, config.partitions, self._brokers.topics
+        )
+        self._commits = GroupCommit(
+            config.commit_interval_s,
+            self.stats,
+            self._on_refused,
+            self._give_up,
+            self._stand_still,
+            fail,
+        )
+        self._folding = Folding(
+            delivery, self._commits, self._tasks, list(config.topics), lambda: self._open
+        )
+        self._take_over = TakeOver(
+            membership=membership,
+            delivery=delivery,
+            follower=self._follower,
+            sources=self._sources,
+            open_writer=self._open_writer,
+            window=config.window,
+            topics=config.topics,
+            partitions=config.partitions,
+            deadline_s=config.session_timeout_s,
+        )
+
+    # ---- life
+
+    async def start(self) -> None:
+        """Connect; raises KafkaError where no broker answers."""
+        await self._follower.start()
+        await self._sources.start()
+        await self._brokers.start()
+        await self._spares.open()
+        self._tasks.keep(self._maintain, "table maintenance")
+
+    def leave(self) -> None:
+        """Take no partition over any more; those that are owned are served until `stop`.
+
+        A take-over begins with the end of every older writer, which may by then be the
+        next owner's.
+        """
+        self._leaving = True
+        self._open_no_more_stores()
+        for p in self.held.values():
+            if p.owned is None and p.assigned is Role.ACTIVE:
+                self._release(p)
+
+    async def stop(self) -> None:
+        """Commit what is folded, then let go of everything."""
+        await self.revoke()
+        await self._tasks.cancel()
+        await self._follower.stop()
+        await self._sources.stop()
+        await self._brokers.stop()
+        for p in self.held.values():
+            p.close()
+        self._spares.close()
+        self._stores.close()
+
+    # ---- assignment
+
+    async def revoke(self) -> None:
+        """The group rebalances: finish the groups under way, then own nothing.
+
+        Stores stay open, and go on answering as `former` until a new owner is known.
+        Commits get half a session timeout; what does not make it is read again by
+        whoever comes next.
+        """
+        self._open = False
+        self._open_no_more_stores()
+        owned = [p for p in self.held.values() if p.owned is not None]
+        try:
+            async with asyncio.timeout(self._config.session_timeout_s / 2):
+                await asyncio.gather(*(self._delivery.stop(p.number) for p in owned))
+                await asyncio.gather(*(self._commits.drain(p) for p in owned))
+        except (TimeoutError, KafkaError) as error:
+            log.warning("Some groups could not be committed before they left (%r).", error)
+        for p in self.held.values():
+            self._release(p)
+
+    async def assign(self, actives: Iterable[int], standbys: Iterable[int]) -> None:
+        """Serve this set of partitions from now on; returns before they are ready."""
+        self._open = True
+        self._open_no_more_stores()
+        active, standby = set(actives), set(standbys)
+        self._commits.owned_count = len(active)
+        for number in sorted(self.held.keys() & (active | standby)):
+            p = self.held[number]
+            self._release(p)
+            p.refusals, p.stopped_because = 0, None
+            self._serve(p, number in active)
+        for number in sorted(set(self.held) - active - standby):
+            p = self.held[number]
+            self._release(p)
+            p.stopped_because, p.assigned = None, None
+            p.move(PartitionState.FORMER)
+        log.debug(
+            "Assigned: active for %s; standby for %s.",
+            _numbers(active),
+            _numbers(standby),
+        )
+        self._changed()
+        new = sorted((active | standby) - self.held.keys(), key=lambda n: (n in standby, n))
+        self._opening_stores = self._tasks.start(self._open_stores(new, active), "open stores")
+
+    async def _open_stores(self, numbers: Iterable[int], active: set[int]) -> None:
+        """Hold partitions that this worker did not, one in each pass of the loop.
+
+        A thread would not help: rocksdict opens a database without letting go of the
+        interpreter's lock (0.3.29). Each goes on to its take-over while the next is opened.
+        """
+        for number in numbers:
+            await asyncio.sleep(0)  # here alone a newer assignment may end this
+            try:
+                p = self.held[number] = self._partition(number)
+            except StoreFailed as error:
+                await self._fail(f"The assignment cannot be served: {error}", error)
+                return
+            self._serve(p, number in active)
+        self._spares.close()
+        self._changed()
+
+    def _partition(self, number: int) -> Partition:
+        """With what the disk holds of it; raises StoreFailed."""
+        try:
+            store = self._spares.take(number)
+        except StoreUnfit as why:
+            return Partition(number, self._no_store(why, None))
+        p = Partition(number, store)
+        try:
+            p.offsets = dict(p.stored_meta(self._config.window).positions)
+        except StoreUnfit as why:
+            store.close()
+            p.store = self._no_store(why, store.local)
+        return p
+
+    def _no_store(self, why: StoreUnfit, held: Local | None) -> NoStore:
+        if isinstance(why, StoreDamaged):
+            self.stats.stores_damaged += 1
+        return NoStore(why, held)
+
+    def _open_no_more_stores(self) -> None:
+        if self._opening_stores is not None:
+            self._opening_stores.cancel()
+            self._opening_stores = None
+
+    def copies(self) -> dict[int, int]:
+        """For each partition whose rows this worker has, the changelog offset they reach.
+
+        0 for a store on disk that is not open. Called from the consumer's thread.
+        """
+        # Copied in one step: the table's own thread may add to them meanwhile.
+        held = self.held.copy()
+        stores = {n: p.store for n, p in held.items() if not isinstance(p.store, NoStore)}
+        return self._spares.copies(stores)
+
+    def _serve(self, p: Partition, active: bool) -> None:
+        if self._leaving and active:
+            return
+        self._epoch += 1
+        p.epoch = self._epoch
+        p.assigned = Role.ACTIVE if active else Role.STANDBY
+        p.task = self._tasks.start(self._served(p, p.epoch), f"partition {p.number}")
+
+    async def _served(self, p: Partition, epoch: int) -> None:
+        """Own it or follow it, with a new store if the one before was given up."""
+        store = p.store
+        try:
+            if isinstance(store, NoStore):
+                await self._delivery.stop(p.number)
+                if p.given_up > 1:
+                    # A disk that damages each new store is not asked all the time.
+                    await asyncio.sleep(min(2.0**p.given_up, _LONGEST_REST_S))
+                p.check(epoch)
+                store = await self._renewed(p, epoch, store)
+            work = self._own if p.assigned is Role.ACTIVE else self._follow
+            if self._halted is not None and p.assigned is Role.ACTIVE:
+                # It can still be read: as far as somebody counted.
+                work, p.stopped_because = self._follow, self._halted
+            await work(p, epoch)
+        except StoreUnfit as why:
+            self._on_store_unfit(p, store, why)
+        except ChangelogChanged as error:
+            if p.epoch == epoch:
+                self._stand_still(p, str(error))
+        except StoreFailed as error:
+            await self._fail(f"Partition {p.number} cannot be served: {error}", error)
+
+    async def _renewed(self, p: Partition, epoch: int, gone: NoStore) -> Store:
+        store = await self._discarding.discard(p.number, gone)
+        if p.epoch != epoch:
+            store.close()  # whoever came meanwhile does it again
+            raise Superseded
+        p.store = store
+        return store
+
+    def _give_up(self, p: Partition | None, store: Store, why: StoreUnfit) -> None:
+        """Nobody reads or writes this store from here on; restore another if we still need one.
+
+        Synchronous, and once for each store, whoever finds out and however many do.
+        """
+        if p is None or p.store is not store:
+            return
+        self._release(p)
+        store.close()
+        held = store.held if isinstance(store, NoStore) else store.local
+        p.store, p.readable = self._no_store(why, held), False
+        p.offsets, p.position = {}, ""
+        now = monotonic()
+        p.given_up = p.given_up + 1 if now - p.given_up_at < _QUIET_S else 1
+        p.given_up_at = now
+        self._changed()
+        if p.assigned is None:
+            log.warning("Partition %d: %s: it is read no more.", p.number, why)
+        elif self._open:
+            self._serve(p, p.assigned is Role.ACTIVE)
+
+    def _on_unfit(self, feed: Feed, why: StoreUnfit | ChangelogChanged) -> None:
+        p = self.held.get(feed.partition)
+        if p is None or p.feed is not feed:
+            return
+        if isinstance(why, StoreUnfit):
+            self._on_store_unfit(p, feed.store, why)
+        else:
+            self._stand_still(p, str(why))
+
+    def _on_store_unfit(self, p: Partition, store: Store, why: StoreUnfit) -> None:
+        """Rows that are whole are read until a changelog is proved that holds them too."""
+        if not (isinstance(why, StoreForeign) and p.readable and p.store is store):
+            self._give_up(p, store, why)
+            return
+        self._release(p)
+        p.task = self._tasks.start(self._doubt(p, p.epoch, why), f"partition {p.number} is doubted")
+
+    async def _doubt(self, p: Partition, epoch: int, why: StoreUnfit) -> None:
+        try:
+            await self._discarding.prove(p.number, p.store.local)
+        except ChangelogChanged as error:
+            if p.epoch == epoch:
+                self._stand_still(p, str(error))
+        else:
+            if p.epoch == epoch:
+                self._give_up(p, p.store, why)
+
+    async def halt(self, sentence: str) -> None:
+        """Fold nothing more of any partition; rows can be read as they are.
+
+        What is folded already is committed: it was right when it was read.
+        """
+        if self._halted is not None:
+            return
+        self._halted = sentence
+        owned = [p for p in self.held.values() if p.assigned is Role.ACTIVE]
+        for p in owned:
+            self._stand_still(p, sentence)
+
+    async def topics(self, names: Iterable[str]) -> Mapping[str, Topic]:
+        """What Kafka says of topics now; raises KafkaError."""
+        return await self._brokers.topics(names)
+
+    async def log_starts(self) -> dict[tuple[str, int], int]:
+        """First offsets of changelog and sources, by topic and partition; raises KafkaError."""
+        partitions = range(self._config.partitions)
+        logs = await asyncio.gather(*map(self._follower.look, partitions))
+        starts = {(self._config.changelog, p): log.start for p, log in enumerate(logs)}
+        return starts | await self._sources.all_starts()
+
+    async def stand_still(self, partition: int, sentence: str) -> None:
+        """A source has lost what this partition would read next."""
+        p = self.held.get(partition)
+        if p is not None and p.owned is not None:
+            self._stand_still(p, sentence)
+
+    def _stand_still(self, p: Partition, sentence: str) -> None:
+        """Fold and follow it no more; its rows can be read as they are."""
+        self._release(p)
+        self._tasks.start(self._delivery.stop(p.number), f"stop partition {p.number}")
+        p.stand_still(sentence)
+        self._changed()
+
+    async def _own(self, p: Partition, epoch: int) -> None:
+        await keep_trying(self._take_over, p, epoch, self._fail)
+        if p.state is PartitionState.ACTIVE and p.epoch == epoch:
+            self._changed()
+            self._commits.due(p)
+
+    async def _follow(self, p: Partition, epoch: int) -> None:
+        p.move(PartitionState.LOADING)
+        while True:
+            try:
+                end = await self._follower.look(p.number)
+                ends = await self._sources.ends([p.number])
+                break
+            except KafkaError as error:
+                log.warning("Partition %d: cannot follow yet (%r).", p.number, error)
+                await asyncio.sleep(_TICK_S)
+        if p.epoch == epoch:
+            # Known before the first answer: a lag of nothing known would read as none.
+            for (topic, _), found in ends.items():
+                p.saw_end(topic, *found)
+            p.feed = self._follower.add(p.number, p.store, p.readable, end)
+            p.readable = p.feed.whole
+            if p.feed.caught_up.done():
+                self._on_applied(p.feed)
+
+    def _release(self, p: Partition) -> None:
+        """End whatever this worker does for the partition, but keep its store.
+
+        Synchronous: between the new epoch and the closed memory nothing else may run.
+        """
+        self._epoch += 1
+        p.epoch = self._epoch
+        if p.task is not None:
+            # Else it would go on to fence the writer of the take-over that follows it.
+            if p.task is not asyncio.current_task():
+                p.task.cancel()
+            p.task = None
+        owned = self._commits.close(p)
+        if p.feed is not None:
+            p.readable = p.feed.whole
+            self._follower.remove(p.feed)
+            p.feed = None
+        if owned is not None and owned.commit is not None:
+            owned.commit.cancel()
+
+    def _open_writer(self, partition: int) -> Awaitable[ChangelogWriter]:
+        c = self._config
+        return ChangelogWriter.open(
+            self._brokers, partition, c.transactional_id(partition), c.changelog, c.dead_letters
+        )
+
+    async def _on_refused(self, p: Partition, error: CommitRefused) -> None:
+        """The broker refused a commit: close the partition and take it over again."""
+        self._release(p)
+        epoch = p.epoch
+        p.refusals += 1
+        log.warning("Partition %d: the broker refused a commit (%s).", p.number, error)
+        if p.refusals >= _REFUSALS:
+            await self._fail(
+                f"Partition {p.number}: the broker refused {_REFUSALS} commits in a row ({error}). "
+                "If it names a size, raise max.message.bytes of the changelog; if it says fenced, "
+                "another process runs with this ONHAND_NAME and ONHAND_VERSION.",
+                error,
+            )
+            return
+        await self._delivery.stop(p.number)
+        if self._open and p.epoch == epoch:
+            self._serve(p, active=True)
+
+    # ---- following
+
+    def _on_applied(self, feed: Feed) -> None:
+        p = self.held.get(feed.partition)
+        if p is None or p.feed is not feed:
+            return
+        if not feed.whole:
+            p.readable = False
+        if p.state is PartitionState.STANDBY and not feed.whole:
+            end = self._follower.known_end(p.number).offset
+            feed.until = max(feed.until, end or 0)
+            p.move(PartitionState.LOADING)
+            self._changed()
+        if p.state is PartitionState.LOADING and feed.caught_up.done() and feed.is_past_end():
+            feed.whole = p.readable = True
+            p.move(PartitionState.STANDBY)
+            p.advance(p.stored_meta(self._config.window).positions)
+            log.debug("Partition %d stands by at changelog offset %d.", p.number, feed.position)
+            self._changed()
+        elif p.readable and feed.meta is not None:
+            p.advance(feed.meta.positions)
+
+    # ---- writing
+
+    async def fold(self, batch: Batch) -> None:
+        """Fold one fetched batch; returns when the next one may come.
+
+        Raises:
+            Exception: not a refusal but a bug; the caller must end the worker, and the
+                partition's memory is dropped first so that nothing half-folded commits.
+        """
+        p = self.held.get(batch.address.partition)
+        if p is None or p.epoch != batch.epoch:
+            return
+        try:
+            await self._folding.take(p, batch)
+        except StoreUnfit as why:
+            self._give_up(p, p.store, why)
+        except Exception:
+            self._release(p)
+            raise
+
+    # ---- upkeep
+
+    async def _maintain(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK_S)
+            now = monotonic()
+            for p in list(self.held.values()):
+                owned = p.owned
+                if owned is not None and now - owned.committed_at > _META_ONLY_S:
+                    # The transactional id expires after seven idle days.
+                    owned.uncommitted = True
+                # What `more` promised may have been lost with its fetch.
+                self._commits.due(p)
+                if self._open and p.is_replaced(self._owned_elsewhere(p.number), now):
+                    self._close(p)
+            await self._look_at_sources()
+
+    async def _look_at_sources(self) -> None:
+        """Ends for partitions whose sources this worker does not fetch."""
+        others = {p.number for p in self.held.values() if p.owned is None or p.owned.is_aside}
+        try:
+            async with asyncio.timeout(_TICK_S):
+                ends = await self._sources.ends(others - await self._sources.lost(others))
+        except (KafkaError, TimeoutError, OSError):
+            return  # as_of stays where it is: that is the honest answer
+        for (topic, number), found in ends.items():
+            if (p := self.held.get(number)) is not None:
+                p.saw_end(topic, *found)
+
+    def _close(self, p: Partition) -> None:
+        del self.held[p.number]
+        p.close()
+        log.info("Partition %d has another owner: its store is closed.", p.number)
+        self._changed()
+
+    def _look(self, p: Partition) -> None:
+        if p.owned is None:
+            return
+        for topic in self._config.topics:
+            end = self._delivery.end(topic, p.number)
+            if end.high is not None:
+                p.saw_end(topic, end.high, end.at_ms, end.offset)
+
+    def _changelog_lag(self, p: Partition) -> int:
+        end = self._follower.known_end(p.number)
+        return max(0, (end.offset or 0) - (p.feed.position if p.feed else 0))
+
+    def group_offsets(self) -> dict[tuple[str, int], int]:
+        """Committed next offsets of what this worker owns, for the group's own offsets."""
+        return {
+            (topic, p.number): at
+            for p in self.held.values()
+            if p.owned is not None
+            for topic, at in p.offsets.items()
+        }
+
+
+def _numbers(partitions: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted(partitions))) or "none"

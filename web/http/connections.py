@@ -1,0 +1,351 @@
+"""What aiohttp's server lacks: a deadline for a request's head, and a bound on connections.
+
+Faust makes the server from an aiohttp Application, and aiohttp has no setting for either
+(3.14.5: web_protocol.py arms its keep-alive timer when a connection opens and after each
+answer; a head that trickles in is cut off only by that). `guard` makes the Application
+build its connections from the class below. All private names of aiohttp that Onhand
+touches are in this file; tests/unit/web/test_connections.py says what broke.
+"""
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+from aiohttp import StreamReader, web
+from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_response import StreamResponse
+from msgspec import Struct
+
+from web.http.problems import PAGES, Problem, problem
+
+log = logging.getLogger(__name__)
+
+LARGE_BYTES = 64 * 1024
+#: How a TLS connection begins: a handshake record of any version.
+_TLS = b"\x16\x03"
+#: How many are looked at, of those that may be idle, to find one that is.
+_LOOKED_AT = 64
+#: "Used since" is not asked more exactly than this.
+_ABOUT_S = 0.5
+#: What a connection in the lane of operations may ask.
+_OPERATIONS = tuple(
+    f"{method} {path}{end}".encode()
+    for method in ("GET", "HEAD")
+    for path in ("/live", "/ready", "/metrics")
+    for end in (" ", "?")
+)
+#: Answers a request from its bytes, before aiohttp sees it: the whole response to what a
+#: quiet connection received at once, or None for what must go the usual way.
+Shortcut = Callable[[bytes], bytes | None]
+
+
+class ConnectionLimits(Struct, frozen=True):
+    """Bounds on what one connection, and all of them, may cost.
+
+    keepalive_timeout_s: an idle connection is closed after this; above the 60 s after which
+        common load balancers drop theirs, so that it is they who close.
+    head_timeout_s: from a request's first byte to the end of its headers.
+    linger_s: how long the rest of a refused body is read and thrown away.
+    connections: of clients, at once. Beyond them the one that is idle for longest goes.
+    for_operations: beyond these, while none is idle, for /live, /ready and /metrics alone.
+    write_timeout_s: a client that does not take its answer within this is cut off; only
+        answers above 64 KiB, the rest fits into the system's buffers.
+    """
+
+    keepalive_timeout_s: float = 75.0
+    head_timeout_s: float = 10.0
+    linger_s: float = 2.0
+    write_timeout_s: float = 30.0
+    connections: int = 4096
+    for_operations: int = 64
+
+
+class Connection(RequestHandler):
+    """One client connection, with a deadline for each request's head."""
+
+    __slots__ = (
+        "_at_boundary", "_body", "_has_ended", "_head_deadline", "_limits", "_server",
+        "counts", "for_operations",
+    )  # fmt: skip
+
+    def __init__(self, server: "Server", limits: ConnectionLimits, **kwargs: Any) -> None:
+        super().__init__(server, **kwargs)
+        self._server = server
+        self._limits = limits
+        self._head_deadline: asyncio.TimerHandle | None = None
+        self._at_boundary = True
+        #: Of the request that came last; those before it are whole.
+        self._body: StreamReader | None = None
+        #: It has one of the places that are bounded.
+        self.counts = False
+        #: Beyond the bound: it may ask what operations ask, and nothing else.
+        self.for_operations = False
+        #: The client will send nothing more: close after the last answer.
+        self._has_ended = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Find a place for it; see `Server.take_in`."""
+        super().connection_made(transport)
+        self._server.take_in(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Take the shortcut, or hand on and arm the deadline while a head is incomplete."""
+        waiter = self._waiter
+        is_quiet = waiter is not None and not waiter.done()
+        if is_quiet and self._at_boundary and self.counts and self._is_answered(data):
+            return
+        if is_quiet and data.startswith(_TLS):
+            log.warning(
+                "A client speaks TLS to the port for plain HTTP: its address must begin with "
+                "http://, or something in front of this worker must end TLS."
+            )
+        if self.for_operations and not data.startswith(_OPERATIONS):
+            self._refuse(Problem.TOO_BUSY)
+            return
+        self._at_boundary = is_quiet and self._at_boundary and _is_one_whole_get(data)
+        super().data_received(data)
+        if self._messages:
+            self._body = self._messages[-1][1]
+            self._server.quiet.pop(self, None)
+        if self._is_quiet():
+            # Bytes came, and no request came of them.
+            if self._head_deadline is None:
+                delay_s = self._limits.head_timeout_s
+                self._head_deadline = self._loop.call_later(delay_s, self._head_is_late)
+        elif self._head_deadline is not None:
+            self._head_deadline.cancel()
+            self._head_deadline = None
+
+    def _is_answered(self, data: bytes) -> bool:
+        """Whether the shortcut took it. Not while the client does not read what it gets."""
+        if self._paused or self.transport is None:
+            return False
+        try:
+            response = self._server.shortcut(data)
+        except Exception:
+            log.exception("The shortcut met a bug; the request goes the usual way")
+            return False
+        if response is None:
+            return False
+        self.transport.write(response)
+        self._next_keepalive_close_time = self._loop.time() + self._limits.keepalive_timeout_s
+        return True
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's own has this answer
+        """Whether to stay: a client that ends its side after its request gets its answer.
+
+        Without this, asyncio closes both sides at once (`nc -N`, HTTP/1.0 clients, tests that
+        write and shut down). Not for a request that is not whole: the rest cannot come.
+        """
+        has_tls = self.ssl_context is not None  # TLS has no half of a connection
+        if self._is_quiet() or self._body is None or not self._body.is_eof() or has_tls:
+            return False
+        self._has_ended = True
+        return True
+
+    def _is_quiet(self) -> bool:
+        """Whether it waits for a request."""
+        return self._waiter is not None and not self._waiter.done()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Disarm."""
+        if self._head_deadline is not None:
+            self._head_deadline.cancel()
+        self._server.let_go(self)
+        super().connection_lost(exc)
+
+    def loop_time(self) -> float:
+        """Of its event loop, in seconds."""
+        return self._loop.time()
+
+    def has_been_quiet_since(self) -> float | None:
+        """When it fell idle, plus the keep-alive time; None while it is not."""
+        is_idle = self._is_quiet() and not self._messages and self._head_deadline is None
+        return self._next_keepalive_close_time if is_idle else None
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> StreamResponse:
+        """A problem instead of aiohttp's plain text: 400 for what is not HTTP, else a bug."""
+        if isinstance(exc, ConnectionError):
+            raise exc  # the client went away in the middle of its request: nobody's bug
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has been sent in part: nothing can be added")
+        if status == 400:
+            # Up to the colon: behind it aiohttp quotes what was sent.
+            why = (message or "").splitlines()[:1] or ["it could not be read"]
+            detail = f"Not a valid HTTP request: {why[0].partition(':')[0]}."
+            response = problem(Problem.INVALID_REQUEST, detail)
+        else:
+            log.error("%s %s met a bug", request.method, request.path, exc_info=exc)
+            response = problem(Problem.INTERNAL_ERROR, "The worker's log has the details.")
+        response.force_close()
+        return response
+
+    def log_exception(self, *args: Any, **kwargs: Any) -> None:
+        """Not for a body that cannot be unpacked: the client has its answer already."""
+        if not isinstance(kwargs.get("exc_info"), web.RequestPayloadError):
+            super().log_exception(*args, **kwargs)
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: StreamResponse, start_time: float | None
+    ) -> tuple[StreamResponse, bool]:
+        """Write the answer; where it is the last, close behind it."""
+        written = await self._write(request, resp, start_time)
+        if self._has_ended and not self._messages:
+            self.close()
+        if self.counts:
+            # At the end: it was used last.
+            self._server.quiet[self] = self._loop.time() + self._limits.keepalive_timeout_s
+        return written
+
+    async def _write(
+        self, request: web.BaseRequest, resp: StreamResponse, start_time: float | None
+    ) -> tuple[StreamResponse, bool]:
+        """A large answer with a deadline: who does not read must not hold it."""
+        body = getattr(resp, "body", None)
+        if not isinstance(body, bytes) or len(body) < LARGE_BYTES:
+            return await super().finish_response(request, resp, start_time)
+        try:
+            async with asyncio.timeout(self._limits.write_timeout_s):
+                return await super().finish_response(request, resp, start_time)
+        except TimeoutError:
+            if isinstance(self.transport, asyncio.Transport):
+                self.transport.abort()
+            return resp, True
+
+    def _head_is_late(self) -> None:
+        if self._is_quiet():
+            self._refuse(Problem.REQUEST_TIMEOUT)
+
+    def _refuse(self, name: Problem) -> None:
+        """Answer without a request, then close."""
+        if self.transport is not None:
+            response = problem(name, PAGES[name].happened)
+            response.headers["Connection"] = "close"
+            response.headers["Content-Length"] = str(len(response.body))  # type: ignore[arg-type]  # bytes
+            lines = "".join(f"{k}: {v}\r\n" for k, v in response.headers.items())
+            status = HTTPStatus(response.status)
+            head = f"HTTP/1.1 {status} {status.phrase}\r\n{lines}\r\n"
+            self.transport.write(head.encode() + response.body)  # type: ignore[operator]  # bytes
+        self.force_close()
+
+
+def _is_one_whole_get(data: bytes) -> bool:
+    """Whether aiohttp's parser, at a boundary between requests, is at one again after this.
+
+    Only then may the next bytes be read as a request: a client's bytes must never be cut in
+    another place than aiohttp would cut them. Who sends anything else, a body or requests
+    in pieces, goes the usual way for the rest of the connection.
+    """
+    return (
+        data.startswith((b"GET /", b"HEAD /"))
+        and data.find(b"\r\n\r\n") == len(data) - 4
+        and _BODY.search(data) is None
+    )
+
+
+# What announces a body or another protocol.
+_BODY = re.compile(rb"\n(?:Content-Length|Transfer-Encoding|Upgrade)[ \t]*:", re.IGNORECASE)
+
+
+class Server(web.Server):
+    """aiohttp's server, making connections of our kind."""
+
+    def __init__(self, plain: web.Server, limits: ConnectionLimits, shortcut: Shortcut) -> None:
+        settings = {
+            **plain._kwargs,  # noqa: SLF001  not public, see above
+            "keepalive_timeout": limits.keepalive_timeout_s,
+            "lingering_time": limits.linger_s,
+            "access_log": None,
+        }
+        self._plain_handler = plain.request_handler
+        super().__init__(
+            self._answer,
+            request_factory=plain.request_factory,
+            loop=plain._loop,  # noqa: SLF001  not public, see above
+            **settings,
+        )
+        self._limits = limits
+        self.shortcut = shortcut
+        self._taken = 0
+        #: Those that may be idle, the longest first, and since when as far as was looked.
+        self.quiet: dict[Connection, float] = {}
+        self._for_operations: dict[Connection, None] = {}
+
+    def take_in(self, connection: Connection) -> None:
+        """Give a new connection its place.
+
+        Beyond the bound, the one that has been idle for longest goes for it. Where none is
+        idle, it gets one of a few places in which only /live, /ready and /metrics are
+        answered: an orchestrator must not restart a worker for being asked a lot. Of those,
+        too, the oldest goes; it has had its answer.
+        """
+        if self._taken >= self._limits.connections and not self._end_an_idle_one():
+            connection.for_operations = True
+            self._for_operations[connection] = None
+            if len(self._for_operations) > self._limits.for_operations:
+                oldest = next(iter(self._for_operations))
+                del self._for_operations[oldest]
+                oldest.force_close()
+            return
+        self._taken += 1
+        connection.counts = True
+        self.quiet[connection] = connection.loop_time() + self._limits.keepalive_timeout_s
+
+    def let_go(self, connection: Connection) -> None:
+        """Its place is free."""
+        if connection.for_operations:
+            self._for_operations.pop(connection, None)
+        elif connection.counts:
+            connection.counts = False
+            self._taken -= 1
+        self.quiet.pop(connection, None)
+
+    def _end_an_idle_one(self) -> bool:
+        for _ in range(min(_LOOKED_AT, len(self.quiet))):
+            longest = next(iter(self.quiet))
+            known = self.quiet.pop(longest)
+            since = longest.has_been_quiet_since()
+            if since is None or since > known + _ABOUT_S:
+                # Busy, or it took the shortcut meanwhile, which does not tell.
+                self.quiet[longest] = since or known
+                continue
+            longest.force_close()
+            self.let_go(longest)
+            return True
+        return False
+
+    async def _answer(self, request: web.BaseRequest) -> StreamResponse:
+        """As the application does; what it cannot even route is answered here.
+
+        `CONNECT host:1`, `OPTIONS *`: no route of ours can take these, and aiohttp's own
+        answer to them fails on an `Expect` that is no text.
+        """
+        if not request.path.startswith("/"):
+            return problem(Problem.UNKNOWN_PATH, "What is asked for begins with a /.")
+        return await self._plain_handler(request)
+
+    def __call__(self) -> RequestHandler:
+        """Make the handler of one new connection."""
+        return Connection(self, self._limits, loop=self._loop, **self._kwargs)
+
+
+def guard(
+    app: web.Application, limits: ConnectionLimits, shortcut: Shortcut = lambda data: None
+) -> None:
+    """Let `app` build guarded connections, whoever runs it. Call it before it is run."""
+    make_server = app._make_handler  # noqa: SLF001  not public, see above
+
+    def make_guarded_server(**kwargs: Any) -> Server:
+        return Server(make_server(**kwargs), limits, shortcut)
+
+    # Not setattr: in development mode aiohttp warns about it.
+    object.__setattr__(app, "_make_handler", make_guarded_server)

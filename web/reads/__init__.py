@@ -1,0 +1,1 @@
+"""Questions: parse, ask the right worker, answer."""

@@ -1,0 +1,151 @@
+"""GET /v1/inventory: rows of all partitions, merged, filtered, in pages."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from domain.lookup import Freshness, NotReady
+from tables.home.store import StoreError
+from web.cluster.admission import Asked, Refusal
+from web.cluster.peers import PeerFailed, get
+from web.http.pacing import Pacer
+from web.reads import cursors
+from web.reads.cursors import Place
+from web.reads.gathering import Gathering, Search
+from web.reads.merging import Scan, Source, merge
+from web.reads.parameters import (
+    DEFAULT_LIMIT,
+    LIST,
+    ROOT,
+    BadRequest,
+    Filters,
+    asked_of,
+    filters_of,
+    parameters,
+    partitions_of,
+)
+from web.reads.replies import FreshnessBody, RowBody
+
+#: Seconds for a whole page, besides what the caller's `wait_ms` allows.
+DEADLINE_S = 3.0
+
+
+class ListBody(msgspec.Struct, frozen=True):
+    """One page. `positions`: of every partition that it was made from, as one token."""
+
+    missing_partitions: list[int]
+    items: list[RowBody]
+    next_cursor: str | None
+    freshness: FreshnessBody
+    positions: str
+
+
+class Page(msgspec.Struct, frozen=True):
+    """What one worker found: rows in order, and for each partition how far they go."""
+
+    items: list[RowBody]
+    places: Mapping[int, Place]
+
+
+async def list_rows(gathering: Gathering, query: str, headers: Mapping[str, str]) -> web.Response:
+    """One page, from every worker that has to do with it.
+
+    Raises:
+        BadRequest: names every bad parameter.
+    """
+    count = gathering.table.count
+    values = parameters(query, LIST)
+    filters, limit = filters_of(values), values.get("limit", DEFAULT_LIMIT)
+    places = cursors.decode(values.get("cursor"), filters, count)
+    wanted = partitions_of(headers, count)
+    search = _Search(gathering, asked_of(values, headers), filters, limit, places)
+    # A partition at its end has nothing to say.
+    going_on = [p for p in wanted if places[p] is not None]
+    left_out = set(range(count)).difference(wanted)
+    return await search.answer(going_on, values.get("partial", False), left_out)
+
+
+class _Search(Search[Page]):
+    """One page being made. `places` moves on as rows are given."""
+
+    kind = ListBody
+
+    def __init__(
+        self, gathering: Gathering, asked: Asked, filters: Filters, limit: int, places: list[Place]
+    ) -> None:
+        super().__init__(gathering, asked, DEADLINE_S)
+        self._filters = filters
+        self._limit = limit
+        self._places = places
+
+    async def here(
+        self, fresh: dict[int, Freshness], refused: dict[int, Refusal], pacer: Pacer
+    ) -> Page:
+        while True:
+            scans = {
+                p: Scan(self.gathering.table, p, place, self._filters, pacer)
+                for p in fresh
+                if (place := self._places[p]) is not None
+            }
+            try:
+                items, reached = await merge([*scans.values()], self._limit, pacer)
+            except StoreError:
+                # Others may have all its rows: the page begins again without any of them.
+                for p in [p for p, scan in scans.items() if scan.failed]:
+                    del fresh[p]
+                    refused[p] = NotReady(f"The disk does not give partition {p} here.", 1)
+            else:
+                return Page(items, {p: _beyond(self._places[p], reached) for p in fresh})
+
+    def request(
+        self, url: str, partitions: Sequence[int], query: Mapping[str, str], lines: str
+    ) -> bytes:
+        # The other partitions are not asked for: give them any of these places.
+        some = self._places[partitions[0]]
+        places = [place if p in partitions else some for p, place in enumerate(self._places)]
+        cursor = cursors.encode(self._filters, places)
+        page = {"limit": str(self._limit), "cursor": cursor or ""}
+        filters = {k: str(v) for k, v in msgspec.to_builtins(self._filters).items()}
+        return get(url, ROOT, {**page, **filters, **query}, lines)
+
+    def there(self, body: ListBody | None, partitions: Sequence[int]) -> Page:
+        if body is None:
+            return Page([], {})
+        if body.next_cursor is None:
+            return Page(body.items, dict.fromkeys(partitions))
+        try:
+            reached = cursors.decode(body.next_cursor, self._filters, len(self._places))
+        except BadRequest as error:
+            raise PeerFailed("Its cursor is of another build.") from error
+        return Page(body.items, {p: reached[p] for p in partitions})
+
+    async def body(self, parts: Sequence[Page], common: Mapping[str, Any]) -> ListBody:
+        items = await self._merged(parts)
+        cursor = cursors.encode(self._filters, self._places)
+        return ListBody(items=items, next_cursor=cursor, **common)
+
+    async def _merged(self, pages: Sequence[Page]) -> list[RowBody]:
+        """The rows of all pages as one, no further than all of them reach."""
+        if len(pages) == 1:
+            self._places = [pages[0].places.get(p, place) for p, place in enumerate(self._places)]
+            return pages[0].items
+        sources = [Source(page.items, _lowest(page.places.values())) for page in pages]
+        async with self.gathering.lane.turn() as pacer:
+            items, reached = await merge(sources, self._limit, pacer)
+        for page in pages:
+            for partition in page.places:
+                self._places[partition] = _beyond(self._places[partition], reached)
+        return items
+
+
+def _beyond(place: Place, reached: Place) -> Place:
+    """Where a partition goes on after a page that ended at `reached`."""
+    return None if place is None or reached is None else max(place, reached)
+
+
+def _lowest(places: Collection[Place]) -> Place:
+    return min((place for place in places if place is not None), default=None)

@@ -1,0 +1,234 @@
+"""The one mapping of look-ups to HTTP: bodies, `Onhand-*` headers, ETag and 304."""
+
+import time
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Annotated, Any, assert_never
+
+import msgspec
+from aiohttp import web
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from domain.lookup import (
+    Found,
+    Freshness,
+    Lookup,
+    NotCaughtUp,
+    NotFound,
+    NotReady,
+    Role,
+    TooBusy,
+    TooStale,
+)
+from domain.rows import Row
+from web.http.pacing import Pacer
+from web.http.problems import SERVER, Problem, problem
+
+JSON = "application/json"
+_encode = msgspec.json.Encoder().encode
+
+
+# What the schema says and decoding (of another worker's rows) need not check.
+Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+Hex16 = Annotated[str, Meta(extra_json_schema={"pattern": "^[0-9a-f]{16}$"})]
+
+
+class FreshnessBody(Struct, frozen=True, gc=False):
+    """`freshness` in every body: who answers, up to where, how far behind."""
+
+    role: Role
+    worker: str
+    partition: int
+    position: str
+    lag_events: int
+    as_of: Time
+
+
+class RowBody(Struct, frozen=True, gc=False):
+    """One row as the world sees it; items of lists have no `freshness` of their own."""
+
+    sku: str
+    location: str
+    on_hand: int
+    received: int
+    dispatched: int
+    sold: int
+    returned: int
+    adjusted: int
+    events: int
+    checksum: Hex16
+    updated_at: Time
+    freshness: FreshnessBody | UnsetType = UNSET
+
+
+class SkuBody(Struct, frozen=True):
+    """Sums over all locations; `updated_at` is the greatest. `items`: the rows."""
+
+    sku: str
+    on_hand: int
+    received: int
+    dispatched: int
+    sold: int
+    returned: int
+    adjusted: int
+    events: int
+    checksum: Hex16
+    updated_at: Time
+    items: list[RowBody]
+    freshness: FreshnessBody
+
+
+class SkuRows(Struct, frozen=True):
+    """All rows of a SKU, by location."""
+
+    sku: str
+    rows: Sequence[tuple[str, Row]]
+    freshness: Freshness
+
+
+_LAST_MS = 253_402_300_799_999
+
+
+@lru_cache(maxsize=4096)
+def _until_the_second(seconds: int) -> str:
+    return "{:04d}-{:02d}-{:02d}T{:02d}:{:02d}:{:02d}.".format(*time.gmtime(seconds)[:6])
+
+
+def rfc3339(ms: int) -> str:
+    """Milliseconds since the epoch as `2026-11-23T10:00:00.123Z`."""
+    # A heartbeat may tell any number; beyond the year 9999 there is no such text.
+    seconds, rest = divmod(min(max(ms, 0), _LAST_MS), 1000)
+    return f"{_until_the_second(seconds)}{rest:03d}Z"
+
+
+def freshness_body(freshness: Freshness) -> FreshnessBody:
+    """The `freshness` object."""
+    role, worker, partition, position, lag, as_of_ms = msgspec.structs.astuple(freshness)
+    return FreshnessBody(role, worker, partition, position, lag, rfc3339(as_of_ms))
+
+
+def freshness_headers(freshness: FreshnessBody) -> dict[str, str]:
+    """The same as headers, so that a 304 and a HEAD say it too."""
+    return {
+        "Onhand-Role": freshness.role,
+        "Onhand-Worker": freshness.worker,
+        "Onhand-Position": freshness.position,
+        "Onhand-Lag-Events": str(freshness.lag_events),
+        "Onhand-As-Of": freshness.as_of,
+    }
+
+
+def row_body(
+    sku: str, location: str, row: Row, freshness: FreshnessBody | UnsetType = UNSET
+) -> RowBody:
+    """The row object, with `on_hand` derived."""
+    return RowBody(sku, location, *_sums(row), freshness)
+
+
+def _sums(row: Row) -> tuple[int, int, int, int, int, int, int, str, str]:
+    return (
+        row.on_hand,
+        row.received,
+        row.dispatched,
+        row.sold,
+        row.returned,
+        row.adjusted,
+        row.events,
+        f"{row.checksum:016x}",  # JSON's numbers lose bits above 2^53
+        rfc3339(row.updated_at),
+    )
+
+
+def json_reply(
+    body: Any, freshness: FreshnessBody | None = None, tag: str | None = None, status: int = 200
+) -> web.Response:
+    """Any JSON answer. Caches may keep it and must ask again; who still has it gets a 304."""
+    headers = {"Content-Type": JSON, "Cache-Control": "no-cache", **SERVER}
+    if tag is not None:
+        headers["ETag"] = tag
+    if freshness is not None:
+        headers |= freshness_headers(freshness)
+    if status == 304:
+        del headers["Content-Type"]
+        return web.Response(status=304, headers=headers)
+    return web.Response(body=_encode(body), status=status, headers=headers)
+
+
+def etag(version: int, row: Row) -> str:
+    """`W/"v{N}-{events}-{checksum}"`: the same events under other rules are another answer."""
+    return f'W/"v{version}-{row.events}-{row.checksum:016x}"'
+
+
+def none_match(if_none_match: str | None, tag: str) -> bool:
+    """Whether the client holds this very answer: weak comparison (RFC 9110, 8.8.3.2)."""
+    if not if_none_match:
+        return False
+    # tag[2:] is the quoted opaque part. Ours has no quotes or commas in it, so finding it
+    # between quotes is the same as parsing the list.
+    return if_none_match.strip() == "*" or tag[2:] in if_none_match
+
+
+def reply(lookup: Lookup, version: int, if_none_match: str | None = None) -> web.Response:
+    """Answer one key read. The only place where an outcome becomes a status.
+
+    Args:
+        lookup: what the table or another worker's table said.
+        version: `ONHAND_VERSION`, for the ETag.
+        if_none_match: the request's header, as it came.
+    """
+    match lookup:
+        case Found(sku, location, row, fresh):
+            freshness, tag = freshness_body(fresh), etag(version, row)
+            status = 304 if none_match(if_none_match, tag) else 200
+            return json_reply(row_body(sku, location, row, freshness), freshness, tag, status)
+        case NotFound(sku, location, fresh):
+            freshness = freshness_body(fresh)
+            return problem(
+                Problem.UNKNOWN_KEY,
+                f"No event names {sku} at {location}.",
+                headers=freshness_headers(freshness),
+                freshness=freshness,
+            )
+        case NotReady(detail, retry_after_s):
+            return problem(Problem.NOT_READY, detail, retry_after_s=retry_after_s)
+        case NotCaughtUp(detail, retry_after_s):
+            return problem(Problem.NOT_CAUGHT_UP, detail, retry_after_s=retry_after_s)
+        case TooStale(detail, retry_after_s):
+            return problem(Problem.TOO_STALE, detail, retry_after_s=retry_after_s)
+        case TooBusy(detail, retry_after_s):
+            return problem(Problem.TOO_BUSY, detail, retry_after_s=retry_after_s)
+        case _:
+            assert_never(lookup)
+
+
+async def sku_reply(
+    found: SkuRows, version: int, if_none_match: str | None, pacer: Pacer
+) -> web.Response:
+    """200 with sums and rows, 304, or 404 for a SKU that no event names.
+
+    The sums of `events` and of `checksum` over the rows tell two states of a SKU apart
+    as those of a row do, so they make the ETag.
+    """
+    if not found.rows:
+        return reply(NotFound(found.sku, "any location", found.freshness), version)
+    total, items = Row(), []
+    for location, row in found.rows:
+        total = _plus(total, row)
+        items.append(row_body(found.sku, location, row))
+        await pacer.give_way()
+    freshness, tag = freshness_body(found.freshness), etag(version, total)
+    body = SkuBody(found.sku, *_sums(total), items, freshness)
+    return json_reply(body, freshness, tag, 304 if none_match(if_none_match, tag) else 200)
+
+
+def _plus(one: Row, other: Row) -> Row:
+    return Row(
+        one.received + other.received,
+        one.dispatched + other.dispatched,
+        one.sold + other.sold,
+        one.returned + other.returned,
+        one.adjusted + other.adjusted,
+        one.events + other.events,
+        (one.checksum + other.checksum) % 2**64,
+        max(one.updated_at, other.updated_at),
+    )

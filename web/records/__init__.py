@@ -1,0 +1,1 @@
+"""Single records: dead letters, and what became of a fact."""

@@ -1,0 +1,306 @@
+"""GET /v1/facts and POST /v1/facts/lookup: what became of a fact, each time that it came.
+
+Workers keep no list of facts, so an answer is put together, as far back as each part reaches:
+
+1. The duplicates windows of all owners tell where a fact was accepted. Of all partitions, since
+   source and id do not tell one.
+2. Each such place is read in Kafka: the window knows a hash, the record says the name. From
+   there on the topic-partition is read forward, where a retry lies that changed nothing.
+3. The dead letters are read, newest first, for what was refused.
+
+The answer says for each part how far back it looked, and never that a fact was not there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Annotated
+
+import msgspec
+from aiohttp import web
+from aiokafka import TopicPartition
+from msgspec import UNSET, Struct, UnsetType
+
+from core.records import Address, Headers
+from domain.columns import columns, fingerprint_of
+from domain.events import Refused, StockEvent, decode
+from domain.fates import Ending, Fate, Seen, fate_of
+from domain.lookup import format_position
+from domain.naming import Name, name_of
+from tables.home.letters import Letter, letter_of
+from web.cluster.sightings import Ask, Place, Question
+from web.http.bodies import BAD_JSON, BodyLimits, read_json
+from web.http.problems import Problem, problem
+from web.reads.parameters import FACTS, FACTS_LOOKUP, BadRequest, parameters, target_of, wrong
+from web.reads.replies import Time, json_reply, rfc3339
+from web.records.logs import Logs, LogUnavailable
+from web.writes.outcomes import outcome_body
+from wire.lookback import Budget, Look, Lookback, Record
+
+PATH = "/v1/facts"
+LOOKUP_PATH = "/v1/facts/lookup"
+MAX_FACTS = 100
+#: How long owners are waited for, and Kafka is read, in seconds.
+OWNERS_S = 1.0
+READ_S = 1.5
+#: Records read forward for retries, and dead letters read back.
+MAX_FORWARD = 50_000
+MAX_LETTERS = 20_000
+
+Observe = Callable[[str, str, float], None]
+_Text = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
+
+
+class FactName(Struct, frozen=True):
+    """Which fact."""
+
+    source: _Text
+    id: _Text
+
+
+class FactsAsked(Struct, frozen=True):
+    """The body of the lookup."""
+
+    facts: Annotated[list[FactName], msgspec.Meta(min_length=1, max_length=MAX_FACTS)]
+
+
+class TimeBody(Struct, frozen=True, omit_defaults=True):
+    """One time that a fact came: a record, and what became of it.
+
+    of, reason, detail: as in the answer to a POST with `outcome=true`. type to quantity: what
+    the record says, where that can be read.
+    """
+
+    position: str
+    recorded_at: Time
+    outcome: Ending
+    of: str | UnsetType = UNSET
+    reason: str | UnsetType = UNSET
+    detail: str | UnsetType = UNSET
+    type: str | UnsetType = UNSET
+    sku: str | UnsetType = UNSET
+    location: str | UnsetType = UNSET
+    quantity: int | UnsetType = UNSET
+
+
+class FactBody(Struct, frozen=True):
+    """A fact and each time that was found, oldest first; none found is not "never came"."""
+
+    source: str
+    id: str
+    times: list[TimeBody]
+
+
+class LookedBody(Struct, frozen=True):
+    """How far back this answer looked.
+
+    accepted_from: facts that were applied are known from these positions on. Records at
+    accepted_to and before are handled: what came later may still be missing. repeats_complete:
+    whether the log was read from each applied fact to accepted_to for its repetitions.
+    refused_since: refused ones are known from this time on; null: as far back as dead letters
+    are kept.
+    """
+
+    accepted_from: str
+    accepted_to: str
+    repeats_complete: bool
+    refused_since: Time | None
+
+
+class FactsBody(Struct, frozen=True):
+    """The answer, in the order of the question. missing_partitions: whose owner was not reached."""
+
+    items: list[FactBody]
+    missing_partitions: list[int]
+    looked: LookedBody
+    as_of: Time
+
+
+class _Found(Struct):
+    """What is known so far: times by fact and place, each record once."""
+
+    times: dict[Name, dict[tuple[str, int, int], TimeBody]]
+
+    def add(self, name: Name, place: tuple[str, int, int], body: TimeBody) -> None:
+        self.times[name][place] = body
+
+
+class FactFinding:
+    """Answers both calls.
+
+    Args:
+        ask: `Sightings.ask`.
+        logs: to read Kafka.
+        roles: of the source topics, by full name.
+        partitions: of each topic.
+        dead_letters: the topic.
+        limits: of a body.
+        observe: is told role, outcome and seconds of each answer.
+    """
+
+    def __init__(
+        self,
+        ask: Ask,
+        logs: Logs,
+        roles: Mapping[str, str],
+        partitions: int,
+        dead_letters: str,
+        limits: BodyLimits,
+        observe: Observe,
+    ) -> None:
+        self._ask, self._logs, self._roles = ask, logs, roles
+        self._count, self._limits, self._observe = partitions, limits, observe
+        self._letters = [TopicPartition(dead_letters, p) for p in range(partitions)]
+
+    def routes(self) -> Iterator[web.RouteDef]:
+        """Both."""
+        yield web.get(PATH, self.answer)
+        yield web.post(LOOKUP_PATH, self.answer)
+
+    async def answer(self, request: web.Request) -> web.Response:
+        """GET for one, POST for many."""
+        started = time.perf_counter()
+        outcome = "found"
+        try:
+            return await self._answer(request)
+        except BadRequest as bad:
+            outcome = str(Problem.INVALID_REQUEST)
+            return bad.reply()
+        except LogUnavailable as unavailable:
+            outcome = str(Problem.LOG_UNAVAILABLE)
+            return unavailable.reply()
+        finally:
+            self._observe("none", outcome, time.perf_counter() - started)
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        query = target_of(request)[1]
+        if request.method == "POST":
+            values = parameters(query, FACTS_LOOKUP)
+            body = await read_json(request, self._limits)
+            if isinstance(body, web.Response):
+                return body
+            names = _names(body)
+        else:
+            values = parameters(query, FACTS)
+            missing = [name for name in ("source", "id") if name not in values]
+            if missing:
+                raise BadRequest(*(wrong(name, "must be given") for name in missing))
+            names = [(values["source"], values["id"])]
+        return await self._find(names, values.get("partial", False))
+
+    async def _find(self, names: Sequence[Name], partial: bool) -> web.Response:
+        identities = sorted({fingerprint_of(*name) for name in names})
+        told = await self._ask(
+            [Question(t, p, identities) for t in self._roles for p in range(self._count)],
+            OWNERS_S,
+        )
+        lost = sorted(told.why)
+        if lost and not partial:
+            detail = told.why[lost[0]]
+            return problem(Problem.PARTITIONS_UNAVAILABLE, detail, missing_partitions=lost)
+        found = _Found({name: {} for name in names})
+        spans = {
+            TopicPartition(*place): (seen.entries[0][2], seen.next_offset)
+            for place, seen in told.seen.items()
+            if seen.entries
+        }
+        async with self._logs.look([*spans, *self._letters]) as look:
+            whole = await self._forward(look, spans, told.seen, found)
+            since_ms = await self._refused(look, found)
+        looked = LookedBody(
+            accepted_from=_token({place: seen.since for place, seen in told.seen.items()}),
+            accepted_to=_token({p: s.next_offset - 1 for p, s in told.seen.items()}),
+            repeats_complete=whole,
+            refused_since=None if since_ms is None else rfc3339(since_ms),
+        )
+        items = [
+            FactBody(*name, sorted(found.times[name].values(), key=lambda one: one.recorded_at))
+            for name in names
+        ]
+        now = rfc3339(int(time.time() * 1000))
+        return json_reply(FactsBody(items, lost, looked, now))
+
+    async def _forward(
+        self,
+        look: Look,
+        spans: Mapping[TopicPartition, tuple[int, int]],
+        seen: Mapping[Place, Seen],
+        found: _Found,
+    ) -> bool:
+        """From each accepted fact on; whether all was read."""
+        budget = Budget(MAX_FORWARD, time.monotonic() + READ_S)
+        async for record in look.read(spans, budget):
+            name = name_of(record.value, record.headers)
+            if name in found.times:
+                place = record.topic, record.partition
+                fate = self._fate(record, seen[place])
+                body = _time_body(place, record, fate)
+                found.add(name, (*place, record.offset), body)
+        return all(look.reached[tp] >= end for tp, (_, end) in spans.items())
+
+    def _fate(self, record: Record, seen: Seen) -> Fate:
+        """As the fold judged it, by its own code."""
+        role = self._roles[record.topic]
+        address = Address(record.topic, role, record.partition, self._count)
+        read = columns(
+            address,
+            [(record.offset, record.timestamp, record.key, record.value, record.headers)],
+        )
+        for letter in read.refused:
+            return Fate(Ending.REFUSED, refused=Refused(letter.reason, letter.detail))
+        event = read.events[0]
+        return fate_of(seen, record.offset, int(event["identity"]), int(event["content"]))
+
+    async def _refused(self, look: Look, found: _Found) -> int | None:
+        """From the dead letters; the time since which they were looked at."""
+        ends = await look.ends(self._letters)
+        budget = Budget(MAX_LETTERS, time.monotonic() + READ_S)
+
+        def wanted(record: Record) -> Letter | None:
+            letter = letter_of(record)  # None: somebody else wrote it
+            if letter is None or (name := name_of(letter.value, letter.headers)) is None:
+                return None
+            return letter if name in found.times else None
+
+        back = Lookback(look, ends, wanted, budget)
+        async for letter in back.newest():
+            name = name_of(letter.value, letter.headers)
+            assert name is not None
+            body = TimeBody(
+                letter.position, rfc3339(letter.recorded_ms), Ending.REFUSED,
+                UNSET, letter.reason, letter.detail, *_said(letter.value, letter.headers),
+            )  # fmt: skip
+            found.add(name, (letter.topic, letter.partition, letter.offset), body)
+            await asyncio.sleep(0)
+        return back.since_ms
+
+
+def _names(body: bytes) -> list[Name]:
+    try:
+        asked = msgspec.json.decode(body, type=FactsAsked)
+    except BAD_JSON as error:
+        shape = f'must be {{"facts": [{{"source": …, "id": …}}, …]}}, 1 to {MAX_FACTS} ({error})'
+        raise BadRequest(wrong("body", shape)) from error
+    return list(dict.fromkeys((fact.source, fact.id) for fact in asked.facts))
+
+
+def _time_body(place: Place, record: Record, fate: Fate) -> TimeBody:
+    what = msgspec.structs.astuple(outcome_body(place, fate))
+    position = format_position({place: record.offset})
+    said = _said(record.value, record.headers)
+    return TimeBody(position, rfc3339(record.timestamp), *what, *said)
+
+
+def _said(value: bytes | None, headers: Headers) -> tuple[str, str, str, int] | tuple[()]:
+    """Type, SKU, location and quantity, where the record can be read."""
+    event: StockEvent | Refused = decode(value, headers)
+    if isinstance(event, Refused):
+        return ()
+    kind = type(event).__struct_config__.tag
+    return str(kind), event.data.sku, event.data.location, event.data.quantity
+
+
+def _token(offsets: Mapping[Place, int]) -> str:
+    return format_position({place: offset for place, offset in offsets.items() if offset >= 0})

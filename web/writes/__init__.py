@@ -1,0 +1,1 @@
+"""Facts: check, append, answer."""

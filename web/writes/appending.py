@@ -1,0 +1,236 @@
+"""Append facts to Kafka within a deadline, and say honestly of each whether it is in.
+
+One idempotent producer (acks=all) for the worker's life. What it never does by itself:
+
+- It never gives up a batch that it may retry (aiokafka 0.14, producer/sender.py:884): a
+  request would hang for as long as Kafka is away. So each request has its own deadline and
+  leaves its futures pending behind it: those events are `unknown`, and may land later.
+- It numbers a batch when it takes it (producer/message_accumulator.py, `_pop_batch`). A batch
+  that is then refused for good leaves a gap, and the broker refuses every later batch of that
+  partition as out of order. So a producer that was refused anything is replaced.
+  The next one starts at once, while the one before still sends what it has.
+- It cannot start without a broker. So it is started behind the scenes, again and again, and
+  the worker answers reads meanwhile (P8).
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from time import monotonic
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import (
+    InvalidTopicError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+)
+from msgspec import Struct
+
+from tables.tasks import Tasks
+from web.writes.turns import TurnLimits, Turns
+from wire import clients
+
+log = logging.getLogger(__name__)
+
+# A batch of a topic-partition in memory. While Kafka is away, at most two of them wait for
+# each partition; later requests wait for room until their deadline, holding no more.
+BATCH_BYTES = 256 * 1024
+# Says how the value is to be read; CloudEvents' own clients refuse a record without it.
+# (A list: aiokafka takes nothing else, and changes none.)
+HEADERS = [("content-type", b"application/cloudevents+json")]
+# Records handed to the producer before the loop gets a turn: about 1 ms.
+SLICE_RECORDS = 64
+CONNECT_TIMEOUT_S = 10.0
+RECONNECT_S = 1.0
+CLOSE_TIMEOUT_S = 5.0
+# `send` raises these before anything is numbered: the producer is as good as before.
+_NOT_NUMBERED = (
+    InvalidTopicError,
+    MessageSizeTooLargeError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+)
+
+
+class Record(Struct, frozen=True):
+    """One fact on its way: which partition, and the bytes."""
+
+    topic: str
+    partition: int
+    key: bytes
+    value: bytes
+
+
+class Receipt(Struct, frozen=True):
+    """What Kafka said of some records.
+
+    offsets: for each record its offset, or None: it may be in the log, now or later, or not.
+    trouble: one sentence when any is None.
+    """
+
+    offsets: list[int | None]
+    trouble: str | None
+
+
+class Appender:
+    """The producer for facts. `start` returns at once; the producer follows when Kafka does.
+
+    Args:
+        kafka: connection settings for aiokafka (`bootstrap_servers`, security …).
+        timeout_s: an `append` answers within this, from its turn on.
+        turns: how long it waits for that, and how many bytes with it.
+    """
+
+    def __init__(
+        self, kafka: Mapping[str, Any], timeout_s: float, turns: TurnLimits | None = None
+    ) -> None:
+        self._kafka = dict(kafka)
+        self._timeout_s = timeout_s
+        self._turns = Turns(turns or TurnLimits())
+        self._producer: asyncio.Future[AIOKafkaProducer]
+        self._refused = asyncio.Event()
+        self._is_running = False
+        self._tasks, self._closing = Tasks(), Tasks()
+        self._troubled = False
+
+    async def start(self) -> None:
+        """Begin to keep a producer running."""
+        self._producer = asyncio.get_running_loop().create_future()
+        self._is_running = True
+        self._tasks.keep(self._keep_a_producer, "producer of facts", RECONNECT_S)
+
+    async def stop(self) -> None:
+        """Send what can be sent within 5 s, then close. Later appends fail."""
+        self._is_running = False
+        await self._tasks.cancel()
+        await asyncio.gather(*self._closing)
+
+    async def append(self, records: Sequence[Record]) -> Receipt:
+        """Append in this order; answer when all are acknowledged, or at the deadline.
+
+        Never raises for Kafka's sake. A client that went away changes nothing: what it sent
+        whole is appended whole.
+
+        Raises:
+            TooLate: too many others came before; nothing was appended.
+        """
+        async with self._turns.turn(sum(len(record.value) for record in records)):
+            return await self._append(records)
+
+    async def _append(self, records: Sequence[Record]) -> Receipt:
+        deadline = asyncio.get_running_loop().time() + self._timeout_s
+        sent: list[asyncio.Future[Any]] = []
+        trouble = None
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._send(records, sent)
+                if sent:
+                    await asyncio.wait(sent)
+        except TimeoutError:
+            trouble = f"Kafka did not confirm within {self._timeout_s:g} s."
+        except KafkaError as error:
+            trouble = f"Kafka did not take the events: {error}."
+        offsets = [_offset(future) for future in sent] + [None] * (len(records) - len(sent))
+        if None in offsets and trouble is None:
+            trouble = f"Kafka refused: {_first_error(sent)}."
+        self._log_change(trouble)
+        return Receipt(offsets, trouble)
+
+    def _log_change(self, trouble: str | None) -> None:
+        """One line when appends begin to fail and one when they work again, not one for each."""
+        if trouble is not None and not self._troubled:
+            log.warning("Facts are answered with 503 for now: %s", trouble)
+        elif trouble is None and self._troubled:
+            log.info("Kafka takes facts again.")
+        self._troubled = trouble is not None
+
+    async def _send(self, records: Sequence[Record], sent: list[asyncio.Future[Any]]) -> None:
+        if not self._is_running:
+            raise KafkaError("this worker is stopping")
+        producer = await asyncio.shield(self._producer)
+        for index, record in enumerate(records, 1):
+            try:
+                future = await producer.send(
+                    record.topic,
+                    value=record.value,
+                    key=record.key,
+                    partition=record.partition,
+                    headers=HEADERS,
+                )
+            except KafkaError as error:
+                if not (error.retriable or isinstance(error, _NOT_NUMBERED)):
+                    self._replace(producer, error)
+                raise
+            future.add_done_callback(lambda done: self._settle(producer, done))
+            sent.append(future)
+            if index % SLICE_RECORDS == 0:
+                await asyncio.sleep(0)
+
+    def _settle(self, producer: AIOKafkaProducer, done: asyncio.Future[Any]) -> None:
+        """Look at every result, also of a request that is long answered."""
+        error = None if done.cancelled() else done.exception()
+        if error is not None:
+            self._replace(producer, error)
+
+    def _replace(self, producer: AIOKafkaProducer, error: BaseException) -> None:
+        if self._producer.done() and self._producer.result() is producer:
+            log.warning("Kafka refused events (%s): going on with a new producer", error)
+            self._producer = asyncio.get_running_loop().create_future()
+            self._refused.set()
+
+    async def _keep_a_producer(self) -> None:
+        while True:
+            began = monotonic()
+            try:
+                await self._run_a_producer()
+            except (KafkaError, OSError, TimeoutError) as error:
+                log.warning("No producer for facts yet, Kafka does not answer: %s", error)
+            # At once, unless each is refused something as soon as it is there.
+            await asyncio.sleep(began + RECONNECT_S - monotonic())
+
+    async def _run_a_producer(self) -> None:
+        """Until it was refused anything."""
+        producer = AIOKafkaProducer(
+            **self._kafka,
+            acks="all",
+            enable_idempotence=True,
+            max_batch_size=BATCH_BYTES,
+            request_timeout_ms=5000,
+        )
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await clients.start(producer)
+            self._refused.clear()
+            self._producer.set_result(producer)
+            await self._refused.wait()
+        finally:
+            self._closing.start(_close(producer), "close a producer of facts")
+
+
+def _offset(future: "asyncio.Future[Any]") -> int | None:
+    if not future.done() or future.cancelled() or future.exception() is not None:
+        return None
+    metadata = future.result()
+    # The broker knew the batch but no longer its offset: aiokafka then counts from -1
+    # (producer/sender.py, DuplicateSequenceNumber). It is in; we cannot say where, so the
+    # caller may send it again.
+    lost = metadata.log_start_offset == -1
+    return None if lost else int(metadata.offset)
+
+
+def _first_error(sent: "Sequence[asyncio.Future[Any]]") -> str:
+    errors = (f.exception() for f in sent if f.done() and not f.cancelled())
+    return str(next((e for e in errors if e is not None), "no position was given"))
+
+
+async def _close(producer: AIOKafkaProducer) -> None:
+    """Send what Kafka still takes for a while, then cut the connections."""
+    try:
+        await clients.close(producer, CLOSE_TIMEOUT_S)
+    except TimeoutError:
+        log.warning("Kafka does not take the last events: closing without their confirmation")
+    except KafkaError as error:
+        log.warning("The producer for facts closed with an error: %s", error)

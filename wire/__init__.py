@@ -1,0 +1,1 @@
+"""Kafka by aiokafka: the only room for its private names."""
