@@ -1,6 +1,9 @@
 """What `/metrics` of a worker gives that has just started."""
 
+import msgspec
+
 from domain.lookup import PartitionState, Role
+from tables.partition import TRANSACTION, Hold
 from tests.unit.web.fakes import FakeTable, a_status
 from web.operations.metrics import Metrics
 
@@ -14,7 +17,9 @@ def metrics_at_rest() -> dict[str, dict[str, set[str]]]:
     """Sample names, each with its labels and their values."""
     table = _Table(2)
     standby = a_status(1, PartitionState.STANDBY, Role.STANDBY, standby_lag_records=0)
-    table.statuses = [a_status(0), standby]
+    # Something that is held up has a series for as long as it is, and none before.
+    held_up = msgspec.structs.replace(a_status(0), holds={"sales": Hold(3, TRANSACTION, 1)})
+    table.statuses = [held_up, standby]
     metrics = Metrics(table, table.stats, lambda: {"reads": 0}, topics=("shipments", "sales"))
     given: dict[str, dict[str, set[str]]] = {}
     for family in metrics.registry.collect():
