@@ -5,6 +5,7 @@ WORKDIR /build
 COPY Makefile LICENSE requirements.lock ./
 COPY core/ core/
 COPY domain/ domain/
+COPY importers/ importers/
 COPY wire/ wire/
 COPY tables/ tables/
 COPY agents/ agents/

@@ -15,6 +15,7 @@ from app import __version__
 from app.commands.dlq import dlq
 from app.commands.fact import fact
 from app.commands.post import adjust, post
+from app.commands.scan import scan
 from app.commands.settings import show_settings
 from app.commands.status import status
 from app.commands.stock import list_rows, stock
@@ -34,7 +35,20 @@ def cli() -> None:
 
 
 _COMMANDS: tuple[click.Command, ...] = (
-    *(worker, topics, status, stock, list_rows, post, adjust, fact, dlq, show_settings, traffic),
+    *(
+        worker,
+        topics,
+        status,
+        stock,
+        list_rows,
+        post,
+        adjust,
+        fact,
+        scan,
+        dlq,
+        show_settings,
+        traffic,
+    ),
 )
 for _command in _COMMANDS:
     cli.add_command(_command)
