@@ -19,7 +19,9 @@ from domain.events import Refusal
 from web.http.problems import PAGES
 
 #: Documents whose every name is checked; in the others only links are.
-CHECKED = ("README.md", "docs/http.md", "docs/operations.md", "docs/runbook.md")
+CHECKED = (
+    *("README.md", "docs/http.md", "docs/operations.md", "docs/runbook.md", "docs/scanners.md"),
+)
 HTTP, RUNBOOK = "docs/http.md", "docs/runbook.md"
 SERVICE = ("app", "agents", "web", "tables", "wire", "domain", "importers", "core")
 

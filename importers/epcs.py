@@ -55,8 +55,8 @@ _SCHEMES: Final = {
 #: By partition: bits of the company prefix and of the item reference, which have 44 together;
 #: the prefix has 12 digits less the partition, the two have 13 together.
 _PREFIX_BITS: Final = (40, 37, 34, 30, 27, 24, 20)
-_PURE = re.compile(r"urn:epc:id:sgtin:([0-9]{6,12})\.([0-9]{1,7})\.([^.\s]\S*)")
-_TAG = re.compile(r"urn:epc:tag:sgtin-(96|198):[0-7]\.([0-9]{6,12})\.([0-9]{1,7})\.([^.\s]\S*)")
+_PURE = re.compile(r"urn:epc:id:sgtin:([0-9]{6,12})\.([0-9]{1,7})\.(\S+)")
+_TAG = re.compile(r"urn:epc:tag:sgtin-(96|198):[0-7]\.([0-9]{6,12})\.([0-9]{1,7})\.(\S+)")
 #: What a URI's serial has as it is; all else is %XX.
 _PLAIN = ELEMENT_CHARACTERS.translate({ord(c): None for c in '"%&/<>?'})
 _SERIAL = re.compile(rf"(?:[{re.escape(_PLAIN)}]|%(?:22|25|26|2[Ff]|3[CcEeFf])){{1,20}}")

@@ -127,7 +127,7 @@ def _of_region(digits: str, setup: Setup) -> Meaning:
             f"The measure inside of {digits} has a check digit of its own in {region}, which does "
             "not fit: scan it again, and if it stays so, weigh the item anew.",
         ) from error
-    if not isinstance(rcn, Rcn) or (rcn.weight is rcn.price is rcn.count is None):
+    if not isinstance(rcn, Rcn) or all(one is None for one in (rcn.weight, rcn.price, rcn.count)):
         # biip's without_variable_measure() gives the number back as it is: each weight would
         # be a SKU of its own.
         raise Refused(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from importers.items import NotAnItem, ScannedItem, Why
+from importers.items import NotAnItem, ScannedItem, Unit, Why
 
 
 class Session:
@@ -18,14 +18,24 @@ class Session:
     def __init__(self, name: str | None = None) -> None:
         self._name = name
         self._seen: set[tuple[str, str]] = set()
+        self._units: dict[str, Unit] = {}
 
     def take(self, item: ScannedItem) -> ScannedItem | NotAnItem:
         """Give the item its event id, or say that it was read before.
 
         A serial in a symbol and the same serial on a tag are one thing, also where the tag was
         written with another length of company prefix: GTIN and serial tell. An item without
-        serial always counts, each scan is one more.
+        serial always counts, each scan is one more. An item that comes in another unit than
+        before is refused: grams and pieces of one SKU would be added up.
         """
+        unit = self._units.setdefault(item.sku, item.unit)
+        if item.unit is not unit:
+            return NotAnItem(
+                text=item.text,
+                why=Why.MEASURE,
+                sentence=f"{item.sku} was counted in {unit} before in this session and cannot be "
+                f"in {item.unit} now: scan the symbol of the same kind.",
+            )
         if item.once is None:
             return item
         thing = (item.sku, item.beside.get("serial", item.once))
