@@ -24,8 +24,9 @@ from app.news import News
 from app.topicwatch import TopicWatch
 from tables.config import TableConfig
 from tables.decoder import Decoder
-from tables.home.agreement import RulesDiffer, agree
+from tables.home.agreement import agree
 from tables.table import InventoryTable
+from tables.tasks import Final
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +106,7 @@ class OnhandApp(faust.App):
         try:
             async with asyncio.timeout(_AGREE_S):
                 await agree(self.table_config)
-        except RulesDiffer as error:
+        except Final as error:
             return [str(error)]
         except (KafkaError, TimeoutError) as error:
             return [

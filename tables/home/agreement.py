@@ -9,8 +9,11 @@ itself with it while it still disturbs nobody.
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import random
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -18,6 +21,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from domain.events import RULES
 from tables.config import TableConfig
+from tables.home import rights
 from tables.home.changelog import META_KEY, ChangelogWriter, CommitRefused, Meta
 from tables.tasks import Final
 from wire.batches import Unreadable, slowly
@@ -30,10 +34,19 @@ _POLL_S = 1.0
 _RECORDS = 1_000
 #: The newest meta record is the last record but for what was aborted behind it.
 _LOOK_BACK = 64
+#: Who was fenced leaves the one who did it so long to write, a random part of it more, and
+#: twice as much each time: so however many begin at once, one of them soon is alone.
+_LEAVE_S = 0.5
+_LOOK_S = 0.1
+_TRIES = 6
 
 
 class RulesDiffer(Final):
     """The table was built by other rules or with another window; says what to do."""
+
+
+class Unsettled(Final):
+    """Nobody comes to write the first word of a new table; says what to do."""
 
 
 def compare(meta: Meta, window: int) -> None:
@@ -55,34 +68,63 @@ async def agree(config: TableConfig) -> None:
 
     Raises:
         RulesDiffer: this worker may not join.
+        Unsettled: others kept it from writing the first word, and wrote none themselves.
+        RightMissing: its user may not read or write the log.
         KafkaError: no broker answers.
     """
     brokers = Brokers(config.kafka, [config.changelog, config.dead_letters])
     await brokers.start()
     try:
+        tries = 0
         while (meta := await _newest(config.kafka, config.changelog)) is None:
-            name = f"{config.transactional_id(0)}-first"
-            writer = await ChangelogWriter.open(
-                brokers, 0, name, config.changelog, config.dead_letters
-            )
-            if (meta := await _newest(config.kafka, config.changelog)) is not None:
-                break
-            topics = await brokers.topics([config.changelog])
-            first = Meta(
-                positions={},
-                fingerprints={},
-                counts={},
-                window=config.window,
-                rules=RULES,
-                incarnation=topics[config.changelog].id,
-            )
-            try:
-                await writer.commit({}, (), (), msgspec.json.encode(first))
-            except CommitRefused as error:
-                log.info("Another worker begins this table, too (%s).", error)
+            if await _begin(config, brokers):
+                continue
+            tries += 1
+            if tries == _TRIES:
+                raise Unsettled(
+                    f"The table of {config.changelog} is being begun by other workers again and "
+                    "again: start fewer of them at once, or end those that are restarted for ever."
+                )
+            if tries == 1:
+                log.info("Another worker begins this table, too: waiting for its first word.")
+            longest_s = _LEAVE_S * 2 ** (tries - 1)
+            await _written_within(config, longest_s * random.uniform(1, 2))  # noqa: S311  # no secret
     finally:
         await brokers.stop()
     compare(meta, config.window)
+
+
+async def _begin(config: TableConfig, brokers: Brokers) -> bool:
+    """Write the first meta record if there is none; False where another worker was faster."""
+    name = f"{config.transactional_id(0)}-first"
+    writer = await ChangelogWriter.open(brokers, 0, name, config.changelog, config.dead_letters)
+    if await _newest(config.kafka, config.changelog) is not None:
+        return True
+    topics = await brokers.topics([config.changelog])
+    first = Meta(
+        positions={},
+        fingerprints={},
+        counts={},
+        window=config.window,
+        rules=RULES,
+        incarnation=topics[config.changelog].id,
+    )
+    try:
+        await writer.commit({}, (), (), msgspec.json.encode(first))
+    except CommitRefused as error:
+        log.debug("The first word was refused (%s).", error)
+        return False
+    return True
+
+
+async def _written_within(config: TableConfig, seconds: float) -> None:
+    """Wait until there is a meta record, but no longer than this."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while True:
+                await asyncio.sleep(_LOOK_S)
+                if await _newest(config.kafka, config.changelog) is not None:
+                    return
 
 
 async def _newest(kafka: Mapping[str, Any], changelog: str) -> Meta | None:
@@ -96,21 +138,25 @@ async def _newest(kafka: Mapping[str, Any], changelog: str) -> Meta | None:
     )
     await consumer.start()
     try:
-        tp = TopicPartition(changelog, 0)
-        consumer.assign([tp])
-        start = (await consumer.beginning_offsets([tp]))[tp]
-        end = (await consumer.end_offsets([tp]))[tp]
-        back = _LOOK_BACK
-        while end > start:
-            begin = max(start, end - back)
-            if (found := await _last_between(consumer, tp, begin, end)) is not None:
-                return found
-            if begin == start:
-                break
-            back *= 16
-        return None
+        with rights.reading():
+            return await _newest_of(consumer, TopicPartition(changelog, 0))
     finally:
         await consumer.stop()
+
+
+async def _newest_of(consumer: AIOKafkaConsumer, tp: TopicPartition) -> Meta | None:
+    consumer.assign([tp])
+    start = (await consumer.beginning_offsets([tp]))[tp]
+    end = (await consumer.end_offsets([tp]))[tp]
+    back = _LOOK_BACK
+    while end > start:
+        begin = max(start, end - back)
+        if (found := await _last_between(consumer, tp, begin, end)) is not None:
+            return found
+        if begin == start:
+            break
+        back *= 16
+    return None
 
 
 async def _last_between(

@@ -1,15 +1,18 @@
 """The log decides by which window and rules a version counts, before anybody joins."""
 
 import asyncio
+import logging
+from typing import Any
 
 import msgspec
 import pytest
 
 from dev.kafka import Kafka
 from tables.config import TableConfig
-from tables.home.agreement import RulesDiffer, agree
-from tables.home.changelog import CommitRefused
-from tests.owners import WINDOW, Shop, Worker, a_delivery_of, a_worker, with_history
+from tables.home import agreement
+from tables.home.agreement import RulesDiffer, Unsettled, agree
+from tables.home.changelog import ChangelogWriter, CommitRefused
+from tests.owners import WINDOW, Shop, Worker, a_delivery_of, a_worker, a_writer, with_history
 
 
 @pytest.fixture
@@ -49,6 +52,51 @@ async def test_the_first_word_of_the_log_is_written_once_and_the_table_begins_wi
     await agree(config(shop))
     with pytest.raises(RulesDiffer, match="Set ONHAND_DEDUP_WINDOW back"):
         await agree(config(shop, WINDOW + 1))
+
+
+async def test_workers_that_begin_a_table_together_fence_each_other_once_and_say_so_once(
+    shop: Shop, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO, "tables")
+    opened = 0
+    open_ = ChangelogWriter.open
+
+    async def counted(*args: Any) -> ChangelogWriter:
+        nonlocal opened
+        opened += 1
+        return await open_(*args)
+
+    monkeypatch.setattr(ChangelogWriter, "open", counted)
+    await asyncio.gather(*(agree(config(shop)) for _ in range(4)))
+
+    assert len(shop.metas()) == 1
+    said = [record.getMessage() for record in caplog.records if record.levelno >= logging.INFO]
+    assert set(said) <= {"Another worker begins this table, too: waiting for its first word."}
+    assert len(said) <= 3  # one of them wrote it
+    assert opened <= 3 * 4
+
+
+async def test_who_never_comes_to_write_the_first_word_ends_with_a_sentence(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = ChangelogWriter.commit
+
+    async def fenced(writer: ChangelogWriter, *args: Any) -> int:
+        await open_as_another(shop)
+        return await commit(writer, *args)
+
+    monkeypatch.setattr(ChangelogWriter, "commit", fenced)
+    monkeypatch.setattr(agreement, "_LEAVE_S", 0.01)
+
+    with pytest.raises(Unsettled, match="start fewer of them at once"):
+        await agree(config(shop))
+    assert shop.metas() == []
+
+
+async def open_as_another(shop: Shop) -> None:
+    name = f"{shop.transactional_id(0)}-first"
+    async with a_writer(shop.kafka, 0, name, shop.changelog, shop.dead_letters):
+        pass
 
 
 async def test_the_newest_word_is_found_behind_whatever_was_aborted(shop: Shop) -> None:

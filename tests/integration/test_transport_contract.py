@@ -14,6 +14,8 @@ from typing import Any
 
 import aiokafka
 import faust
+import faust.cli.base
+import faust.cli.worker
 import msgspec
 import pytest
 import pytest_asyncio
@@ -37,6 +39,7 @@ from app import topics
 from app.config import Settings
 from app.group.assignment import ChangelogTable, PartitionManager
 from app.group.assignor import OnhandAssignor
+from app.group.process import say_nothing
 from app.group.transport import (
     BatchConductor,
     BatchConsumer,
@@ -82,6 +85,8 @@ OVERRIDDEN: list[tuple[type, str, str]] = [
     (driver.Consumer, "_commit_offsets", "self, offsets, start_new_transaction"),
     (driver.Consumer, "on_partitions_revoked", "self, revoked"),
     (driver.Consumer, "perform_seek", "self"),
+    (driver.Consumer, "on_started", "self"),
+    (driver.Consumer, "on_stop", "self"),
     (Table, "_new_store", "self"),
     (Table, "on_start", "self"),
     (Table, "on_rebalance", "self, assigned, revoked, newly_assigned, generation_id"),
@@ -154,6 +159,34 @@ def test_every_override_is_in_the_list_above(ours: type, base: type) -> None:
     listed = {name for owner, name, _ in OVERRIDDEN if owner is base}
     overridden = {name for name in vars(ours) if hasattr(base, name)} - NEW
     assert {name for name in overridden if not name.startswith("_abc")} <= listed
+
+
+def test_the_hook_that_says_nothing_is_the_one_that_the_command_calls_with_its_worker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Faust's own prints a banner there."""
+    command = faust.cli.worker.worker
+    assert command.on_worker_created is say_nothing
+    base = inspect.signature(faust.cli.base.Command.on_worker_created)
+    assert base.parameters.keys() == inspect.signature(say_nothing).parameters.keys()
+    calls: list[Any] = []
+
+    class TheWorker:
+        def execute_from_commandline(self) -> SystemExit:
+            calls.append("executed")
+            return SystemExit(0)
+
+    it = TheWorker()
+    monkeypatch.setattr(command, "as_service", lambda *_, **__: None)
+    monkeypatch.setattr(command, "worker_for_service", lambda *_, **__: it)
+    monkeypatch.setattr(command, "on_worker_created", lambda _, worker: calls.append(worker))
+    started = object.__new__(command)
+    started.args, started.kwargs = (), {}
+
+    with pytest.raises(SystemExit):
+        started.run_using_worker()
+
+    assert calls == [it, "executed"]
 
 
 async def test_the_private_attributes_are_where_they_were() -> None:
