@@ -21,7 +21,7 @@ from tables.home.changelog import META_KEY, ChangelogChanged, CommitRefused, Met
 from tables.home.store import Local, Store, StoreFailed, StoreUnfit
 from tables.partition import Owned, Partition, Superseded
 from tables.stats import Stats
-from tables.tasks import Tasks
+from tables.tasks import Final, Tasks
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +127,7 @@ class GroupCommit:
             if p.owned is owned:
                 owned.commit = None
                 self._changed(p, str(error))
-        except StoreFailed as error:
+        except (StoreFailed, Final) as error:
             await self._fail(str(error), error)
         except Exception as error:
             await self._fail(f"Partition {p.number}: a commit failed: {error!r}.", error)

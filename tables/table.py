@@ -18,6 +18,7 @@ from tables.config import TableConfig
 from tables.decoder import Batch
 from tables.folding import Folding
 from tables.groupcommit import GroupCommit
+from tables.home import rights
 from tables.home.changelog import ChangelogChanged, ChangelogWriter, CommitRefused
 from tables.home.discarding import Discarding
 from tables.home.feed import Feed, StoreForeign
@@ -373,8 +374,9 @@ class InventoryTable(Reading):
         p.move(PartitionState.LOADING)
         while True:
             try:
-                end = await self._follower.look(p.number)
-                ends = await self._sources.ends([p.number])
+                with rights.reading():
+                    end = await self._follower.look(p.number)
+                    ends = await self._sources.ends([p.number])
                 break
             except KafkaError as error:
                 log.warning("Partition %d: cannot follow yet (%r).", p.number, error)

@@ -17,6 +17,7 @@ from aiokafka.errors import KafkaError
 
 from domain.lookup import PartitionState
 from domain.stock import PartitionState as FoldState
+from tables.home import rights
 from tables.home.agreement import compare
 from tables.home.changelog import ChangelogChanged, ChangelogWriter
 from tables.home.feed import Log, Restored
@@ -93,7 +94,8 @@ class TakeOver(msgspec.Struct, frozen=True):
         Raises:
             Superseded: another assignment came; nothing was delivered.
             TimeoutError: steps 2 to 4 took longer than the session timeout.
-            RulesDiffer, SourceChanged, ChangelogChanged, Unreadable: an operator must decide.
+            RightMissing, RulesDiffer, SourceChanged, ChangelogChanged, Unreadable: an operator
+                must decide.
             KafkaError, NotAMember: try again.
             StoreError: see `tables/home/store.py`.
         """
@@ -206,7 +208,8 @@ async def keep_trying(
     began, late, tries = monotonic(), 0, 0
     while True:
         try:
-            restored = await take_over.run(p, epoch)
+            with rights.reading():
+                restored = await take_over.run(p, epoch)
         except Superseded:
             return
         except (KafkaError, NotAMember, TimeoutError, OSError) as error:

@@ -11,6 +11,7 @@ from aiokafka.errors import (
 )
 
 from app.config import Settings
+from tables.home.rights import READ
 from tables.tasks import Final
 
 
@@ -40,8 +41,5 @@ def advice(error: KafkaError, settings: Settings) -> str:
                 "that group."
             )
         case TopicAuthorizationFailedError():
-            return (
-                "Kafka does not let this worker read its topics: grant its user READ and DESCRIBE "
-                "on the sources and the changelog."
-            )
+            return READ
     return f"Kafka does not take this worker into the group {group}: {error!r}."

@@ -20,6 +20,7 @@ from aiokafka.errors import KafkaError
 from domain.columns import DeadLetter
 from domain.events import Refusal
 from domain.modes import ATTRIBUTES, CONTENT_TYPE
+from tables.home import rights
 from wire.packing import AnyHeaders, is_escaped
 from wire.transactions import (
     NO_TIME_MS,
@@ -86,9 +87,14 @@ class ChangelogWriter:
     """Writes one partition's changelog. Create with `open`; one commit at a time."""
 
     def __init__(
-        self, producer: TransactionalProducer, partition: int, changelog: str, dead_letters: str
+        self,
+        producer: TransactionalProducer,
+        partition: int,
+        transactional_id: str,
+        changelog: str,
+        dead_letters: str,
     ) -> None:
-        self._producer = producer
+        self._producer, self._id = producer, transactional_id
         self._changelog = TopicPartition(changelog, partition)
         self._dead_letters = TopicPartition(dead_letters, partition)
 
@@ -105,11 +111,16 @@ class ChangelogWriter:
 
         Ends any transaction that the previous writer left open. Has no deadline of its
         own: the caller must set one.
+
+        Raises:
+            RightMissing: the user may not write by this id.
+            KafkaError: try again.
         """
-        producer = await TransactionalProducer.open(
-            brokers, transactional_id, _TRANSACTION_TIMEOUT_MS, lane=partition
-        )
-        return cls(producer, partition, changelog, dead_letters)
+        with rights.writing(transactional_id):
+            producer = await TransactionalProducer.open(
+                brokers, transactional_id, _TRANSACTION_TIMEOUT_MS, lane=partition
+            )
+        return cls(producer, partition, transactional_id, changelog, dead_letters)
 
     async def commit(
         self,
@@ -136,6 +147,7 @@ class ChangelogWriter:
         Raises:
             CommitRefused: nothing may be written by this writer any more.
             ChangelogChanged: the same; nothing was committed.
+            RightMissing: the same; the user may not write by the id, or to one of the topics.
         """
         batches = await self._build(puts, deletes, letters, meta)
         topic, partition = self._changelog
@@ -145,8 +157,10 @@ class ChangelogWriter:
             if 0 <= offsets[ours] <= previous:
                 raise ChangelogChanged(recreated(topic, partition))
 
+        written = dict.fromkeys(batch.tp.topic for batch in batches)
         try:
-            offsets = await self._producer.commit(batches, check)
+            with rights.writing(self._id, *written):
+                offsets = await self._producer.commit(batches, check)
         except KafkaError as error:
             raise CommitRefused(f"{type(error).__name__}: {error}") from error
         return offsets[-1] + batches[-1].size - 1 if offsets[-1] >= 0 else -1

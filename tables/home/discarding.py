@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from aiokafka.errors import KafkaError
 
+from tables.home import rights
 from tables.home.changelog import ChangelogChanged
 from tables.home.store import Local, NoStore, Store, Stores
 
@@ -59,7 +60,8 @@ class Discarding:
         """Raise ChangelogChanged unless the changelog has all that a store of it held."""
         while True:
             try:
-                return await self._prove(partition, held)
+                with rights.reading():
+                    return await self._prove(partition, held)
             except KafkaError as error:
                 log.warning("Partition %d: its changelog does not answer (%r).", partition, error)
                 await asyncio.sleep(_RETRY_S)

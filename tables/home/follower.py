@@ -23,6 +23,7 @@ from aiokafka.errors import (
     UnknownTopicOrPartitionError,
 )
 
+from tables.home import rights
 from tables.home.changelog import ChangelogChanged
 from tables.home.feed import Feed, Log, Probe, Restored, not_whole
 from tables.home.memory import MemoryStore
@@ -196,11 +197,12 @@ class Follower:
             logged = monotonic()
             while True:
                 await self._place()
-                await self._poll()
+                with rights.reading():
+                    await self._poll()
                 if monotonic() - logged > _PROGRESS_S:
                     logged = monotonic()
                     self._report()
-        except (ConsumerStoppedError, asyncio.CancelledError):
+        except (ConsumerStoppedError, asyncio.CancelledError, rights.RightMissing):
             raise
         except Exception as error:
             raise Final(f"The changelog cannot be followed: {error}.") from error
