@@ -11,7 +11,7 @@ import pytest
 from multidict import CIMultiDict
 
 from domain.lookup import Role
-from tests.fleet import Fleet, a_fleet
+from tests.fleet import Answer, Fleet, a_fleet
 from web.cluster.heartbeats import Claim, WorkerState
 from web.cluster.peers import PeerAnswer
 from web.reads.queries import passed_on
@@ -174,6 +174,36 @@ async def test_a_former_owner_that_is_behind_never_says_that_a_key_is_unknown() 
         fleet.lie(1, state=WorkerState.GONE)
         # With nothing beyond it, an unknown key is unknown.
         assert (await fleet.row(0, "SKU-2")).status == 404
+
+
+async def test_a_former_owner_that_is_behind_leaves_no_key_out_of_a_list_or_lookup() -> None:
+    async with Fleet(2, count=1) as fleet:
+        fleet[0].shelf.hold([0], Role.FORMER, sales=10, lag=1)
+        fleet[1].shelf.hold([0], Role.ACTIVE, sales=11)
+        fleet.put("SKU-0", "store-0", received=1)
+        fleet[1].shelf.put("SKU-1", "store-0", received=1, events=1)
+        both = {"keys": [{"sku": sku, "location": "store-0"} for sku in ("SKU-0", "SKU-1")]}
+        path = "/v1/inventory"
+
+        async def lookup(body: object = both) -> Answer:
+            return await fleet.request("POST", 0, "/v1/lookup", body)
+
+        # Nobody else is known: what is missing is not known to be missing.
+        for answer in (await fleet.get(0, path), await lookup()):
+            assert (answer.status, answer.problem) == (503, "partitions-unavailable")
+            assert answer.body["missing_partitions"] == [0]
+        assert (await fleet.get(0, f"{path}?partial=true", Onhand_Hop="1")).status == 503
+        assert (await lookup({"keys": both["keys"][:1]})).status == 200  # it has that one
+
+        fleet.tell(1)
+        for answer in (await fleet.get(0, path), await lookup()):
+            assert [item["sku"] for item in answer.body["items"]] == ["SKU-0", "SKU-1"]
+
+        fleet[0].shelf.advance(0, 11)
+        fleet.lie(1, state=WorkerState.GONE)
+        # With nothing beyond it, what it does not have is unknown.
+        assert (await fleet.get(0, path)).status == 200
+        assert (await lookup()).body["unknown"] == [{"sku": "SKU-1", "location": "store-0"}]
 
 
 async def test_the_freshest_standby_is_asked() -> None:

@@ -225,7 +225,7 @@ def unsure(fresh: Freshness) -> NotReady | None:
         return None
     return NotReady(
         f"Its last owner is {fresh.lag_events:,} events behind on partition {fresh.partition} and "
-        "does not know this key; the next owner is not known yet.",
+        "may not know a key; the next owner is not known yet.",
         1,
     )
 

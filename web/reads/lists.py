@@ -10,7 +10,7 @@ from aiohttp import web
 
 from domain.lookup import Freshness, NotReady
 from tables.home.store import StoreError
-from web.cluster.admission import Asked, Refusal
+from web.cluster.admission import Asked, Refusal, unsure
 from web.cluster.peers import PeerFailed, get
 from web.http.pacing import Pacer
 from web.reads import cursors
@@ -85,6 +85,10 @@ class _Search(Search[Page]):
     async def here(
         self, fresh: dict[int, Freshness], refused: dict[int, Refusal], pacer: Pacer
     ) -> Page:
+        for p in [*fresh]:  # a page says of every key between its rows that there is none
+            if (why := unsure(fresh[p])) is not None:
+                del fresh[p]
+                refused[p] = why
         while True:
             scans = {
                 p: Scan(self.gathering.table, p, place, self._filters, pacer)

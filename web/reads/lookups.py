@@ -11,7 +11,7 @@ from aiohttp import web
 from domain.lookup import Freshness, NotReady
 from domain.names import fault_of
 from tables.home.store import StoreError
-from web.cluster.admission import Asked, Refusal
+from web.cluster.admission import Asked, Refusal, unsure
 from web.cluster.peers import post
 from web.http.bodies import BAD_JSON, BodyLimits, read_json
 from web.http.pacing import Pacer
@@ -107,6 +107,9 @@ class _Search(Search[Found]):
             if found is None:
                 del fresh[partition]
                 refused[partition] = NotReady(f"Partition {partition} left meanwhile.", 1)
+            elif None in found.values() and (why := unsure(fresh[partition])) is not None:
+                del fresh[partition]
+                refused[partition] = why
             else:
                 rows |= found
         return rows
