@@ -41,7 +41,7 @@ class Ends(Protocol):
     async def of(self, places: Iterable[Place]) -> Mapping[Place, int]:
         """The offset that the next record gets, by place, learnt after this call began.
 
-        Places that nobody can tell are left out.
+        Of these places and no others; those that nobody can tell are left out.
         """
 
 
@@ -72,16 +72,18 @@ class BrokerEnds:
 
     async def of(self, places: Iterable[Place]) -> Mapping[Place, int]:
         """As the protocol says: this call is in a question that has not been sent yet."""
+        mine = tuple(places)
         if time.monotonic() < self._away_until:
             return {}  # aiokafka has a line in the log for each vain attempt
-        self._wanted.update(dict.fromkeys(places))
+        self._wanted.update(dict.fromkeys(mine))
         if self._answer is None:
             self._answer = asyncio.get_running_loop().create_future()
         answer = self._answer
         if not self._is_asking:
             self._is_asking = True
             self._tasks.start(self._ask(), "ends of the sources")
-        return await asyncio.shield(answer)
+        ends = await asyncio.shield(answer)
+        return {place: ends[place] for place in mine if place in ends}
 
     async def stop(self) -> None:
         """Ask no more. May be called twice."""
