@@ -58,7 +58,7 @@ def of_message(text: str) -> Pairs:
         pairs = [(one.ai.ai, one.value) for one in GS1Message.parse(body).element_strings]
     except ParseError as error:
         raise _not_split(text) from error
-    # biip strips white space first, and matches digits of every script.
+    # biip strips white space first.
     if not pairs or "".join(ai + value for ai, value in pairs) != body.replace(GS, ""):
         raise _not_split(text)
     return pairs

@@ -128,8 +128,6 @@ def of_hex(text: str, setup: Setup) -> Meaning:
     prefix = str(number >> (serial_bits + item_bits) & ((1 << _PREFIX_BITS[partition]) - 1))
     item = str(number >> serial_bits & ((1 << item_bits) - 1))
     digits = 12 - partition
-    if len(prefix) > digits or len(item) > 13 - digits:
-        raise _broken(text)
     rest = number & ((1 << serial_bits) - 1)
     serial = str(rest) if header == _SGTIN_96 else _seven_bits(rest, text)
     return _meaning(prefix.zfill(digits), item.zfill(13 - digits), serial, setup)
@@ -143,6 +141,7 @@ def id_uri(prefix: str, item: str, serial: str) -> str:
 
 def _meaning(prefix: str, item: str, serial: str, setup: Setup) -> Meaning:
     epc = id_uri(prefix, item, serial)
+    # Also a tag's binary numbers that are too large for their digits.
     if len(prefix) + len(item) != 13:
         raise _broken(epc)
     payload = item[0] + prefix + item[1:]

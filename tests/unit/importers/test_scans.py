@@ -155,6 +155,7 @@ def test_eight_digits_are_an_ean_8_or_a_upc_e_by_their_symbology(text: str, sku:
         ("(01)09521234000013(10)A(B)C", Why.AMBIGUOUS, "Brackets"),
         ("(01)09521234000013(10)A(1)2", Why.UNREADABLE, "cannot be split"),
         ("]C1010952123400001310A B", Why.UNREADABLE, "--gs"),
+        ("]C1 0109521234000013", Why.UNREADABLE, "--gs"),
         ("https://shop.example/products/4711", Why.NO_ITEM, "link"),
         ("https://x.example/01/09521234000013/10/A?10=B", Why.AMBIGUOUS, "(10)"),
         ("https://x.example/01/09521234000013?17=271231&17=281231", Why.AMBIGUOUS, "(17)"),
