@@ -14,7 +14,6 @@ from itertools import chain, islice
 from typing import Any, Final, TypeAlias
 
 import cramjam
-import numpy as np
 from aiokafka.errors import CorruptRecordException, UnsupportedCodecError
 from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.memory_records import MemoryRecords
@@ -99,7 +98,7 @@ def _quickly(batch: Packed) -> tuple[Any, int] | None:
     if found is None:
         return None
     buffer, size = found
-    buffer[:HEAD_BYTES] = np.frombuffer(batch.raw, np.uint8, HEAD_BYTES)
+    buffer.data[:HEAD_BYTES] = batch.raw[:HEAD_BYTES]
     buffer[ATTRIBUTES_AT] &= 0xFF ^ CODEC
     return DefaultRecordBatch(buffer.data[: HEAD_BYTES + size]), size
 

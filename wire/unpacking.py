@@ -14,14 +14,16 @@ import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from threading import Thread
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import cramjam
-import numpy as np
-from numpy.typing import NDArray
 
 from core.records import Headers, size_of, too_large
 from wire.framing import TODAY, Packed
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 NONE, GZIP, SNAPPY, LZ4, ZSTD = range(5)
 #: Bytes unpacked at a time, and bytes read past before the caller gets its turn.
@@ -65,6 +67,8 @@ def unpack_whole(
 
     Also None where it is damaged: `unpacked` says how.
     """
+    import numpy as np  # here: `onhand dlq` reads letters too, and should start in 0.3 s
+
     if codec in (LZ4, ZSTD):
         module = cramjam.lz4 if codec == LZ4 else cramjam.zstd
         usual = min(limit, max(_CHUNK, _USUAL_RATIO * len(packed)))

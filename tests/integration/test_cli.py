@@ -402,7 +402,7 @@ def test_topics_and_dead_letters_from_the_shell(kafka: Kafka) -> None:
 
     assert onhand("dlq", "list", **settings).stdout == "No dead letters.\n"
     assert json.loads(onhand("dlq", "list", "--json", **settings).stdout) == {
-        "total": 0, "counts": [], "recent": [],
+        "total": 0, "counts": [], "recent": [], "strange": 0,
     }  # fmt: skip
     assert onhand("dlq", "show", "sales-3@7", **settings).returncode == 1
     assert onhand("dlq", "replay", **settings).stdout == (

@@ -65,8 +65,10 @@ async def test_a_log_is_a_few_sentences_from_onhand_starts_to_stopped(
         "Stopping:",
         "Stopped.",
     )
+    # Only where a machine is slow: a restore that takes longer than a second or two.
+    slow = r"tables\.home\.follower: Partition \d+ restores: "
     for line in (*first, *b.log.read_text().splitlines()):
-        assert re.match(rf"{TIME}app(\.service)?: ({'|'.join(known)})", line), line
+        assert re.match(rf"{TIME}(app(\.service)?: ({'|'.join(known)})|{slow})", line), line
     for worker in (a, b):
         assert worker.log.read_text().splitlines()[-1].endswith("app: Stopped.")
     documents = [json.loads(line) for line in c.log.read_text().splitlines()]

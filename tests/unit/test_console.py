@@ -1,9 +1,10 @@
+import click
 import pytest
 from click.testing import CliRunner
 
 from app import deadletters
 from app.commands import cli
-from app.commands.console import Cell, ago, plain, seconds_since, span, table
+from app.commands.console import Cell, ago, coloured, plain, seconds_since, span, table
 from tables.home.letters import Letter
 
 
@@ -13,6 +14,7 @@ def test_what_came_from_outside_cannot_steer_a_terminal() -> None:
     )
     assert plain("two\nlines\x1b", keep="\n") == "two\nlines\\x1b"
     assert plain("Ünïcödé 店 5 °C") == "Ünïcödé 店 5 °C"
+    assert coloured(Cell("\x1b[2J", "red")) == click.style(r"\x1b[2J", fg="red")
 
 
 def test_escaped_cells_keep_their_columns_straight() -> None:

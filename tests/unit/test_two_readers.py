@@ -112,7 +112,7 @@ def verdict_of_the_service(value: bytes | None, headers: Headers = ()) -> object
     return event.source, event.id, event.data.sku, event.data.location, event.data.quantity
 
 
-@settings(max_examples=300)
+@settings(max_examples=4 * settings().max_examples)
 @given(records())
 @example((b"", ()))
 @example((b"null", ()))
@@ -138,7 +138,7 @@ def test_both_call_the_same_two_records_repetitions(
 
 
 def test_both_read_a_shop_alike_to_the_last_record() -> None:
-    for sent in records_of(a_shop(partitions=12), 3_000):
+    for sent in records_of(a_shop(partitions=12), 1_000):
         assert verdict_of_the_oracle(sent.value) == verdict_of_the_service(sent.value)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from unittest.mock import patch
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from core import window as module
@@ -60,7 +60,6 @@ class Owner:
         return Seen(self.committed, self.window.since, self.size, entries)
 
 
-@settings(max_examples=150)
 @given(
     steps=st.lists(st.tuples(st.lists(EVENTS, max_size=8), st.sampled_from("-cr")), max_size=14),
     size=st.integers(0, 12),

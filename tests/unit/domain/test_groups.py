@@ -4,7 +4,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.events import StockEvent
@@ -186,7 +186,6 @@ def by_hand(log: list[StockEvent | bytes | None], window: int) -> tuple[Counter[
     return on_hand, refused
 
 
-@settings(max_examples=40)
 @given(st.lists(sales_records(), max_size=30), st.integers(1, 12), st.data())
 def test_no_cut_crash_or_redelivery_changes_a_row(
     log: list[StockEvent | bytes | None], window: int, data: st.DataObject
@@ -218,7 +217,6 @@ def test_no_cut_crash_or_redelivery_changes_a_row(
         assert whole.row(a_sale(location=place)).on_hand == on_hand[place]
 
 
-@settings(max_examples=40)
 @given(st.permutations(range(12)), st.data())
 def test_facts_in_any_order_and_number_of_repeats_give_the_same_row(
     order: list[int], data: st.DataObject

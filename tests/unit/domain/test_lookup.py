@@ -1,7 +1,7 @@
 """Position tokens: opaque to users, exact for us, patient with strangers."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.lookup import format_position, parse_position, read_position
@@ -13,7 +13,6 @@ POSITIONS = st.dictionaries(
 )
 
 
-@settings(max_examples=30)
 @given(POSITIONS)
 def test_a_position_survives_its_token(offsets: dict[tuple[str, int], int]) -> None:
     assert parse_position(format_position(offsets)) == offsets
@@ -64,7 +63,6 @@ def test_no_token_raises(token: str) -> None:
 # ---- what a caller wrote
 
 
-@settings(max_examples=30)
 @given(POSITIONS)
 def test_what_an_answer_gave_is_taken_back(offsets: dict[tuple[str, int], int]) -> None:
     assert read_position(format_position(offsets)) == offsets

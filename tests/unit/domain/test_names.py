@@ -114,7 +114,7 @@ def is_askable(name: str) -> bool:
         return False
 
 
-@settings(max_examples=300)
+@settings(max_examples=4 * settings().max_examples)
 @given(NAMES)
 @example("a\u200d\u0301b")
 def test_the_log_the_path_and_the_oracle_know_the_same_names(name: str) -> None:
@@ -126,7 +126,6 @@ def test_the_log_the_path_and_the_oracle_know_the_same_names(name: str) -> None:
     assert fault is None or (fault.isascii() and fault.isprintable())
 
 
-@settings(max_examples=100)
 @given(st.lists(st.tuples(NAMES, NAMES), min_size=1, max_size=4))
 @example([("abc", "def\nghi\x00jkl")])
 @example([("abc", "def\nghi\x00jkl"), ("abc\x00def\nghi", "jkl")])

@@ -95,7 +95,7 @@ def items(draw: st.DrawFn) -> Item:
     return value, headers
 
 
-@settings(max_examples=200)
+@settings(max_examples=2 * settings().max_examples)
 @given(items())
 @example(in_binary_mode(as_json()))
 @example(in_binary_mode(as_json(time="2026-11-23T10:00:00+05:30")))
@@ -114,7 +114,6 @@ def test_no_record_raises_and_the_fast_reader_agrees_with_the_exact_one(item: It
         assert len(exact.detail) < 400
 
 
-@settings(max_examples=150)
 @given(st.lists(items(), max_size=6))
 @example([(as_json()[:40], ()), (as_json()[40:], ()), (as_json() + as_json(), ())])
 @example([(b"", ()), (as_json() + b"\n" + as_json(), ())])
@@ -139,7 +138,6 @@ ODD_NAMES = st.sampled_from(
 )
 
 
-@settings(max_examples=60)
 @given(
     st.lists(st.tuples(items(), st.none() | ODD_NAMES, ODD_NAMES), min_size=1, max_size=8),
     st.lists(st.integers(1, 7)),

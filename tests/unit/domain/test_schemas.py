@@ -149,7 +149,7 @@ def events(draw: st.DrawFn) -> dict[str, Any]:
     return event
 
 
-@settings(max_examples=80)
+@settings(max_examples=2 * settings().max_examples)
 @given(events())
 def test_the_schema_and_the_decoder_agree(event: dict[str, Any]) -> None:
     by_schema = VALIDATORS[event["type"]].is_valid(event)

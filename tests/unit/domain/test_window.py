@@ -5,7 +5,7 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from core import window as module
@@ -74,7 +74,6 @@ class Committed:
         self.window, self.segments = loaded, segments
 
 
-@settings(max_examples=60)
 @given(
     steps=st.lists(st.tuples(st.lists(EVENTS, max_size=8), st.sampled_from("-cr")), max_size=14),
     size=st.integers(0, 12),
@@ -138,7 +137,6 @@ def test_an_accepted_event_whose_hashes_are_zero_is_remembered() -> None:
     assert window.judge([1], [0], [0]) == {0: Verdict.REPEATED}
 
 
-@settings(max_examples=20)
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=40), st.integers(1, 30))
 @example([1] * 40, 30)
 def test_thin_traffic_leaves_few_segments(group_sizes: list[int], size: int) -> None:

@@ -82,7 +82,7 @@ async def test_a_head_that_trickles_in_is_cut_off_all_the_same() -> None:
     async def trickle(server: BaseTestServer) -> bytes:
         reader, writer = await asyncio.open_connection(server.host, server.port)
         writer.write(b"GET / HTTP/1.1\r\n")
-        reading = asyncio.create_task(reader.read())
+        reading = asyncio.create_task(reader.readuntil(b"\r\n"))
         while not reading.done():
             writer.write(b"X: y\r\n")
             await asyncio.sleep(0.02)
@@ -90,7 +90,7 @@ async def test_a_head_that_trickles_in_is_cut_off_all_the_same() -> None:
         return await reading
 
     async with a_server(ConnectionLimits(head_timeout_s=0.15)) as server:
-        answer = await asyncio.wait_for(trickle(server), 5)
+        answer = await asyncio.wait_for(trickle(server), 30)
 
     assert answer.startswith(b"HTTP/1.1 408 ")
 
@@ -187,6 +187,8 @@ async def test_the_lane_of_operations_cannot_be_filled() -> None:
         held[0][1].write(b"GET /busy HTTP/1.1\r\nHost: x\r\n\r\n")
         await asyncio.sleep(0.05)
         silent = await open_all(server, 10)
+        for reader, _ in silent[:7]:  # the oldest of more than three
+            assert await asyncio.wait_for(reader.read(), 30) == b""
         lives = await say(server, b"GET /live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         await close_all(held + silent)
 

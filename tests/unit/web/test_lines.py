@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
@@ -54,7 +54,6 @@ ALIKE: list[dict[str, Any]] = [
 ]  # fmt: skip
 
 
-@settings(max_examples=30)
 @given(st.permutations(range(len(ALIKE))))
 def test_lines_in_another_order_are_the_same_facts(order: list[int]) -> None:
     async def ids(numbers: Sequence[int]) -> list[str]:
