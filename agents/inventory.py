@@ -14,10 +14,9 @@ from typing import Any
 
 from tables.decoder import Batch
 from tables.table import InventoryTable
+from tables.tasks import Fail
 
 log = logging.getLogger(__name__)
-
-Fail = Callable[[str, BaseException | None], Awaitable[None]]
 
 
 def inventory_agent(table: InventoryTable, fail: Fail) -> Callable[[Any], Awaitable[None]]:

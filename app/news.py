@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from domain.lookup import Role
+from core.stages import Role
 from tables.reading import PartitionStatus
 from tables.tasks import Tasks
 from web.cluster.roster import WorkerView

@@ -20,6 +20,7 @@ from app.config import Settings
 from app.deadletters import reader
 from app.topics import kafka_failed
 from core.partitioning import partition_for
+from core.records import Headers
 from domain.events import Refused, decode
 from tables.home.letters import DeadLettersError, Letter, letters, records
 from wire.transactions import (
@@ -45,9 +46,6 @@ _PATIENCE_S = 30.0
 _GOODBYE_S = 5.0
 #: Of those that cannot be sent so many are named; the others are counted.
 _NAMED = 1000
-
-
-Headers = Sequence[tuple[str, bytes | None]]
 
 
 class Replayed(msgspec.Struct):

@@ -94,13 +94,13 @@ class OnhandApp(faust.App):
         """Refuse to start on what would lose stock or fail later; all problems at once."""
         problems = option_problems(self.settings, click.get_current_context(silent=True))
         if problems:
-            refuse(problems)
+            refuse_to_start(problems)
         problems = [str(problem) for problem in await topics.check(self.settings)]
         problems += _port_problems(self.settings.web_host, self.settings.web_port)
         if not problems:
             problems += await self._disagreement()
         if problems:
-            refuse(problems)
+            refuse_to_start(problems)
 
     async def _disagreement(self) -> list[str]:
         try:
@@ -188,7 +188,7 @@ def _share_memory_between_threads() -> None:
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
 
 
-def refuse(problems: list[str]) -> None:
+def refuse_to_start(problems: list[str]) -> None:
     """Print why the worker does not start, one sentence a line, and end it."""
     for problem in problems:
         print(f"onhand: {problem}", file=sys.__stderr__, flush=True)  # no log yet

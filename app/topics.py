@@ -50,7 +50,7 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
     needs: tuple[Need, ...]
 
 
-class Problem(msgspec.Struct, frozen=True):
+class Misfit(msgspec.Struct, frozen=True):
     """One plain sentence that says what is wrong and what to do; `topic` is "" for Kafka itself."""
 
     topic: str
@@ -61,7 +61,7 @@ class Problem(msgspec.Struct, frozen=True):
         return self.text
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class Created(msgspec.Struct, frozen=True):
     """What `create` did for one topic: `created`, or it `exists` and was left as it is."""
 
     topic: str
@@ -169,7 +169,7 @@ def desired(settings: Settings) -> list[Topic]:
     ]
 
 
-async def create(settings: Settings) -> list[Outcome]:
+async def create(settings: Settings) -> list[Created]:
     """Create what is missing and leave the rest alone; returns when all partitions are led.
 
     Raises:
@@ -189,23 +189,23 @@ async def create(settings: Settings) -> list[Outcome]:
                 raise TopicsError("Kafka created the topics but elected no leaders: see its log.")
             await asyncio.sleep(0.1)
     return [
-        Outcome(name, "created" if name in created else "exists", actual.partitions)
+        Created(name, "created" if name in created else "exists", actual.partitions)
         for name, actual in ((topic.name, present[topic.name]) for topic in wanted)
     ]
 
 
-async def check(settings: Settings) -> list[Problem]:
+async def check(settings: Settings) -> list[Misfit]:
     """Everything about Kafka and the topics that a worker must not start on; [] is good."""
     wanted = desired(settings)
     try:
         async with _admin(settings) as admin:
             present = await _describe(admin, [topic.name for topic in wanted])
     except TopicsError as error:
-        return [Problem("", str(error))]
+        return [Misfit("", str(error))]
     problems = []
     if missing := [topic.name for topic in wanted if topic.name not in present]:
         problems.append(
-            Problem(
+            Misfit(
                 missing[0], f"No topic {', '.join(missing)}: run `onhand topics create`.", "missing"
             )
         )
@@ -217,11 +217,11 @@ async def check(settings: Settings) -> list[Problem]:
     return problems
 
 
-def _wrong_counts(settings: Settings, present: dict[str, _Actual]) -> Iterable[Problem]:
+def _wrong_counts(settings: Settings, present: dict[str, _Actual]) -> Iterable[Misfit]:
     sources = {n: present[n].partitions for n in settings.source_topics.values() if n in present}
     if len(set(sources.values())) > 1:
         counts = ", ".join(f"{name} {count}" for name, count in sources.items())
-        yield Problem(
+        yield Misfit(
             next(iter(sources)),
             f"Partition counts differ ({counts}), so a SKU's facts would not meet: create the "
             f"odd one anew with as many as the others, and send its facts again.",
@@ -229,7 +229,7 @@ def _wrong_counts(settings: Settings, present: dict[str, _Actual]) -> Iterable[P
         )
     elif sources and set(sources.values()) != {settings.partitions}:
         count = next(iter(sources.values()))
-        yield Problem(
+        yield Misfit(
             next(iter(sources)),
             f"Topics {', '.join(sources)} have {count} partitions and ONHAND_PARTITIONS is "
             f"{settings.partitions}: set it to {count}, for a log's count never changes.",
@@ -237,7 +237,7 @@ def _wrong_counts(settings: Settings, present: dict[str, _Actual]) -> Iterable[P
         )
     for name in (settings.changelog_topic, settings.dlq_topic):
         if name in present and present[name].partitions != settings.partitions:
-            yield Problem(
+            yield Misfit(
                 name,
                 f"Topic {name} has {present[name].partitions} partitions and ONHAND_PARTITIONS is "
                 f"{settings.partitions}: set that back, or build a new table with the next "
@@ -246,7 +246,7 @@ def _wrong_counts(settings: Settings, present: dict[str, _Actual]) -> Iterable[P
             )
     for name in (settings.replayed_topic, settings.members_topic, settings.control_topic):
         if name in present and present[name].partitions != 1:
-            yield Problem(
+            yield Misfit(
                 name,
                 f"Topic {name} has {present[name].partitions} partitions and must have 1: delete "
                 "it and run `onhand topics create`.",
@@ -254,12 +254,12 @@ def _wrong_counts(settings: Settings, present: dict[str, _Actual]) -> Iterable[P
             )
 
 
-def _wrong_config(topic: Topic, actual: _Actual, settings: Settings) -> Iterable[Problem]:
+def _wrong_config(topic: Topic, actual: _Actual, settings: Settings) -> Iterable[Misfit]:
     for need in topic.needs:
         value = actual.config.get(need.name)
         if value is None or need.holds(value):
             continue
-        yield Problem(
+        yield Misfit(
             topic.name,
             f"Topic {topic.name} has {need.name}={value}, {need.lest}: run `kafka-configs.sh "
             f"--bootstrap-server {settings.kafka} --alter --topic {topic.name} "
@@ -267,10 +267,10 @@ def _wrong_config(topic: Topic, actual: _Actual, settings: Settings) -> Iterable
         )
 
 
-def _too_few_copies(settings: Settings, present: dict[str, _Actual]) -> Iterable[Problem]:
+def _too_few_copies(settings: Settings, present: dict[str, _Actual]) -> Iterable[Misfit]:
     few = [name for name, actual in present.items() if actual.replicas < settings.replication]
     if few:
-        yield Problem(
+        yield Misfit(
             few[0],
             f"ONHAND_REPLICATION is {settings.replication} and there are fewer copies of "
             f"{', '.join(few)}: add them by `kafka-reassign-partitions.sh`, or lower it.",
@@ -278,7 +278,7 @@ def _too_few_copies(settings: Settings, present: dict[str, _Actual]) -> Iterable
         )
     for name, actual in present.items():
         if actual.replicas < (least := int(actual.config.get("min.insync.replicas", "1"))):
-            yield Problem(
+            yield Misfit(
                 name,
                 f"Topic {name} has min.insync.replicas={least} and fewer copies, so Kafka refuses "
                 "every write: lower it by `kafka-configs.sh`.",

@@ -18,7 +18,7 @@ from app.config import Settings
 from tables.table import InventoryTable
 from tables.tasks import Tasks
 from tables.troubles import Trouble
-from wire.topicids import Topic
+from wire.topicids import TopicNow
 
 log = logging.getLogger(__name__)
 
@@ -78,10 +78,10 @@ class TopicWatch:
             *self._cut(starts),
         ]
 
-    def _is_count(self, problem: topics.Problem) -> bool:
+    def _is_count(self, problem: topics.Misfit) -> bool:
         return problem.kind == "partitions" and problem.topic in self._sources
 
-    def _regrown(self, now: Mapping[str, Topic]) -> Iterable[Trouble]:
+    def _regrown(self, now: Mapping[str, TopicNow]) -> Iterable[Trouble]:
         """What start-up says would not do: while workers run, no setting was wrong before."""
         for name in self._sources:
             count = now[name].partitions if name in now else self._settings.partitions
@@ -94,7 +94,7 @@ class TopicWatch:
                     "counted any more. Stop the producers, and see the runbook.",
                 )
 
-    def _recreated(self, now: Mapping[str, Topic]) -> Iterable[Trouble]:
+    def _recreated(self, now: Mapping[str, TopicNow]) -> Iterable[Trouble]:
         for name, topic in now.items():
             before = self._first_ids.setdefault(name, topic.id)
             if before != topic.id:

@@ -21,7 +21,7 @@ from app.group.process import OnhandWorker
 from app.group.transport import MAX_PARTITION_FETCH_BYTES, MAX_POLL_RECORDS
 from app.logs import configuration
 from app.news import News
-from app.service import OnhandApp, refuse
+from app.service import OnhandApp, refuse_to_start
 from tables.config import TableConfig
 from tables.decoder import Decoder
 from tables.home.memory import MemoryStores
@@ -46,7 +46,7 @@ def build(settings: Settings | None = None) -> OnhandApp:
         stores = _stores(settings)
         limits = _limits(settings)
     except (SettingsError, DataFolderInUse, StoreFailed, TooFewDescriptors) as error:
-        refuse(str(error).splitlines())
+        refuse_to_start(str(error).splitlines())
         raise  # unreachable: refuse ends the process
     app = _faust_app(settings)
     app.settings = settings

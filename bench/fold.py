@@ -18,7 +18,7 @@ from core.window import IDENTITY_BITS, Window
 from domain.columns import columns
 from domain.events import StockEvent, contents, decode_batch, identity
 from domain.rows import Row, Rows, row_key
-from domain.stock import PartitionState, fold, take_group
+from domain.stock import Memory, fold, take_group
 
 EVENTS = 200_000
 SLICES = (250, 500, 1_000, 5_000)
@@ -92,7 +92,7 @@ def whole(log: list[Record], size: int, rounds: int = 5) -> tuple[float, ...]:
 
 
 def _round(log: list[Record], size: int, half: int) -> tuple[list[int], list[int], list[int]]:
-    state = PartitionState(0, 1, {TOPIC: TOPIC}, W)
+    state = Memory(0, 1, {TOPIC: TOPIC}, W)
     decodes, folds, takes = [], [], []
     for first in range(0, len(log), size):
         piece = log[first : first + size]

@@ -41,7 +41,7 @@ MAX_ID_CHARS = 1024
 MAX_QUANTITY = 10**9
 MAX_DEPTH = 256
 
-Time: TypeAlias = Annotated[datetime, Meta(tz=True)]
+Moment: TypeAlias = Annotated[datetime, Meta(tz=True)]
 
 
 class Refusal(StrEnum):
@@ -232,7 +232,7 @@ def _time(time: Any) -> datetime | None:
     if found:
         leap = found[2] == "60"
         try:
-            moment = msgspec.convert(found[1] + ("59" if leap else found[2]) + found[3], Time)
+            moment = msgspec.convert(found[1] + ("59" if leap else found[2]) + found[3], Moment)
             if not leap or moment.astimezone(UTC).strftime("%H:%M") == "23:59":
                 return moment
         except (msgspec.ValidationError, UnicodeEncodeError, OverflowError):

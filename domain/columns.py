@@ -120,7 +120,7 @@ def columns(address: Address, records: Sequence[Record]) -> Columns:
     events = np.empty(len(identities), EVENT)
     events["offset"] = [record[0] for record in sound.records]
     events["time_ms"] = [record[1] for record in sound.records]
-    events["identity"] = list(map(fingerprint, identities, sound.events))
+    events["identity"] = list(map(identity_hash, identities, sound.events))
     events["content"] = contents(sound.events, sound.keys)
     events["crc"] = list(map(zlib.crc32, identities))
     events["kind"] = [event.kind for event in sound.events]
@@ -199,12 +199,12 @@ def dead_letter(address: Address, record: Record, why: Refused) -> DeadLetter:
     return DeadLetter(address.topic, address.partition, *record, why.reason, why.detail)
 
 
-def fingerprint(ident: bytes, event: StockEvent) -> int:
+def identity_hash(ident: bytes, event: StockEvent) -> int:
     """Hash an identity for the window; the length of the source says where the NUL stands."""
     return xxh3_64_intdigest(ident, len(event.source)) >> 64 - IDENTITY_BITS
 
 
-def fingerprint_of(source: str, event_id: str) -> int:
+def identity_hash_of(source: str, event_id: str) -> int:
     """Return the same for who asks for an event of this source and id."""
     ident = f"{source}\x00{event_id}".encode()
     return xxh3_64_intdigest(ident, len(source)) >> 64 - IDENTITY_BITS

@@ -29,9 +29,9 @@ from domain.checks import (
     MAX_ID_CHARS,
     MAX_QUANTITY,
     Kind,
+    Moment,
     Refusal,
     Refused,
-    Time,
     are_good_names,
     bound_of_depth,
     check_names,
@@ -107,7 +107,7 @@ class _Event(Struct, frozen=True, gc=False, kw_only=True, tag_field="type"):
     specversion: Literal["1.0"]
     id: Id
     source: Id
-    time: Time | None = None
+    time: Moment | None = None
     data_base64: None = None
 
 
@@ -181,7 +181,7 @@ _READERS: dict[bytes | None, tuple[Any, Any]] = {
     for name, event in EVENTS.items()
     for data in [Adjustment if event is StockAdjusted else Goods]
 }
-_read_times = msgspec.json.Decoder(list[Time]).decode
+_read_times = msgspec.json.Decoder(list[Moment]).decode
 _NOT_QUICK = (*_NOT_FAST, ValueError, KeyError, AttributeError)
 
 _OPPOSITES = {

@@ -8,7 +8,7 @@ from core.records import Headers
 from domain.modes import attributes, is_binary
 
 #: Source and id of an event.
-Name = tuple[str, str]
+SourceAndId = tuple[str, str]
 
 
 class _Named(msgspec.Struct):
@@ -20,7 +20,7 @@ _decode = msgspec.json.Decoder(_Named).decode
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
-def name_of(value: bytes | None, headers: Headers) -> Name | None:
+def name_of(value: bytes | None, headers: Headers) -> SourceAndId | None:
     """Return source and id of the event in a record; None where it says none.
 
     In binary mode they are headers, in structured mode they stand in the value

@@ -42,12 +42,11 @@ class Group(Struct, frozen=True):
     counts: dict[str, Counts]
 
 
-class PartitionState:
+class Memory:
     """What an owner folds into: one partition's memory, between the store and the log.
 
     Changed by `fold` and `take_group` only. Lost with its owner, and built again from what
     was committed (`restored`). After an exception it is poisoned: drop it.
-    (`domain.lookup.PartitionState` names the steps of a partition's life.)
 
     Args:
         partition: 0 to `partitions` - 1.
@@ -85,7 +84,7 @@ class PartitionState:
         counts: Mapping[str, tuple[int, int, int]],
         segments: Iterable[tuple[bytes, bytes]],
         empty: bool = False,
-    ) -> "PartitionState":
+    ) -> "Memory":
         """Begin where the meta record and the windows' segments in the store say.
 
         `empty`: the store has no rows, so none need be asked for.
@@ -102,7 +101,7 @@ class PartitionState:
 
 
 def fold(
-    state: PartitionState,
+    state: Memory,
     address: Address,
     columns: Columns,
     load: Load,
@@ -159,7 +158,7 @@ def _conflicting(
     ]
 
 
-def take_group(state: PartitionState) -> Group:
+def take_group(state: Memory) -> Group:
     """Take what was folded since the last group, to be committed; folding may go on.
 
     One group travels at a time: taking the next one says that the last is in the store,

@@ -14,8 +14,8 @@ from time import monotonic
 
 import msgspec
 
+from core.stages import Stage
 from domain.events import RULES
-from domain.lookup import PartitionState
 from domain.stock import take_group
 from tables.home.changelog import META_KEY, ChangelogChanged, CommitRefused, Meta
 from tables.home.store import Local, Store, StoreFailed, StoreUnfit
@@ -202,6 +202,6 @@ class GroupCommit:
         if owned.timer is not None:
             owned.timer.cancel()
         owned.room.set()
-        if p.state is PartitionState.ACTIVE:
-            p.move(PartitionState.FORMER)
+        if p.state is Stage.ACTIVE:
+            p.move(Stage.FORMER)
         return owned

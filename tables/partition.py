@@ -14,10 +14,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
+from core.positions import format_position
+from core.stages import Freshness, Role, Stage
 from domain.events import RULES
-from domain.lookup import Freshness, PartitionState, Role, format_position
 from domain.rows import Row
-from domain.stock import PartitionState as FoldState
+from domain.stock import Memory
 from tables.home.changelog import META_KEY, ChangelogWriter, Meta
 from tables.home.feed import Feed
 from tables.home.store import Store, undecodable
@@ -30,18 +31,6 @@ _decode = msgspec.json.Decoder(Row).decode
 #: A former store is read for this long after another owner was heard of: the other workers
 #: hear of it meanwhile, and requests that came here before end.
 _REPLACED_S = 3.0
-
-_MOVES: dict[PartitionState, frozenset[PartitionState]] = {
-    PartitionState.LOADING: frozenset(PartitionState) - {PartitionState.ACTIVE},
-    PartitionState.STANDBY: frozenset(PartitionState) - {PartitionState.ACTIVE},
-    PartitionState.FENCING: frozenset(PartitionState) - {PartitionState.ACTIVE},
-    PartitionState.RESTORING: frozenset(PartitionState),
-    PartitionState.ACTIVE: frozenset(
-        {PartitionState.FORMER, PartitionState.FENCING, PartitionState.LOADING}
-    ),
-    PartitionState.FORMER: frozenset(PartitionState) - {PartitionState.ACTIVE},
-}
-
 
 #: What may hold a partition's topic up: another producer's open transaction, or records
 #: that cannot be read.
@@ -71,7 +60,7 @@ class Owned:
     """What an owner has and nobody else: the fold's memory and the right to write."""
 
     def __init__(
-        self, fold: FoldState, writer: ChangelogWriter, meta: Meta, topics: Mapping[str, str]
+        self, fold: Memory, writer: ChangelogWriter, meta: Meta, topics: Mapping[str, str]
     ) -> None:
         self.fold, self.writer, self.meta, self.topics = fold, writer, meta, topics
         self.fingerprints = dict(meta.fingerprints)
@@ -101,7 +90,7 @@ class Partition:
 
     def __init__(self, number: int, store: Store) -> None:
         self.number, self.store = number, store
-        self.state = PartitionState.LOADING
+        self.state = Stage.LOADING
         self.epoch = 0
         self.readable = self.closed = False
         self.owned: Owned | None = None
@@ -126,15 +115,15 @@ class Partition:
         self._fresh: Freshness | None = None
         self._fresh_until = 0.0
 
-    def move(self, state: PartitionState) -> None:
+    def move(self, state: Stage) -> None:
         """Change state; raises IllegalMove where a step would be skipped."""
-        if state is not self.state and state not in _MOVES[self.state]:
+        if not self.state.may_become(state):
             raise IllegalMove(f"partition {self.number}: {self.state} -> {state}")
-        if state is PartitionState.FORMER:
+        if state is Stage.FORMER:
             self.replaced_since = None
-        if state in (PartitionState.ACTIVE, PartitionState.STANDBY):
-            self._was_owner = state is PartitionState.ACTIVE
-        if state is not PartitionState.ACTIVE:
+        if state in (Stage.ACTIVE, Stage.STANDBY):
+            self._was_owner = state is Stage.ACTIVE
+        if state is not Stage.ACTIVE:
             self.holds.clear()
         self.state = state
         self._fresh = None
@@ -143,7 +132,7 @@ class Partition:
         """Serve it no more until the next assignment: an operator must decide."""
         log.error("Partition %d stands still. %s", self.number, sentence)
         self.stopped_because = sentence
-        self.move(PartitionState.FORMER)
+        self.move(Stage.FORMER)
 
     def is_replaced(self, owned_elsewhere: bool, now: float) -> bool:
         """Whether nobody needs this worker's copy any more; ask every second or so.
@@ -151,7 +140,7 @@ class Partition:
         By what the new owner says, not by the clock: until it has restored its own, this
         may be the only copy that can answer.
         """
-        if self.state is not PartitionState.FORMER or self.stopped_because is not None:
+        if self.state is not Stage.FORMER or self.stopped_because is not None:
             return False
         if not owned_elsewhere:
             self.replaced_since = None
@@ -249,7 +238,7 @@ class Partition:
 
         confirmed: the broker has told lately that we are still a member.
         """
-        if self.state is PartitionState.ACTIVE:
+        if self.state is Stage.ACTIVE:
             return Role.ACTIVE if confirmed else Role.FORMER
         return Role.FORMER if self._was_owner else Role.STANDBY
 

@@ -11,8 +11,8 @@ from time import monotonic, time
 import msgspec
 
 from core.partitioning import partition_for
+from core.stages import Freshness, Role, Stage
 from domain.fates import Seen
-from domain.lookup import Freshness, PartitionState, Role
 from domain.rows import Row, row_key, split_key
 from tables.home.feed import Progress
 from tables.home.store import FIRST_ROW, NoStore, Store, StoreUnfit, undecodable
@@ -35,7 +35,7 @@ class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     partition: int
-    state: PartitionState
+    state: Stage
     role: Role | None
     epoch: int
     position: str

@@ -13,7 +13,7 @@ from time import monotonic
 
 from aiokafka.errors import KafkaError
 
-from domain.lookup import PartitionState, Role
+from core.stages import Role, Stage
 from tables.config import TableConfig
 from tables.decoder import Batch
 from tables.folding import Folding
@@ -24,14 +24,14 @@ from tables.home.discarding import Discarding
 from tables.home.feed import Feed, StoreForeign
 from tables.home.follower import Follower
 from tables.home.sources import Sources
-from tables.home.spares import Spares
-from tables.home.store import Local, NoStore, Store, StoreDamaged, StoreFailed, Stores, StoreUnfit
+from tables.home.store import NoStore, Store, StoreFailed, Stores, StoreUnfit
+from tables.opening import Opening
 from tables.partition import Partition, Superseded
 from tables.reading import Reading
 from tables.stats import Stats
 from tables.takeover import Delivery, Membership, TakeOver, keep_trying
-from tables.tasks import Tasks
-from wire.topicids import Topic
+from tables.tasks import Fail, Tasks
+from wire.topicids import TopicNow
 from wire.transactions import Brokers
 
 log = logging.getLogger(__name__)
@@ -42,8 +42,6 @@ _TICK_S = 1.0
 _LONGEST_REST_S = 60.0
 #: Two stores of a partition that are given up within so long are one trouble.
 _QUIET_S = 600.0
-
-Fail = Callable[[str, BaseException | None], Awaitable[None]]
 
 
 class InventoryTable(Reading):
@@ -60,16 +58,15 @@ class InventoryTable(Reading):
     ) -> None:
         """`owned_elsewhere`: whether another worker says that it owns the partition."""
         super().__init__(config.partitions, config.url, membership, config.session_timeout_s / 2)
-        self._config, self._stores, self._fail = config, stores, fail
+        self._config, self._fail = config, fail
         self._delivery, self._owned_elsewhere = delivery, owned_elsewhere
         self._epoch = 0
         self._open = self._leaving = False
         #: Why nothing is folded any more, on this worker, until it is started again.
         self._halted: str | None = None
         self._tasks = Tasks(fail, Superseded)
-        self._opening_stores: asyncio.Task[None] | None = None
-        self._spares = Spares(stores)
         self.stats = Stats()
+        self._opening = Opening(stores, config.window, self.stats, self._tasks, fail)
         self._brokers = Brokers(config.kafka, [config.changelog, config.dead_letters])
         self._follower = Follower(
             config.kafka,
@@ -116,7 +113,7 @@ class InventoryTable(Reading):
         await self._follower.start()
         await self._sources.start()
         await self._brokers.start()
-        await self._spares.open()
+        await self._opening.start()
         self._tasks.keep(self._maintain, "table maintenance")
 
     def leave(self) -> None:
@@ -126,7 +123,7 @@ class InventoryTable(Reading):
         next owner's.
         """
         self._leaving = True
-        self._open_no_more_stores()
+        self._opening.end()
         for p in self.held.values():
             if p.owned is None and p.assigned is Role.ACTIVE:
                 self._release(p)
@@ -140,8 +137,7 @@ class InventoryTable(Reading):
         await self._brokers.stop()
         for p in self.held.values():
             p.close()
-        self._spares.close()
-        self._stores.close()
+        self._opening.close()
 
     # ---- assignment
 
@@ -153,7 +149,7 @@ class InventoryTable(Reading):
         whoever comes next.
         """
         self._open = False
-        self._open_no_more_stores()
+        self._opening.end()
         owned = [p for p in self.held.values() if p.owned is not None]
         try:
             async with asyncio.timeout(self._config.session_timeout_s / 2):
@@ -167,7 +163,7 @@ class InventoryTable(Reading):
     async def assign(self, actives: Iterable[int], standbys: Iterable[int]) -> None:
         """Serve this set of partitions from now on; returns before they are ready."""
         self._open = True
-        self._open_no_more_stores()
+        self._opening.end()
         active, standby = set(actives), set(standbys)
         self._commits.owned_count = len(active)
         for number in sorted(self.held.keys() & (active | standby)):
@@ -179,7 +175,7 @@ class InventoryTable(Reading):
             p = self.held[number]
             self._release(p)
             p.stopped_because, p.assigned = None, None
-            p.move(PartitionState.FORMER)
+            p.move(Stage.FORMER)
         log.debug(
             "Assigned: active for %s; standby for %s.",
             _numbers(active),
@@ -187,58 +183,19 @@ class InventoryTable(Reading):
         )
         self._changed()
         new = sorted((active | standby) - self.held.keys(), key=lambda n: (n in standby, n))
-        self._opening_stores = self._tasks.start(self._open_stores(new, active), "open stores")
+        self._opening.begin(new, lambda p: self._hold(p, p.number in active), self._changed)
 
-    async def _open_stores(self, numbers: Iterable[int], active: set[int]) -> None:
-        """Hold partitions that this worker did not, one in each pass of the loop.
-
-        A thread would not help: rocksdict opens a database without letting go of the
-        interpreter's lock (0.3.29). Each goes on to its take-over while the next is opened.
-        """
-        for number in numbers:
-            await asyncio.sleep(0)  # here alone a newer assignment may end this
-            try:
-                p = self.held[number] = self._partition(number)
-            except StoreFailed as error:
-                await self._fail(f"The assignment cannot be served: {error}", error)
-                return
-            self._serve(p, number in active)
-        self._spares.close()
-        self._changed()
-
-    def _partition(self, number: int) -> Partition:
-        """With what the disk holds of it; raises StoreFailed."""
-        try:
-            store = self._spares.take(number)
-        except StoreUnfit as why:
-            return Partition(number, self._no_store(why, None))
-        p = Partition(number, store)
-        try:
-            p.offsets = dict(p.stored_meta(self._config.window).positions)
-        except StoreUnfit as why:
-            store.close()
-            p.store = self._no_store(why, store.local)
-        return p
-
-    def _no_store(self, why: StoreUnfit, held: Local | None) -> NoStore:
-        if isinstance(why, StoreDamaged):
-            self.stats.stores_damaged += 1
-        return NoStore(why, held)
-
-    def _open_no_more_stores(self) -> None:
-        if self._opening_stores is not None:
-            self._opening_stores.cancel()
-            self._opening_stores = None
+    def _hold(self, p: Partition, active: bool) -> None:
+        """A partition that this worker did not hold until now: its store is open."""
+        self.held[p.number] = p
+        self._serve(p, active)
 
     def copies(self) -> dict[int, int]:
         """For each partition whose rows this worker has, the changelog offset they reach.
 
         0 for a store on disk that is not open. Called from the consumer's thread.
         """
-        # Copied in one step: the table's own thread may add to them meanwhile.
-        held = self.held.copy()
-        stores = {n: p.store for n, p in held.items() if not isinstance(p.store, NoStore)}
-        return self._spares.copies(stores)
+        return self._opening.copies(self.held)
 
     def _serve(self, p: Partition, active: bool) -> None:
         if self._leaving and active:
@@ -290,7 +247,7 @@ class InventoryTable(Reading):
         self._release(p)
         store.close()
         held = store.held if isinstance(store, NoStore) else store.local
-        p.store, p.readable = self._no_store(why, held), False
+        p.store, p.readable = self._opening.no_store(why, held), False
         p.offsets, p.position = {}, ""
         now = monotonic()
         p.given_up = p.given_up + 1 if now - p.given_up_at < _QUIET_S else 1
@@ -340,7 +297,7 @@ class InventoryTable(Reading):
         for p in owned:
             self._stand_still(p, sentence)
 
-    async def topics(self, names: Iterable[str]) -> Mapping[str, Topic]:
+    async def topics(self, names: Iterable[str]) -> Mapping[str, TopicNow]:
         """What Kafka says of topics now; raises KafkaError."""
         return await self._brokers.topics(names)
 
@@ -366,12 +323,12 @@ class InventoryTable(Reading):
 
     async def _own(self, p: Partition, epoch: int) -> None:
         await keep_trying(self._take_over, p, epoch, self._fail)
-        if p.state is PartitionState.ACTIVE and p.epoch == epoch:
+        if p.state is Stage.ACTIVE and p.epoch == epoch:
             self._changed()
             self._commits.due(p)
 
     async def _follow(self, p: Partition, epoch: int) -> None:
-        p.move(PartitionState.LOADING)
+        p.move(Stage.LOADING)
         while True:
             try:
                 with rights.reading():
@@ -442,14 +399,14 @@ class InventoryTable(Reading):
             return
         if not feed.whole:
             p.readable = False
-        if p.state is PartitionState.STANDBY and not feed.whole:
+        if p.state is Stage.STANDBY and not feed.whole:
             end = self._follower.known_end(p.number).offset
             feed.until = max(feed.until, end or 0)
-            p.move(PartitionState.LOADING)
+            p.move(Stage.LOADING)
             self._changed()
-        if p.state is PartitionState.LOADING and feed.caught_up.done() and feed.is_past_end():
+        if p.state is Stage.LOADING and feed.caught_up.done() and feed.is_past_end():
             feed.whole = p.readable = True
-            p.move(PartitionState.STANDBY)
+            p.move(Stage.STANDBY)
             p.advance(p.stored_meta(self._config.window).positions)
             log.debug("Partition %d stands by at changelog offset %d.", p.number, feed.position)
             self._changed()

@@ -15,14 +15,14 @@ from typing import Protocol
 import msgspec
 from aiokafka.errors import KafkaError
 
-from domain.lookup import PartitionState
-from domain.stock import PartitionState as FoldState
+from core.stages import Stage
+from domain.stock import Memory
 from tables.home import rights
 from tables.home.agreement import compare
 from tables.home.changelog import ChangelogChanged, ChangelogWriter
 from tables.home.feed import Log, Restored
 from tables.home.follower import Follower
-from tables.home.sources import Look, SourceChanged, Sources, Wanted
+from tables.home.sources import Shown, SourceChanged, Sources, Wanted
 from tables.home.store import FIRST_ROW, undecodable
 from tables.partition import Owned, Partition, Superseded
 from wire.batches import Unreadable
@@ -103,7 +103,7 @@ class TakeOver(msgspec.Struct, frozen=True):
         #    `check(epoch)` follows every await from here on.
         p.check(epoch)
         assert p.owned is None
-        p.move(PartitionState.FENCING)
+        p.move(Stage.FENCING)
         async with asyncio.timeout(self.deadline_s):
             # 2. We are a member of this generation, by the coordinator's word.
             await self.membership.confirm()
@@ -115,7 +115,7 @@ class TakeOver(msgspec.Struct, frozen=True):
             end = await self.follower.look(p.number)
             p.check(epoch)
         # 5. Restore to it. No meta record can follow, so the sources can be looked at now.
-        p.move(PartitionState.RESTORING)
+        p.move(Stage.RESTORING)
         wanted = Wanted.by(p.number, p.stored_meta(self.window, end.incarnation))
         looking = asyncio.create_task(self.sources.look(wanted), name=f"look {p.number}")
         looking.add_done_callback(lambda task: task.cancelled() or task.exception())
@@ -135,14 +135,14 @@ class TakeOver(msgspec.Struct, frozen=True):
         p.check(epoch)
         # 7. Seek, then deliver.
         p.owned, p.readable = owned, True
-        p.move(PartitionState.ACTIVE)
+        p.move(Stage.ACTIVE)
         p.advance(owned.meta.positions)
         try:
             await self.delivery.start(p.number, dict(owned.fold.positions), epoch)
         except BaseException:
             if p.owned is owned:
                 p.owned = None
-                p.move(PartitionState.FORMER)
+                p.move(Stage.FORMER)
             raise
         return restored
 
@@ -163,7 +163,7 @@ class TakeOver(msgspec.Struct, frozen=True):
             self.follower.remove(feed)
 
     async def _own(
-        self, p: Partition, writer: ChangelogWriter, incarnation: str, look: Look
+        self, p: Partition, writer: ChangelogWriter, incarnation: str, look: Shown
     ) -> Owned:
         meta = p.stored_meta(self.window, incarnation)
         compare(meta, self.window)
@@ -177,7 +177,7 @@ class TakeOver(msgspec.Struct, frozen=True):
         segments = p.store.scan(b"\x00w", b"\x00x", 2**31)
         empty = not p.store.scan(FIRST_ROW, None, 1)
         try:
-            fold = FoldState.restored(
+            fold = Memory.restored(
                 partition=p.number,
                 partitions=self.partitions,
                 topics=self.topics,

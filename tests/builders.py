@@ -20,7 +20,7 @@ from domain.events import (
     StockEvent,
 )
 from domain.rows import Row, row_key
-from domain.stock import Group, PartitionState, fold, take_group
+from domain.stock import Group, Memory, fold, take_group
 
 TOPICS = {role: role for role in ("shipments", "sales", "adjustments")}
 SKU, LOCATION = "SKU-000042", "store-007"
@@ -206,7 +206,7 @@ class Owner:
         """
         if resurrect:
             self.segments = self.buried | self.segments
-        self.state = PartitionState.restored(
+        self.state = Memory.restored(
             **self._shape,
             topics=TOPICS,
             positions=self.positions,

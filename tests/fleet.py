@@ -21,9 +21,9 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
-from domain.lookup import Role
+from core.positions import Place
+from core.stages import Role
 from tests.shelf import TOPICS, Shelf
-from web.cluster.ends import Place
 from web.cluster.heartbeats import Claim, Heartbeat, WorkerState
 from web.cluster.members import claim_of
 from web.cluster.roster import Roster

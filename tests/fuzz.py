@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from domain.lookup import Role
+from core.stages import Role
 
 METHODS = [*["GET", "POST"] * 6, "HEAD", "OPTIONS", "PUT", "DELETE", "CONNECT", "TRACE", "get", ""]
 PATHS = [

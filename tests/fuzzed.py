@@ -12,11 +12,11 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 from aiohttp.test_utils import BaseTestServer, TestServer
 
-from domain.lookup import Role
+from core.stages import Role
 from tables.stats import Stats
 from tests.fuzz import Fuzz, Seen, throw
 from tests.shelf import TOPICS, Shelf
-from web.cluster.heartbeats import Claim, Heartbeat, decode
+from web.cluster.heartbeats import Claim, Heartbeat, beat_of
 from web.http.connections import ConnectionLimits
 from web.server import Limits, Web, WebConfig
 
@@ -72,7 +72,7 @@ async def a_target(fuzz: Fuzz) -> AsyncIterator[BaseTestServer]:
             claims = tuple(Claim(**fuzz.claim()) for _ in range(4))  # type: ignore[arg-type]  # lies
             beat = Heartbeat(1, 1, "x", url, f"liar-{liar}", sequence, claims=claims)
             part.members.roster.hear(beat, int(time.time() * 1000))
-            assert decode(fuzz.value()) is None
+            assert beat_of(fuzz.value()) is None
             await asyncio.sleep(TELL_EVERY_S)
 
     liars = [await asyncio.start_server(lie, "127.0.0.1", 0) for _ in range(3)]

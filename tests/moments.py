@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from core.stages import Stage
 from dev.workers import until
-from domain.lookup import PartitionState
 from tables.home.feed import Feed
 from tables.home.rocks import RocksStores
 from tables.home.store import StoreError
@@ -179,7 +179,7 @@ async def _as_owner_folding(case: Case, worker: Worker) -> None:
 async def _before_a_take_over(case: Case, worker: Worker) -> None:
     await worker.table.assign({1}, {0})
     await worker.active(1)
-    await worker.is_(PartitionState.STANDBY)
+    await worker.is_(Stage.STANDBY)
     case.damage()
     await worker.rebalance({0, 1})
     await worker.active(0)
@@ -189,7 +189,7 @@ async def _before_a_take_over(case: Case, worker: Worker) -> None:
 async def _as_standby(case: Case, worker: Worker) -> None:
     await worker.table.assign({1}, {0})
     await worker.active(1)
-    await worker.is_(PartitionState.STANDBY)
+    await worker.is_(Stage.STANDBY)
     case.damage()
     case.look(worker)
     await worker.rebalance({0, 1})

@@ -10,9 +10,9 @@ import msgspec
 
 from core.partitioning import partition_for
 from core.records import Record
+from core.stages import Stage
 from dev.workers import until
 from domain.events import RULES, StockEvent
-from domain.lookup import PartitionState
 from domain.rows import Row, row_key
 from tables.config import TableConfig
 from tables.decoder import Batch, Decoder
@@ -297,11 +297,11 @@ class Worker:
     def partition(self, number: int = 0) -> Partition:
         return self.table.held[number]
 
-    def state(self, number: int = 0) -> PartitionState | None:
+    def state(self, number: int = 0) -> Stage | None:
         p = self.table.held.get(number)
         return None if p is None else p.state
 
-    async def is_(self, state: PartitionState | None, number: int = 0) -> None:
+    async def is_(self, state: Stage | None, number: int = 0) -> None:
         """Wait for a state."""
 
         async def there() -> bool:
@@ -316,7 +316,7 @@ class Worker:
             started = self.delivery.started.get(number)
             return started is not None and started[1] == self.partition(number).epoch
 
-        await self.is_(PartitionState.ACTIVE, number)
+        await self.is_(Stage.ACTIVE, number)
         await until(delivering, "delivering", WAIT_S, 0.005)
 
     async def own(self, *partitions: int) -> None:
@@ -345,7 +345,7 @@ class Worker:
         async def caught_up() -> bool:
             nonlocal delivered
             _, epoch = self.delivery.started.get(number, ({}, delivered))
-            if epoch != delivered and self.state(number) is PartitionState.ACTIVE:
+            if epoch != delivered and self.state(number) is Stage.ACTIVE:
                 delivered = epoch
                 await self.deliver(topic, number)
             return await self.table.reached(number, {topic: end - 1}, 0.05)

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from domain.lookup import PartitionState, Role
+from core.stages import Role, Stage
 from domain.rows import Row, row_key
 from tables.home.memory import MemoryStore
 from tables.home.store import Local
@@ -22,9 +22,9 @@ SALES, SHIPMENTS, ADJUSTMENTS = "sales", "shipments", "adjustments"
 TOPICS = (SHIPMENTS, SALES, ADJUSTMENTS)
 
 _PATH = {
-    Role.ACTIVE: (PartitionState.RESTORING, PartitionState.ACTIVE),
-    Role.FORMER: (PartitionState.RESTORING, PartitionState.ACTIVE, PartitionState.FORMER),
-    Role.STANDBY: (PartitionState.LOADING, PartitionState.STANDBY),
+    Role.ACTIVE: (Stage.RESTORING, Stage.ACTIVE),
+    Role.FORMER: (Stage.RESTORING, Stage.ACTIVE, Stage.FORMER),
+    Role.STANDBY: (Stage.LOADING, Stage.STANDBY),
 }
 
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-READ, WRITE, OPERATE, INSIDE = "read", "write", "operate", "between workers"
+READING, WRITING, OPERATING, INSIDE = "read", "write", "operate", "between workers"
 TAGS = {
-    READ: "How much is on hand, from any worker.",
-    WRITE: "Facts that happened: appended, never changed.",
-    OPERATE: "For those who run it.",
+    READING: "How much is on hand, from any worker.",
+    WRITING: "Facts that happened: appended, never changed.",
+    OPERATING: "For those who run it.",
     INSIDE: "What workers ask each other. Nobody else needs it.",
 }
 
@@ -36,27 +36,31 @@ _EVENT = {
 }
 
 CALLS = {
-    "/v1/inventory/{sku}/{location}": Named("getRow", READ),
-    "/v1/inventory/{sku}": Named("getSku", READ),
-    "/v1/inventory": Named("listRows", READ),
-    "/v1/lookup": Named("lookUp", READ, {"keys": [{"sku": "SKU-000042", "location": "store-007"}]}),
-    "/v1/shipments": Named("postShipments", WRITE, _SALE | {"quantity": 24, "reference": "PO-77"}),
-    "/v1/dispatches": Named("postDispatches", WRITE, _SALE | {"reference": "transfer-9"}),
-    "/v1/sales": Named("postSales", WRITE, _SALE),
-    "/v1/returns": Named("postReturns", WRITE, _SALE),
+    "/v1/inventory/{sku}/{location}": Named("getRow", READING),
+    "/v1/inventory/{sku}": Named("getSku", READING),
+    "/v1/inventory": Named("listRows", READING),
+    "/v1/lookup": Named(
+        "lookUp", READING, {"keys": [{"sku": "SKU-000042", "location": "store-007"}]}
+    ),
+    "/v1/shipments": Named(
+        "postShipments", WRITING, _SALE | {"quantity": 24, "reference": "PO-77"}
+    ),
+    "/v1/dispatches": Named("postDispatches", WRITING, _SALE | {"reference": "transfer-9"}),
+    "/v1/sales": Named("postSales", WRITING, _SALE),
+    "/v1/returns": Named("postReturns", WRITING, _SALE),
     "/v1/adjustments": Named(
-        "postAdjustments", WRITE, _LINE | {"quantity": -1, "reason": "damage"}
+        "postAdjustments", WRITING, _LINE | {"quantity": -1, "reason": "damage"}
     ),
-    "/v1/events": Named("postEvents", WRITE, _EVENT),
-    "/v1/facts": Named("findFact", READ),
+    "/v1/events": Named("postEvents", WRITING, _EVENT),
+    "/v1/facts": Named("findFact", READING),
     "/v1/facts/lookup": Named(
-        "findFacts", READ, {"facts": [{"source": "till-17", "id": "4711-1"}]}
+        "findFacts", READING, {"facts": [{"source": "till-17", "id": "4711-1"}]}
     ),
-    "/v1/dead-letters": Named("listDeadLetters", OPERATE),
-    "/v1/cluster": Named("getCluster", OPERATE),
-    "/live": Named("getLive", OPERATE),
-    "/ready": Named("getReady", OPERATE),
-    "/metrics": Named("getMetrics", OPERATE),
+    "/v1/dead-letters": Named("listDeadLetters", OPERATING),
+    "/v1/cluster": Named("getCluster", OPERATING),
+    "/live": Named("getLive", OPERATING),
+    "/ready": Named("getReady", OPERATING),
+    "/metrics": Named("getMetrics", OPERATING),
     "/v1/sightings": Named("askSightings", INSIDE),
 }
 

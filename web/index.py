@@ -9,8 +9,8 @@ from typing import Any
 from aiohttp import web
 from msgspec import Struct
 
-from web.http.problems import SERVER, STYLE
-from web.reads.replies import json_reply
+from web.http.problems import STYLE
+from web.http.replies import SERVER, json_reply
 
 
 class IndexCall(Struct, frozen=True):

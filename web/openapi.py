@@ -13,31 +13,27 @@ from aiohttp import web
 from domain.events import MAX_ID_CHARS
 from web import index
 from web.calls import TAGS, named
-from web.cluster.sightings import PATH as SIGHTINGS
-from web.cluster.sightings import SightingsAsked, SightingsBody
-from web.http.problems import PAGES, PROBLEM_JSON, SERVER, Fault, Problem
+from web.cluster.freshness import FreshnessBody
+from web.cluster.sightings import SIGHTINGS_PATH, SightingsAsked, SightingsBody
+from web.http.parameters import Parameter
+from web.http.problems import PAGES, PROBLEM_JSON, Fault, Problem
+from web.http.replies import JSON, SERVER
 from web.operations.ops import ClusterBody, HeldBody, LiveBody, ReadyBody
 from web.reads.lists import ListBody
 from web.reads.lookups import Keys, LookupBody
-from web.reads.parameters import (
-    DEAD_LETTERS,
+from web.reads.parameters import LIST, LOOKUP, NAME, READ
+from web.reads.replies import RowBody, SkuBody
+from web.records.deadletters import DEAD_LETTERS, DEAD_LETTERS_PATH, DeadLettersBody
+from web.records.factfinding import (
     FACTS,
     FACTS_LOOKUP,
-    LIST,
-    LOOKUP,
-    NAME,
-    POST,
-    READ,
-    Parameter,
+    FACTS_LOOKUP_PATH,
+    FACTS_PATH,
+    FactsAsked,
+    FactsBody,
 )
-from web.reads.replies import JSON, FreshnessBody, RowBody, SkuBody
-from web.records.deadletters import PATH as DEAD_LETTERS_PATH
-from web.records.deadletters import DeadLettersBody
-from web.records.factfinding import LOOKUP_PATH as FACTS_LOOKUP_PATH
-from web.records.factfinding import PATH as FACTS_PATH
-from web.records.factfinding import FactsAsked, FactsBody
-from web.writes.facts import AcceptedBody, EventBody
-from web.writes.lines import BATCH, EVENT, TYPE_OF_PATH
+from web.writes.facts import POST, AcceptedBody, EventBody
+from web.writes.lines import BATCH_JSON, EVENT_JSON, TYPE_OF_PATH
 
 Json = dict[str, Any]
 
@@ -308,7 +304,7 @@ def _paths() -> dict[str, Json]:
             _json("Accepted"),
             _APPENDS,
             parameters=_query(POST),
-            body={EVENT: event, BATCH: _lines(event), JSON: _ref("Data")},
+            body={EVENT_JSON: event, BATCH_JSON: _lines(event), JSON: _ref("Data")},
         ),
         FACTS_LOOKUP_PATH: _call(
             "The same of up to 100 facts",
@@ -318,7 +314,7 @@ def _paths() -> dict[str, Json]:
             parameters=_query(FACTS_LOOKUP),
             body={JSON: _ref("FactsAsked")},
         ),
-        SIGHTINGS: _call(
+        SIGHTINGS_PATH: _call(
             "Between workers: what this one, as the owner, holds of these hashes of identities",
             200,
             _json("Sightings"),

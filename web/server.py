@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from aiohttp import web
@@ -20,6 +20,7 @@ from web.cluster.sightings import Sightings
 from web.http.bodies import BodyLimits, Room
 from web.http.connections import ConnectionLimits, guard
 from web.http.problems import Problem, pages, problem
+from web.http.replies import Handler
 from web.operations.metrics import Metrics
 from web.operations.ops import Ops
 from web.reads.queries import Queries
@@ -32,8 +33,6 @@ from web.writes.outcomes import Outcomes
 from web.writes.turns import TurnLimits
 
 log = logging.getLogger(__name__)
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Limits(Struct, frozen=True):

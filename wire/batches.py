@@ -19,6 +19,7 @@ from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.memory_records import MemoryRecords
 
 from core.records import MAX_RECORD_BYTES, Record, TooLarge, as_kept, size_of
+from wire.codecs import NONE, Damaged, unpack_whole
 from wire.framing import (
     ATTRIBUTES_AT,
     CODEC,
@@ -30,7 +31,7 @@ from wire.framing import (
     next_batch,
     unreadable,
 )
-from wire.unpacking import NONE, Damaged, Plain, read_records, unpack_whole
+from wire.unpacking import Plain, read_records
 
 # For those who read batches.
 __all__ = [

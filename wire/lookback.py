@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
-from typing import Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -17,7 +17,6 @@ from aiokafka.errors import CorruptRecordException
 from wire.batches import Unreadable
 from wire.fetch import Stored, fetch, pause, stored
 
-Record: TypeAlias = Stored
 T = TypeVar("T")
 
 #: Records of a partition that are read at once, looking back: first few, then more.
@@ -64,7 +63,7 @@ class Look:
 
     async def read(
         self, spans: Mapping[TopicPartition, tuple[int, int]], budget: Budget
-    ) -> AsyncIterator[Record]:
+    ) -> AsyncIterator[Stored]:
         """Committed records of each span [start, end), in order within each partition.
 
         Ends early once the budget is spent: then `reached` says how far it came.
@@ -119,7 +118,7 @@ class Lookback(Generic[T]):
         self,
         look: Look,
         before: Mapping[TopicPartition, int],
-        keep: Callable[[Record], T | None],
+        keep: Callable[[Stored], T | None],
         budget: Budget,
     ) -> None:
         self._look, self._keep, self._budget = look, keep, budget

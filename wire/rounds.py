@@ -12,13 +12,13 @@ from typing import Generic, TypeVar
 
 from aiokafka.errors import KafkaTimeoutError
 
-Question = TypeVar("Question", bound=Hashable)
-Answer = TypeVar("Answer")
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
 
 _GATHER_S = 0.005
 
 
-class Rounds(Generic[Question, Answer]):
+class Rounds(Generic[K, V]):
     """Gathers questions for some milliseconds, then has them answered together.
 
     A question that comes while a round is under way belongs to the next one: what is told
@@ -31,14 +31,14 @@ class Rounds(Generic[Question, Answer]):
 
     def __init__(
         self,
-        answer: Callable[[Sequence[Question]], Awaitable[Mapping[Question, Answer | Exception]]],
+        answer: Callable[[Sequence[K]], Awaitable[Mapping[K, V | Exception]]],
         timeout_s: float,
     ) -> None:
         self._answer, self._timeout_s = answer, timeout_s
-        self._asked: dict[Question, asyncio.Future[Answer]] = {}
+        self._asked: dict[K, asyncio.Future[V]] = {}
         self._asking: asyncio.Task[None] | None = None
 
-    async def ask(self, question: Question) -> Answer:
+    async def ask(self, question: K) -> V:
         """Raises what `answer` gives or raises; KafkaTimeoutError where nobody answers."""
         asked = self._asked.setdefault(question, asyncio.get_running_loop().create_future())
         if self._asking is None or self._asking.done():
@@ -49,7 +49,7 @@ class Rounds(Generic[Question, Answer]):
         await asyncio.sleep(_GATHER_S)
         while self._asked:
             asked, self._asked = self._asked, {}
-            answers: Mapping[Question, Answer | Exception]
+            answers: Mapping[K, V | Exception]
             try:
                 async with asyncio.timeout(self._timeout_s):
                     answers = await self._answer(list(asked))

@@ -36,7 +36,7 @@ from aiokafka.protocol.types import (
 )
 
 
-class Topic(NamedTuple):
+class TopicNow(NamedTuple):
     """id: 32 hex digits. partitions: how many."""
 
     id: str
@@ -44,7 +44,7 @@ class Topic(NamedTuple):
 
 
 #: Tells what Kafka says of these topics now; leaves out what does not exist.
-Describe: TypeAlias = Callable[[Iterable[str]], Awaitable[Mapping[str, Topic]]]
+Describe: TypeAlias = Callable[[Iterable[str]], Awaitable[Mapping[str, TopicNow]]]
 
 
 class TooOldKafka(Exception):
@@ -140,7 +140,7 @@ class _MetadataRequest(Request[_MetadataRequest_v10]):  # type: ignore[misc]
         return request_struct_class(topics, False, False, False, {})
 
 
-async def topics_now(client: AIOKafkaClient, names: Iterable[str]) -> dict[str, Topic]:
+async def topics_now(client: AIOKafkaClient, names: Iterable[str]) -> dict[str, TopicNow]:
     """What a broker says of these topics now; one that does not exist is left out.
 
     Raises:
@@ -166,11 +166,11 @@ async def topics_now(client: AIOKafkaClient, names: Iterable[str]) -> dict[str, 
     raise last
 
 
-def _read(topics: Iterable[Any]) -> Iterable[tuple[str, Topic]]:
+def _read(topics: Iterable[Any]) -> Iterable[tuple[str, TopicNow]]:
     for code, name, topic_id, _, partitions, *_ in topics:
         error = for_code(code)
         if error is UnknownTopicOrPartitionError:
             continue
         if error is not NoError:
             raise error(name)
-        yield name, Topic(topic_id.hex, len(partitions))
+        yield name, TopicNow(topic_id.hex, len(partitions))

@@ -41,7 +41,7 @@ from aiokafka.protocol.transaction import (
 )
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
-from wire.topicids import Topic, topics_now
+from wire.topicids import TopicNow, topics_now
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ class Brokers:
         if client is not None:
             await client.close()
 
-    async def topics(self, names: Iterable[str]) -> dict[str, Topic]:
+    async def topics(self, names: Iterable[str]) -> dict[str, TopicNow]:
         """What Kafka says of these topics now; leaves out what does not exist."""
         return await topics_now(self.client, names)
 

@@ -18,7 +18,7 @@ from app.commands.post import adjust, post
 from app.commands.scan import scan
 from app.commands.settings import show_settings
 from app.commands.status import status
-from app.commands.stock import list_rows, stock
+from app.commands.stock import list_command, stock
 from app.commands.topics import topics
 from app.commands.traffic import traffic
 from app.commands.worker import worker
@@ -40,7 +40,7 @@ _COMMANDS: tuple[click.Command, ...] = (
         topics,
         status,
         stock,
-        list_rows,
+        list_command,
         post,
         adjust,
         fact,

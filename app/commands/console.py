@@ -18,7 +18,7 @@ _EVERY_S = 1.0
 _UNSEEN = ("Cc", "Cf", "Zl", "Zp", "Cs", "Cn", "Co")
 
 
-class Progress:
+class Ticker:
     """Says to stderr how far it is, once it has taken longer than a person waits gladly."""
 
     def __init__(self, what: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from app.commands.console import Progress, moment, plain, print_json, table
+from app.commands.console import Ticker, moment, plain, print_json, table
 from app.commands.running import as_json, kafka_option, run, settings_from
 
 
@@ -32,7 +32,7 @@ def dlq_list(limit: int, reason: str | None, as_json: bool, **options: Any) -> N
     from app import deadletters
     from tables.home import letters
 
-    progress = Progress("dead letters read")
+    progress = Ticker("dead letters read")
     listing = deadletters.listed(settings_from(**options), limit, reason, progress)
     found = run(listing, letters.DeadLettersError)
     if as_json:
@@ -99,7 +99,7 @@ def dlq_replay(dry_run: bool, as_json: bool, **options: Any) -> None:
     from app import replay
     from tables.home import letters
 
-    progress = Progress("records read")
+    progress = Ticker("records read")
     work = replay.replay(settings_from(**options), dry_run=dry_run, said=progress)
     done = run(work, letters.DeadLettersError)
     if as_json:

@@ -42,9 +42,9 @@ def stock(
     elif answer.status == 200:
         found = json.loads(answer.body)
         items = found.get("items", [found])
-        rows = [(row["location"], *numbers(row), ago(row["updated_at"])) for row in items]
+        rows = [(row["location"], *cells_of(row), ago(row["updated_at"])) for row in items]
         if len(items) > 1:
-            rows.append(("all", *numbers(found), ago(found["updated_at"])))
+            rows.append(("all", *cells_of(found), ago(found["updated_at"])))
         click.echo(table([[found["sku"]]]))
         click.echo(table([heading("LOCATION"), *rows], right=range(1, len(FIELDS) + 1)))
         click.echo(ask.freshness_line(found["freshness"]))
@@ -67,7 +67,7 @@ def stock(
 )
 @url_option
 @as_json
-def list_rows(limit: int, url: tuple[str, ...], as_json: bool, **filters: Any) -> None:
+def list_command(limit: int, url: tuple[str, ...], as_json: bool, **filters: Any) -> None:
     """Show the rows of many SKUs, in the order of SKU and location.
 
     What is short everywhere: onhand list --below 1.
@@ -108,7 +108,7 @@ def list_rows(limit: int, url: tuple[str, ...], as_json: bool, **filters: Any) -
     if not items:
         click.echo("No row is like that.")
         return
-    rows = [(row["sku"], row["location"], *numbers(row), ago(row["updated_at"])) for row in items]
+    rows = [(row["sku"], row["location"], *cells_of(row), ago(row["updated_at"])) for row in items]
     click.echo(table([("SKU", *heading("LOCATION")), *rows], right=range(2, len(FIELDS) + 2)))
     if found["next_cursor"]:
         click.echo(f"There are more: these are the first {len(items):,} (--limit).")
@@ -119,7 +119,7 @@ def heading(first: str) -> tuple[str, ...]:
     return (first, *(field.upper().replace("_", " ") for field in FIELDS), "UPDATED")
 
 
-def numbers(row: dict[str, Any]) -> list[Cell]:
+def cells_of(row: dict[str, Any]) -> list[Cell]:
     """Of one row; a stock below zero is red."""
     cells = [Cell(f"{row[field]:,}") for field in FIELDS]
     if row["on_hand"] < 0:

@@ -11,7 +11,7 @@ from aiokafka.errors import (
 )
 
 from app.config import Settings
-from tables.home.rights import READ
+from tables.home.rights import MAY_NOT_READ
 from tables.tasks import Final
 
 
@@ -41,5 +41,5 @@ def advice(error: KafkaError, settings: Settings) -> str:
                 "that group."
             )
         case TopicAuthorizationFailedError():
-            return READ
+            return MAY_NOT_READ
     return f"Kafka does not take this worker into the group {group}: {error!r}."

@@ -22,11 +22,11 @@ from typing import Any, cast
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 from faust.exceptions import ConsumerNotStarted
-from faust.transport.conductor import Conductor
 from faust.transport.drivers import aiokafka as driver
-from faust.types import TP, ConsumerMessage
+from faust.types import TP
 
 from app.group.membership import GroupRefused, advice
+from app.group.messages import BatchConductor, BatchMessage, Undone
 from tables.takeover import NotAMember
 from tables.tasks import Tasks
 from wire.fetch import End, Fetched, Pace, end_of, fetch, pause
@@ -35,41 +35,12 @@ log = logging.getLogger(__name__)
 #: For what Faust's services say of themselves ("Starting…"), by class.
 FAUST_LOG = logging.getLogger("faust.service")
 
-#: Delivered batches that no agent has finished with, in bytes as fetched: so many that the
-#: decoding process always has the next one. Decoded, an event is about 150 bytes.
-BUDGET_BYTES = 2**20
 MAX_POLL_RECORDS = 5_000
 MAX_PARTITION_FETCH_BYTES = 384 * 1024
 MAX_FETCH_BYTES = 3 * 2**20
 _POLL_S = 0.5
 _STUCK_S = 60.0
 _LEAVE_S = 5.0
-
-
-class BatchMessage(ConsumerMessage):
-    """A delivered batch; acknowledging it frees its share of the budget."""
-
-    __slots__ = ("budget",)
-    budget: Budget
-
-
-class Budget:
-    """Bytes delivered and not yet acknowledged; a rebalance starts a new one."""
-
-    def __init__(self) -> None:
-        self.used = 0
-        self.room = asyncio.Event()
-        self.room.set()
-
-    def take(self, nbytes: int) -> None:
-        self.used += nbytes
-        if self.used >= BUDGET_BYTES:
-            self.room.clear()
-
-    def free(self, nbytes: int) -> None:
-        self.used -= nbytes
-        if self.used < BUDGET_BYTES:
-            self.room.set()
 
 
 class BatchConsumerThread(driver.AIOKafkaConsumerThread):
@@ -231,7 +202,7 @@ class BatchConsumer(driver.Consumer):
     _thread: BatchConsumerThread
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._budget = Budget()
+        self._budget = Undone()
         self._background = Tasks(self._fail)
         super().__init__(*args, **kwargs)
 
@@ -329,7 +300,7 @@ class BatchConsumer(driver.Consumer):
 
         Its compiled stream does not acknowledge what it skips (0.15.3, _cython/streams.pyx).
         """
-        self._budget = Budget()
+        self._budget = Undone()
 
     async def _deliver(self, tp: TP, part: Fetched, epoch: int, more: bool) -> None:
         if not self.flow_active:
@@ -408,20 +379,6 @@ class BatchConsumer(driver.Consumer):
 
     async def perform_seek(self) -> None:
         """Positions come from each partition's take-over, not from the group."""
-
-
-class BatchConductor(Conductor):
-    """Puts a batch on the queues of the agents that read its topic, undecoded."""
-
-    app: Any
-
-    def deliver(self, tp: TP, message: BatchMessage) -> None:
-        """Synchronous: no rebalance slips in between check and hand-over."""
-        channels = self._tp_index.get(tp, ())
-        message.incref(len(channels))
-        for channel in channels:
-            event = self.app.create_event(None, message.value, None, message)
-            channel.queue.force_put_nowait(event)
 
 
 class BatchTransport(driver.Transport):

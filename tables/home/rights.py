@@ -14,7 +14,7 @@ class RightMissing(Final):
     """Kafka refuses this worker's user what it cannot work without; says what to grant."""
 
 
-READ = (
+MAY_NOT_READ = (
     "Kafka does not let this worker read its topics: grant its user READ and DESCRIBE on the "
     "sources and the changelog."
 )
@@ -26,7 +26,7 @@ def reading() -> Iterator[None]:
     try:
         yield
     except TopicAuthorizationFailedError as error:
-        raise RightMissing(READ) from error
+        raise RightMissing(MAY_NOT_READ) from error
 
 
 @contextmanager

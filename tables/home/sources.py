@@ -38,7 +38,7 @@ class Wanted(NamedTuple):
         return cls(partition, tuple((topic, mark[0]) for topic, mark in sorted(meta.last.items())))
 
 
-class Look(NamedTuple):
+class Shown(NamedTuple):
     """One partition of the sources, as a broker showed it; all by topic.
 
     wanted: what was asked. ids: Kafka's, of the topics.
@@ -79,7 +79,7 @@ class Sources:
     ) -> None:
         self._kafka, self.topics, self._partitions = kafka, tuple(topics), partitions
         self._describe = describe
-        self._rounds: Rounds[Wanted, Look] = Rounds(self._answer, _ASK_S)
+        self._rounds: Rounds[Wanted, Shown] = Rounds(self._answer, _ASK_S)
 
     async def start(self) -> None:
         """Connect; raises KafkaError where no broker answers."""
@@ -130,7 +130,7 @@ class Sources:
         starts = await self._consumer.beginning_offsets(tps)
         return {(tp.topic, tp.partition): start for tp, start in starts.items()}
 
-    async def look(self, wanted: Wanted) -> Look:
+    async def look(self, wanted: Wanted) -> Shown:
         """Ask the broker for one partition of each, together with all that ask now.
 
         Raises:
@@ -138,7 +138,7 @@ class Sources:
         """
         return await self._rounds.ask(wanted)
 
-    def check(self, partition: int, meta: Meta, look: Look) -> None:
+    def check(self, partition: int, meta: Meta, look: Shown) -> None:
         """Compare the sources with what the meta record was written for.
 
         Raises:
@@ -172,12 +172,12 @@ class Sources:
                 what = f"the last record that was handled, at offset {offset}, is another one"
                 raise SourceChanged(_advice(topic, partition, what))
 
-    async def _answer(self, asked: Sequence[Wanted]) -> Mapping[Wanted, Look | Exception]:
+    async def _answer(self, asked: Sequence[Wanted]) -> Mapping[Wanted, Shown | Exception]:
         """One round for all that ask."""
         topics = await self._describe(self.topics)
         if missing := sorted(set(self.topics) - topics.keys()):
             raise UnknownTopicOrPartitionError(", ".join(missing))
-        answers: dict[Wanted, Look | Exception] = {}
+        answers: dict[Wanted, Shown | Exception] = {}
         lost = await self.lost({wanted.partition for wanted in asked})
         why = LeaderNotAvailableError("a source of the partition has no leader")
         answers |= {wanted: why for wanted in asked if wanted.partition in lost}
@@ -203,7 +203,7 @@ class Sources:
                 topic: found.get((TopicPartition(topic, wanted.partition), offset))
                 for topic, offset in wanted.last
             }
-            answers[wanted] = Look(
+            answers[wanted] = Shown(
                 wanted,
                 ids,
                 {tp.topic: ends[tp.topic, tp.partition] for tp in mine},

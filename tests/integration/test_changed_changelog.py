@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from core.stages import Role, Stage
 from dev.kafka import Kafka
 from dev.workers import until
-from domain.lookup import PartitionState, Role
 from tables.home.changelog import ChangelogWriter
 from tables.home.rocks import RocksStores
 from tests.logs import cut, topic_id
 from tests.owners import COMPACT, WAIT_S, Gate, Shop, Worker, a_delivery_of, a_worker
 
-FORMER = PartitionState.FORMER
+FORMER = Stage.FORMER
 TRIMMED = {**COMPACT, "cleanup.policy": "compact,delete"}
 
 
@@ -94,7 +94,7 @@ async def test_it_is_noticed_before_a_follower_can_see_a_row_of_it(
     async with a_worker(shop) as owner, a_worker(shop) as standby:
         await count(owner, shop, range(30))
         await standby.table.assign((), {0})
-        await standby.is_(PartitionState.STANDBY)
+        await standby.is_(Stage.STANDBY)
         gate = Gate()
         monkeypatch.setattr(ChangelogWriter, "commit", gate.before(ChangelogWriter.commit))
         shop.append(a_delivery_of(40, first=30))

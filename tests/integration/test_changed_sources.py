@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 import pytest
 
+from core.stages import Stage
 from dev.kafka import Kafka
 from dev.workers import until
-from domain.lookup import PartitionState
 from tests.builders import a_receipt
 from tests.owners import WAIT_S, Shop, a_delivery_of, a_worker, skus_of, with_history
 
-FORMER = PartitionState.FORMER
+FORMER = Stage.FORMER
 
 
 @pytest.fixture

@@ -9,13 +9,14 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
+from core.positions import Place
 from core.records import Address
 from dev.kafka import Kafka
-from domain.columns import columns, fingerprint_of
+from domain.columns import columns, identity_hash_of
 from domain.fates import Seen
 from tests.letters import a_deployment, a_letter, refuse
 from tests.logs import Put, a_name, make, plain_writer
-from web.cluster.sightings import Place, Question, Told
+from web.cluster.sightings import Question, Told
 from web.http.bodies import BodyLimits
 from web.records import factfinding
 from web.records.factfinding import FactFinding
@@ -37,7 +38,7 @@ def a_sale(event_id: str, quantity: int = 2) -> bytes:
 def entry(topic: str, offset: int, value: bytes, *, claims: str) -> tuple[int, int, int]:
     """What a window holds of this record, if the fact `claims` had the same hash."""
     read = columns(Address(topic, "sales", 0, 1), [(offset, 0, b"TEA-1", value, ())])
-    return fingerprint_of("till-1", claims), int(read.events[0]["content"]), offset
+    return identity_hash_of("till-1", claims), int(read.events[0]["content"]), offset
 
 
 @asynccontextmanager

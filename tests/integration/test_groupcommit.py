@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from core.stages import Stage
 from dev.kafka import Kafka
 from dev.workers import until
-from domain.lookup import PartitionState
 from domain.stock import fold
 from tables.groupcommit import FULL_EVENTS
 from tables.home.changelog import ChangelogWriter
@@ -18,7 +18,7 @@ from tests.logs import Writer, a_name, reader
 from tests.owners import WAIT_S, Gate, Shop, a_delivery_of, a_worker, skus_of
 from wire.batches import PIECE_RECORDS
 
-ACTIVE, STANDBY, FORMER = PartitionState.ACTIVE, PartitionState.STANDBY, PartitionState.FORMER
+ACTIVE, STANDBY, FORMER = Stage.ACTIVE, Stage.STANDBY, Stage.FORMER
 NEVER_S = 3600.0
 
 

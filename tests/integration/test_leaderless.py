@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from core.stages import Stage
 from dev.kafka import Kafka
 from dev.workers import until
-from domain.lookup import PartitionState
 from tests.owners import WAIT_S, Gate, Shop, a_delivery_of, a_worker, stocked, with_history
 from wire.fetch import assign_paused, fetch
 
@@ -35,7 +35,7 @@ async def test_a_source_without_a_leader_holds_up_its_own_partition_alone(
         await worker.table.assign({0, 1, 2}, ())
         await worker.active(0)
         await worker.active(2)
-        assert worker.state(1) is not PartitionState.ACTIVE
+        assert worker.state(1) is not Stage.ACTIVE
 
         come_back()
         await worker.active(1)

@@ -16,10 +16,10 @@ from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
 
+from core.stages import Role
 from dev.kafka import Kafka, start
-from domain.lookup import Role
 from tests.shelf import Shelf
-from web.cluster.heartbeats import Heartbeat, WorkerState, encode
+from web.cluster.heartbeats import Heartbeat, WorkerState, bytes_of
 from web.cluster.members import Members
 from wire.transactions import Brokers
 
@@ -173,7 +173,7 @@ RUBBISH = [
     b'{"version":1,"rules":1,"build":"\xff","url":"http://a:1","instance":"i","sequence":1}',
     b'{"version":1,"new":' + b"[" * 100_000,
     *(
-        encode(msgspec.structs.replace(A_BEAT, url=url))
+        bytes_of(msgspec.structs.replace(A_BEAT, url=url))
         for url in ("", "10.0.0.9:6066", "http://a:0", "http://a:99999", "http://[::1", "ftp://a:1",
                     "http://a:1/path", "http://a b:1", "http://u@a:1", "http://a\r\nX: y:1")
     ),
@@ -183,7 +183,7 @@ RUBBISH = [
 async def send_batch_with_a_header_that_is_no_text(bootstrap: str, topic: str) -> None:
     """As librdkafka, Go and C send it; aiokafka's own producer would not."""
     builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 10_000)
-    builder.append(0, 0, key=b"k", value=encode(A_BEAT), headers=[("HHHH", b"")])
+    builder.append(0, 0, key=b"k", value=bytes_of(A_BEAT), headers=[("HHHH", b"")])
     raw = bytearray(builder.build().replace(b"HHHH", b"\xff\xfe\xff\xfe"))
     raw[17:21] = calc_crc32c(bytes(raw[21:])).to_bytes(4, "big")
     brokers = Brokers({"bootstrap_servers": bootstrap}, [topic])

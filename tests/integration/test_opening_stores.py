@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from core.stages import Stage
 from dev.kafka import Kafka
-from domain.lookup import PartitionState
 from tables.home.memory import MemoryStores
 from tables.home.rocks import RocksStores
 from tables.home.store import Store, StoreFailed
 from tests.builders import a_receipt
 from tests.owners import Shop, a_worker, skus_of
 
-ACTIVE, STANDBY, FORMER = PartitionState.ACTIVE, PartitionState.STANDBY, PartitionState.FORMER
+ACTIVE, STANDBY, FORMER = Stage.ACTIVE, Stage.STANDBY, Stage.FORMER
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ async def test_stores_on_disk_are_opened_before_they_are_assigned_and_closed_if_
         with pytest.raises(StoreFailed):
             opened[1][1].get(b"any")
         await worker.rebalance({0, 1})
-        await worker.is_(PartitionState.ACTIVE, 1)
+        await worker.is_(Stage.ACTIVE, 1)
 
     assert [partition for partition, _ in opened] == [0, 1, 1]
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from domain.lookup import Role
+from core.stages import Role
 from tests.fleet import Answer, Fleet, a_fleet
 
 KEYS = [(f"SKU-{n // 3:04d}", f"store-{n % 3}") for n in range(60)]

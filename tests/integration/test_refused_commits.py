@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
+from core.stages import Stage
 from dev.kafka import Kafka
 from dev.workers import until
-from domain.lookup import PartitionState
 from tables.home.changelog import ChangelogWriter
 from tests.builders import a_sale
 from tests.owners import WAIT_S, Gate, Shop, Worker, a_delivery_of, a_worker, skus_of
 
-STANDBY, FORMER = PartitionState.STANDBY, PartitionState.FORMER
+STANDBY, FORMER = Stage.STANDBY, Stage.FORMER
 
 
 @pytest.fixture

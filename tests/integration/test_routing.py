@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from multidict import CIMultiDict
 
-from domain.lookup import Role
+from core.stages import Role
 from tests.fleet import Answer, Fleet, a_fleet
 from web.cluster.heartbeats import Claim, WorkerState
 from web.cluster.peers import PeerAnswer

@@ -5,12 +5,12 @@ from time import monotonic
 
 import pytest
 
+from core.stages import Role, Stage
 from dev.kafka import Kafka
 from dev.workers import until
-from domain.lookup import PartitionState, Role
 from tests.owners import WAIT_S, Gate, Shop, a_delivery_of, a_worker, with_history
 
-STANDBY = PartitionState.STANDBY
+STANDBY = Stage.STANDBY
 
 
 @pytest.fixture

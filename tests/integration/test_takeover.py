@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from aiokafka.errors import IllegalStateError, KafkaConnectionError
 
+from core.stages import Role, Stage
 from dev.kafka import Kafka
 from dev.workers import until
 from domain.events import RULES
-from domain.lookup import PartitionState, Role
 from tables.home.changelog import ChangelogWriter, CommitRefused
 from tables.takeover import NotAMember
 from tests.owners import WAIT_S, Gate, Shop, Worker, a_delivery_of, a_worker, stocked, with_history
@@ -22,7 +22,7 @@ def shop(kafka: Kafka) -> Shop:
     return Shop(kafka.bootstrap)
 
 
-ACTIVE, STANDBY, FORMER = PartitionState.ACTIVE, PartitionState.STANDBY, PartitionState.FORMER
+ACTIVE, STANDBY, FORMER = Stage.ACTIVE, Stage.STANDBY, Stage.FORMER
 
 
 # ---- the steps

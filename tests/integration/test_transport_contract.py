@@ -34,27 +34,26 @@ from faust.transport.consumer import Fetcher
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
+import app.group.messages
 import app.group.transport
 from app import topics
 from app.config import Settings
 from app.group.assignment import ChangelogTable, PartitionManager
 from app.group.assignor import OnhandAssignor
+from app.group.messages import BatchConductor, BatchMessage, Undone
 from app.group.process import say_nothing
 from app.group.transport import (
-    BatchConductor,
     BatchConsumer,
     BatchConsumerThread,
-    BatchMessage,
     BatchTransport,
-    Budget,
     by_partition,
 )
 from app.service import OnhandApp
 from app.wiring import build
+from core.stages import Stage
 from dev.broker import free_port
 from dev.kafka import Kafka
 from dev.workers import until
-from domain.lookup import PartitionState
 from tables.takeover import NotAMember
 from tests.builders import a_receipt
 from tests.fetching import as_sent
@@ -261,9 +260,7 @@ class Deployment:
 
         async def there() -> bool:
             states = [p.state for p in self.app.table.held.values()]
-            return states == [PartitionState.ACTIVE] * 2 and set(self.thread.epochs) == (
-                self.sources()
-            )
+            return states == [Stage.ACTIVE] * 2 and set(self.thread.epochs) == (self.sources())
 
         await until(there, f"active {self.failed}", WAIT_S)
 
@@ -663,8 +660,8 @@ def test_the_topics_of_a_partition_come_one_after_the_other_and_the_last_says_so
 
 
 async def test_the_budget_holds_and_gives_back() -> None:
-    budget = Budget()
-    budget.take(app.group.transport.BUDGET_BYTES - 1)
+    budget = Undone()
+    budget.take(app.group.messages.BUDGET_BYTES - 1)
     assert budget.room.is_set()
     budget.take(1)
     assert not budget.room.is_set()
@@ -676,8 +673,8 @@ class _Stuck(BatchConsumer):
     """Only what waiting for room needs."""
 
     def __init__(self, confirmed_at: float) -> None:
-        self._budget, self.flow_active = Budget(), True
-        self._budget.take(app.group.transport.BUDGET_BYTES)
+        self._budget, self.flow_active = Undone(), True
+        self._budget.take(app.group.messages.BUDGET_BYTES)
         self._confirmed_at = confirmed_at
         self.app = self
         self.failed: list[str] = []

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
+from core.stages import Role
 from dev.documents import _anchors
 from domain.checks import Refusal
-from domain.lookup import Role
 from tests.unit.web.metrics_at_rest import metrics_at_rest
 from web.http.problems import Problem
 

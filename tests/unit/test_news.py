@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from app.news import News, spans
-from domain.lookup import Role
+from core.stages import Role
 
 A, S, F = Role.ACTIVE, Role.STANDBY, Role.FORMER
 

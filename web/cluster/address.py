@@ -13,7 +13,7 @@ class AddressTaken(Final):
     """Another worker has the address of this one; says what to do."""
 
 
-class Address:
+class AddressWatch:
     """Watches who else says that it is reached where this worker is.
 
     Requests for either go to one of them, who may not hold what was asked for. The one

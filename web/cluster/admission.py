@@ -15,20 +15,13 @@ from functools import lru_cache
 
 import msgspec
 
-from domain.lookup import (
-    Freshness,
-    NotCaughtUp,
-    NotReady,
-    Role,
-    TooBusy,
-    TooStale,
-    format_position,
-    parse_position,
-)
+from core.positions import format_position, parse_position
+from core.stages import Freshness, Role
+from domain.lookup import NotCaughtUp, NotReady, TooBusy, TooStale
 from tables.reading import Reading
 from web.cluster.ends import Ends, NoEnds
 
-Refusal = NotReady | NotCaughtUp | TooStale | TooBusy
+Unanswered = NotReady | NotCaughtUp | TooStale | TooBusy
 
 DEFAULT_WAIT_S = 1.0
 MAX_WAIT_S = 10.0
@@ -94,7 +87,7 @@ class Admission:
 
     async def admit(
         self, partition: int, asked: Asked, until: float = float("inf")
-    ) -> Freshness | Refusal:
+    ) -> Freshness | Unanswered:
         """Freshness once this worker may answer from its own rows, waiting if need be.
 
         Until the monotonic time `until`. The caller reads the rows right after, before any

@@ -2,7 +2,7 @@
 
 What fetches tell on the way is older than the request that asks, be it by a millisecond:
 somebody's event may have got its position in between. So the broker is asked after the
-request came, once for all that come within `GATHER_S`.
+request came, once for all that come within `_GATHER_S`.
 """
 
 from __future__ import annotations
@@ -17,22 +17,20 @@ from typing import Any, Protocol
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from core.positions import Place
 from tables.tasks import Tasks
 from wire import clients
 
 log = logging.getLogger(__name__)
 
 #: Least time from one question to the next.
-GATHER_S = 0.05
+_GATHER_S = 0.05
 #: No answer within this is none: who waits goes on waiting, as without the question.
 ASK_TIMEOUT_S = 2.0
 START_TIMEOUT_S = 10.0
 #: A broker that did not answer is not asked for this long.
-RETRY_S = 1.0
-CLOSE_TIMEOUT_S = 1.0
-
-#: Topic and partition.
-Place = tuple[str, int]
+_RETRY_S = 1.0
+_CLOSE_TIMEOUT_S = 1.0
 
 
 class Ends(Protocol):
@@ -93,7 +91,7 @@ class BrokerEnds:
     async def _ask(self) -> None:
         try:
             while self._answer is not None:
-                await asyncio.sleep(self._asked_at + GATHER_S - time.monotonic())
+                await asyncio.sleep(self._asked_at + _GATHER_S - time.monotonic())
                 self._asked_at = time.monotonic()
                 wanted, self._wanted = self._wanted, {}
                 answer, self._answer = self._answer, None
@@ -110,7 +108,7 @@ class BrokerEnds:
         except (KafkaError, OSError, TimeoutError) as error:
             # P8: without a broker nothing is beyond the end. Others say that it is away.
             log.debug("The ends of the sources are not known (%r).", error)
-            self._away_until = time.monotonic() + RETRY_S
+            self._away_until = time.monotonic() + _RETRY_S
             await self._close()
         finally:
             answer.set_result(ends)
@@ -130,4 +128,4 @@ class BrokerEnds:
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             with suppress(KafkaError, OSError, TimeoutError):
-                await clients.close(consumer, CLOSE_TIMEOUT_S)
+                await clients.close(consumer, _CLOSE_TIMEOUT_S)

@@ -36,8 +36,8 @@ class HeldUp(msgspec.Struct, frozen=True, array_like=True):
 class Claim(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a worker says of one partition that it holds.
 
-    state: as `domain.lookup.PartitionState`; another version may know others.
-    role: as `domain.lookup.Role`, None while it cannot answer.
+    state: as `core.stages.Stage`; another version may know others.
+    role: as `core.stages.Role`, None while it cannot answer.
     epoch: number of the assignment in that worker; comparable with nobody else's.
     handled: sum of the next offsets over the source topics. Positions of one
         partition form a line (one writer), so the sum orders them.
@@ -90,12 +90,12 @@ _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Heartbeat)
 
 
-def encode(beat: Heartbeat) -> bytes:
+def bytes_of(beat: Heartbeat) -> bytes:
     """JSON, so that any Kafka tool can read the topic."""
     return _encoder.encode(beat)
 
 
-def decode(value: bytes | None) -> Heartbeat | None:
+def beat_of(value: bytes | None) -> Heartbeat | None:
     """None for what is not a heartbeat that this build understands, whatever it is."""
     if value is None:
         return None

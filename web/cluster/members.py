@@ -21,11 +21,11 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from core.records import Record
-from domain.lookup import Role
+from core.stages import Role
 from tables.reading import PartitionStatus, Reading
 from tables.tasks import Fail, Final, Tasks
-from web.cluster.address import Address
-from web.cluster.heartbeats import Claim, Heartbeat, HeldUp, WorkerState, decode, encode
+from web.cluster.address import AddressWatch
+from web.cluster.heartbeats import Claim, Heartbeat, HeldUp, WorkerState, beat_of, bytes_of
 from web.cluster.roster import Roster, WorkerView
 from wire import clients
 from wire.batches import pieces
@@ -36,12 +36,12 @@ log = logging.getLogger(__name__)
 #: All send at the same moments of the clock (if theirs agree), so that one fetch brings
 #: many heartbeats: round trips cost more than heartbeats.
 INTERVAL_S = 0.5
-GATHER_S = 0.1
+_GATHER_S = 0.1
 #: Changes come in bursts at a rebalance: a heartbeat goes out for each, but not more often.
 LEAST_INTERVAL_S = 0.05
 #: How far back a new worker reads, to know the others before their next heartbeat.
 LOOK_BACK_S = 10.0
-RETRY_S = 0.5
+_RETRY_S = 0.5
 #: What one fetch takes at most; whoever is further behind takes several.
 MAX_RECORDS = 5_000
 #: A heartbeat that Kafka has not taken for this long is given up: the next one says more.
@@ -76,7 +76,7 @@ class Members:
         self._unreadable = 0
         self._changed = asyncio.Event()
         self._tasks = Tasks() if fail is None else Tasks(fail)
-        self._address = Address(self._me)
+        self._address = AddressWatch(self._me)
         self._is_running = False
         self._producer: AIOKafkaProducer | None = None
         self._next_offset: int | None = None
@@ -89,8 +89,8 @@ class Members:
         self._table.listeners.append(self.announce)
         self._first_ms = asyncio.get_running_loop().create_future()
         self._is_running = True
-        self._tasks.keep(self._keep_telling, "heartbeats out", RETRY_S)
-        self._tasks.keep(self._keep_hearing, "heartbeats in", RETRY_S)
+        self._tasks.keep(self._keep_telling, "heartbeats out", _RETRY_S)
+        self._tasks.keep(self._keep_hearing, "heartbeats in", _RETRY_S)
 
     def announce(self) -> None:
         """Send a heartbeat now, not at the next turn."""
@@ -139,7 +139,7 @@ class Members:
     async def _say(self, producer: AIOKafkaProducer) -> None:
         self._me = msgspec.structs.replace(self._me, sequence=self._me.sequence + 1)
         topic, partition = self._partition
-        receipt = await producer.send_and_wait(topic, encode(self._beat()), partition=partition)
+        receipt = await producer.send_and_wait(topic, bytes_of(self._beat()), partition=partition)
         if self._first_ms is not None and not self._first_ms.done():
             self._first_ms.set_result(receipt.timestamp)
 
@@ -162,7 +162,7 @@ class Members:
             finally:
                 self._producer = None
                 await _close(producer)
-            await asyncio.sleep(RETRY_S)
+            await asyncio.sleep(_RETRY_S)
 
     async def _tell(self, producer: AIOKafkaProducer) -> None:
         while True:
@@ -200,7 +200,7 @@ class Members:
                 raise
             finally:
                 await _close(consumer)
-            await asyncio.sleep(RETRY_S)
+            await asyncio.sleep(_RETRY_S)
 
     async def _seek(self, consumer: AIOKafkaConsumer) -> None:
         consumer.assign([self._partition])
@@ -232,7 +232,7 @@ class Members:
                 self._next_offset = part.next_offset
                 self._take(part)
             if fetched:
-                await asyncio.sleep(GATHER_S)
+                await asyncio.sleep(_GATHER_S)
 
     def _take(self, part: Fetched) -> None:
         """Hear what was fetched; one record, or batch, that cannot be read stops no other."""
@@ -249,7 +249,7 @@ class Members:
 
     def _hear_one(self, record: Record) -> None:
         _, log_ms, _, value, _ = record
-        beat = decode(value)
+        beat = beat_of(value)
         if beat is None:
             self._cannot_read(None)
         else:

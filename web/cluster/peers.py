@@ -31,7 +31,7 @@ PARTITIONS = "Onhand-Partitions"
 NOT_CAUGHT_UP = "Onhand-Not-Caught-Up"
 
 #: A worker that does not even accept a connection for this long is not worth waiting for.
-CONNECT_TIMEOUT_S = 1.0
+_CONNECT_TIMEOUT_S = 1.0
 #: Requests under way to one worker. A frozen worker must not collect more.
 MAX_CONNECTIONS = 256
 #: Those beside them that wait for a position over there: they keep nobody else out.
@@ -203,7 +203,7 @@ class _Peer:
         self.open += 1
         connection = _Connection(self.lost)
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            async with asyncio.timeout(_CONNECT_TIMEOUT_S):
                 host, port = self._address.host, self._address.port
                 await asyncio.get_running_loop().create_connection(
                     lambda: connection, host, port, ssl=self._tls

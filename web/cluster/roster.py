@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from domain.lookup import Role
+from core.stages import Role
 from web.cluster.heartbeats import Claim, Heartbeat, LogClock, WorkerState
 
 #: A worker silent for this long gets no requests. Under the promised 2 s, by the

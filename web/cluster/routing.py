@@ -2,7 +2,7 @@
 
 Order of candidates: this worker if it is the owner; else the owner; else whoever is
 freshest, this worker first among equals. An owner that fails is passed over at once,
-one that is slow after `HEDGE_S`: then the next is asked too and the first good answer
+one that is slow after `KEY_HEDGE_S`: then the next is asked too and the first good answer
 counts. A request that came from another worker is answered here or not at all.
 """
 
@@ -16,10 +16,11 @@ from typing import Generic, TypeVar
 import msgspec
 from aiohttp import web
 
-from domain.lookup import Freshness, NotCaughtUp, NotReady, Role, TooBusy, TooStale
+from core.stages import Freshness, Role
+from domain.lookup import NotCaughtUp, NotReady, TooBusy, TooStale
 from tables.home.store import StoreError
 from tables.reading import Reading
-from web.cluster.admission import Admission, Asked, Refusal, stale
+from web.cluster.admission import Admission, Asked, Unanswered, stale
 from web.cluster.hedging import first_good
 from web.cluster.peers import PeerAnswer, PeerCrowded, PeerFailed, Peers
 from web.cluster.roster import REMEMBER_S, Holder, Roster
@@ -29,10 +30,10 @@ from web.http.problems import PAGES, Problem
 T = TypeVar("T")
 
 #: Seconds for a whole request, besides what the caller's `wait_ms` allows.
-DEADLINE_S = 1.5
+KEY_DEADLINE_S = 1.5
 #: An owner that folds at full speed answers within 40 ms; one that has not answered
 #: for this long may be frozen.
-HEDGE_S = 0.25
+KEY_HEDGE_S = 0.25
 #: The owner, one retry elsewhere, and this worker's own rows.
 MAX_ATTEMPTS = 3
 
@@ -91,9 +92,9 @@ class Router:
         self,
         partition: int,
         asked: Asked,
-        here: Callable[[Freshness], Awaitable[T | Refusal]],
+        here: Callable[[Freshness], Awaitable[T | Unanswered]],
         request_for: Callable[[str, float], bytes],
-    ) -> T | PeerAnswer | Refusal:
+    ) -> T | PeerAnswer | Unanswered:
         """The first good answer, or why there is none.
 
         Args:
@@ -118,7 +119,7 @@ class Router:
 
     async def _ask(
         self, question: _Question[T], plan: Sequence[Target], asked: Asked
-    ) -> T | PeerAnswer | Refusal:
+    ) -> T | PeerAnswer | Unanswered:
         """The rest of `ask`."""
         partition = question.partition
         answer = await question.of_owner(plan)
@@ -171,7 +172,7 @@ class _Question(Generic[T]):
         admission: Admission,
         partition: int,
         asked: Asked,
-        here: Callable[[Freshness], Awaitable[T | Refusal]],
+        here: Callable[[Freshness], Awaitable[T | Unanswered]],
         request_for: Callable[[str, float], bytes],
     ) -> None:
         self._router, self._admission = router, admission
@@ -179,9 +180,9 @@ class _Question(Generic[T]):
         self._here, self._request_for = here, request_for
         #: The caller waits for a position: who is slow need not be frozen.
         self.waits = admission.waits_for(partition, asked)
-        self._until = time.monotonic() + DEADLINE_S + (asked.wait_s if self.waits else 0.0)
+        self._until = time.monotonic() + KEY_DEADLINE_S + (asked.wait_s if self.waits else 0.0)
 
-    async def of_owner(self, plan: Sequence[Target]) -> T | PeerAnswer | Refusal | None:
+    async def of_owner(self, plan: Sequence[Target]) -> T | PeerAnswer | Unanswered | None:
         """The usual forwarded read: as `race`, but without its tasks, at half the cost.
 
         None if another worker is not known to be the owner, or if it failed or is slow.
@@ -190,13 +191,13 @@ class _Question(Generic[T]):
         if owner is None or owner.role is not Role.ACTIVE or self.waits:
             return None
         try:
-            async with asyncio.timeout(HEDGE_S):
+            async with asyncio.timeout(KEY_HEDGE_S):
                 return await self._attempt(owner)
         except (TimeoutError, PeerFailed):
             self._router.suspect(owner.url)
             return None
 
-    async def race(self, plan: Sequence[Target]) -> T | PeerAnswer | Refusal | None:
+    async def race(self, plan: Sequence[Target]) -> T | PeerAnswer | Unanswered | None:
         """Ask in this order until somebody settles it; None if nobody says anything."""
         return await first_good(
             plan,
@@ -204,25 +205,25 @@ class _Question(Generic[T]):
             good=self.is_settled_by,
             better=says_more,
             failed=self._failed,
-            hedge_s=HEDGE_S,
+            hedge_s=KEY_HEDGE_S,
             # Where this worker's own loop stood still, the others did not have their time.
-            until=max(self._until, time.monotonic() + HEDGE_S),
+            until=max(self._until, time.monotonic() + KEY_HEDGE_S),
         )
 
-    async def at_once(self) -> T | Refusal | None:
+    async def at_once(self) -> T | Unanswered | None:
         """This worker's own rows, if they will do without waiting."""
         fresh = self._admission.at_once(self.partition, self._asked)
         if fresh is None:
             return None
         return stale(self._asked, fresh) or await self._read(fresh)
 
-    async def _read(self, fresh: Freshness) -> T | Refusal:
+    async def _read(self, fresh: Freshness) -> T | Unanswered:
         try:
             return await self._here(fresh)
         except StoreError:
             return NotReady(f"The disk does not give partition {self.partition} here.", 1)
 
-    def is_settled_by(self, target: Target, answer: T | PeerAnswer | Refusal) -> bool:
+    def is_settled_by(self, target: Target, answer: T | PeerAnswer | Unanswered) -> bool:
         """Whether nobody else needs to be asked."""
         if settles(answer):
             return True
@@ -230,7 +231,7 @@ class _Question(Generic[T]):
         final = {Problem.TOO_STALE, Problem.NOT_CAUGHT_UP if self.waits else None}
         return problem_of(answer) in final and self._router.is_owner(target, self.partition)
 
-    async def _attempt(self, target: Target) -> T | PeerAnswer | Refusal:
+    async def _attempt(self, target: Target) -> T | PeerAnswer | Unanswered:
         if target is None:
             fresh = await self._admission.admit(self.partition, self._asked, self._until)
             return await self._read(fresh) if isinstance(fresh, Freshness) else fresh

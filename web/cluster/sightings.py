@@ -15,6 +15,7 @@ from typing import Annotated
 import msgspec
 from aiohttp import web
 
+from core.positions import Place
 from core.window import IDENTITY_BITS
 from domain.events import RULES
 from domain.fates import Seen
@@ -23,24 +24,20 @@ from web.cluster.admission import MAX_WAIT_S
 from web.cluster.peers import PeerFailed, Peers, hop_headers, is_for_another_version, post
 from web.cluster.roster import Roster
 from web.http.bodies import BAD_JSON, BodyLimits, read_json
+from web.http.parameters import BadRequest, wrong
 from web.http.problems import Problem, problem
-from web.reads.parameters import BadRequest, wrong
-from web.reads.replies import json_reply
+from web.http.replies import json_reply
 
-PATH = "/v1/sightings"
+SIGHTINGS_PATH = "/v1/sightings"
 #: How long to wait until the owner is asked again, or looked for again. An owner that moves
 #: takes longer; one that was just heard of should not.
 AGAIN_S = 0.1
 #: Besides the wait that was asked for: the way to the owner and back.
 HOP_S = 1.0
 #: Identities looked up before the loop gets a turn: about 1 ms.
-CHUNK = 200
+IDENTITIES_AT_ONCE = 200
 MAX_IDENTITIES = 1000
 MAX_TOPICS = 1000
-
-#: A source topic and a partition.
-Place = tuple[str, int]
-
 
 Identity = Annotated[int, msgspec.Meta(ge=0, lt=2**IDENTITY_BITS)]
 
@@ -106,7 +103,7 @@ class Sightings:
 
     def routes(self) -> Iterator[web.RouteDef]:
         """The hop."""
-        yield web.post(PATH, self.answer)
+        yield web.post(SIGHTINGS_PATH, self.answer)
 
     async def ask(self, questions: Sequence[Question], wait_s: float) -> Told:
         """Ask the owner of each partition, again and again while there is time.
@@ -170,10 +167,10 @@ class Sightings:
     async def _look(self, question: Question) -> Seen | None:
         """One topic-partition, in pieces; None if the partition left meanwhile."""
         whole: Seen | None = None
-        for start in range(0, max(1, len(question.identities)), CHUNK):
+        for start in range(0, max(1, len(question.identities)), IDENTITIES_AT_ONCE):
             if start:
                 await asyncio.sleep(0)
-            some = question.identities[start : start + CHUNK]
+            some = question.identities[start : start + IDENTITIES_AT_ONCE]
             seen = self._table.seen(question.partition, question.topic, some)
             if seen is None:
                 return None
@@ -185,7 +182,9 @@ class Sightings:
         self, url: str, questions: Sequence[Question], wait_s: float
     ) -> dict[Place, Seen] | str:
         asked = SightingsAsked(RULES, int(min(wait_s, MAX_WAIT_S) * 1000), list(questions))
-        request = post(url, PATH, {}, hop_headers(self._version), msgspec.json.encode(asked))
+        request = post(
+            url, SIGHTINGS_PATH, {}, hop_headers(self._version), msgspec.json.encode(asked)
+        )
         try:
             async with asyncio.timeout(wait_s + HOP_S):
                 answer = await self._peers.ask(url, request, waits=wait_s > 0)

@@ -10,8 +10,8 @@ from msgspec import Struct
 
 from web.http.conditions import refusal_of
 from web.http.problems import Problem, problem
+from web.http.replies import JSON
 
-JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
 #: Everything that msgspec raises for bytes that are no JSON of the wanted shape. It raises
 #: RecursionError for what is nested too deep, and that is no MsgspecError.

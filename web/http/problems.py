@@ -14,6 +14,8 @@ import msgspec
 from aiohttp import web
 from msgspec import UNSET, Struct, UnsetType
 
+from web.http.replies import SERVER
+
 PROBLEM_JSON = "application/problem+json"
 
 
@@ -61,9 +63,6 @@ class Page(Struct, frozen=True):
 PAGES: Mapping[Problem, Page] = msgspec.toml.decode(
     Path(__file__).with_suffix(".toml").read_bytes(), type=dict[Problem, Page]
 )
-
-# What every answer of this service says of its server: no versions for strangers.
-SERVER = {"Server": "onhand"}
 
 
 def problem(

@@ -13,8 +13,8 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from core.stages import Role
 from domain.checks import Refusal
-from domain.lookup import Role
 from tables.reading import Reading
 from tables.stats import COMMIT_BUCKETS_S, Stats
 from web.http.problems import Problem

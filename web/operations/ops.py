@@ -9,12 +9,13 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
 
-from domain.lookup import Role
+from core.stages import Role
 from tables.reading import PartitionStatus, Reading
 from web.cluster.heartbeats import Claim
 from web.cluster.roster import WorkerView
-from web.http.problems import SERVER, Problem, problem
-from web.reads.replies import json_reply, rfc3339
+from web.http.problems import Problem, problem
+from web.http.replies import SERVER, json_reply
+from web.http.times import rfc3339
 
 _OPENMETRICS = "application/openmetrics-text"
 _openmetrics: Callable[[CollectorRegistry], bytes] = openmetrics.generate_latest

@@ -15,29 +15,30 @@ from collections.abc import Sequence
 import msgspec
 
 from web.http.bodies import BAD_JSON
-from web.reads.parameters import BadRequest, Filters, wrong
+from web.http.parameters import BadRequest, wrong
+from web.reads.parameters import Filters
 
 #: SKU and location, in the order of their UTF-8 bytes, which is that of Python's strings.
-Key = tuple[str, str]
+RowKey = tuple[str, str]
 #: The last key given; START before the first, None once there is nothing more.
-Place = Key | None
-START: Key = ("", "")
+LastGiven = RowKey | None
+START: RowKey = ("", "")
 
 
 class _Wire(msgspec.Struct, frozen=True, array_like=True):
     """Numbers of partitions by place; of the first group they are left out."""
 
     filters: int
-    groups: list[tuple[Place, list[int]]]
+    groups: list[tuple[LastGiven, list[int]]]
 
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(_Wire).decode
 
 
-def encode(filters: Filters, places: Sequence[Place]) -> str | None:
+def token_of(filters: Filters, places: Sequence[LastGiven]) -> str | None:
     """The token for these places, by partition; None when all are at their end."""
-    groups: dict[Place, list[int]] = {}
+    groups: dict[LastGiven, list[int]] = {}
     for partition, place in enumerate(places):
         groups.setdefault(place, []).append(partition)
     if groups.keys() == {None}:
@@ -47,7 +48,7 @@ def encode(filters: Filters, places: Sequence[Place]) -> str | None:
     return base64.urlsafe_b64encode(_encode(wire)).rstrip(b"=").decode()
 
 
-def decode(token: str | None, filters: Filters, count: int) -> list[Place]:
+def places_of(token: str | None, filters: Filters, count: int) -> list[LastGiven]:
     """Places by partition.
 
     Raises:
@@ -66,7 +67,7 @@ def decode(token: str | None, filters: Filters, count: int) -> list[Place]:
     has_more = any(place is not None for place, _ in wire.groups)
     if not has_more or any(not 0 <= number < count for number in numbers):
         raise BadRequest(wrong("cursor", "is not one that this service gave"))
-    places: list[Place] = [wire.groups[0][0]] * count
+    places: list[LastGiven] = [wire.groups[0][0]] * count
     for place, group in wire.groups[1:]:
         for number in group:
             places[number] = place

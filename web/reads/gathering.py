@@ -13,9 +13,11 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import msgspec
 from aiohttp import web
 
-from domain.lookup import Freshness, NotCaughtUp, NotReady, Role
+from core.stages import Freshness, Role
+from domain.lookup import NotCaughtUp, NotReady
 from tables.reading import Reading
-from web.cluster.admission import Admission, Asked, Refusal
+from web.cluster.admission import Admission, Asked, Unanswered
+from web.cluster.freshness import FreshnessBody, freshness_body, freshness_headers
 from web.cluster.hedging import first_good
 from web.cluster.peers import (
     NOT_CAUGHT_UP,
@@ -32,12 +34,12 @@ from web.cluster.routing import Router, Target, problem_of
 from web.http.bodies import BAD_JSON
 from web.http.pacing import Lane, Pacer
 from web.http.problems import Problem, problem
-from web.reads.replies import FreshnessBody, freshness_body, freshness_headers, json_reply
+from web.http.replies import json_reply
 
 F = TypeVar("F")
 
 #: Seconds until the next candidate is asked too. A page takes longer than a key.
-HEDGE_S = 0.5
+PART_HEDGE_S = 0.5
 #: Partitions of one request to another worker: their positions must fit into its URL.
 MAX_GROUP = 16
 _RANK = {Role.ACTIVE: 0, Role.FORMER: 1, Role.STANDBY: 2}
@@ -53,13 +55,13 @@ class Part(msgspec.Struct, Generic[F], frozen=True):
     found: F
     freshness: FreshnessBody | None
     positions: str
-    refused: dict[int, Refusal]
+    refused: dict[int, Unanswered]
 
 
 #: What was found, and for which partitions nothing was, and why.
-Outcome: TypeAlias = tuple[list[Part[F]], dict[int, Refusal]]
+Gathered: TypeAlias = tuple[list[Part[F]], dict[int, Unanswered]]
 #: Asks one worker for some partitions; raises PeerFailed for no answer.
-Ask: TypeAlias = Callable[[Target, Sequence[int]], Awaitable[Part[F]]]
+AskOne: TypeAlias = Callable[[Target, Sequence[int]], Awaitable[Part[F]]]
 
 
 class Gathering(msgspec.Struct):
@@ -72,14 +74,14 @@ class Gathering(msgspec.Struct):
     version: int
 
     async def run(
-        self, partitions: Iterable[int], asked: Asked, until: float, ask: Ask[F]
-    ) -> Outcome[F]:
+        self, partitions: Iterable[int], asked: Asked, until: float, ask: AskOne[F]
+    ) -> Gathered[F]:
         """Parts that together answer for as many partitions as can be `until`; and the rest."""
         plans = {p: self.router.plan(p, asked) for p in partitions}
 
-        async def ask_for(some: Iterable[int], attempt: int) -> Outcome[F]:
+        async def ask_for(some: Iterable[int], attempt: int) -> Gathered[F]:
             groups: dict[tuple[str | None, int], tuple[Target, list[int]]] = {}
-            refused: dict[int, Refusal] = {}
+            refused: dict[int, Unanswered] = {}
             for p in some:
                 if attempt < len(plans[p]):
                     target = plans[p][attempt]
@@ -94,7 +96,7 @@ class Gathering(msgspec.Struct):
                 refused |= missing
             return parts, refused
 
-        async def ask_group(target: Target, group: Sequence[int], attempt: int) -> Outcome[F]:
+        async def ask_group(target: Target, group: Sequence[int], attempt: int) -> Gathered[F]:
             """Ask one worker; and the next ones for what it cannot say, or when it is slow."""
             # Who is slow where a caller waits for a position need not be frozen.
             blameless = any(self.admission.waits_for(p, asked) for p in group)
@@ -105,7 +107,7 @@ class Gathering(msgspec.Struct):
 
             passed_on = False  # to the next ones, which are asked once
 
-            async def run(first: bool) -> Outcome[F]:
+            async def run(first: bool) -> Gathered[F]:
                 nonlocal passed_on, blameless
                 if not first:
                     if passed_on:
@@ -132,7 +134,7 @@ class Gathering(msgspec.Struct):
                 better=lambda one, other: len(other[1]) < len(one[1]),
                 failed=lambda first: suspect() if first else None,
                 # This worker's own rows come when they come: nobody else is nearer.
-                hedge_s=HEDGE_S if target is not None else math.inf,
+                hedge_s=PART_HEDGE_S if target is not None else math.inf,
                 until=until,
             )
             if outcome is None:
@@ -158,7 +160,7 @@ class Search(ABC, Generic[F]):
 
     @abstractmethod
     async def here(
-        self, fresh: dict[int, Freshness], refused: dict[int, Refusal], pacer: Pacer
+        self, fresh: dict[int, Freshness], refused: dict[int, Unanswered], pacer: Pacer
     ) -> F:
         """Read this worker's rows of `fresh`; those that leave meanwhile go to `refused`."""
 
@@ -210,7 +212,7 @@ class Search(ABC, Generic[F]):
         body = await self.body([part.found for part in parts], common)
         # A thousand rows take a millisecond to write: in the lane, too.
         async with self.gathering.lane.turn():
-            return self._marked(json_reply(body, freshness), refused)
+            return self._marked(json_reply(body, headers=freshness_headers(freshness)), refused)
 
     def _waiting(self, partitions: Sequence[int]) -> AbstractContextManager[bool]:
         """As `Admission.waiting`, for what cannot be answered at once from here."""
@@ -232,7 +234,7 @@ class Search(ABC, Generic[F]):
 
     async def _admitted(
         self, partitions: Sequence[int]
-    ) -> tuple[dict[int, Freshness], dict[int, Refusal]]:
+    ) -> tuple[dict[int, Freshness], dict[int, Unanswered]]:
         """Which of these this worker may read, all waiting at the same time.
 
         How far behind is judged once the answer is whole, not here.
@@ -241,7 +243,7 @@ class Search(ABC, Generic[F]):
         admit = self.gathering.admission.admit
         outcomes = await asyncio.gather(*(admit(p, one, self._until) for p in partitions))
         fresh: dict[int, Freshness] = {}
-        refused: dict[int, Refusal] = {}
+        refused: dict[int, Unanswered] = {}
         for partition, outcome in zip(partitions, outcomes, strict=True):
             if isinstance(outcome, Freshness):
                 fresh[partition] = outcome
@@ -261,7 +263,7 @@ class Search(ABC, Generic[F]):
         body = self._read(answer)
         late = not_caught_up(answer)
         missing = partitions if body is None else body.missing_partitions
-        refused: dict[int, Refusal] = {
+        refused: dict[int, Unanswered] = {
             p: NotCaughtUp(f"Partition {p} has not reached min_position.", 1)
             if p in late
             else NotReady(f"Partition {p} cannot be read there now.", 1)
@@ -293,7 +295,7 @@ class Search(ABC, Generic[F]):
             raise PeerFailed("Its freshness is no text.")
         return body
 
-    def _incomplete(self, refused: Mapping[int, Refusal]) -> web.Response:
+    def _incomplete(self, refused: Mapping[int, Unanswered]) -> web.Response:
         missing = sorted(refused)
         for partition, why in refused.items():
             waits = self.gathering.admission.waits_for(partition, self._asked)
@@ -303,7 +305,7 @@ class Search(ABC, Generic[F]):
         detail = f"Nobody can answer now for partition{plural} {', '.join(map(str, missing))}."
         return problem(Problem.PARTITIONS_UNAVAILABLE, detail, missing_partitions=missing)
 
-    def _marked(self, response: web.Response, refused: Mapping[int, Refusal]) -> web.Response:
+    def _marked(self, response: web.Response, refused: Mapping[int, Unanswered]) -> web.Response:
         """Name partitions that are not caught up, for a worker that asked for others."""
         late = sorted(p for p, why in refused.items() if isinstance(why, NotCaughtUp))
         if late:

@@ -8,30 +8,31 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from domain.lookup import Freshness, NotReady
+from core.stages import Freshness
+from domain.lookup import NotReady
 from tables.home.store import StoreError
-from web.cluster.admission import Asked, Refusal, unsure
+from web.cluster.admission import Asked, Unanswered, unsure
+from web.cluster.freshness import FreshnessBody
 from web.cluster.peers import PeerFailed, get
 from web.http.pacing import Pacer
+from web.http.parameters import BadRequest, parameters
 from web.reads import cursors
-from web.reads.cursors import Place
+from web.reads.cursors import LastGiven
 from web.reads.gathering import Gathering, Search
 from web.reads.merging import Scan, Source, merge
 from web.reads.parameters import (
     DEFAULT_LIMIT,
     LIST,
     ROOT,
-    BadRequest,
     Filters,
     asked_of,
     filters_of,
-    parameters,
     partitions_of,
 )
-from web.reads.replies import FreshnessBody, RowBody
+from web.reads.replies import RowBody
 
 #: Seconds for a whole page, besides what the caller's `wait_ms` allows.
-DEADLINE_S = 3.0
+LIST_DEADLINE_S = 3.0
 
 
 class ListBody(msgspec.Struct, frozen=True):
@@ -44,11 +45,11 @@ class ListBody(msgspec.Struct, frozen=True):
     positions: str
 
 
-class Page(msgspec.Struct, frozen=True):
+class Share(msgspec.Struct, frozen=True):
     """What one worker found: rows in order, and for each partition how far they go."""
 
     items: list[RowBody]
-    places: Mapping[int, Place]
+    places: Mapping[int, LastGiven]
 
 
 async def list_rows(gathering: Gathering, query: str, headers: Mapping[str, str]) -> web.Response:
@@ -60,31 +61,36 @@ async def list_rows(gathering: Gathering, query: str, headers: Mapping[str, str]
     count = gathering.table.count
     values = parameters(query, LIST)
     filters, limit = filters_of(values), values.get("limit", DEFAULT_LIMIT)
-    places = cursors.decode(values.get("cursor"), filters, count)
+    places = cursors.places_of(values.get("cursor"), filters, count)
     wanted = partitions_of(headers, count)
-    search = _Search(gathering, asked_of(values, headers), filters, limit, places)
+    search = _ListSearch(gathering, asked_of(values, headers), filters, limit, places)
     # A partition at its end has nothing to say.
     going_on = [p for p in wanted if places[p] is not None]
     left_out = set(range(count)).difference(wanted)
     return await search.answer(going_on, values.get("partial", False), left_out)
 
 
-class _Search(Search[Page]):
+class _ListSearch(Search[Share]):
     """One page being made. `places` moves on as rows are given."""
 
     kind = ListBody
 
     def __init__(
-        self, gathering: Gathering, asked: Asked, filters: Filters, limit: int, places: list[Place]
+        self,
+        gathering: Gathering,
+        asked: Asked,
+        filters: Filters,
+        limit: int,
+        places: list[LastGiven],
     ) -> None:
-        super().__init__(gathering, asked, DEADLINE_S)
+        super().__init__(gathering, asked, LIST_DEADLINE_S)
         self._filters = filters
         self._limit = limit
         self._places = places
 
     async def here(
-        self, fresh: dict[int, Freshness], refused: dict[int, Refusal], pacer: Pacer
-    ) -> Page:
+        self, fresh: dict[int, Freshness], refused: dict[int, Unanswered], pacer: Pacer
+    ) -> Share:
         for p in [*fresh]:  # a page says of every key between its rows that there is none
             if (why := unsure(fresh[p])) is not None:
                 del fresh[p]
@@ -103,7 +109,7 @@ class _Search(Search[Page]):
                     del fresh[p]
                     refused[p] = NotReady(f"The disk does not give partition {p} here.", 1)
             else:
-                return Page(items, {p: _beyond(self._places[p], reached) for p in fresh})
+                return Share(items, {p: _beyond(self._places[p], reached) for p in fresh})
 
     def request(
         self, url: str, partitions: Sequence[int], query: Mapping[str, str], lines: str
@@ -111,28 +117,28 @@ class _Search(Search[Page]):
         # The other partitions are not asked for: give them any of these places.
         some = self._places[partitions[0]]
         places = [place if p in partitions else some for p, place in enumerate(self._places)]
-        cursor = cursors.encode(self._filters, places)
+        cursor = cursors.token_of(self._filters, places)
         page = {"limit": str(self._limit), "cursor": cursor or ""}
         filters = {k: str(v) for k, v in msgspec.to_builtins(self._filters).items()}
         return get(url, ROOT, {**page, **filters, **query}, lines)
 
-    def there(self, body: ListBody | None, partitions: Sequence[int]) -> Page:
+    def there(self, body: ListBody | None, partitions: Sequence[int]) -> Share:
         if body is None:
-            return Page([], {})
+            return Share([], {})
         if body.next_cursor is None:
-            return Page(body.items, dict.fromkeys(partitions))
+            return Share(body.items, dict.fromkeys(partitions))
         try:
-            reached = cursors.decode(body.next_cursor, self._filters, len(self._places))
+            reached = cursors.places_of(body.next_cursor, self._filters, len(self._places))
         except BadRequest as error:
             raise PeerFailed("Its cursor is of another build.") from error
-        return Page(body.items, {p: reached[p] for p in partitions})
+        return Share(body.items, {p: reached[p] for p in partitions})
 
-    async def body(self, parts: Sequence[Page], common: Mapping[str, Any]) -> ListBody:
+    async def body(self, parts: Sequence[Share], common: Mapping[str, Any]) -> ListBody:
         items = await self._merged(parts)
-        cursor = cursors.encode(self._filters, self._places)
+        cursor = cursors.token_of(self._filters, self._places)
         return ListBody(items=items, next_cursor=cursor, **common)
 
-    async def _merged(self, pages: Sequence[Page]) -> list[RowBody]:
+    async def _merged(self, pages: Sequence[Share]) -> list[RowBody]:
         """The rows of all pages as one, no further than all of them reach."""
         if len(pages) == 1:
             self._places = [pages[0].places.get(p, place) for p, place in enumerate(self._places)]
@@ -146,10 +152,10 @@ class _Search(Search[Page]):
         return items
 
 
-def _beyond(place: Place, reached: Place) -> Place:
+def _beyond(place: LastGiven, reached: LastGiven) -> LastGiven:
     """Where a partition goes on after a page that ended at `reached`."""
     return None if place is None or reached is None else max(place, reached)
 
 
-def _lowest(places: Collection[Place]) -> Place:
+def _lowest(places: Collection[LastGiven]) -> LastGiven:
     return min((place for place in places if place is not None), default=None)

@@ -8,23 +8,26 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from domain.lookup import Freshness, NotReady
+from core.stages import Freshness
+from domain.lookup import NotReady
 from domain.names import fault_of
 from tables.home.store import StoreError
-from web.cluster.admission import Asked, Refusal, unsure
+from web.cluster.admission import Asked, Unanswered, unsure
+from web.cluster.freshness import FreshnessBody
 from web.cluster.peers import post
 from web.http.bodies import BAD_JSON, BodyLimits, read_json
 from web.http.pacing import Pacer
+from web.http.parameters import BadRequest, parameters, wrong
 from web.reads.gathering import Gathering, Search
-from web.reads.parameters import LOOKUP, BadRequest, asked_of, parameters, wrong
-from web.reads.replies import FreshnessBody, RowBody, row_body
+from web.reads.parameters import LOOKUP, asked_of
+from web.reads.replies import RowBody, row_body
 
-PATH = "/v1/lookup"
+LOOKUP_PATH = "/v1/lookup"
 MAX_KEYS = 1000
 #: Keys read at once: half a millisecond.
-CHUNK = 100
+KEYS_AT_ONCE = 100
 #: Seconds for a whole lookup, besides what the caller's `wait_ms` allows.
-DEADLINE_S = 2.0
+LOOKUP_DEADLINE_S = 2.0
 
 
 class Key(msgspec.Struct, frozen=True):
@@ -57,7 +60,7 @@ class LookupBody(msgspec.Struct, frozen=True):
 
 
 #: None for a key that a worker knows not to exist.
-Found = dict[Key, RowBody | None]
+FoundRows = dict[Key, RowBody | None]
 
 
 async def look_up(
@@ -78,11 +81,11 @@ async def look_up(
         for key in dict.fromkeys(keys):
             groups.setdefault(gathering.table.partition_of(key.sku), []).append(key)
             await pacer.give_way()
-    search = _Search(gathering, asked_of(values, request.headers), keys, groups)
+    search = _LookupSearch(gathering, asked_of(values, request.headers), keys, groups)
     return await search.answer(groups, values.get("partial", False))
 
 
-class _Search(Search[Found]):
+class _LookupSearch(Search[FoundRows]):
     """One lookup being answered."""
 
     kind = LookupBody
@@ -94,14 +97,14 @@ class _Search(Search[Found]):
         keys: Sequence[Key],
         groups: Mapping[int, Sequence[Key]],
     ) -> None:
-        super().__init__(gathering, asked, DEADLINE_S)
+        super().__init__(gathering, asked, LOOKUP_DEADLINE_S)
         self._keys = keys
         self._groups = groups
 
     async def here(
-        self, fresh: dict[int, Freshness], refused: dict[int, Refusal], pacer: Pacer
-    ) -> Found:
-        rows: Found = {}
+        self, fresh: dict[int, Freshness], refused: dict[int, Unanswered], pacer: Pacer
+    ) -> FoundRows:
+        rows: FoundRows = {}
         for partition in list(fresh):
             found = await self._read_here(partition, pacer)
             if found is None:
@@ -114,14 +117,14 @@ class _Search(Search[Found]):
                 rows |= found
         return rows
 
-    async def _read_here(self, partition: int, pacer: Pacer) -> Found | None:
+    async def _read_here(self, partition: int, pacer: Pacer) -> FoundRows | None:
         """A partition's rows; None if it left, or the disk does not give all of them."""
-        table, keys, rows = self.gathering.table, self._groups[partition], Found()
-        for first in range(0, len(keys), CHUNK):
+        table, keys, rows = self.gathering.table, self._groups[partition], FoundRows()
+        for first in range(0, len(keys), KEYS_AT_ONCE):
             await pacer.give_way()
             if table.freshness(partition) is None:
                 return None
-            some = keys[first : first + CHUNK]
+            some = keys[first : first + KEYS_AT_ONCE]
             try:
                 found = table.get_many(partition, [(key.sku, key.location) for key in some])
             except StoreError:
@@ -134,16 +137,16 @@ class _Search(Search[Found]):
         self, url: str, partitions: Sequence[int], query: Mapping[str, str], lines: str
     ) -> bytes:
         keys = [key for partition in partitions for key in self._groups[partition]]
-        return post(url, PATH, query, lines, msgspec.json.encode(Keys(keys)))
+        return post(url, LOOKUP_PATH, query, lines, msgspec.json.encode(Keys(keys)))
 
-    def there(self, body: LookupBody | None, partitions: Sequence[int]) -> Found:
+    def there(self, body: LookupBody | None, partitions: Sequence[int]) -> FoundRows:
         if body is None:
             return {}
-        unknown: Found = dict.fromkeys(body.unknown)
+        unknown: FoundRows = dict.fromkeys(body.unknown)
         return unknown | {Key(row.sku, row.location): row for row in body.items}
 
-    async def body(self, parts: Sequence[Found], common: Mapping[str, Any]) -> LookupBody:
-        rows: Found = {}
+    async def body(self, parts: Sequence[FoundRows], common: Mapping[str, Any]) -> LookupBody:
+        rows: FoundRows = {}
         for part in parts:
             rows |= part
         return LookupBody(

@@ -16,7 +16,7 @@ from domain.rows import Row
 from tables.home.store import StoreError
 from tables.reading import Reading
 from web.http.pacing import Pacer
-from web.reads.cursors import START, Key, Place
+from web.reads.cursors import START, LastGiven, RowKey
 from web.reads.parameters import Filters
 from web.reads.replies import RowBody, row_body
 
@@ -30,7 +30,7 @@ FIRST_CHUNK, LAST_CHUNK = 32, 256
 class Source:
     """Ordered rows. `frontier`: all rows up to there are known; None for all there are."""
 
-    def __init__(self, rows: Iterable[RowBody], frontier: Place) -> None:
+    def __init__(self, rows: Iterable[RowBody], frontier: LastGiven) -> None:
         self.frontier = frontier
         self._rows = deque(rows)
 
@@ -51,7 +51,7 @@ class Scan(Source):
     """Rows of one local partition that pass the filters, read in pieces as needed."""
 
     def __init__(
-        self, table: Reading, partition: int, place: Key, filters: Filters, pacer: Pacer
+        self, table: Reading, partition: int, place: RowKey, filters: Filters, pacer: Pacer
     ) -> None:
         super().__init__((), place)
         self._table = table
@@ -96,12 +96,14 @@ class Scan(Source):
         return not self._found and self.frontier is None
 
 
-async def merge(sources: Sequence[Source], limit: int, pacer: Pacer) -> tuple[list[RowBody], Place]:
+async def merge(
+    sources: Sequence[Source], limit: int, pacer: Pacer
+) -> tuple[list[RowBody], LastGiven]:
     """At most `limit` rows in order, and the key up to which they are all there are.
 
     A source without a head holds its frontier against the others' rows.
     """
-    heap: list[tuple[Key, int, RowBody | None]] = []
+    heap: list[tuple[RowKey, int, RowBody | None]] = []
 
     async def push(index: int) -> None:
         source = sources[index]

@@ -1,66 +1,36 @@
-"""What a read asks for: path, query and headers, checked as a whole.
-
-A parameter that is not known is refused, not ignored: whoever misspells
-`max_lag_events` or `location` would else take an answer for what it is not.
-"""
+"""What a read asks for: path, query and headers."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Collection, Mapping
-from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, unquote
+from collections.abc import Collection, Mapping
+from typing import Any
 
 import msgspec
-from aiohttp import web
 
-from domain.events import Refusal
-from domain.lookup import read_position
+from core.positions import read_position
 from domain.names import MAX_NAME_CHARS, fault_of, fault_of_part
 from web.cluster.admission import MAX_WAIT_S, Asked
 from web.cluster.peers import HOP, PARTITIONS
-from web.http.problems import Fault, Problem, problem
+from web.http.parameters import (
+    TEXT,
+    BadRequest,
+    Parameter,
+    boolean,
+    checked,
+    number,
+    part_of,
+    wrong,
+)
 
 ROOT = "/v1/inventory"
 DEFAULT_LIMIT = 100
 _INT64 = 2**63
 
-_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_BAD_ESCAPE_TEXT = "a % must be followed by two hexadecimal digits"
 #: A SKU or location in the document.
 NAME = {"type": "string", "minLength": 1, "maxLength": MAX_NAME_CHARS}
 
 
-def wrong(parameter: str, detail: str) -> Fault:
-    """A fault of a parameter, a part of the path, or the body."""
-    return Fault(parameter=parameter, detail=detail)
-
-
-class BadRequest(Exception):
-    """The request is not valid; carries every fault found, for one 400."""
-
-    def __init__(self, *faults: Fault) -> None:
-        super().__init__("; ".join(f"{fault.parameter}: {fault.detail}" for fault in faults))
-        self.faults = faults
-
-    def reply(self) -> web.Response:
-        """The 400."""
-        return problem(Problem.INVALID_REQUEST, f"{self}.", errors=self.faults)
-
-
 # ---- the path
-
-
-def target_of(request: web.Request) -> tuple[str, str]:
-    """Path and query as they were sent.
-
-    Not `request.path`: yarl folds `..` away and decodes `%2F`, so that one key would
-    be answered with another's row.
-    """
-    path, _, query = request.raw_path.partition("#")[0].partition("?")
-    if not path.startswith("/"):  # absolute form, as sent to a proxy
-        path = "/" + path.partition("://")[2].partition("/")[2]
-    return path, query
 
 
 def key_of(path: str) -> tuple[str, ...] | None:
@@ -75,9 +45,7 @@ def key_of(path: str) -> tuple[str, ...] | None:
     ids, faults = [], []
     for name, raw in zip(("sku", "location"), parts, strict=False):
         try:
-            ids.append(_id(unquote(_escaped_well(raw), errors="strict")))
-        except UnicodeError:
-            faults.append(wrong(name, "must be UTF-8, percent-encoded"))
+            ids.append(_id(part_of(raw)))
         except ValueError as error:
             faults.append(wrong(name, str(error)))
     if faults:
@@ -85,110 +53,36 @@ def key_of(path: str) -> tuple[str, ...] | None:
     return tuple(ids)
 
 
-def _escaped_well(raw: str) -> str:
-    if _BAD_ESCAPE.search(raw):
-        raise ValueError(_BAD_ESCAPE_TEXT)
-    raw.encode()  # aiohttp keeps bytes that are not UTF-8 as lone surrogates
-    return raw
-
-
 # ---- the query
 
 
-class Parameter(NamedTuple):
-    """One query parameter. `read` raises ValueError with a sentence without its subject."""
-
-    read: Callable[[str], Any]
-    schema: Mapping[str, Any]
-    text: str
-
-
 def _id(raw: str) -> str:
-    return _checked(raw, fault_of(raw))
+    return checked(raw, fault_of(raw))
 
 
 def _prefix(raw: str) -> str:
-    return _checked(raw, fault_of_part(raw))
+    return checked(raw, fault_of_part(raw))
 
 
-def _named(raw: str) -> str:
-    return _checked(raw, None if raw else "must not be empty")
-
-
-def _checked(raw: str, why: str | None) -> str:
-    if why is not None:
-        raise ValueError(why)
-    return raw
-
-
-def _reason(raw: str) -> str:
-    reasons = [reason.value for reason in Refusal]
-    return _checked(raw, None if raw in reasons else f"must be one of {', '.join(reasons)}")
-
-
-def _boolean(raw: str) -> bool:
-    if raw not in ("true", "false"):
-        raise ValueError("must be true or false")
-    return raw == "true"
-
-
-def _number(least: int, most: int, text: str) -> Parameter:
-    def read(raw: str) -> int:
-        if re.fullmatch(r"-?[0-9]{1,19}", raw) and least <= int(raw) <= most:
-            return int(raw)
-        raise ValueError(f"must be a whole number from {least} to {most}")
-
-    return Parameter(read, {"type": "integer", "minimum": least, "maximum": most}, text)
-
-
-_TEXT = {"type": "string"}
 READ: Mapping[str, Parameter] = {
-    "min_position": Parameter(read_position, _TEXT, "Wait until this position has been handled."),
-    "wait_ms": _number(0, int(MAX_WAIT_S * 1000), "How long to wait for it; 1,000 by default."),
-    "max_lag_events": _number(0, _INT64 - 1, "Refuse an answer that lags by more."),
-}
-POST: Mapping[str, Parameter] = {
-    "outcome": Parameter(
-        _boolean,
-        {"type": "boolean"},
-        "Wait until the events are counted or refused, and say which; still 202.",
-    ),
-    "wait_ms": _number(0, int(MAX_WAIT_S * 1000), "How long to wait for it; 1,000 by default."),
+    "min_position": Parameter(read_position, TEXT, "Wait until this position has been handled."),
+    "wait_ms": number(0, int(MAX_WAIT_S * 1000), "How long to wait for it; 1,000 by default."),
+    "max_lag_events": number(0, _INT64 - 1, "Refuse an answer that lags by more."),
 }
 LOOKUP = {
     "partial": Parameter(
-        _boolean, {"type": "boolean"}, "Take an answer that names what is missing."
+        boolean, {"type": "boolean"}, "Take an answer that names what is missing."
     ),
     **READ,
 }
 LIST = {
     "location": Parameter(_id, NAME, "Only rows at this location."),
-    "sku_prefix": Parameter(_prefix, _TEXT, "Only SKUs that begin so: the cheap filter."),
-    "on_hand_below": _number(-_INT64, _INT64 - 1, "Only rows with less on hand."),
-    "on_hand_above": _number(-_INT64, _INT64 - 1, "Only rows with more on hand."),
-    "limit": _number(1, 1000, "Rows on a page; fewer may come with a cursor."),
-    "cursor": Parameter(str, _TEXT, "`next_cursor` of the page before."),
+    "sku_prefix": Parameter(_prefix, TEXT, "Only SKUs that begin so: the cheap filter."),
+    "on_hand_below": number(-_INT64, _INT64 - 1, "Only rows with less on hand."),
+    "on_hand_above": number(-_INT64, _INT64 - 1, "Only rows with more on hand."),
+    "limit": number(1, 1000, "Rows on a page; fewer may come with a cursor."),
+    "cursor": Parameter(str, TEXT, "`next_cursor` of the page before."),
     **LOOKUP,
-}
-
-
-DEAD_LETTERS: Mapping[str, Parameter] = {
-    "reason": Parameter(
-        _reason, {"enum": [reason.value for reason in Refusal]}, "Only letters with this reason."
-    ),
-    "source": Parameter(_named, _TEXT, "Only records whose event has this source."),
-    "topic": Parameter(_named, _TEXT, "Only records that came to this topic."),
-    "limit": _number(1, 1000, "Letters on a page; fewer may come with a cursor."),
-    "cursor": LIST["cursor"],
-}
-
-
-FACTS_LOOKUP: Mapping[str, Parameter] = {"partial": LOOKUP["partial"]}
-_IDENTITY = {"type": "string", "minLength": 1, "maxLength": 1024}
-FACTS: Mapping[str, Parameter] = {
-    "source": Parameter(_named, _IDENTITY, "Who said it. Must be given."),
-    "id": Parameter(_named, _IDENTITY, "Which of its facts. Must be given."),
-    **FACTS_LOOKUP,
 }
 
 
@@ -199,39 +93,6 @@ class Filters(msgspec.Struct, frozen=True, omit_defaults=True):
     sku_prefix: str = ""
     on_hand_below: int | None = None
     on_hand_above: int | None = None
-
-
-def parameters(query: str, known: Mapping[str, Parameter]) -> dict[str, Any]:
-    """Those that are given, by name.
-
-    Raises:
-        BadRequest: names every bad one.
-    """
-    faults: list[Fault] = []
-    given: dict[str, str] = {}
-    if _BAD_ESCAPE.search(query):
-        faults.append(wrong("query", _BAD_ESCAPE_TEXT))
-    try:
-        query.encode()
-        pairs = parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=50)
-    except ValueError:
-        pairs = []
-        faults.append(wrong("query", "must be UTF-8, percent-encoded, not too long"))
-    for name, raw in pairs:
-        if name not in known:
-            faults.append(wrong(name[:50], f"is not known here; known are {', '.join(known)}"))
-        elif name in given:
-            faults.append(wrong(name, "is given twice"))
-        given.setdefault(name, raw)
-    values: dict[str, Any] = {}
-    for name in [name for name in known if name in given]:
-        try:
-            values[name] = known[name].read(given[name])
-        except ValueError as error:
-            faults.append(wrong(name, str(error)))
-    if faults:
-        raise BadRequest(*faults)
-    return values
 
 
 def asked_of(values: Mapping[str, Any], headers: Mapping[str, str]) -> Asked:

@@ -10,9 +10,10 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from domain.lookup import Found, Freshness, NotFound, NotReady
+from core.stages import Freshness
+from domain.lookup import Found, NotFound, NotReady
 from tables.reading import Reading
-from web.cluster.admission import Admission, Asked, Refusal, unsure
+from web.cluster.admission import Admission, Asked, Unanswered, unsure
 from web.cluster.ends import Ends
 from web.cluster.peers import (
     MAX_OPEN,
@@ -28,17 +29,17 @@ from web.cluster.routing import Router, problem_of
 from web.http.bodies import BodyLimits
 from web.http.conditions import NONE_MATCH, refusal_of
 from web.http.pacing import Lane
-from web.http.problems import SERVER, Problem, problem
+from web.http.parameters import BadRequest, parameters, target_of
+from web.http.problems import Problem, problem
+from web.http.replies import SERVER, Observe
 from web.reads.gathering import Gathering
 from web.reads.lists import list_rows
-from web.reads.lookups import PATH as LOOKUP
-from web.reads.lookups import look_up
-from web.reads.parameters import READ, ROOT, BadRequest, asked_of, key_of, parameters, target_of
+from web.reads.lookups import LOOKUP_PATH, look_up
+from web.reads.parameters import READ, ROOT, asked_of, key_of
 from web.reads.quick import QuickReads
 from web.reads.replies import SkuRows, reply, sku_reply
 
-Observe = Callable[[str, str, float], None]
-Answer = Found | NotFound | SkuRows | Refusal
+KeyAnswer = Found | NotFound | SkuRows | Unanswered
 #: Rows of a SKU read at once; all of them for nearly every SKU, so that rows and
 #: position belong together exactly. Under a millisecond.
 SKU_CHUNK = 1000
@@ -81,7 +82,7 @@ class Queries:
         yield web.get(ROOT, self.answer)
         # A dot would not match an encoded line feed, which is a 400, not a 404.
         yield web.get(ROOT + r"/{tail:[\s\S]*}", self.answer)
-        yield web.post(LOOKUP, self.answer)
+        yield web.post(LOOKUP_PATH, self.answer)
 
     async def close(self) -> None:
         """Close the connections to other workers, after the last request."""
@@ -120,9 +121,9 @@ class Queries:
         """A row, or those of a SKU."""
         if_none_match = request.headers.get(NONE_MATCH)
         partition = self._table.partition_of(key[0])
-        read: Callable[..., Awaitable[Answer]] = self._row if len(key) == 2 else self._rows
+        read: Callable[..., Awaitable[KeyAnswer]] = self._row if len(key) == 2 else self._rows
         there = self._request_for(partition, key, asked, if_none_match)
-        answer: Answer | PeerAnswer = await self._router.ask(
+        answer: KeyAnswer | PeerAnswer = await self._router.ask(
             partition, asked, partial(read, *key), there
         )
         if isinstance(answer, PeerAnswer):
@@ -132,13 +133,13 @@ class Queries:
                 return await sku_reply(answer, self._version, if_none_match, pacer)
         return reply(answer, self._version, if_none_match)
 
-    async def _row(self, sku: str, location: str, fresh: Freshness) -> Answer:
+    async def _row(self, sku: str, location: str, fresh: Freshness) -> KeyAnswer:
         row = self._table.get(fresh.partition, sku, location)
         if row is None:
             return unsure(fresh) or NotFound(sku, location, fresh)
         return Found(sku, location, row, fresh)
 
-    async def _rows(self, sku: str, fresh: Freshness) -> Answer:
+    async def _rows(self, sku: str, fresh: Freshness) -> KeyAnswer:
         partition = fresh.partition
         rows = some = self._table.rows_of(partition, sku, None, SKU_CHUNK)
         while len(some) == SKU_CHUNK:

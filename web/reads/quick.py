@@ -16,14 +16,16 @@ from functools import lru_cache
 import msgspec
 from aiohttp.helpers import rfc822_formatted_time
 
-from domain.lookup import Freshness, read_position
+from core.positions import read_position
+from core.stages import Freshness
 from tables.home.store import StoreError
 from tables.reading import Reading
 from web.cluster.admission import ANYTHING, MAX_WAIT_S, Admission, Asked
+from web.cluster.freshness import freshness_body, freshness_headers
 from web.cluster.peers import HOP, HOP_VERSION
 from web.cluster.routing import Router
 from web.reads.parameters import ROOT
-from web.reads.replies import etag, freshness_body, freshness_headers, row_body
+from web.reads.replies import etag, row_body
 
 #: A head longer than this has something special about it.
 MAX_BYTES = 4096

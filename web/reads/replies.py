@@ -1,47 +1,22 @@
 """The one mapping of look-ups to HTTP: bodies, `Onhand-*` headers, ETag and 304."""
 
-import time
 from collections.abc import Sequence
-from functools import lru_cache
-from typing import Annotated, Any, assert_never
+from typing import Annotated, assert_never
 
-import msgspec
 from aiohttp import web
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from domain.lookup import (
-    Found,
-    Freshness,
-    Lookup,
-    NotCaughtUp,
-    NotFound,
-    NotReady,
-    Role,
-    TooBusy,
-    TooStale,
-)
+from core.stages import Freshness
+from domain.lookup import Found, Lookup, NotCaughtUp, NotFound, NotReady, TooBusy, TooStale
 from domain.rows import Row
+from web.cluster.freshness import FreshnessBody, freshness_body, freshness_headers
 from web.http.pacing import Pacer
-from web.http.problems import SERVER, Problem, problem
-
-JSON = "application/json"
-_encode = msgspec.json.Encoder().encode
-
+from web.http.problems import Problem, problem
+from web.http.replies import json_reply
+from web.http.times import Time, rfc3339
 
 # What the schema says and decoding (of another worker's rows) need not check.
-Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 Hex16 = Annotated[str, Meta(extra_json_schema={"pattern": "^[0-9a-f]{16}$"})]
-
-
-class FreshnessBody(Struct, frozen=True, gc=False):
-    """`freshness` in every body: who answers, up to where, how far behind."""
-
-    role: Role
-    worker: str
-    partition: int
-    position: str
-    lag_events: int
-    as_of: Time
 
 
 class RowBody(Struct, frozen=True, gc=False):
@@ -86,38 +61,6 @@ class SkuRows(Struct, frozen=True):
     freshness: Freshness
 
 
-_LAST_MS = 253_402_300_799_999
-
-
-@lru_cache(maxsize=4096)
-def _until_the_second(seconds: int) -> str:
-    return "{:04d}-{:02d}-{:02d}T{:02d}:{:02d}:{:02d}.".format(*time.gmtime(seconds)[:6])
-
-
-def rfc3339(ms: int) -> str:
-    """Milliseconds since the epoch as `2026-11-23T10:00:00.123Z`."""
-    # A heartbeat may tell any number; beyond the year 9999 there is no such text.
-    seconds, rest = divmod(min(max(ms, 0), _LAST_MS), 1000)
-    return f"{_until_the_second(seconds)}{rest:03d}Z"
-
-
-def freshness_body(freshness: Freshness) -> FreshnessBody:
-    """The `freshness` object."""
-    role, worker, partition, position, lag, as_of_ms = msgspec.structs.astuple(freshness)
-    return FreshnessBody(role, worker, partition, position, lag, rfc3339(as_of_ms))
-
-
-def freshness_headers(freshness: FreshnessBody) -> dict[str, str]:
-    """The same as headers, so that a 304 and a HEAD say it too."""
-    return {
-        "Onhand-Role": freshness.role,
-        "Onhand-Worker": freshness.worker,
-        "Onhand-Position": freshness.position,
-        "Onhand-Lag-Events": str(freshness.lag_events),
-        "Onhand-As-Of": freshness.as_of,
-    }
-
-
 def row_body(
     sku: str, location: str, row: Row, freshness: FreshnessBody | UnsetType = UNSET
 ) -> RowBody:
@@ -137,21 +80,6 @@ def _sums(row: Row) -> tuple[int, int, int, int, int, int, int, str, str]:
         f"{row.checksum:016x}",  # JSON's numbers lose bits above 2^53
         rfc3339(row.updated_at),
     )
-
-
-def json_reply(
-    body: Any, freshness: FreshnessBody | None = None, tag: str | None = None, status: int = 200
-) -> web.Response:
-    """Any JSON answer. Caches may keep it and must ask again; who still has it gets a 304."""
-    headers = {"Content-Type": JSON, "Cache-Control": "no-cache", **SERVER}
-    if tag is not None:
-        headers["ETag"] = tag
-    if freshness is not None:
-        headers |= freshness_headers(freshness)
-    if status == 304:
-        del headers["Content-Type"]
-        return web.Response(status=304, headers=headers)
-    return web.Response(body=_encode(body), status=status, headers=headers)
 
 
 def etag(version: int, row: Row) -> str:
@@ -180,7 +108,8 @@ def reply(lookup: Lookup, version: int, if_none_match: str | None = None) -> web
         case Found(sku, location, row, fresh):
             freshness, tag = freshness_body(fresh), etag(version, row)
             status = 304 if none_match(if_none_match, tag) else 200
-            return json_reply(row_body(sku, location, row, freshness), freshness, tag, status)
+            headers = {"ETag": tag, **freshness_headers(freshness)}
+            return json_reply(row_body(sku, location, row, freshness), status, headers)
         case NotFound(sku, location, fresh):
             freshness = freshness_body(fresh)
             return problem(
@@ -218,7 +147,8 @@ async def sku_reply(
         await pacer.give_way()
     freshness, tag = freshness_body(found.freshness), etag(version, total)
     body = SkuBody(found.sku, *_sums(total), items, freshness)
-    return json_reply(body, freshness, tag, 304 if none_match(if_none_match, tag) else 200)
+    headers = {"ETag": tag, **freshness_headers(freshness)}
+    return json_reply(body, 304 if none_match(if_none_match, tag) else 200, headers)
 
 
 def _plus(one: Row, other: Row) -> Row:

@@ -11,7 +11,7 @@ import binascii
 import hashlib
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -19,24 +19,53 @@ from aiohttp import web
 from aiokafka import TopicPartition
 from msgspec import UNSET, Struct, UnsetType
 
-from domain.lookup import format_position
+from core.positions import format_position
+from domain.events import Refusal
 from domain.naming import name_of
 from tables.home.letters import Letter, described, letter_of
 from web.http.bodies import BAD_JSON
-from web.reads.parameters import DEAD_LETTERS, BadRequest, parameters, target_of, wrong
-from web.reads.replies import Time, json_reply, rfc3339
+from web.http.parameters import (
+    TEXT,
+    BadRequest,
+    Parameter,
+    checked,
+    not_empty,
+    number,
+    parameters,
+    target_of,
+    wrong,
+)
+from web.http.replies import Observe, json_reply
+from web.http.times import Time, rfc3339
+from web.reads.parameters import LIST
 from web.records.logs import Logs, LogUnavailable
-from wire.lookback import Budget, Lookback, Record
+from wire.fetch import Stored
+from wire.lookback import Budget, Lookback
 
-PATH = "/v1/dead-letters"
-DEFAULT_LIMIT = 20
+DEAD_LETTERS_PATH = "/v1/dead-letters"
+#: Letters on a page, if nothing is said.
+PAGE_LETTERS = 20
 #: Records read for one page, wanted or not, and for how long; then it ends with a cursor.
 MAX_READ = 20_000
-READ_S = 2.0
+_READ_S = 2.0
 #: A key and value larger than this are named by size and hash; `onhand dlq show` has them.
 MAX_SHOWN_BYTES = 8 * 1024
 
-Observe = Callable[[str, str, float], None]
+
+def _reason(raw: str) -> str:
+    reasons = [reason.value for reason in Refusal]
+    return checked(raw, None if raw in reasons else f"must be one of {', '.join(reasons)}")
+
+
+DEAD_LETTERS: Mapping[str, Parameter] = {
+    "reason": Parameter(
+        _reason, {"enum": [reason.value for reason in Refusal]}, "Only letters with this reason."
+    ),
+    "source": Parameter(not_empty, TEXT, "Only records whose event has this source."),
+    "topic": Parameter(not_empty, TEXT, "Only records that came to this topic."),
+    "limit": number(1, 1000, "Letters on a page; fewer may come with a cursor."),
+    "cursor": LIST["cursor"],
+}
 
 
 class HeaderBody(Struct, frozen=True, omit_defaults=True):
@@ -119,7 +148,7 @@ class DeadLetters:
 
     def routes(self) -> Iterator[web.RouteDef]:
         """The one."""
-        yield web.get(PATH, self.answer)
+        yield web.get(DEAD_LETTERS_PATH, self.answer)
 
     async def answer(self, request: web.Request) -> web.Response:
         """GET /v1/dead-letters."""
@@ -139,7 +168,7 @@ class DeadLetters:
     async def _page(self, values: Mapping[str, Any]) -> web.Response:
         filters = _Filters(*(values.get(name) for name in _Filters.__struct_fields__))
         cursor = self._decoded(values.get("cursor"), filters)
-        limit = values.get("limit", DEFAULT_LIMIT)
+        limit = values.get("limit", PAGE_LETTERS)
         items: list[LetterBody] = []
         async with self._logs.look(self._partitions) as look:
             if cursor is None:
@@ -147,7 +176,7 @@ class DeadLetters:
                 ends = [found[tp] for tp in self._partitions]
                 cursor = _Cursor(_crc(filters), ends, ends)
             before = dict(zip(self._partitions, cursor.before, strict=True))
-            budget = Budget(MAX_READ, time.monotonic() + READ_S)
+            budget = Budget(MAX_READ, time.monotonic() + _READ_S)
             back = Lookback(look, before, lambda record: _wanted(filters, record), budget)
             async for letter in back.newest():
                 items.append(msgspec.convert(described(letter), LetterBody))
@@ -184,7 +213,7 @@ class DeadLetters:
         return cursor
 
 
-def _wanted(filters: _Filters, record: Record) -> Letter | None:
+def _wanted(filters: _Filters, record: Stored) -> Letter | None:
     letter = letter_of(record)
     return None if letter is None or not filters.fits(letter) else _light(letter)
 

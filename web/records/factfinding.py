@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated
 
 import msgspec
@@ -23,34 +23,52 @@ from aiohttp import web
 from aiokafka import TopicPartition
 from msgspec import UNSET, Struct, UnsetType
 
+from core.positions import Place, format_position
 from core.records import Address, Headers
-from domain.columns import columns, fingerprint_of
+from domain.columns import columns, identity_hash_of
 from domain.events import Refused, StockEvent, decode
 from domain.fates import Ending, Fate, Seen, fate_of
-from domain.lookup import format_position
-from domain.naming import Name, name_of
+from domain.naming import SourceAndId, name_of
 from tables.home.letters import Letter, letter_of
-from web.cluster.sightings import Ask, Place, Question
+from web.cluster.sightings import Ask, Question
 from web.http.bodies import BAD_JSON, BodyLimits, read_json
+from web.http.parameters import (
+    BadRequest,
+    Parameter,
+    not_empty,
+    parameters,
+    target_of,
+    wrong,
+)
 from web.http.problems import Problem, problem
-from web.reads.parameters import FACTS, FACTS_LOOKUP, BadRequest, parameters, target_of, wrong
-from web.reads.replies import Time, json_reply, rfc3339
+from web.http.replies import Observe, json_reply
+from web.http.times import Time, rfc3339
+from web.reads.parameters import LOOKUP
 from web.records.logs import Logs, LogUnavailable
 from web.writes.outcomes import outcome_body
-from wire.lookback import Budget, Look, Lookback, Record
+from wire.fetch import Stored
+from wire.lookback import Budget, Look, Lookback
 
-PATH = "/v1/facts"
-LOOKUP_PATH = "/v1/facts/lookup"
+FACTS_PATH = "/v1/facts"
+FACTS_LOOKUP_PATH = "/v1/facts/lookup"
 MAX_FACTS = 100
 #: How long owners are waited for, and Kafka is read, in seconds.
 OWNERS_S = 1.0
-READ_S = 1.5
+_READ_S = 1.5
 #: Records read forward for retries, and dead letters read back.
 MAX_FORWARD = 50_000
 MAX_LETTERS = 20_000
 
-Observe = Callable[[str, str, float], None]
 _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
+
+
+FACTS_LOOKUP: Mapping[str, Parameter] = {"partial": LOOKUP["partial"]}
+_IDENTITY = {"type": "string", "minLength": 1, "maxLength": 1024}
+FACTS: Mapping[str, Parameter] = {
+    "source": Parameter(not_empty, _IDENTITY, "Who said it. Must be given."),
+    "id": Parameter(not_empty, _IDENTITY, "Which of its facts. Must be given."),
+    **FACTS_LOOKUP,
+}
 
 
 class FactName(Struct, frozen=True):
@@ -121,9 +139,9 @@ class FactsBody(Struct, frozen=True):
 class _Found(Struct):
     """What is known so far: times by fact and place, each record once."""
 
-    times: dict[Name, dict[tuple[str, int, int], TimeBody]]
+    times: dict[SourceAndId, dict[tuple[str, int, int], TimeBody]]
 
-    def add(self, name: Name, place: tuple[str, int, int], body: TimeBody) -> None:
+    def add(self, name: SourceAndId, place: tuple[str, int, int], body: TimeBody) -> None:
         self.times[name][place] = body
 
 
@@ -156,8 +174,8 @@ class FactFinding:
 
     def routes(self) -> Iterator[web.RouteDef]:
         """Both."""
-        yield web.get(PATH, self.answer)
-        yield web.post(LOOKUP_PATH, self.answer)
+        yield web.get(FACTS_PATH, self.answer)
+        yield web.post(FACTS_LOOKUP_PATH, self.answer)
 
     async def answer(self, request: web.Request) -> web.Response:
         """GET for one, POST for many."""
@@ -190,8 +208,8 @@ class FactFinding:
             names = [(values["source"], values["id"])]
         return await self._find(names, values.get("partial", False))
 
-    async def _find(self, names: Sequence[Name], partial: bool) -> web.Response:
-        identities = sorted({fingerprint_of(*name) for name in names})
+    async def _find(self, names: Sequence[SourceAndId], partial: bool) -> web.Response:
+        identities = sorted({identity_hash_of(*name) for name in names})
         told = await self._ask(
             [Question(t, p, identities) for t in self._roles for p in range(self._count)],
             OWNERS_S,
@@ -230,7 +248,7 @@ class FactFinding:
         found: _Found,
     ) -> bool:
         """From each accepted fact on; whether all was read."""
-        budget = Budget(MAX_FORWARD, time.monotonic() + READ_S)
+        budget = Budget(MAX_FORWARD, time.monotonic() + _READ_S)
         async for record in look.read(spans, budget):
             name = name_of(record.value, record.headers)
             if name in found.times:
@@ -240,7 +258,7 @@ class FactFinding:
                 found.add(name, (*place, record.offset), body)
         return all(look.reached[tp] >= end for tp, (_, end) in spans.items())
 
-    def _fate(self, record: Record, seen: Seen) -> Fate:
+    def _fate(self, record: Stored, seen: Seen) -> Fate:
         """As the fold judged it, by its own code."""
         role = self._roles[record.topic]
         address = Address(record.topic, role, record.partition, self._count)
@@ -256,9 +274,9 @@ class FactFinding:
     async def _refused(self, look: Look, found: _Found) -> int | None:
         """From the dead letters; the time since which they were looked at."""
         ends = await look.ends(self._letters)
-        budget = Budget(MAX_LETTERS, time.monotonic() + READ_S)
+        budget = Budget(MAX_LETTERS, time.monotonic() + _READ_S)
 
-        def wanted(record: Record) -> Letter | None:
+        def wanted(record: Stored) -> Letter | None:
             letter = letter_of(record)  # None: somebody else wrote it
             if letter is None or (name := name_of(letter.value, letter.headers)) is None:
                 return None
@@ -277,7 +295,7 @@ class FactFinding:
         return back.since_ms
 
 
-def _names(body: bytes) -> list[Name]:
+def _names(body: bytes) -> list[SourceAndId]:
     try:
         asked = msgspec.json.decode(body, type=FactsAsked)
     except BAD_JSON as error:
@@ -286,7 +304,7 @@ def _names(body: bytes) -> list[Name]:
     return list(dict.fromkeys((fact.source, fact.id) for fact in asked.facts))
 
 
-def _time_body(place: Place, record: Record, fate: Fate) -> TimeBody:
+def _time_body(place: Place, record: Stored, fate: Fate) -> TimeBody:
     what = msgspec.structs.astuple(outcome_body(place, fate))
     position = format_position({place: record.offset})
     said = _said(record.value, record.headers)

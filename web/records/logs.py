@@ -20,7 +20,7 @@ from wire.lookback import Look
 AT_ONCE = 4
 #: How long one waits for its turn, and then for Kafka, in seconds.
 TURN_S = 2.0
-DEADLINE_S = 5.0
+_ANSWER_S = 5.0
 _CLOSE_S = 2.0
 
 
@@ -58,7 +58,7 @@ class Logs:
             raise LogUnavailable(Problem.TOO_BUSY, detail) from None
         consumer = committed_reader(self._kafka)
         try:
-            async with asyncio.timeout(DEADLINE_S):
+            async with asyncio.timeout(_ANSWER_S):
                 await clients.start(consumer)
                 look = Look(consumer, partitions)
                 await look.begin()

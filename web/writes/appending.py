@@ -55,7 +55,7 @@ _NOT_NUMBERED = (
 )
 
 
-class Record(Struct, frozen=True):
+class Outgoing(Struct, frozen=True):
     """One fact on its way: which partition, and the bytes."""
 
     topic: str
@@ -108,7 +108,7 @@ class Appender:
         await self._tasks.cancel()
         await asyncio.gather(*self._closing)
 
-    async def append(self, records: Sequence[Record]) -> Receipt:
+    async def append(self, records: Sequence[Outgoing]) -> Receipt:
         """Append in this order; answer when all are acknowledged, or at the deadline.
 
         Never raises for Kafka's sake. A client that went away changes nothing: what it sent
@@ -120,7 +120,7 @@ class Appender:
         async with self._turns.turn(sum(len(record.value) for record in records)):
             return await self._append(records)
 
-    async def _append(self, records: Sequence[Record]) -> Receipt:
+    async def _append(self, records: Sequence[Outgoing]) -> Receipt:
         deadline = asyncio.get_running_loop().time() + self._timeout_s
         sent: list[asyncio.Future[Any]] = []
         trouble = None
@@ -147,7 +147,7 @@ class Appender:
             log.info("Kafka takes facts again.")
         self._troubled = trouble is not None
 
-    async def _send(self, records: Sequence[Record], sent: list[asyncio.Future[Any]]) -> None:
+    async def _send(self, records: Sequence[Outgoing], sent: list[asyncio.Future[Any]]) -> None:
         if not self._is_running:
             raise KafkaError("this worker is stopping")
         producer = await asyncio.shield(self._producer)

@@ -15,19 +15,27 @@ from aiohttp import web
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from core.partitioning import partition_for
+from core.positions import format_position
 from domain.events import Refusal, Refused, StockEvent, check_names, content, decode_batch
 from domain.fates import Ending
-from domain.lookup import format_position
 from domain.modes import Media, media_of
-from web.cluster.admission import DEFAULT_WAIT_S, MAX_WAITERS
-from web.http.bodies import BAD_JSON, JSON, BodyLimits, read_json
+from web.cluster.admission import DEFAULT_WAIT_S, MAX_WAIT_S, MAX_WAITERS
+from web.http.bodies import BAD_JSON, BodyLimits, read_json
+from web.http.parameters import (
+    BadRequest,
+    Parameter,
+    boolean,
+    number,
+    parameters,
+    target_of,
+    wrong,
+)
 from web.http.problems import Fault, Problem, problem
-from web.reads.parameters import POST, BadRequest, parameters, target_of, wrong
-from web.reads.replies import json_reply
-from web.writes.appending import Receipt, Record
+from web.http.replies import JSON, Handler, json_reply
+from web.writes.appending import Outgoing, Receipt
 from web.writes.lines import (
-    BATCH,
-    EVENT,
+    BATCH_JSON,
+    EVENT_JSON,
     MISSING_IDENTITY,
     SLICE_LINES,
     TYPE_OF_PATH,
@@ -36,14 +44,22 @@ from web.writes.lines import (
     PostedLines,
     as_structured,
     content_type_of,
-    is_binary,
+    is_binary_request,
     ranks_of,
 )
 from web.writes.outcomes import OutcomeBody
 from web.writes.turns import TooLate
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-OutcomesOf = Callable[[Sequence[Record], Sequence[int], float], Awaitable[Sequence[OutcomeBody]]]
+OutcomesOf = Callable[[Sequence[Outgoing], Sequence[int], float], Awaitable[Sequence[OutcomeBody]]]
+
+POST: Mapping[str, Parameter] = {
+    "outcome": Parameter(
+        boolean,
+        {"type": "boolean"},
+        "Wait until the events are counted or refused, and say which; still 202.",
+    ),
+    "wait_ms": number(0, int(MAX_WAIT_S * 1000), "How long to wait for it; 1,000 by default."),
+}
 
 
 class FactLimits(Struct, frozen=True):
@@ -92,7 +108,7 @@ class Fact(Struct, frozen=True):
     """A checked line: whose id, and what to append where."""
 
     id: str
-    record: Record
+    record: Outgoing
 
 
 TOO_LARGE = "too_large"
@@ -109,7 +125,7 @@ class Facts:
 
     def __init__(
         self,
-        append: Callable[[Sequence[Record]], Awaitable[Receipt]],
+        append: Callable[[Sequence[Outgoing]], Awaitable[Receipt]],
         topics: Mapping[str, str],
         partitions: int,
         limits: FactLimits,
@@ -163,7 +179,7 @@ class Facts:
 
     async def _events_of(self, request: web.Request) -> bytes | web.Response:
         """The body, or the one event that headers and body make together."""
-        if is_binary(request):
+        if is_binary_request(request):
             media = content_type_of(request)
             named = media_of(media) is Media.JSON and request.content_type
             data = await read_json(request, self._limits.body, (named or JSON, JSON))
@@ -171,10 +187,10 @@ class Facts:
                 return data
             event = as_structured(request, data)
             return problem(Problem.INVALID_REQUEST, event) if isinstance(event, str) else event
-        body = await read_json(request, self._limits.body, (EVENT, BATCH))
+        body = await read_json(request, self._limits.body, (EVENT_JSON, BATCH_JSON))
         if isinstance(body, web.Response):
             return body
-        is_batch = request.content_type == BATCH
+        is_batch = request.content_type == BATCH_JSON
         if is_batch != (body.lstrip()[:1] == b"["):
             wanted = "an array of events" if is_batch else "one event, a JSON object"
             detail = f"{request.content_type} holds {wanted}."
@@ -213,7 +229,7 @@ class Facts:
         return _answer(facts, receipt, outcomes)
 
     async def _wait_for(
-        self, of: OutcomesOf, records: Sequence[Record], offsets: Sequence[int], wait_s: float
+        self, of: OutcomesOf, records: Sequence[Outgoing], offsets: Sequence[int], wait_s: float
     ) -> Sequence[OutcomeBody]:
         """What became of them. Whoever is one too many gets what is known at once."""
         may_wait = self.waiting < MAX_WAITERS
@@ -270,7 +286,7 @@ class Facts:
             return Fault(line=line, reason=Refusal.ID_CONFLICT, detail=detail)
         key = outcome.data.sku.encode()
         topic = self._topics[outcome.role]
-        record = Record(topic, partition_for(key, self._partitions), key, value)
+        record = Outgoing(topic, partition_for(key, self._partitions), key, value)
         return Fact(outcome.id, record)
 
 

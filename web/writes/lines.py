@@ -36,9 +36,9 @@ TYPE_OF_PATH: Mapping[str, str] = {
 }
 DATA_FIELDS = ("sku", "location", "quantity", "reason", "reference", "actor")
 LINE_FIELDS = ("source", "id", "time", *DATA_FIELDS)
-EVENT = "application/cloudevents+json"
-BATCH = "application/cloudevents-batch+json"
-SPECVERSION = "ce-specversion"
+EVENT_JSON = "application/cloudevents+json"
+BATCH_JSON = "application/cloudevents-batch+json"
+SPECVERSION_HEADER = "ce-specversion"
 
 MISSING_IDENTITY = "missing_identity"
 UNKNOWN_FIELD = "unknown_field"
@@ -124,7 +124,7 @@ class PostedLines:
         except BAD_JSON as error:
             detail = f"Not a JSON object: {error}."
             return Fault(line=line, reason=Refusal.NOT_JSON, detail=detail)
-        if told := unknown(fields, LINE_FIELDS, "a line"):
+        if told := not_known(fields, LINE_FIELDS, "a line"):
             if "specversion" in fields:
                 told += " CloudEvents go to /v1/events."
             return Fault(line=line, reason=UNKNOWN_FIELD, detail=told)
@@ -176,7 +176,7 @@ class PostedEvents:
         return (outcome.reason, outcome.detail) if isinstance(outcome, Refused) else None
 
 
-def unknown(fields: Iterable[str], known: Sequence[str], of: str) -> str | None:
+def not_known(fields: Iterable[str], known: Sequence[str], of: str) -> str | None:
     """Name the fields that are not known, and what they may have been meant for."""
     told = []
     for name in fields:
@@ -223,17 +223,17 @@ def _unknown(value: bytes) -> str | None:
                 data = json.loads(base64.b64decode(event.get("data_base64") or ""))
         except ValueError:
             return None
-        return unknown(data, DATA_FIELDS, "data") if isinstance(data, dict) else None
+        return not_known(data, DATA_FIELDS, "data") if isinstance(data, dict) else None
     return None
 
 
 # ---- binary mode, as CloudEvents' HTTP binding has it
 
 
-def is_binary(request: web.Request) -> bool:
+def is_binary_request(request: web.Request) -> bool:
     """Tell whether the body is an event's data, its attributes being headers."""
     media = media_of(content_type_of(request))
-    return SPECVERSION in request.headers and media not in (Media.EVENT, Media.OTHER_EVENT)
+    return SPECVERSION_HEADER in request.headers and media not in (Media.EVENT, Media.OTHER_EVENT)
 
 
 def content_type_of(request: web.Request) -> bytes:

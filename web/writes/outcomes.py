@@ -12,14 +12,13 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import UNSET, Struct, UnsetType
 
-from core.records import Address
-from core.records import Record as LogRecord
+from core.positions import Place, format_position
+from core.records import Address, Record
 from domain.columns import DeadLetter, columns
 from domain.events import Refused
 from domain.fates import Ending, Fate, fate_of, unknown
-from domain.lookup import format_position
-from web.cluster.sightings import Ask, Place, Question
-from web.writes.appending import Record
+from web.cluster.sightings import Ask, Question
+from web.writes.appending import Outgoing
 
 #: Events read before the loop gets a turn: about 1 ms.
 SLICE_EVENTS = 100
@@ -53,7 +52,7 @@ class Outcomes:
         self._ask, self._roles, self._partitions = ask, roles, partitions
 
     async def of(
-        self, records: Sequence[Record], offsets: Sequence[int], wait_s: float
+        self, records: Sequence[Outgoing], offsets: Sequence[int], wait_s: float
     ) -> list[OutcomeBody]:
         """What became of records that stand at these offsets, in their order.
 
@@ -81,14 +80,14 @@ class Outcomes:
         ]
 
     async def _marks(
-        self, records: Sequence[Record], offsets: Sequence[int]
+        self, records: Sequence[Outgoing], offsets: Sequence[int]
     ) -> tuple[dict[Place, dict[int, tuple[int, int]]], dict[Place, dict[int, Fate]]]:
         """Identity and content by place and offset, by the very code that the fold uses.
 
         And the fates of what that code refuses. The door has checked the same before, so
         there are none, unless the two should ever differ.
         """
-        by_place: dict[Place, list[LogRecord]] = {}
+        by_place: dict[Place, list[Record]] = {}
         for record, offset in zip(records, offsets, strict=True):
             log_record = (offset, 0, record.key, record.value, ())
             by_place.setdefault((record.topic, record.partition), []).append(log_record)

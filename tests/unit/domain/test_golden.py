@@ -16,7 +16,7 @@ import pytest
 
 from core.partitioning import partition_for
 from dev.oracle import Oracle, Record
-from domain.columns import fingerprint
+from domain.columns import identity_hash
 from domain.events import EVENTS, RULES, Refusal, Refused, contents, decode, identity
 from domain.rows import row_key
 from tests.builders import Owner
@@ -50,7 +50,7 @@ def _decided(owner: Owner, line: dict[str, Any]) -> dict[str, Any]:
         "repeated" if now.repeated > before.repeated else "applied": [
             f"{zlib.crc32(identity(event)):08x}",
             f"{contents([event], [row_key(event.data.sku, event.data.location)])[0]:08x}",
-            f"{fingerprint(identity(event), event):014x}",
+            f"{identity_hash(identity(event), event):014x}",
         ]
     }
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.lookup import format_position, parse_position, read_position
+from core.positions import format_position, parse_position, read_position
 from tests.builders import LETTERS
 
 TOPICS = st.text("aZ09._-", min_size=1, max_size=30)

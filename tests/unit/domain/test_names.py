@@ -17,7 +17,8 @@ from domain.checks import are_good_names, check_names
 from domain.names import fault_of, fault_of_part
 from domain.rows import row_key
 from tests.unit.domain.names_to_try import BAD, GOOD
-from web.reads.parameters import BadRequest, key_of
+from web.http.parameters import BadRequest
+from web.reads.parameters import key_of
 
 
 def points(ranges: str) -> Iterator[int]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from domain.lookup import Freshness, PartitionState, Role
+from core.stages import Freshness, Role, Stage
 from domain.rows import Row
 from tables.home.feed import Progress
 from tables.reading import PartitionStatus, Reading
@@ -14,7 +14,7 @@ URL = "http://10.0.0.7:6066"
 
 def a_status(
     partition: int,
-    state: PartitionState = PartitionState.ACTIVE,
+    state: Stage = Stage.ACTIVE,
     role: Role | None = Role.ACTIVE,
     restore: Progress | None = None,
     stopped_because: str | None = None,

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from domain.lookup import PartitionState, Role
+from core.stages import Role, Stage
 from tables.partition import TRANSACTION, Hold
 from tests.unit.web.fakes import FakeTable, a_status
 from web.operations.metrics import Metrics
@@ -16,7 +16,7 @@ class _Table(FakeTable):
 def metrics_at_rest() -> dict[str, dict[str, set[str]]]:
     """Sample names, each with its labels and their values."""
     table = _Table(2)
-    standby = a_status(1, PartitionState.STANDBY, Role.STANDBY, standby_lag_records=0)
+    standby = a_status(1, Stage.STANDBY, Role.STANDBY, standby_lag_records=0)
     # Something that is held up has a series for as long as it is, and none before.
     held_up = msgspec.structs.replace(a_status(0), holds={"sales": Hold(3, TRANSACTION, 1)})
     table.statuses = [held_up, standby]

@@ -7,7 +7,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.test_utils import TestClient
 
-from web.writes.appending import Receipt, Record
+from web.writes.appending import Outgoing, Receipt
 
 TOPICS = {"shipments": "eu.shipments", "sales": "eu.sales", "adjustments": "eu.adjustments"}
 PARTITIONS = 12
@@ -17,10 +17,10 @@ class FakeLog:
     """Keeps what is appended; `take` says how many records it confirms."""
 
     def __init__(self) -> None:
-        self.records: list[Record] = []
+        self.records: list[Outgoing] = []
         self.take: int | None = None
 
-    async def append(self, records: Sequence[Record]) -> Receipt:
+    async def append(self, records: Sequence[Outgoing]) -> Receipt:
         first = len(self.records)
         self.records += records
         if self.take is None:

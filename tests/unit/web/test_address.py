@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from web.cluster.address import Address, AddressTaken
+from web.cluster.address import AddressTaken, AddressWatch
 from web.cluster.heartbeats import Heartbeat, WorkerState
 
 ME = Heartbeat(1, 1, "", "http://a:1", "me", 1)
@@ -11,7 +11,7 @@ OTHER = msgspec.structs.replace(ME, instance="other")
 
 
 def hear(*beats: Heartbeat) -> None:
-    address = Address(ME)
+    address = AddressWatch(ME)
     for beat in beats:
         address.hear(beat)
 

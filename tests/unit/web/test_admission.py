@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from domain.lookup import Freshness, NotCaughtUp, NotReady, Role, TooStale
+from core.stages import Freshness, Role
+from domain.lookup import NotCaughtUp, NotReady, TooStale
 from tests.shelf import TOPICS, Shelf
 from web.cluster.admission import ANYTHING, Admission, Asked
 

@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Iterable, Mapping
 
-from web.cluster.ends import BrokerEnds, Place
+from core.positions import Place
+from web.cluster.ends import BrokerEnds
 
 TEA, MILK, NOWHERE = ("sales", 1), ("sales", 2), ("sales", 3)
 

@@ -13,22 +13,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.lookup import NotReady, Role
+from core.stages import Role
+from domain.lookup import NotReady
 from domain.rows import Row
 from tests.shelf import TOPICS, Shelf
-from web.cluster.admission import Admission, Asked, Refusal
+from web.cluster.admission import Admission, Asked, Unanswered
+from web.cluster.freshness import FreshnessBody
 from web.cluster.heartbeats import Heartbeat
 from web.cluster.peers import PeerFailed, Peers
 from web.cluster.roster import Holder, Roster
 from web.cluster.routing import Router, Target
 from web.http.pacing import Lane
+from web.http.parameters import BadRequest
+from web.http.times import rfc3339
 from web.reads import cursors, merging
-from web.reads.cursors import START, Key, Place
+from web.reads.cursors import START, LastGiven, RowKey
 from web.reads.gathering import Gathering, Part, _worst
 from web.reads.lists import list_rows
 from web.reads.merging import Source, merge
-from web.reads.parameters import BadRequest, Filters
-from web.reads.replies import FreshnessBody, RowBody, rfc3339, row_body
+from web.reads.parameters import Filters
+from web.reads.replies import RowBody, row_body
 
 PARTITIONS = 4
 
@@ -45,9 +49,11 @@ class Split(Gathering):
         asked: Asked,
         until: float,
         ask: Callable[[Target, Sequence[int]], Awaitable[Any]],
-    ) -> tuple[list[Any], dict[int, Refusal]]:
+    ) -> tuple[list[Any], dict[int, Unanswered]]:
         here = [p for p in partitions if p not in self.away]
-        refused: dict[int, Refusal] = {p: NotReady("away", 1) for p in partitions if p in self.away}
+        refused: dict[int, Unanswered] = {
+            p: NotReady("away", 1) for p in partitions if p in self.away
+        }
         asked_for = [[p for p in here if self.groups[p] == g] for g in sorted(set(self.groups))]
         return [await ask(None, group) for group in asked_for if group], refused
 
@@ -71,7 +77,7 @@ async def a_page(gathering: Gathering, query: str) -> Any:
     return body if response.status == 200 else body["type"]
 
 
-def keys(items: Iterable[Any]) -> list[Key]:
+def keys(items: Iterable[Any]) -> list[RowKey]:
     return [(item["sku"], item["location"]) for item in items]
 
 
@@ -88,12 +94,12 @@ few = patch.multiple(merging, MAX_EXAMINED=3, FIRST_CHUNK=1, LAST_CHUNK=2)
 @few
 @given(stock=stock, limit=st.integers(1, 7), below=st.none() | st.integers(-3, 3), data=st.data())
 async def test_pages_put_together_are_the_list_in_utf8_order(
-    stock: dict[Key, int], limit: int, below: int | None, data: st.DataObject
+    stock: dict[RowKey, int], limit: int, below: int | None, data: st.DataObject
 ) -> None:
     shelf = a_shelf()
     for (sku, location), on_hand in stock.items():
         shelf.put(sku, location, adjusted=on_hand)
-    gathering, query, found = a_split(shelf), f"limit={limit}", list[Key]()
+    gathering, query, found = a_split(shelf), f"limit={limit}", list[RowKey]()
     if below is not None:
         query += f"&on_hand_below={below}"
 
@@ -112,12 +118,12 @@ async def test_pages_put_together_are_the_list_in_utf8_order(
 @few
 @given(stock=much_stock, more=stock, limit=st.integers(1, 7), data=st.data())
 async def test_no_row_is_lost_or_comes_twice_while_rows_change_and_partitions_come_and_go(
-    stock: dict[Key, int], more: dict[Key, int], limit: int, data: st.DataObject
+    stock: dict[RowKey, int], more: dict[RowKey, int], limit: int, data: st.DataObject
 ) -> None:
     shelf = a_shelf()
     for (sku, location), on_hand in stock.items():
         shelf.put(sku, location, adjusted=on_hand)
-    gathering, found, cursor = a_split(shelf), list[Key](), ""
+    gathering, found, cursor = a_split(shelf), list[RowKey](), ""
     arriving = list(more.items())
 
     for turn in range(1000):
@@ -213,7 +219,7 @@ class Planned(Router):
 async def test_the_next_worker_is_asked_once_when_the_first_is_slow_and_then_of_no_use(
     first: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("web.reads.gathering.HEDGE_S", 0.01)
+    monkeypatch.setattr("web.reads.gathering.PART_HEDGE_S", 0.01)
     gathering = a_split(a_shelf())
     admission = gathering.admission
     router = Planned(gathering.table, gathering.router._roster, Peers(), admission)
@@ -261,28 +267,28 @@ async def test_a_partition_that_leaves_during_a_scan_ends_the_page_not_the_list(
 
 
 @given(places=st.lists(st.none() | st.just(START) | st.tuples(names, names), min_size=1))
-def test_a_cursor_survives_its_way_through_the_client(places: list[Place]) -> None:
+def test_a_cursor_survives_its_way_through_the_client(places: list[LastGiven]) -> None:
     filters = Filters(location="store-1")
-    token = cursors.encode(filters, places)
+    token = cursors.token_of(filters, places)
 
     if token is None:
         assert set(places) == {None}
     else:
         assert token.replace("-", "").replace("_", "").isalnum()
-        assert cursors.decode(token, filters, len(places)) == places
+        assert cursors.places_of(token, filters, len(places)) == places
 
 
 @pytest.mark.parametrize("token", ["x", "W10", "é", "WzEsW11d", "WzEsW1tudWxsLFs5XV1dXQ"])
 def test_what_is_no_cursor_is_a_400(token: str) -> None:
     with pytest.raises(BadRequest):
-        cursors.decode(token, Filters(), 4)
+        cursors.places_of(token, Filters(), 4)
 
 
 def test_a_cursor_of_another_list_is_a_400() -> None:
-    token = cursors.encode(Filters(location="a"), [("k", "l")])
+    token = cursors.token_of(Filters(location="a"), [("k", "l")])
 
     with pytest.raises(BadRequest, match="other filters"):
-        cursors.decode(token, Filters(location="b"), 1)
+        cursors.places_of(token, Filters(location="b"), 1)
 
 
 def _row(sku: str) -> RowBody:

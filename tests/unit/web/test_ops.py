@@ -2,7 +2,7 @@
 
 import math
 
-from domain.lookup import Role
+from core.stages import Role
 from tables.home.feed import Progress
 from tests.unit.web.fakes import a_status
 from web.cluster.heartbeats import Claim, Heartbeat, WorkerState

@@ -11,7 +11,7 @@ from aiohttp.test_utils import make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.lookup import Role
+from core.stages import Role
 from tests.shelf import TOPICS, Shelf
 from web.cluster.heartbeats import Claim, Heartbeat
 from web.cluster.roster import Roster

@@ -6,19 +6,12 @@ from typing import get_args
 import pytest
 from aiohttp import web
 
-from domain.lookup import (
-    Found,
-    Freshness,
-    Lookup,
-    NotCaughtUp,
-    NotFound,
-    NotReady,
-    Role,
-    TooBusy,
-    TooStale,
-)
+from core.stages import Freshness, Role
+from domain.lookup import Found, Lookup, NotCaughtUp, NotFound, NotReady, TooBusy, TooStale
 from domain.rows import Row
-from web.reads.replies import etag, json_reply, none_match, reply, rfc3339
+from web.http.replies import json_reply
+from web.http.times import rfc3339
+from web.reads.replies import etag, none_match, reply
 
 ROW = Row(received=10, sold=3, returned=1, events=4, checksum=0x1C3A9F2E1, updated_at=1795428000123)
 FRESH = Freshness(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from domain.lookup import Role
-from web.cluster.heartbeats import Claim, Heartbeat, LogClock, WorkerState, decode, encode
+from core.stages import Role
+from web.cluster.heartbeats import Claim, Heartbeat, LogClock, WorkerState, beat_of, bytes_of
 from web.cluster.roster import SILENCE_S, Roster
 
 URL = "http://10.0.0.{}:6066"
@@ -234,19 +234,19 @@ def test_a_role_of_a_newer_build_is_not_routed_to() -> None:
 def test_a_heartbeat_survives_the_topic() -> None:
     beat = a_beat(1, a_claim(), a_claim(1, None), state=WorkerState.LEAVING)
 
-    assert decode(encode(beat)) == beat
+    assert beat_of(bytes_of(beat)) == beat
 
 
 def test_what_is_not_a_heartbeat_is_ignored() -> None:
-    assert decode(None) is None
-    assert decode(b"\xff") is None
-    assert decode(b'{"version": "one"}') is None
+    assert beat_of(None) is None
+    assert beat_of(b"\xff") is None
+    assert beat_of(b'{"version": "one"}') is None
 
 
 def test_fields_of_a_newer_build_are_ignored() -> None:
-    raw = encode(a_beat(1, a_claim())).replace(b'{"version":1', b'{"new":[1],"version":1', 1)
+    raw = bytes_of(a_beat(1, a_claim())).replace(b'{"version":1', b'{"new":[1],"version":1', 1)
 
-    assert decode(raw) == a_beat(1, a_claim())
+    assert beat_of(raw) == a_beat(1, a_claim())
 
 
 def test_one_worker_alone_keeps_the_clock_running() -> None:

@@ -14,7 +14,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from jsonschema import Draft202012Validator
 
 from app import __version__
-from domain.lookup import PartitionState, Role
+from core.stages import Role, Stage
 from domain.rows import Row
 from tables.home.feed import Progress
 from tests.openapi_check import Contract
@@ -433,10 +433,10 @@ async def test_a_write_that_had_no_turn_is_told_so(
     ("held", "ready"),
     [
         ([], False),
-        ([a_status(0, PartitionState.RESTORING, None)], False),
-        ([a_status(0, PartitionState.RESTORING, None), a_status(1)], True),
-        ([a_status(0, PartitionState.FORMER, Role.FORMER)], True),  # during a rebalance
-        ([a_status(0, PartitionState.STANDBY, Role.STANDBY)], True),
+        ([a_status(0, Stage.RESTORING, None)], False),
+        ([a_status(0, Stage.RESTORING, None), a_status(1)], True),
+        ([a_status(0, Stage.FORMER, Role.FORMER)], True),  # during a rebalance
+        ([a_status(0, Stage.STANDBY, Role.STANDBY)], True),
     ],
 )
 async def test_ready_as_soon_as_it_can_answer_for_something(
@@ -451,8 +451,8 @@ async def test_ready_as_soon_as_it_can_answer_for_something(
 
 async def test_not_ready_says_how_far_the_restore_is(worker: Worker) -> None:
     worker.table.statuses = [
-        a_status(0, PartitionState.RESTORING, None, Progress(300, 1000, 100.0, 7.0)),
-        a_status(1, PartitionState.RESTORING, None, Progress(0, 1000, 0.0, 12.5)),
+        a_status(0, Stage.RESTORING, None, Progress(300, 1000, 100.0, 7.0)),
+        a_status(1, Stage.RESTORING, None, Progress(0, 1000, 0.0, 12.5)),
     ]
 
     response, body = await worker.ask("GET", "/ready", "/ready")
@@ -464,7 +464,7 @@ async def test_not_ready_says_how_far_the_restore_is(worker: Worker) -> None:
 
 async def test_not_ready_says_what_an_operator_must_do(worker: Worker) -> None:
     why = "Partition 0: topic sales was cut; see the runbook."
-    worker.table.statuses = [a_status(0, PartitionState.FORMER, None, stopped_because=why)]
+    worker.table.statuses = [a_status(0, Stage.FORMER, None, stopped_because=why)]
 
     _, body = await worker.ask("GET", "/ready", "/ready")
 
@@ -509,7 +509,7 @@ async def test_metrics_have_the_published_names_and_labels(worker: Worker) -> No
     worker.table.stats.dead_letters["not_json"] = 2
     worker.table.stats.on_commit(0.02, {}, {}, [])
     other = (worker.table.partition_of("SKU-1") + 1) % worker.table.count
-    follows = a_status(other, PartitionState.STANDBY, Role.STANDBY, standby_lag_records=6)
+    follows = a_status(other, Stage.STANDBY, Role.STANDBY, standby_lag_records=6)
     worker.table.statuses[other] = follows
     await worker.ask("GET", "/v1/inventory/SKU-1/s-7")
 

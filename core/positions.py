@@ -1,0 +1,60 @@
+"""Positions in source topics as one short text: what an answer gives and a caller waits for."""
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+#: A topic and a partition.
+Place: TypeAlias = tuple[str, int]
+
+
+def format_position(offsets: Mapping[Place, int]) -> str:
+    """Write the token for the last offset handled of each (topic, partition).
+
+    `sales-3@1234,shipments-3@88`: sorted, so that equal positions are equal texts.
+    """
+    return ",".join(
+        f"{topic}-{partition}@{offset}" for (topic, partition), offset in sorted(offsets.items())
+    )
+
+
+def read_position(token: str) -> dict[Place, int]:
+    """As `parse_position`, for what a caller wrote: a part that is no part is refused.
+
+    A part is `name-partition@number` or `name@number`. The second kind names no partition:
+    it is passed over, as is a name that is not known. An empty token is none.
+
+    Raises:
+        ValueError: a sentence without its subject.
+    """
+    for part in token.split(",") if token.strip() else ():
+        name, at, offset = part.strip().rpartition("@")
+        if not name or not at or "@" in name or _number(offset, most=2**63 - 1) is None:
+            shown = ascii(part[:80])
+            raise ValueError(
+                f"must be a position that an answer gave, such as sales-3@1234; {shown} is none"
+            )
+    return parse_position(token)
+
+
+def parse_position(token: str) -> dict[Place, int]:
+    """Read a token; parts of a kind not known are ignored, of repeated ones the highest counts.
+
+    Read from the right: a topic may hold dots, dashes and digits, but neither `@` nor `,`.
+    """
+    offsets: dict[Place, int] = {}
+    for part in token.split(","):
+        place, _, offset_text = part.strip().rpartition("@")
+        topic, _, partition_text = place.rpartition("-")
+        partition = _number(partition_text, most=2**31 - 1)
+        offset = _number(offset_text, most=2**63 - 1)
+        if topic and "@" not in topic and partition is not None and offset is not None:
+            offsets[topic, partition] = max(offset, offsets.get((topic, partition), 0))
+    return offsets
+
+
+def _number(text: str, most: int) -> int | None:
+    # Python refuses to read integers of more than 4,300 digits.
+    if not (text.isascii() and text.isdigit() and len(text) <= 19):
+        return None
+    number = int(text)
+    return number if number <= most else None

@@ -1,0 +1,202 @@
+"""The rules of the house that no linter knows. Lists of exceptions may only get shorter.
+
+An exception that is none any more fails too: whoever mends one strikes it off.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from dev.workers import ROOT
+
+SERVICE = ("app", "agents", "web", "tables", "wire", "domain", "importers", "core")
+HOUSE = (*SERVICE, "dev", "bench", "tests")
+MAX_FILE_LINES = 400
+MAX_FUNCTION_LINES = 60
+MAX_FILES_IN_A_ROOM = 14
+
+#: What each rule still has to overlook.
+NAMES_TWICE = {
+    "main",  # an entry point is called so
+    "routes",  # of a module; called with its name before it
+    "post",  # a command, and a request between workers
+    "records",  # of a piece of the log, and of dead letters
+    "Refused",  # an event by the fold, and a symbol by what reads it
+}
+LONG_FILES = {
+    "tables/table.py",
+    "tests/e2e/test_fates.py",
+    "tests/integration/test_cli.py",
+    "tests/integration/test_queries.py",
+    "tests/integration/test_restore.py",
+    "tests/integration/test_routing.py",
+    "tests/integration/test_transport_contract.py",
+    "tests/owners.py",
+    "tests/unit/tables/test_store.py",
+    "tests/unit/web/test_connections.py",
+    "tests/unit/web/test_server.py",
+}
+LONG_FUNCTIONS = {
+    "web/openapi.py: _paths",
+    "web/reads/gathering.py: run",
+    "web/server.py: __init__",
+    "wire/batches.py: pieces",
+    "tests/integration/test_worker_log.py: test_a_log_is_a_few_sentences_from_onhand_starts_to_stopped",  # noqa: E501
+}
+FULL_ROOMS = {"bench", "dev", "tests", "tests/integration", "tests/unit/web"}
+DOCUMENTS_GONE = {"DESIGN.md"}
+
+
+@cache
+def read(root: Path) -> list[tuple[str, str, ast.Module]]:
+    """Path below the root, text and tree of each Python file of the house."""
+    paths = [path for folder in HOUSE for path in sorted((root / folder).rglob("*.py"))]
+    texts = [(path.relative_to(root).as_posix(), path.read_text()) for path in paths]
+    return [(path, text, ast.parse(text)) for path, text in texts]
+
+
+def files(root: Path, folders: tuple[str, ...]) -> Iterator[tuple[str, str, ast.Module]]:
+    """Those in some of the folders."""
+    return (each for each in read(root) if each[0].partition("/")[0] in folders)
+
+
+def public_names(tree: ast.Module) -> Iterator[str]:
+    """What a module defines for others; not type variables and loggers, which say nothing."""
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            names = [node.name]
+        elif isinstance(node, ast.Assign):
+            targets = [
+                one
+                for target in node.targets
+                for one in (target.elts if isinstance(target, ast.Tuple) else [target])
+            ]
+            names = [target.id for target in targets if isinstance(target, ast.Name)]
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            names = [node.target.id]
+        else:
+            continue
+        yield from (n for n in names if not n.startswith("_") and len(n) > 1 and n != "log")
+
+
+def names_twice(root: Path) -> set[str]:
+    """Public names that more than one module of the service defines."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for path, _, tree in files(root, SERVICE):
+        for name in public_names(tree):
+            found[name].add(path)
+    return {name for name, paths in found.items() if len(paths) > 1}
+
+
+def long_files(root: Path) -> set[str]:
+    """Files that nobody reads in one go."""
+    return {path for path, text, _ in files(root, HOUSE) if len(text.splitlines()) > MAX_FILE_LINES}
+
+
+def long_functions(root: Path) -> set[str]:
+    """Functions that fit on no screen."""
+    return {
+        f"{path}: {node.name}"
+        for path, _, tree in files(root, HOUSE)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        if (node.end_lineno or 0) - node.lineno >= MAX_FUNCTION_LINES
+    }
+
+
+def full_rooms(root: Path) -> set[str]:
+    """Folders that hold more than one house."""
+    count: dict[str, int] = defaultdict(int)
+    for path, _, _ in files(root, HOUSE):
+        room, _, name = path.rpartition("/")
+        count[room] += name != "__init__.py"
+    return {room for room, number in count.items() if number > MAX_FILES_IN_A_ROOM}
+
+
+def rooms_without_a_word(root: Path) -> set[str]:
+    """Folders of the service whose `__init__` does not say what they are for."""
+    rooms = {path.rpartition("/")[0] for path, _, _ in files(root, SERVICE)}
+    told = {
+        path.rpartition("/")[0]
+        for path, _, tree in files(root, SERVICE)
+        if path.endswith("/__init__.py") and ast.get_docstring(tree)
+    }
+    return rooms - told
+
+
+def not_imported(root: Path) -> set[str]:
+    """Modules of the service that nothing needs."""
+    imported: set[str] = set()
+    for _, _, tree in files(root, HOUSE):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                imported |= {one.name for one in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                imported |= {node.module, *(f"{node.module}.{one.name}" for one in node.names)}
+    modules = {
+        path.removesuffix(".py").replace("/", ".")
+        for path, _, _ in files(root, SERVICE)
+        if not path.endswith("__init__.py")
+    }
+    return modules - imported
+
+
+def documents_gone(root: Path) -> set[str]:
+    """Documents that docstrings and comments send the reader to, and that are not there."""
+    there = {path.name for path in root.glob("*.md")} | {p.name for p in root.glob("docs/**/*.md")}
+    cited = re.compile(r"\b(?:docs/)?(?:decisions/)?([\w-]+\.md)\b|\b(DESIGN)\b")
+    return {
+        name
+        for _, text, _ in files(root, SERVICE)
+        for found in cited.finditer(text)
+        if (name := found[1] or f"{found[2]}.md") not in there
+    }
+
+
+Rule = Callable[[Path], set[str]]
+RULES: list[tuple[Rule, set[str]]] = [
+    (names_twice, NAMES_TWICE),
+    (long_files, LONG_FILES),
+    (long_functions, LONG_FUNCTIONS),
+    (full_rooms, FULL_ROOMS),
+    (rooms_without_a_word, set()),
+    (not_imported, set()),
+    (documents_gone, DOCUMENTS_GONE),
+]
+
+
+@pytest.mark.parametrize(("rule", "overlooked"), RULES, ids=[rule.__name__ for rule, _ in RULES])
+def test_the_house_is_tidy(rule: Rule, overlooked: set[str]) -> None:
+    found = rule(ROOT)
+
+    assert sorted(found - overlooked) == []
+    assert sorted(overlooked - found) == []  # mended: strike it off the list
+
+
+UNTIDY: list[tuple[Rule, dict[str, str], str]] = [
+    (names_twice, {"web/a.py": "class Page: ...", "core/b.py": "x, Page = 1, 2"}, "Page"),
+    (long_files, {"tests/a.py": "\n" * 401}, "tests/a.py"),
+    (long_functions, {"dev/a.py": "def f():\n" + "    x = 1\n" * 60}, "dev/a.py: f"),
+    (full_rooms, {f"web/http/m{n}.py": "" for n in range(15)}, "web/http"),
+    (rooms_without_a_word, {"web/new/__init__.py": "", "web/new/a.py": "'A word.'"}, "web/new"),
+    (not_imported, {"web/a.py": "import web.b", "web/b.py": ""}, "web.a"),
+    (documents_gone, {"core/a.py": '"""See docs/decisions/0001-gone.md."""'}, "0001-gone.md"),
+]
+
+
+@pytest.mark.parametrize(("rule", "house", "told"), UNTIDY, ids=[r.__name__ for r, _, _ in UNTIDY])
+def test_what_is_not_tidy_is_found(
+    rule: Rule, house: dict[str, str], told: str, tmp_path: Path
+) -> None:
+    for path, text in house.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+
+    assert rule(tmp_path) == {told}

@@ -1,0 +1,27 @@
+"""What every answer has in common."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeAlias
+
+import msgspec
+from aiohttp import web
+
+Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
+#: Is told who answered, what came of it, and in how many seconds.
+Observe: TypeAlias = Callable[[str, str, float], None]
+
+JSON = "application/json"
+# What every answer of this service says of its server: no versions for strangers.
+SERVER = {"Server": "onhand"}
+_encode = msgspec.json.Encoder().encode
+
+
+def json_reply(
+    body: Any, status: int = 200, headers: Mapping[str, str] | None = None
+) -> web.Response:
+    """Any JSON answer. Caches may keep it and must ask again; who still has it gets a 304."""
+    all_headers = {"Content-Type": JSON, "Cache-Control": "no-cache", **SERVER, **(headers or {})}
+    if status == 304:
+        del all_headers["Content-Type"]
+        return web.Response(status=304, headers=all_headers)
+    return web.Response(body=_encode(body), status=status, headers=all_headers)

@@ -1,0 +1,24 @@
+"""Times as the world reads them."""
+
+import time
+from functools import lru_cache
+from typing import Annotated
+
+from msgspec import Meta
+
+# What the schema says and decoding (of another worker's rows) need not check.
+Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+
+_LAST_MS = 253_402_300_799_999
+
+
+@lru_cache(maxsize=4096)
+def _until_the_second(seconds: int) -> str:
+    return "{:04d}-{:02d}-{:02d}T{:02d}:{:02d}:{:02d}.".format(*time.gmtime(seconds)[:6])
+
+
+def rfc3339(ms: int) -> str:
+    """Milliseconds since the epoch as `2026-11-23T10:00:00.123Z`."""
+    # A heartbeat may tell any number; beyond the year 9999 there is no such text.
+    seconds, rest = divmod(min(max(ms, 0), _LAST_MS), 1000)
+    return f"{_until_the_second(seconds)}{rest:03d}Z"
