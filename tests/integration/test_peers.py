@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from web.cluster.peers import PeerFailed, Peers, get, post
+from web.cluster.exchange import PeerFailed
+from web.cluster.peers import Peers, get, post
 
 OK = b'HTTP/1.1 200 OK\r\nETag: W/"x"\r\nContent-Length: 2\r\nDate: now\r\n\r\nhi'
 Serve = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]

@@ -12,8 +12,8 @@ from multidict import CIMultiDict
 
 from core.stages import Role
 from tests.fleet import Answer, Fleet, a_fleet
+from web.cluster.exchange import PeerAnswer
 from web.cluster.heartbeats import Claim, WorkerState
-from web.cluster.peers import PeerAnswer
 from web.reads.queries import passed_on
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
-from web.cluster.peers import PeerFailed
+from web.cluster.exchange import PeerFailed
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -22,6 +23,7 @@ async def first_good(
     failed: Callable[[T], None],
     hedge_s: float,
     until: float,
+    dropped: Callable[[A], None] = lambda answer: None,
 ) -> A | None:
     """Race `attempt` over `targets`, best first; the next one starts after `hedge_s`.
 
@@ -33,6 +35,7 @@ async def first_good(
         failed: told of each target that gave no answer, or was overtaken.
         hedge_s: seconds.
         until: monotonic time in seconds at which to give up.
+        dropped: told of each answer that came together with a better one.
     """
     waiting = list(targets)
     running: dict[asyncio.Task[A], tuple[T, float]] = {}
@@ -69,11 +72,11 @@ async def first_good(
         for task, (target, started) in running.items():
             if now - started >= min(hedge_s, until - started):
                 failed(target)
-            task.add_done_callback(_take_note)
+            task.add_done_callback(partial(_take_note, dropped))
             task.cancel()
 
 
-def _take_note(task: asyncio.Task[A]) -> None:
+def _take_note(dropped: Callable[[A], None], task: asyncio.Task[A]) -> None:
     """Nobody waits for it any more; unread exceptions would be logged as bugs."""
-    if not task.cancelled():
-        task.exception()
+    if not task.cancelled() and task.exception() is None:
+        dropped(task.result())

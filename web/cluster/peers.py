@@ -2,7 +2,8 @@
 
 `Onhand-Hop: 1`: answer from your own rows or not at all. `Onhand-Hop-Version`: only if
 you are of this version. `Onhand-Partitions`: a list of these partitions; the others count
-as missing. Whoever sends them gets no wrong answer, only fewer.
+as missing. Whoever sends them gets no wrong answer, only fewer. `Onhand-In-Pieces: 1`: the
+answer may be large, and may be announced by a 102 that ends the race for it.
 
 The client is our own: aiohttp's would add 0.35 ms to each forwarded read, this one adds 0.1.
 It knows what our server says and no more: `Content-Length` bodies, one request at a time on
@@ -15,18 +16,19 @@ import asyncio
 import re
 import ssl
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import urlencode, urlsplit
 
-import msgspec
-from multidict import CIMultiDict
+from web.cluster.exchange import FromPeer, LargeAnswer, PeerAnswer, PeerConnection, PeerFailed
 
 HOP = "Onhand-Hop"
 HOP_VERSION = "Onhand-Hop-Version"
 PARTITIONS = "Onhand-Partitions"
+#: Of a worker that takes a body in pieces, and word that an answer is being made (102).
+IN_PIECES = "Onhand-In-Pieces"
 #: In the answer to a list or lookup: partitions that had not reached `min_position`.
 NOT_CAUGHT_UP = "Onhand-Not-Caught-Up"
 
@@ -41,27 +43,14 @@ MAX_WAITING = 128
 FORGET_S = 60.0
 #: Connections to all workers, busy and idle.
 MAX_OPEN = 4096
-#: Far above a page of 1,000 rows with the longest ids.
-MAX_ANSWER_BYTES = 32 * 2**20
+#: Bodies that one worker sends us in pieces. Slow clients hold these, and nobody else's place.
+MAX_LARGE = 64
 #: As aiohttp reads heads: what is not UTF-8 comes out as it went in.
 _CODEC = ("utf-8", "surrogateescape")
-_FIRST_LINE = re.compile(r"HTTP/1\.1 [2-5][0-9]{2}( |$)")
-
-
-class PeerFailed(Exception):
-    """The other worker gave no usable answer. The text says why, for our own 503."""
 
 
 class PeerCrowded(PeerFailed):
     """It was not even asked: this worker has too many requests under way to it."""
-
-
-class PeerAnswer(msgspec.Struct, frozen=True):
-    """What another worker said."""
-
-    status: int
-    headers: CIMultiDict[str]
-    body: bytes
 
 
 class _Address(NamedTuple):
@@ -93,95 +82,17 @@ def _address(url: str) -> _Address:
     return _Address(tls, host, port or (443 if tls else 80), parts.netloc)
 
 
-class _Connection(asyncio.Protocol):
-    """One keep-alive connection with at most one request under way."""
-
-    def __init__(self, lost: Callable[[_Connection], None]) -> None:
-        self._lost = lost
-        self._transport: asyncio.Transport | None = None
-        self._answer: asyncio.Future[PeerAnswer] | None = None
-        self._buffer = bytearray()
-        self._need = -1
-        self.reusable = False
-        self.was_made = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self.reusable = self.was_made = True
-
-    def ask(self, request: bytes) -> asyncio.Future[PeerAnswer]:
-        assert self._transport is not None
-        self._answer = asyncio.get_running_loop().create_future()
-        self._transport.write(request)
-        return self._answer
-
-    def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        if self._answer is None or len(self._buffer) > MAX_ANSWER_BYTES:
-            self.abort()  # it talks unasked, or too much
-            return
-        if self._need < 0:
-            end = self._buffer.find(b"\r\n\r\n")
-            if end < 0:
-                return
-            try:
-                self._head(bytes(self._buffer[:end]))
-            except (ValueError, IndexError, LookupError):
-                self.abort("It did not answer in HTTP/1.1 with a Content-Length.")
-                return
-            del self._buffer[: end + 4]
-        if len(self._buffer) >= self._need:
-            body = bytes(self._buffer[: self._need])
-            if len(self._buffer) > self._need:
-                self.reusable = False
-            self._buffer.clear()
-            self._need = -1
-            answer, self._answer = self._answer, None
-            if not answer.done():
-                answer.set_result(PeerAnswer(self._status, self._headers, body))
-
-    def _head(self, head: bytes) -> None:
-        start, *lines = head.decode().split("\r\n")
-        if not _FIRST_LINE.match(start) or not all(map(str.isprintable, lines)):
-            raise ValueError(start)
-        self._status = int(start[9:12])
-        self._headers = CIMultiDict(
-            (name, value.strip()) for name, _, value in (line.partition(":") for line in lines)
-        )
-        if self._headers.get("Connection", "").lower() == "close":
-            self.reusable = False
-        bodiless = self._status in (204, 304)
-        length = 0 if bodiless else int(self._headers["Content-Length"])
-        if not 0 <= length <= MAX_ANSWER_BYTES:
-            raise ValueError(length)
-        self._need = length
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.abort("It closed the connection.")
-        self._transport = None
-        self._lost(self)
-
-    def abort(self, why: str = "The connection was given up.") -> None:
-        """Close at once; whoever waits for the answer is told."""
-        self.reusable = False
-        answer, self._answer = self._answer, None
-        if answer is not None and not answer.done():
-            answer.set_exception(PeerFailed(why))
-        if self._transport is not None:
-            self._transport.abort()
-
-
 class _Peer:
     """Connections to one worker."""
 
     def __init__(self, url: str) -> None:
         self._address = _address(url)
         self._tls = ssl.create_default_context() if self._address.tls else None
-        self.idle: list[_Connection] = []
+        self.idle: list[PeerConnection] = []
         self.open = 0
         #: Requests under way, those that do not wait for a position and those that do.
         self.under_way = [0, 0]
+        self.large = 0
         self.asked_at = time.monotonic()
 
     @contextmanager
@@ -199,9 +110,9 @@ class _Peer:
         finally:
             self.under_way[waits] -= 1
 
-    async def connect(self) -> _Connection:
+    async def connect(self) -> PeerConnection:
         self.open += 1
-        connection = _Connection(self.lost)
+        connection = PeerConnection(self.lost)
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
                 host, port = self._address.host, self._address.port
@@ -218,7 +129,7 @@ class _Peer:
             raise
         return connection
 
-    def take(self) -> _Connection | None:
+    def take(self) -> PeerConnection | None:
         # Newest first: under light load the others fall idle and are closed by their server.
         while self.idle:
             connection = self.idle.pop()
@@ -227,12 +138,36 @@ class _Peer:
             connection.abort()
         return None
 
+    def give_back(self, connection: PeerConnection) -> None:
+        """After a request: keep it for the next one if it can be used again."""
+        if connection.is_free():
+            self.idle.append(connection)
+        else:
+            connection.abort()
+
+    def keep(self, large: LargeAnswer, connection: PeerConnection) -> None:
+        """A place for a body in pieces, until it is closed.
+
+        Raises:
+            PeerCrowded: there are too many.
+        """
+        if self.large >= MAX_LARGE:
+            large.close()
+            raise PeerCrowded("It sends us too many large answers.")
+        self.large += 1
+
+        def end() -> None:
+            self.large -= 1
+            self.give_back(connection)
+
+        large.ended = end
+
     def close(self) -> None:
         """Close what is idle."""
         while self.idle:
             self.idle.pop().abort()
 
-    def lost(self, connection: _Connection) -> None:
+    def lost(self, connection: PeerConnection) -> None:
         self.open -= 1
         with suppress(ValueError):
             self.idle.remove(connection)
@@ -257,6 +192,15 @@ class Peers:
             PeerCrowded: too many of ours are under way; this says nothing about that worker.
             PeerFailed: no connection, or no answer on it.
         """
+        answer = await self._ask(url, request, waits, may_be_large=False)
+        assert isinstance(answer, PeerAnswer)
+        return answer
+
+    async def ask_in_pieces(self, url: str, request: bytes, *, waits: bool = False) -> FromPeer:
+        """As `ask`; what is large, or announced, is for the caller to take and to close."""
+        return await self._ask(url, request, waits, may_be_large=True)
+
+    async def _ask(self, url: str, request: bytes, waits: bool, may_be_large: bool) -> FromPeer:
         peer = self._peers.get(url)
         if peer is None:
             self._forget()
@@ -267,10 +211,14 @@ class Peers:
             if connection is not None:
                 # It may have been closed by the other side just now, which says nothing
                 # about that worker: all our requests are reads, so ask once more.
-                with suppress(PeerFailed):
-                    return await self._exchange(peer, connection, request)
+                try:
+                    return await self._exchange(peer, connection, request, may_be_large)
+                except PeerCrowded:
+                    raise
+                except PeerFailed:
+                    pass
             self._make_room()
-            return await self._exchange(peer, await peer.connect(), request)
+            return await self._exchange(peer, await peer.connect(), request, may_be_large)
 
     def _make_room(self) -> None:
         """For one connection more: at the cost of one that is idle.
@@ -286,16 +234,18 @@ class Peers:
                 return
         raise PeerCrowded("This worker has no connection left for it.")
 
-    async def _exchange(self, peer: _Peer, connection: _Connection, request: bytes) -> PeerAnswer:
+    async def _exchange(
+        self, peer: _Peer, connection: PeerConnection, request: bytes, may_be_large: bool
+    ) -> FromPeer:
         try:
-            answer = await connection.ask(request)
+            answer = await connection.ask(request, may_be_large)
         except BaseException:
             connection.abort()  # also when cancelled: an answer may still come on it
             raise
-        if connection.reusable:
-            peer.idle.append(connection)
+        if isinstance(answer, LargeAnswer):
+            peer.keep(answer, connection)
         else:
-            connection.abort()
+            peer.give_back(connection)
         return answer
 
     def _forget(self) -> None:

@@ -21,8 +21,9 @@ from domain.lookup import NotCaughtUp, NotReady, TooBusy, TooStale
 from tables.home.store import StoreError
 from tables.reading import Reading
 from web.cluster.admission import Admission, Asked, Unanswered, stale
+from web.cluster.exchange import FromPeer, Head, LargeAnswer, PeerAnswer, PeerFailed
 from web.cluster.hedging import first_good
-from web.cluster.peers import PeerAnswer, PeerCrowded, PeerFailed, Peers
+from web.cluster.peers import PeerCrowded, Peers
 from web.cluster.roster import REMEMBER_S, Holder, Roster
 from web.http.bodies import BAD_JSON
 from web.http.problems import PAGES, Problem
@@ -94,7 +95,7 @@ class Router:
         asked: Asked,
         here: Callable[[Freshness], Awaitable[T | Unanswered]],
         request_for: Callable[[str, float], bytes],
-    ) -> T | PeerAnswer | Unanswered:
+    ) -> T | FromPeer | Unanswered:
         """The first good answer, or why there is none.
 
         Args:
@@ -102,7 +103,30 @@ class Router:
             asked: the caller's demands.
             here: reads this worker's rows; begins before anything else can happen.
             request_for: makes the request to a URL that may wait for so many seconds.
+
+        Returns:
+            Of a LargeAnswer status and headers have come, and it is a 200.
         """
+        answer = await self._first(partition, asked, here, request_for)
+        if isinstance(answer, LargeAnswer):
+            judged = await self._judged(partition, answer)
+            if not isinstance(judged, NotReady):
+                return judged
+            # Who was to send it is gone, and nothing of it was passed on: another has it.
+            self.suspect(answer.url)
+            answer = await self._first(partition, asked, here, request_for)
+            if isinstance(answer, LargeAnswer):
+                return await self._judged(partition, answer)
+        return answer
+
+    async def _first(
+        self,
+        partition: int,
+        asked: Asked,
+        here: Callable[[Freshness], Awaitable[T | Unanswered]],
+        request_for: Callable[[str, float], bytes],
+    ) -> T | FromPeer | Unanswered:
+        """The same, before a LargeAnswer was looked at."""
         question = _Question(self, self._admission, partition, asked, here, request_for)
         plan = self.plan(partition, asked)
         if plan[:1] == [None]:
@@ -119,7 +143,7 @@ class Router:
 
     async def _ask(
         self, question: _Question[T], plan: Sequence[Target], asked: Asked
-    ) -> T | PeerAnswer | Unanswered:
+    ) -> T | FromPeer | Unanswered:
         """The rest of `ask`."""
         partition = question.partition
         answer = await question.of_owner(plan)
@@ -134,6 +158,36 @@ class Router:
             why = "No worker answered in time" if plan else "No worker can answer now"
             return NotReady(f"{why} for partition {partition}.", 1)
         return answer
+
+    def heard(self, partition: int, answer: PeerAnswer | Head) -> None:
+        """Remember how far it was; raises PeerFailed unless it is an answer of ours."""
+        if not _is_usable(answer):
+            raise PeerFailed("It answered with something else.")
+        position = answer.headers.get("Onhand-Position")
+        if answer.status < 500 and position is not None:
+            self._admission.answered(partition, position)
+
+    async def _judged(self, partition: int, large: LargeAnswer) -> FromPeer | Unanswered:
+        """To be passed on as it comes if it is a 200, else whole.
+
+        One that was only announced has all its time now: it won the race by that.
+        """
+        try:
+            head = await large.begin()
+            if head.status != 200:
+                body = b"".join([piece async for piece in large.pieces()])
+                answer = PeerAnswer(head.status, head.headers, body)
+                large.close()
+                self.heard(partition, answer)
+                return answer
+            self.heard(partition, head)
+        except PeerFailed as failed:
+            large.close()
+            return NotReady(f"The worker that was asked for partition {partition}: {failed}", 1)
+        except BaseException:
+            large.close()
+            raise
+        return large
 
     def is_owner(self, target: Target, partition: int) -> bool:
         """Whether nobody is further than this one."""
@@ -182,7 +236,7 @@ class _Question(Generic[T]):
         self.waits = admission.waits_for(partition, asked)
         self._until = time.monotonic() + KEY_DEADLINE_S + (asked.wait_s if self.waits else 0.0)
 
-    async def of_owner(self, plan: Sequence[Target]) -> T | PeerAnswer | Unanswered | None:
+    async def of_owner(self, plan: Sequence[Target]) -> T | FromPeer | Unanswered | None:
         """The usual forwarded read: as `race`, but without its tasks, at half the cost.
 
         None if another worker is not known to be the owner, or if it failed or is slow.
@@ -197,7 +251,7 @@ class _Question(Generic[T]):
             self._router.suspect(owner.url)
             return None
 
-    async def race(self, plan: Sequence[Target]) -> T | PeerAnswer | Unanswered | None:
+    async def race(self, plan: Sequence[Target]) -> T | FromPeer | Unanswered | None:
         """Ask in this order until somebody settles it; None if nobody says anything."""
         return await first_good(
             plan,
@@ -208,6 +262,7 @@ class _Question(Generic[T]):
             hedge_s=KEY_HEDGE_S,
             # Where this worker's own loop stood still, the others did not have their time.
             until=max(self._until, time.monotonic() + KEY_HEDGE_S),
+            dropped=_drop,
         )
 
     async def at_once(self) -> T | Unanswered | None:
@@ -223,7 +278,7 @@ class _Question(Generic[T]):
         except StoreError:
             return NotReady(f"The disk does not give partition {self.partition} here.", 1)
 
-    def is_settled_by(self, target: Target, answer: T | PeerAnswer | Unanswered) -> bool:
+    def is_settled_by(self, target: Target, answer: T | FromPeer | Unanswered) -> bool:
         """Whether nobody else needs to be asked."""
         if settles(answer):
             return True
@@ -231,7 +286,7 @@ class _Question(Generic[T]):
         final = {Problem.TOO_STALE, Problem.NOT_CAUGHT_UP if self.waits else None}
         return problem_of(answer) in final and self._router.is_owner(target, self.partition)
 
-    async def _attempt(self, target: Target) -> T | PeerAnswer | Unanswered:
+    async def _attempt(self, target: Target) -> T | FromPeer | Unanswered:
         if target is None:
             fresh = await self._admission.admit(self.partition, self._asked, self._until)
             return await self._read(fresh) if isinstance(fresh, Freshness) else fresh
@@ -239,15 +294,17 @@ class _Question(Generic[T]):
         wait_s = min(self._admission.wait_s(self.partition, self._asked), left_s)
         request = self._request_for(target.url, wait_s)
         try:
-            answer = await self._router.peers.ask(target.url, request, waits=self.waits)
+            answer = await self._router.peers.ask_in_pieces(target.url, request, waits=self.waits)
         except PeerCrowded as crowd:
             return TooBusy(f"Of {target.url}: {crowd}", 1)  # that worker did nothing wrong
-        if not _is_usable(answer):
-            raise PeerFailed("It answered with something else.")
+        if not isinstance(answer, LargeAnswer):
+            self._router.heard(self.partition, answer)
+        else:
+            answer.url = target.url
+            if answer.head is not None and not _is_usable(answer.head):
+                answer.close()
+                raise PeerFailed("It answered with something else.")
         self._router.trust(target.url)
-        position = answer.headers.get("Onhand-Position")
-        if answer.status < 500 and position is not None:
-            self._admission.answered(self.partition, position)
         return answer
 
     def _failed(self, target: Target) -> None:
@@ -255,7 +312,13 @@ class _Question(Generic[T]):
             self._router.suspect(target.url)
 
 
-def _is_usable(answer: PeerAnswer) -> bool:
+def _drop(answer: object) -> None:
+    """It lost the race."""
+    if isinstance(answer, LargeAnswer):
+        answer.close()
+
+
+def _is_usable(answer: PeerAnswer | Head) -> bool:
     """Whether it is an answer of Onhand's, and no bug's: nothing else may reach a client."""
     if answer.status in (200, 304, 404) and "Onhand-Position" in answer.headers:
         return True

@@ -21,7 +21,8 @@ from domain.events import RULES
 from domain.fates import Seen
 from tables.reading import Reading
 from web.cluster.admission import MAX_WAIT_S
-from web.cluster.peers import PeerFailed, Peers, hop_headers, is_for_another_version, post
+from web.cluster.exchange import PeerFailed
+from web.cluster.peers import Peers, hop_headers, is_for_another_version, post
 from web.cluster.roster import Roster
 from web.http.bodies import BAD_JSON, BodyLimits, read_json
 from web.http.parameters import BadRequest, wrong

@@ -20,8 +20,13 @@ def json_reply(
     body: Any, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> web.Response:
     """Any JSON answer. Caches may keep it and must ask again; who still has it gets a 304."""
-    all_headers = {"Content-Type": JSON, "Cache-Control": "no-cache", **SERVER, **(headers or {})}
+    all_headers = json_headers(headers or {})
     if status == 304:
         del all_headers["Content-Type"]
         return web.Response(status=304, headers=all_headers)
     return web.Response(body=_encode(body), status=status, headers=all_headers)
+
+
+def json_headers(more: Mapping[str, str]) -> dict[str, str]:
+    """Of any JSON answer."""
+    return {"Content-Type": JSON, "Cache-Control": "no-cache", **SERVER, **more}

@@ -17,14 +17,13 @@ from core.stages import Freshness, Role
 from domain.lookup import NotCaughtUp, NotReady
 from tables.reading import Reading
 from web.cluster.admission import Admission, Asked, Unanswered
+from web.cluster.exchange import PeerAnswer, PeerFailed
 from web.cluster.freshness import FreshnessBody, freshness_body, freshness_headers
 from web.cluster.hedging import first_good
 from web.cluster.peers import (
     NOT_CAUGHT_UP,
     PARTITIONS,
-    PeerAnswer,
     PeerCrowded,
-    PeerFailed,
     hop_headers,
     not_caught_up,
     numbers,

@@ -12,8 +12,9 @@ from core.stages import Freshness
 from domain.lookup import NotReady
 from tables.home.store import StoreError
 from web.cluster.admission import Asked, Unanswered, unsure
+from web.cluster.exchange import PeerFailed
 from web.cluster.freshness import FreshnessBody
-from web.cluster.peers import PeerFailed, get
+from web.cluster.peers import get
 from web.http.pacing import Pacer
 from web.http.parameters import BadRequest, parameters
 from web.reads import cursors

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator, Mapping
 from functools import partial
 from urllib.parse import quote
 
 from aiohttp import web
 
 from core.stages import Freshness
-from domain.lookup import Found, NotFound, NotReady
+from domain.lookup import Found, NotFound
 from tables.reading import Reading
 from web.cluster.admission import Admission, Asked, Unanswered, unsure
 from web.cluster.ends import Ends
+from web.cluster.exchange import LargeAnswer, PeerAnswer, PeerFailed
 from web.cluster.peers import (
+    IN_PIECES,
     MAX_OPEN,
-    PeerAnswer,
     Peers,
     get,
     hop_headers,
@@ -28,6 +28,7 @@ from web.cluster.roster import Roster
 from web.cluster.routing import Router, problem_of
 from web.http.bodies import BodyLimits
 from web.http.conditions import NONE_MATCH, refusal_of
+from web.http.large import BrokenOff, Large, announce, send
 from web.http.pacing import Lane
 from web.http.parameters import BadRequest, parameters, target_of
 from web.http.problems import Problem, problem
@@ -37,12 +38,10 @@ from web.reads.lists import list_rows
 from web.reads.lookups import LOOKUP_PATH, look_up
 from web.reads.parameters import READ, ROOT, asked_of, key_of
 from web.reads.quick import QuickReads
-from web.reads.replies import SkuRows, reply, sku_reply
+from web.reads.replies import reply
+from web.reads.skus import SkuRows, Skus
 
 KeyAnswer = Found | NotFound | SkuRows | Unanswered
-#: Rows of a SKU read at once; all of them for nearly every SKU, so that rows and
-#: position belong together exactly. Under a millisecond.
-SKU_CHUNK = 1000
 # What of another worker's answer is for the client; the rest belongs to that connection.
 _PASSED_ON = ("content-type", "cache-control", "server", "etag", "retry-after", "onhand-")
 
@@ -69,6 +68,7 @@ class Queries:
         self._admission = Admission(table, topics, ends)
         self._router = Router(table, roster, self.peers, self._admission)
         self._lane = Lane()
+        self._skus = Skus(table, self._admission, self._lane, version)
         self._gathering = Gathering(table, self._router, self._admission, self._lane, version)
         #: For the server, to be asked before aiohttp is: `QuickReads.answer`.
         self.quick = QuickReads(table, self._router, self._admission, version, observe).answer
@@ -91,6 +91,7 @@ class Queries:
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Any of the routes."""
         started = time.perf_counter()
+        response: web.Response | Large
         if is_for_another_version(request.headers, self._version):
             response = problem(Problem.NOT_READY, f"This worker is of version {self._version}.")
         else:
@@ -100,9 +101,9 @@ class Queries:
                 response = bad.reply()
         role = response.headers.get("Onhand-Role", "none")
         self._observe(role, _outcome_of(response), time.perf_counter() - started)
-        return response
+        return await send(request, response) if isinstance(response, Large) else response
 
-    async def _answer(self, request: web.Request) -> web.Response:
+    async def _answer(self, request: web.Request) -> web.Response | Large:
         path, query = target_of(request)
         if request.method == "POST":
             return await look_up(self._gathering, self._limits, request, query)
@@ -117,21 +118,28 @@ class Queries:
             return problem(Problem.UNKNOWN_PATH, detail)
         return await self._read(key, asked_of(parameters(query, READ), request.headers), request)
 
-    async def _read(self, key: tuple[str, ...], asked: Asked, request: web.Request) -> web.Response:
+    async def _read(
+        self, key: tuple[str, ...], asked: Asked, request: web.Request
+    ) -> web.Response | Large:
         """A row, or those of a SKU."""
         if_none_match = request.headers.get(NONE_MATCH)
         partition = self._table.partition_of(key[0])
         read: Callable[..., Awaitable[KeyAnswer]] = self._row if len(key) == 2 else self._rows
         there = self._request_for(partition, key, asked, if_none_match)
-        answer: KeyAnswer | PeerAnswer = await self._router.ask(
+        answer: KeyAnswer | PeerAnswer | LargeAnswer = await self._router.ask(
             partition, asked, partial(read, *key), there
         )
-        if isinstance(answer, PeerAnswer):
-            return passed_on(answer)
-        if isinstance(answer, SkuRows):
-            async with self._lane.turn() as pacer:
-                return await sku_reply(answer, self._version, if_none_match, pacer)
-        return reply(answer, self._version, if_none_match)
+        match answer:
+            case PeerAnswer():
+                return passed_on(answer)
+            case LargeAnswer():
+                return passed_on_in_pieces(answer)
+            case SkuRows():
+                takes = IN_PIECES in request.headers
+                news = partial(announce, request) if takes else _say_nothing
+                return await self._skus.reply(answer, if_none_match, news)
+            case _:
+                return reply(answer, self._version, if_none_match)
 
     async def _row(self, sku: str, location: str, fresh: Freshness) -> KeyAnswer:
         row = self._table.get(fresh.partition, sku, location)
@@ -140,16 +148,8 @@ class Queries:
         return Found(sku, location, row, fresh)
 
     async def _rows(self, sku: str, fresh: Freshness) -> KeyAnswer:
-        partition = fresh.partition
-        rows = some = self._table.rows_of(partition, sku, None, SKU_CHUNK)
-        while len(some) == SKU_CHUNK:
-            async with self._lane.turn():
-                if self._table.freshness(partition) is None:
-                    return NotReady(f"Partition {partition} left this worker meanwhile.", 1)
-                some = self._table.rows_of(partition, sku, some[-1][0], SKU_CHUNK)
-                rows = rows + some
-            await asyncio.sleep(0)
-        return SkuRows(sku, rows, fresh) if rows else unsure(fresh) or SkuRows(sku, rows, fresh)
+        found = self._skus.first(sku, fresh)
+        return found if found.rows else unsure(fresh) or NotFound(sku, "any location", fresh)
 
     def _request_for(
         self, partition: int, key: tuple[str, ...], asked: Asked, if_none_match: str | None
@@ -162,6 +162,8 @@ class Queries:
             if asked.max_lag_events is not None:
                 query["max_lag_events"] = str(asked.max_lag_events)
             lines = hop_headers(self._version)
+            if len(key) == 1:
+                lines += f"{IN_PIECES}: 1\r\n"
             if if_none_match is not None:
                 lines += f"If-None-Match: {if_none_match}\r\n"
             return get(url, path, query, lines)
@@ -171,12 +173,36 @@ class Queries:
 
 def passed_on(answer: PeerAnswer) -> web.Response:
     """Another worker's answer: status, body, and the headers that are for the client."""
-    headers = {k: v for k, v in answer.headers.items() if k.lower().startswith(_PASSED_ON)}
+    headers = _for_client(answer.headers)
+    return web.Response(status=answer.status, headers=headers, body=answer.body)
+
+
+def passed_on_in_pieces(answer: LargeAnswer) -> Large:
+    """The same for one that has begun; its connection is let go in the end."""
+    assert answer.head is not None
+    status, headers, length = answer.head
+
+    async def pieces() -> AsyncGenerator[bytes]:
+        try:
+            async for piece in answer.pieces():
+                yield piece
+        except PeerFailed as failed:
+            raise BrokenOff(str(failed)) from failed
+
+    return Large(status, _for_client(headers), length, pieces(), answer.close)
+
+
+def _for_client(given: Mapping[str, str]) -> dict[str, str]:
+    headers = {k: v for k, v in given.items() if k.lower().startswith(_PASSED_ON)}
     # `Server` stays in its place, but is ours, whatever stands between the two workers.
-    return web.Response(status=answer.status, headers=headers | SERVER, body=answer.body)
+    return headers | SERVER
 
 
-def _outcome_of(response: web.Response) -> str:
+async def _say_nothing() -> None:
+    pass
+
+
+def _outcome_of(response: web.Response | Large) -> str:
     """For the metrics: `found`, `list`, `not-modified` or the name of a problem."""
     if response.status == 200:
         return "found" if "ETag" in response.headers else "list"

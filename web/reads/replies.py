@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated, assert_never
 
+import msgspec
 from aiohttp import web
 from msgspec import UNSET, Meta, Struct, UnsetType
 
@@ -14,6 +15,8 @@ from web.http.pacing import Pacer
 from web.http.problems import Problem, problem
 from web.http.replies import json_reply
 from web.http.times import Time, rfc3339
+
+_encode = msgspec.json.Encoder().encode
 
 # What the schema says and decoding (of another worker's rows) need not check.
 Hex16 = Annotated[str, Meta(extra_json_schema={"pattern": "^[0-9a-f]{16}$"})]
@@ -51,14 +54,6 @@ class SkuBody(Struct, frozen=True):
     updated_at: Time
     items: list[RowBody]
     freshness: FreshnessBody
-
-
-class SkuRows(Struct, frozen=True):
-    """All rows of a SKU, by location."""
-
-    sku: str
-    rows: Sequence[tuple[str, Row]]
-    freshness: Freshness
 
 
 def row_body(
@@ -130,35 +125,18 @@ def reply(lookup: Lookup, version: int, if_none_match: str | None = None) -> web
             assert_never(lookup)
 
 
-async def sku_reply(
-    found: SkuRows, version: int, if_none_match: str | None, pacer: Pacer
-) -> web.Response:
-    """200 with sums and rows, 304, or 404 for a SKU that no event names.
-
-    The sums of `events` and of `checksum` over the rows tell two states of a SKU apart
-    as those of a row do, so they make the ETag.
-    """
-    if not found.rows:
-        return reply(NotFound(found.sku, "any location", found.freshness), version)
-    total, items = Row(), []
-    for location, row in found.rows:
-        total = _plus(total, row)
-        items.append(row_body(found.sku, location, row))
+async def encoded_items(sku: str, rows: Sequence[tuple[str, Row]], pacer: Pacer) -> bytes:
+    """Rows as they stand in `items`, without the brackets."""
+    items = []
+    for location, row in rows:
+        items.append(row_body(sku, location, row))
         await pacer.give_way()
-    freshness, tag = freshness_body(found.freshness), etag(version, total)
-    body = SkuBody(found.sku, *_sums(total), items, freshness)
-    headers = {"ETag": tag, **freshness_headers(freshness)}
-    return json_reply(body, 304 if none_match(if_none_match, tag) else 200, headers)
+    return _encode(items)[1:-1]
 
 
-def _plus(one: Row, other: Row) -> Row:
-    return Row(
-        one.received + other.received,
-        one.dispatched + other.dispatched,
-        one.sold + other.sold,
-        one.returned + other.returned,
-        one.adjusted + other.adjusted,
-        one.events + other.events,
-        (one.checksum + other.checksum) % 2**64,
-        max(one.updated_at, other.updated_at),
-    )
+def sku_frame(sku: str, total: Row, fresh: Freshness) -> tuple[bytes, bytes]:
+    """What stands before and after the items of a SKU."""
+    whole = _encode(SkuBody(sku, *_sums(total), [], freshness_body(fresh)))
+    # In a text a quote is escaped, so this is not in one.
+    start, items, end = whole.partition(b',"items":[')
+    return start + items, end

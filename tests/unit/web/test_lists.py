@@ -18,9 +18,10 @@ from domain.lookup import NotReady
 from domain.rows import Row
 from tests.shelf import TOPICS, Shelf
 from web.cluster.admission import Admission, Asked, Unanswered
+from web.cluster.exchange import PeerFailed
 from web.cluster.freshness import FreshnessBody
 from web.cluster.heartbeats import Heartbeat
-from web.cluster.peers import PeerFailed, Peers
+from web.cluster.peers import Peers
 from web.cluster.roster import Holder, Roster
 from web.cluster.routing import Router, Target
 from web.http.pacing import Lane
