@@ -23,7 +23,7 @@ LONG = "é" * 110
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exchange, "PIECES_ABOVE_BYTES", 8 * 1024)
-    monkeypatch.setattr(skus, "WHOLE_BYTES", 8 * 1024)
+    monkeypatch.setattr(skus, "SKU_WHOLE_BYTES", 8 * 1024)
     monkeypatch.setattr(exchange, "MAX_HELD_BYTES", 8 * 1024)
     monkeypatch.setattr(exchange, "MAX_ANSWER_BYTES", 64 * 1024)
     monkeypatch.setattr(skus, "SKU_CHUNK", 50)

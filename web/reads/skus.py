@@ -28,7 +28,7 @@ from web.reads.replies import encoded_items, etag, none_match, reply, sku_frame
 #: Rows read at once: under a millisecond.
 SKU_CHUNK = 1000
 #: A body above this is sent in pieces.
-WHOLE_BYTES = 256 * 2**10
+SKU_WHOLE_BYTES = 256 * 2**10
 
 
 class SkuRows(Struct, frozen=True):
@@ -86,7 +86,7 @@ class Skus:
         pieces[0] = start  # in the place of the first comma
         pieces.append(end)
         length, headers = sum(map(len, pieces)), json_headers(fresh)
-        if length <= WHOLE_BYTES:
+        if length <= SKU_WHOLE_BYTES:
             return web.Response(body=b"".join(pieces), headers=headers)
         return Large(200, headers, length, _one_by_one(pieces))
 
@@ -108,7 +108,7 @@ async def _one_by_one(pieces: list[bytes]) -> AsyncGenerator[bytes]:
     pieces.reverse()
     while pieces:
         piece = pieces.pop()
-        while pieces and len(piece) + len(pieces[-1]) <= WHOLE_BYTES:
+        while pieces and len(piece) + len(pieces[-1]) <= SKU_WHOLE_BYTES:
             piece += pieces.pop()
         yield piece
 
