@@ -90,6 +90,7 @@ async def pages_of(contract: Contract, urls: Sequence[str], **query: str) -> lis
             assert page["since"] is None
             return items
         assert page["since"] is not None
+        assert page["next_cursor"] != query.get("cursor"), "the page goes on where it began"
         query["cursor"] = page["next_cursor"]
     raise AssertionError
 
