@@ -129,7 +129,7 @@ _DOCUMENTS = (
 
 
 def desired(settings: Settings) -> list[Topic]:
-    """Every topic of these settings (DESIGN, section 1), sources first."""
+    """Every topic of these settings, sources first; docs/architecture.md says what is in each."""
     count = settings.partitions
 
     def topic(name: str, partitions: int, needs: tuple[Need, ...], **config: int | str) -> Topic:

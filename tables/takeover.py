@@ -89,7 +89,7 @@ class TakeOver(msgspec.Struct, frozen=True):
     deadline_s: float
 
     async def run(self, p: Partition, epoch: int) -> Restored:
-        """Make this worker the owner of `p`; numbered as in DESIGN, section 3.
+        """Make this worker the owner of `p`; the steps are those of docs/architecture.md.
 
         Raises:
             Superseded: another assignment came; nothing was delivered.

@@ -2,7 +2,7 @@
 
 Each worker remembers how far its answers for each partition have been, its own and
 those it passed on, and gives none that is older: a client of one worker never sees
-time go back, whoever holds the partition (DESIGN.md, section 4).
+time go back, whoever holds the partition (docs/architecture.md, Freshness and floors).
 """
 
 from __future__ import annotations

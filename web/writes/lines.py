@@ -45,7 +45,7 @@ UNKNOWN_FIELD = "unknown_field"
 # Lines read before the loop gets a turn: about 1 ms.
 SLICE_LINES = 128
 
-# Never change these two: a retry after an upgrade must give the same ids (DESIGN, section 8).
+# Never change these two: a retry after an upgrade must give the same ids (docs/http.md, Retries).
 ID_NAMESPACE = uuid.UUID("14bf3c54-d6e3-489e-9159-cce1c41efe68")
 
 

@@ -8,7 +8,7 @@ from aiohttp.test_utils import make_mocked_request
 
 from web.http.problems import PAGES, PROBLEM_JSON, Page, Problem, page_of, problem
 
-# DESIGN.md, section 4: these names and statuses are published and never change.
+# docs/http.md lists them: these names and statuses are published and never change.
 PUBLISHED = {
     "invalid-request": 400,
     "missing-identity": 400,

@@ -1,4 +1,4 @@
-"""The mapping of look-ups to HTTP is complete, and says what DESIGN.md, section 4 promises."""
+"""The mapping of look-ups to HTTP is complete, and says what docs/architecture.md promises."""
 
 import json
 from typing import get_args
