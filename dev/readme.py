@@ -228,6 +228,9 @@ def run_all(root: Path) -> Iterator[Fault]:
 def main() -> int:
     """Exit code 0 only if all that the documents say is so."""
     os.chdir(ROOT)
+    if shutil.which("curl") is None:
+        print("`make readme` runs the documents' curl commands: install curl.", file=sys.stderr)
+        return 2
     found = list(faults(ROOT))
     for fault in found:
         print(fault, file=sys.stderr)

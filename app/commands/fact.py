@@ -67,7 +67,8 @@ def _why(time: dict[str, Any]) -> str:
 def _looked(looked: dict[str, Any], found: bool) -> str:
     """How far back the answer can see."""
     since = looked["refused_since"]
-    refused = f"refused since {since}" if since else "refused as long as dead letters are kept"
+    refused = f"since {since}" if since else "as long as dead letters are kept"
     rest = "" if looked["repeats_complete"] else " There may be more repetitions than these."
     nothing = "" if found else "Nothing was found. "
-    return f"{nothing}Looked: applied within the duplicates windows, {refused}.{rest}"
+    looked_for = "Looked for applied facts within the duplicates windows, and for refused ones"
+    return f"{nothing}{looked_for} {refused}.{rest}"

@@ -106,7 +106,7 @@ def list_command(limit: int, url: tuple[str, ...], as_json: bool, **filters: Any
         print_json({**found, "items": items})
         return
     if not items:
-        click.echo("No row is like that.")
+        click.echo("No row matches.")
         return
     rows = [(row["sku"], row["location"], *cells_of(row), ago(row["updated_at"])) for row in items]
     click.echo(table([("SKU", *heading("LOCATION")), *rows], right=range(2, len(FIELDS) + 2)))

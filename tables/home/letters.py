@@ -109,8 +109,9 @@ async def records(
         known = consumer.partitions_for_topic(topic)
     wanted = [TopicPartition(topic, p) for p in sorted(known) if partition in (None, p)]
     if not wanted:
-        what = f"partition {partition} of {topic}" if known else f"topic {topic}"
-        raise DeadLettersError(f"There is no {what}: run `onhand topics check`.")
+        if known:
+            raise DeadLettersError(f"There is no partition {partition} of {topic}.")
+        raise DeadLettersError(f"There is no topic {topic}: run `onhand topics create`.")
     consumer.assign(wanted)
     await consumer.seek_to_beginning(*wanted)
     ends = await consumer.end_offsets(wanted)

@@ -401,4 +401,4 @@ async def test_onhand_fact_says_it_to_people_and_programs(
     assert "applied" in said
     assert "repeats " in said
     assert outcomes(json.loads(document)["items"][0]["times"]) == ["applied", "repeated"]
-    assert none.startswith("Nothing was found. Looked: ")
+    assert none.startswith("Nothing was found. Looked for ")
