@@ -51,7 +51,7 @@ LONG_FUNCTIONS = {
     "tests/integration/test_worker_log.py: test_a_log_is_a_few_sentences_from_onhand_starts_to_stopped",  # noqa: E501
 }
 FULL_ROOMS = {"bench", "dev", "tests", "tests/integration", "tests/unit/web"}
-DOCUMENTS_GONE = {"DESIGN.md"}
+DOCUMENTS_GONE: set[str] = set()
 
 
 @cache

@@ -11,7 +11,7 @@ import yaml
 from app.config import PREFIX, Settings
 from dev.documents import read
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 OBJECTS: list[dict[str, Any]] = [
     found
