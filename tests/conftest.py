@@ -15,3 +15,18 @@ def kafka() -> Iterator[Kafka]:
     """
     with start() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def strict_kafka() -> Iterator[Kafka]:
+    """A broker with rules, and with the shortest session that brokers allow by default.
+
+    What no rule of a test names is allowed to everybody.
+    """
+    rules = {
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "allow.everyone.if.no.acl.found": "true",
+        "group.min.session.timeout.ms": 6000,
+    }
+    with start(settings=rules) as running:
+        yield running

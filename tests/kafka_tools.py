@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from typing import Any
 
 from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # not in its __all__
@@ -12,6 +13,13 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # not in its 
     NewTopic,
     ResourceType,
 )
+from confluent_kafka.admin._acl import (
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+)
+from confluent_kafka.admin._resource import ResourcePatternType
 
 from dev.workers import until
 
@@ -77,3 +85,22 @@ def transactional(kafka: str, transactional_id: str) -> Producer:
         "log_level": 0,
     }
     return Producer(settings)
+
+
+async def allow_only(kafka: str, kind: ResourceType, name: str, *may: AclOperation) -> None:
+    """Everybody may do this, and nothing else, with a topic, group or transactional id."""
+    who = (kind, name, ResourcePatternType.LITERAL, "User:*", "*")
+    client = admin(kafka)  # lives until the answers are there
+    rules = [AclBinding(*who, operation, AclPermissionType.ALLOW) for operation in may]
+    for done in client.create_acls(rules).values():
+        await asyncio.to_thread(done.result, ANSWER_S)
+
+    async def known() -> bool:
+        """By the broker, which hears it from the controller."""
+        anybody: Any = None  # not in its stub
+        one = (AclOperation.ANY, AclPermissionType.ANY)
+        wanted = AclBindingFilter(*who[:3], anybody, anybody, *one)
+        found = await asyncio.to_thread(client.describe_acls(wanted).result, ANSWER_S)
+        return len(found) == len(may)
+
+    await until(known, f"known to the broker: the rules of {name}", ANSWER_S)

@@ -1,19 +1,18 @@
 """Workers come and go by signal, several at once, as supervisors do it."""
 
-import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.admin._acl import AclBinding, AclOperation, AclPermissionType
-from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
+from confluent_kafka.admin._acl import AclOperation
+from confluent_kafka.admin._resource import ResourceType
 
-from dev.kafka import Kafka, start
+from dev.kafka import Kafka
 from dev.workers import Late, Worker, until
 from tests import lives
 from tests.faults import under_load
+from tests.kafka_tools import allow_only
 from tests.workers import Cluster
 
 PARTITIONS = 6
@@ -26,18 +25,6 @@ def cluster(kafka: Kafka, tmp_path: Path) -> Iterator[Cluster]:
     cluster = Cluster(kafka.bootstrap, tmp_path, PARTITIONS, settings=dict(SETTINGS))
     yield cluster
     cluster.close()
-
-
-@pytest.fixture(scope="module")
-def strict_kafka() -> Iterator[Kafka]:
-    """A broker with rules, and with the shortest session that brokers allow by default."""
-    rules = {
-        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-        "allow.everyone.if.no.acl.found": "true",
-        "group.min.session.timeout.ms": 6000,
-    }
-    with start(settings=rules) as kafka:
-        yield kafka
 
 
 async def test_a_worker_that_stops_keeps_nothing_from_its_successors_whatever_else_happens(
@@ -106,22 +93,12 @@ async def test_a_group_that_may_not_be_joined_ends_the_worker_with_the_right_to_
     group = f"{cluster.name}-v1"
     try:
         await cluster.create_topics()
-        await asyncio.to_thread(deny_reading_group, strict_kafka.bootstrap, group)
+        await allow_only(strict_kafka.bootstrap, ResourceType.GROUP, group, AclOperation.DESCRIBE)
         said = await refused(cluster.worker("a"))
     finally:
         cluster.close()
 
     assert f"does not let this worker join the group {group}: grant its user READ" in said
-
-
-def deny_reading_group(kafka: str, group: str) -> None:
-    rule = AclBinding(
-        ResourceType.GROUP, group, ResourcePatternType.LITERAL, "User:ANONYMOUS", "*",
-        AclOperation.READ, AclPermissionType.DENY,
-    )  # fmt: skip
-    admin = AdminClient({"bootstrap.servers": kafka})
-    for done in admin.create_acls([rule]).values():
-        done.result(30)
 
 
 async def test_a_worker_told_another_port_than_its_settings_does_not_start(
