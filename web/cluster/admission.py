@@ -19,6 +19,7 @@ from core.positions import format_position, parse_position
 from core.stages import Freshness, Role
 from domain.lookup import NotCaughtUp, NotReady, TooBusy, TooStale
 from tables.reading import Reading
+from tables.tasks import Tasks
 from web.cluster.ends import Ends, NoEnds
 
 Unanswered = NotReady | NotCaughtUp | TooStale | TooBusy
@@ -27,6 +28,8 @@ DEFAULT_WAIT_S = 1.0
 MAX_WAIT_S = 10.0
 #: Requests of one worker that wait for a position. They hold none of the places of others.
 MAX_WAITERS = 1024
+#: Least time between two questions to the broker about what other workers claimed.
+CHECK_S = 0.5
 #: Seconds to wait for a standby to reach what this worker has already told.
 OWN_WAIT_S = 0.8
 
@@ -67,6 +70,14 @@ class Admission:
         #: Requests that wait for a position that their callers named.
         self.waiters = 0
         self._marks: list[Offsets] = [{}] * table.count
+        #: Ends that a broker gave: what lies before them needs no question.
+        self._known: dict[tuple[str, int], int] = {}
+        self._tasks = Tasks()
+        self._is_checking = False
+
+    async def close(self) -> None:
+        """Ask the broker no more. May be called twice."""
+        await self._tasks.cancel()
 
     def at_once(self, partition: int, asked: Asked = ANYTHING) -> Freshness | None:
         """Freshness for an answer from here without waiting; however stale.
@@ -173,12 +184,42 @@ class Admission:
             offsets = {key: offset for key, offset in offsets.items() if key in ours}
         self._marks[partition] = offsets if _covers(offsets, mark) else _max(mark, offsets)
 
-    def answered_all(self, token: str) -> None:
-        """The same for a token that spans partitions, of a list or a lookup."""
-        for (topic, partition), offset in parse_position(token).items():
-            if topic in self._topics and 0 <= partition < len(self._marks):
-                mark = self._marks[partition]
-                self._marks[partition] = _max(mark, {(topic, partition): offset})
+    def heard(self, partitions: Iterable[int], token: str) -> None:
+        """Another worker's answer for these, at these positions, is about to leave this worker.
+
+        It binds at once, and what it claims is compared with the broker's word soon: a mark
+        beyond the end, from whatever went wrong there, could never be reached by anybody.
+        """
+        offsets = _parsed(token)
+        for partition in partitions:
+            mark = self._marks[partition]
+            said = {k: o for k, o in offsets.items() if k[1] == partition and k[0] in self._topics}
+            if not _covers(mark, said):
+                self._marks[partition] = _max(mark, said)
+        if not self._is_checking and self._doubtful():
+            self._is_checking = True
+            self._tasks.start(self._check(), "marks against the ends")
+
+    def _doubtful(self) -> dict[tuple[str, int], int]:
+        """Marks that no broker's word covers yet."""
+        marks = (item for mark in self._marks for item in mark.items())
+        return {place: at for place, at in marks if at >= self._known.get(place, 0)}
+
+    async def _check(self) -> None:
+        """Lower to the end what lies beyond, once the broker tells; at most once in `CHECK_S`."""
+        ends: Offsets = {}
+        try:
+            while not ends and (doubtful := self._doubtful()):
+                ends = await self._ends.of(doubtful)
+                for place, end in ends.items():
+                    self._known[place] = end
+                    mark = self._marks[place[1]]
+                    # What has risen since the question may be right.
+                    if mark.get(place) == doubtful[place] >= end:
+                        self._marks[place[1]] = {**mark, place: end - 1}
+                await asyncio.sleep(CHECK_S)
+        finally:
+            self._is_checking = False
 
     def floor(self, partition: int, asked: Asked) -> Offsets:
         """Offsets that any answer for this partition must hold."""

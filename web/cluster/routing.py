@@ -165,7 +165,7 @@ class Router:
             raise PeerFailed("It answered with something else.")
         position = answer.headers.get("Onhand-Position")
         if answer.status < 500 and position is not None:
-            self._admission.answered(partition, position)
+            self._admission.heard([partition], position)
 
     async def _judged(self, partition: int, large: LargeAnswer) -> FromPeer | Unanswered:
         """To be passed on as it comes if it is a 200, else whole.

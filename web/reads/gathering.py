@@ -272,7 +272,7 @@ class Search(ABC, Generic[F]):
         found = self.there(body, [p for p in partitions if p not in refused])
         if body is None:
             return Part(found, None, "", refused)
-        admission.answered_all(body.positions)
+        admission.heard(partitions, body.positions)
         return Part(found, body.freshness, body.positions, refused)
 
     def _read(self, answer: PeerAnswer) -> Any:

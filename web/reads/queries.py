@@ -87,6 +87,7 @@ class Queries:
     async def close(self) -> None:
         """Close the connections to other workers, after the last request."""
         await self.peers.close()
+        await self._admission.close()
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Any of the routes."""

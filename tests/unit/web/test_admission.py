@@ -7,7 +7,9 @@ import asyncio
 import pytest
 
 from core.stages import Freshness, Role
+from dev.workers import until
 from domain.lookup import NotCaughtUp, NotReady, TooStale
+from tests.fleet import KnownEnds
 from tests.shelf import TOPICS, Shelf
 from web.cluster.admission import ANYTHING, Admission, Asked
 
@@ -67,11 +69,30 @@ async def test_a_partition_that_leaves_while_its_position_is_awaited_is_not_read
     assert isinstance(await asyncio.wait_for(waiting, 10), NotReady)
 
 
+async def test_what_another_worker_claims_beyond_the_end_binds_only_until_the_broker_says_so() -> (
+    None
+):
+    shelf = Shelf(2)
+    shelf.hold([0], Role.ACTIVE, sales=10)
+    admission = Admission(shelf, TOPICS, KnownEnds({("sales", 0): 11}))
+
+    admission.heard([0], f"sales-0@{10**12}")
+
+    async def lowered() -> bool:
+        return admission.floor(0, ANYTHING) == {("sales", 0): 10}
+
+    await until(lowered, "lowered to the end", 30, 0.01)
+    shelf.advance(0, 11)
+
+    assert isinstance(await admission.admit(0, ANYTHING), Freshness)
+    await admission.close()
+
+
 async def test_what_other_workers_say_of_unknown_topics_or_partitions_binds_nobody() -> None:
     _, admission = a_desk(sales=10)
 
     admission.answered(0, "history-0@7,sales-1@99,sales-0@9")
-    admission.answered_all("history-0@7,sales-9@1,sales-0@9")
+    admission.heard([0, 1], "history-0@7,sales-9@1,sales-0@9")
 
     assert isinstance(await admission.admit(0, ANYTHING), Freshness)
     assert admission.floor(0, ANYTHING) == {("sales", 0): 9}
@@ -114,7 +135,7 @@ async def test_positions_that_come_in_any_order_only_raise_the_floor() -> None:
 async def test_a_token_of_a_list_raises_the_floor_of_each_partition_in_it() -> None:
     _, admission = a_desk()
 
-    admission.answered_all("sales-0@5,sales-1@6,shipments-1@7,sales-77@8")
+    admission.heard([0, 1], "sales-0@5,sales-1@6,shipments-1@7,sales-77@8")
 
     assert admission.floor_token([0], ANYTHING) == "sales-0@5"
     assert admission.floor_token([1], ANYTHING) == "sales-1@6,shipments-1@7"
