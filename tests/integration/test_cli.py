@@ -301,13 +301,21 @@ def test_status_tells_of_workers_and_of_partitions_that_want_attention(worker: s
 
 def test_a_watch_goes_on_until_ctrl_c_and_ends_without_a_word(worker: str) -> None:
     command = [str(ROOT / ".venv" / "bin" / "onhand"), "status", "--watch", "--url", worker]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as watching:
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # Tests in the background of a shell ignore Ctrl-C, and so would their children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as watching:
         assert watching.stdout is not None
-        assert watching.stderr is not None
         seen = [line for line, _ in zip(watching.stdout, range(8), strict=False)]
         watching.send_signal(signal.SIGINT)
-        assert watching.stderr.read() == b""
-        assert watching.wait(30) == 0
+        try:
+            assert watching.communicate(timeout=30)[1] == b""
+        finally:
+            watching.kill()
+        assert watching.returncode == 0
     assert len([line for line in seen if line.startswith(b"Version 1")]) >= 2
 
 
