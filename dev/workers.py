@@ -54,7 +54,13 @@ async def until(
 
 
 def _end_with_parent() -> None:
-    """In the child: have the kernel kill it when the thread that started it is gone."""
+    """In the child: have the kernel kill it when the thread that started it is gone.
+
+    It takes signals as if started at a prompt: a run under nohup, or in the background of a
+    shell, ignores some, and what it starts would ignore them as well.
+    """
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
     if sys.platform == "linux":
         LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
