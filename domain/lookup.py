@@ -26,10 +26,14 @@ class NotFound(Struct, frozen=True):
 
 
 class NotReady(Struct, frozen=True):
-    """Nobody who holds the partition can answer now."""
+    """Nobody who holds the partition can answer now.
+
+    between_owners: only since the next owner is not known yet: a moment later somebody can.
+    """
 
     detail: str
     retry_after_s: int
+    between_owners: bool = False
 
 
 class NotCaughtUp(Struct, frozen=True):

@@ -11,6 +11,7 @@ import pytest
 from multidict import CIMultiDict
 
 from core.stages import Role
+from dev.workers import until
 from tests.fleet import Answer, Fleet, a_fleet
 from web.cluster.exchange import PeerAnswer
 from web.cluster.heartbeats import Claim, WorkerState
@@ -174,6 +175,24 @@ async def test_a_former_owner_that_is_behind_never_says_that_a_key_is_unknown() 
         fleet.lie(1, state=WorkerState.GONE)
         # With nothing beyond it, an unknown key is unknown.
         assert (await fleet.row(0, "SKU-2")).status == 404
+
+
+async def test_who_asks_between_two_owners_waits_for_the_next_one() -> None:
+    async with Fleet(2, count=1) as fleet:
+        fleet[0].shelf.hold([0], Role.FORMER, sales=10, lag=1)
+        fleet.tell()
+        question = asyncio.create_task(fleet.row(1, "SKU-1"))
+
+        async def was_asked_again() -> bool:
+            return len(fleet[0].seen) > 1
+
+        await until(was_asked_again, "asked again", 20)
+        assert not question.done()
+        fleet[0].shelf.put("SKU-1", "store-0", received=1, events=1)
+        fleet[0].shelf.advance(0, 11)
+
+        answer = await question
+        assert (answer.status, answer.body["received"]) == (200, 1)
 
 
 async def test_a_former_owner_that_is_behind_leaves_no_key_out_of_a_list_or_lookup() -> None:

@@ -261,6 +261,7 @@ def unsure(fresh: Freshness) -> NotReady | None:
         f"Its last owner is {fresh.lag_events:,} events behind on partition {fresh.partition} and "
         "may not know a key; the next owner is not known yet.",
         1,
+        between_owners=True,
     )
 
 

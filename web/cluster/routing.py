@@ -35,6 +35,8 @@ KEY_DEADLINE_S = 1.5
 #: An owner that folds at full speed answers within 40 ms; one that has not answered
 #: for this long may be frozen.
 KEY_HEDGE_S = 0.25
+#: Between two questions while a partition has no owner.
+_ASK_AGAIN_S = 0.05
 #: The owner, one retry elsewhere, and this worker's own rows.
 MAX_ATTEMPTS = 3
 
@@ -107,6 +109,23 @@ class Router:
         Returns:
             Of a LargeAnswer status and headers have come, and it is a 200.
         """
+        until = time.monotonic() + KEY_DEADLINE_S
+        while True:
+            answer = await self._answered(partition, asked, here, request_for)
+            # A rebalance is over in a moment. To another worker that is said at once: it asks
+            # again itself, and whoever says nothing for long is taken for frozen.
+            if asked.hop or not _is_between_owners(answer) or time.monotonic() > until:
+                return answer
+            await asyncio.sleep(_ASK_AGAIN_S)
+
+    async def _answered(
+        self,
+        partition: int,
+        asked: Asked,
+        here: Callable[[Freshness], Awaitable[T | Unanswered]],
+        request_for: Callable[[str, float], bytes],
+    ) -> T | FromPeer | Unanswered:
+        """The same, asked once."""
         answer = await self._first(partition, asked, here, request_for)
         if isinstance(answer, LargeAnswer):
             judged = await self._judged(partition, answer)
@@ -324,6 +343,13 @@ def _is_usable(answer: PeerAnswer | Head) -> bool:
         return True
     name = problem_of(answer)
     return name not in (None, Problem.INTERNAL_ERROR) and PAGES[name].status == answer.status
+
+
+def _is_between_owners(answer: object) -> bool:
+    """Whether the last owner says that only the next one can tell."""
+    if isinstance(answer, PeerAnswer):
+        return answer.status == 503 and answer.headers.get("Onhand-Role") == Role.FORMER
+    return isinstance(answer, NotReady) and answer.between_owners
 
 
 def problem_of(answer: object) -> Problem | None:

@@ -7,7 +7,7 @@ import msgspec
 from aiohttp import web
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from core.stages import Freshness
+from core.stages import Freshness, Role
 from domain.lookup import Found, Lookup, NotCaughtUp, NotFound, NotReady, TooBusy, TooStale
 from domain.rows import Row
 from web.cluster.freshness import FreshnessBody, freshness_body, freshness_headers
@@ -113,8 +113,10 @@ def reply(lookup: Lookup, version: int, if_none_match: str | None = None) -> web
                 headers=freshness_headers(freshness),
                 freshness=freshness,
             )
-        case NotReady(detail, retry_after_s):
-            return problem(Problem.NOT_READY, detail, retry_after_s=retry_after_s)
+        case NotReady(detail, retry_after_s, between_owners):
+            # Tells the worker that passed the request on that asking again will help.
+            former = {"Onhand-Role": str(Role.FORMER)} if between_owners else None
+            return problem(Problem.NOT_READY, detail, retry_after_s=retry_after_s, headers=former)
         case NotCaughtUp(detail, retry_after_s):
             return problem(Problem.NOT_CAUGHT_UP, detail, retry_after_s=retry_after_s)
         case TooStale(detail, retry_after_s):
