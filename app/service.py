@@ -27,6 +27,7 @@ from tables.decoder import Decoder
 from tables.home.agreement import agree
 from tables.table import InventoryTable
 from tables.tasks import Final
+from web.server import Web
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ class OnhandApp(faust.App):
     table: InventoryTable
     table_config: TableConfig
     decoder: Decoder
-    web_part: Any
+    web_part: Web
     news: News
     source_topics: tuple[str, ...]
     _failing = False

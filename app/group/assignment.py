@@ -9,7 +9,7 @@ Private names of faust-streaming 0.15.3: see `app/group/transport.py`.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import faust
 from faust.stores.memory import Store as FaustStore
@@ -17,6 +17,7 @@ from faust.tables.manager import TableManager
 from faust.tables.table import Table
 from faust.types import TP
 
+from app.group.ports import Worker
 from app.group.transport import FAUST_LOG
 
 
@@ -59,6 +60,7 @@ class PartitionManager(TableManager):
     """Takes Faust's place between a finished rebalance and the first record."""
 
     logger = FAUST_LOG
+    app: Worker  # type: ignore[assignment]  # Faust's App, and ours
 
     async def on_start(self) -> None:
         # Upstream sleeps a second here and starts its recovery service.
@@ -81,7 +83,7 @@ class PartitionManager(TableManager):
     async def on_rebalance(
         self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
     ) -> None:
-        app = cast(Any, self.app)
+        app = self.app
         self._recovery_started.set()
         if generation_id != app.consumer_generation_id:
             return  # a newer assignment is on its way
@@ -101,7 +103,7 @@ class PartitionManager(TableManager):
         self.loop.call_soon(app.on_rebalance_end)
 
     async def _hand_over(self, assigned: set[TP]) -> None:
-        app = cast(Any, self.app)
+        app = self.app
         actives = self._partitions(app.assignor.assigned_actives())
         standbys = self._partitions(app.assignor.assigned_standbys())
         self._check_together(assigned, actives)
@@ -112,7 +114,7 @@ class PartitionManager(TableManager):
 
     def _check_together(self, assigned: set[TP], actives: set[int]) -> None:
         """The leader may be of another release, or this worker the only one with its topics."""
-        app = cast(Any, self.app)
+        app = self.app
         mine = {*app.source_topics, *self._changelogs}
         if unread := sorted(mine - app.assignor.placed_topics()):
             raise AssignmentError(
@@ -120,10 +122,10 @@ class PartitionManager(TableManager):
                 "one ONHAND_NAME and ONHAND_VERSION must have one ONHAND_TOPIC_PREFIX"
             )
         for topic in app.source_topics:
-            mine = {tp.partition for tp in assigned if tp.topic == topic}
-            if mine != actives:
+            given = {tp.partition for tp in assigned if tp.topic == topic}
+            if given != actives:
                 raise AssignmentError(
-                    f"The group gave this worker partitions {sorted(mine)} of {topic} but "
+                    f"The group gave this worker partitions {sorted(given)} of {topic} but "
                     f"{sorted(actives)} of the changelog. Workers of other releases must have "
                     "another ONHAND_VERSION."
                 )

@@ -18,6 +18,7 @@ from faust.assignor import PartitionAssignor
 from faust.assignor.client_assignment import ClientAssignment, ClientMetadata
 
 from app.group.placement import Holdings, place
+from app.group.ports import Worker
 
 #: Name of a member while it is placed: its URL, so that a restart changes no tie, and its
 #: member id, since two may claim one URL.
@@ -39,7 +40,7 @@ class WorkerMetadata(
 class OnhandAssignor(PartitionAssignor):
     """Asks `app.group.placement`; all topics of one partition number go together."""
 
-    app: Any  # OnhandApp; importing it would be a circle
+    app: Worker  # type: ignore[assignment]  # Faust's App, and ours
 
     def metadata(self, topics: set[str]) -> Any:
         """What this worker says of itself when it joins."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import Any
 
+from app.group.ports import Worker
 from app.group.transport import BatchConsumer
 from wire.fetch import End
 
@@ -12,7 +13,7 @@ from wire.fetch import End
 class ConsumerDelivery:
     """`tables.takeover.Delivery` and `Membership` over the app's consumer, once there is one."""
 
-    def __init__(self, app: Any) -> None:
+    def __init__(self, app: Worker) -> None:
         self._app = app
 
     def _consumer(self) -> BatchConsumer:

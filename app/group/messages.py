@@ -6,10 +6,11 @@ Private names of faust-streaming 0.15.3: see `app/group/transport.py`.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from faust.transport.conductor import Conductor
 from faust.types import TP, ConsumerMessage
+
+from app.group.ports import Worker
 
 #: Delivered batches that no agent has finished with, in bytes as fetched: so many that the
 #: decoding process always has the next one. Decoded, an event is about 150 bytes.
@@ -47,7 +48,7 @@ class Undone:
 class BatchConductor(Conductor):
     """Puts a batch on the queues of the agents that read its topic, undecoded."""
 
-    app: Any
+    app: Worker  # type: ignore[assignment]  # Faust's App, and ours
 
     def deliver(self, tp: TP, message: BatchMessage) -> None:
         """Synchronous: no rebalance slips in between check and hand-over."""

@@ -11,6 +11,7 @@ import faust
 import faust.cli.worker
 
 from app import __version__
+from app.group.ports import Worker
 
 log = logging.getLogger("app")
 
@@ -18,7 +19,7 @@ log = logging.getLogger("app")
 class OnhandWorker(faust.Worker):
     """Faust's worker without its banner, its spinner and its cries."""
 
-    app: Any
+    app: Worker  # type: ignore[assignment]  # Faust's App, and ours
 
     async def on_first_start(self) -> None:
         """Logging is set up here: from now on there is somebody to talk to."""

@@ -27,6 +27,7 @@ from faust.types import TP
 
 from app.group.membership import GroupRefused, advice
 from app.group.messages import BatchConductor, BatchMessage, Undone
+from app.group.ports import Worker
 from tables.takeover import NotAMember
 from tables.tasks import Tasks
 from wire.fetch import End, Fetched, Pace, end_of, fetch, pause
@@ -47,7 +48,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     """aiokafka's consumer, in Faust's thread: heartbeats go on while the loop folds."""
 
     logger = FAUST_LOG
-    app: Any  # OnhandApp; importing it would be a circle
+    app: Worker  # type: ignore[assignment]  # Faust's App, and ours
 
     confirmed_at = 0.0
 
@@ -198,7 +199,7 @@ class BatchConsumer(driver.Consumer):
 
     logger = FAUST_LOG
 
-    app: Any  # OnhandApp; importing it would be a circle
+    app: Worker  # type: ignore[assignment]  # Faust's App, and ours
     _thread: BatchConsumerThread
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -1,0 +1,81 @@
+"""What this room asks of the worker that it belongs to; `app.service.OnhandApp` is one.
+
+The classes here are hung into Faust, which hands them its `app`. Of that they may use what
+stands below and nothing else: first what is ours, then what Faust's own `App` has.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import faust
+
+from app.config import Settings
+from tables.decoder import Decoder
+from tables.table import InventoryTable
+
+
+class Worker(Protocol):
+    """The worker, as the consumer, the assignor and the assignment see it.
+
+    source_topics: their full names. decoder: makes batches of what was fetched. table: where
+    the batches go.
+    """
+
+    settings: Settings
+    source_topics: tuple[str, ...]
+    decoder: Decoder
+    table: InventoryTable
+
+    async def fail(self, sentence: str, error: BaseException | None) -> None:
+        """End the worker now, with one sentence."""
+
+    async def on_assigned(self, actives: set[int], standbys: set[int]) -> None:
+        """After a rebalance: the partitions to own, and those to stand by for."""
+
+    async def on_revoked(self) -> None:
+        """Before a rebalance: give up what is owned."""
+
+    def copies(self) -> dict[int, int]:
+        """The changelog offset of each partition in its store; asked in the consumer's thread."""
+
+    def group_offsets(self) -> dict[tuple[str, int], int]:
+        """What lag tools are told, by topic and partition."""
+
+    # ---- of Faust's App; Any where Faust's own types say less than what we put there
+
+    conf: faust.Settings
+    on_rebalance_complete: Any
+
+    @property
+    def assignor(self) -> Any:
+        """OnhandAssignor."""
+
+    @property
+    def consumer(self) -> Any:
+        """BatchConsumer, once Faust has made it."""
+
+    @property
+    def topics(self) -> Any:
+        """BatchConductor."""
+
+    @property
+    def flow_control(self) -> Any:
+        """Lets streams go on."""
+
+    @property
+    def _fetcher(self) -> Any: ...
+
+    @property
+    def should_stop(self) -> bool:
+        """Faust is ending."""
+
+    @property
+    def consumer_generation_id(self) -> int:
+        """Of the consumer group, as of the last rebalance."""
+
+    def create_event(self, key: Any, value: Any, headers: Any, message: Any) -> Any:
+        """Faust's envelope of a message."""
+
+    def on_rebalance_end(self) -> None:
+        """Tell Faust's sensors."""
