@@ -37,7 +37,6 @@ LONG_FILES = {
     "tests/integration/test_queries.py",
     "tests/integration/test_restore.py",
     "tests/integration/test_routing.py",
-    "tests/integration/test_transport_contract.py",
     "tests/owners.py",
     "tests/unit/tables/test_store.py",
     "tests/unit/web/test_connections.py",
