@@ -12,6 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from core.words import in_words
 from tables.decoder import Batch
 from tables.table import InventoryTable
 from tables.tasks import Fail
@@ -36,7 +37,8 @@ def inventory_agent(table: InventoryTable, fail: Fail) -> Callable[[Any], Awaita
             except Exception as error:
                 await fail(
                     f"A batch of {batch.address.topic}-{batch.address.partition}, offsets "
-                    f"{batch.start} to {batch.next_offset - 1} could not be folded: {error!r}.",
+                    f"{batch.start} to {batch.next_offset - 1} could not be folded: "
+                    f"{in_words(error)}.",
                     error,
                 )
                 return

@@ -15,6 +15,7 @@ _ORDINARY = (
     "Group Coordinator Request failed",
     "Marking the coordinator dead",
     "Heartbeat failed for group %s because it is rebalancing",
+    "OffsetCommit failed for group",
 )
 
 
@@ -38,11 +39,19 @@ class JsonLines(logging.Formatter):
 
 
 class Ordinary(logging.Filter):
-    """Leaves out warnings of things that happen at every rebalance."""
+    """Leaves out warnings of things that happen at every rebalance.
+
+    And tracebacks of what aiokafka goes on trying after its caller gave up: the caller has said
+    that Kafka did not answer, and asyncio shows what nobody waits for as if it were a bug.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether it is logged."""
-        return not str(record.msg).startswith(_ORDINARY)
+        text = str(record.msg)
+        if record.name == "asyncio" and "exception was never retrieved" in text:
+            error = record.exc_info[1] if record.exc_info else None
+            return not any(kind.__name__ == "KafkaError" for kind in type(error).__mro__)
+        return not text.startswith(_ORDINARY)
 
 
 class Bounded(logging.Filter):
@@ -93,7 +102,7 @@ class Bounded(logging.Filter):
 
 #: What tells two lines of one cause apart: quoted texts, and words with a digit.
 _VALUES = re.compile(r"'[^']*'|\"[^\"]*\"|<[^>]*>|\S*\d\S*")
-_OURS = frozenset(("app", "agents", "tables", "web", "domain"))
+_OURS = frozenset(("agents", "app", "core", "domain", "importers", "tables", "web", "wire"))
 
 
 def configuration(level: str, kind: str) -> dict[str, Any]:

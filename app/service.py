@@ -22,6 +22,7 @@ from app.group.options import option_problems
 from app.group.transport import FAUST_LOG, BatchConsumer, BatchTransport
 from app.news import News
 from app.topicwatch import TopicWatch
+from core.words import in_words
 from tables.config import TableConfig
 from tables.decoder import Decoder
 from tables.home.agreement import agree
@@ -112,7 +113,7 @@ class OnhandApp(faust.App):
         except (KafkaError, TimeoutError) as error:
             return [
                 f"{self.settings.changelog_topic} cannot be read or written before this worker "
-                f"joins ({error!r}): look at the brokers, and at what its user may do."
+                f"joins ({in_words(error)}): look at the brokers, and at what its user may do."
             ]
         return []
 

@@ -14,6 +14,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError, for_code
 
 from app.config import Settings
+from core.words import in_words
 
 MIB = 2**20
 HOUR_MS = 3_600_000
@@ -295,7 +296,7 @@ def kafka_failed(settings: Settings, error: BaseException) -> str:
             "compose up -d kafka`), or set ONHAND_KAFKA to where it is."
         )
     return (
-        f"Kafka at {settings.kafka} failed ({type(error).__name__}: {error}): look at its log, "
+        f"Kafka at {settings.kafka} failed ({in_words(error)}): look at its log, "
         "and whether its advertised listeners can be reached from here."
     )
 
@@ -323,7 +324,7 @@ async def _create(admin: AIOKafkaAdminClient, topics: list[Topic], replication: 
             created.add(name)
         elif for_code(code) is not TopicAlreadyExistsError:
             raise TopicsError(
-                f"Kafka refuses to create {name}: {message or for_code(code).__name__} "
+                f"Kafka refuses to create {name}: {message or in_words(for_code(code)())} "
                 f"(ONHAND_REPLICATION is {replication}: there must be as many brokers)."
             )
     return created

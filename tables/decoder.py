@@ -33,6 +33,7 @@ import numpy as np
 from msgspec import Struct
 
 from core.records import Address, Record
+from core.words import in_words
 from domain.columns import EVENT, Columns, columns
 from tables.tasks import Tasks
 from wire.batches import PIECE_BYTES, pieces
@@ -195,7 +196,7 @@ class Decoder:
                     code,
                 )
             except OSError as error:
-                log.warning("No decoding process (%r): the worker does its work.", error)
+                log.warning("No decoding process (%s): the worker does its work.", in_words(error))
             await asyncio.sleep(began + _RESTART_S - monotonic())
 
     async def _serve(self) -> int:

@@ -15,6 +15,7 @@ from time import monotonic
 import msgspec
 
 from core.stages import Stage
+from core.words import in_words
 from domain.events import RULES
 from domain.stock import take_group
 from tables.home.changelog import META_KEY, ChangelogChanged, CommitRefused, Meta
@@ -130,7 +131,7 @@ class GroupCommit:
         except (StoreFailed, Final) as error:
             await self._fail(str(error), error)
         except Exception as error:
-            await self._fail(f"Partition {p.number}: a commit failed: {error!r}.", error)
+            await self._fail(f"Partition {p.number}: a commit failed: {in_words(error)}.", error)
         else:
             p.refusals = 0
         finally:

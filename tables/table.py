@@ -14,6 +14,7 @@ from time import monotonic
 from aiokafka.errors import KafkaError
 
 from core.stages import Role, Stage
+from core.words import in_words
 from tables.config import TableConfig
 from tables.decoder import Batch
 from tables.folding import Folding
@@ -156,7 +157,9 @@ class InventoryTable(Reading):
                 await asyncio.gather(*(self._delivery.stop(p.number) for p in owned))
                 await asyncio.gather(*(self._commits.drain(p) for p in owned))
         except (TimeoutError, KafkaError) as error:
-            log.warning("Some groups could not be committed before they left (%r).", error)
+            log.warning(
+                "Some groups could not be committed before they left (%s).", in_words(error)
+            )
         for p in self.held.values():
             self._release(p)
 
@@ -336,7 +339,7 @@ class InventoryTable(Reading):
                     ends = await self._sources.ends([p.number])
                 break
             except KafkaError as error:
-                log.warning("Partition %d: cannot follow yet (%r).", p.number, error)
+                log.warning("Partition %d: cannot follow yet (%s).", p.number, in_words(error))
                 await asyncio.sleep(_TICK_S)
         if p.epoch == epoch:
             # Known before the first answer: a lag of nothing known would read as none.

@@ -16,6 +16,7 @@ import msgspec
 from aiokafka.errors import KafkaError
 
 from core.stages import Stage
+from core.words import in_words
 from domain.stock import Memory
 from tables.home import rights
 from tables.home.agreement import compare
@@ -193,6 +194,12 @@ class TakeOver(msgspec.Struct, frozen=True):
         return Owned(fold, writer, meta, self.topics)
 
 
+def _why(error: Exception) -> str:
+    if isinstance(error, NotAMember):
+        return "the group does not count this worker among its members"
+    return in_words(error)
+
+
 async def keep_trying(
     take_over: TakeOver,
     p: Partition,
@@ -226,7 +233,7 @@ async def keep_trying(
                 return
             if tries % 10 == 0:
                 log.warning(
-                    "Partition %d: take-over interrupted (%r); trying again.", p.number, error
+                    "Partition %d: take-over interrupted (%s); trying again.", p.number, _why(error)
                 )
             tries += 1
             await asyncio.sleep(min(_RETRY_S * tries, _LONGEST_RETRY_S))

@@ -11,6 +11,8 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any
 
+from core.words import in_words
+
 log = logging.getLogger(__name__)
 
 Work = Coroutine[Any, Any, None]
@@ -77,7 +79,7 @@ class Tasks:
         except Final as error:
             await self._fail(str(error), error)
         except Exception as error:
-            await self._fail(f"The task {name!r} failed: {error!r}.", error)
+            await self._fail(f"The task {name!r} failed: {in_words(error)}.", error)
 
     async def _keep(self, work: Callable[[], Work], name: str, again_s: float | None) -> None:
         while True:
@@ -90,9 +92,9 @@ class Tasks:
                 if again_s is None:
                     raise
                 log.error(
-                    "The task %r failed and begins anew: %r.",
+                    "The task %r failed and begins anew: %s.",
                     name,
-                    error,
+                    in_words(error),
                     exc_info=None if isinstance(error, _Ended) else error,
                 )
             await asyncio.sleep(again_s)

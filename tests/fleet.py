@@ -28,6 +28,7 @@ from web.cluster.heartbeats import Claim, Heartbeat, WorkerState
 from web.cluster.members import claim_of
 from web.cluster.roster import Roster
 from web.http.bodies import BodyLimits
+from web.http.outbox import Outbox
 from web.reads.queries import Queries
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -61,8 +62,15 @@ class Worker:
         self.roster = Roster(self.me)
         #: Where the topics end, as a broker would say; what is not in here is not known.
         self.ends: dict[Place, int] = {}
+        self.outbox = Outbox(32 * 2**20)
         self.queries = Queries(
-            self.shelf, self.roster, TOPICS, version, BodyLimits(), ends=KnownEnds(self.ends)
+            self.shelf,
+            self.roster,
+            TOPICS,
+            version,
+            BodyLimits(),
+            ends=KnownEnds(self.ends),
+            outbox=self.outbox,
         )
         #: Requests that reached it, as (method, path with query, whether by a hop).
         self.seen: list[tuple[str, str, bool]] = []

@@ -19,6 +19,7 @@ from web.cluster.members import Members
 from web.cluster.sightings import Sightings
 from web.http.bodies import BodyLimits, Room
 from web.http.connections import ConnectionLimits, guard
+from web.http.outbox import Outbox
 from web.http.problems import Problem, pages, problem
 from web.http.replies import Handler
 from web.operations.metrics import Metrics
@@ -44,6 +45,7 @@ class Limits(Struct, frozen=True):
         whose bodies have not come nor those that wait for an outcome are among them.
     turns: in which writes go to Kafka.
     body_bytes: memory for bodies that are not whole yet, of writes and of lookups each.
+    answer_bytes: memory for large answers that wait for their clients to take them.
     append_timeout_s: Kafka's time for one POST; with all the rest, an answer comes within 5 s.
     peer_connections: to all other workers together.
     notice_s: how long `stop` goes on as before, so that clients, load balancers and other
@@ -58,6 +60,7 @@ class Limits(Struct, frozen=True):
     writes: int = 2048
     turns: TurnLimits = TurnLimits()
     body_bytes: int = 32 * 2**20
+    answer_bytes: int = 128 * 2**20
     append_timeout_s: float = 4.0
     peer_connections: int = 4096
     notice_s: float = 1.0
@@ -183,6 +186,7 @@ class Web:
         self._config = config
         limits = config.limits
         self._ends = BrokerEnds(config.kafka)
+        self._outbox = Outbox(limits.answer_bytes)
         fact_limits, lookup_body = _with_room(limits)
         self.members = Members(
             config.kafka,
@@ -206,6 +210,7 @@ class Web:
             self._metrics.observe_query,
             self._ends,
             limits.peer_connections,
+            self._outbox,
         )
         self._appender = Appender(config.kafka, limits.append_timeout_s, limits.turns)
         observe = self._metrics.observe_append
@@ -247,7 +252,7 @@ class Web:
 
         Call it after others have added theirs: the last route takes every path.
         """
-        guard(app, self._config.limits.connections, self._at_once)
+        guard(app, self._config.limits.connections, self._at_once, self._outbox)
         add_routes(app, self._ops.routes())
         add_routes(app, self._facts.routes(), self._gates["write"])
         add_routes(app, self._queries.routes(), self._gates["read"])

@@ -41,6 +41,7 @@ from aiokafka.protocol.transaction import (
 )
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
+from core.words import in_words
 from wire.topicids import TopicNow, topics_now
 
 log = logging.getLogger(__name__)
@@ -266,7 +267,7 @@ class TransactionalProducer:
                     raise
                 tries += 1
                 if tries % _TRIES_UNTIL_LOGGED == 0:
-                    log.warning("%s waits for Kafka (%r).", self._id, error)
+                    log.warning("%s waits for Kafka (%s).", self._id, in_words(error))
                 # Whoever led or coordinated may do so no longer.
                 self._coordinator = None
                 await self._brokers.client.force_metadata_update()

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
 
 from app.commands.console import Cell, coloured, plain, seconds_since, span
+from core.words import in_words
 
 #: A worker answers or refuses within 2 s, and waits for a position for at most 1 s more.
 TIMEOUT_S = 10.0
@@ -57,7 +58,7 @@ def ask(
         try:
             last = _ask_one(worker, path, body, timeout_s)
         except (OSError, ValueError, http.client.HTTPException) as error:
-            problems.append(f"{worker} ({error or type(error).__name__})")
+            problems.append(f"{worker} ({_why(error)})")
             continue
         if last.status != _BUSY:
             return last
@@ -67,6 +68,18 @@ def ask(
         f"No worker answers at {', '.join(problems)}: start one with "
         "`onhand worker`, or name another by --url or ONHAND_URL."
     )
+
+
+def _why(error: Exception) -> str:
+    match error:
+        case http.client.RemoteDisconnected():
+            return "it closed the connection without an answer"
+        case http.client.HTTPException():
+            return "what answers there does not speak HTTP"
+        case ValueError():  # of urlsplit and of http.client, before anybody was asked
+            return "that is no address"
+        case _:
+            return in_words(error)
 
 
 def _ask_one(worker: str, path: str, body: object, timeout_s: float) -> Answer:

@@ -11,6 +11,7 @@ from aiokafka.errors import (
 )
 
 from app.config import Settings
+from core.words import in_words
 from tables.home.rights import MAY_NOT_READ
 from tables.tasks import Final
 
@@ -42,4 +43,4 @@ def advice(error: KafkaError, settings: Settings) -> str:
             )
         case TopicAuthorizationFailedError():
             return MAY_NOT_READ
-    return f"Kafka does not take this worker into the group {group}: {error!r}."
+    return f"Kafka does not take this worker into the group {group}: {in_words(error)}."

@@ -29,6 +29,7 @@ from faust.types import TP
 from app.group.membership import GroupRefused, advice
 from app.group.messages import BatchConductor, BatchMessage, Undone
 from app.group.ports import Worker
+from core.words import in_words
 from tables.takeover import NotAMember
 from tables.tasks import Tasks
 from wire.fetch import End, Fetched, Pace, end_of, fetch, pause
@@ -43,6 +44,8 @@ MAX_FETCH_BYTES = 3 * 2**20
 _POLL_S = 0.5
 _STUCK_S = 60.0
 _LEAVE_S = 5.0
+#: Less than the 5 s from one to the next: else Faust says that its timer overlaps.
+_OFFSETS_S = 4.0
 
 
 class BatchConsumerThread(driver.AIOKafkaConsumerThread):
@@ -59,6 +62,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         #: the same step as the seek, so that what was fetched before a seek can never
         #: carry the number of what comes after it.
         self.epochs: dict[TopicPartition, int] = {}
+        self._offsets_fail = False  # and it was said
 
     async def _in_thread(self, work: Coroutine[Any, Any, Any]) -> Any:
         # Not call_thread: its queue has two workers, one of which always waits in a fetch.
@@ -152,10 +156,12 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         # group's offsets are for lag tools only; the meta record is the truth.
         consumer = self._ensure_consumer()
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(_OFFSETS_S):
                 await consumer.commit({TopicPartition(*tp): at for tp, at in offsets.items()})
         except (KafkaError, TimeoutError) as error:
-            log.info("Offsets for lag tools not committed (%r); tried again later.", error)
+            log.info(
+                "Offsets for lag tools not committed (%s); tried again later.", in_words(error)
+            )
             return False
         return True
 
@@ -267,7 +273,7 @@ class BatchConsumer(driver.Consumer):
         except GroupRefused as error:
             await self.app.fail(str(error), error)
         except Exception as error:
-            await self.app.fail(f"Records cannot be fetched: {error!r}.", error)
+            await self.app.fail(f"Records cannot be fetched: {in_words(error)}.", error)
 
     async def _drain_once(self) -> None:
         if not self.flow_active:
@@ -338,7 +344,7 @@ class BatchConsumer(driver.Consumer):
                 "it was cut or recreated. Restore it, or count anew with the next ONHAND_VERSION.",
             )
         else:
-            log.warning("Partition %s: fetch failed (%r); it is repeated.", tp, error)
+            log.warning("Partition %s: fetch failed (%s); it is repeated.", tp, in_words(error))
 
     def ack(self, message: Any) -> bool:
         """Free the batch's share of the budget; positions are the meta record's business."""
@@ -376,7 +382,7 @@ class BatchConsumer(driver.Consumer):
             await self.app.on_revoked()
         except Exception as error:
             # aiokafka would log it and join all the same (group_coordinator.py).
-            await self.app.fail(f"Partitions could not be given back: {error!r}.", error)
+            await self.app.fail(f"Partitions could not be given back: {in_words(error)}.", error)
         await super().on_partitions_revoked(revoked)
 
     async def perform_seek(self) -> None:

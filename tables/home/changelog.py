@@ -17,6 +17,7 @@ import msgspec
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
+from core.words import in_words
 from domain.columns import DeadLetter
 from domain.events import Refusal
 from domain.modes import ATTRIBUTES, CONTENT_TYPE
@@ -162,7 +163,7 @@ class ChangelogWriter:
             with rights.writing(self._id, *written):
                 offsets = await self._producer.commit(batches, check)
         except KafkaError as error:
-            raise CommitRefused(f"{type(error).__name__}: {error}") from error
+            raise CommitRefused(in_words(error)) from error
         return offsets[-1] + batches[-1].size - 1 if offsets[-1] >= 0 else -1
 
     async def _build(

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from aiokafka.errors import KafkaError
 
+from core.words import in_words
 from tables.home import rights
 from tables.home.changelog import ChangelogChanged
 from tables.home.store import Local, NoStore, Store, Stores
@@ -63,5 +64,7 @@ class Discarding:
                 with rights.reading():
                     return await self._prove(partition, held)
             except KafkaError as error:
-                log.warning("Partition %d: its changelog does not answer (%r).", partition, error)
+                log.warning(
+                    "Partition %d: its changelog does not answer (%s).", partition, in_words(error)
+                )
                 await asyncio.sleep(_RETRY_S)

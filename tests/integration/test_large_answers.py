@@ -11,6 +11,7 @@ import pytest
 from core.stages import Role
 from tests.fleet import Fleet, a_fleet
 from web.cluster import exchange
+from web.http import outbox
 from web.http.problems import Problem
 from web.reads import skus
 
@@ -240,3 +241,55 @@ async def test_of_a_large_answer_no_more_is_held_than_the_bound(
 
     assert len(answer.data) > 1.5 * 2**20
     assert max(held) <= exchange.MAX_HELD_BYTES + 256 * 2**10  # and one read of the socket
+
+
+# ---- what the owner holds of them
+
+
+async def clients_that_do_not_read(fleet: Fleet, count: int) -> list[asyncio.StreamWriter]:
+    """Each has the beginning of an answer by the owner, and takes no more of it."""
+    host, _, port = fleet[fleet.owner_of(SKU)].url.removeprefix("http://").rpartition(":")
+    writers = []
+    for _ in range(count):
+        reader, writer = await asyncio.open_connection(host, int(port), limit=1_000)
+        writer.write(f"GET {PATH} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        await reader.readexactly(12)
+        writers.append(writer)
+    return writers
+
+
+async def test_what_an_owner_holds_for_clients_that_do_not_read_is_bounded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.undo()
+    bound, most = 32 * 2**20, 0
+    async with a_fleet(2) as fleet:
+        fill(fleet, 20_000)  # 9 MB: far more than sockets hold
+        box = fleet[fleet.owner_of(SKU)].outbox
+        grow = outbox.Parcel.grow
+
+        def watched(self: outbox.Parcel, size: int) -> bool:
+            nonlocal most
+            grown = grow(self, size)
+            most = max(most, box.held)
+            return grown
+
+        monkeypatch.setattr(outbox.Parcel, "grow", watched)
+        monkeypatch.setattr(outbox, "SLOW_S", 3600)
+        idle = await clients_that_do_not_read(fleet, 8)
+        one_more = await fleet.get(fleet.owner_of(SKU), PATH)
+        through_another = await fleet.get(1 - fleet.owner_of(SKU), PATH)
+        monkeypatch.setattr(outbox, "SLOW_S", 0)
+        after_a_while = await fleet.get(1 - fleet.owner_of(SKU), PATH)
+        for writer in idle:
+            writer.transport.abort()
+        for _ in range(3_000):
+            if box.held == 0:
+                break
+            await asyncio.sleep(0.01)
+
+    assert most <= bound
+    for answer in (one_more, through_another):
+        assert (answer.status, answer.problem) == (503, Problem.TOO_BUSY)
+    assert after_a_while.status == 200
+    assert box.held == 0

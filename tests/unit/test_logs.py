@@ -1,10 +1,13 @@
 import json
 import logging
 import logging.config
+import tomllib
+from pathlib import Path
 
 import pytest
+from aiokafka.errors import UnknownMemberIdError
 
-from app.logs import Bounded, configuration
+from app.logs import _OURS, Bounded, Ordinary, configuration
 
 
 def logged(kind: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
@@ -50,7 +53,24 @@ def test_text_logs_leave_out_what_happens_at_every_rebalance(
     assert lines[-1] == "ValueError: why"
 
 
+def test_what_aiokafka_still_tried_when_nobody_waited_is_no_traceback_and_a_bug_is() -> None:
+    def is_said(error: Exception) -> bool:
+        text = "Task exception was never retrieved\nfuture: <Task finished>"
+        exc_info = (type(error), error, None)
+        record = logging.LogRecord("asyncio", logging.ERROR, "x.py", 1, text, (), exc_info)
+        return Ordinary().filter(record)
+
+    assert not is_said(UnknownMemberIdError("onhand-v1"))
+    assert is_said(KeyError("x"))
+
+
 # ---- lines of one cause
+
+
+def test_each_of_our_rooms_is_ours() -> None:
+    project = tomllib.loads(Path("pyproject.toml").read_text())
+
+    assert set(project["tool"]["importlinter"]["root_packages"]) - {"dev"} == _OURS
 
 
 class Clock:

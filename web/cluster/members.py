@@ -22,6 +22,7 @@ from aiokafka.errors import KafkaError
 
 from core.records import Record
 from core.stages import Role
+from core.words import in_words
 from tables.reading import PartitionStatus, Reading
 from tables.tasks import Fail, Final, Tasks
 from web.cluster.address import AddressWatch
@@ -158,7 +159,10 @@ class Members:
             except (KafkaError, OSError) as error:
                 if not self._is_away:
                     self._is_away = True
-                    log.warning("Kafka takes no heartbeats: who is alive is not known (%s).", error)
+                    log.warning(
+                        "Kafka takes no heartbeats: who is alive is not known (%s).",
+                        in_words(error),
+                    )
             finally:
                 self._producer = None
                 await _close(producer)
@@ -261,7 +265,8 @@ class Members:
         self._unreadable += 1
         if self._unreadable == 1:
             topic = self._partition.topic
-            log.warning("%s holds what is no heartbeat: passed over (%r).", topic, error)
+            why = "not in our format" if error is None else in_words(error)
+            log.warning("%s holds what is no heartbeat: passed over (%s).", topic, why)
 
     def _log_change(self, beat: Heartbeat) -> None:
         if beat.instance == self._me.instance:

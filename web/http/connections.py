@@ -19,6 +19,7 @@ from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_response import StreamResponse
 from msgspec import Struct
 
+from web.http.outbox import Outbox
 from web.http.problems import PAGES, Problem, problem
 
 log = logging.getLogger(__name__)
@@ -209,17 +210,24 @@ class Connection(RequestHandler):
     async def _write(
         self, request: web.BaseRequest, resp: StreamResponse, start_time: float | None
     ) -> tuple[StreamResponse, bool]:
-        """A large answer with a deadline: who does not read must not hold it."""
-        body = getattr(resp, "body", None)
-        if not isinstance(body, bytes) or len(body) < LARGE_BYTES:
+        """A large answer with a deadline and a bound: who does not read must not hold it."""
+        body, transport = getattr(resp, "body", None), self.transport
+        is_large = isinstance(body, bytes) and len(body) >= LARGE_BYTES
+        if not (is_large and isinstance(transport, asyncio.Transport)):
             return await super().finish_response(request, resp, start_time)
+        parcel = self._server.outbox.parcel()
+        if not parcel.grow(len(body)):  # type: ignore[arg-type]  # bytes
+            resp = problem(Problem.TOO_BUSY, "Large answers wait for those who asked for them.")
+        else:
+            parcel.waits(transport.abort)
         try:
             async with asyncio.timeout(self._limits.write_timeout_s):
                 return await super().finish_response(request, resp, start_time)
         except TimeoutError:
-            if isinstance(self.transport, asyncio.Transport):
-                self.transport.abort()
+            transport.abort()
             return resp, True
+        finally:
+            parcel.close()
 
     def _head_is_late(self) -> None:
         if self._is_quiet():
@@ -259,7 +267,9 @@ _BODY = re.compile(rb"\n(?:Content-Length|Transfer-Encoding|Upgrade)[ \t]*:", re
 class Server(web.Server):
     """aiohttp's server, making connections of our kind."""
 
-    def __init__(self, plain: web.Server, limits: ConnectionLimits, shortcut: Shortcut) -> None:
+    def __init__(
+        self, plain: web.Server, limits: ConnectionLimits, shortcut: Shortcut, outbox: Outbox
+    ) -> None:
         settings = {
             **plain._kwargs,  # noqa: SLF001  not public, see above
             "keepalive_timeout": limits.keepalive_timeout_s,
@@ -274,7 +284,7 @@ class Server(web.Server):
             **settings,
         )
         self._limits = limits
-        self.shortcut = shortcut
+        self.shortcut, self.outbox = shortcut, outbox
         self._taken = 0
         #: Those that may be idle, the longest first, and since when as far as was looked.
         self.quiet: dict[Connection, float] = {}
@@ -339,13 +349,16 @@ class Server(web.Server):
 
 
 def guard(
-    app: web.Application, limits: ConnectionLimits, shortcut: Shortcut = lambda data: None
+    app: web.Application,
+    limits: ConnectionLimits,
+    shortcut: Shortcut = lambda data: None,
+    outbox: Outbox | None = None,
 ) -> None:
     """Let `app` build guarded connections, whoever runs it. Call it before it is run."""
     make_server = app._make_handler  # noqa: SLF001  not public, see above
 
     def make_guarded_server(**kwargs: Any) -> Server:
-        return Server(make_server(**kwargs), limits, shortcut)
+        return Server(make_server(**kwargs), limits, shortcut, outbox or Outbox())
 
     # Not setattr: in development mode aiohttp warns about it.
     object.__setattr__(app, "_make_handler", make_guarded_server)

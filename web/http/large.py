@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from aiohttp import web
 from msgspec import Struct
 
+from web.http.outbox import Parcel
+
 #: A client that does not take a piece within this is cut off.
 PIECE_TIMEOUT_S = 30.0
 
@@ -19,7 +21,8 @@ class BrokenOff(Exception):
 class Large(Struct, frozen=True):
     """An answer whose body comes in pieces, `length` bytes in all.
 
-    pieces: may raise BrokenOff. close: called in the end, whatever was taken.
+    pieces: may raise BrokenOff. close: called in the end, whatever was taken. parcel: what is
+        held of it here, until then.
     """
 
     status: int
@@ -27,17 +30,20 @@ class Large(Struct, frozen=True):
     length: int
     pieces: AsyncIterator[bytes]
     close: Callable[[], None] = lambda: None
+    parcel: Parcel | None = None
 
 
 async def send(request: web.Request, large: Large) -> web.StreamResponse:
     """Answer with it; no more than a piece or two is on its way to the client at once.
 
-    Where it breaks off the client's connection is cut: it was told a length, so nobody takes
-    the part for the whole.
+    Where it breaks off, or others need its memory more, the client's connection is cut: it was
+    told a length, so nobody takes the part for the whole.
     """
     response = web.StreamResponse(status=large.status, headers=large.headers)
     response.content_length = large.length
     try:
+        if large.parcel is not None and request.transport is not None:
+            large.parcel.waits(request.transport.abort)
         await response.prepare(request)
         if request.method != "HEAD":
             async for piece in large.pieces:
@@ -49,6 +55,8 @@ async def send(request: web.Request, large: Large) -> web.StreamResponse:
             request.transport.abort()
     finally:
         large.close()
+        if large.parcel is not None:
+            large.parcel.close()
     return response
 
 

@@ -29,6 +29,7 @@ from web.cluster.routing import Router, problem_of
 from web.http.bodies import BodyLimits
 from web.http.conditions import NONE_MATCH, refusal_of
 from web.http.large import BrokenOff, Large, announce, send
+from web.http.outbox import Outbox
 from web.http.pacing import Lane
 from web.http.parameters import BadRequest, parameters, target_of
 from web.http.problems import Problem, problem
@@ -59,6 +60,7 @@ class Queries:
         observe: Observe = lambda role, outcome, seconds: None,
         ends: Ends | None = None,
         peer_connections: int = MAX_OPEN,
+        outbox: Outbox | None = None,
     ) -> None:
         self._table = table
         self._version = version
@@ -68,7 +70,7 @@ class Queries:
         self._admission = Admission(table, topics, ends)
         self._router = Router(table, roster, self.peers, self._admission)
         self._lane = Lane()
-        self._skus = Skus(table, self._admission, self._lane, version)
+        self._skus = Skus(table, self._admission, self._lane, version, outbox or Outbox())
         self._gathering = Gathering(table, self._router, self._admission, self._lane, version)
         #: For the server, to be asked before aiohttp is: `QuickReads.answer`.
         self.quick = QuickReads(table, self._router, self._admission, version, observe).answer

@@ -14,13 +14,14 @@ from aiohttp import web
 from msgspec import Struct
 
 from core.stages import Freshness
-from domain.lookup import NotReady
+from domain.lookup import NotReady, TooBusy
 from domain.rows import Row
 from tables.home.store import StoreError
 from tables.reading import Reading
 from web.cluster.admission import Admission
 from web.cluster.freshness import freshness_body, freshness_headers
 from web.http.large import Large
+from web.http.outbox import Outbox, Parcel
 from web.http.pacing import Lane, Pacer
 from web.http.replies import json_headers, json_reply
 from web.reads.replies import encoded_items, etag, none_match, reply, sku_frame
@@ -42,9 +43,11 @@ class SkuRows(Struct, frozen=True):
 class Skus:
     """Answers of one worker with its own rows of a SKU."""
 
-    def __init__(self, table: Reading, admission: Admission, lane: Lane, version: int) -> None:
+    def __init__(
+        self, table: Reading, admission: Admission, lane: Lane, version: int, outbox: Outbox
+    ) -> None:
         self._table, self._admission, self._lane = table, admission, lane
-        self._version = version
+        self._version, self._outbox = version, outbox
 
     def first(self, sku: str, fresh: Freshness) -> SkuRows:
         """How it begins; the partition may be read, and raises StoreError."""
@@ -53,7 +56,7 @@ class Skus:
     async def reply(
         self, found: SkuRows, if_none_match: str | None, announce: Callable[[], Awaitable[None]]
     ) -> web.Response | Large:
-        """200 with sums and rows, or 304; 503 if the partition leaves meanwhile.
+        """200 with sums and rows, or 304; 503 if the partition leaves, or memory ends, meanwhile.
 
         The sums of `events` and of `checksum` over the rows tell two states of a SKU apart
         as those of a row do, so they make the ETag.
@@ -63,13 +66,32 @@ class Skus:
             if_none_match: the request's header, as it came.
             announce: called once where there is more than the beginning.
         """
+        parcel, answer = self._outbox.parcel(), None
+        try:
+            answer = await self._reply(found, if_none_match, announce, parcel)
+            return answer
+        finally:
+            if not isinstance(answer, Large):
+                parcel.close()  # of a large one by whoever sends it
+
+    async def _reply(
+        self,
+        found: SkuRows,
+        if_none_match: str | None,
+        announce: Callable[[], Awaitable[None]],
+        parcel: Parcel,
+    ) -> web.Response | Large:
+        """The same, with what is made counted in this parcel."""
         total, pieces, some = Row(), list[bytes](), found.rows
         if len(some) == SKU_CHUNK:
             await announce()
         while some:
             async with self._lane.turn() as pacer:
                 total = await _sum(total, some, pacer)
-                pieces += [b",", await encoded_items(found.sku, some, pacer)]
+                piece = await encoded_items(found.sku, some, pacer)
+            if not parcel.grow(len(piece)):
+                return reply(_no_room(self._outbox), self._version)
+            pieces += [b",", piece]
             if len(some) < SKU_CHUNK:
                 break
             await asyncio.sleep(0)  # no pause in the lane alone: nobody else may want it
@@ -88,7 +110,7 @@ class Skus:
         length, headers = sum(map(len, pieces)), json_headers(fresh)
         if length <= SKU_WHOLE_BYTES:
             return web.Response(body=b"".join(pieces), headers=headers)
-        return Large(200, headers, length, _one_by_one(pieces))
+        return Large(200, headers, length, _one_by_one(pieces, parcel), parcel=parcel)
 
     def _more(self, found: SkuRows, after: str) -> list[tuple[str, Row]] | NotReady:
         """The next rows, if they hold all that the first ones do."""
@@ -103,7 +125,12 @@ class Skus:
             return NotReady(f"The disk does not give partition {partition} here.", 1)
 
 
-async def _one_by_one(pieces: list[bytes]) -> AsyncGenerator[bytes]:
+def _no_room(outbox: Outbox) -> TooBusy:
+    held = outbox.held // 2**20
+    return TooBusy(f"{held:,} MiB of large answers wait for those who asked for them.", 1)
+
+
+async def _one_by_one(pieces: list[bytes], parcel: Parcel) -> AsyncGenerator[bytes]:
     """In order, small ones with their neighbours; what was given is let go."""
     pieces.reverse()
     while pieces:
@@ -111,6 +138,7 @@ async def _one_by_one(pieces: list[bytes]) -> AsyncGenerator[bytes]:
         while pieces and len(piece) + len(pieces[-1]) <= SKU_WHOLE_BYTES:
             piece += pieces.pop()
         yield piece
+        parcel.took(len(piece))
 
 
 async def _sum(total: Row, rows: Sequence[tuple[str, Row]], pacer: Pacer) -> Row:

@@ -29,6 +29,7 @@ from aiokafka.errors import (
 )
 from msgspec import Struct
 
+from core.words import in_words
 from tables.tasks import Tasks
 from web.writes.turns import TurnLimits, Turns
 from wire import clients
@@ -132,7 +133,7 @@ class Appender:
         except TimeoutError:
             trouble = f"Kafka did not confirm within {self._timeout_s:g} s."
         except KafkaError as error:
-            trouble = f"Kafka did not take the events: {error}."
+            trouble = f"Kafka did not take the events: {in_words(error)}."
         offsets = [_offset(future) for future in sent] + [None] * (len(records) - len(sent))
         if None in offsets and trouble is None:
             trouble = f"Kafka refused: {_first_error(sent)}."
@@ -177,7 +178,7 @@ class Appender:
 
     def _replace(self, producer: AIOKafkaProducer, error: BaseException) -> None:
         if self._producer.done() and self._producer.result() is producer:
-            log.warning("Kafka refused events (%s): going on with a new producer", error)
+            log.warning("Kafka refused events (%s): going on with a new producer", in_words(error))
             self._producer = asyncio.get_running_loop().create_future()
             self._refused.set()
 
@@ -187,7 +188,7 @@ class Appender:
             try:
                 await self._run_a_producer()
             except (KafkaError, OSError, TimeoutError) as error:
-                log.warning("No producer for facts yet, Kafka does not answer: %s", error)
+                log.warning("No producer for facts yet, Kafka does not answer: %s", in_words(error))
             # At once, unless each is refused something as soon as it is there.
             await asyncio.sleep(began + RECONNECT_S - monotonic())
 
@@ -223,7 +224,8 @@ def _offset(future: "asyncio.Future[Any]") -> int | None:
 
 def _first_error(sent: "Sequence[asyncio.Future[Any]]") -> str:
     errors = (f.exception() for f in sent if f.done() and not f.cancelled())
-    return str(next((e for e in errors if e is not None), "no position was given"))
+    first = next((e for e in errors if e is not None), None)
+    return "no position was given" if first is None else in_words(first)
 
 
 async def _close(producer: AIOKafkaProducer) -> None:
@@ -233,4 +235,4 @@ async def _close(producer: AIOKafkaProducer) -> None:
     except TimeoutError:
         log.warning("Kafka does not take the last events: closing without their confirmation")
     except KafkaError as error:
-        log.warning("The producer for facts closed with an error: %s", error)
+        log.warning("The producer for facts closed with an error: %s", in_words(error))

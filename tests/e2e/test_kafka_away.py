@@ -1,0 +1,110 @@
+"""What a worker says while Kafka is away: each cause in a few lines, however long it takes."""
+
+import asyncio
+import re
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic
+
+import aiohttp
+import pytest
+
+from dev.kafka import Kafka, start
+from dev.workers import Worker, status_of
+from tests.feed import a_shop
+from tests.workers import Cluster
+
+PARTITIONS = 6
+#: Of one cause: our own sentences, and the client's lines (app/logs.py, Bounded.THEIRS).
+OURS, THEIRS = 1, 3
+#: Of all causes together.
+LINES = 40
+_LINE = re.compile(r"[-0-9]+ [:,0-9]+ [A-Z]+ +([\w.]+): (.*)")
+_VALUES = re.compile(r"\S*\d\S*|'[^']*'|\"[^\"]*\"|\(.*\)|: .*")
+
+
+def causes(lines: list[str]) -> Counter[tuple[str, str]]:
+    """Lines by who says them and what they say, without what differs from one to the next."""
+    found = (_LINE.match(line) for line in lines)
+    return Counter((one[1], _VALUES.sub("#", one[2])) for one in found if one)
+
+
+async def asked_for(worker: Worker, seconds: float) -> None:
+    """Every kind of call that needs Kafka, again and again, for so long."""
+    until = monotonic() + seconds
+    fact = {"source": "x", "id": "1", "sku": "SKU-1", "location": "s", "quantity": 1}
+    calls = (("POST", "/v1/sales", fact), ("GET", "/v1/facts?source=x&id=1", None))
+    timeout = aiohttp.ClientTimeout(total=60)
+    async with aiohttp.ClientSession(timeout=timeout) as http:
+        while monotonic() < until:
+            assert await status_of(f"{worker.url}/v1/inventory?limit=1", 30) == 200
+            for method, path, body in calls:
+                async with http.request(method, worker.url + path, json=body) as answer:
+                    assert answer.status in (200, 503)
+            await asyncio.sleep(0.2)
+
+
+async def a_worker_whose_kafka_goes(
+    kafka: Kafka, folder: Path, go: Callable[[], None], come: Callable[[], None], away_s: float
+) -> tuple[list[str], list[str]]:
+    """What it says while it is away, and after it came back, until it has caught up."""
+    cluster = Cluster(kafka.bootstrap, folder, PARTITIONS)
+    try:
+        await cluster.create_topics()
+        await cluster.start("a")
+        await cluster.settled()
+        with cluster.feeding(a_shop(partitions=PARTITIONS, run="first"), 200):
+            pass
+        await cluster.caught_up()
+        worker = cluster.worker("a")
+
+        def said() -> list[str]:
+            return worker.log.read_text().splitlines()
+
+        before = len(said())
+        go()
+        await asked_for(worker, away_s)
+        meanwhile = len(said())
+        come()
+        with cluster.feeding(a_shop(partitions=PARTITIONS, run="then"), 200):
+            pass
+        await cluster.caught_up()
+        assert worker.starts == 1
+        assert worker.alive
+        return said()[before:meanwhile], said()[meanwhile:]
+    finally:
+        cluster.close()
+
+
+def check(lines: list[str]) -> None:
+    shown = "\n".join(lines)
+    for (logger, text), count in causes(lines).items():
+        most = THEIRS if logger.startswith(("aiokafka", "mode", "asyncio", "faust")) else OURS
+        assert count <= most, f"{count} times {logger}: {text}\n{shown}"
+    assert "Traceback" not in shown, shown
+    assert "overlapping" not in shown, shown
+
+
+async def test_a_frozen_kafka_is_told_in_a_few_lines(tmp_path: Path) -> None:
+    with start() as kafka:
+        away, back = await a_worker_whose_kafka_goes(
+            kafka, tmp_path, kafka.pause, kafka.resume, away_s=20
+        )
+
+    check(away)
+    check(back)
+    assert len(away) <= LINES
+    assert any("Facts are answered with 503 for now" in line for line in away)
+
+
+@pytest.mark.torture
+async def test_a_kafka_that_is_gone_for_minutes_is_told_in_a_few_lines(tmp_path: Path) -> None:
+    with start() as kafka:
+        away, back = await a_worker_whose_kafka_goes(
+            kafka, tmp_path, kafka.kill, kafka.restart, away_s=58
+        )
+
+    check(away)
+    check(back)
+    assert len(away) <= LINES
