@@ -79,7 +79,7 @@ class Tasks:
         except Final as error:
             await self._fail(str(error), error)
         except Exception as error:
-            await self._fail(f"The task {name!r} failed: {in_words(error)}.", error)
+            await self._fail(f"The task {name!r} failed: {_why(error)}.", error)
 
     async def _keep(self, work: Callable[[], Work], name: str, again_s: float | None) -> None:
         while True:
@@ -94,7 +94,7 @@ class Tasks:
                 log.error(
                     "The task %r failed and begins anew: %s.",
                     name,
-                    in_words(error),
+                    _why(error),
                     exc_info=None if isinstance(error, _Ended) else error,
                 )
             await asyncio.sleep(again_s)
@@ -112,3 +112,7 @@ class Tasks:
 
 class _Ended(Exception):
     """A task came to an end that nobody asked for."""
+
+
+def _why(error: Exception) -> str:
+    return str(error) if isinstance(error, _Ended) else in_words(error)

@@ -50,7 +50,7 @@ async def test_a_task_that_fails_ends_the_worker_with_its_name() -> None:
     worker = Worker()
     await worker.tasks.start(fails(KeyError("x")), "upkeep")
 
-    assert worker.sentences == ["The task 'upkeep' failed: KeyError('x')."]
+    assert worker.sentences == ["The task 'upkeep' failed: KeyError: 'x'."]
 
 
 async def test_an_exception_that_has_its_own_sentence_says_it() -> None:
