@@ -85,16 +85,19 @@ class Admission:
         None says no more than that `admit` has to decide.
         """
         fresh = self._table.freshness(partition)
-        if fresh is None:
-            return None
+        return fresh if fresh is not None and self.is_far_enough(fresh, asked) else None
+
+    def is_far_enough(self, fresh: Freshness, asked: Asked = ANYTHING) -> bool:
+        """Whether an answer from here, which is about to leave, may be given without waiting."""
+        partition = fresh.partition
         offsets, mark = _parsed(fresh.position), self._marks[partition]
         if asked.min_position and not _covers(offsets, self.floor(partition, asked)):
-            return None
+            return False
         if offsets is not mark:
             if not _covers(offsets, mark):
-                return None
+                return False
             self._marks[partition] = offsets
-        return fresh
+        return True
 
     async def admit(
         self, partition: int, asked: Asked, until: float = float("inf")

@@ -69,6 +69,8 @@ class QuickReads:
         self._headers = re.compile(
             rf"(?:{other})*Host:[ -~]*\r\n(?:{other})*\r\n".encode(), re.IGNORECASE
         )
+        # Nearly every client sends the same ones each time; to judge them takes 2 to 5 µs.
+        self._judged = lru_cache(maxsize=256)(self._judge)
         self._known: list[tuple[Freshness, bytes, bytes] | None] = [None] * table.count
 
     def answer(self, data: bytes) -> bytes | None:
@@ -77,8 +79,8 @@ class QuickReads:
         target = _TARGET.match(data)
         if target is None or len(data) > MAX_BYTES:
             return None
-        headers = self._headers.fullmatch(data, target.end())
-        if headers is None:
+        is_hop = self._judged(data[target.end() :])
+        if is_hop is None:
             return None
         sku, location = target[1].decode(), target[2].decode()
         asked = ANYTHING
@@ -90,10 +92,10 @@ class QuickReads:
                 return None
             asked = wanted
         partition = self._partition_of(sku)
-        if headers[1] is None and headers[2] is None and not self._router.is_first(partition):
+        fresh = self._table.freshness(partition)
+        if fresh is None or not (is_hop or self._router.is_first(fresh)):
             return None
-        fresh = self._admission.at_once(partition, asked)
-        if fresh is None:
+        if not self._admission.is_far_enough(fresh, asked):
             return None
         try:
             row = self._table.get(partition, sku, location)
@@ -119,10 +121,15 @@ class QuickReads:
         self._observe(fresh.role, "found", time.perf_counter() - started)
         return response
 
+    def _judge(self, headers: bytes) -> bool | None:
+        """Whether another worker asks; None where a header has something special about it."""
+        found = self._headers.fullmatch(headers)
+        return None if found is None else found[1] is not None or found[2] is not None
+
     def _freshness(self, fresh: Freshness) -> tuple[bytes, bytes]:
-        """Header lines and the end of the body; made once for each Freshness of the table."""
+        """Header lines and the end of the body; made once for each state of the table."""
         known = self._known[fresh.partition]
-        if known is None or known[0] is not fresh:
+        if known is None or known[0] != fresh:
             body = freshness_body(fresh)
             lines = "".join(f"{k}: {v}\r\n" for k, v in freshness_headers(body).items())
             tail = b',"freshness":%b}' % _encode(body)
