@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import cast
+from typing import Any, ParamSpec
 
 import msgspec
 import rocksdict
@@ -29,9 +29,13 @@ from tables.home.store import (
 
 log = logging.getLogger(__name__)
 
+P = ParamSpec("P")
+
+_encode = msgspec.json.Encoder().encode
+
 _LOCAL = b"\x00local"
 _MIB = 2**20
-#: Every write leaves a mark with its number behind, and the last so many are kept.
+#: Every write leaves its number behind, at one of so many places in turn.
 _MARKS, _AFTER_MARKS = b"\x00n", b"\x00o"
 _MARKS_KEPT = 8192
 #: After so many writes RocksDB makes a file of what it has, so that the marks reach
@@ -102,6 +106,9 @@ class RocksStore:
             self._db = rocksdict.Rdict(str(path), options, {"default": options})
         except Exception as error:  # rocksdict raises plain Exception for all that RocksDB says
             raise said(path, error) from error
+        get: Any = self._db.get  # in raw mode bytes for bytes, and a list for a list
+        self._get: Callable[[bytes], bytes | None] = get
+        self._get_many: Callable[[list[bytes]], list[bytes | None]] = get
         try:
             self._check_options(cache_bytes)
             self.local, self._written = self._find_local()
@@ -140,9 +147,9 @@ class RocksStore:
             ) from error
         if local.format != FORMAT:
             raise StoreUnfit(f"{self._path} was written by another release")
-        numbers = [int.from_bytes(key[-8:]) for key, _ in marks]
-        first, last = (numbers[0], numbers[-1]) if numbers else (0, 0)
-        if last - first + 1 != len(numbers) or first > max(1, last - _MARKS_KEPT + 1):
+        numbers = {int.from_bytes(number) for _, number in marks}
+        last = max(numbers, default=0)
+        if last == 0 or numbers != set(range(max(1, last - _MARKS_KEPT + 1), last + 1)):
             raise StoreDamaged(
                 f"{self._path} is damaged (writes before the {last:,}th are missing)"
             )
@@ -150,13 +157,13 @@ class RocksStore:
 
     def get(self, key: bytes) -> bytes | None:
         try:
-            return cast(bytes | None, self._db.get(key))  # raw mode
+            return self._get(key)
         except Exception as error:
             raise said(self._path, error) from error
 
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         try:
-            return cast(list[bytes | None], self._db.get(list(keys)))  # a list for a list
+            return self._get_many(list(keys))
         except Exception as error:
             raise said(self._path, error) from error
 
@@ -185,11 +192,11 @@ class RocksStore:
         if self._unfiled:
             # RocksDB's log outlives a crash and what was only loaded does not: it has to be
             # in a file first. It has been for long, unless this comes within some 20 ms.
-            self._try(lambda: self._db.flush())
+            self._try(self._db.flush)
             self._unfiled = False
         self._apply(puts, deletes, local, self._with_log)
         if self._written % _FILED_EVERY == 0:
-            self._try(lambda: self._db.flush(wait=False))
+            self._try(self._db.flush, wait=False)
 
     def load(self, puts: Mapping[bytes, bytes], deletes: Iterable[bytes], local: Local) -> None:
         # Without its log RocksDB does a fifth less here, and the file is made by a thread of
@@ -197,7 +204,7 @@ class RocksStore:
         # of a batch or nothing: after a crash, loads are missing from the last on.
         self._unfiled = True
         self._apply(puts, deletes, local, self._without_log)
-        self._try(lambda: self._db.flush(wait=False))
+        self._try(self._db.flush, wait=False)
 
     def _apply(
         self,
@@ -212,17 +219,15 @@ class RocksStore:
         put = batch.put
         for key, value in puts.items():
             put(key, value)
-        put(_LOCAL, msgspec.json.encode(local))
+        put(_LOCAL, _encode(local))
         number = self._written + 1
-        put(_mark(number), b"")
-        if number > _MARKS_KEPT:
-            batch.delete(_mark(number - _MARKS_KEPT))
-        self._try(lambda: self._db.write(batch, how))
+        put(_MARKS + (number % _MARKS_KEPT).to_bytes(2), number.to_bytes(8))
+        self._try(self._db.write, batch, how)
         self.local, self._written = local, number
 
-    def _try(self, work: Callable[[], None]) -> None:
+    def _try(self, work: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            work()
+            work(*args, **kwargs)
         except Exception as error:
             # RocksDB refuses all later writes, too, until the store is opened again.
             raise said(self._path, error, reading=False) from error
@@ -323,10 +328,6 @@ class RocksStores:
 
     def close(self) -> None:
         os.close(self._lock)
-
-
-def _mark(number: int) -> bytes:
-    return _MARKS + number.to_bytes(8)
 
 
 def said(path: Path, error: Exception, reading: bool = True) -> StoreDamaged | StoreFailed:

@@ -14,7 +14,7 @@ from typing import NoReturn, Protocol
 import msgspec
 
 #: Number of the layout below. A store of another number is wiped and restored.
-FORMAT = 2
+FORMAT = 3
 #: Rows sort after every internal key: a SKU has no control characters.
 FIRST_ROW = b"\x01"
 
