@@ -23,7 +23,6 @@ from wire.codecs import NONE, Damaged, unpack_whole
 from wire.framing import (
     ATTRIBUTES_AT,
     CODEC,
-    FORMAT_AT,
     HEAD_BYTES,
     TODAY,
     Packed,
@@ -61,8 +60,14 @@ _OVERHEAD: Final = 256
 #: What a codec, by its number, makes of a byte at most. Of zstd, and of those not known,
 #: nobody can say.
 _RATIOS: Final = (1, 1032, 64, 255, *(2**40,) * 4)
+#: To how much a small batch was unpacked is not told: by codec, a byte counts as so many, which
+#: is far more than it usually becomes and a small part of what it can.
+_WEIGHTS: Final = (1, 32, 4, 16, *(1,) * 4)
+#: Of what follows a batch's offset: length, format and the byte with the codec.
+_QUICK_HEAD: Final = struct.Struct(">i4xB5xB").unpack_from
 #: Records, bytes unpacked for them, and how many records make a piece.
 _Part: TypeAlias = tuple[list[Record], int, int]
+_NO_MORE: Final[tuple[_Part, ...]] = (([], 0, PIECE_RECORDS),)
 #: A marker's type, behind its version.
 _ABORT: Final = 0
 #: What aiokafka's reader and its codecs say of a header's name that is not UTF-8, or of damage:
@@ -159,47 +164,49 @@ def pieces(
         start: first offset wanted.
         limit: a record of more bytes is represented (`core.records.TooLarge`). By itself,
             so what a record is does not depend on its neighbours.
-        spent: its only number grows by the bytes that were unpacked.
+        spent: its only number grows by the bytes that were unpacked, as far as is known.
 
     Raises:
         Unreadable: what came before was handed on.
     """
     piece: list[Record] = []
     size = at = 0
-    reading, take, most_of = _Reading(data, start, limit), MemoryRecords(data).next_batch, _RATIOS
+    reading, take = _Reading(data, start, limit), MemoryRecords(data).next_batch
+    small = [limit // ratio for ratio in _RATIOS]
     while at < len(data):
         # Thin traffic is many batches of a record or two: what is done for each counts.
-        nbytes = 12 + int.from_bytes(data[at + 8 : at + 12])
+        held = len(piece)
+        parts: Iterable[_Part] = _NO_MORE
         try:
+            length, magic, codec = _QUICK_HEAD(data, at + 8)
+            nbytes, codec = 12 + length, codec & CODEC
             batch = take()
             if (
                 batch is not None
-                and data[at + FORMAT_AT] == TODAY
-                and nbytes * most_of[data[at + ATTRIBUTES_AT] & CODEC] <= limit
+                and magic == TODAY
+                and nbytes <= small[codec]
                 and batch.validate_crc()
             ):
-                part = [(r.offset, r.timestamp, r.key, r.value, r.headers) for r in batch]
-                if part and part[0][0] < start:
-                    part = [record for record in part if record[0] >= start]
-                parts: Iterable[_Part] = ((part, nbytes, PIECE_RECORDS),)
-                if len(piece) + len(part) < PIECE_RECORDS and size + nbytes < PIECE_BYTES:
-                    piece += part
-                    size += nbytes
+                for r in batch:
+                    piece.append((r.offset, r.timestamp, r.key, r.value, r.headers))
+                size += nbytes * _WEIGHTS[codec]
+                if batch.base_offset < start:
+                    piece[held:] = [record for record in piece[held:] if record[0] >= start]
+                if len(piece) < PIECE_RECORDS and size < PIECE_BYTES:
                     at += nbytes
-                    if spent is not None:
-                        spent[0] += nbytes
                     continue
             else:
-                parts = reading.parts(at, len(piece))
+                parts = reading.parts(at, held)
         except UNUSUAL:
-            parts = reading.parts(at, len(piece))
+            del piece[held:]
+            parts = reading.parts(at, held)
         for more, spent_bytes, most in parts:
             piece += more
             size += spent_bytes
-            if spent is not None:
-                spent[0] += spent_bytes
             if len(piece) < most and size < PIECE_BYTES:
                 continue
+            if spent is not None:
+                spent[0] += size
             while len(piece) > PIECE_RECORDS:
                 yield piece[:PIECE_RECORDS]
                 piece = piece[PIECE_RECORDS:]
@@ -211,6 +218,8 @@ def pieces(
             yield piece
             raise reading.failed
         at += nbytes
+    if spent is not None:
+        spent[0] += size
     yield piece
 
 

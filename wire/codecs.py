@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 NONE, GZIP, SNAPPY, LZ4, ZSTD = range(5)
 #: Bytes unpacked at a time.
 _CHUNK: Final = 256 * 1024
-#: A usual batch unpacks to no more than so many times its size.
+#: A usual batch unpacks to no more than so many times its size, or to so many bytes.
 _USUAL_RATIO: Final = 32
+_USUAL_BYTES: Final = 16 * 1024
 #: Snappy cannot pack better than 1 : 21.3.
 _SNAPPY_RATIO: Final = 64
 _XERIAL: Final = b"\x82SNAPPY\x00"
@@ -43,7 +44,7 @@ def unpack_whole(
 
     if codec in (LZ4, ZSTD):
         module = cramjam.lz4 if codec == LZ4 else cramjam.zstd
-        usual = min(limit, max(_CHUNK, _USUAL_RATIO * len(packed)))
+        usual = min(limit, max(_USUAL_BYTES, _USUAL_RATIO * len(packed)))
         for size in (usual, limit) if usual < limit else (limit,):
             buffer = np.empty(room + size, np.uint8)
             try:

@@ -140,6 +140,17 @@ def test_what_unpacks_to_much_is_read_in_little_memory(codec: int, records: int)
     assert peak < whole / 2  # the old reader took three times the whole
 
 
+@pytest.mark.parametrize("codec", CODECS)
+def test_small_batches_that_unpack_to_much_make_no_large_piece(codec: int) -> None:
+    one = a_batch([Raw(b"k", bytes(200_000))], codec)
+    data = b"".join(n.to_bytes(8) + one[8:] for n in range(300))  # its checksum holds no offset
+
+    cut = list(pieces(data, 0))
+
+    assert [record[0] for piece in cut for record in piece] == list(range(300))
+    assert max(sum(len(record[3] or b"") for record in piece) for piece in cut) < 34 * 2**20
+
+
 @pytest.mark.parametrize("magic", [0, 1])
 @pytest.mark.parametrize("codec", [NONE, GZIP, SNAPPY, LZ4])
 def test_old_formats_are_read(magic: int, codec: int) -> None:
