@@ -56,6 +56,17 @@ class Load:
 
         await until(committed, f"committed: {records:,} more records", timeout_s)
 
+    async def looked(self, timeout_s: float = 60) -> None:
+        """Wait until the watch has read all that the changelog holds now."""
+        # The look that is under way may have asked for the end before.
+        goal = self.watch.looks + 2
+
+        async def has_looked() -> bool:
+            self.watch.check_running()
+            return self.watch.looks >= goal
+
+        await until(has_looked, "the watch has read the changelog on", timeout_s)
+
 
 @asynccontextmanager
 async def under_load(
@@ -180,9 +191,11 @@ async def nothing_ahead_on_disk(load: Load, victim: Worker) -> None:
     """No store of a killed worker is ahead of the committed changelog."""
     group = f"{load.cluster.name}-v1"
     found = await asyncio.to_thread(positions_on_disk, victim, group)
-    changelog = read_changelog(load.cluster.kafka, load.cluster.name)
+    # Not by reading the changelog anew each time: that takes longer from kill to kill, and
+    # meanwhile traffic goes on.
+    await load.looked()
     for partition, positions in found.items():
-        committed = changelog.metas.get(partition, {"positions": {}})["positions"]
+        committed = load.watch.changelog.metas.get(partition, {"positions": {}})["positions"]
         ahead = {t: p for t, p in positions.items() if p > committed.get(t, 0)}
         assert not ahead, f"partition {partition} of {victim.name}: {ahead}, committed {committed}"
 
