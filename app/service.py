@@ -20,6 +20,7 @@ from app import topics
 from app.config import Settings
 from app.group.options import option_problems
 from app.group.transport import FAUST_LOG, BatchConsumer, BatchTransport
+from app.group.warming import WarmUps
 from app.news import News
 from app.topicwatch import TopicWatch
 from core.words import in_words
@@ -63,6 +64,7 @@ class OnhandApp(faust.App):
         super().__init__(*args, **kwargs)
         #: The group has rebalanced while this worker stops.
         self._relieved = asyncio.Event()
+        self._warm_ups = WarmUps(lambda: self.table.status(), self._place_again)
 
     def _new_transport(self) -> BatchTransport:
         return BatchTransport(self.conf.broker_consumer, self)
@@ -126,6 +128,7 @@ class OnhandApp(faust.App):
             if self._topic_watch is not None:
                 await self._topic_watch.stop()
             # From here on it takes no partition over any more, whoever gives it one.
+            await self._warm_ups.end()
             self.table.leave()
             requests = asyncio.create_task(self.web_part.stop(), name="finish requests")
             relieved = asyncio.create_task(self._relieved.wait(), name="relieved")
@@ -141,13 +144,19 @@ class OnhandApp(faust.App):
 
     # ---- called by app/group/transport.py, app/group/assignment.py and app/group/assignor.py
 
-    async def on_assigned(self, actives: set[int], standbys: set[int]) -> None:
-        """After a rebalance; a worker that stops leaves what it is given to the next one."""
+    async def on_assigned(
+        self, actives: set[int], standbys: set[int], warming: frozenset[int]
+    ) -> None:
+        """After a rebalance; a worker that stops leaves what it is given to the next one.
+
+        warming: those of `standbys` that this worker will own once it has their rows.
+        """
         if self._stopping:
             self._relieved.set()
         else:
             self.news.assigned(actives, standbys)
             await self.table.assign(actives, standbys)
+            await self._warm_ups.assigned(warming)
 
     async def on_revoked(self) -> None:
         """Before a rebalance, also of one that comes while this worker stops.
@@ -155,7 +164,11 @@ class OnhandApp(faust.App):
         It would go on to write partitions that have another owner, be refused, and fence
         that owner in order to take them back.
         """
+        await self._warm_ups.end()
         await self.table.revoke()
+
+    def _place_again(self) -> None:
+        cast(BatchConsumer, self.consumer).rejoin()
 
     def copies(self) -> dict[int, int]:
         """What this worker tells the group of its stores; asked in the consumer's thread."""

@@ -27,10 +27,12 @@ class Opening:
         self._stores, self._window, self._stats = stores, window, stats
         self._tasks, self._fail = tasks, fail
         self._spares = Spares(stores)
+        self._incarnation = ""
         self._task: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
-        """Open what the disk holds, before anything is assigned."""
+    async def start(self, incarnation: str) -> None:
+        """Open what the disk holds, before anything is assigned; incarnation: the changelog's."""
+        self._incarnation = incarnation
         await self._spares.open()
 
     def begin(
@@ -103,4 +105,4 @@ class Opening:
         # Copied in one step: the table's own thread may add to them meanwhile.
         now = held.copy()
         stores = {n: p.store for n, p in now.items() if not isinstance(p.store, NoStore)}
-        return self._spares.copies(stores)
+        return self._spares.copies(stores, self._incarnation)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 
+from core.stages import Role
 from domain.columns import DeadLetter
 
 #: Upper bounds of the commit histogram, in seconds.
@@ -20,6 +21,8 @@ class Stats:
         self.refused: Counter[str] = Counter()
         self.dead_letters: Counter[str] = Counter()
         self.restored = 0
+        #: Restores that began with an empty store, by partition, and what the store was for.
+        self.restores: Counter[tuple[int, Role]] = Counter()
         #: Stores that were given up since what the disk gave back was not what was written.
         self.stores_damaged = 0
         self.commits = 0

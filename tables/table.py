@@ -114,7 +114,8 @@ class InventoryTable(Reading):
         await self._follower.start()
         await self._sources.start()
         await self._brokers.start()
-        await self._opening.start()
+        topics = await self._brokers.topics([self._config.changelog])
+        await self._opening.start(topics[self._config.changelog].id)
         self._tasks.keep(self._maintain, "table maintenance")
 
     def leave(self) -> None:
@@ -345,7 +346,7 @@ class InventoryTable(Reading):
             # Known before the first answer: a lag of nothing known would read as none.
             for (topic, _), found in ends.items():
                 p.saw_end(topic, *found)
-            p.feed = self._follower.add(p.number, p.store, p.readable, end)
+            p.feed = self._follower.add(p.number, p.store, p.readable, end, Role.STANDBY)
             p.readable = p.feed.whole
             if p.feed.caught_up.done():
                 self._on_applied(p.feed)

@@ -15,7 +15,7 @@ from typing import Protocol
 import msgspec
 from aiokafka.errors import KafkaError
 
-from core.stages import Stage
+from core.stages import Role, Stage
 from core.words import in_words
 from domain.stock import Memory
 from tables.home import rights
@@ -148,7 +148,7 @@ class TakeOver(msgspec.Struct, frozen=True):
         return restored
 
     async def _restore(self, p: Partition, end: Log) -> Restored:
-        feed = p.feed = self.follower.add(p.number, p.store, p.readable, end)
+        feed = p.feed = self.follower.add(p.number, p.store, p.readable, end, Role.ACTIVE)
         p.readable = feed.whole
         try:
             return await feed.caught_up

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 import msgspec
 
+from core.stages import Role
 from tables.home.changelog import META_KEY, ChangelogChanged, Meta
 from tables.home.feed import Feed, Restored
 from tables.home.follower import Follower
@@ -123,7 +124,7 @@ class Rig:
 
     async def add(self, store: Store, p: int = 0, *, readable: bool = False) -> Feed:
         """Feed a store up to where the changelog ends now, and on."""
-        return self.follower.add(p, store, readable, await self.follower.look(p))
+        return self.follower.add(p, store, readable, await self.follower.look(p), Role.ACTIVE)
 
     async def restore(self, store: Store, p: int = 0, *, readable: bool = False) -> Restored:
         """Feed a store up to where the changelog ends now; raises StoreUnfit."""

@@ -1,14 +1,25 @@
 """Workers that start, stop and move at the same time, and what must not happen then."""
 
 import asyncio
+import re
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import aiohttp
+import msgspec
+from confluent_kafka import Producer
 
+from core.stages import Role
 from dev.answers import owners
+from dev.oracle import sku_in
 from dev.workers import Worker, until
+from domain.events import RULES
+from domain.rows import Row, row_key
+from tables.home.changelog import META_KEY, Meta
 from tests.faults import passes
+from tests.logs import TIMEOUT_S, topic_id
+from tests.oracle import changelog_topic
 from tests.workers import Cluster
 
 
@@ -73,3 +84,71 @@ def assert_nobody_was_fenced(cluster: Cluster) -> None:
     """Neither by one who left, nor by one who came; and nobody had to be started again."""
     assert said(cluster, "the broker refused a commit") == [], cluster.logs()
     assert said(cluster, "The worker ends") == []
+
+
+def write_long_changelog(cluster: Cluster, rows: int) -> None:
+    """As if so many rows of each partition had been counted, of sources that begin now."""
+    topic = changelog_topic(cluster.name)
+    meta = Meta(
+        positions=dict.fromkeys(cluster.sources, 0), fingerprints={}, counts={}, window=100_000,
+        rules=RULES, incarnation=topic_id(cluster.kafka, topic),
+    )  # fmt: skip
+    row = msgspec.json.encode(Row(received=1, events=1, checksum=1, updated_at=1))
+    producer = Producer(
+        {
+            "bootstrap.servers": cluster.kafka,
+            "transactional.id": f"{cluster.name}-long",
+            "queue.buffering.max.messages": 10_000_000,
+            "linger.ms": 50,
+            "log_level": 0,
+        }
+    )
+    producer.init_transactions(TIMEOUT_S)
+    for partition in range(cluster.partitions):
+        sku = sku_in(partition, cluster.partitions)
+        producer.begin_transaction()
+        for number in range(rows):
+            key = row_key(sku, f"store-{number:07}")
+            producer.produce(topic, key=key, value=row, partition=partition)
+        producer.produce(topic, key=META_KEY, value=msgspec.json.encode(meta), partition=partition)
+        assert not producer.flush(60)
+        producer.commit_transaction(TIMEOUT_S)
+
+
+async def restored_of_each(cluster: Cluster, worker: Worker, records: int) -> None:
+    """Wait until a worker that restores all partitions has so much of each."""
+
+    async def so_much() -> bool:
+        with suppress(aiohttp.ClientError):
+            async with aiohttp.request("GET", f"{worker.url}/ready") as response:
+                held = (await response.json())["partitions"]
+            done = [part["restore"]["done"] for part in held if "restore" in part]
+            return len(done) == cluster.partitions and min(done) >= records
+        return False
+
+    await until(so_much, f"restored by {worker.name}: {records:,} of each", 60)
+
+
+async def shared_by_all(cluster: Cluster) -> None:
+    """Wait until every living worker owns as many partitions as any other, or one more."""
+    urls = [worker.url for worker in cluster.alive]
+
+    async def shared() -> bool:
+        view = Counter(await cluster.settled())
+        shares = [view[url] for url in urls]
+        return max(shares) - min(shares) <= 1
+
+    await until(shared, "shared by all", 240, every_s=0.5)
+
+
+async def restores(cluster: Cluster, role: Role) -> Counter[int]:
+    """How often a store was begun anew for this role, by partition, on all workers together."""
+    found: Counter[int] = Counter()
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as http:
+        for worker in cluster.alive:
+            async with http.get(f"{worker.url}/metrics") as response:
+                for line in (await response.text()).splitlines():
+                    pattern = rf'onhand_restores_total{{partition="(\d+)",role="{role}"}} (\S+)'
+                    if told := re.fullmatch(pattern, line):
+                        found[int(told[1])] += int(float(told[2]))
+    return found

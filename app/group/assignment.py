@@ -107,7 +107,7 @@ class PartitionManager(TableManager):
         actives = self._partitions(app.assignor.assigned_actives())
         standbys = self._partitions(app.assignor.assigned_standbys())
         self._check_together(assigned, actives)
-        await app.on_assigned(actives, standbys - actives)
+        await app.on_assigned(actives, standbys - actives, app.assignor.warming())
 
     def _partitions(self, tps: set[TP]) -> set[int]:
         return {tp.partition for tp in tps if tp.topic in self._changelogs}

@@ -7,7 +7,7 @@ place either miss a copy that somebody holds or move what could have stayed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence, Set
 from heapq import heappop, heappush
 from typing import Any, TypeAlias, TypeVar
 
@@ -15,6 +15,14 @@ import msgspec
 
 W = TypeVar("W", str, tuple[str, str])
 Node: TypeAlias = object
+#: (partition, number of a worker).
+Copies: TypeAlias = Set[tuple[int, int]]
+
+#: A copy that lacks no more changelog records than `WARM` is warm: they are restored within the
+#: pause that a rebalance makes anyway. So is one that lacks a twentieth, up to `STILL_WARM`: in
+#: heavy traffic a standby lacks that much by the time that its group is placed.
+WARM = 10_000
+STILL_WARM = 100_000
 
 
 class Holdings(msgspec.Struct, frozen=True):
@@ -31,10 +39,14 @@ class Holdings(msgspec.Struct, frozen=True):
 
 
 class Duties(msgspec.Struct, frozen=True):
-    """What one worker gets."""
+    """What one worker gets.
+
+    warming: those of `standbys` that it will own as soon as its copy is warm.
+    """
 
     actives: frozenset[int]
     standbys: frozenset[int]
+    warming: frozenset[int] = frozenset()
 
 
 def place(workers: Mapping[W, Holdings], partitions: int, standbys: int) -> dict[W, Duties]:
@@ -42,20 +54,25 @@ def place(workers: Mapping[W, Holdings], partitions: int, standbys: int) -> dict
 
     Owners, the strictest rule first:
 
-    1. Each worker owns as many as any other, or one more.
-    2. As few as possible go to a worker without a copy: that one restores all of it,
-       and nobody counts meanwhile.
-    3. As few as possible move. After 2, since the move of a partition to its standby
+    1. None is a worker whose copy is cold, that is, lacks more than `WARM` records of the
+       fullest: it would restore them, and nobody would count meanwhile. It warms up first.
+    2. Each worker owns as many as any other, or one more.
+    3. As few as possible go to a worker without a copy.
+    4. As few as possible move. After 3, since the move of a partition to its standby
        costs no more than staying: a rebalance takes over again what was kept, too.
-    4. Of several copies the fullest.
+    5. Of several copies the fullest.
+
+    Who warms up: if 1 stands in the way of 2, those who would own without it follow what
+    they would own. Once they are warm the group has to be placed again.
 
     Standbys: never with the owner, never twice with one worker; then
 
     1. owned and followed together, each worker has as much as any other, or one more;
-    2. who follows already, or was the owner, goes on; else who has a copy;
-    3. the partitions of one owner have their standbys with different workers, so that its
+    2. who warms up is one of them, or one more where there is no room;
+    3. who follows already, or was the owner, goes on; else who has a copy;
+    4. the partitions of one owner have their standbys with different workers, so that its
        death is shared by all;
-    4. the fullest copy.
+    5. the fullest copy.
 
     Args:
         workers: all members of the group, by a name that also breaks ties.
@@ -64,39 +81,57 @@ def place(workers: Mapping[W, Holdings], partitions: int, standbys: int) -> dict
     """
     names = sorted(workers)
     holdings = [workers[name] for name in names]
-    owners = _owners(holdings, partitions)
-    followers = _followers(holdings, owners, standbys)
+    cold = {(p, w) for p in range(partitions) for w in _cold(holdings, p)}
+    wanted = owners = _owners(holdings, partitions, cold, frozenset())
+    if any((p, owner) in cold for p, owner in enumerate(wanted)):
+        owners = _owners(holdings, partitions, cold, never=cold)
+        if _balance(owners) == _balance(wanted):
+            wanted = owners
+    followers = _followers(holdings, owners, wanted, standbys)
     return {
         name: Duties(
             frozenset(p for p, owner in enumerate(owners) if owner == w),
             frozenset(p for p, those in enumerate(followers) if w in those),
+            frozenset(p for p, owner in enumerate(owners) if owner != wanted[p] == w),
         )
         for w, name in enumerate(names)
     }
 
 
-def _owners(workers: list[Holdings], partitions: int) -> list[int]:
-    """The number of the owner of each partition."""
+def _owners(workers: list[Holdings], partitions: int, cold: Copies, never: Copies) -> list[int]:
+    """The number of the owner of each partition; none of it is in `never`."""
     flow = _Flow()
     least = partitions // len(workers)
-    rank, move, cold, extra = _prices(partitions * len(workers))
+    rank, move, restore, load = _prices(partitions * len(workers))
     for w in range(len(workers)):
         flow.arc(("worker", w), "sink", 0, least)
-        flow.arc(("worker", w), "sink", extra)
+        # More than one more: where copies are cold.
+        for nth in range(1, partitions - least + 1 if never else 2):
+            flow.arc(("worker", w), "sink", load * nth)
     for p in range(partitions):
         kept = _living_owner(workers, p)
         flow.arc("source", p, 0)
         for w, worker in enumerate(workers):
-            price = 0 if w == kept else move + rank * _fuller(workers, p, w)
-            flow.arc(p, ("worker", w), price + (0 if w == kept or p in worker.copies else cold))
+            if (p, w) not in never:
+                price = 0 if w == kept else move + rank * _fuller(workers, p, w)
+                has_copy = (w == kept or p in worker.copies) and (p, w) not in cold
+                flow.arc(p, ("worker", w), price + (0 if has_copy else restore))
     flow.send("source", "sink")
     return [w for p in range(partitions) for _, w in flow.used(p)]
 
 
-def _followers(workers: list[Holdings], owners: list[int], each: int) -> list[set[int]]:
+def _balance(owners: Sequence[int]) -> list[int]:
+    """How many each owner has, the most first."""
+    return sorted(map(owners.count, set(owners)), reverse=True)
+
+
+def _followers(
+    workers: list[Holdings], owners: list[int], wanted: list[int], each: int
+) -> list[set[int]]:
     """The numbers of those who stand by, for each partition."""
     flow = _Flow()
-    rank, apart, restore, load = _prices(3 * len(owners) * len(workers) * (each + 1))
+    most = 3 * len(owners) * len(workers) * (each + 1)
+    rank, apart, restore, warm, load = _prices(most, 5)
     for w in range(len(workers)):
         for nth in range(len(owners)):
             flow.arc(("worker", w), "sink", load * (owners.count(w) + nth))
@@ -110,9 +145,20 @@ def _followers(workers: list[Holdings], owners: list[int], each: int) -> list[se
                 follows = p in worker.standbys or p in worker.actives
                 distance = 0 if follows else 1 if p in worker.copies else 2
                 price = restore * distance + rank * _fuller(workers, p, w)
-                flow.arc(p, ("for", owner, w), price)
+                # Where none warms up, all cost the same.
+                flow.arc(p, ("for", owner, w), price + warm * (w != wanted[p]))
     flow.send("source", "sink")
-    return [{w for _, _, w in flow.used(p)} for p in range(len(owners))]
+    return [
+        {w for _, _, w in flow.used(p)} | ({wanted[p]} - {owner}) for p, owner in enumerate(owners)
+    ]
+
+
+def _cold(workers: list[Holdings], p: int) -> list[int]:
+    """The numbers of those whose copy lacks more of the fullest than a warm one may."""
+    reached = [worker.copies.get(p, 0) for worker in workers]
+    fullest = max(reached)
+    may_lack = max(WARM, min(fullest // 20, STILL_WARM))
+    return [w for w, at in enumerate(reached) if fullest - at > may_lack]
 
 
 def _living_owner(workers: list[Holdings], p: int) -> int | None:
@@ -127,9 +173,9 @@ def _fuller(workers: list[Holdings], p: int, w: int) -> int:
     return sum(worker.copies.get(p, -1) > mine for worker in workers)
 
 
-def _prices(most: int) -> Iterator[int]:
-    """Four prices; the sum of all that can be paid of one is below the next."""
-    return ((most + 1) ** power for power in range(4))
+def _prices(most: int, count: int = 4) -> Iterator[int]:
+    """So many prices; the sum of all that can be paid of one is below the next."""
+    return ((most + 1) ** power for power in range(count))
 
 
 class _Arc:

@@ -30,8 +30,16 @@ class Worker(Protocol):
     async def fail(self, sentence: str, error: BaseException | None) -> None:
         """End the worker now, with one sentence."""
 
-    async def on_assigned(self, actives: set[int], standbys: set[int]) -> None:
-        """After a rebalance: the partitions to own, and those to stand by for."""
+    async def on_assigned(
+        self, actives: set[int], standbys: set[int], warming: frozenset[int]
+    ) -> None:
+        """After a rebalance.
+
+        Args:
+            actives: partitions to own.
+            standbys: those to stand by for.
+            warming: those of them to own once their rows are here.
+        """
 
     async def on_revoked(self) -> None:
         """Before a rebalance: give up what is owned."""

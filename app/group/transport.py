@@ -42,8 +42,7 @@ MAX_POLL_RECORDS = 5_000
 MAX_PARTITION_FETCH_BYTES = 384 * 1024
 MAX_FETCH_BYTES = 3 * 2**20
 _POLL_S = 0.5
-_STUCK_S = 60.0
-_LEAVE_S = 5.0
+_STUCK_S, _LEAVE_S = 60.0, 5.0
 #: Less than the 5 s from one to the next: else Faust says that its timer overlaps.
 _OFFSETS_S = 4.0
 
@@ -233,6 +232,11 @@ class BatchConsumer(driver.Consumer):
         with suppress(TimeoutError, KafkaError, ConsumerNotStarted):
             async with asyncio.timeout(_LEAVE_S):
                 await self._thread.leave()
+
+    def rejoin(self) -> None:
+        """Join the group anew, so that all is placed again by what its members have now."""
+        coordinator = self._thread._ensure_consumer()._coordinator
+        self._thread.thread_loop.call_soon_threadsafe(coordinator.request_rejoin)
 
     async def on_started(self) -> None:
         await super().on_started()

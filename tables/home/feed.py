@@ -88,7 +88,7 @@ class Feed:
         # A rebuild looks at the newest meta record first, which says whether this changelog was
         # written from its beginning. It is the last record before the end and its marker, unless
         # aborted transactions lie behind it.
-        self._peeking = self._local.next_offset == 0 and log.end > 0
+        self.from_nothing = self._peeking = self._local.next_offset == 0 and log.end > 0
         self._peek_from = max(0, log.end - 2)
         self._newest: Meta | None = None
         self.position = self._peek_from if self._peeking else self._start_at

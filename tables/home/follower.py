@@ -23,6 +23,7 @@ from aiokafka.errors import (
     UnknownTopicOrPartitionError,
 )
 
+from core.stages import Role
 from tables.home import rights
 from tables.home.changelog import ChangelogChanged
 from tables.home.feed import Feed, Log, Probe, Restored, not_whole
@@ -168,13 +169,17 @@ class Follower:
         """The end by the last fetch response; asks nobody."""
         return end_of(self._consumer, self._tps[partition])
 
-    def add(self, partition: int, store: Store, whole: bool, log: Log) -> Feed:
+    def add(self, partition: int, store: Store, whole: bool, log: Log, role: Role) -> Feed:
         """Start to feed a store; its `caught_up` resolves once it is past the end in `log`.
+
+        role: what the store is for: to be owned, or to stand by.
 
         Raises StoreUnfit where the store cannot be gone on with, ChangelogChanged where nothing
         may be rebuilt from this changelog; found later, both are `on_unfit`'s.
         """
         feed = Feed(partition, store, whole, log)
+        if feed.from_nothing:
+            self._stats.restores[partition, role] += 1
         if log.end == 0 or feed.position >= log.end:
             feed.caught_up.set_result(Restored(0, 0.0))
         self._take(feed)

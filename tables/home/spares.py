@@ -36,12 +36,17 @@ class Spares:
         while self._open:
             self._open.popitem()[1].close()
 
-    def copies(self, taken: Mapping[int, Store]) -> dict[int, int]:
+    def copies(self, taken: Mapping[int, Store], incarnation: str) -> dict[int, int]:
         """For each partition on disk or `taken`, the changelog offset that its rows reach.
 
-        0 for a store on disk that is not open. May be called from another thread.
+        0 for a store on disk that is not open; none for one of another changelog than that
+        of this incarnation. May be called from another thread.
         """
         stores = {**self._open.copy(), **taken}
         closed = dict.fromkeys(self._stores.kept() - stores.keys(), 0)
-        reached = {partition: store.local.next_offset for partition, store in stores.items()}
+        reached = {
+            partition: store.local.next_offset
+            for partition, store in stores.items()
+            if store.local.incarnation == incarnation
+        }
         return closed | {partition: at for partition, at in reached.items() if at > 0}

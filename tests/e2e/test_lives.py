@@ -8,6 +8,7 @@ from aiokafka import AIOKafkaConsumer
 from confluent_kafka.admin._acl import AclOperation
 from confluent_kafka.admin._resource import ResourceType
 
+from core.stages import Role
 from dev.kafka import Kafka
 from dev.workers import Late, Worker, until
 from tests import lives
@@ -42,7 +43,27 @@ async def test_a_worker_that_stops_keeps_nothing_from_its_successors_whatever_el
         await cluster.start("a", "b")
         await load.committed_more(500)
         await lives.rolled(cluster, "bca", apart_s=0.2)
+        await lives.stopped_together(cluster, "c", "b")
     lives.assert_nobody_was_fenced(cluster)
+
+
+async def test_workers_that_come_one_after_another_take_no_partition_from_who_restores_it(
+    kafka: Kafka, tmp_path: Path
+) -> None:
+    """Each would restore it from its beginning, and it would be counted by nobody until then."""
+    cluster = Cluster(kafka.bootstrap, tmp_path, partitions=3)
+    try:
+        await cluster.create_topics()
+        lives.write_long_changelog(cluster, rows=100_000)
+        cluster.launch("a")
+        await lives.restored_of_each(cluster, cluster.worker("a"), 40_000)
+        for name in "bc":
+            cluster.launch(name)
+        await lives.shared_by_all(cluster)
+        assert await lives.restores(cluster, Role.ACTIVE) == dict.fromkeys(range(3), 1)
+        lives.assert_nobody_was_fenced(cluster)
+    finally:
+        cluster.close()
 
 
 async def refused(worker: Worker) -> str:

@@ -12,6 +12,7 @@ from faust.assignor import PartitionAssignor
 
 from app.config import Settings
 from app.group.assignor import OnhandAssignor
+from app.group.placement import WARM
 from app.wiring import build
 from dev.broker import free_port
 from dev.kafka import Kafka
@@ -97,20 +98,24 @@ class Group:
         copies: Iterable[int] = (),
         topics: Iterable[str] = (),
         kind: type = OnhandAssignor,
+        reached: int = 100,
     ) -> None:
-        """Members that join at once; returns when the group has settled."""
+        """Members that join at once; returns when the group has settled.
+
+        reached: how far all that hold a partition are then.
+        """
         new = {name: Member(self._settings(name), copies, topics, kind) for name in names}
         for name, member in new.items():
             await member.consumer.start()
             self.members[name] = member
             self._stack.push_async_callback(member.consumer.stop)
-        await self.settled()
+        await self.settled(reached)
 
     async def leave(self, name: str) -> None:
         await self.members.pop(name).consumer.stop()
         await self.settled()
 
-    async def settled(self) -> None:
+    async def settled(self, reached: int = 100) -> None:
         """Wait until every partition has one owner, in one generation of all members."""
 
         async def agreed() -> bool:
@@ -127,7 +132,8 @@ class Group:
 
         await until(agreed, f"settled: {self.owners()}", WAIT_S)
         for member in self.members.values():
-            member.copies |= dict.fromkeys(member.actives | member.standbys, 100)
+            mine = member.actives | member.standbys
+            member.copies |= {p: max(reached, member.copies.get(p, 0)) for p in mine}
 
     def owners(self) -> Mapping[int, str]:
         return {p: name for name, m in self.members.items() for p in sorted(m.actives)}
@@ -171,6 +177,27 @@ async def test_a_worker_gets_back_what_its_disk_holds(group: Group) -> None:
     await group.join("b", copies=mine - lost)
 
     assert group.members["b"].actives == mine - lost
+
+
+async def test_a_newcomer_warms_up_what_it_would_have_to_restore_and_asks_for_it_then(
+    group: Group,
+) -> None:
+    await group.join("a", reached=10 * WARM)
+    await group.join("b", reached=WARM)
+    a, b = group.members["a"], group.members["b"]
+    assert (len(a.actives), len(b.standbys)) == (PARTITIONS, PARTITIONS)
+    assert (len(b.assignor.warming()), a.assignor.warming()) == (6, frozenset())
+    wanted = b.assignor.warming()
+
+    b.copies |= dict.fromkeys(b.standbys, 10 * WARM)
+    b.consumer._coordinator.request_rejoin()  # a member that does not lead the group
+
+    async def moved() -> bool:
+        return (b.actives, a.actives) == (wanted, {*range(PARTITIONS)} - wanted)
+
+    await until(moved, f"moved: {group.owners()}", WAIT_S)
+    await group.settled()
+    assert a.assignor.warming() == b.assignor.warming() == frozenset()
 
 
 async def test_a_worker_with_other_topics_gets_nothing_and_learns_it(group: Group) -> None:

@@ -122,11 +122,11 @@ async def test_what_is_delivered_between_two_assignments_is_not_charged_to_the_n
     """Faust clears it from the queue, or skips it, and does not acknowledge it."""
     assign = worker.app.on_assigned
 
-    async def deliver_late(actives: set[int], standbys: set[int]) -> None:
+    async def deliver_late(actives: set[int], *more: Any) -> None:
         tp = TP(worker.shipments, 0)
         part = Fetched(as_sent([(0, 0, b"k", b"v" * 100, ())]), 0, 1)
         await worker.consumer._deliver(tp, part, 1, more=False)
-        await assign(actives, standbys)
+        await assign(actives, *more)
 
     monkeypatch.setattr(worker.app, "on_assigned", deliver_late)
     await worker.rebalance()

@@ -94,9 +94,9 @@ async def test_a_rebalance_gives_back_before_and_takes_over_anew_after(
         note("revoked")
         await revoke()
 
-    async def assigned(actives: set[int], standbys: set[int]) -> None:
+    async def assigned(actives: set[int], *more: Any) -> None:
         note(f"assigned {sorted(actives)}")
-        await assign(actives, standbys)
+        await assign(actives, *more)
 
     monkeypatch.setattr(worker.app, "on_revoked", revoked)
     monkeypatch.setattr(worker.app, "on_assigned", assigned)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from core.stages import Role
 from dev.kafka import Kafka
 from dev.workers import until
 from tables.home.feed import Feed
@@ -109,7 +110,7 @@ async def test_a_restore_that_stands_ends_the_worker_unless_kafka_is_away(
         monkeypatch.setattr(rig.follower, "_report", count)
         # Kafka says an end that nobody can read up to.
         log = await rig.follower.look(1)
-        rig.follower.add(1, store, False, log._replace(end=log.end + 10))
+        rig.follower.add(1, store, False, log._replace(end=log.end + 10), Role.ACTIVE)
 
         async def is_told() -> bool:
             return bool(rig.failed) or looked > 5

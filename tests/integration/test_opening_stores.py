@@ -120,6 +120,11 @@ async def test_a_worker_tells_the_group_which_rows_it_has_and_how_far(
     async with a_worker(shop, RocksStores(tmp_path)) as again:
         assert again.table.copies() == {0: reached}
 
+    # Of another changelog, however far: it would take the partition from those who have it.
+    shop.recreate(shop.changelog)
+    async with a_worker(shop, RocksStores(tmp_path)) as stale:
+        assert stale.table.copies() == {}
+
 
 async def test_stores_on_disk_are_opened_before_they_are_assigned_and_closed_if_they_are_not(
     kafka: Kafka, tmp_path: Path

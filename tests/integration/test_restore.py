@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from core.stages import Role
 from dev.kafka import Kafka
 from dev.workers import until
 from tables.home.changelog import META_KEY, ChangelogChanged
@@ -257,7 +258,7 @@ async def test_records_that_are_deleted_during_a_restore_end_it(kafka: Kafka, fe
             await poll()
 
         rig.follower._poll = poll_and_cut  # type: ignore[method-assign]
-        feed = rig.follower.add(0, store, False, log)
+        feed = rig.follower.add(0, store, False, log, Role.ACTIVE)
 
         async def told() -> bool:
             return bool(rig.unfit)
@@ -343,7 +344,7 @@ async def test_a_follower_is_not_caught_up_in_the_middle_of_a_transaction(
 
     async with following(changelog) as rig:
         rig.after_each = look
-        feed = rig.follower.add(0, store, False, Log(changelog.id, 0, end))
+        feed = rig.follower.add(0, store, False, Log(changelog.id, 0, end), Role.STANDBY)
         await asyncio.wait_for(feed.caught_up, WAIT_S)
 
     assert ready[0] in ({"old"}, {"new"})

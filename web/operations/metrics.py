@@ -108,6 +108,7 @@ class Metrics(Collector):
         yield CounterMetricFamily(
             "onhand_restore_records", "Changelog records applied to rebuild.", stats.restored
         )
+        yield _restores(stats)
         text = "Stores given up since the disk gave back something else than was written."
         yield CounterMetricFamily("onhand_stores_damaged", text, stats.stores_damaged)
         text = "What is wrong with the topics, as last seen: any is a reason to read the log."
@@ -174,6 +175,15 @@ def _with_values(
 ) -> Metric:
     for label, value in sorted(values.items()):
         family.add_metric([label], value)
+    return family
+
+
+def _restores(stats: Stats) -> Metric:
+    text = "Restores begun with an empty store, by what the store is for: a partition that is "
+    text += "restored by its owner is not counted meanwhile."
+    family = CounterMetricFamily("onhand_restores", text, labels=["partition", "role"])
+    for (partition, role), count in sorted(stats.restores.items()):
+        family.add_metric([str(partition), role], count)
     return family
 
 

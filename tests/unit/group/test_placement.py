@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from app.group.placement import Duties, Holdings, place
+from app.group.placement import STILL_WARM, WARM, Duties, Holdings, place
 
 Group = dict[str, Holdings]
 Placed = dict[str, Duties]
@@ -292,3 +292,93 @@ def test_more_workers_than_partitions_leave_some_without_an_owner_but_with_stand
 
     assert sorted(len(duty.actives) for duty in placed.values()) == [0, 0, 0, 1, 1]
     assert sum(len(duty.standbys) for duty in placed.values()) == 4
+
+
+# ---- long tables: what takes a while to restore
+
+LONG = 1_500_000
+
+
+def test_what_a_new_worker_would_have_to_restore_stays_until_its_copy_is_warm() -> None:
+    alone = after(place({"w1": Holdings()}, 12, 1), LONG)
+
+    placed = place(alone | {"w2": Holdings()}, 12, 1)
+
+    assert owners(placed) == dict.fromkeys(range(12), "w1")
+    assert placed["w2"].standbys == {*range(12)}
+    assert len(placed["w2"].warming) == 6
+
+    warm = dict.fromkeys(range(12), LONG - LONG // 20)
+    told = alone | {"w2": Holdings(standbys=placed["w2"].standbys, copies=warm)}
+    placed = place(told, 12, 1)
+
+    assert [len(duty.actives) for duty in placed.values()] == [6, 6]
+    assert placed["w1"].standbys == placed["w2"].actives
+    assert not any(duty.warming for duty in placed.values())
+
+
+@pytest.mark.parametrize("standbys", [0, 1, 2])
+def test_workers_that_join_while_all_is_restored_take_nothing_from_who_restores(
+    standbys: int,
+) -> None:
+    """Each joins when the ones before have come a fifth further."""
+    group: Group = {}
+    restored_by: dict[int, set[str]] = {p: set() for p in range(12)}
+    for n in range(4):
+        group[f"w{n}"] = Holdings()
+        placed = place(group, 12, standbys)
+        for p, name in owners(placed).items():
+            restored_by[p].add(name)
+        group = {
+            name: Holdings(
+                placed[name].actives,
+                placed[name].standbys,
+                {**held.copies}
+                | {
+                    p: held.copies.get(p, 0) + LONG // 5
+                    for p in placed[name].actives | placed[name].standbys
+                },
+            )
+            for name, held in group.items()
+        }
+
+    assert restored_by == {p: {"w0"} for p in range(12)}
+    placed = place(group, 12, standbys)
+    assert [len(duty.warming) for duty in placed.values()] == [0, 3, 3, 3]
+    assert all(duty.warming <= duty.standbys for duty in placed.values())
+    settled = place(after(placed, LONG), 12, standbys)
+    assert [len(duty.actives) for duty in settled.values()] == [3, 3, 3, 3]
+    assert not any(duty.warming for duty in settled.values())
+
+
+@given(histories(), st.data())
+def test_with_any_copies_nothing_goes_to_a_cold_one_and_once_warm_all_are_balanced(
+    history: tuple[int, int, list[set[str]]], data: st.DataObject
+) -> None:
+    partitions, standbys, rebalances = history
+    lengths = st.dictionaries(st.integers(0, partitions - 1), st.integers(0, LONG))
+    group: Group = {}
+    for members in rebalances:
+        group = {
+            name: Holdings(held.actives, held.standbys, data.draw(lengths))
+            for name in sorted(members)
+            for held in [group.get(name, Holdings())]
+        }
+        placed = place(group, partitions, standbys)
+
+        for p, name in owners(placed).items():
+            fullest = max(held.copies.get(p, 0) for held in group.values())
+            lacks = fullest - group[name].copies.get(p, 0)
+            assert lacks <= max(WARM, min(STILL_WARM, fullest / 20))
+        for duty in placed.values():
+            assert not duty.actives & duty.standbys
+            assert duty.warming <= duty.standbys
+        for p in range(partitions):
+            extra = any(p in duty.warming for duty in placed.values())
+            each = sum(p in duty.standbys for duty in placed.values())
+            assert 0 <= each - min(standbys, len(members) - 1) <= extra
+        warm = place(after(placed, LONG), partitions, standbys)
+        if any(duty.warming for duty in placed.values()):
+            assert spread([len(duty.actives) for duty in warm.values()]) <= 1
+        assert not any(duty.warming for duty in warm.values())
+        group = after(warm, LONG)
