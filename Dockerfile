@@ -8,6 +8,7 @@ COPY domain/ domain/
 COPY importers/ importers/
 COPY wire/ wire/
 COPY tables/ tables/
+COPY ledger/ ledger/
 COPY agents/ agents/
 COPY web/ web/
 COPY app/ app/

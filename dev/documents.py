@@ -23,7 +23,7 @@ CHECKED = (
     *("README.md", "docs/http.md", "docs/operations.md", "docs/runbook.md", "docs/scanners.md"),
 )
 HTTP, RUNBOOK = "docs/http.md", "docs/runbook.md"
-SERVICE = ("app", "agents", "web", "tables", "wire", "domain", "importers", "core")
+SERVICE = ("app", "agents", "web", "ledger", "tables", "wire", "domain", "importers", "core")
 
 _LINK = re.compile(r"\[(?P<text>[^\]]*)\]\((?P<target>[^)\s]+)\)")
 _SPAN = re.compile(r"`([^`\n]+)`")

@@ -16,7 +16,7 @@ import pytest
 
 from dev.workers import ROOT
 
-SERVICE = ("app", "agents", "web", "tables", "wire", "domain", "importers", "core")
+SERVICE = ("app", "agents", "web", "ledger", "tables", "wire", "domain", "importers", "core")
 HOUSE = (*SERVICE, "dev", "bench", "tests")
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
@@ -144,7 +144,8 @@ def not_imported(root: Path) -> set[str]:
         for path, _, _ in files(root, SERVICE)
         if not path.endswith("__init__.py")
     }
-    return modules - imported
+    # Alembic finds the steps of the schema by their folder.
+    return {name for name in modules - imported if not name.startswith("ledger.migrations.")}
 
 
 def documents_gone(root: Path) -> set[str]:

@@ -140,7 +140,7 @@ AWAITED = {
 
 def test_all_background_tasks_of_the_house_have_the_one_guard() -> None:
     found: dict[str, int] = {}
-    for folder in ("app", "agents", "web", "tables", "wire", "domain", "importers", "core"):
+    for folder in SERVICE:
         for path in (ROOT / folder).rglob("*.py"):
             started = re.findall(r"\b(?:create_task|ensure_future)\(", path.read_text())
             if started and path.name != "tasks.py":

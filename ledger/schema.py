@@ -1,0 +1,136 @@
+"""The ledger's tables: one schema for SQLite and PostgreSQL.
+
+`event` holds every record of the log, one line each, whatever became of it. What was refused
+is kept in `refusal` besides, exactly as it came. `stock` holds the sums of all applied events,
+`position` how far each topic-partition is; both change in the transaction of the lines.
+
+Times are microseconds since the epoch in bigint columns: no time zone, no driver's rounding,
+the same order in both databases. Texts are compared byte by byte in both. Nothing in an index
+is in descending order: an index is read backwards as well, and SQLite's reflection does not see
+the difference.
+"""
+
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+)
+
+METADATA: Final = MetaData()
+_TEXT: Final = Text().with_variant(Text(collation="C"), "postgresql")
+
+
+def _some(name: str, kind: Any) -> Column[Any]:
+    return Column(name, kind, nullable=False)
+
+
+#: One record. topic: number of its role, 0 to 2. log_at: the greatest broker's time so far in
+#: its topic-partition, which never goes back; recorded_at: the broker's own. occurred_at: as
+#: recorded_at where the event does not say it. outcome: `ledger.verdicts.Outcome`. repeat_of:
+#: offset of the event that it says again. kind, quantity, crc, content, identity: as in
+#: `domain/columns.py`. Nothing but the first five and the outcome is known of every record.
+event_table: Final = Table(
+    "event",
+    METADATA,
+    _some("topic", SmallInteger),
+    _some("part", Integer),
+    _some("off", BigInteger),
+    _some("log_at", BigInteger),
+    _some("recorded_at", BigInteger),
+    Column("occurred_at", BigInteger),
+    _some("outcome", SmallInteger),
+    Column("repeat_of", BigInteger),
+    Column("kind", SmallInteger),
+    Column("quantity", Integer),
+    Column("crc", BigInteger),
+    Column("content", BigInteger),
+    Column("identity", BigInteger),
+    Column("sku", _TEXT),
+    Column("location", _TEXT),
+    Column("source", _TEXT),
+    Column("id", _TEXT),
+    Column("reference", _TEXT),
+    Column("reason", _TEXT),
+    Column("actor", _TEXT),
+    PrimaryKeyConstraint("topic", "part", "off", name="event_pkey"),
+    Index("event_row", "sku", "location", "topic", "log_at", "off"),
+    # Of a hash, not of the texts: source and id may have 1,024 characters each, and a line of
+    # PostgreSQL's index takes about 2,700 bytes. The texts are compared after. Not unique: an
+    # id that comes again beyond the window is another event.
+    Index("event_identity", "identity"),
+)
+
+#: A refused record as it came, and why. headers: MessagePack, a list of [name, content].
+refusal_table: Final = Table(
+    "refusal",
+    METADATA,
+    _some("topic", SmallInteger),
+    _some("part", Integer),
+    _some("off", BigInteger),
+    _some("reason", _TEXT),
+    _some("detail", _TEXT),
+    Column("key", LargeBinary),
+    Column("value", LargeBinary),
+    _some("headers", LargeBinary),
+    PrimaryKeyConstraint("topic", "part", "off", name="refusal_pkey"),
+)
+
+#: Sums of what was applied, by SKU and location. checksum: as in the table, before the modulo.
+stock_table: Final = Table(
+    "stock",
+    METADATA,
+    _some("sku", _TEXT),
+    _some("location", _TEXT),
+    _some("part", Integer),
+    _some("received", BigInteger),
+    _some("dispatched", BigInteger),
+    _some("sold", BigInteger),
+    _some("returned", BigInteger),
+    _some("adjusted", BigInteger),
+    _some("events", BigInteger),
+    _some("checksum", BigInteger),
+    _some("updated_at", BigInteger),
+    PrimaryKeyConstraint("sku", "location", name="stock_pkey"),
+)
+
+#: How far one topic-partition is, and what must be known of its past to go on.
+#: complete_until: no record that is still to come has a log_at up to this time.
+#: head: of the chain over every record so far (`ledger/chain.py`).
+#: first_at, first_crc, last_off, last_at, last_crc: tell the topic from another one of its name.
+position_table: Final = Table(
+    "position",
+    METADATA,
+    _some("topic", SmallInteger),
+    _some("part", Integer),
+    _some("next_offset", BigInteger),
+    _some("log_at", BigInteger),
+    _some("complete_until", BigInteger),
+    _some("applied", BigInteger),
+    _some("repeated", BigInteger),
+    _some("refused", BigInteger),
+    _some("head", LargeBinary),
+    Column("first_at", BigInteger),
+    Column("first_crc", BigInteger),
+    Column("last_off", BigInteger),
+    Column("last_at", BigInteger),
+    Column("last_crc", BigInteger),
+    PrimaryKeyConstraint("topic", "part", name="position_pkey"),
+)
+
+#: By which rules this ledger was written: `ledger/agreement.py`.
+agreed_table: Final = Table(
+    "agreed",
+    METADATA,
+    _some("name", _TEXT),
+    _some("value", _TEXT),
+    PrimaryKeyConstraint("name", name="agreed_pkey"),
+)

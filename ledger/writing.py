@@ -1,0 +1,211 @@
+"""The one way into the ledger: lines, sums and positions in one transaction, or nothing.
+
+1. Fence: `UPDATE position … WHERE next_offset = <where these lines begin>`. Another one wrote
+   them already: no row is changed, everything is rolled back, and who lost reads the position.
+2. Append the lines. 3. Add the sums to `stock`, in the order of their keys. 4. Commit.
+
+A zombie that wins the fence does no harm: it wrote what the owner would have written. A commit
+without an answer is harmless too: the next fence tells whether it was made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
+from typing import Any, Final
+
+from msgspec.structs import asdict
+from sqlalchemy import Connection, Engine, Table, bindparam, text
+from sqlalchemy.exc import OperationalError
+
+from ledger.books import Line, Posting, Reach, Total
+from ledger.schema import event_table, position_table, refusal_table, stock_table
+
+#: Lines of one transaction.
+MOST_LINES: Final = 20_000
+#: How often the holder of a lock that does not let go is ended before we give up.
+_TRIES: Final = 5
+_LOCK_NOT_AVAILABLE: Final = "55P03"
+
+
+class FencedOut(Exception):
+    """Another process has written from this position on: read where it came to."""
+
+
+class OutOfRange(Exception):
+    """A number does not fit its column: a bug, since PostgreSQL would cut it off in silence."""
+
+
+class LedgerWriter:
+    """Commits postings. Blocks: call it in a thread of its own.
+
+    Args:
+        engine: of `ledger.engine.open_writer`.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def commit(self, batch: Sequence[Posting]) -> None:
+        """Write all of them, or nothing.
+
+        Raises:
+            FencedOut: somebody else wrote one of these topic-partitions.
+            DBAPIError: the database did not take it, or did not answer. Read the positions.
+        """
+        # Everybody takes locks in one order.
+        batch = sorted(batch, key=itemgetter(1, 0))
+        for tries in range(_TRIES):
+            try:
+                with self._engine.begin() as connection:
+                    self._write(connection, batch)
+                return
+            except OperationalError as error:
+                if getattr(error.orig, "sqlstate", None) != _LOCK_NOT_AVAILABLE:
+                    raise
+                if tries + 1 == _TRIES:
+                    raise
+                self._end_holders(batch)
+
+    def _write(self, connection: Connection, batch: Sequence[Posting]) -> None:
+        for posting in batch:
+            fence(connection, posting)
+        append(connection, event_table, [line for posting in batch for line in posting.events])
+        append(connection, refusal_table, [line for posting in batch for line in posting.refusals])
+        for posting in batch:
+            add_totals(connection, posting.part, posting.totals)
+
+    def _end_holders(self, batch: Sequence[Posting]) -> None:
+        """End sessions of ledgers that hold these positions and do not get on.
+
+        Whoever freezes inside COPY keeps his locks: no timeout of PostgreSQL's ends him there.
+        """
+        with self._engine.begin() as connection:
+            for posting in batch:
+                connection.execute(_END_HOLDERS, {"topic": posting.topic, "part": posting.part})
+
+
+# A row that a transaction has changed and not committed carries its number (xmax), and the
+# transaction holds a lock of that number. Nobody's sessions but a ledger's are ended.
+_END_HOLDERS: Final = text(
+    """
+    SELECT pg_terminate_backend(holder.pid)
+    FROM position AS at
+    JOIN pg_locks AS held ON held.locktype = 'transactionid' AND held.granted
+        AND held.transactionid = at.xmax
+    JOIN pg_stat_activity AS holder ON holder.pid = held.pid
+    WHERE at.topic = :topic AND at.part = :part AND holder.pid <> pg_backend_pid()
+        AND holder.application_name = current_setting('application_name')
+    """
+)
+
+_AFTER: Final[dict[str, Any]] = {name: bindparam(f"new_{name}") for name in Reach.__struct_fields__}
+_FENCE: Final = (
+    position_table.update()
+    .where(
+        position_table.c.topic == bindparam("at_topic"),
+        position_table.c.part == bindparam("at_part"),
+        position_table.c.next_offset == bindparam("at_offset"),
+    )
+    .values(_AFTER)
+)
+
+
+def fence(connection: Connection, posting: Posting) -> None:
+    """Move a position on, if it still is where this posting begins.
+
+    Raises:
+        FencedOut: it is not.
+    """
+    values = {f"new_{name}": value for name, value in asdict(posting.after).items()}
+    values |= {"at_topic": posting.topic, "at_part": posting.part}
+    values["at_offset"] = posting.before.next_offset
+    check_ranges(position_table, [(posting.topic, posting.part, *asdict(posting.after).values())])
+    if connection.execute(_FENCE, values).rowcount != 1:
+        raise FencedOut(
+            f"Topic {posting.topic}, partition {posting.part} is not at offset "
+            f"{posting.before.next_offset} any more."
+        )
+
+
+def append(connection: Connection, table: Table, lines: Sequence[Line]) -> None:
+    """Add lines to a table; all columns, in its order. The one place where databases differ.
+
+    Raises:
+        OutOfRange: before anything is written.
+    """
+    if not lines:
+        return
+    check_ranges(table, lines)
+    names = ", ".join(f'"{column.name}"' for column in table.columns)
+    if connection.dialect.name == "sqlite":
+        marks = ", ".join("?" * len(table.columns))
+        connection.exec_driver_sql(
+            f"INSERT INTO {table.name} ({names}) VALUES ({marks})",  # noqa: S608  our names
+            list(lines),
+        )
+        return
+    # On the connection of this transaction, which the fence has begun.
+    driver: Any = connection.connection.driver_connection
+    types = [_POSTGRESQL[column.type.__class__.__name__] for column in table.columns]
+    with driver.cursor() as cursor:
+        sql = f"COPY {table.name} ({names}) FROM STDIN (FORMAT BINARY)"
+        with cursor.copy(sql) as copy:
+            copy.set_types(types)
+            for line in lines:
+                copy.write_row(line)
+
+
+_POSTGRESQL: Final = {
+    "SmallInteger": "int2",
+    "Integer": "int4",
+    "BigInteger": "int8",
+    "Text": "text",
+    "LargeBinary": "bytea",
+}
+_BITS: Final = {"SmallInteger": 15, "Integer": 31, "BigInteger": 63}
+
+
+def check_ranges(table: Table, lines: Iterable[Line]) -> None:
+    """Refuse numbers that a column has no room for, and what is no number there.
+
+    SQLite would store them all the same, and psycopg's binary COPY cuts them to the column's
+    width without a word.
+
+    Raises:
+        OutOfRange: names the column.
+    """
+    for column, values in zip(table.columns, zip(*lines, strict=True), strict=True):
+        bits = _BITS.get(column.type.__class__.__name__)
+        if bits is None:
+            continue
+        kinds = set(map(type, values))
+        numbers = values if kinds == {int} else [value for value in values if value is not None]
+        if not kinds <= {int, type(None)}:
+            raise OutOfRange(f"{table.name}.{column.name} was given {kinds - {int}}.")
+        if numbers and not -(2**bits) <= min(numbers) <= max(numbers) < 2**bits:
+            raise OutOfRange(f"{table.name}.{column.name} has no room for {max(numbers)}.")
+
+
+_SUMS: Final = (*("received", "dispatched", "sold", "returned", "adjusted", "events", "checksum"),)
+_NAMES: Final = [column.name for column in stock_table.columns]
+# The greater of two is max() in SQLite and greatest() in PostgreSQL.
+_ADD: Final = text(
+    f"INSERT INTO stock ({', '.join(_NAMES)}) "  # noqa: S608  our names
+    f"VALUES ({', '.join(':' + name for name in _NAMES)}) "
+    "ON CONFLICT (sku, location) DO UPDATE SET "
+    + ", ".join(f"{name} = stock.{name} + excluded.{name}" for name in _SUMS)
+    + ", updated_at = CASE WHEN excluded.updated_at > stock.updated_at "
+    "THEN excluded.updated_at ELSE stock.updated_at END"
+)
+
+
+def add_totals(connection: Connection, part: int, totals: Mapping[tuple[str, str], Total]) -> None:
+    """Add sums to rows of stock, in the order of their keys."""
+    names = (*_SUMS, "updated_at")
+    values = [
+        {"sku": sku, "location": location, "part": part, **dict(zip(names, total, strict=True))}
+        for (sku, location), total in sorted(totals.items())
+    ]
+    if values:
+        connection.execute(_ADD, values)

@@ -1,0 +1,1 @@
+"""For the tests of the ledger: databases, logs without Kafka, a second process."""
