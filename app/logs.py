@@ -102,7 +102,9 @@ class Bounded(logging.Filter):
 
 #: What tells two lines of one cause apart: quoted texts, and words with a digit.
 _VALUES = re.compile(r"'[^']*'|\"[^\"]*\"|<[^>]*>|\S*\d\S*")
-_OURS = frozenset(("agents", "app", "core", "domain", "importers", "tables", "web", "wire"))
+_OURS = frozenset(
+    ("agents", "app", "core", "domain", "importers", "ledger", "tables", "web", "wire")
+)
 
 
 def configuration(level: str, kind: str) -> dict[str, Any]:
