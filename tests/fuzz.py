@@ -174,7 +174,8 @@ class Fuzz:
             lines.append(f"Onhand-Position: {dice.choice(['sales-1@5', '²', '', 'a-b@c'])}")
         for _ in range(dice.choice([0, 0, 1, 3])):
             name = dice.choice(["ETag", "Onhand-Role", "Content-Type", "Onhand-X", "Retry-After",
-                                "Onhand-Not-Caught-Up", "Server", "Content-Length"])  # fmt: skip
+                                "Onhand-Not-Caught-Up", "Onhand-Between-Owners", "Server",
+                                "Content-Length"])  # fmt: skip
             lines.append(f"{name}: {self._some(HEADER_VALUES)}")
         head = "\r\n".join([*lines, "", ""]).encode("utf-8", "surrogateescape")
         return self._bent(head + body)

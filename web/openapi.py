@@ -20,8 +20,9 @@ from web.http.problems import PAGES, PROBLEM_JSON, Fault, Problem
 from web.http.replies import JSON, SERVER
 from web.operations.ops import ClusterBody, HeldBody, LiveBody, ReadyBody
 from web.reads.lists import ListBody
-from web.reads.lookups import Keys, LookupBody
+from web.reads.lookups import LookupBody
 from web.reads.parameters import LIST, LOOKUP, NAME, READ
+from web.reads.questions import Keys
 from web.reads.replies import RowBody, SkuBody
 from web.records.deadletters import DEAD_LETTERS, DEAD_LETTERS_PATH, DeadLettersBody
 from web.records.factfinding import (

@@ -16,7 +16,7 @@ from domain.columns import columns, identity_hash_of
 from domain.fates import Seen
 from tests.letters import a_deployment, a_letter, refuse
 from tests.logs import Put, a_name, make, plain_writer
-from web.cluster.sightings import Question, Told
+from web.cluster.sightings import Told, WindowQuestion
 from web.http.bodies import BodyLimits
 from web.records import factfinding
 from web.records.factfinding import FactFinding
@@ -45,7 +45,7 @@ def entry(topic: str, offset: int, value: bytes, *, claims: str) -> tuple[int, i
 async def a_finder(
     bootstrap: str, sales: str, letters: str, seen: Mapping[Place, Seen]
 ) -> AsyncIterator[Client]:
-    async def ask(questions: Sequence[Question], wait_s: float) -> Told:
+    async def ask(questions: Sequence[WindowQuestion], wait_s: float) -> Told:
         places = {(question.topic, question.partition) for question in questions}
         return Told(seen, {p: "Nobody owns it." for topic, p in places - seen.keys()})
 

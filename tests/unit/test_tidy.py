@@ -36,7 +36,6 @@ LONG_FILES = {
     "tests/integration/test_cli.py",
     "tests/integration/test_queries.py",
     "tests/integration/test_restore.py",
-    "tests/integration/test_routing.py",
     "tests/owners.py",
     "tests/unit/tables/test_store.py",
     "tests/unit/web/test_connections.py",
@@ -44,7 +43,6 @@ LONG_FILES = {
 }
 LONG_FUNCTIONS = {
     "web/openapi.py: _paths",
-    "web/reads/gathering.py: run",
     "web/server.py: __init__",
     "wire/batches.py: pieces",
     "tests/integration/test_worker_log.py: test_a_log_is_a_few_sentences_from_onhand_starts_to_stopped",  # noqa: E501

@@ -31,6 +31,8 @@ PARTITIONS = "Onhand-Partitions"
 IN_PIECES = "Onhand-In-Pieces"
 #: In the answer to a list or lookup: partitions that had not reached `min_position`.
 NOT_CAUGHT_UP = "Onhand-Not-Caught-Up"
+#: The same, of partitions whose last owner does not know the next one: worth asking again.
+BETWEEN_OWNERS = "Onhand-Between-Owners"
 
 #: A worker that does not even accept a connection for this long is not worth waiting for.
 _CONNECT_TIMEOUT_S = 1.0
@@ -303,7 +305,7 @@ def numbers(partitions: Iterable[int]) -> str:
     return ",".join(map(str, partitions))
 
 
-def not_caught_up(answer: PeerAnswer) -> set[int]:
-    """Partitions that the other worker named as not caught up."""
-    named = answer.headers.get(NOT_CAUGHT_UP, "").split(",")
-    return {int(p) for p in named if re.fullmatch("[0-9]{1,9}", p)}
+def partitions_in(answer: PeerAnswer, header: str) -> set[int]:
+    """Partitions that another worker names in this header of its answer."""
+    listed = answer.headers.get(header, "").split(",")
+    return {int(p) for p in listed if re.fullmatch("[0-9]{1,9}", p)}

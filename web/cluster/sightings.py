@@ -43,7 +43,7 @@ MAX_TOPICS = 1000
 Identity = Annotated[int, msgspec.Meta(ge=0, lt=2**IDENTITY_BITS)]
 
 
-class Question(msgspec.Struct, frozen=True):
+class WindowQuestion(msgspec.Struct, frozen=True):
     """What is asked of one topic-partition.
 
     identities: as `domain/columns.py` makes them. until: wait until this offset is handled;
@@ -61,7 +61,7 @@ class SightingsAsked(msgspec.Struct, frozen=True):
 
     rules: int
     wait_ms: Annotated[int, msgspec.Meta(ge=0, le=int(MAX_WAIT_S * 1000))]
-    questions: list[Question]
+    questions: list[WindowQuestion]
 
 
 class Sighting(msgspec.Struct, frozen=True):
@@ -106,7 +106,7 @@ class Sightings:
         """The hop."""
         yield web.post(SIGHTINGS_PATH, self.answer)
 
-    async def ask(self, questions: Sequence[Question], wait_s: float) -> Told:
+    async def ask(self, questions: Sequence[WindowQuestion], wait_s: float) -> Told:
         """Ask the owner of each partition, again and again while there is time.
 
         Args:
@@ -114,7 +114,7 @@ class Sightings:
             wait_s: how long to wait for `until` of each, and for an owner.
         """
         until = time.monotonic() + wait_s
-        by_partition: dict[int, list[Question]] = {}
+        by_partition: dict[int, list[WindowQuestion]] = {}
         for question in questions:
             by_partition.setdefault(question.partition, []).append(question)
         answers = await asyncio.gather(
@@ -130,7 +130,7 @@ class Sightings:
         return Told(seen, why)
 
     async def _of_owner(
-        self, partition: int, questions: Sequence[Question], until: float
+        self, partition: int, questions: Sequence[WindowQuestion], until: float
     ) -> Mapping[Place, Seen] | str:
         """One partition's answer; or why there is none, in one sentence."""
         best: Mapping[Place, Seen] | str = f"Nobody is known to own partition {partition} now."
@@ -150,7 +150,9 @@ class Sightings:
                 return best
             await asyncio.sleep(min(AGAIN_S, left_s))
 
-    async def _here(self, questions: Sequence[Question], wait_s: float) -> dict[Place, Seen] | None:
+    async def _here(
+        self, questions: Sequence[WindowQuestion], wait_s: float
+    ) -> dict[Place, Seen] | None:
         """None where this worker does not own the partition of these."""
         partition = questions[0].partition
         if self._table.seen(partition, questions[0].topic, []) is None:
@@ -165,7 +167,7 @@ class Sightings:
             found[question.topic, partition] = seen
         return found
 
-    async def _look(self, question: Question) -> Seen | None:
+    async def _look(self, question: WindowQuestion) -> Seen | None:
         """One topic-partition, in pieces; None if the partition left meanwhile."""
         whole: Seen | None = None
         for start in range(0, max(1, len(question.identities)), IDENTITIES_AT_ONCE):
@@ -180,7 +182,7 @@ class Sightings:
         return whole
 
     async def _there(
-        self, url: str, questions: Sequence[Question], wait_s: float
+        self, url: str, questions: Sequence[WindowQuestion], wait_s: float
     ) -> dict[Place, Seen] | str:
         asked = SightingsAsked(RULES, int(min(wait_s, MAX_WAIT_S) * 1000), list(questions))
         request = post(
@@ -218,7 +220,7 @@ class Sightings:
             detail = f"This worker counts by rules {RULES}, the question is by {asked.rules}."
             return problem(Problem.NOT_READY, detail)
         wait_s = asked.wait_ms / 1000
-        by_partition: dict[int, list[Question]] = {}
+        by_partition: dict[int, list[WindowQuestion]] = {}
         for question in asked.questions:
             by_partition.setdefault(question.partition, []).append(question)
         found = await asyncio.gather(*(self._here(q, wait_s) for q in by_partition.values()))
@@ -252,9 +254,9 @@ def _both(one: Seen, other: Seen) -> Seen:
     )
 
 
-def _is_whole(questions: Sequence[Question], seen: Mapping[Place, Seen]) -> bool:
+def _is_whole(questions: Sequence[WindowQuestion], seen: Mapping[Place, Seen]) -> bool:
     """Whether each place is handled as far as was asked."""
     return all(seen[q.topic, q.partition].next_offset > q.until for q in questions)
 
 
-Ask = Callable[[Sequence[Question], float], Awaitable[Told]]
+Ask = Callable[[Sequence[WindowQuestion], float], Awaitable[Told]]

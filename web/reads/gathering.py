@@ -1,14 +1,13 @@
-"""What lists and lookups share: ask for many partitions, here and there, and join the answers."""
+"""What lists and lookups share: read here, ask there, and join what was found to one answer."""
 
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -16,51 +15,22 @@ from aiohttp import web
 from core.stages import Freshness, Role
 from domain.lookup import NotCaughtUp, NotReady
 from tables.reading import Reading
-from web.cluster.admission import Admission, Asked, Unanswered
+from web.cluster.admission import Asked, Unanswered
+from web.cluster.answers import is_between_owners, problem_of
 from web.cluster.exchange import PeerAnswer, PeerFailed
 from web.cluster.freshness import FreshnessBody, freshness_body, freshness_headers
-from web.cluster.hedging import first_good
-from web.cluster.peers import (
-    NOT_CAUGHT_UP,
-    PARTITIONS,
-    PeerCrowded,
-    hop_headers,
-    not_caught_up,
-    numbers,
-    waiting,
-)
-from web.cluster.routing import Router, Target, problem_of
+from web.cluster.peers import BETWEEN_OWNERS, NOT_CAUGHT_UP, numbers, partitions_in
+from web.cluster.routing import Patience, Router, Target
 from web.http.bodies import BAD_JSON
 from web.http.pacing import Lane, Pacer
 from web.http.problems import Problem, problem
 from web.http.replies import json_reply
+from web.reads.questions import Hop
+from web.reads.spreading import AskOne, Part, Spread
 
 F = TypeVar("F")
 
-#: Seconds until the next candidate is asked too. A page takes longer than a key.
-PART_HEDGE_S = 0.5
-#: Partitions of one request to another worker: their positions must fit into its URL.
-MAX_GROUP = 16
 _RANK = {Role.ACTIVE: 0, Role.FORMER: 1, Role.STANDBY: 2}
-
-
-class Part(msgspec.Struct, Generic[F], frozen=True):
-    """What one worker said.
-
-    found: of the partitions that it could read. freshness: None where these are none.
-    positions: of each of them. refused: the others, and why.
-    """
-
-    found: F
-    freshness: FreshnessBody | None
-    positions: str
-    refused: dict[int, Unanswered]
-
-
-#: What was found, and for which partitions nothing was, and why.
-Gathered: TypeAlias = tuple[list[Part[F]], dict[int, Unanswered]]
-#: Asks one worker for some partitions; raises PeerFailed for no answer.
-AskOne: TypeAlias = Callable[[Target, Sequence[int]], Awaitable[Part[F]]]
 
 
 class Gathering(msgspec.Struct):
@@ -68,94 +38,33 @@ class Gathering(msgspec.Struct):
 
     table: Reading
     router: Router
-    admission: Admission
     lane: Lane
     version: int
 
-    async def run(
-        self, partitions: Iterable[int], asked: Asked, until: float, ask: AskOne[F]
-    ) -> Gathered[F]:
-        """Parts that together answer for as many partitions as can be `until`; and the rest."""
-        plans = {p: self.router.plan(p, asked) for p in partitions}
-
-        async def ask_for(some: Iterable[int], attempt: int) -> Gathered[F]:
-            groups: dict[tuple[str | None, int], tuple[Target, list[int]]] = {}
-            refused: dict[int, Unanswered] = {}
-            for p in some:
-                if attempt < len(plans[p]):
-                    target = plans[p][attempt]
-                    group = (None, 0) if target is None else (target.url, p // MAX_GROUP)
-                    groups.setdefault(group, (target, []))[1].append(p)
-                else:
-                    refused[p] = NotReady(f"Nobody can answer for {p} now.", 1)
-            parts: list[Part[F]] = []
-            asking = (ask_group(target, group, attempt) for target, group in groups.values())
-            for found, missing in await asyncio.gather(*asking):
-                parts += found
-                refused |= missing
-            return parts, refused
-
-        async def ask_group(target: Target, group: Sequence[int], attempt: int) -> Gathered[F]:
-            """Ask one worker; and the next ones for what it cannot say, or when it is slow."""
-            # Who is slow where a caller waits for a position need not be frozen.
-            blameless = any(self.admission.waits_for(p, asked) for p in group)
-
-            def suspect() -> None:
-                if target is not None and not blameless:
-                    self.router.suspect(target.url)
-
-            passed_on = False  # to the next ones, which are asked once
-
-            async def run(first: bool) -> Gathered[F]:
-                nonlocal passed_on, blameless
-                if not first:
-                    if passed_on:
-                        raise PeerFailed("They are being asked for what is left.")
-                    passed_on = True
-                    return await ask_for(group, attempt + 1)
-                try:
-                    part = await ask(target, group)
-                except PeerCrowded:
-                    blameless = True
-                    raise
-                if not part.refused or passed_on:
-                    return [part], part.refused
-                passed_on = True
-                others, refused = await ask_for(part.refused, attempt + 1)
-                # Its own reason says more than that nobody else is left.
-                why = {p: part.refused[p] for p, w in refused.items() if isinstance(w, NotReady)}
-                return [part, *others], refused | why
-
-            outcome = await first_good(
-                [True, False],
-                run,
-                good=lambda first, outcome: not outcome[1],
-                better=lambda one, other: len(other[1]) < len(one[1]),
-                failed=lambda first: suspect() if first else None,
-                # This worker's own rows come when they come: nobody else is nearer.
-                hedge_s=PART_HEDGE_S if target is not None else math.inf,
-                until=until,
-            )
-            if outcome is None:
-                return [], {p: NotReady(f"Nobody answered for {p} in time.", 1) for p in group}
-            return outcome
-
-        return await ask_for(plans, 0)
+    def spread(
+        self, asked: Asked, patience: Patience, partitions: Iterable[int], ask: AskOne[F]
+    ) -> Spread[F]:
+        """One question to these partitions, asked by `ask` of each worker."""
+        return Spread(self.router, asked, patience, partitions, ask)
 
 
 class Search(ABC, Generic[F]):
-    """One list or lookup being answered, within `deadline_s` besides what `wait_ms` allows.
+    """One list or lookup being answered.
 
-    `F` is what one worker can find; `kind` the body of another worker's answer.
+    `F` is what one worker can find; `kind` the body of another worker's answer; `patience` how long
+    it may take.
     """
 
     kind: type[Any]
+    patience: Patience
 
-    def __init__(self, gathering: Gathering, asked: Asked, deadline_s: float) -> None:
-        self.gathering = gathering
-        self._asked = asked
-        waits_s = asked.wait_s if asked.min_position else 0.0
-        self._until = time.monotonic() + deadline_s + waits_s
+    def __init__(
+        self, gathering: Gathering, asked: Asked, partitions: Iterable[int], partial: bool
+    ) -> None:
+        """`partitions`: which to ask for; `partial`: whether some of them may be missing."""
+        self.gathering, self._admission = gathering, gathering.router.admission
+        self._asked, self._partial = asked, partial
+        self._spread = gathering.spread(asked, self.patience, partitions, self._ask)
 
     @abstractmethod
     async def here(
@@ -164,10 +73,8 @@ class Search(ABC, Generic[F]):
         """Read this worker's rows of `fresh`; those that leave meanwhile go to `refused`."""
 
     @abstractmethod
-    def request(
-        self, url: str, partitions: Sequence[int], query: Mapping[str, str], lines: str
-    ) -> bytes:
-        """The request to another worker, with these parameters and header lines in it."""
+    def request(self, hop: Hop, partitions: Sequence[int]) -> bytes:
+        """The same question to another worker, for these partitions alone."""
 
     @abstractmethod
     def there(self, body: Any, partitions: Sequence[int]) -> F:
@@ -177,25 +84,15 @@ class Search(ABC, Generic[F]):
     async def body(self, parts: Sequence[F], common: Mapping[str, Any]) -> Any:
         """The answer, of all parts and of the members that both kinds of body have."""
 
-    async def answer(
-        self, partitions: Iterable[int], partial: bool, left_out: Iterable[int] = ()
-    ) -> web.Response:
-        """The answer for these partitions, or why there is none.
-
-        Args:
-            partitions: which to ask for.
-            partial: whether some of them may be missing.
-            left_out: others that count as missing.
-        """
-        partitions = list(partitions)
-        with self._waiting(partitions) as may:
+    async def answer(self, left_out: Iterable[int] = ()) -> web.Response:
+        """The answer, or why there is none; partitions that are left out count as missing."""
+        with self._waiting() as may:
             if not may:
-                return problem(Problem.TOO_BUSY, self.gathering.admission.too_many().detail)
-            run = self.gathering.run
-            parts, refused = await run(partitions, self._asked, self._until, self._ask)
+                return problem(Problem.TOO_BUSY, self._admission.too_many().detail)
+            parts, refused = await self._spread.gather()
         refused |= {p: NotReady("It was not asked for.", 1) for p in left_out}
         said = [part.freshness for part in parts if part.freshness is not None]
-        if not said or (refused and not partial):
+        if not said or (refused and not self._partial):
             return self._marked(self._incomplete(refused), refused)
         freshness = _worst(said)
         most = self._asked.max_lag_events
@@ -213,11 +110,11 @@ class Search(ABC, Generic[F]):
         async with self.gathering.lane.turn():
             return self._marked(json_reply(body, headers=freshness_headers(freshness)), refused)
 
-    def _waiting(self, partitions: Sequence[int]) -> AbstractContextManager[bool]:
+    def _waiting(self) -> AbstractContextManager[bool]:
         """As `Admission.waiting`, for what cannot be answered at once from here."""
-        admission, asked = self.gathering.admission, self._asked
-        waits = any(admission.waits_for(p, asked) for p in partitions)
-        if waits and any(admission.at_once(p, asked) is None for p in partitions):
+        admission, asked, attempts = self._admission, self._asked, self._spread.attempts
+        waits = any(one.waits for one in attempts.values())
+        if waits and any(admission.at_once(p, asked) is None for p in attempts):
             return admission.waiting()
         return nullcontext(True)
 
@@ -239,8 +136,8 @@ class Search(ABC, Generic[F]):
         How far behind is judged once the answer is whole, not here.
         """
         one = msgspec.structs.replace(self._asked, max_lag_events=None)
-        admit = self.gathering.admission.admit
-        outcomes = await asyncio.gather(*(admit(p, one, self._until) for p in partitions))
+        admit, until = self._admission.admit, self._spread.until
+        outcomes = await asyncio.gather(*(admit(p, one, until) for p in partitions))
         fresh: dict[int, Freshness] = {}
         refused: dict[int, Unanswered] = {}
         for partition, outcome in zip(partitions, outcomes, strict=True):
@@ -251,24 +148,16 @@ class Search(ABC, Generic[F]):
         return fresh, refused
 
     async def _ask_there(self, url: str, partitions: Sequence[int]) -> Part[F]:
-        admission = self.gathering.admission
-        token = admission.floor_token(partitions, self._asked)
+        admission, spread = self._admission, self._spread
+        floor = admission.floor_token(partitions, self._asked)
         longest_s = max(admission.wait_s(p, self._asked) for p in partitions)
-        query = waiting(token, min(longest_s, max(0.0, self._until - time.monotonic() - 0.2)))
-        lines = f"{hop_headers(self.gathering.version)}{PARTITIONS}: {numbers(partitions)}\r\n"
-        request = self.request(url, partitions, {"partial": "true", **query}, lines)
-        waits = any(admission.waits_for(p, self._asked) for p in partitions)
+        wait_s = min(longest_s, max(0.0, spread.until - time.monotonic() - 0.2))
+        request = self.request(Hop(url, self.gathering.version, floor, wait_s), partitions)
+        waits = any(spread.attempts[p].waits for p in partitions)
         answer = await self.gathering.router.peers.ask(url, request, waits=waits)
         body = self._read(answer)
-        late = not_caught_up(answer)
-        missing = partitions if body is None else body.missing_partitions
-        refused: dict[int, Unanswered] = {
-            p: NotCaughtUp(f"Partition {p} has not reached min_position.", 1)
-            if p in late
-            else NotReady(f"Partition {p} cannot be read there now.", 1)
-            for p in partitions
-            if p in missing
-        }
+        missing = set(partitions) if body is None else set(body.missing_partitions)
+        refused = _refused(answer, sorted(missing.intersection(partitions)))
         found = self.there(body, [p for p in partitions if p not in refused])
         if body is None:
             return Part(found, None, "", refused)
@@ -297,7 +186,7 @@ class Search(ABC, Generic[F]):
     def _incomplete(self, refused: Mapping[int, Unanswered]) -> web.Response:
         missing = sorted(refused)
         for partition, why in refused.items():
-            waits = self.gathering.admission.waits_for(partition, self._asked)
+            waits = self._admission.waits_for(partition, self._asked)
             if isinstance(why, NotCaughtUp) and waits:
                 return problem(Problem.NOT_CAUGHT_UP, why.detail, missing_partitions=missing)
         plural = "s" if len(missing) > 1 else ""
@@ -305,11 +194,24 @@ class Search(ABC, Generic[F]):
         return problem(Problem.PARTITIONS_UNAVAILABLE, detail, missing_partitions=missing)
 
     def _marked(self, response: web.Response, refused: Mapping[int, Unanswered]) -> web.Response:
-        """Name partitions that are not caught up, for a worker that asked for others."""
+        """Say of which partitions why they are missing, for a worker that asked for others."""
         late = sorted(p for p, why in refused.items() if isinstance(why, NotCaughtUp))
-        if late:
-            response.headers[NOT_CAUGHT_UP] = numbers(late)
+        between = sorted(p for p, why in refused.items() if is_between_owners(why))
+        for header, partitions in ((NOT_CAUGHT_UP, late), (BETWEEN_OWNERS, between)):
+            if partitions:
+                response.headers[header] = numbers(partitions)
         return response
+
+
+def _refused(answer: PeerAnswer, missing: Iterable[int]) -> dict[int, Unanswered]:
+    """Why another worker did not answer for these, as far as it says."""
+    late, between = partitions_in(answer, NOT_CAUGHT_UP), partitions_in(answer, BETWEEN_OWNERS)
+    return {
+        p: NotCaughtUp(f"Partition {p} has not reached min_position.", 1)
+        if p in late
+        else NotReady(f"Partition {p} cannot be read there now.", 1, p in between)
+        for p in missing
+    }
 
 
 def _worst(parts: Sequence[FreshnessBody]) -> FreshnessBody:

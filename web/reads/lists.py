@@ -11,29 +11,18 @@ from aiohttp import web
 from core.stages import Freshness
 from domain.lookup import NotReady
 from tables.home.store import StoreError
-from web.cluster.admission import Asked, Unanswered, unsure
+from web.cluster.admission import Unanswered, unsure
 from web.cluster.exchange import PeerFailed
 from web.cluster.freshness import FreshnessBody
-from web.cluster.peers import get
+from web.cluster.routing import LIST_PATIENCE
 from web.http.pacing import Pacer
-from web.http.parameters import BadRequest, parameters
+from web.http.parameters import BadRequest
 from web.reads import cursors
 from web.reads.cursors import LastGiven
 from web.reads.gathering import Gathering, Search
 from web.reads.merging import Scan, Source, merge
-from web.reads.parameters import (
-    DEFAULT_LIMIT,
-    LIST,
-    ROOT,
-    Filters,
-    asked_of,
-    filters_of,
-    partitions_of,
-)
+from web.reads.questions import Hop, ListQuestion
 from web.reads.replies import RowBody
-
-#: Seconds for a whole page, besides what the caller's `wait_ms` allows.
-LIST_DEADLINE_S = 3.0
 
 
 class ListBody(msgspec.Struct, frozen=True):
@@ -53,41 +42,25 @@ class Share(msgspec.Struct, frozen=True):
     places: Mapping[int, LastGiven]
 
 
-async def list_rows(gathering: Gathering, query: str, headers: Mapping[str, str]) -> web.Response:
-    """One page, from every worker that has to do with it.
-
-    Raises:
-        BadRequest: names every bad parameter.
-    """
-    count = gathering.table.count
-    values = parameters(query, LIST)
-    filters, limit = filters_of(values), values.get("limit", DEFAULT_LIMIT)
-    places = cursors.places_of(values.get("cursor"), filters, count)
-    wanted = partitions_of(headers, count)
-    search = _ListSearch(gathering, asked_of(values, headers), filters, limit, places)
-    # A partition at its end has nothing to say.
-    going_on = [p for p in wanted if places[p] is not None]
-    left_out = set(range(count)).difference(wanted)
-    return await search.answer(going_on, values.get("partial", False), left_out)
+async def list_rows(gathering: Gathering, question: ListQuestion) -> web.Response:
+    """One page, from every worker that has to do with it."""
+    left_out = set(range(gathering.table.count)).difference(question.partitions)
+    return await _ListSearch(gathering, question).answer(left_out)
 
 
 class _ListSearch(Search[Share]):
     """One page being made. `places` moves on as rows are given."""
 
     kind = ListBody
+    patience = LIST_PATIENCE
 
-    def __init__(
-        self,
-        gathering: Gathering,
-        asked: Asked,
-        filters: Filters,
-        limit: int,
-        places: list[LastGiven],
-    ) -> None:
-        super().__init__(gathering, asked, LIST_DEADLINE_S)
-        self._filters = filters
-        self._limit = limit
-        self._places = places
+    def __init__(self, gathering: Gathering, question: ListQuestion) -> None:
+        # A partition at its end has nothing to say.
+        going_on = [p for p in question.partitions if question.places[p] is not None]
+        super().__init__(gathering, question.asked, going_on, question.partial)
+        self._question = question
+        self._filters, self._limit = question.filters, question.limit
+        self._places = list(question.places)
 
     async def here(
         self, fresh: dict[int, Freshness], refused: dict[int, Unanswered], pacer: Pacer
@@ -112,16 +85,8 @@ class _ListSearch(Search[Share]):
             else:
                 return Share(items, {p: _beyond(self._places[p], reached) for p in fresh})
 
-    def request(
-        self, url: str, partitions: Sequence[int], query: Mapping[str, str], lines: str
-    ) -> bytes:
-        # The other partitions are not asked for: give them any of these places.
-        some = self._places[partitions[0]]
-        places = [place if p in partitions else some for p, place in enumerate(self._places)]
-        cursor = cursors.token_of(self._filters, places)
-        page = {"limit": str(self._limit), "cursor": cursor or ""}
-        filters = {k: str(v) for k, v in msgspec.to_builtins(self._filters).items()}
-        return get(url, ROOT, {**page, **filters, **query}, lines)
+    def request(self, hop: Hop, partitions: Sequence[int]) -> bytes:
+        return self._question.request(hop, partitions)
 
     def there(self, body: ListBody | None, partitions: Sequence[int]) -> Share:
         if body is None:

@@ -10,37 +10,17 @@ from aiohttp import web
 
 from core.stages import Freshness
 from domain.lookup import NotReady
-from domain.names import fault_of
 from tables.home.store import StoreError
-from web.cluster.admission import Asked, Unanswered, unsure
+from web.cluster.admission import Unanswered, unsure
 from web.cluster.freshness import FreshnessBody
-from web.cluster.peers import post
-from web.http.bodies import BAD_JSON, BodyLimits, read_json
+from web.cluster.routing import LOOKUP_PATIENCE
 from web.http.pacing import Pacer
-from web.http.parameters import BadRequest, parameters, wrong
 from web.reads.gathering import Gathering, Search
-from web.reads.parameters import LOOKUP, asked_of
+from web.reads.questions import Hop, Key, LookupQuestion
 from web.reads.replies import RowBody, row_body
 
-LOOKUP_PATH = "/v1/lookup"
-MAX_KEYS = 1000
 #: Keys read at once: half a millisecond.
 KEYS_AT_ONCE = 100
-#: Seconds for a whole lookup, besides what the caller's `wait_ms` allows.
-LOOKUP_DEADLINE_S = 2.0
-
-
-class Key(msgspec.Struct, frozen=True):
-    """What is asked for."""
-
-    sku: str
-    location: str
-
-
-class Keys(msgspec.Struct, frozen=True):
-    """The request's body."""
-
-    keys: list[Key]
 
 
 class LookupBody(msgspec.Struct, frozen=True):
@@ -63,42 +43,28 @@ class LookupBody(msgspec.Struct, frozen=True):
 FoundRows = dict[Key, RowBody | None]
 
 
-async def look_up(
-    gathering: Gathering, limits: BodyLimits, request: web.Request, query: str
-) -> web.Response:
-    """All keys, from every worker that has to do with them.
-
-    Raises:
-        BadRequest: names every bad parameter and key.
-    """
-    body = await read_json(request, limits)
-    if isinstance(body, web.Response):
-        return body
-    values = parameters(query, LOOKUP)
-    keys = _keys(body)
+async def look_up(gathering: Gathering, question: LookupQuestion) -> web.Response:
+    """All keys, from every worker that has to do with them."""
     groups: dict[int, list[Key]] = {}
     async with gathering.lane.turn() as pacer:
-        for key in dict.fromkeys(keys):
+        for key in dict.fromkeys(question.keys):
             groups.setdefault(gathering.table.partition_of(key.sku), []).append(key)
             await pacer.give_way()
-    search = _LookupSearch(gathering, asked_of(values, request.headers), keys, groups)
-    return await search.answer(groups, values.get("partial", False))
+    return await _LookupSearch(gathering, question, groups).answer()
 
 
 class _LookupSearch(Search[FoundRows]):
-    """One lookup being answered."""
+    """One lookup being answered. `groups`: the keys, each once, by partition."""
 
     kind = LookupBody
+    patience = LOOKUP_PATIENCE
 
     def __init__(
-        self,
-        gathering: Gathering,
-        asked: Asked,
-        keys: Sequence[Key],
-        groups: Mapping[int, Sequence[Key]],
+        self, gathering: Gathering, question: LookupQuestion, groups: Mapping[int, Sequence[Key]]
     ) -> None:
-        super().__init__(gathering, asked, LOOKUP_DEADLINE_S)
-        self._keys = keys
+        super().__init__(gathering, question.asked, groups, question.partial)
+        self._question = question
+        self._keys = question.keys
         self._groups = groups
 
     async def here(
@@ -133,11 +99,9 @@ class _LookupSearch(Search[FoundRows]):
                 rows[key] = None if row is None else row_body(key.sku, key.location, row)
         return rows
 
-    def request(
-        self, url: str, partitions: Sequence[int], query: Mapping[str, str], lines: str
-    ) -> bytes:
-        keys = [key for partition in partitions for key in self._groups[partition]]
-        return post(url, LOOKUP_PATH, query, lines, msgspec.json.encode(Keys(keys)))
+    def request(self, hop: Hop, partitions: Sequence[int]) -> bytes:
+        keys = (key for partition in partitions for key in self._groups[partition])
+        return self._question.request(hop, partitions, keys)
 
     def there(self, body: LookupBody | None, partitions: Sequence[int]) -> FoundRows:
         if body is None:
@@ -155,22 +119,3 @@ class _LookupSearch(Search[FoundRows]):
             unanswered=[key for key in self._keys if key not in rows],
             **common,
         )
-
-
-def _keys(body: bytes) -> list[Key]:
-    try:
-        keys = msgspec.json.decode(body, type=Keys).keys
-    except BAD_JSON as error:
-        detail = f'must be {{"keys": [{{"sku": …, "location": …}}, …]}} ({error})'
-        raise BadRequest(wrong("body", detail)) from error
-    if not 1 <= len(keys) <= MAX_KEYS:
-        raise BadRequest(wrong("keys", f"must be 1 to {MAX_KEYS:,}, not {len(keys):,}"))
-    faults = [
-        wrong(f"keys[{index}].{name}", why)
-        for index, key in enumerate(keys)
-        for name, text in (("sku", key.sku), ("location", key.location))
-        if (why := fault_of(text)) is not None
-    ]
-    if faults:
-        raise BadRequest(*faults)
-    return keys

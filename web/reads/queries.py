@@ -1,48 +1,51 @@
-"""GET: parse, ask the right worker, answer. Any worker answers any key."""
+"""All reads: the question is read from the request, the right worker asked, the answer given.
+
+Any worker answers any key.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator, Mapping
 from functools import partial
-from urllib.parse import quote
 
 from aiohttp import web
 
 from core.stages import Freshness
 from domain.lookup import Found, NotFound
 from tables.reading import Reading
-from web.cluster.admission import Admission, Asked, Unanswered, unsure
+from web.cluster.admission import Admission, Unanswered, unsure
+from web.cluster.answers import problem_of
+from web.cluster.asking import Asking
 from web.cluster.ends import Ends
 from web.cluster.exchange import LargeAnswer, PeerAnswer, PeerFailed
-from web.cluster.peers import (
-    IN_PIECES,
-    MAX_OPEN,
-    Peers,
-    get,
-    hop_headers,
-    is_for_another_version,
-    waiting,
-)
+from web.cluster.peers import MAX_OPEN, Peers
 from web.cluster.roster import Roster
-from web.cluster.routing import Router, problem_of
+from web.cluster.routing import Router
 from web.http.bodies import BodyLimits
-from web.http.conditions import NONE_MATCH, refusal_of
 from web.http.large import BrokenOff, Large, announce, send
 from web.http.outbox import Outbox
 from web.http.pacing import Lane
-from web.http.parameters import BadRequest, parameters, target_of
-from web.http.problems import Problem, problem
+from web.http.parameters import BadRequest
 from web.http.replies import SERVER, Observe
 from web.reads.gathering import Gathering
 from web.reads.lists import list_rows
-from web.reads.lookups import LOOKUP_PATH, look_up
-from web.reads.parameters import READ, ROOT, asked_of, key_of
+from web.reads.lookups import look_up
+from web.reads.parameters import ROOT
+from web.reads.questions import (
+    LOOKUP_PATH,
+    Hop,
+    KeyQuestion,
+    ListQuestion,
+    LookupQuestion,
+    Question,
+    Questions,
+)
 from web.reads.quick import QuickReads
 from web.reads.replies import reply
 from web.reads.skus import SkuRows, Skus
 
-KeyAnswer = Found | NotFound | SkuRows | Unanswered
+OwnAnswer = Found | NotFound | SkuRows
 # What of another worker's answer is for the client; the rest belongs to that connection.
 _PASSED_ON = ("content-type", "cache-control", "server", "etag", "retry-after", "onhand-")
 
@@ -64,16 +67,16 @@ class Queries:
     ) -> None:
         self._table = table
         self._version = version
-        self._limits = limits
         self._observe = observe
         self.peers = Peers(peer_connections)
         self._admission = Admission(table, topics, ends)
         self._router = Router(table, roster, self.peers, self._admission)
         self._lane = Lane()
         self._skus = Skus(table, self._admission, self._lane, version, outbox or Outbox())
-        self._gathering = Gathering(table, self._router, self._admission, self._lane, version)
+        self._gathering = Gathering(table, self._router, self._lane, version)
+        self._questions = Questions(table.count, version, limits)
         #: For the server, to be asked before aiohttp is: `QuickReads.answer`.
-        self.quick = QuickReads(table, self._router, self._admission, version, observe).answer
+        self.quick = QuickReads(self._questions, table, self._router, version, observe).answer
 
     def waiters(self) -> int:
         """Requests that wait for a position."""
@@ -95,83 +98,64 @@ class Queries:
         """Any of the routes."""
         started = time.perf_counter()
         response: web.Response | Large
-        if is_for_another_version(request.headers, self._version):
-            response = problem(Problem.NOT_READY, f"This worker is of version {self._version}.")
-        else:
-            try:
-                response = await self._answer(request)
-            except BadRequest as bad:
-                response = bad.reply()
+        try:
+            question = await self._questions.of(request)
+            if isinstance(question, web.Response):
+                response = question
+            else:
+                response = await self._answer(question, request)
+        except BadRequest as bad:
+            response = bad.reply()
         role = response.headers.get("Onhand-Role", "none")
         self._observe(role, _outcome_of(response), time.perf_counter() - started)
         return await send(request, response) if isinstance(response, Large) else response
 
-    async def _answer(self, request: web.Request) -> web.Response | Large:
-        path, query = target_of(request)
-        if request.method == "POST":
-            return await look_up(self._gathering, self._limits, request, query)
-        kept = () if path == ROOT else (NONE_MATCH,)
-        if (refused := refusal_of(request.headers, kept)) is not None:
-            return refused
-        if path == ROOT:
-            return await list_rows(self._gathering, query, request.headers)
-        key = key_of(path)
-        if key is None:
-            detail = f"There is nothing at {path}. A / inside an id is written %2F."
-            return problem(Problem.UNKNOWN_PATH, detail)
-        return await self._read(key, asked_of(parameters(query, READ), request.headers), request)
+    async def _answer(self, question: Question, request: web.Request) -> web.Response | Large:
+        match question:
+            case KeyQuestion():
+                return await self._read(question, request)
+            case ListQuestion():
+                return await list_rows(self._gathering, question)
+            case LookupQuestion():
+                return await look_up(self._gathering, question)
 
-    async def _read(
-        self, key: tuple[str, ...], asked: Asked, request: web.Request
-    ) -> web.Response | Large:
-        """A row, or those of a SKU."""
-        if_none_match = request.headers.get(NONE_MATCH)
-        partition = self._table.partition_of(key[0])
-        read: Callable[..., Awaitable[KeyAnswer]] = self._row if len(key) == 2 else self._rows
-        there = self._request_for(partition, key, asked, if_none_match)
-        answer: KeyAnswer | PeerAnswer | LargeAnswer = await self._router.ask(
-            partition, asked, partial(read, *key), there
+    async def _read(self, question: KeyQuestion, request: web.Request) -> web.Response | Large:
+        """A row, or those of a SKU. `request`: to announce a large answer on."""
+        partition = self._table.partition_of(question.sku)
+        read: Callable[[KeyQuestion, Freshness], Awaitable[OwnAnswer | Unanswered]]
+        read = self._rows if question.location is None else self._row
+
+        def there(url: str, floor: str, wait_s: float) -> bytes:
+            return question.request(Hop(url, self._version, floor, wait_s))
+
+        asking: Asking[OwnAnswer] = Asking(
+            self._router, partition, question.asked, partial(read, question), there
         )
+        answer = await asking.answer()
         match answer:
             case PeerAnswer():
                 return passed_on(answer)
             case LargeAnswer():
                 return passed_on_in_pieces(answer)
             case SkuRows():
-                takes = IN_PIECES in request.headers
-                news = partial(announce, request) if takes else _say_nothing
-                return await self._skus.reply(answer, if_none_match, news)
+                news = partial(announce, request) if question.in_pieces else _say_nothing
+                return await self._skus.reply(answer, question.if_none_match, news)
             case _:
-                return reply(answer, self._version, if_none_match)
+                return reply(answer, self._version, question.if_none_match)
 
-    async def _row(self, sku: str, location: str, fresh: Freshness) -> KeyAnswer:
+    async def _row(self, question: KeyQuestion, fresh: Freshness) -> OwnAnswer | Unanswered:
+        sku, location = question.sku, question.location
+        assert location is not None
         row = self._table.get(fresh.partition, sku, location)
         if row is None:
             return unsure(fresh) or NotFound(sku, location, fresh)
         return Found(sku, location, row, fresh)
 
-    async def _rows(self, sku: str, fresh: Freshness) -> KeyAnswer:
-        found = self._skus.first(sku, fresh)
-        return found if found.rows else unsure(fresh) or NotFound(sku, "any location", fresh)
-
-    def _request_for(
-        self, partition: int, key: tuple[str, ...], asked: Asked, if_none_match: str | None
-    ) -> Callable[[str, float], bytes]:
-        """Makes the same GET for another worker."""
-        path = "/".join((ROOT, *(quote(part, safe="") for part in key)))
-
-        def request(url: str, wait_s: float) -> bytes:
-            query = waiting(self._admission.floor_token([partition], asked), wait_s)
-            if asked.max_lag_events is not None:
-                query["max_lag_events"] = str(asked.max_lag_events)
-            lines = hop_headers(self._version)
-            if len(key) == 1:
-                lines += f"{IN_PIECES}: 1\r\n"
-            if if_none_match is not None:
-                lines += f"If-None-Match: {if_none_match}\r\n"
-            return get(url, path, query, lines)
-
-        return request
+    async def _rows(self, question: KeyQuestion, fresh: Freshness) -> OwnAnswer | Unanswered:
+        found = self._skus.first(question.sku, fresh)
+        return (
+            found if found.rows else unsure(fresh) or NotFound(question.sku, "any location", fresh)
+        )
 
 
 def passed_on(answer: PeerAnswer) -> web.Response:

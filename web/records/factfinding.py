@@ -30,7 +30,7 @@ from domain.events import Refused, StockEvent, decode
 from domain.fates import Ending, Fate, Seen, fate_of
 from domain.naming import SourceAndId, name_of
 from tables.home.letters import Letter, letter_of
-from web.cluster.sightings import Ask, Question
+from web.cluster.sightings import Ask, WindowQuestion
 from web.http.bodies import BAD_JSON, BodyLimits, read_json
 from web.http.parameters import (
     BadRequest,
@@ -211,7 +211,7 @@ class FactFinding:
     async def _find(self, names: Sequence[SourceAndId], partial: bool) -> web.Response:
         identities = sorted({identity_hash_of(*name) for name in names})
         told = await self._ask(
-            [Question(t, p, identities) for t in self._roles for p in range(self._count)],
+            [WindowQuestion(t, p, identities) for t in self._roles for p in range(self._count)],
             OWNERS_S,
         )
         lost = sorted(told.why)

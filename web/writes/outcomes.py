@@ -17,7 +17,7 @@ from core.records import Address, Record
 from domain.columns import DeadLetter, columns
 from domain.events import Refused
 from domain.fates import Ending, Fate, fate_of, unknown
-from web.cluster.sightings import Ask, Question
+from web.cluster.sightings import Ask, WindowQuestion
 from web.writes.appending import Outgoing
 
 #: Events read before the loop gets a turn: about 1 ms.
@@ -63,7 +63,7 @@ class Outcomes:
         """
         marks, fates = await self._marks(records, offsets)
         questions = [
-            Question(*place, [identity for identity, _ in at.values()], max(at))
+            WindowQuestion(*place, [identity for identity, _ in at.values()], max(at))
             for place, at in marks.items()
         ]
         told = await self._ask(questions, wait_s)

@@ -18,7 +18,7 @@ from domain.names import fault_of, fault_of_part
 from domain.rows import row_key
 from tests.unit.domain.names_to_try import BAD, GOOD
 from web.http.parameters import BadRequest
-from web.reads.parameters import key_of
+from web.reads.questions import key_of
 
 
 def points(ranges: str) -> Iterator[int]:
@@ -110,7 +110,7 @@ NAMES = st.text(LETTERS, min_size=1, max_size=9)
 
 def is_askable(name: str) -> bool:
     try:
-        return key_of(f"/v1/inventory/{quote(name, safe='')}") == (name,)
+        return key_of(f"/v1/inventory/{quote(name, safe='')}") == (name, None)
     except BadRequest:
         return False
 

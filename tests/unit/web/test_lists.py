@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 from unittest.mock import patch
 
 import pytest
+from aiohttp.test_utils import make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,23 +18,26 @@ from core.stages import Role
 from domain.lookup import NotReady
 from domain.rows import Row
 from tests.shelf import TOPICS, Shelf
-from web.cluster.admission import Admission, Asked, Unanswered
+from web.cluster.admission import ANYTHING, Admission, Asked, Unanswered
 from web.cluster.exchange import PeerFailed
 from web.cluster.freshness import FreshnessBody
 from web.cluster.heartbeats import Heartbeat
 from web.cluster.peers import Peers
 from web.cluster.roster import Holder, Roster
-from web.cluster.routing import Router, Target
+from web.cluster.routing import Attempts, Patience, Router, Target
+from web.http.bodies import BodyLimits
 from web.http.pacing import Lane
 from web.http.parameters import BadRequest
 from web.http.times import rfc3339
 from web.reads import cursors, merging
 from web.reads.cursors import START, LastGiven, RowKey
-from web.reads.gathering import Gathering, Part, _worst
+from web.reads.gathering import Gathering, _worst
 from web.reads.lists import list_rows
 from web.reads.merging import Source, merge
 from web.reads.parameters import Filters
+from web.reads.questions import ListQuestion, Questions
 from web.reads.replies import RowBody, row_body
+from web.reads.spreading import AskOne, Gathered, Part, Spread
 
 PARTITIONS = 4
 
@@ -44,25 +48,31 @@ class Split(Gathering):
     groups: Sequence[int] = (0,) * PARTITIONS
     away: Iterable[int] = ()
 
-    async def run(
-        self,
-        partitions: Iterable[int],
-        asked: Asked,
-        until: float,
-        ask: Callable[[Target, Sequence[int]], Awaitable[Any]],
-    ) -> tuple[list[Any], dict[int, Unanswered]]:
-        here = [p for p in partitions if p not in self.away]
+    def spread(
+        self, asked: Asked, patience: Patience, partitions: Iterable[int], ask: AskOne[Any]
+    ) -> Spread[Any]:
+        spread = SplitSpread(self.router, asked, patience, partitions, ask)
+        spread.groups, spread.away = self.groups, self.away
+        return spread
+
+
+class SplitSpread(Spread[Any]):
+    groups: Sequence[int]
+    away: Iterable[int]
+
+    async def gather(self) -> Gathered[Any]:
+        here = [p for p in self.attempts if p not in self.away]
         refused: dict[int, Unanswered] = {
-            p: NotReady("away", 1) for p in partitions if p in self.away
+            p: NotReady("away", 1) for p in self.attempts if p in self.away
         }
         asked_for = [[p for p in here if self.groups[p] == g] for g in sorted(set(self.groups))]
-        return [await ask(None, group) for group in asked_for if group], refused
+        return [await self.ask(None, group) for group in asked_for if group], refused
 
 
 def a_split(shelf: Shelf) -> Split:
     me = Heartbeat(version=1, rules=1, build="", url="http://me", instance="me", sequence=0)
     admission = Admission(shelf, TOPICS)
-    return Split(shelf, Router(shelf, Roster(me), Peers(), admission), admission, Lane(), 1)
+    return Split(shelf, Router(shelf, Roster(me), Peers(), admission), Lane(), 1)
 
 
 def a_shelf() -> Shelf:
@@ -72,7 +82,10 @@ def a_shelf() -> Shelf:
 
 
 async def a_page(gathering: Gathering, query: str) -> Any:
-    response = await list_rows(gathering, query, {})
+    request = make_mocked_request("GET", f"/v1/inventory?{query}")
+    question = await Questions(PARTITIONS, 1, BodyLimits()).of(request)
+    assert isinstance(question, ListQuestion)
+    response = await list_rows(gathering, question)
     assert isinstance(response.body, bytes)
     body = json.loads(response.body)
     return body if response.status == 200 else body["type"]
@@ -212,18 +225,18 @@ def test_of_parts_equally_far_behind_the_worst_is_the_one_that_a_broker_told_of_
 class Planned(Router):
     """Asks these, in this order, for whatever partition."""
 
-    def plan(self, partition: int, asked: Asked) -> list[Target]:
-        return [Holder(url, Role.ACTIVE, 1, leaving=False) for url in ("first", "second")]
+    def attempts(self, partition: int, asked: Asked, patience: Patience) -> Attempts:
+        targets = [Holder(url, Role.ACTIVE, 1, leaving=False) for url in ("first", "second")]
+        return Attempts(partition, targets, patience.hedge_s, time.monotonic() + 30, waits=False)
 
 
 @pytest.mark.parametrize("first", ["fails", "knows half"])
 async def test_the_next_worker_is_asked_once_when_the_first_is_slow_and_then_of_no_use(
-    first: str, monkeypatch: pytest.MonkeyPatch
+    first: str,
 ) -> None:
-    monkeypatch.setattr("web.reads.gathering.PART_HEDGE_S", 0.01)
     gathering = a_split(a_shelf())
-    admission = gathering.admission
-    router = Planned(gathering.table, gathering.router._roster, Peers(), admission)
+    roster, admission = gathering.router._roster, gathering.router.admission
+    router = Planned(gathering.table, roster, Peers(), admission)
     asked: list[str] = []
     second_asked, first_done = asyncio.Event(), asyncio.Event()
 
@@ -241,8 +254,7 @@ async def test_the_next_worker_is_asked_once_when_the_first_is_slow_and_then_of_
             raise PeerFailed("gone")
         return Part("half", None, "", {partitions[0]: NotReady("not here", 1)})
 
-    whole = Gathering(gathering.table, router, admission, Lane(), 1)
-    parts, refused = await whole.run([0, 1], Asked(), time.monotonic() + 30, ask)
+    parts, refused = await Spread(router, ANYTHING, Patience(30, 0.01), [0, 1], ask).gather()
 
     assert asked == ["first", "second"]
     assert ([part.found for part in parts], refused) == (["all"], {})

@@ -13,14 +13,8 @@ from hypothesis import strategies as st
 from domain.names import fault_of
 from web.cluster.admission import ANYTHING, Asked
 from web.http.parameters import BadRequest, parameters, target_of
-from web.reads.parameters import (
-    LIST,
-    LOOKUP,
-    READ,
-    asked_of,
-    filters_of,
-    key_of,
-)
+from web.reads.parameters import LIST, LOOKUP, READ
+from web.reads.questions import asked_of, filters_of, key_of
 
 ids = st.text(st.characters(max_codepoint=0x2FFF), min_size=1, max_size=128).filter(
     lambda text: fault_of(text) is None

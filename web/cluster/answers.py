@@ -1,0 +1,75 @@
+"""What an answer is worth, this worker's own or another's: usable, final, better than another."""
+
+from __future__ import annotations
+
+import msgspec
+from aiohttp import web
+
+from core.stages import Role
+from domain.lookup import NotCaughtUp, NotReady, TooBusy, TooStale
+from web.cluster.exchange import Head, PeerAnswer
+from web.http.bodies import BAD_JSON
+from web.http.problems import PAGES, Problem
+
+
+class _Typed(msgspec.Struct):
+    type: str
+
+
+def problem_of(answer: object) -> Problem | None:
+    """Which refusal this is, of ours or another worker's."""
+    match answer:
+        case NotReady():
+            return Problem.NOT_READY
+        case NotCaughtUp():
+            return Problem.NOT_CAUGHT_UP
+        case TooStale():
+            return Problem.TOO_STALE
+        case TooBusy():
+            return Problem.TOO_BUSY
+        case (
+            PeerAnswer(status=status, body=bytes(body))
+            | web.Response(status=status, body=bytes(body))
+        ) if status >= 400:
+            try:
+                return Problem(msgspec.json.decode(body, type=_Typed).type.rpartition("/")[2])
+            except (*BAD_JSON, ValueError):
+                return Problem.INTERNAL_ERROR
+        case _:
+            return None
+
+
+def is_usable(answer: PeerAnswer | Head) -> bool:
+    """Whether it is an answer of Onhand's, and no bug's: nothing else may reach a client."""
+    if answer.status in (200, 304, 404) and "Onhand-Position" in answer.headers:
+        return True
+    name = problem_of(answer)
+    return name not in (None, Problem.INTERNAL_ERROR) and PAGES[name].status == answer.status
+
+
+def settles(answer: object) -> bool:
+    """Whether this ends the request; else somebody else may know better."""
+    if isinstance(answer, PeerAnswer):
+        return answer.status < 500
+    return not isinstance(answer, NotReady | NotCaughtUp | TooStale | TooBusy)
+
+
+def is_between_owners(answer: object) -> bool:
+    """Whether the last owner says that only the next one can tell."""
+    if isinstance(answer, PeerAnswer):
+        return answer.status == 503 and answer.headers.get("Onhand-Role") == Role.FORMER
+    return isinstance(answer, NotReady) and answer.between_owners
+
+
+def says_more(one: object, other: object) -> bool:
+    """Whether the second of two refusals tells the caller more than the first.
+
+    `not-ready` tells least, unless a moment later somebody can answer.
+    """
+    return _weight(other) > _weight(one)
+
+
+def _weight(refusal: object) -> int:
+    if problem_of(refusal) is not Problem.NOT_READY:
+        return 2
+    return 1 if is_between_owners(refusal) else 0
