@@ -1,6 +1,7 @@
 """The rules of the contest: what a system must offer to be measured, and the round itself."""
 
 import shutil
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -8,6 +9,9 @@ from typing import Protocol
 from bench.measure import Process, Span, watch
 from bench.oracle import Oracle, Verdict
 from bench.progress import calibrate, say
+
+#: This checkout.
+REPO = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,7 @@ class Arena:
         small: its beginning once more, for systems too slow for all of it.
         folder: logs and local state.
         timeout_s: for one system's round.
+        tree: the checkout whose Onhand is measured, with a .venv unless it is this one.
     """
 
     kafka: str
@@ -39,6 +44,12 @@ class Arena:
     small: TopicSet
     folder: Path
     timeout_s: float
+    tree: Path = REPO
+
+    @property
+    def python(self) -> str:
+        """What runs the Onhand of `tree`; the command `onhand` lies beside it."""
+        return sys.executable if self.tree == REPO else str(self.tree / ".venv/bin/python")
 
     def fresh(self, name: str) -> Path:
         """An empty folder for local state."""
@@ -69,6 +80,7 @@ class Restored:
         records: changelog records read.
         restore_s: restoring alone.
         startup_s: from starting the process until it was restored.
+        cpu_s: of the process, while it restored; nan where that is not known.
         note: whether the restored rows were right, in words.
     """
 
@@ -76,6 +88,7 @@ class Restored:
     restore_s: float
     startup_s: float
     note: str
+    cpu_s: float = float("nan")
 
     @property
     def records_per_s(self) -> float:

@@ -8,7 +8,6 @@ import json
 import os
 import random
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -20,7 +19,6 @@ from bench.progress import Ticker, say
 from bench.web import Answer, Web, inventory_path, metric_sum
 from dev.kafka import free_port
 
-REPO = Path(__file__).resolve().parent.parent
 HANDLED_METRICS = (
     "onhand_events_applied_total",
     "onhand_events_duplicate_total",
@@ -93,10 +91,10 @@ class Onhand:
 
     def create_topics(self) -> None:
         """`onhand topics create`: before the clock."""
-        program = "import sys; from app.commands import main; sys.exit(main())"
+        onhand = Path(self._arena.python).parent / "onhand"
         subprocess.run(
-            [sys.executable, "-c", program, "topics", "create"],
-            cwd=REPO,
+            [str(onhand), "topics", "create"],
+            cwd=self._arena.tree,
             env={**os.environ, **self._environment(0, free_port())},
             check=True,
             stdout=subprocess.DEVNULL,
@@ -118,9 +116,9 @@ class Onhand:
 
     def _worker(self, index: int) -> Worker:
         environment = self._environments[index]
-        argv = [sys.executable, "-m", "faust", "-A", "app", "worker", "-l", "info"]
+        argv = [self._arena.python, "-m", "faust", "-A", "app", "worker", "-l", "info"]
         log = self._arena.log(f"{self.onhand_name}-{index + 1}")
-        process = Process(argv, log, env=environment, cwd=REPO)
+        process = Process(argv, log, env=environment, cwd=self._arena.tree)
         return Worker(process, Web(int(environment["ONHAND_WEB_PORT"])))
 
     def start(self) -> list[Process]:
@@ -206,7 +204,8 @@ class Onhand:
             done: Sample = look([process])
             records = worker.metric(RESTORED_METRIC)
             note = self._read_back(worker)
-        return Restored(records, done.at_s - first.at_s, done.at_s - started, note)
+        spent_s, cpu_s = done.at_s - first.at_s, done.cpu_s - first.cpu_s
+        return Restored(records, spent_s, done.at_s - started, note, cpu_s)
 
     def _read_back(self, worker: Worker) -> str:
         rows = self.topics.oracle.rows

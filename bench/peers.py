@@ -3,16 +3,14 @@
 import json
 import sys
 from functools import cached_property
-from pathlib import Path
 
 from bench import raw_fetch
 from bench.broker import GroupProgress, Growth, read_changelog
-from bench.contest import Arena, Checked, Restored
+from bench.contest import REPO, Arena, Checked, Restored
 from bench.measure import Process
 from bench.oracle import compare_on_hand, row_key
 from dev.kafka import free_port
 
-REPO = Path(__file__).resolve().parent.parent
 NAIVE_COMMIT_INTERVAL_S = 0.5
 """Shorter than Faust's 2.8, so that its clock does not stop on a wait."""
 

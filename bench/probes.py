@@ -17,9 +17,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from bench.contest import Arena
+from bench.contest import REPO, Arena
 from bench.httpload import quantile
 from bench.measure import DidNotFinish, Process
 from bench.onhand import Onhand, Worker
@@ -28,7 +27,6 @@ from bench.pace import BEGUN
 from bench.progress import say
 from bench.web import Web, inventory_path
 
-REPO = Path(__file__).resolve().parent.parent
 PROBES_PER_S = 20
 PROBE_CONNECTIONS = 16
 PROBE_TIMEOUT_S = 10.0

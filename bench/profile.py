@@ -15,9 +15,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from bench.contest import Arena, TopicSet
+from bench.contest import REPO, Arena, TopicSet
 from bench.load import Load, load
-from bench.onhand import REPO, Onhand
+from bench.onhand import Onhand
 from bench.progress import Ticker, say
 from dev import kafka as dev_kafka
 

@@ -76,9 +76,10 @@ def _measure(
 
 
 def idle_reads(folded: Onhand, arena: Arena, seconds: float) -> list[Reads]:
-    """One worker that has folded and checked everything, started again, with nothing else to do."""
+    """One worker with nothing else to do, on the stores that its restore left on the disk."""
     paths = sample_paths(arena)
-    [worker] = folded.launch()
+    folded.start_again(0)
+    [worker] = folded.workers
     try:
         folded.wait_until_serving()
         return [_measure("idle", worker, paths, count, seconds) for count in CONNECTIONS]

@@ -279,9 +279,12 @@ def _binary(values: Sequence[bytes | None], headers: Sequence[Headers]) -> list[
     """Read events in binary mode at once if all are usual ones and their headers alike."""
     columns: dict[str, Sequence[bytes | None]] = {}
     try:
-        for column in zip(*headers, strict=True):
-            (name,) = {name for name, _ in column}
-            columns[name] = [value for _, value in column]
+        names = [name for name, _ in headers[0]]
+        # The columns first: where one record has a header more, it is they that raise.
+        for column, name in zip(zip(*headers, strict=True), names, strict=True):
+            columns[name] = values_of = [value for its, value in column if its == name]
+            if len(values_of) < len(headers):
+                return None
         joined = b"".join(cast("Sequence[bytes]", values))
         read = [_READERS[kind] for kind in columns["ce_type"]]
         idents, sources = _quick_ids(columns["ce_id"]), _quick_ids(columns["ce_source"])
@@ -336,7 +339,13 @@ def _quick_times(times: Sequence[bytes | None] | None, count: int) -> Sequence[d
     if times is None:
         return [None] * count
     joined = b'["%b"]' % b'","'.join(cast("Sequence[bytes]", times))
-    if b"\\" in joined or joined.count(b'"') != 2 * count or _BARE_OFFSET.search(joined):
+    # Without a plus and with no dash but the two of each date none has an offset.
+    is_utc = b"+" not in joined and joined.count(b"-") <= 2 * count
+    if (
+        b"\\" in joined
+        or joined.count(b'"') != 2 * count
+        or not (is_utc or _BARE_OFFSET.search(joined) is None)
+    ):
         raise ValueError("not usual times")
     return _read_times(joined)
 

@@ -100,6 +100,7 @@ def items(draw: st.DrawFn) -> Item:
 @example(in_binary_mode(as_json()))
 @example(in_binary_mode(as_json(time="2026-11-23T10:00:00+05:30")))
 @example(in_binary_mode(as_json(time="2026-11-23T10:00:00+0530")))
+@example(in_binary_mode(as_json(time="2026-11-23T10:00:00-0530")))
 @example(in_binary_mode(as_json(time='2026-11-23T10:00:00Z","2026-11-23T10:00:00Z')))
 @example(in_binary_mode(with_data(sku="Süd\x00", reason="\x00")))
 @example(in_binary_mode(with_data(unknown="x" * 999)))
@@ -114,7 +115,21 @@ def test_no_record_raises_and_the_fast_reader_agrees_with_the_exact_one(item: It
         assert len(exact.detail) < 400
 
 
+def with_one_more(name: str, content: bytes) -> Item:
+    value, headers = in_binary_mode(as_json())
+    return value, [*headers, (name, content)]
+
+
+def in_another_order() -> Item:
+    value, headers = in_binary_mode(as_json())
+    places = {"ce_id": "ce_source", "ce_source": "ce_id"}
+    found = dict(headers)
+    return value, [(places.get(name, name), found[places.get(name, name)]) for name, _ in headers]
+
+
 @given(st.lists(items(), max_size=6))
+@example([in_binary_mode(as_json()), with_one_more("ce_id", b"the last one counts")])
+@example([in_binary_mode(as_json()), in_another_order()])
 @example([(as_json()[:40], ()), (as_json()[40:], ()), (as_json() + as_json(), ())])
 @example([(b"", ()), (as_json() + b"\n" + as_json(), ())])
 @example([(None, ()), (as_json(), ()), (None, ())])
