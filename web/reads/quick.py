@@ -21,9 +21,13 @@ from tables.reading import Reading
 from web.cluster.freshness import freshness_body, freshness_headers
 from web.cluster.routing import Router
 from web.reads.questions import Questions
-from web.reads.replies import etag, row_body
+from web.reads.replies import ETAG, row_body
 
 _encode = msgspec.json.Encoder().encode
+_RESPONSE = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nCache-Control: no-cache\r\n"
+    b"Server: onhand\r\nETag: %b\r\n%%bContent-Length: %%d\r\nDate: %%b\r\n\r\n%%b%%b"
+) % ETAG.encode()
 
 
 class QuickReads:
@@ -68,17 +72,15 @@ class QuickReads:
         head, tail = self._freshness(fresh)
         # The row's JSON without its closing brace, then the freshness.
         start = _encode(row_body(sku, location, row))[:-1]
-        response = (
-            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nCache-Control: no-cache\r\n"
-            b"Server: onhand\r\nETag: %b\r\n%bContent-Length: %d\r\nDate: %b\r\n\r\n%b%b"
-            % (
-                etag(self._version, row).encode(),
-                head,
-                len(start) + len(tail),
-                rfc822_formatted_time().encode(),
-                start,
-                tail,
-            )
+        response = _RESPONSE % (
+            self._version,
+            row.events,
+            row.checksum,
+            head,
+            len(start) + len(tail),
+            rfc822_formatted_time().encode(),
+            start,
+            tail,
         )
         self._observe(fresh.role, "found", time.perf_counter() - started)
         return response

@@ -18,6 +18,9 @@ from web.http.times import Time, rfc3339
 
 _encode = msgspec.json.Encoder().encode
 
+#: Of the version, the number of events, and their checksum.
+ETAG = 'W/"v%d-%d-%016x"'
+
 # What the schema says and decoding (of another worker's rows) need not check.
 Hex16 = Annotated[str, Meta(extra_json_schema={"pattern": "^[0-9a-f]{16}$"})]
 
@@ -79,7 +82,7 @@ def _sums(row: Row) -> tuple[int, int, int, int, int, int, int, str, str]:
 
 def etag(version: int, row: Row) -> str:
     """`W/"v{N}-{events}-{checksum}"`: the same events under other rules are another answer."""
-    return f'W/"v{version}-{row.events}-{row.checksum:016x}"'
+    return ETAG % (version, row.events, row.checksum)
 
 
 def none_match(if_none_match: str | None, tag: str) -> bool:
