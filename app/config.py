@@ -58,6 +58,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     commit_interval_ms: int = 100
     dedup_window: int = 100_000
     topics_check_s: int = 60
+    bridge_topic: str = ""
+    bridge_map: str = ""
+    bridge_port: int = 6266
     log_level: str = "INFO"
     log_format: str = "text"
 
@@ -134,6 +137,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """Of the one producer that may write this partition's changelog."""
         return f"{self.group}-inventory-{partition}"
 
+    def bridge_group(self, bridge: str) -> str:
+        """Consumer group of a bridge. Without a version: two would write each fact twice."""
+        return f"{self.name}-bridge-{bridge}"
+
+    def bridge_transactional_id(self, bridge: str, partition: int) -> str:
+        """Of the one producer that may carry this partition of a foreign topic."""
+        return f"{self.bridge_group(bridge)}-{partition}"
+
     def client_kwargs(self) -> dict[str, Any]:
         """What every aiokafka client here takes: addresses and security."""
         kwargs: dict[str, Any] = {
@@ -195,6 +206,12 @@ def _topic_part(text: str) -> str:
     return text
 
 
+def _topic_name(text: str) -> str:
+    if not re.fullmatch(r"[a-zA-Z0-9._-]{1,249}", text):
+        raise ValueError("use the name of a topic")
+    return text
+
+
 _URL_REMEDY = "use http://HOST:PORT without a path, as other workers reach this one"
 
 
@@ -214,6 +231,12 @@ def _url(text: str) -> str:
 def _host(text: str) -> str:
     if not re.fullmatch(r"[\w.:%-]+", text):
         raise ValueError("use the name or address of an interface, such as 127.0.0.1")
+    return text
+
+
+def _map_file(text: str) -> str:
+    if not Path(text).is_file():
+        raise ValueError("there is no such file; docs/bridge.md says how to write a map")
     return text
 
 
@@ -245,6 +268,9 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "commit_interval_ms": _whole(1, 60_000),
     "dedup_window": _whole(1, 2**21),
     "topics_check_s": _whole(1, 3_600),
+    "bridge_topic": _topic_name,
+    "bridge_map": _map_file,
+    "bridge_port": _whole(1, 65_535),
     "log_level": _one_of(*_LOG_LEVELS),
     "log_format": _one_of("text", "json"),
 }

@@ -75,8 +75,10 @@ async def found(settings: Settings, position: str) -> Letter | None:
     if not (topic and partition.isdecimal() and offset.isdecimal()):
         raise DeadLettersError(f"{position!r} is no position: use TOPIC-PARTITION@OFFSET.")
     async with reader(settings) as consumer:
-        # A dead letter lies in the partition that its original lay in.
-        async for letter in letters(consumer, settings.dlq_topic, int(partition), lambda _: None):
+        # A dead letter lies in the partition that its original lay in; a bridge may read a topic
+        # of more partitions than there are.
+        place = int(partition) % settings.partitions
+        async for letter in letters(consumer, settings.dlq_topic, place, lambda _: None):
             if letter.position == f"{topic}-{int(partition)}@{int(offset)}":
                 return letter
     return None

@@ -23,21 +23,14 @@ from core.partitioning import partition_for
 from core.records import Headers
 from domain.events import Refused, decode
 from tables.home.letters import DeadLettersError, Letter, letters, records
-from wire.transactions import (
-    NO_TIME_MS,
-    Brokers,
-    RecordBatch,
-    TransactionalProducer,
-    batch_builder,
-)
+from wire.filling import BatchFiller
+from wire.transactions import Brokers, RecordBatch, TransactionalProducer
 
 #: Sound inside, so that the right address heals them; other refusals need a corrected event.
 REPLAYABLE = ("misrouted", "key_mismatch", "missing_key")
 #: Letters sent in one transaction: one chunk, which is sent and remembered or neither.
 _GROUP = 500
 _GROUP_BYTES = 8 * 2**20
-#: A record batch before compression; the source topics take 1 MiB after it.
-_BATCH_BYTES = 2**20 - 64 * 1024
 # While a transaction is open, readers of its source partitions wait. After a kill -9 they
 # wait this long; the next replay ends it at once.
 _TRANSACTION_TIMEOUT_MS = 10_000
@@ -280,7 +273,7 @@ class _Sender:
 
     def _batches(self, group: Iterable[_Resend]) -> list[RecordBatch]:
         """The records themselves, then their being remembered."""
-        batches = _Batches()
+        batches = BatchFiller()
         for resend in group:
             letter = resend.letter
             to = TopicPartition(resend.topic, resend.partition)
@@ -293,24 +286,3 @@ class _Sender:
             where = TopicPartition(self._settings.replayed_topic, partition_for(mark, self._marks))
             batches.add(where, mark, msgspec.json.encode(note), [])
         return batches.all()
-
-
-class _Batches:
-    """Record batches being filled, one after the other for each topic-partition."""
-
-    def __init__(self) -> None:
-        self._full: list[RecordBatch] = []
-        self._open: dict[TopicPartition, RecordBatch] = {}
-
-    def add(self, tp: TopicPartition, key: bytes, value: bytes | None, headers: Headers) -> None:
-        """Append one record."""
-        batch = self._open.get(tp) or RecordBatch(tp, batch_builder(_BATCH_BYTES), 0)
-        if batch.builder.append(batch.size, NO_TIME_MS, key, value, list(headers)) is None:
-            self._full.append(batch)
-            batch = RecordBatch(tp, batch_builder(_BATCH_BYTES), 0)
-            batch.builder.append(0, NO_TIME_MS, key, value, list(headers))
-        self._open[tp] = batch._replace(size=batch.size + 1)
-
-    def all(self) -> list[RecordBatch]:
-        """All that were added, in order for each topic-partition."""
-        return [*self._full, *self._open.values()]

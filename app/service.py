@@ -13,13 +13,13 @@ from contextlib import suppress
 from typing import Any, cast
 
 import click
-import faust
 from aiokafka.errors import KafkaError
 
 from app import topics
 from app.config import Settings
+from app.group.member import GroupMember
 from app.group.options import option_problems
-from app.group.transport import FAUST_LOG, BatchConsumer, BatchTransport
+from app.group.transport import BatchConsumer
 from app.group.warming import WarmUps
 from app.news import News
 from app.topicwatch import TopicWatch
@@ -34,13 +34,12 @@ from web.server import Web
 log = logging.getLogger(__name__)
 
 _REFUSED = 2
-_FAILED = 70
 #: For reading the log's last word, and on a new table writing the first.
 _AGREE_S = 60.0
 _M_ARENA_MAX = -8  # of glibc, malloc.h
 
 
-class OnhandApp(faust.App):
+class OnhandApp(GroupMember):
     """What Faust calls us for, in the order in which it does.
 
     Start: `on_start` checks and connects; the consumer joins the group; `on_assigned`
@@ -48,7 +47,6 @@ class OnhandApp(faust.App):
     the table commits, then Faust leaves the group.
     """
 
-    logger = FAUST_LOG
     settings: Settings
     table: InventoryTable
     table_config: TableConfig
@@ -56,7 +54,6 @@ class OnhandApp(faust.App):
     web_part: Web
     news: News
     source_topics: tuple[str, ...]
-    _failing = False
     _stopping = False
     _topic_watch: TopicWatch | None = None
 
@@ -65,12 +62,6 @@ class OnhandApp(faust.App):
         #: The group has rebalanced while this worker stops.
         self._relieved = asyncio.Event()
         self._warm_ups = WarmUps(lambda: self.table.status(), self._place_again)
-
-    def _new_transport(self) -> BatchTransport:
-        return BatchTransport(self.conf.broker_consumer, self)
-
-    def _new_producer_transport(self) -> BatchTransport:
-        return BatchTransport(self.conf.broker_producer, self)
 
     def on_webserver_init(self, web: Any) -> None:
         """Our handlers live on the server that Faust starts."""
@@ -100,7 +91,7 @@ class OnhandApp(faust.App):
         if problems:
             refuse_to_start(problems)
         problems = [str(problem) for problem in await topics.check(self.settings)]
-        problems += _port_problems(self.settings.web_host, self.settings.web_port)
+        problems += port_problems(self.settings.web_host, self.settings.web_port)
         if not problems:
             problems += await self._disagreement()
         if problems:
@@ -178,20 +169,6 @@ class OnhandApp(faust.App):
         """What lag tools are told."""
         return self.table.group_offsets()
 
-    async def fail(self, sentence: str, error: BaseException | None) -> None:
-        """End the worker now, with one sentence.
-
-        Not through Faust's crash: its orderly shutdown acknowledges and commits on the
-        way out (FS#189), and a worker that must not write must not try.
-        """
-        if self._failing:
-            return
-        self._failing = True
-        log.critical("%s The worker ends; what is committed is safe.", sentence, exc_info=error)
-        logging.shutdown()
-        sys.stdout.flush()
-        os._exit(_FAILED)
-
 
 def _share_memory_between_threads() -> None:
     """Let all threads allocate from two heaps.
@@ -210,7 +187,8 @@ def refuse_to_start(problems: list[str]) -> None:
     os._exit(_REFUSED)
 
 
-def _port_problems(host: str, port: int) -> list[str]:
+def port_problems(host: str, port: int) -> list[str]:
+    """A sentence if nobody can listen there."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

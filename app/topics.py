@@ -157,7 +157,17 @@ def desired(settings: Settings) -> list[Topic]:
         topic(settings.dlq_topic, count, _DLQ, retention_ms=30 * DAY_MS),
         topic(settings.replayed_topic, 1, _REPLAYED, message_timestamp_type="LogAppendTime"),
         topic(settings.control_topic, 1, _CONTROL, retention_bytes=-1),
-        topic(settings.documents_topic, 1, _DOCUMENTS, message_timestamp_type="LogAppendTime"),
+        # Bridges write there often, and read it whole when they start: keep it short.
+        topic(
+            settings.documents_topic,
+            1,
+            _DOCUMENTS,
+            message_timestamp_type="LogAppendTime",
+            segment_bytes=16 * MIB,
+            min_cleanable_dirty_ratio="0.2",
+            max_compaction_lag_ms=HOUR_MS,
+            delete_retention_ms=HOUR_MS,
+        ),
         # Only closed segments age out: close them often.
         topic(
             settings.members_topic,
@@ -216,6 +226,16 @@ async def check(settings: Settings) -> list[Misfit]:
         if topic.name in present:
             problems += _wrong_config(topic, present[topic.name], settings)
     return problems
+
+
+async def exists(settings: Settings, name: str) -> bool:
+    """Whether there is a topic of this name; makes none.
+
+    Raises:
+        TopicsError: Kafka does not answer.
+    """
+    async with _admin(settings) as admin:
+        return name in await _describe(admin, [name])
 
 
 def _wrong_counts(settings: Settings, present: dict[str, _Actual]) -> Iterable[Misfit]:

@@ -66,9 +66,7 @@ def build(settings: Settings | None = None) -> OnhandApp:
     app.news = News(
         app.table.status, app.web_part.members.workers, lambda: app.table.stats.restored
     )
-    # Faust's own pages ("/", "/router", "/table") look on the wrong worker or say OK
-    # without a look.
-    app.web.blueprints = BlueprintManager([])
+    without_pages(app)
     app.tables.add(
         ChangelogTable(
             app,
@@ -83,6 +81,11 @@ def build(settings: Settings | None = None) -> OnhandApp:
     )
     app.agent(sources, name="inventory")(inventory_agent(app.table, app.fail))
     return app
+
+
+def without_pages(app: faust.App) -> None:
+    """Faust's own ("/", "/router", "/table") look on the wrong worker or say OK without a look."""
+    app.web.blueprints = BlueprintManager([])
 
 
 def _stores(settings: Settings) -> Stores:
@@ -136,40 +139,52 @@ def _limits(settings: Settings) -> Limits:
 
 
 def _faust_app(settings: Settings) -> OnhandApp:
-    session_s = settings.session_timeout_ms / 1000
     return OnhandApp(
         settings.group,
-        broker=[f"kafka://{server}" for server in settings.kafka.split(",")],
-        broker_credentials=_credentials(settings),
-        store="memory://",
         TableManager=PartitionManager,
         PartitionAssignor=OnhandAssignor,
         table_standby_replicas=settings.standbys,
-        datadir=str(Path(settings.data_dir) / settings.group / "faust"),
-        autodiscover=False,
-        origin="app",
-        # Faust creates no topics: a forgotten partition count would be 8, and
-        # replication 1 (0.15.3, types/settings).
-        topic_allow_declare=False,
-        topic_disable_leader=True,
         topic_partitions=settings.partitions,
-        consumer_auto_offset_reset="none",
-        consumer_max_fetch_size=MAX_PARTITION_FETCH_BYTES,
-        broker_max_poll_records=MAX_POLL_RECORDS,
-        broker_max_poll_interval=_NEVER_S,
-        broker_session_timeout=session_s,
-        broker_rebalance_timeout=max(60.0, 3 * session_s),
-        broker_heartbeat_interval=session_s / 5,
-        broker_commit_interval=5.0,
-        stream_wait_empty=False,
-        web_bind=settings.web_host,
-        web_host=settings.web_host,
         web_port=settings.web_port,
         canonical_url=settings.url,
-        Worker=OnhandWorker,
-        worker_redirect_stdouts=False,
-        logging_config=configuration(settings.log_level, settings.log_format),
+        **faust_options(settings, settings.group),
     )
+
+
+def faust_options(settings: Settings, group: str) -> dict[str, Any]:
+    """What every process of ours says to Faust.
+
+    Args:
+        settings: of the process.
+        group: its consumer group.
+    """
+    session_s = settings.session_timeout_ms / 1000
+    return {
+        "broker": [f"kafka://{server}" for server in settings.kafka.split(",")],
+        "broker_credentials": _credentials(settings),
+        "store": "memory://",
+        "datadir": str(Path(settings.data_dir) / group / "faust"),
+        "autodiscover": False,
+        "origin": "app",
+        # Faust creates no topics: a forgotten partition count would be 8, and
+        # replication 1 (0.15.3, types/settings).
+        "topic_allow_declare": False,
+        "topic_disable_leader": True,
+        "consumer_auto_offset_reset": "none",
+        "consumer_max_fetch_size": MAX_PARTITION_FETCH_BYTES,
+        "broker_max_poll_records": MAX_POLL_RECORDS,
+        "broker_max_poll_interval": _NEVER_S,
+        "broker_session_timeout": session_s,
+        "broker_rebalance_timeout": max(60.0, 3 * session_s),
+        "broker_heartbeat_interval": session_s / 5,
+        "broker_commit_interval": 5.0,
+        "stream_wait_empty": False,
+        "web_bind": settings.web_host,
+        "web_host": settings.web_host,
+        "Worker": OnhandWorker,
+        "worker_redirect_stdouts": False,
+        "logging_config": configuration(settings.log_level, settings.log_format),
+    }
 
 
 def _credentials(settings: Settings) -> Any:

@@ -148,7 +148,7 @@ def _anchors(text: str) -> set[str]:
 def _names(root: Path, document: Document) -> Iterator[Fault]:
     known_settings = {PREFIX + field.upper() for field in Settings.__struct_fields__}
     targets = set(re.findall(r"^([a-z0-9]+):", (root / "Makefile").read_text(), re.MULTILINE))
-    metrics = _metrics(root)
+    metrics = _metrics(root) | _metrics(root, "bridging.py")
     paths = set(re.findall(r'"(/v1/[a-z]+)', _source(root, "web")))
     for line, text in enumerate(document.text.splitlines(), 1):
 
@@ -176,8 +176,8 @@ def _names(root: Path, document: Document) -> Iterator[Fault]:
                 yield fault(f"there is no {span}")
 
 
-def _metrics(root: Path) -> set[str]:
-    return set(re.findall(r'"(onhand_\w+)"', (root / "web/operations/metrics.py").read_text()))
+def _metrics(root: Path, file: str = "metrics.py") -> set[str]:
+    return set(re.findall(r'"(onhand_\w+)"', (root / "web/operations" / file).read_text()))
 
 
 def _unknown_command(words: list[str]) -> str | None:
@@ -280,6 +280,7 @@ def _left_out(root: Path, checked: dict[str, Document]) -> Iterator[Fault]:
         HTTP, checked, (f"| {page.status} | `{name}` |" for name, page in PAGES.items())
     )
     yield from _missing(RUNBOOK, checked, _metrics(root))
+    yield from _missing("docs/bridge.md", checked, _metrics(root, "bridging.py"))
 
 
 def _missing(path: str, checked: dict[str, Document], words: Iterable[str]) -> Iterator[Fault]:

@@ -58,6 +58,7 @@ class Refusal(StrEnum):
     NULL_VALUE = "null_value"  # nobody: it holds no fact
     TOO_LARGE = "too_large"  # producer: send the fact alone, without what it carries along
     ID_CONFLICT = "id_conflict"  # producer: one id was given to two facts
+    NOT_MAPPED = "not_mapped"  # who keeps the map of a bridge, which alone says this
 
 
 class Refused(Struct, frozen=True, gc=False):

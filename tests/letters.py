@@ -12,7 +12,7 @@ from app.config import Settings
 from dev.kafka import Kafka
 from domain.columns import DeadLetter
 from domain.events import Refusal
-from tables.home.changelog import _letter_record
+from tables.home.changelog import letter_record
 
 HEADERS = [("trace", b"\x00\xff"), ("trace", None), ("onhand-reason", b"not ours")]
 
@@ -66,7 +66,7 @@ def refuse(settings: Settings, letters: Sequence[DeadLetter], *, commit: bool = 
     producer.init_transactions(20)
     producer.begin_transaction()
     for letter in letters:
-        key, value, headers = _letter_record(letter)
+        key, value, headers = letter_record(letter)
         producer.produce(
             settings.dlq_topic, value, key, partition=letter.partition, headers=headers
         )

@@ -12,6 +12,7 @@ import sys
 import click
 
 from app import __version__
+from app.commands.bridge import bridge
 from app.commands.dlq import dlq
 from app.commands.fact import fact
 from app.commands.post import adjust, post
@@ -46,6 +47,7 @@ _COMMANDS: tuple[click.Command, ...] = (
         fact,
         scan,
         dlq,
+        bridge,
         show_settings,
         traffic,
     ),

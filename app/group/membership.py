@@ -20,9 +20,8 @@ class GroupRefused(Final):
     """Kafka does not take this worker into the group, now or later; says what to do."""
 
 
-def advice(error: KafkaError, settings: Settings) -> str:
+def advice(error: KafkaError, settings: Settings, group: str) -> str:
     """Why Kafka refuses a member for good, and the remedy."""
-    group = settings.group
     match error:
         case InvalidSessionTimeoutError():
             return (

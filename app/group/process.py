@@ -24,6 +24,10 @@ class OnhandWorker(faust.Worker):
     async def on_first_start(self) -> None:
         """Logging is set up here: from now on there is somebody to talk to."""
         await super().on_first_start()
+        self.say_what_starts()
+
+    def say_what_starts(self) -> None:
+        """The first lines of the log."""
         settings = self.app.settings
         log.info(
             "Onhand %s starts: version %d, group %s, process %d.",

@@ -180,7 +180,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         try:
             self._ensure_consumer()._coordinator.check_errors()
         except KafkaError as error:
-            raise GroupRefused(advice(error, self.app.settings)) from error
+            raise GroupRefused(advice(error, self.app.settings, self.app.conf.id)) from error
 
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Faust warns of partitions that it does not fetch; ours are paused on purpose."""

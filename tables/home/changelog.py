@@ -37,7 +37,7 @@ MAX_BATCH_BYTES = 4 * 2**20
 #: The dead-letter topic takes record *batches* up to 2 MiB. A letter beyond this many
 #: bytes is represented; a batch is closed before it passes the topic's limit.
 MAX_DEAD_LETTER_BYTES = 2 * 2**20 - 64 * 1024
-_MAX_LETTER_BATCH_BYTES = 2 * 2**20 - 8 * 1024
+MAX_LETTER_BATCH_BYTES = 2 * 2**20 - 8 * 1024
 #: Of a letter too large to keep, headers that name it are kept, if they are this short.
 NAMING = frozenset(ATTRIBUTES) | {CONTENT_TYPE}
 MAX_NAMING_BYTES = 16 * 1024
@@ -182,8 +182,8 @@ class ChangelogWriter:
             (
                 self._dead_letters,
                 letter_batch,
-                _MAX_LETTER_BATCH_BYTES,
-                map(_letter_record, letters),
+                MAX_LETTER_BATCH_BYTES,
+                map(letter_record, letters),
             ),
             (self._changelog, batch_builder, MAX_BATCH_BYTES, rows),
         ):
@@ -233,7 +233,7 @@ def _changelog_records(
     yield META_KEY, meta, _NO_HEADERS
 
 
-def _letter_record(
+def letter_record(
     letter: DeadLetter,
 ) -> tuple[bytes | None, bytes | None, list[Any]]:
     """A refused record exactly as it came, and why it was refused."""

@@ -161,17 +161,22 @@ class Ops(Struct):
 
     async def metrics(self, request: web.Request) -> web.Response:
         """GET /metrics: Prometheus text, or OpenMetrics to who asks for it."""
-        # Not prometheus_client's `choose_encoder`: it fails on a version that is none, and
-        # repeats in Content-Type what it was sent.
-        if _OPENMETRICS in request.headers.get("Accept", "").lower():
-            body, kind = _openmetrics(self.registry), openmetrics.CONTENT_TYPE_LATEST
-        else:
-            body, kind = generate_latest(self.registry), CONTENT_TYPE_PLAIN_0_0_4
-        return web.Response(body=body, headers={"Content-Type": kind, **SERVER})
+        return metrics_reply(self.registry, request)
 
     async def cluster(self, request: web.Request) -> web.Response:
         """GET /v1/cluster."""
         return json_reply(cluster_body(self.version, self.table.count, self.workers()))
+
+
+def metrics_reply(registry: CollectorRegistry, request: web.Request) -> web.Response:
+    """Prometheus text, or OpenMetrics to who asks for it."""
+    # Not prometheus_client's `choose_encoder`: it fails on a version that is none, and
+    # repeats in Content-Type what it was sent.
+    if _OPENMETRICS in request.headers.get("Accept", "").lower():
+        body, kind = _openmetrics(registry), openmetrics.CONTENT_TYPE_LATEST
+    else:
+        body, kind = generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4
+    return web.Response(body=body, headers={"Content-Type": kind, **SERVER})
 
 
 def held_body(status: PartitionStatus) -> HeldBody:

@@ -1,0 +1,40 @@
+"""The map of a bridge as the settings name it, and which topics it may not read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from app.config import Settings, SettingsError
+from app.topics import desired
+from domain.events import EVENTS
+from importers.frames.maps import ForeignMap, MapError, read_map
+
+
+def map_of(settings: Settings) -> ForeignMap:
+    """Read the map.
+
+    Raises:
+        SettingsError: no topic, one of ours, no map, or a map that cannot be used; a sentence
+            for each problem.
+    """
+    topic, file = settings.bridge_topic, settings.bridge_map
+    problems = []
+    if not topic:
+        problems.append("ONHAND_BRIDGE_TOPIC is not set: name the topic to read.")
+    if not file:
+        problems.append("ONHAND_BRIDGE_MAP is not set: name the file of the map (docs/bridge.md).")
+    if topic in {one.name for one in desired(settings)}:
+        problems.append(
+            f"ONHAND_BRIDGE_TOPIC is {topic}, a topic of Onhand itself: name the topic of another "
+            "program."
+        )
+    if problems:
+        raise SettingsError(problems)
+    try:
+        text = Path(file).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError([f"{file} cannot be read: {error}."]) from None
+    try:
+        return read_map(text, topic, EVENTS)
+    except MapError as error:
+        raise SettingsError([f"{file}: {told}" for told in error.problems]) from None

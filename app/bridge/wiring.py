@@ -1,0 +1,69 @@
+"""A bridge is put together here: settings and map to Faust, the topic to its agent."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+from msgspec.structs import replace
+
+from agents.bridge import bridge_agent
+from agents.carrying import Bridge, BridgeConfig
+from app.bridge.mapping import map_of
+from app.bridge.service import BridgeApp, BridgeWorker, TopicManager
+from app.config import Settings, SettingsError
+from app.group.delivery import ConsumerDelivery
+from app.service import refuse_to_start
+from app.wiring import faust_options, without_pages
+
+
+def build_bridge(settings: Settings | None = None) -> BridgeApp:
+    """The application; starts nothing and asks nobody.
+
+    Wrong settings and a map that cannot be used end the process with a sentence each.
+    """
+    try:
+        settings = settings or Settings.from_env()
+        by = map_of(settings)
+    except SettingsError as error:
+        refuse_to_start(error.problems)
+        raise  # unreachable: refuse ends the process
+    settings = replace(settings, web_port=settings.bridge_port, url=_url(settings))
+    group = settings.bridge_group(by.name)
+    (settings.data_dir / group).mkdir(parents=True, exist_ok=True)  # Faust's own folder
+    options = faust_options(settings, group) | {"Worker": BridgeWorker}
+    app = BridgeApp(
+        group,
+        TableManager=TopicManager,
+        web_port=settings.web_port,
+        canonical_url=_name_in_group(settings),
+        **options,
+    )
+    app.settings = settings
+    without_pages(app)
+    consumer = ConsumerDelivery(app)  # type: ignore[arg-type]  # a worker without tables
+    config = BridgeConfig(
+        kafka=settings.client_kwargs(),
+        topic=settings.bridge_topic,
+        sources=settings.source_topics,
+        dead_letters=settings.dlq_topic,
+        documents=settings.documents_topic,
+        partitions=settings.partitions,
+        transactional_id=lambda p: settings.bridge_transactional_id(by.name, p),
+        commit_interval_s=settings.commit_interval_ms / 1000,
+        session_timeout_s=settings.session_timeout_ms / 1000,
+    )
+    app.bridge = Bridge(config, by, consumer, consumer, app.fail)
+    foreign = app.topic(settings.bridge_topic, key_type=bytes, value_type=bytes)
+    app.agent(foreign, name="bridge")(bridge_agent(app.bridge, app.fail))
+    return app
+
+
+def _name_in_group(settings: Settings) -> str:
+    """Faust wants another address of each member; nobody calls a bridge by it."""
+    return f"http://{socket.gethostname()}-{os.getpid()}:{settings.bridge_port}"
+
+
+def _url(settings: Settings) -> str:
+    host = f"[{settings.web_host}]" if ":" in settings.web_host else settings.web_host
+    return f"http://{host}:{settings.bridge_port}"

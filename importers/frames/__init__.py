@@ -1,0 +1,1 @@
+"""Records as other programs frame them, made into facts by a map. Pure rules."""

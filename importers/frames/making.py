@@ -1,0 +1,210 @@
+"""A foreign record made into facts, by a map; or why it is none. Never raises."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from core.records import Record, TooLarge
+from importers.frames.maps import ForeignMap, TimeFormat, Tombstones
+from importers.frames.places import Nothing, NotMapped, Places, Steps, json_of, spelt
+
+#: Reasons of the bridge's own; all others are those of the rules.
+NOT_MAPPED: Final = "not_mapped"
+_NULL_VALUE: Final = "null_value"
+_TOO_LARGE: Final = "too_large"
+#: Lines of one record; each is a fact, and all of them are one transaction.
+MAX_LINES: Final = 1000
+_WHOLE = re.compile(r"\s*([+-]?[0-9]{1,19})(?:\.0*)?\s*")
+_UNITS: Final = {
+    TimeFormat.SECONDS: 1,
+    TimeFormat.MILLISECONDS: 1_000,
+    TimeFormat.MICROSECONDS: 1_000_000,
+    TimeFormat.NANOSECONDS: 1_000_000_000,
+}
+_DIGITS: Final = {1: 0, 1_000: 3, 1_000_000: 6, 1_000_000_000: 9}
+_WORD_FIELDS: Final = ("reason", "reference", "actor")
+
+
+class Unmade(msgspec.Struct, frozen=True):
+    """A record that is no fact, and is to be kept for a person; `detail` is one ASCII sentence."""
+
+    reason: str
+    detail: str
+
+
+class Left(msgspec.Struct, frozen=True):
+    """A record that is not for stock, by the map's own word."""
+
+    why: str
+
+
+#: A CloudEvent, to be written as JSON.
+EventFields: TypeAlias = dict[str, Any]
+Outcome: TypeAlias = list[EventFields] | Left | Unmade
+
+
+def facts_of(record: Record, topic: str, partition: int, by: ForeignMap) -> Outcome:
+    """Make what a record says into CloudEvents, not yet checked by the rules.
+
+    Args:
+        record: as it came.
+        topic: where it stood.
+        partition: of the topic.
+        by: the map.
+
+    Returns:
+        At least one event; or why the record is not for stock; or why it cannot be read.
+    """
+    offset, _, key, value, headers = record
+    if isinstance(value, TooLarge):
+        return Unmade(_TOO_LARGE, "The record has more than 1,048,576 bytes.")
+    if value is None:
+        if by.tombstones is Tombstones.SKIP:
+            return Left("a tombstone")
+        return Unmade(_NULL_VALUE, "The record has no value.")
+    try:
+        inside = by.unframe(value, headers)
+        if inside is None and by.tombstones is Tombstones.SKIP:
+            return Left("a tombstone")
+        places = Places(inside, key, headers)
+        made = list(_made(places, f"{topic}-{partition}@{offset}", by))
+    except NotMapped as why:
+        return Unmade(NOT_MAPPED, str(why).encode("ascii", "backslashreplace").decode())
+    return made or Left("not wanted by [only]")
+
+
+def _made(places: Places, position: str, by: ForeignMap) -> Iterator[EventFields]:
+    of_record = [pair for pair in by.only if pair[0][0] != "each"]
+    of_line = [pair for pair in by.only if pair[0][0] == "each"]
+    if not _is_wanted(places, of_record, Nothing.THERE):
+        return
+    if by.each is None:
+        yield _fact(places, position, by, Nothing.THERE, "")
+        return
+    lines = places.at(by.each)
+    if isinstance(lines, str):
+        lines = json_of(lines, f"The text at {spelt(by.each)}")
+    if not isinstance(lines, list | tuple):
+        raise NotMapped(f"{spelt(by.each)} is no list.")
+    if len(lines) > MAX_LINES:
+        raise NotMapped(f"{spelt(by.each)} has more than {MAX_LINES:,} lines.")
+    for number, line in enumerate(lines, 1):
+        if _is_wanted(places, of_line, line):
+            yield _fact(places, position, by, line, f"#{number}")
+
+
+def _is_wanted(places: Places, only: list[tuple[Steps, frozenset[str]]], line: Any) -> bool:
+    for steps, words in only:
+        found = places.at(steps, line)
+        if found is Nothing.THERE or _word(found) not in words:
+            return False
+    return True
+
+
+def _word(found: Any) -> str:
+    """A value as maps write it in quotes."""
+    if found is None or isinstance(found, bool):
+        return {None: "null", True: "true", False: "false"}[found]
+    return str(found)
+
+
+def _fact(places: Places, position: str, by: ForeignMap, line: Any, suffix: str) -> EventFields:
+    def field(name: str) -> Any:
+        if name in by.constants:
+            return by.constants[name]
+        steps = by.paths.get(name)
+        return None if steps is None else places.at(steps, line)
+
+    def text(name: str, needed: bool = True) -> str | None:
+        return _text(field(name), name, by, needed)
+
+    kind, sku, location = text("type"), text("sku"), text("location")
+    quantity = _quantity(field("quantity"), by)
+    if by.negative_type is not None and isinstance(quantity, int | float) and quantity < 0:
+        kind, quantity = by.negative_type, -quantity
+    event: EventFields = {"specversion": "1.0", "id": position + suffix}
+    if "id" in by.paths:
+        # One id of the whole record is not one of each line.
+        of_line = by.paths["id"][0] == "each"
+        event["id"] = f"{text('id')}{'' if of_line else suffix}"
+    given = "source" in by.constants or "source" in by.paths
+    event["source"] = text("source") if given else f"bridge/{by.name}"
+    event["type"] = kind
+    if (time := _time(field("time"), by)) is not None:
+        event["time"] = time
+    data = {"sku": sku, "location": location, "quantity": quantity}
+    for name in _WORD_FIELDS:
+        if (word := text(name, needed=False)) is not None:
+            data[name] = word
+    event["data"] = data
+    return event
+
+
+def _text(found: Any, name: str, by: ForeignMap, needed: bool) -> str | None:
+    if found is None or found is Nothing.THERE:
+        if needed:
+            raise NotMapped(f"{_called(name, by)} is not there.")
+        return None
+    if isinstance(found, bool | float | bytes) or not isinstance(found, str | int):
+        raise NotMapped(f"{_called(name, by)} is no text.")
+    text = str(found)
+    words = by.words.get(name)
+    if words is None:
+        return text
+    if text not in words:
+        raise NotMapped(
+            f"{_called(name, by)} is {_shown(text)}, a word that [words.{name}] does not have."
+        )
+    return words[text]
+
+
+def _quantity(found: Any, by: ForeignMap) -> int | float:
+    if found is None or found is Nothing.THERE:
+        raise NotMapped(f"{_called('quantity', by)} is not there.")
+    if isinstance(found, bool):
+        raise NotMapped(f"{_called('quantity', by)} is no number.")
+    if isinstance(found, int | float):
+        return found
+    if isinstance(found, str | Decimal) and (whole := _WHOLE.fullmatch(str(found))):
+        return int(whole[1])
+    shown = _shown(str(found)) if isinstance(found, str | Decimal) else "something else"
+    raise NotMapped(f"{_called('quantity', by)} is {shown}, no whole number.")
+
+
+def _time(found: Any, by: ForeignMap) -> str | None:
+    if found is None or found is Nothing.THERE:
+        return None
+    if isinstance(found, datetime):
+        return found.isoformat()
+    unit = _UNITS.get(by.time_format)
+    if unit is None:
+        if isinstance(found, str):
+            return found
+        raise NotMapped(
+            f"{_called('time', by)} is no text: set time_format to s, ms, us or ns for a number."
+        )
+    whole = _WHOLE.fullmatch(str(found)) if isinstance(found, int | str) else None
+    if whole is None or isinstance(found, bool):
+        raise NotMapped(f"{_called('time', by)} is no whole number of {by.time_format}.")
+    seconds, rest = divmod(int(whole[1]), unit)
+    try:
+        moment = datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, ValueError, OSError):
+        raise NotMapped(f"{_called('time', by)} is of no year from 1 to 9999.") from None
+    part = f".{rest:0{_DIGITS[unit]}d}" if unit > 1 else ""
+    return f"{moment:%Y-%m-%dT%H:%M:%S}".zfill(19) + f"{part}Z"
+
+
+def _called(name: str, by: ForeignMap) -> str:
+    steps = by.paths.get(name)
+    return f"The {name}" if steps is None else f"{spelt(steps)}, the {name},"
+
+
+def _shown(text: str) -> str:
+    return ascii(text if len(text) <= 60 else text[:57] + "...")

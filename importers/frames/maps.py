@@ -1,0 +1,336 @@
+"""The map of a bridge: a TOML file that says what of a foreign record is what of a fact.
+
+All that is wrong with it is told at once, a sentence each, before any record is read.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Collection, Iterator, Mapping
+from enum import StrEnum
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from importers.frames.places import Steps, spelt, steps_of
+from importers.frames.unframing import Frame, Unframe, unframe
+
+#: Of a fact; the first four must come from somewhere.
+NEEDED: Final = ("type", "sku", "location", "quantity")
+FACT_FIELDS: Final = (*NEEDED, "time", "id", "source", "reason", "reference", "actor")
+_TEXTS: Final = frozenset(FACT_FIELDS) - {"quantity", "time"}
+_NAME = re.compile(r"[a-zA-Z0-9._-]{1,100}")
+Words: TypeAlias = Mapping[str, str]
+
+
+class TimeFormat(StrEnum):
+    """How a time is written: as text, or as so many units since 1970."""
+
+    RFC3339 = "rfc3339"
+    SECONDS = "s"
+    MILLISECONDS = "ms"
+    MICROSECONDS = "us"
+    NANOSECONDS = "ns"
+
+
+class Tombstones(StrEnum):
+    """What becomes of records without a value."""
+
+    SKIP = "skip"
+    REFUSE = "refuse"
+
+
+class Begin(StrEnum):
+    """Where a bridge of a new name begins to read."""
+
+    EARLIEST = "earliest"
+    LATEST = "latest"
+
+
+class MapError(Exception):
+    """A map that cannot be used; the message is one sentence for each problem, by line."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(problems))
+
+
+class ForeignMap(msgspec.Struct, frozen=True, kw_only=True):
+    """One map.
+
+    name: of the bridge: its group, its positions and, unless mapped, the source of its facts.
+    unframe: reads a value.
+    constants, paths: where a fact's fields come from; each field is in one of them.
+    words: what the texts found for a field mean.
+    only: a record, or a line, counts where each of these has one of its words.
+    each: the list whose lines are a fact each.
+    negative_type: the type of facts whose quantity is below 0, which lose their sign.
+    """
+
+    name: str
+    frame: Frame
+    unframe: Unframe
+    constants: dict[str, Any]
+    paths: dict[str, Steps]
+    words: dict[str, Words]
+    only: tuple[tuple[Steps, frozenset[str]], ...] = ()
+    each: Steps | None = None
+    negative_type: str | None = None
+    time_format: TimeFormat = TimeFormat.RFC3339
+    tombstones: Tombstones = Tombstones.SKIP
+    begin: Begin = Begin.EARLIEST
+    accept_gaps: bool = False
+
+
+_CHOICES: Final[dict[str, type[StrEnum]]] = {
+    "frame": Frame,
+    "time_format": TimeFormat,
+    "tombstones": Tombstones,
+    "begin": Begin,
+}
+_TABLES: Final = ("constants", "paths", "words", "only")
+_SETTINGS: Final = ("name", *_CHOICES, "each", "negative_type", "accept_gaps")
+
+
+def read_map(text: str, topic: str, types: Collection[str]) -> ForeignMap:
+    """Read and check a map.
+
+    Args:
+        text: of the file.
+        topic: that the bridge reads; its name unless the map has one.
+        types: of facts, that are known.
+
+    Raises:
+        MapError: names every problem at once, each with its remedy.
+    """
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise MapError([f"The map is not TOML: {error}. Mend that place."]) from None
+    return _Reader(document, text, topic, types).read()
+
+
+class _Reader:
+    """Collects what is wrong while it reads."""
+
+    def __init__(
+        self, document: Mapping[str, Any], text: str, topic: str, types: Collection[str]
+    ) -> None:
+        self._document, self._lines = document, text.splitlines()
+        self._topic, self._types = topic, types
+        self._problems: list[str] = []
+
+    def read(self) -> ForeignMap:
+        self._unknown(self._document, "", (*_SETTINGS, *_TABLES))
+        tables = {name: self._table(name) for name in _TABLES}
+        for name, fields in ("constants", FACT_FIELDS), ("paths", FACT_FIELDS):
+            self._unknown(tables[name], name, fields)
+        chosen = {name: self._choice(name, kind) for name, kind in _CHOICES.items()}
+        constants = {f: v for f, v in self._constants(tables["constants"])}
+        paths = {f: s for f, s in self._paths(tables["paths"])}
+        words = {f: w for f, w in self._words(tables["words"], paths)}
+        only = tuple(self._only(tables["only"]))
+        each = self._each()
+        name = self._name()
+        negative = self._type_at("", "negative_type", self._document.get("negative_type"))
+        accept_gaps = self._document.get("accept_gaps", False)
+        if not isinstance(accept_gaps, bool):
+            self._wrong("", "accept_gaps", "is true or false")
+        self._complete({**constants, **paths}, constants, paths)
+        self._check_frame(chosen["frame"], only)
+        if each is None:
+            self._check_no_each([*paths.values(), *(steps for steps, _ in only)])
+        if self._problems:
+            raise MapError(self._problems)
+        frame = Frame(chosen["frame"] or Frame.JSON)
+        return ForeignMap(
+            name=name,
+            frame=frame,
+            unframe=unframe(frame),
+            constants=constants,
+            paths=paths,
+            words=words,
+            only=only,
+            each=each,
+            negative_type=negative,
+            time_format=TimeFormat(chosen["time_format"] or TimeFormat.RFC3339),
+            tombstones=Tombstones(chosen["tombstones"] or Tombstones.SKIP),
+            begin=Begin(chosen["begin"] or Begin.EARLIEST),
+            accept_gaps=accept_gaps,
+        )
+
+    # ---- parts of the file
+
+    def _table(self, name: str) -> Mapping[str, Any]:
+        found = self._document.get(name, {})
+        if isinstance(found, dict):
+            return found
+        self._wrong("", name, f"is a table: write [{name}] above its lines")
+        return {}
+
+    def _choice(self, name: str, kind: type[StrEnum]) -> str | None:
+        found = self._document.get(name)
+        if found is None or found in list(kind):
+            return found
+        self._wrong("", name, f"is {_quoted(found)}: use one of {', '.join(kind)}")
+        return None
+
+    def _name(self) -> str:
+        name = self._document.get("name", self._topic)
+        if isinstance(name, str) and _NAME.fullmatch(name):
+            return name
+        self._wrong(
+            "", "name", "has at most 100 letters, digits, dots, underscores and hyphens: set one"
+        )
+        return ""
+
+    def _constants(self, table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+        for field, value in table.items():
+            if field == "type":
+                self._type_at("constants", field, value)
+            elif field == "quantity" and (type(value) is not int):
+                self._wrong("constants", field, "is a whole number: write it without quotes")
+            elif field == "time":
+                self._wrong(
+                    "constants", field, "cannot be the same for all: give its path, or leave it out"
+                )
+            elif field in _TEXTS and not isinstance(value, str):
+                self._wrong("constants", field, "is a text: write it in quotes")
+            elif field == "id":
+                self._wrong(
+                    "constants", field, "would make all facts one: give its path, or leave it out"
+                )
+            yield field, value
+
+    def _paths(self, table: Mapping[str, Any]) -> Iterator[tuple[str, Steps]]:
+        for field, value in table.items():
+            if steps := self._path("paths", field, value):
+                yield field, steps
+
+    def _words(
+        self, table: Mapping[str, Any], paths: Mapping[str, Steps]
+    ) -> Iterator[tuple[str, Words]]:
+        for field, words in table.items():
+            if field not in _TEXTS or field not in paths:
+                self._wrong(
+                    "words",
+                    field,
+                    f"has no path in [paths]: name one of {', '.join(sorted(_TEXTS & {*paths}))}"
+                    if _TEXTS & {*paths}
+                    else "has no path in [paths]: leave it out",
+                )
+            elif not isinstance(words, dict) or not all(isinstance(w, str) for w in words.values()):
+                self._wrong("words", field, 'is a table of texts: write "A" = "B"')
+            else:
+                for word, meant in words.items():
+                    if field == "type":
+                        self._type_at("words.type", word, meant)
+                yield field, words
+
+    def _only(self, table: Mapping[str, Any]) -> Iterator[tuple[Steps, frozenset[str]]]:
+        for path, words in table.items():
+            wanted = [words] if isinstance(words, str) else words
+            if not isinstance(wanted, list) or not all(isinstance(w, str) for w in wanted):
+                self._wrong("only", path, 'is a list of texts: write ["c", "u"]')
+            elif steps := self._path("only", path, path):
+                yield steps, frozenset(wanted)
+
+    def _each(self) -> Steps | None:
+        found = self._document.get("each")
+        steps = None if found is None else self._path("", "each", found)
+        if steps and steps[0] == "each":
+            self._wrong("", "each", "is the list itself: use a path that begins with value")
+        return steps
+
+    # ---- checks over several parts
+
+    def _complete(
+        self, given: Collection[str], constants: Collection[str], paths: Collection[str]
+    ) -> None:
+        self._problems += (
+            f"The map does not say what the {field} of a fact is: add it to [paths] or [constants]."
+            for field in NEEDED
+            if field not in given and field not in (*self._table_keys(),)
+        )
+        for field in constants:
+            if field in paths:
+                self._wrong("paths", field, "is in [constants] too: remove one of them")
+
+    def _table_keys(self) -> Iterator[str]:
+        """Fields that were given, also those whose value was refused."""
+        for name in ("constants", "paths"):
+            found = self._document.get(name)
+            yield from found if isinstance(found, dict) else ()
+
+    def _check_frame(
+        self, frame: str | None, only: tuple[tuple[Steps, frozenset[str]], ...]
+    ) -> None:
+        if frame == Frame.DEBEZIUM and ("value", "op") not in [steps for steps, _ in only]:
+            self._problems.append(
+                "The map does not say which changes are facts: add to [only] "
+                '"value.op" = ["c"], with "r" for what a snapshot reads, "u" or "d".'
+            )
+
+    def _check_no_each(self, paths: list[Steps]) -> None:
+        for steps in paths:
+            if steps[0] == "each":
+                self._problems.append(
+                    f"{self._place_of(spelt(steps))}{spelt(steps)} is a place in a line, and the "
+                    'map has no list of lines: add each = "value.…".'
+                )
+
+    # ---- what is told
+
+    def _path(self, table: str, key: str, value: Any) -> Steps | None:
+        try:
+            if not isinstance(value, str):
+                raise ValueError("use a path in quotes, such as value.sku")
+            return steps_of(value)
+        except ValueError as why:
+            self._wrong(table, key, f"is {_quoted(value)}: {why}")
+            return None
+
+    def _type_at(self, table: str, key: str, value: Any) -> str | None:
+        if value is None or value in self._types:
+            return value  # type: ignore[no-any-return]
+        close = difflib.get_close_matches(str(value), self._types, n=1, cutoff=0.0)
+        self._wrong(table, key, f"is {_quoted(value)}, no type of a fact: did you mean {close[0]}?")
+        return None
+
+    def _unknown(self, table: Mapping[str, Any], name: str, known: Collection[str]) -> None:
+        for key in table:
+            if key not in known:
+                close = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+                meant = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}."
+                where = f"[{name}] {key}" if name else key
+                self._problems.append(f"{self._place_of(key, name)}{where} is not known: {meant}")
+
+    def _wrong(self, table: str, key: str, told: str) -> None:
+        where = f"[{table}] {key}" if table else key
+        end = "" if told.endswith("?") else "."
+        self._problems.append(f"{self._place_of(key, table)}{where} {told}{end}")
+
+    def _place_of(self, key: str, table: str | None = None) -> str:
+        """`Line 3: `, where a line of this table begins with the key; tomllib does not tell."""
+        inside = ""
+        for number, line in enumerate(self._lines, 1):
+            bare = line.strip()
+            if header := re.match(r"\[\s*([^\[\]]+?)\s*\]", bare):
+                inside = header[1].replace(" ", "")
+                if table == "" and inside == key:
+                    return f"Line {number}: "
+                if table and inside == f"{table}.{key}":
+                    return f"Line {number}: "
+            elif table in (None, inside) and (
+                re.match(rf"[\"']?{re.escape(key)}[\"']?\s*[=.]", bare)
+                or (table is None and key in bare)
+            ):
+                return f"Line {number}: "
+        return ""
+
+
+def _quoted(value: Any) -> str:
+    text = str(value)
+    return ascii(text if len(text) <= 60 else text[:57] + "...")

@@ -1,0 +1,119 @@
+"""What a bridge says over HTTP: /live, /ready, /metrics, and the pages of its problems."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from aiohttp import web
+from msgspec import Struct
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from web.http.problems import Problem, pages, problem
+from web.http.replies import json_reply
+from web.operations.ops import LiveBody, metrics_reply
+
+
+class CarriedBody(Struct, frozen=True, omit_defaults=True):
+    """One partition of the foreign topic, for /ready.
+
+    state: `active`, `taking over` or `stopped`. position: of the next record.
+    """
+
+    partition: int
+    state: str
+    position: int | None = None
+    lag: int | None = None
+    stopped_because: str | None = None
+
+
+class BridgeView(Struct, frozen=True):
+    """A bridge as it is now. is_assigned: the group has given it partitions, or none."""
+
+    topic: str
+    is_assigned: bool
+    partitions: Sequence[CarriedBody]
+    read: int
+    left: int
+    commits: int
+    commit_seconds: float
+    facts: Mapping[str, int]
+    refused: Mapping[str, int]
+
+
+class BridgeReadyBody(Struct, frozen=True):
+    """/ready of a bridge, when it is."""
+
+    ready: bool
+    topic: str
+    partitions: Sequence[CarriedBody]
+
+
+class BridgeOps(Collector):
+    """Routes and metrics of a bridge; `view` tells how it is."""
+
+    def __init__(self, view: Callable[[], BridgeView]) -> None:
+        self._view = view
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        self._registry.register(self)
+
+    def routes(self) -> Iterator[web.RouteDef]:
+        """All that a bridge answers."""
+        yield web.get("/live", self.live)
+        yield web.get("/ready", self.ready)
+        yield web.get("/metrics", self.metrics)
+        yield from pages()
+
+    async def live(self, request: web.Request) -> web.Response:
+        """GET /live: 200 while the loop turns."""
+        return json_reply(LiveBody(True))
+
+    async def ready(self, request: web.Request) -> web.Response:
+        """GET /ready: 200 when all that the group gave to this worker is being carried."""
+        view = self._view()
+        stopped = next((p.stopped_because for p in view.partitions if p.stopped_because), None)
+        waiting = [p for p in view.partitions if p.state != "active"]
+        if stopped is not None:
+            return problem(Problem.NOT_READY, stopped, partitions=view.partitions)
+        if waiting or not view.is_assigned:
+            detail = f"This worker takes over {len(waiting)} partitions of {view.topic}."
+            return problem(Problem.NOT_READY, detail, partitions=view.partitions)
+        return json_reply(BridgeReadyBody(True, view.topic, view.partitions))
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        """GET /metrics."""
+        return metrics_reply(self._registry, request)
+
+    def describe(self) -> list[Metric]:
+        """Nothing: so that registering does not collect."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """In the order of docs/bridge.md."""
+        view = self._view()
+        yield CounterMetricFamily("onhand_bridge_records", "Records committed.", view.read)
+        text = "Records that the map leaves out."
+        yield CounterMetricFamily("onhand_bridge_left_out", text, view.left)
+        facts = CounterMetricFamily("onhand_bridge_facts", "Facts written.", labels=["topic"])
+        for role, count in sorted(view.facts.items()):
+            facts.add_metric([role], count)
+        yield facts
+        text = "Records in the dead letters."
+        refused = CounterMetricFamily("onhand_bridge_dead_letters", text, labels=["reason"])
+        # A series from the start, so that an alert sees the first one.
+        for reason, count in sorted(({"not_mapped": 0} | dict(view.refused)).items()):
+            refused.add_metric([reason], count)
+        yield refused
+        yield CounterMetricFamily("onhand_bridge_commits", "Transactions.", view.commits)
+        text = "Seconds that these took, together."
+        yield CounterMetricFamily("onhand_bridge_commit_seconds", text, view.commit_seconds)
+        lag = GaugeMetricFamily(
+            "onhand_bridge_lag_records", "Offsets not committed yet.", labels=["partition"]
+        )
+        for p in view.partitions:
+            if p.lag is not None:
+                lag.add_metric([str(p.partition)], p.lag)
+        yield lag
+        text = "Partitions that wait for a person."
+        stopped = sum(p.state == "stopped" for p in view.partitions)
+        yield GaugeMetricFamily("onhand_bridge_stopped_partitions", text, stopped)
