@@ -79,7 +79,8 @@ class Bounded(logging.Filter):
         text = str(record.msg).partition("\n")[0][:200]
         cause = (record.name, record.levelno, _VALUES.sub("#", text))
         window = self._seen.get(cause)
-        if window is None or record.created - window[0] >= self.WINDOW_S:
+        # A clock that was set back opens a new window: else nothing is said until it is that late.
+        if window is None or not 0 <= record.created - window[0] < self.WINDOW_S:
             self._begin(cause, record, window)
             return True
         window[1] += 1

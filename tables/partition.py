@@ -180,8 +180,9 @@ class Partition:
                 was acknowledged and waits for the end of somebody's transaction.
         """
         known, known_at_ms = self.ends.get(topic, (0, 0))
-        # A greater end is newer, however the clock was set meanwhile.
-        if at_ms >= known_at_ms or end > known:
+        # A greater end is newer, however the clock was set meanwhile. And what was told in times
+        # to come was told before the clock was set back: it would count as new until then.
+        if at_ms >= known_at_ms or end > known or known_at_ms > time.time() * 1000:
             self.ends[topic] = end, at_ms
             if stable is not None:
                 self._saw_stable(topic, end, at_ms, stable)

@@ -25,7 +25,7 @@ from tables.home.discarding import Discarding
 from tables.home.feed import Feed, StoreForeign
 from tables.home.follower import Follower
 from tables.home.sources import Sources
-from tables.home.store import NoStore, Store, StoreFailed, Stores, StoreUnfit
+from tables.home.store import NoStore, Store, StoreFailed, Stores, StoreUnfit, Undecodable
 from tables.opening import Opening
 from tables.partition import Partition, Superseded
 from tables.reading import Reading
@@ -246,7 +246,7 @@ class InventoryTable(Reading):
 
         Synchronous, and once for each store, whoever finds out and however many do.
         """
-        if p is None or p.store is not store:
+        if p is None or p.store is not store or self._is_of_the_changelog(p, why):
             return
         self._release(p)
         store.close()
@@ -261,6 +261,22 @@ class InventoryTable(Reading):
             log.warning("Partition %d: %s: it is read no more.", p.number, why)
         elif self._open:
             self._serve(p, p.assigned is Role.ACTIVE)
+
+    def _is_of_the_changelog(self, p: Partition, why: StoreUnfit) -> bool:
+        """Whether a new store would hold the same: then the partition stands still with this one.
+
+        What says nothing in a store that was restored just now was restored with it.
+        """
+        was_restored = p.given_up > 0 and monotonic() - p.given_up_at < _QUIET_S
+        if not (isinstance(why, Undecodable) and was_restored and p.assigned is not None):
+            return False
+        if p.stopped_because is None:
+            sentence = (
+                f"Its changelog holds what nobody can read: {why}, although it was restored just "
+                "now. Somebody else writes to that topic; count anew with the next ONHAND_VERSION."
+            )
+            self._stand_still(p, sentence)
+        return True
 
     def _on_unfit(self, feed: Feed, why: StoreUnfit | ChangelogChanged) -> None:
         p = self.held.get(feed.partition)

@@ -168,9 +168,12 @@ class TakeOver(msgspec.Struct, frozen=True):
     ) -> Owned:
         meta = p.stored_meta(self.window, incarnation)
         compare(meta, self.window)
-        self.sources.check(p.number, meta, look)
         for topic, end in look.ends.items():
             p.saw_end(topic, *end)
+        # All that was ever committed is here: it can be read whatever became of the sources.
+        p.readable = True
+        p.advance(meta.positions)
+        self.sources.check(p.number, meta, look)
         positions = {topic: 0 for topic in self.topics} | meta.positions
         if len(meta.positions) < len(self.topics):
             # A topic that this version has not read yet begins where its log does.

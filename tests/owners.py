@@ -397,11 +397,15 @@ async def a_writer(
         await brokers.stop()
 
 
-async def with_history(shop: Shop) -> None:
-    """Three facts, and what an owner committed of them: so that no step has nothing to do."""
+async def with_history(shop: Shop, broken: Mapping[bytes, bytes] | None = None) -> None:
+    """Three facts, and what an owner committed of them: so that no step has nothing to do.
+
+    broken: what stands in the place of some rows.
+    """
     shop.append(a_delivery_of(3))
     row = Row(received=1, events=1, checksum=1, updated_at=1)
     rows = {row_key(f"SKU-{n:04}", "here"): msgspec.json.encode(row) for n in range(3)}
+    rows |= broken or {}
     [first, *_] = shop.batch({}, 0, shop.shipments).originals()
     meta = Meta(
         positions={shop.shipments: 3, shop.sales: 0},

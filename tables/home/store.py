@@ -52,9 +52,13 @@ class StoreDamaged(StoreUnfit):
     """What the disk gives back is not what was written."""
 
 
-def undecodable(what: str, error: Exception) -> StoreDamaged:
-    """Bytes that came back whole, and say nothing: for what a caller reads from a store."""
-    return StoreDamaged(f"{what} of its store cannot be read ({error})")
+class Undecodable(StoreDamaged):
+    """Bytes that came back whole, and say nothing."""
+
+
+def undecodable(what: str, error: Exception) -> Undecodable:
+    """For what a caller reads from a store."""
+    return Undecodable(f"{what} of its store cannot be read ({error})")
 
 
 class DataFolderInUse(Exception):

@@ -8,10 +8,12 @@ import pytest
 from core.stages import Role, Stage
 from dev.kafka import Kafka
 from dev.workers import until
+from domain.rows import row_key
 from tables.home.changelog import ChangelogWriter
 from tables.home.rocks import RocksStores
+from tables.home.store import StoreUnfit
 from tests.logs import cut, topic_id
-from tests.owners import COMPACT, WAIT_S, Gate, Shop, Worker, a_delivery_of, a_worker
+from tests.owners import COMPACT, WAIT_S, Gate, Shop, Worker, a_delivery_of, a_worker, with_history
 
 FORMER = Stage.FORMER
 TRIMMED = {**COMPACT, "cleanup.policy": "compact,delete"}
@@ -187,3 +189,24 @@ async def test_damage_is_healed_from_a_whole_changelog_and_else_kept(
         await worker.table.assign({0}, ())
         assert "it begins at offset 5" in await stopped(worker)
     assert kept_aside(tmp_path)
+
+
+async def test_a_row_that_says_nothing_is_restored_once_and_then_its_partition_stands_still(
+    shop: Shop, tmp_path: Path
+) -> None:
+    """It is in the changelog: each new store would have it, and be given up for it."""
+    await with_history(shop, broken={row_key("SKU-0001", "here"): b"\xff{"})
+    async with a_worker(shop, RocksStores(tmp_path)) as worker:
+        await worker.own(0)
+        with pytest.raises(StoreUnfit):
+            worker.table.get(0, "SKU-0001", "here")
+        await worker.active()
+        for _ in range(3):
+            with pytest.raises(StoreUnfit):
+                worker.table.get(0, "SKU-0001", "here")
+
+        assert "Its changelog holds what nobody can read: a row" in await stopped(worker)
+        assert sum(worker.table.stats.restores.values()) == 2
+        row = worker.table.get(0, "SKU-0000", "here")
+        assert (row and row.on_hand, worker.state()) == (1, FORMER)
+        assert worker.table.freshness(0) is not None

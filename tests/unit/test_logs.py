@@ -130,3 +130,12 @@ def test_causes_without_end_take_no_memory_without_end() -> None:
         clock.say(f"Cause {word}.")
 
     assert len(clock._bounded._seen) <= 1_000
+
+
+def test_a_clock_that_is_set_back_hides_no_line_until_it_is_that_late_again() -> None:
+    clock = Clock()
+    for _ in range(10):
+        clock.say("The broker is slow.")
+    clock.now -= 3600
+
+    assert clock.say("The broker is slow.").startswith("The broker is slow.")

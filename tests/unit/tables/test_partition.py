@@ -1,0 +1,43 @@
+"""What one partition remembers of the ends of its sources."""
+
+import time
+
+import pytest
+
+from tables.home.memory import MemoryStore
+from tables.partition import Partition
+
+HOUR_MS = 3_600_000
+
+
+@pytest.fixture
+def partition() -> Partition:
+    return Partition(0, MemoryStore())
+
+
+def now_ms() -> int:
+    return int(time.time() * 1000)
+
+
+def test_of_two_words_the_later_one_counts_and_of_two_ends_the_greater(
+    partition: Partition,
+) -> None:
+    now = now_ms()
+    partition.saw_end("sales", 10, now - 5)
+    partition.saw_end("sales", 7, now - 9)
+    assert partition.ends["sales"] == (10, now - 5)
+
+    partition.saw_end("sales", 7, now - 3)
+    assert partition.ends["sales"] == (7, now - 3)
+
+    partition.saw_end("sales", 12, now - 8)
+    assert partition.ends["sales"] == (12, now - 8)
+
+
+def test_a_clock_that_is_set_back_makes_no_old_word_the_newest(partition: Partition) -> None:
+    partition.saw_end("sales", 10, now_ms() + HOUR_MS)
+
+    now = now_ms()
+    partition.saw_end("sales", 10, now)
+
+    assert partition.as_of_ms() == now
