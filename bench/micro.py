@@ -334,6 +334,7 @@ def _timed(work: Callable[[], object], times: int) -> int:
 def main() -> None:
     """Print what was asked for; with `--answer`, for `bench.pairs`, as it is asked."""
     gc.freeze()
+    gc.set_threshold(50_000, 20, 50)  # as the worker does
     if sys.argv[1:] == ["--answer"]:
         steps: dict[str, Iterator[Measured]] = {}
         for line in sys.stdin:

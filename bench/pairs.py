@@ -32,7 +32,7 @@ from dev import kafka as dev_kafka
 
 #: Where a process has its memory moves its figures: each stays for so many pairs.
 PAIRS_PER_PROCESS = 3
-READS_S = 3.0
+READS_S = 2.0
 LATENCY_S = 15.0
 #: Of these more is better, of all others less.
 RATES = ("events/s", "records/s", "answers/s")
@@ -138,8 +138,9 @@ class Pairs:
 
     def add(self, here: Figures, there: Figures) -> None:
         """One pair; what only one of them could measure is left out."""
-        for name in here.keys() & there.keys():
-            self.found.setdefault(name, []).append((here[name], there[name]))
+        for name in here:
+            if name in there:
+                self.found.setdefault(name, []).append((here[name], there[name]))
         self._file.parent.mkdir(parents=True, exist_ok=True)
         self._file.write_text(json.dumps(self.found, indent=1, ensure_ascii=False))
 

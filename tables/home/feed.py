@@ -6,8 +6,7 @@ It takes what was fetched and says where to read next. `tables/home/follower.py`
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from itertools import chain
+from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import Any, NamedTuple, cast
 
@@ -141,11 +140,7 @@ class Feed:
         self.moved = monotonic()
         if self._peeking:
             return self._peek(fetched)
-        for batch in fetched.batches():
-            try:
-                self._take(records(batch, fetched.start))
-            except UNUSUAL:  # a stranger's record; what is taken twice is taken once
-                self._take(slowly(batch, fetched.start))
+        _each_batch(fetched, self._take)
         if self.whole and len(self._changes) > _MAX_BUFFERED:
             self.whole = False
         # Right behind a meta record the offset stays there, so that the next start reads
@@ -197,9 +192,7 @@ class Feed:
 
     def _peek(self, fetched: Fetched) -> bool:
         """Look for the newest meta record, from ever further back."""
-        for record in chain.from_iterable(slowly(b, fetched.start) for b in fetched.batches()):
-            if record.key == META_KEY:
-                self._newest = _meta_of(record.offset, record.value)
+        _each_batch(fetched, self._look)
         self.position = fetched.next_offset
         if self.position < self.until:
             return True
@@ -212,6 +205,12 @@ class Feed:
             raise self._broken(self._other(self._newest))
         self._begin(self._newest)
         return False
+
+    def _look(self, found: Iterable[Any]) -> None:
+        """Note the newest meta record of one batch."""
+        for record in found:
+            if record.key == META_KEY:
+                self._newest = _meta_of(record.offset, record.value)
 
     def _begin(self, newest: Meta | None) -> None:
         """The rebuild, from the first record on; `newest` is None where nothing was committed."""
@@ -253,6 +252,15 @@ class Feed:
         rate = self.records / seconds
         left = max(0, self.until - (self._start_at if self._peeking else self.position))
         return Progress(self.records, self.records + left, rate, left / rate if rate else 0.0)
+
+
+def _each_batch(fetched: Fetched, see: Callable[[Iterable[Any]], None]) -> None:
+    """Show the records of each batch; raises Unreadable."""
+    for batch in fetched.batches():
+        try:
+            see(records(batch, fetched.start))
+        except UNUSUAL:  # a stranger's record; what is seen twice counts once
+            see(slowly(batch, fetched.start))
 
 
 def _meta_of(offset: int, value: bytes | None) -> Meta:
