@@ -5,7 +5,13 @@ Generators of clients make functions of the names: they never change once publis
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, NamedTuple
+
+import msgspec
+
+from domain.events import RULES
+from web.http.problems import PROBLEM_JSON
 
 READING, WRITING, OPERATING, INSIDE = "read", "write", "operate", "between workers"
 TAGS = {
@@ -28,12 +34,14 @@ _LINE = {"source": "till-17", "id": "4711-1", "sku": "SKU-000042", "location": "
 _SALE = _LINE | {"quantity": 2}
 _EVENT = {
     "specversion": "1.0",
-    "id": "4711-1",
+    "id": "4713-1",
     "source": "till-17",
     "type": "inventory.sale.completed.v1",
     "time": "2026-11-23T10:00:00.123Z",
     "data": {"sku": "SKU-000042", "location": "store-007", "quantity": 2},
 }
+
+_QUESTION = {"topic": "sales", "partition": 0, "identities": [7040911839124361]}
 
 CALLS = {
     "/v1/inventory/{sku}/{location}": Named("getRow", READING),
@@ -43,13 +51,15 @@ CALLS = {
         "lookUp", READING, {"keys": [{"sku": "SKU-000042", "location": "store-007"}]}
     ),
     "/v1/shipments": Named(
-        "postShipments", WRITING, _SALE | {"quantity": 24, "reference": "PO-77"}
+        "postShipments", WRITING, _SALE | {"id": "PO-77-1", "quantity": 24, "reference": "PO-77"}
     ),
-    "/v1/dispatches": Named("postDispatches", WRITING, _SALE | {"reference": "transfer-9"}),
+    "/v1/dispatches": Named(
+        "postDispatches", WRITING, _SALE | {"id": "transfer-9-1", "reference": "transfer-9"}
+    ),
     "/v1/sales": Named("postSales", WRITING, _SALE),
-    "/v1/returns": Named("postReturns", WRITING, _SALE),
+    "/v1/returns": Named("postReturns", WRITING, _SALE | {"id": "4711-2", "quantity": 1}),
     "/v1/adjustments": Named(
-        "postAdjustments", WRITING, _LINE | {"quantity": -1, "reason": "damage"}
+        "postAdjustments", WRITING, _LINE | {"id": "4712-1", "quantity": -1, "reason": "damage"}
     ),
     "/v1/events": Named("postEvents", WRITING, _EVENT),
     "/v1/facts": Named("findFact", READING),
@@ -61,7 +71,11 @@ CALLS = {
     "/live": Named("getLive", OPERATING),
     "/ready": Named("getReady", OPERATING),
     "/metrics": Named("getMetrics", OPERATING),
-    "/v1/sightings": Named("askSightings", INSIDE),
+    "/v1/sightings": Named(
+        "askSightings",
+        INSIDE,
+        {"rules": RULES, "wait_ms": 0, "questions": [_QUESTION]},
+    ),
 }
 
 #: Of path and query parameters.
@@ -71,6 +85,11 @@ PARAMETERS = {
     "min_position": "sales-3@1234,shipments-3@88",
     "sku_prefix": "SKU-00",
 }
+
+
+#: What a worker answered to these very requests, by operationId, and refusals, by their name;
+#: tests/integration/test_openapi.py holds them against one.
+ANSWERS: dict[str, Any] = msgspec.json.decode(Path(__file__).with_name("answers.json").read_bytes())
 
 
 def named(path: str, call: dict[str, Any]) -> dict[str, Any]:
@@ -90,4 +109,21 @@ def named(path: str, call: dict[str, Any]) -> dict[str, Any]:
         first = next(iter(content))
         shown = {**content, first: content[first] | {"example": known.body}}
         more["requestBody"] = call["requestBody"] | {"content": shown}
+    more["responses"] = {
+        status: _with_answers(known.id, response) for status, response in call["responses"].items()
+    }
     return call | more
+
+
+def _with_answers(name: str, response: dict[str, Any]) -> dict[str, Any]:
+    """One response, with an example of what stands in it."""
+    content = dict(response.get("content", {}))
+    for kind, form in content.items():
+        if kind != PROBLEM_JSON:
+            content[kind] = form | {"example": ANSWERS[name]}
+            continue
+        refs = form["schema"].get("oneOf", [form["schema"]])
+        names = [ref["$ref"].rpartition("/")[2] for ref in refs]
+        given = {one: {"value": ANSWERS[one]} for one in names if one in ANSWERS}
+        content[kind] = form | ({"examples": given} if given else {})
+    return response | ({"content": content} if content else {})

@@ -59,7 +59,8 @@ def _lines(item: Json) -> Json:
 
 
 _TIME = {"type": "string", "format": "date-time"}
-_ID = {"type": "string", "minLength": 1, "maxLength": MAX_ID_CHARS}
+_NO_NUL = {"pattern": r"^[^\u0000]*$"}
+_ID = {"type": "string", "minLength": 1, "maxLength": MAX_ID_CHARS, **_NO_NUL}
 _PARTITIONS = _array({"type": "integer"})
 # What a problem's body holds besides type, title, status and detail: name, schema, required.
 _MEMBERS: Mapping[Problem, tuple[str, Json, bool]] = {
@@ -105,9 +106,24 @@ def _headers(texts: Mapping[str, str]) -> Json:
 
 def _query(parameters: Mapping[str, Parameter]) -> list[Json]:
     return [
-        {"name": name, "in": "query", "schema": one.schema, "description": one.text}
+        {
+            "name": name,
+            "in": "query",
+            "schema": one.schema,
+            "description": one.text,
+            **({"required": True} if one.required else {}),
+        }
         for name, one in parameters.items()
     ]
+
+
+def _or_null(schema: Json) -> Json:
+    """`null` stands for absent, as many serialisers write it."""
+    return {**schema, "type": [schema["type"], "null"]}
+
+
+_SAID = {name: _or_null({"type": "string", **_NO_NUL}) for name in ("reason", "reference", "actor")}
+_REASON = {"type": "string", "minLength": 1, **_NO_NUL}
 
 
 def _line(adjusts: bool) -> Json:
@@ -118,41 +134,46 @@ def _line(adjusts: bool) -> Json:
     )
     properties = {
         "source": _ID | {"description": "Who says it, such as a till."},
-        "id": _ID | {"description": "Which of its facts this is; made before the first try."},
+        "id": _or_null(_ID)
+        | {"description": "Which of its facts this is; made before the first try."},
         "sku": NAME,
         "location": NAME,
         "quantity": quantity | {"description": what},
-        "time": _TIME | {"description": "When it occurred; the time of recording if absent."},
-        **{name: {"type": "string"} for name in ("reason", "reference", "actor")},
+        "time": _or_null(_TIME)
+        | {"description": "When it occurred; the time of recording if absent."},
+        **_SAID,
+        **({"reason": _REASON} if adjusts else {}),
     }
     required = ["source", "sku", "location", "quantity", *(["reason"] if adjusts else [])]
     known_only = {"additionalProperties": False}
     return {"type": "object", "required": required, "properties": properties, **known_only}
 
 
-_DATA: Json = {
-    "type": "object",
-    "required": ["sku", "location", "quantity"],
-    "properties": {
-        "sku": NAME,
-        "location": NAME,
-        "quantity": {"type": "integer", "maximum": 10**9, "minimum": -(10**9)},
-        **{name: {"type": ["string", "null"]} for name in ("reason", "reference", "actor")},
-    },
-    "additionalProperties": False,
-}
-_CLOUD_EVENT: Json = {
-    "type": "object",
-    "required": ["specversion", "id", "source", "type", "data"],
-    "properties": {
-        "specversion": {"const": "1.0"},
-        "id": _ID,
-        "source": _ID,
-        "type": {"enum": sorted(TYPE_OF_PATH.values())},
-        "time": _TIME,
-        "data": _ref("Data"),
-    },
-}
+def _data(adjusts: bool) -> Json:
+    """What a CloudEvent holds, as a line does."""
+    line = _line(adjusts)
+    fields = ("sku", "location", "quantity", "reason", "reference", "actor")
+    return line | {
+        "required": [name for name in line["required"] if name in fields],
+        "properties": {name: line["properties"][name] for name in fields},
+    }
+
+
+def _cloud_event(adjusts: bool) -> Json:
+    """In structured mode. Extensions are allowed."""
+    kinds = [kind for kind in TYPE_OF_PATH.values() if ("adjusted" in kind) is adjusts]
+    return {
+        "type": "object",
+        "required": ["specversion", "id", "source", "type", "data"],
+        "properties": {
+            "specversion": {"const": "1.0"},
+            "id": _ID,
+            "source": _ID,
+            "type": {"enum": sorted(kinds)},
+            "time": _TIME,
+            "data": _ref("AdjustmentData" if adjusts else "MovementData"),
+        },
+    }
 
 
 def _problem_schema(name: Problem) -> Json:
@@ -344,8 +365,12 @@ def document(build: str, url: str) -> Json:
     schemas: Json = msgspec.json.decode(msgspec.json.encode(of_structs).replace(b'Body"', b'"'))
     schemas |= {str(name): _problem_schema(name) for name in Problem}
     schemas["FreshRow"] = {"allOf": [_ref("Row"), {"required": ["freshness"]}]}
-    schemas |= {"Line": _line(False), "Adjustment": _line(True), "CloudEvent": _CLOUD_EVENT}
-    schemas["Data"] = _DATA
+    for adjusts, line, kind in ((False, "Line", "Movement"), (True, "Adjustment", "Adjustment")):
+        schemas[line] = _line(adjusts)
+        schemas[f"{kind}Data"], schemas[f"{kind}Event"] = _data(adjusts), _cloud_event(adjusts)
+    kinds = ("Movement", "Adjustment")
+    schemas["CloudEvent"] = {"oneOf": [_ref(f"{kind}Event") for kind in kinds]}
+    schemas["Data"] = {"anyOf": [_ref(f"{kind}Data") for kind in kinds]}
     return {
         "openapi": "3.1.0",
         "info": {

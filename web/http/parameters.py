@@ -19,6 +19,7 @@ _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _BAD_ESCAPE_SAYS = "a % must be followed by two hexadecimal digits"
 #: Schema of any text.
 TEXT = {"type": "string"}
+SOME_TEXT = {"type": "string", "minLength": 1}
 
 
 def wrong(parameter: str, detail: str) -> Fault:
@@ -73,6 +74,7 @@ class Parameter(NamedTuple):
     read: Callable[[str], Any]
     schema: Mapping[str, Any]
     text: str
+    required: bool = False
 
 
 def checked(raw: str, why: str | None) -> str:

@@ -9,14 +9,20 @@ import msgspec
 from core.positions import read_position
 from domain.names import MAX_NAME_CHARS, fault_of, fault_of_part
 from web.cluster.admission import MAX_WAIT_S
-from web.http.parameters import TEXT, Parameter, boolean, checked, number
+from web.http.parameters import SOME_TEXT, TEXT, Parameter, boolean, checked, number
 
 ROOT = "/v1/inventory"
 DEFAULT_LIMIT = 100
 _INT64 = 2**63
 
-#: A SKU or location in the document.
-NAME = {"type": "string", "minLength": 1, "maxLength": MAX_NAME_CHARS}
+#: A SKU or location in the document. Which characters are none of a name's is a long table
+#: (domain/characters.py); those that come by mistake are in the pattern.
+NAME = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": MAX_NAME_CHARS,
+    "pattern": r"^[^\u0000-\u001f\u007f-\u009f]+$",
+}
 
 
 def any_id(raw: str) -> str:
@@ -45,7 +51,7 @@ LIST = {
     "on_hand_below": number(-_INT64, _INT64 - 1, "Only rows with less on hand."),
     "on_hand_above": number(-_INT64, _INT64 - 1, "Only rows with more on hand."),
     "limit": number(1, 1000, "Rows on a page; fewer may come with a cursor."),
-    "cursor": Parameter(str, TEXT, "`next_cursor` of the page before."),
+    "cursor": Parameter(str, SOME_TEXT, "`next_cursor` of the page before."),
     **LOOKUP,
 }
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 from urllib.parse import quote
 
 import msgspec
 from aiohttp import web
+from msgspec import Meta
 
 from core.positions import read_position
 from domain.names import fault_of
@@ -36,7 +37,7 @@ from web.http.parameters import BadRequest, parameters, part_of, target_of, wron
 from web.http.problems import Problem, problem
 from web.reads import cursors
 from web.reads.cursors import LastGiven
-from web.reads.parameters import DEFAULT_LIMIT, LIST, LOOKUP, READ, ROOT, Filters, any_id
+from web.reads.parameters import DEFAULT_LIMIT, LIST, LOOKUP, NAME, READ, ROOT, Filters, any_id
 
 LOOKUP_PATH = "/v1/lookup"
 MAX_KEYS = 1000
@@ -109,17 +110,21 @@ class ListQuestion(msgspec.Struct, frozen=True):
         return get(hop.url, ROOT, {**page, **filters, **_partial(hop)}, _lines(hop, partitions))
 
 
+#: For the document. Names, and how many, are checked after decoding: each fault is named.
+_Name = Annotated[str, Meta(extra_json_schema=NAME)]
+
+
 class Key(msgspec.Struct, frozen=True):
     """One key of a lookup."""
 
-    sku: str
-    location: str
+    sku: _Name
+    location: _Name
 
 
 class Keys(msgspec.Struct, frozen=True):
     """The body of a lookup."""
 
-    keys: list[Key]
+    keys: Annotated[list[Key], Meta(extra_json_schema={"minItems": 1, "maxItems": MAX_KEYS})]
 
 
 class LookupQuestion(msgspec.Struct, frozen=True):

@@ -25,7 +25,7 @@ from domain.naming import name_of
 from tables.home.letters import Letter, described, letter_of
 from web.http.bodies import BAD_JSON
 from web.http.parameters import (
-    TEXT,
+    SOME_TEXT,
     BadRequest,
     Parameter,
     checked,
@@ -61,8 +61,8 @@ DEAD_LETTERS: Mapping[str, Parameter] = {
     "reason": Parameter(
         _reason, {"enum": [reason.value for reason in Refusal]}, "Only letters with this reason."
     ),
-    "source": Parameter(not_empty, TEXT, "Only records whose event has this source."),
-    "topic": Parameter(not_empty, TEXT, "Only records that came to this topic."),
+    "source": Parameter(not_empty, SOME_TEXT, "Only records whose event has this source."),
+    "topic": Parameter(not_empty, SOME_TEXT, "Only records that came to this topic."),
     "limit": number(1, 1000, "Letters on a page; fewer may come with a cursor."),
     "cursor": LIST["cursor"],
 }

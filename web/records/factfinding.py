@@ -65,8 +65,8 @@ _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
 FACTS_LOOKUP: Mapping[str, Parameter] = {"partial": LOOKUP["partial"]}
 _IDENTITY = {"type": "string", "minLength": 1, "maxLength": 1024}
 FACTS: Mapping[str, Parameter] = {
-    "source": Parameter(not_empty, _IDENTITY, "Who said it. Must be given."),
-    "id": Parameter(not_empty, _IDENTITY, "Which of its facts. Must be given."),
+    "source": Parameter(not_empty, _IDENTITY, "Who said it.", required=True),
+    "id": Parameter(not_empty, _IDENTITY, "Which of its facts.", required=True),
     **FACTS_LOOKUP,
 }
 

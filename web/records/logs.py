@@ -11,6 +11,7 @@ from aiohttp import web
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
+from core.words import in_words
 from tables.home.letters import committed_reader
 from web.http.problems import Problem, problem
 from wire import clients
@@ -64,7 +65,7 @@ class Logs:
                 await look.begin()
                 yield look
         except (KafkaError, OSError, TimeoutError) as error:
-            detail = f"Kafka could not be read ({error or 'it did not answer in time'})."
+            detail = f"Kafka could not be read: {in_words(error)}."
             raise LogUnavailable(Problem.LOG_UNAVAILABLE, detail) from error
         finally:
             with suppress(TimeoutError, KafkaError):

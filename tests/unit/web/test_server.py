@@ -189,6 +189,29 @@ async def test_every_call_has_a_name_a_group_and_an_example_that_holds(worker: W
     assert examples >= 7
 
 
+async def test_every_answer_shown_in_the_document_is_what_its_schema_says(worker: Worker) -> None:
+    _, document = await worker.ask("GET", "/openapi.json")
+    shown = set()
+    for path, methods in document["paths"].items():
+        for method, call in methods.items():
+            for status, response in call["responses"].items():
+                for kind, form in response.get("content", {}).items():
+                    examples = [one["value"] for one in form.get("examples", {}).values()]
+                    if "example" in form:
+                        examples.append(form["example"])
+                    for example in examples:
+                        headers = dict.fromkeys(response.get("headers", {}), "x")
+                        headers["Content-Type"] = kind
+                        raw = example if isinstance(example, str) else json.dumps(example)
+                        worker.contract.check(
+                            method.upper(), path, int(status), headers, raw.encode()
+                        )
+                        shown.add((call["operationId"], int(status) < 300))
+    names = {call["operationId"] for ways in document["paths"].values() for call in ways.values()}
+    assert shown >= {(name, True) for name in names}
+    assert {ok for _, ok in shown} == {True, False}
+
+
 async def test_the_document_tells_the_version_that_the_project_has(worker: Worker) -> None:
     _, document = await worker.ask("GET", "/openapi.json")
 
