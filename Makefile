@@ -101,7 +101,7 @@ imports: $(READY)  ## imports point inward
 tests = if compgen -G 'tests/$(1)/**/test_*.py' >/dev/null || compgen -G 'tests/$(1)/test_*.py' >/dev/null; \
 	then $(BIN)/pytest -q tests/$(1); else echo "tests/$(1): none yet"; fi
 
-unit: $(READY)  ## pure rules: no Java, no sockets, no disk; under 10 s
+unit: $(READY)  ## pure rules: no Java, no broker; about half a minute
 	@$(call tests,unit)
 
 integration: $(READY)  ## one part on a real Kafka and RocksDB

@@ -5,7 +5,8 @@ docs/http.md runs as written and in order, in one shell, against a Kafka and wor
 its own; the Python, Java and kcat examples too. What stands behind a block as `text` or
 `json` must be what it prints: `…` stands for anything, times and offsets may differ.
 
-Only the addresses are not as written: free ports stand for 9092, 6066 and 6067.
+Only the addresses are not as written: free ports stand for 9092, 6066 and 6067. On a machine
+without curl, `dev/curl.py` stands in for it.
 """
 
 import asyncio
@@ -57,6 +58,8 @@ class Session:
         self._ports |= {port: str(free_port()) for port in ("6066", "6067")}
         own = {"ONHAND_KAFKA": kafka.bootstrap, "ONHAND_WEB_PORT": self._ports["6066"]}
         self._environment = environment(own)
+        if shutil.which("curl") is None:
+            self._environment["PATH"] = f"{_a_curl(folder)}:{os.environ['PATH']}"
         self._workers: list[tuple[subprocess.Popen[bytes], str]] = []
 
     def run(self, block: Block) -> str:
@@ -140,6 +143,15 @@ class Session:
         for process, _ in self._workers:
             process.kill()
             process.wait()
+
+
+def _a_curl(folder: Path) -> Path:
+    """A folder with what stands in for curl."""
+    program = folder / "bin" / "curl"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{ROOT}/dev/curl.py" "$@"\n')
+    program.chmod(0o755)
+    return program.parent
 
 
 def _dry(line: str) -> str:
@@ -229,8 +241,7 @@ def main() -> int:
     """Exit code 0 only if all that the documents say is so."""
     os.chdir(ROOT)
     if shutil.which("curl") is None:
-        print("`make readme` runs the documents' curl commands: install curl.", file=sys.stderr)
-        return 2
+        print("curl is not installed here: dev/curl.py stands in for it.")
     found = list(faults(ROOT))
     for fault in found:
         print(fault, file=sys.stderr)

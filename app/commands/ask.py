@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
@@ -16,10 +17,19 @@ TIMEOUT_S = 10.0
 #: Younger than this is now: a broker answers a worker at least every half second.
 _NOW_S = 5.0
 _BUSY = 503
+#: There was no connection, or no address, so nobody got the request.
+_NOT_ASKED = (ConnectionRefusedError, socket.gaierror, ValueError, http.client.InvalidURL)
 
 
 class NoAnswer(Exception):
-    """Nobody answered; the message is one plain sentence."""
+    """Nobody answered; the message is one plain sentence.
+
+    was_asked: somebody may have got the request all the same.
+    """
+
+    def __init__(self, sentence: str, was_asked: bool) -> None:
+        super().__init__(sentence)
+        self.was_asked = was_asked
 
 
 class Answer(NamedTuple):
@@ -53,12 +63,13 @@ def ask(
         NoAnswer: no worker there, or each took longer than `timeout_s`.
     """
     last: Answer | None = None
-    problems = []
+    problems, was_asked = [], False
     for worker in workers:
         try:
             last = _ask_one(worker, path, body, timeout_s)
         except (OSError, ValueError, http.client.HTTPException) as error:
             problems.append(f"{worker} ({_why(error)})")
+            was_asked |= not isinstance(error, _NOT_ASKED)
             continue
         if last.status != _BUSY:
             return last
@@ -66,7 +77,8 @@ def ask(
         return last
     raise NoAnswer(
         f"No worker answers at {', '.join(problems)}: start one with "
-        "`onhand worker`, or name another by --url or ONHAND_URL."
+        "`onhand worker`, or name another by --url or ONHAND_URL.",
+        was_asked,
     )
 
 
@@ -74,10 +86,10 @@ def _why(error: Exception) -> str:
     match error:
         case http.client.RemoteDisconnected():
             return "it closed the connection without an answer"
+        case ValueError() | http.client.InvalidURL():  # before anybody was asked
+            return "that is no address"
         case http.client.HTTPException():
             return "what answers there does not speak HTTP"
-        case ValueError():  # of urlsplit and of http.client, before anybody was asked
-            return "that is no address"
         case _:
             return in_words(error)
 

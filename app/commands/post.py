@@ -113,6 +113,8 @@ def _post(path: str, workers: list[str], fact: dict[str, Any], as_json: bool) ->
     try:
         answer = ask.ask(workers, path, body)
     except ask.NoAnswer as error:
+        if not error.was_asked:
+            refuse(f"{error} Nothing was appended.")
         refuse(f"{error} Whether it was appended is not known: repeat it with --id {fact['id']}.")
     if as_json:
         click.echo(answer.body.decode(errors="replace"))

@@ -3,8 +3,10 @@ import os
 import pty
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -266,7 +268,43 @@ def test_a_fact_is_posted_with_an_id_that_is_told(worker: str) -> None:
     assert refused.stderr == "The request is wrong: quantity: too large.\n"
     nobody = onhand("post", "sale", "A", "s1", "1", "--id", "7", "--url", "http://127.0.0.1:1")
     assert nobody.returncode == 2
-    assert nobody.stderr.endswith("repeat it with --id 7.\n")
+    assert "http://127.0.0.1:1 (connection refused): start one" in nobody.stderr
+    assert nobody.stderr.endswith("Nothing was appended.\n")
+
+
+def test_what_was_sent_and_not_answered_may_be_in_the_log() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+        def hang_up() -> None:
+            connection, _ = listening.accept()
+            connection.recv(1)
+            connection.close()
+
+        threading.Thread(target=hang_up, daemon=True).start()
+        unknown = onhand("post", "sale", "A", "s1", "1", "--id", "7", "--url", url)
+
+    assert unknown.returncode == 2
+    assert unknown.stderr.endswith("repeat it with --id 7.\n")
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("http://127.0.0.1:1", "connection refused"),
+        ("http://127.0.0.1:x", "that is no address"),
+        ("http://127.0.0.1:1/a b", "that is no address"),
+        ("http://no-such-host.invalid", "name or service not known"),
+    ],
+)
+def test_why_a_worker_is_not_reached_is_told_in_words(url: str, why: str) -> None:
+    done = onhand("stock", "A", "--url", url)
+
+    assert done.returncode == 2
+    assert f"{url} (" in done.stderr
+    assert "Errno" not in done.stderr
+    # A machine without a name server has words of its own for the last one.
+    assert why in done.stderr or url.endswith(".invalid")
 
 
 def test_an_adjustment_is_a_difference_and_a_plus_after_a_count_is_shown(worker: str) -> None:

@@ -1,7 +1,7 @@
 """Unit tests may run on a machine that does much else: slow is not wrong.
 
-Few examples each, so that all of them end within seconds; `make torture` takes many. So a test
-says at most how many times as many it takes: a number of its own would hold there, too.
+Few examples each, so that all of them end within half a minute; `make torture` takes many. So a
+test says at most how many times as many it takes: a number of its own would hold there, too.
 """
 
 import os

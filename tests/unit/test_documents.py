@@ -1,11 +1,14 @@
 """The check of the documents can fail: each kind of untruth is found, with its line."""
 
+import re
+import shlex
 from pathlib import Path
 
 import pytest
 
+from dev import curl
 from dev.documents import faults, read
-from dev.readme import is_as_expected
+from dev.readme import DOCUMENTS, is_as_expected
 from dev.workers import ROOT
 
 RUNBOOK = (ROOT / "docs/runbook.md").read_text()
@@ -136,3 +139,30 @@ def test_times_and_offsets_may_differ_and_nothing_else(
     expected: str, said: str, same: bool
 ) -> None:
     assert is_as_expected(expected, said) is same
+
+
+def commands() -> list[list[str]]:
+    """The arguments of each curl command, as a shell would give them."""
+    found = []
+    for path in DOCUMENTS:
+        for block in read(ROOT, path).blocks:
+            if block.language == "sh":
+                text = re.sub(r"\\\n", " ", block.text).replace("at=$(curl", "curl")
+                lexer = shlex.shlex(text, posix=True, punctuation_chars="|;\n")
+                lexer.whitespace, lexer.whitespace_split, lexer.commenters = " \t", True, ""
+                command: list[str] = []
+                for token in [*lexer, "\n"]:
+                    if set(token) <= set("|;\n"):
+                        if command[:1] == ["curl"]:
+                            found.append(command[1:])
+                        command = []
+                    else:
+                        command.append(token)
+    return found
+
+
+def test_every_curl_of_the_documents_can_be_stood_in_for() -> None:
+    asked = [curl.options().parse_args(command) for command in commands()]
+
+    assert len(asked) > 20
+    assert all(re.match(r"(http://)?(localhost|127\.0\.0\.1):606", one.url) for one in asked)
