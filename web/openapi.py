@@ -170,7 +170,7 @@ def _cloud_event(adjusts: bool) -> Json:
             "id": _ID,
             "source": _ID,
             "type": {"enum": sorted(kinds)},
-            "time": _TIME,
+            "time": _or_null(_TIME),
             "data": _ref("AdjustmentData" if adjusts else "MovementData"),
         },
     }

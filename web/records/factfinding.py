@@ -26,7 +26,7 @@ from msgspec import UNSET, Struct, UnsetType
 from core.positions import Place, format_position
 from core.records import Address, Headers
 from domain.columns import columns, identity_hash_of
-from domain.events import Refused, StockEvent, decode
+from domain.events import MAX_ID_CHARS, Refused, StockEvent, decode
 from domain.fates import Ending, Fate, Seen, fate_of
 from domain.naming import SourceAndId, name_of
 from tables.home.letters import Letter, letter_of
@@ -35,7 +35,6 @@ from web.http.bodies import BAD_JSON, BodyLimits, read_json
 from web.http.parameters import (
     BadRequest,
     Parameter,
-    not_empty,
     parameters,
     target_of,
     wrong,
@@ -59,14 +58,22 @@ _READ_S = 1.5
 MAX_FORWARD = 50_000
 MAX_LETTERS = 20_000
 
-_Text = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
+_Text = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID_CHARS)]
 
 
 FACTS_LOOKUP: Mapping[str, Parameter] = {"partial": LOOKUP["partial"]}
-_IDENTITY = {"type": "string", "minLength": 1, "maxLength": 1024}
+_IDENTITY = {"type": "string", "minLength": 1, "maxLength": MAX_ID_CHARS}
+
+
+def _identity(raw: str) -> str:
+    if not 1 <= len(raw) <= MAX_ID_CHARS:
+        raise ValueError(f"must have 1 to {MAX_ID_CHARS:,} characters, not {len(raw):,}")
+    return raw
+
+
 FACTS: Mapping[str, Parameter] = {
-    "source": Parameter(not_empty, _IDENTITY, "Who said it.", required=True),
-    "id": Parameter(not_empty, _IDENTITY, "Which of its facts.", required=True),
+    "source": Parameter(_identity, _IDENTITY, "Who said it.", required=True),
+    "id": Parameter(_identity, _IDENTITY, "Which of its facts.", required=True),
     **FACTS_LOOKUP,
 }
 

@@ -110,6 +110,13 @@ async def test_reads_are_as_the_document_says(worker: Worker) -> None:
     assert (await worker.ask("POST", "/v1/lookup", "/v1/lookup", **text))[0].status == 415
 
 
+async def test_no_fact_is_looked_for_that_could_not_have_been_posted(worker: Worker) -> None:
+    for query in ("source=a", "id=b", "source=&id=b", f"source=a&id={'x' * 1025}"):
+        response, _ = await worker.ask("GET", f"/v1/facts?{query}", "/v1/facts")
+
+        assert response.status == 400
+
+
 async def test_what_cannot_be_answered_is_as_the_document_says(worker: Worker) -> None:
     worker.table.statuses = []
 
