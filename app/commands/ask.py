@@ -118,11 +118,23 @@ def refusal(status: int, body: bytes) -> str:
     try:
         problem = json.loads(body)
         title, detail = str(problem.get("title", "")), str(problem.get("detail", ""))
-        faults = [str(fault.get("detail", fault)) for fault in problem.get("errors") or ()]
+        faults = [_fault(fault) for fault in problem.get("errors") or ()]
     except (ValueError, AttributeError):
         return f"The worker answered {status}, not as Onhand does: is it one?"
-    said = ": ".join(part.rstrip(".") for part in (title, detail, "; ".join(faults)) if part)
+    if str(problem.get("type")).endswith("/unknown-key"):
+        title = ""  # the detail is it, with the names
+    # The detail sums the faults up, for programs that show one sentence alone.
+    said = ": ".join(_unended(part) for part in (title, "; ".join(faults) or detail) if part)
     return f"{plain(said) or f'The worker answered {status}'}."
+
+
+def _fault(fault: dict[str, Any]) -> str:
+    said = str(fault.get("detail", fault))
+    return f"{fault['parameter']} {said}" if "parameter" in fault else said
+
+
+def _unended(sentence: str) -> str:
+    return sentence if sentence.endswith("..") else sentence.removesuffix(".")
 
 
 def freshness_line(freshness: dict[str, Any]) -> str:

@@ -95,6 +95,13 @@ class Worker(BaseHTTPRequestHandler):
             status, body = 200, {"items": items, "next_cursor": cursor, "freshness": FRESHNESS}
         elif self.path == "/v1/cluster":
             status, body = 200, CLUSTER
+        elif self.path.startswith("/v1/inventory/.."):
+            status = 400
+            body = {
+                "title": "The request is not valid",
+                "detail": "sku: must not be . or ..",
+                "errors": [{"parameter": "sku", "detail": "must not be . or .."}],
+            }
         elif self.path.startswith("/v1/inventory/loading"):
             status = 503
             body = {"title": "The worker is not ready", "detail": "It is restoring partition 3."}
@@ -113,7 +120,8 @@ class Worker(BaseHTTPRequestHandler):
         if refused:
             answer = {
                 "title": "The request is wrong",
-                "errors": [{"detail": "quantity: too large"}],
+                "detail": "Nothing was appended: 1 of 1 lines are bad: quantity: too large.",
+                "errors": [{"line": 1, "detail": "quantity: too large."}],
             }
         self.send_response(400 if refused else 202)
         self.end_headers()
@@ -270,6 +278,12 @@ def test_a_fact_is_posted_with_an_id_that_is_told(worker: str) -> None:
     assert nobody.returncode == 2
     assert "http://127.0.0.1:1 (connection refused): start one" in nobody.stderr
     assert nobody.stderr.endswith("Nothing was appended.\n")
+
+
+def test_what_is_wrong_is_told_once_and_whole(worker: str) -> None:
+    done = onhand("stock", "..", "--url", worker)
+
+    assert done.stderr == "The request is not valid: sku must not be . or ...\n"
 
 
 def test_what_was_sent_and_not_answered_may_be_in_the_log() -> None:
