@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from agents.carrying import Bridge, ForeignBatch
-from tables.tasks import Fail
+from tables.ports import Fail
 
 
 def bridge_agent(bridge: Bridge, fail: Fail) -> Callable[[Any], Awaitable[None]]:

@@ -25,7 +25,7 @@ class BridgeStats:
             self.read += made.read
             self.left += made.left
             self.facts.update(fact.role for fact in made.facts)
-            self.refused.update(letter.reason.value for letter in made.letters)
+            self.refused.update(letter.reason for letter in made.letters)
 
     def sentence(self) -> str:
         """All of it, for the log."""

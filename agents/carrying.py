@@ -30,12 +30,13 @@ from aiokafka.errors import KafkaError
 from agents.bridgestats import BridgeStats
 from agents.marks import Mark, Marks, mark_key
 from agents.translating import FACT_HEADERS, Translated, Translator
+from domain.stock import STOCK
 from importers.frames.maps import Begin, ForeignMap
 from tables.groupcommit import MAX_TRANSACTIONS_PER_S
 from tables.home import rights
 from tables.home.changelog import MAX_LETTER_BATCH_BYTES, letter_record
-from tables.takeover import Delivery, Membership, NotAMember
-from tables.tasks import Fail, Tasks
+from tables.ports import Delivery, Fail, Membership, NotAMember
+from tables.tasks import Tasks
 from wire.batches import Unreadable, pieces
 from wire.filling import BatchFiller
 from wire.transactions import Brokers, RecordBatch, TransactionalProducer
@@ -365,7 +366,7 @@ class Bridge:
             for letter in made.letters:
                 # A foreign topic may have more partitions than there are of dead letters.
                 to = TopicPartition(config.dead_letters, letter.partition % config.partitions)
-                letters.add(to, *letter_record(letter))
+                letters.add(to, *letter_record(letter, STOCK.naming))
         mark = msgspec.json.encode(Mark(config.topic, p.topic_id, position))
         marks = BatchFiller()
         marks.add(TopicPartition(config.documents, 0), mark_key(self._by.name, p.number), mark, ())

@@ -14,8 +14,8 @@ from typing import Any
 
 from core.words import in_words
 from tables.decoder import Batch
-from tables.table import InventoryTable
-from tables.tasks import Fail
+from tables.ports import Fail
+from tables.stock import InventoryTable
 
 log = logging.getLogger(__name__)
 

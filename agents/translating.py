@@ -13,8 +13,8 @@ from msgspec import Struct
 
 from core.partitioning import partition_for
 from core.records import MAX_RECORD_BYTES, Record, size_of
-from domain.columns import DeadLetter
-from domain.events import Refusal, Refused, check_names, decode_batch
+from core.refusals import DeadLetter, Refused
+from domain.events import Refusal, check_names, decode_batch
 from domain.modes import CONTENT_TYPE, STRUCTURED
 from importers.frames.making import NOT_MAPPED, EventFields, Left, Unmade, facts_of
 from importers.frames.maps import ForeignMap
@@ -93,10 +93,10 @@ class Translator:
         facts = []
         for text, event in of_one:
             if isinstance(event, Refused):
-                return Unmade(event.reason.value, event.detail)
+                return Unmade(event.reason, event.detail)
             data = event.data  # type: ignore[attr-defined]  # a StockEvent
             if refused := check_names(data.sku, data.location):
-                return Unmade(refused.reason.value, refused.detail)
+                return Unmade(refused.reason, refused.detail)
             key = data.sku.encode()
             if size_of(key, text, FACT_HEADERS) > _MOST_BYTES:
                 return Unmade(NOT_MAPPED, f"The fact has more than {_MOST_BYTES:,} bytes.")

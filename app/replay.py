@@ -21,7 +21,8 @@ from app.deadletters import reader
 from app.topics import kafka_failed
 from core.partitioning import partition_for
 from core.records import Headers
-from domain.events import Refused, decode
+from core.refusals import Refused
+from domain.events import decode
 from tables.home.letters import DeadLettersError, Letter, letters, records
 from wire.filling import BatchFiller
 from wire.transactions import Brokers, RecordBatch, TransactionalProducer
@@ -153,7 +154,7 @@ def _judge(
     elif letter.topic not in settings.source_topics.values():
         done.cannot(letter, "not from a topic of this ONHAND_TOPIC_PREFIX")
     elif isinstance(event := decode(letter.value, letter.headers), Refused):
-        done.cannot(letter, f"{event.reason.value}: {event.detail}")
+        done.cannot(letter, f"{event.reason}: {event.detail}")
     elif not _can_be_sent(letter.headers):
         done.cannot(letter, "the name of a header is not UTF-8: send it as a new event")
     else:

@@ -27,7 +27,7 @@ from core.words import in_words
 from tables.config import TableConfig
 from tables.decoder import Decoder
 from tables.home.agreement import agree
-from tables.table import InventoryTable
+from tables.stock import InventoryTable
 from tables.tasks import Final
 from web.server import Web
 

@@ -15,9 +15,9 @@ from aiokafka.errors import KafkaError
 
 from app import topics
 from app.config import Settings
-from tables.table import InventoryTable
+from tables.reading import Trouble
+from tables.stock import InventoryTable
 from tables.tasks import Tasks
-from tables.troubles import Trouble
 from wire.topicids import TopicNow
 
 log = logging.getLogger(__name__)

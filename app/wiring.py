@@ -22,18 +22,22 @@ from app.group.transport import MAX_PARTITION_FETCH_BYTES, MAX_POLL_RECORDS
 from app.logs import configuration
 from app.news import News
 from app.service import OnhandApp, refuse_to_start
+from core.projection import imported
 from tables.config import TableConfig
 from tables.decoder import Decoder
 from tables.home.memory import MemoryStores
 from tables.home.rocks import RocksStores
 from tables.home.store import DataFolderInUse, StoreFailed, Stores
-from tables.table import InventoryTable
+from tables.stock import InventoryTable
 from web.http.connections import ConnectionLimits
 from web.server import Limits, Web, WebConfig
 
 #: Faust's consumer leaves the group after this long without a poll. A worker without
 #: partitions never polls (aiokafka #1187), and a stuck agent is found by our own watch.
 _NEVER_S = 20 * 24 * 3600.0
+#: What the table counts, and how the decoding process finds it.
+_IMPORTED_BY = "domain.stock:STOCK"
+_PROJECTION = imported(_IMPORTED_BY)
 
 
 def build(settings: Settings | None = None) -> OnhandApp:
@@ -59,7 +63,7 @@ def build(settings: Settings | None = None) -> OnhandApp:
 
     config = _table_config(settings)
     app.table_config = config
-    app.decoder = Decoder(config.topics, config.partitions)
+    app.decoder = Decoder(_IMPORTED_BY, config.topics, config.partitions)
     app.table = InventoryTable(config, stores, consumer, consumer, app.fail, owned_elsewhere)
     web_config = _web_config(settings, limits)
     app.web_part = Web(web_config, app.table, app.table.stats, app.fail)
@@ -70,7 +74,7 @@ def build(settings: Settings | None = None) -> OnhandApp:
     app.tables.add(
         ChangelogTable(
             app,
-            name="inventory",
+            name=_PROJECTION.name,
             changelog=settings.changelog_topic,
             partitions=settings.partitions,
             help="Stock by SKU and location.",
@@ -93,11 +97,12 @@ def _stores(settings: Settings) -> Stores:
         # Faust keeps a folder of its own there, and makes it without its parents.
         (settings.data_dir / settings.group).mkdir(parents=True, exist_ok=True)
         return MemoryStores()
-    return RocksStores(Path(settings.data_dir) / settings.group)
+    return RocksStores(Path(settings.data_dir) / settings.group, _PROJECTION.name)
 
 
 def _table_config(settings: Settings) -> TableConfig:
     return TableConfig(
+        projection=_PROJECTION,
         kafka=settings.client_kwargs(),
         topics={topic: role for role, topic in settings.source_topics.items()},
         changelog=settings.changelog_topic,

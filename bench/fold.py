@@ -13,12 +13,13 @@ from functools import partial
 from time import process_time_ns
 from typing import Any
 
+from core.fold import Fold, fold, take_group
 from core.records import Address, Record
 from core.window import IDENTITY_BITS, Window
 from domain.columns import columns
 from domain.events import StockEvent, contents, decode_batch, identity
-from domain.rows import Row, Rows, row_key
-from domain.stock import Memory, fold, take_group
+from domain.rows import row_key
+from domain.stock import STOCK, StockMemory
 
 EVENTS = 200_000
 SLICES = (250, 500, 1_000, 5_000)
@@ -64,7 +65,7 @@ def in_binary_mode(log: list[Record]) -> list[Record]:
     return made
 
 
-def absent(keys: list[bytes]) -> Sequence[Row | None]:
+def absent(keys: list[bytes]) -> Sequence[bytes | None]:
     """A store with nothing in it; its reads are not measured here."""
     return [None] * len(keys)
 
@@ -92,7 +93,7 @@ def whole(log: list[Record], size: int, rounds: int = 5) -> tuple[float, ...]:
 
 
 def _round(log: list[Record], size: int, half: int) -> tuple[list[int], list[int], list[int]]:
-    state = Memory(0, 1, {TOPIC: TOPIC}, W)
+    state = Fold(STOCK, 0, 1, [TOPIC], W)
     decodes, folds, takes = [], [], []
     for first in range(0, len(log), size):
         piece = log[first : first + size]
@@ -100,7 +101,7 @@ def _round(log: list[Record], size: int, half: int) -> tuple[list[int], list[int
         decode_ns = _timed(partial(columns, ADDRESS, piece))
         fold_ns = _timed(partial(fold, state, ADDRESS, found, absent, list))
         full = first // GROUP != (first + size) // GROUP
-        take_ns = _timed(lambda: list(take_group(state).changed.encoded(1_000))) if full else 0
+        take_ns = _timed(lambda: list(take_group(state).rows.encoded(1_000))) if full else 0
         if first >= half:
             decodes.append(decode_ns)
             folds.append(fold_ns)
@@ -124,9 +125,10 @@ def parts(log: list[Record], size: int) -> dict[str, float]:
             window.judge(*(each.events[name] for name in ("offset", "identity", "content")))
 
     def add() -> None:
-        rows = Rows(len(log))
+        memory = StockMemory(empty=True)
+        memory.rows.max_rows = len(log)
         for each in pieces:
-            rows.add(each.keys, each.events, absent)
+            memory.add(each, absent)
 
     n = len(log)
     return {

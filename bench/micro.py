@@ -23,15 +23,16 @@ import msgspec
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from bench.fold import ADDRESS, TOPIC, absent, in_binary_mode, records
+from core.fold import Fold, fold, take_group
 from core.records import Record
 from core.stages import Stage
 from domain.columns import columns
 from domain.rows import Row, row_key
-from domain.stock import Memory, fold, take_group
+from domain.stock import STOCK
 from tables.home.rocks import RocksStores
 from tables.home.store import Local, Store
 from tables.partition import Partition
-from tables.reading import Reading
+from tables.stock import StockReading
 from web.cluster.heartbeats import Heartbeat
 from web.cluster.roster import Roster
 from web.http.bodies import BodyLimits
@@ -103,10 +104,10 @@ def folded(binary: bool) -> Step:
     slices = [log[at : at + 500] for at in range(0, len(log), 500)]
 
     def work() -> None:
-        state = Memory(0, 1, {TOPIC: TOPIC}, 100_000)
+        state = Fold(STOCK, 0, 1, [TOPIC], 100_000)
         for piece in slices:
             fold(state, ADDRESS, columns(ADDRESS, piece), absent, list)
-        list(take_group(state).changed.encoded(1_000))
+        list(take_group(state).rows.encoded(1_000))
 
     return work, len(log)
 
@@ -129,7 +130,7 @@ def _row() -> bytes:
 def _stores() -> RocksStores:
     folder = Path(tempfile.mkdtemp(prefix="onhand-micro-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return RocksStores(folder)
+    return RocksStores(folder, STOCK.name)
 
 
 def _filled(partition: int, writes: int = 20) -> Store:
@@ -216,12 +217,12 @@ class _Member:
 
 
 @cache
-def _table() -> Reading:
-    table = Reading(1, URL, _Member(), 5.0)
+def _table() -> StockReading:
+    table = StockReading(1, URL, _Member(), 5.0)
     table.held[0] = p = Partition(0, _reopened())
     for stage in (Stage.RESTORING, Stage.ACTIVE):
         p.move(stage)
-    p.readable = True
+    p.left_whole = True
     p.ends = {TOPIC: (ROWS, int(time.time() * 1000))}
     p.advance({TOPIC: ROWS})
     return table

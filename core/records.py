@@ -59,7 +59,7 @@ class Address(Struct, frozen=True):
     """Where records came from.
 
     topic: full name, with the prefix.
-    role: what events call it: shipments, sales or adjustments.
+    role: what the projection calls it, such as shipments, sales or adjustments.
     partition: 0 to `partitions` - 1.
     partitions: how many each source topic has.
     """

@@ -70,6 +70,21 @@ class Taken(Struct, frozen=True):
     expired: list[bytes]
 
 
+class Seen(Struct, frozen=True):
+    """What the owner of a partition knows of some identities in one source topic.
+
+    next_offset: records below it are handled, and that is committed.
+    since: from this offset on the window holds every entry.
+    size: W, in offsets; 0 remembers nothing.
+    entries: (identity, content, offset) of accepted events, by offset.
+    """
+
+    next_offset: int
+    since: int
+    size: int
+    entries: Sequence[tuple[int, int, int]]
+
+
 class Window:
     """What one topic-partition accepted in its last `size` offsets.
 

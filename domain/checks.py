@@ -33,7 +33,9 @@ from typing import Annotated, Any, TypeAlias
 import msgspec
 from msgspec import Meta, Struct
 
+from core import refusals
 from core.records import MAX_RECORD_BYTES, Headers, TooLarge
+from core.refusals import Refused
 from domain.modes import CONTENT_TYPE, SPECVERSION, Media, attributes, media_of
 from domain.names import MAX_NAME_CHARS, fault_of
 
@@ -56,16 +58,11 @@ class Refusal(StrEnum):
     KEY_MISMATCH = "key_mismatch"  # `onhand dlq replay`
     MISROUTED = "misrouted"  # `onhand dlq replay`, and the producer's partitioner
     NULL_VALUE = "null_value"  # nobody: it holds no fact
-    TOO_LARGE = "too_large"  # producer: send the fact alone, without what it carries along
-    ID_CONFLICT = "id_conflict"  # producer: one id was given to two facts
+    TOO_LARGE = (
+        refusals.RECORD_TOO_LARGE
+    )  # producer: send the fact alone, without what it carries along
+    ID_CONFLICT = refusals.ID_CONFLICT  # producer: one id was given to two facts
     NOT_MAPPED = "not_mapped"  # who keeps the map of a bridge, which alone says this
-
-
-class Refused(Struct, frozen=True, gc=False):
-    """A record that was not applied. `detail` is one ASCII sentence for a person."""
-
-    reason: Refusal
-    detail: str
 
 
 class Kind(Struct, frozen=True):

@@ -1,28 +1,26 @@
-"""A slice of the log as columns: the events that may be applied, and what is refused.
+"""A slice of the log as columns: the events of stock that may be applied, and what is refused.
 
 A pure function of the records alone: it needs no partition's memory, so another process
-may do it (`tables/decoder.py`). What needs memory is the fold (`domain/stock.py`).
+may do it (`tables/decoder.py`). What needs memory is the fold (`core/fold.py`).
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from operator import attrgetter
 from typing import Final, NamedTuple, cast
 
-import msgspec
 import numpy as np
-from msgspec import Struct
-from numpy.typing import NDArray
 from xxhash import xxh3_64_intdigest
 
+from core.columns import HEAD, Columns
 from core.partitioning import are_of, partition_for
 from core.records import Address, Record, crc_of
+from core.refusals import DeadLetter, Refused, dead_letter
 from core.window import IDENTITY_BITS
 from domain.events import (
     Refusal,
-    Refused,
     StockEvent,
     are_good_names,
     check_names,
@@ -32,75 +30,9 @@ from domain.events import (
 )
 from domain.rows import row_key
 
-#: One event. time_ms: when it was recorded. identity: `IDENTITY_BITS` of a hash of source
-#: and id. content: 32 bits of a hash of type and data. crc: CRC-32 of source, NUL, id.
-#: kind: the type's number. quantity: as in the event.
-EVENT: Final = np.dtype(
-    [
-        ("offset", "<i8"),
-        ("time_ms", "<i8"),
-        ("identity", "<u8"),
-        ("content", "<u4"),
-        ("crc", "<u4"),
-        ("kind", "<i4"),
-        ("quantity", "<i4"),
-    ]
-)
-
-
-class DeadLetter(Struct, frozen=True, gc=False):
-    """A refused record exactly as it came, and why; `detail` is ASCII."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp_ms: int
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes | None]]
-    reason: Refusal
-    detail: str
-
-
-class Columns(Struct, frozen=True):
-    """Consecutive records of one topic-partition, at least one.
-
-    keys: of the rows that the events belong to. events: for each key a line of `EVENT`, by
-    offset. refused: the other records, by offset. first, last: offset and recorded time, in
-    ms, of the first and the last record, whatever became of it. last_crc: CRC-32 of the last
-    one's key and value.
-    """
-
-    keys: list[bytes]
-    events: NDArray[np.void]
-    refused: list[DeadLetter]
-    first: tuple[int, int]
-    last: tuple[int, int]
-    last_crc: int
-
-    @property
-    def size(self) -> int:
-        """How many records."""
-        return len(self.keys) + len(self.refused)
-
-    def since(self, position: int) -> Columns:
-        """Without records below this offset."""
-        if self.first[0] >= position:
-            return self
-        below = int(np.searchsorted(self.events["offset"], position))
-        return msgspec.structs.replace(
-            self,
-            keys=self.keys[below:],
-            events=self.events[below:],
-            refused=[letter for letter in self.refused if letter.offset >= position],
-        )
-
-    def without(self, dropped: Container[int]) -> Columns:
-        """Leave out the events at these indexes."""
-        kept = [i for i in range(len(self.keys)) if i not in dropped]
-        return msgspec.structs.replace(
-            self, keys=[self.keys[i] for i in kept], events=self.events[kept]
-        )
+#: One event. identity: of a hash of source and id. content: of type and data. crc: CRC-32 of
+#: source, NUL, id. kind: the type's number. quantity: as in the event.
+EVENT: Final = np.dtype([*HEAD, ("crc", "<u4"), ("kind", "<i4"), ("quantity", "<i4")])
 
 
 def columns(address: Address, records: Sequence[Record]) -> Columns:
@@ -192,11 +124,6 @@ def _misfit(address: Address, key: bytes | None, event: StockEvent) -> Refused |
             "produce with the murmur2 partitioner.",
         )
     return None
-
-
-def dead_letter(address: Address, record: Record, why: Refused) -> DeadLetter:
-    """Keep a refused record."""
-    return DeadLetter(address.topic, address.partition, *record, why.reason, why.detail)
 
 
 def identity_hash(ident: bytes, event: StockEvent) -> int:

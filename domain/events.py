@@ -24,6 +24,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from core.records import Headers
+from core.refusals import Refused
 from domain.checks import (
     MAX_DEPTH,
     MAX_ID_CHARS,
@@ -31,7 +32,6 @@ from domain.checks import (
     Kind,
     Moment,
     Refusal,
-    Refused,
     are_good_names,
     bound_of_depth,
     check_names,
@@ -56,7 +56,6 @@ __all__ = [
     "MAX_NAME_CHARS",
     "MAX_QUANTITY",
     "Refusal",
-    "Refused",
     "are_good_names",
     "check_names",
 ]

@@ -5,13 +5,13 @@ its own offset; a repetition or a conflict finds the entry that it was judged by
 window no longer reaches that far, the fate is unknown, never guessed.
 """
 
-from collections.abc import Sequence
 from enum import StrEnum
 
 from msgspec import Struct
 
-from domain.events import Refused
-from domain.stock import CONFLICT
+from core.fold import CONFLICT
+from core.refusals import Refused
+from core.window import Seen
 
 
 class Ending(StrEnum):
@@ -34,21 +34,6 @@ class Fate(Struct, frozen=True):
     of: int | None = None
     refused: Refused | None = None
     why: str = ""
-
-
-class Seen(Struct, frozen=True):
-    """What the owner of a partition knows of some identities in one source topic.
-
-    next_offset: records below it are handled, and that is committed.
-    since: from this offset on the window holds every entry.
-    size: W, in offsets; 0 remembers nothing.
-    entries: (identity, content, offset) of accepted events, by offset.
-    """
-
-    next_offset: int
-    since: int
-    size: int
-    entries: Sequence[tuple[int, int, int]]
 
 
 _APPLIED = Fate(Ending.APPLIED)

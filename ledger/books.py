@@ -17,13 +17,15 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import msgspec
 from msgspec import Struct
 
+from core.columns import Columns
+from core.fold import CONFLICT
 from core.records import Address, Record, crc_of
+from core.refusals import Refused
 from core.window import Verdict, Window
-from domain.columns import Columns, columns, identity_hash_of
-from domain.events import EVENTS, MAX_ID_CHARS, Refused, StockEvent, decode_batch
+from domain.columns import columns, identity_hash_of
+from domain.events import EVENTS, MAX_ID_CHARS, StockEvent, decode_batch
 from domain.fates import Ending
 from domain.naming import name_of
-from domain.stock import CONFLICT
 from ledger.chain import linked, start_of
 
 #: A topic's number is the place of its role here; an outcome's is its place in the other.

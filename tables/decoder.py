@@ -1,7 +1,7 @@
 """A second process decodes big batches while the worker folds: the second core.
 
 One Python interpreter uses one core. Decoding needs no memory of the table, only the
-records (`domain/columns.py`), and is half of the work: far behind, a worker hands it to a
+records (`Projection.columns`), and is half of the work: far behind, a worker hands it to a
 process of its own, over a pipe. Batches of thin traffic are decoded where they are folded,
 which is quicker than asking.
 
@@ -32,9 +32,10 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
+from core.columns import Columns
+from core.projection import Projection, imported
 from core.records import Address, Record
 from core.words import in_words
-from domain.columns import EVENT, Columns, columns
 from tables.tasks import Tasks
 from wire.batches import PIECE_BYTES, pieces
 from wire.fetch import Fetched
@@ -98,17 +99,14 @@ class _Job(Struct):
     start: int
 
 
-def _decode(job: _Job) -> Iterator[Piece]:
+def _decode(projection: Projection, job: _Job) -> Iterator[Piece]:
     for records in pieces(job.data, job.start):
-        found = columns(job.address, records) if records else None
+        found = projection.columns(job.address, records) if records else None
         yield Piece(found, partial(iter, records))
 
 
 _encode = msgspec.msgpack.Encoder(enc_hook=lambda array: array.tobytes()).encode
 _as_job = msgspec.msgpack.Decoder(_Job).decode
-_as_columns = msgspec.msgpack.Decoder(
-    list[Columns], dec_hook=lambda _, raw: np.frombuffer(raw, EVENT)
-).decode
 #: Instead of an answer: the worker has to do it.
 _NOTHING = b""
 
@@ -117,12 +115,18 @@ class Decoder:
     """Makes batches of what was fetched; asks the process for the columns of large ones.
 
     Args:
-        topics: role (`shipments`, `sales`, `adjustments`) by full topic name.
+        projection: "module:NAME" of the one that says how to decode; the process imports it.
+        topics: what it calls each source, by full topic name.
         partitions: of each of them.
     """
 
-    def __init__(self, topics: Mapping[str, str], partitions: int) -> None:
-        self._topics, self._partitions = topics, partitions
+    def __init__(self, projection: str, topics: Mapping[str, str], partitions: int) -> None:
+        self._where, self._topics, self._partitions = projection, topics, partitions
+        self._projection = imported(projection)
+        line = self._projection.line
+        self._as_columns = msgspec.msgpack.Decoder(
+            list[Columns], dec_hook=lambda _, raw: np.frombuffer(raw, line)
+        ).decode
         self._process: Process | None = None
         self._asked: deque[asyncio.Future[bytes]] = deque()
         self._tasks = Tasks()
@@ -149,8 +153,8 @@ class Decoder:
         async def decoded() -> Iterable[Piece]:
             answer = await self._answer(asked)
             if not answer:
-                return _decode(job)
-            return [Piece(found, originals) for found in _as_columns(answer)]
+                return _decode(self._projection, job)
+            return [Piece(found, originals) for found in self._as_columns(answer)]
 
         return Batch(
             address=address,
@@ -203,7 +207,7 @@ class Decoder:
         """Hand its answers on until it ends; returns its exit code."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-m", "tables.decoder"),
+            *("-m", "tables.decoder", self._where),
             stdin=PIPE,
             stdout=PIPE,
             cwd=_FOLDER,
@@ -228,7 +232,8 @@ class Decoder:
 
 
 def main() -> None:
-    """Answer jobs from standard input until it ends."""
+    """Answer jobs from standard input until it ends, by the projection that is named."""
+    projection = imported(sys.argv[1])
     # Ctrl-C and a stopping service manager reach the whole group; the worker says when.
     for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(each, signal.SIG_IGN)
@@ -244,13 +249,13 @@ def main() -> None:
         answers.write(_READY)
         answers.flush()
         while length := jobs.read(_LENGTH):
-            answer = _do(jobs.read(int.from_bytes(length)))
+            answer = _do(projection, jobs.read(int.from_bytes(length)))
             answers.write(len(answer).to_bytes(_LENGTH))
             answers.write(answer)
             answers.flush()
 
 
-def _do(message: bytes) -> bytes:
+def _do(projection: Projection, message: bytes) -> bytes:
     try:
         job, spent = _as_job(message), [0]
         most = PIECE_BYTES + _MOST_RATIO * len(job.data)
@@ -259,7 +264,7 @@ def _do(message: bytes) -> bytes:
             if spent[0] > most:
                 return _NOTHING
             if records:
-                found.append(columns(job.address, records))
+                found.append(projection.columns(job.address, records))
         return _encode(found)
     except Exception:
         return _NOTHING  # the worker tries it too, and says what is wrong

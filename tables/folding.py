@@ -7,14 +7,16 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from time import time
 
+from core.columns import Columns
+from core.fold import fold
+from core.projection import NotARow
 from core.records import Record, size_of
-from domain.columns import Columns
-from domain.stock import fold
 from tables.decoder import Batch
 from tables.groupcommit import GroupCommit
 from tables.home.sources import fingerprint
+from tables.home.store import undecodable
 from tables.partition import UNREADABLE, Hold, Owned, Partition
-from tables.takeover import Delivery
+from tables.ports import Delivery
 from tables.tasks import Tasks
 from wire.batches import Unreadable
 
@@ -95,14 +97,18 @@ class Folding:
         piece: Columns,
         originals: Callable[[], Iterable[Record]],
     ) -> None:
-        letters = len(owned.fold.dead_letters)
-        fold(owned.fold, batch.address, piece, p.load, originals)
+        letters, waiting = len(owned.fold.dead_letters), owned.fold.memory.waiting
+        try:
+            fold(owned.fold, batch.address, piece, p.store.get_many, originals)
+        except NotARow as error:
+            raise undecodable("a row", error) from error
         owned.uncommitted = True
         if owned.oldest_ms is None:
             owned.oldest_ms = piece.first[1]
         owned.spans[batch.address.topic].saw(*piece.last)
         owned.last[batch.address.topic] = (*piece.last, piece.last_crc)
         owned.uncommitted_events += piece.size
+        owned.uncommitted_events += max(0, owned.fold.memory.waiting - waiting)
         # Refused records are kept whole until their commit: many large ones fill a group too.
         for letter in owned.fold.dead_letters[letters:]:
             size = size_of(letter.key, letter.value, letter.headers) + 64 * len(letter.headers)

@@ -14,13 +14,14 @@ from time import monotonic
 
 import msgspec
 
+from core.fold import take_group
 from core.stages import Stage
 from core.words import in_words
-from domain.events import RULES
-from domain.stock import take_group
-from tables.home.changelog import META_KEY, ChangelogChanged, CommitRefused, Meta
+from tables.home.changelog import ChangelogChanged, Meta
 from tables.home.store import Local, Store, StoreFailed, StoreUnfit
+from tables.keys import META_KEY
 from tables.partition import Owned, Partition, Superseded
+from tables.ports import CommitRefused, Fail, Sealed
 from tables.stats import Stats
 from tables.tasks import Final, Tasks
 
@@ -58,7 +59,7 @@ class GroupCommit:
         refused: Callable[[Partition, CommitRefused], Awaitable[None]],
         unfit: Callable[[Partition, Store, StoreUnfit], None],
         changed: Callable[[Partition, str], None],
-        fail: Callable[[str, BaseException | None], Awaitable[None]],
+        fail: Fail,
     ) -> None:
         self._interval_s, self._stats = interval_s, stats
         self._refused, self._unfit, self._changed, self._fail = refused, unfit, changed, fail
@@ -156,24 +157,21 @@ class GroupCommit:
             last=dict(owned.last),
             topic_ids=owned.meta.topic_ids,
             window=owned.meta.window,
-            rules=RULES,
+            rules=owned.meta.rules,
             incarnation=owned.meta.incarnation,
             previous=p.store.local.meta_offset,
         )
         encoded = msgspec.json.encode(meta)
         puts = dict(group.segments)
-        for piece in group.changed.encoded(_ENCODE):
+        for piece in group.rows.encoded(_ENCODE):
             puts.update(piece)
             await asyncio.sleep(0)
         # 2. The transaction: its commit is the commit.
         began = monotonic()
-        offset = await owned.writer.commit(
-            puts, group.expired, group.dead_letters, encoded, meta.previous
+        sealed = Sealed(
+            puts, group.expired, group.dead_letters, encoded, meta.previous, group.emitted
         )
-        if offset < 0:
-            # Retried, and the broker already had it but no longer knows where: the
-            # take-over will read it.
-            raise CommitRefused("the broker did not tell where the group landed")
+        offset = await owned.writer.commit(sealed)
         # 3. The store, unless the partition went away during the await.
         p.check(epoch)
         if p.owned is not owned:

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable
 from tables.home.spares import Spares
 from tables.home.store import Local, NoStore, StoreDamaged, StoreFailed, Stores, StoreUnfit
 from tables.partition import Partition
+from tables.ports import Fail
 from tables.stats import Stats
-from tables.tasks import Fail, Tasks
+from tables.tasks import Tasks
 
 
 class Opening:
@@ -17,14 +18,13 @@ class Opening:
 
     Args:
         stores: of this worker.
-        window: of the duplicates windows, in offsets.
         stats: counts damaged stores.
         tasks: of the table.
         fail: ends the worker with one sentence.
     """
 
-    def __init__(self, stores: Stores, window: int, stats: Stats, tasks: Tasks, fail: Fail) -> None:
-        self._stores, self._window, self._stats = stores, window, stats
+    def __init__(self, stores: Stores, stats: Stats, tasks: Tasks, fail: Fail) -> None:
+        self._stores, self._stats = stores, stats
         self._tasks, self._fail = tasks, fail
         self._spares = Spares(stores)
         self._incarnation = ""
@@ -85,7 +85,8 @@ class Opening:
             return Partition(number, self.no_store(why, None))
         p = Partition(number, store)
         try:
-            p.offsets = dict(p.stored_meta(self._window).positions)
+            if (meta := p.stored_meta()) is not None:
+                p.offsets = dict(meta.positions)
         except StoreUnfit as why:
             store.close()
             p.store = self.no_store(why, store.local)

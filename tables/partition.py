@@ -10,23 +10,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import msgspec
 
+from core.fold import Fold
 from core.positions import format_position
 from core.stages import Freshness, Role, Stage
-from domain.events import RULES
-from domain.rows import Row
-from domain.stock import Memory
-from tables.home.changelog import META_KEY, ChangelogWriter, Meta
+from tables.home.changelog import Meta
 from tables.home.feed import Feed
-from tables.home.store import Store, undecodable
+from tables.home.store import NoStore, Store, undecodable
+from tables.keys import META_KEY
+from tables.ports import Writer
 from tables.stats import Span
 
 log = logging.getLogger(__name__)
-
-_decode = msgspec.json.Decoder(Row).decode
 
 #: A former store is read for this long after another owner was heard of: the other workers
 #: hear of it meanwhile, and requests that came here before end.
@@ -59,9 +57,7 @@ class Superseded(Exception):
 class Owned:
     """What an owner has and nobody else: the fold's memory and the right to write."""
 
-    def __init__(
-        self, fold: Memory, writer: ChangelogWriter, meta: Meta, topics: Mapping[str, str]
-    ) -> None:
+    def __init__(self, fold: Fold, writer: Writer, meta: Meta, topics: Mapping[str, str]) -> None:
         self.fold, self.writer, self.meta, self.topics = fold, writer, meta, topics
         self.fingerprints = dict(meta.fingerprints)
         #: Of the last record folded of each topic: offset, timestamp in ms, CRC-32.
@@ -92,7 +88,9 @@ class Partition:
         self.number, self.store = number, store
         self.state = Stage.LOADING
         self.epoch = 0
-        self.readable = self.closed = False
+        self.closed = False
+        #: Whether whoever wrote the store last left it whole: what holds while nobody does.
+        self.left_whole = False
         self.owned: Owned | None = None
         self.feed: Feed | None = None
         #: Whether the newest assignment made this worker its owner, its follower, or neither.
@@ -163,9 +161,31 @@ class Partition:
         self.progressed.set()
         self.progressed = asyncio.Event()
 
+    def readable(self) -> bool:
+        """Whether the store may be read: its owner's, its feed's word, or the last one's."""
+        feed = self.feed
+        return not self.closed and (self.left_whole if feed is None else feed.whole)
+
+    def own(self, owned: Owned) -> None:
+        """Restored to its end, by whoever may write from now on."""
+        self.owned, self.left_whole = owned, True
+        self.move(Stage.ACTIVE)
+
+    def unfed(self) -> Feed | None:
+        """Nobody feeds it any more; returns who did."""
+        feed, self.feed = self.feed, None
+        if feed is not None:
+            self.left_whole = feed.whole
+        return feed
+
+    def lose(self, store: NoStore) -> None:
+        """Its store is given up; nobody feeds it."""
+        self.store, self.left_whole = store, False
+        self.offsets, self.position = {}, ""
+
     def close(self) -> None:
         """Let go of the store; whoever waits for more of it is told."""
-        self.readable, self.closed = False, True
+        self.closed = True
         self.store.close()
         self.progressed.set()
 
@@ -206,33 +226,13 @@ class Partition:
         """Nothing holds this topic up any more."""
         self.holds.pop(topic, None)
 
-    def load(self, keys: Sequence[bytes]) -> list[Row | None]:
-        """Committed rows for the fold's cache; raises StoreError."""
-        found = self.store.get_many(keys)
-        try:
-            return [None if raw is None else _decode(raw) for raw in found]
-        except ValueError as error:
-            raise undecodable("a row", error) from error
-
-    def stored_meta(self, window: int, incarnation: str = "") -> Meta:
-        """The store's meta record, or the first one of a new changelog of this incarnation.
-
-        Raises StoreError.
-        """
+    def stored_meta(self) -> Meta | None:
+        """The store's meta record; none in a new store. Raises StoreError."""
         raw = self.store.get(META_KEY)
-        if raw is not None:
-            try:
-                return msgspec.json.decode(raw, type=Meta)
-            except ValueError as error:
-                raise undecodable("the meta record", error) from error
-        return Meta(
-            positions={},
-            fingerprints={},
-            counts={},
-            window=window,
-            rules=RULES,
-            incarnation=incarnation,
-        )
+        try:
+            return None if raw is None else msgspec.json.decode(raw, type=Meta)
+        except ValueError as error:
+            raise undecodable("the meta record", error) from error
 
     def role(self, confirmed: bool) -> Role:
         """What this worker is for the partition, honestly (P4).
@@ -250,7 +250,7 @@ class Partition:
 
         look: brings `ends` up to date, cheaply.
         """
-        if not self.readable:
+        if not self.readable():
             return None
         now = time.monotonic()
         fresh, role = self._fresh, self.role(confirmed)

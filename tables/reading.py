@@ -7,22 +7,32 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from time import monotonic, time
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
 from core.partitioning import partition_for
 from core.stages import Freshness, Role, Stage
-from domain.fates import Seen
-from domain.rows import Row, row_key, split_key
+from core.window import Seen
 from tables.home.feed import Progress
-from tables.home.store import FIRST_ROW, NoStore, Store, StoreUnfit, undecodable
+from tables.home.store import NoStore, Store, StoreUnfit, undecodable
 from tables.partition import Hold, Owned, Partition
-from tables.takeover import Membership
-from tables.troubles import Trouble
+from tables.ports import Membership
 
 log = logging.getLogger(__name__)
 
-_decode = msgspec.json.Decoder(Row).decode
+T = TypeVar("T")
+
+
+class Trouble(NamedTuple):
+    """What is wrong with a topic that the service lives on, seen while it runs.
+
+    kind: missing, partitions, copies, settings, recreated or cut. text: one sentence or two.
+    """
+
+    topic: str
+    kind: str
+    text: str
 
 
 class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,9 +76,9 @@ class Reading:
         #: What is wrong with the topics, as last seen.
         self.troubles: tuple[Trouble, ...] = ()
 
-    def partition_of(self, sku: str) -> int:
-        """Where the SKU lives, 0 to `count` - 1."""
-        return partition_for(sku.encode(), self.count)
+    def partition_of(self, key: str) -> int:
+        """Where records of this key live, 0 to `count` - 1."""
+        return partition_for(key.encode(), self.count)
 
     def is_confirmed(self) -> bool:
         """The broker confirmed our membership within half the session timeout (P4)."""
@@ -79,49 +89,43 @@ class Reading:
         p = self.held.get(partition)
         return None if p is None else p.freshness(self._url, self.is_confirmed(), self._look)
 
-    def get(self, partition: int, sku: str, location: str) -> Row | None:
-        """One committed row; None where no event has named it."""
-        p, key = self.held[partition], row_key(sku, location)
+    def value(self, partition: int, key: bytes, decode: Callable[[bytes], T]) -> T | None:
+        """One committed row; None where no event has named it.
+
+        `decode` raises ValueError for what is no row: the store is given up then.
+        """
+        p = self.held[partition]
         try:
             raw = p.store.get(key)
-            return None if raw is None else _decode(raw)
+            return None if raw is None else decode(raw)
         except (StoreUnfit, ValueError) as error:
             raise self._met(p, error) from error
 
-    def get_many(self, partition: int, keys: Sequence[tuple[str, str]]) -> list[Row | None]:
-        """As `get`, for many (sku, location) at once."""
-        p, wanted = self.held[partition], [row_key(*key) for key in keys]
+    def values(
+        self, partition: int, keys: Sequence[bytes], decode: Callable[[bytes], T]
+    ) -> list[T | None]:
+        """As `value`, for many keys at once."""
+        p = self.held[partition]
         try:
-            return [None if raw is None else _decode(raw) for raw in p.store.get_many(wanted)]
+            return [None if raw is None else decode(raw) for raw in p.store.get_many(keys)]
         except (StoreUnfit, ValueError) as error:
             raise self._met(p, error) from error
 
-    def rows_of(
-        self, partition: int, sku: str, after: str | None = None, limit: int = 500
-    ) -> list[tuple[str, Row]]:
-        """At most `limit` (location, row) of a SKU, in order, behind location `after`."""
-        start = row_key(sku, "") if after is None else row_key(sku, after) + b"\x00"
-        p, stop = self.held[partition], sku.encode() + b"\x01"
-        try:
-            return [(split_key(k)[1], _decode(raw)) for k, raw in p.store.scan(start, stop, limit)]
-        except (StoreUnfit, ValueError) as error:
-            raise self._met(p, error) from error
-
-    def scan(
+    def between(
         self,
         partition: int,
-        after: tuple[str, str] | None,
+        start: bytes,
+        stop: bytes | None,
         limit: int,
-        sku_prefix: str = "",
-    ) -> list[tuple[str, str, Row]]:
-        """At most `limit` (sku, location, row) in byte order, behind key `after`."""
-        prefix = sku_prefix.encode()
-        start = prefix or FIRST_ROW
-        if after is not None:
-            start = max(start, row_key(*after) + b"\x00")
-        p, stop = self.held[partition], _end_of_prefix(prefix)
+        decode: Callable[[bytes, bytes], T],
+    ) -> list[T]:
+        """At most `limit` rows with start <= key < stop, in the order of bytes.
+
+        `start` is `FIRST_ROW` or behind it. `decode` takes key and value.
+        """
+        p = self.held[partition]
         try:
-            return [(*split_key(k), _decode(raw)) for k, raw in p.store.scan(start, stop, limit)]
+            return [decode(*pair) for pair in p.store.scan(start, stop, limit)]
         except (StoreUnfit, ValueError) as error:
             raise self._met(p, error) from error
 
@@ -206,7 +210,7 @@ class Reading:
     def _give_up(self, p: Partition | None, store: Store, why: StoreUnfit) -> None:
         """Read nothing more of this store."""
         if p is not None:
-            p.readable = False
+            p.lose(NoStore(why, store.local))
 
     def _changed(self) -> None:
         for tell in self.listeners:
@@ -217,9 +221,3 @@ class Reading:
 
     def _changelog_lag(self, p: Partition) -> int:
         return 0
-
-
-def _end_of_prefix(prefix: bytes) -> bytes | None:
-    """The first key behind all that begin with `prefix`; None where there is none."""
-    stripped = prefix.rstrip(b"\xff")
-    return stripped[:-1] + bytes([stripped[-1] + 1]) if stripped else None

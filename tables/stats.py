@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 
+from core.refusals import DeadLetter
 from core.stages import Role
-from domain.columns import DeadLetter
 
 #: Upper bounds of the commit histogram, in seconds.
 COMMIT_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -46,7 +46,7 @@ class Stats:
         self.commit_seconds += seconds
         slot = sum(seconds > bound for bound in COMMIT_BUCKETS_S)
         self.commit_buckets[slot] += 1
-        self.dead_letters.update(letter.reason.value for letter in letters)
+        self.dead_letters.update(letter.reason for letter in letters)
 
 
 class Span:

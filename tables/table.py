@@ -1,4 +1,4 @@
-"""InventoryTable: what the agent writes to and the web reads from.
+"""Table: what the agent writes to and the web reads from.
 
 It knows which partitions this worker owns and which it stands by for, and lets each
 live alone: take-over, restore, commit and following of one wait for no other.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from time import monotonic
 
 from aiokafka.errors import KafkaError
@@ -20,32 +20,30 @@ from tables.decoder import Batch
 from tables.folding import Folding
 from tables.groupcommit import GroupCommit
 from tables.home import rights
-from tables.home.changelog import ChangelogChanged, ChangelogWriter, CommitRefused
+from tables.home.changelog import ChangelogChanged
 from tables.home.discarding import Discarding
-from tables.home.feed import Feed, StoreForeign
-from tables.home.follower import Follower
+from tables.home.feed import Feed
+from tables.home.kafka import KafkaHome
+from tables.home.losses import Losses
 from tables.home.sources import Sources
-from tables.home.store import NoStore, Store, StoreFailed, Stores, StoreUnfit, Undecodable
+from tables.home.store import NoStore, Store, StoreFailed, Stores, StoreUnfit
 from tables.opening import Opening
 from tables.partition import Partition, Superseded
+from tables.ports import CommitRefused, Delivery, Fail, Membership
 from tables.reading import Reading
 from tables.stats import Stats
-from tables.takeover import Delivery, Membership, TakeOver, keep_trying
-from tables.tasks import Fail, Tasks
+from tables.takeover import TakeOver, keep_trying
+from tables.tasks import Tasks
 from wire.topicids import TopicNow
-from wire.transactions import Brokers
 
 log = logging.getLogger(__name__)
 
 _META_ONLY_S = 24 * 3600.0
 _REFUSALS = 3
 _TICK_S = 1.0
-_LONGEST_REST_S = 60.0
-#: Two stores of a partition that are given up within so long are one trouble.
-_QUIET_S = 600.0
 
 
-class InventoryTable(Reading):
+class Table(Reading):
     """The changelog-backed table of one worker. Reads are in `Reading`."""
 
     def __init__(
@@ -67,28 +65,23 @@ class InventoryTable(Reading):
         self._halted: str | None = None
         self._tasks = Tasks(fail, Superseded)
         self.stats = Stats()
-        self._opening = Opening(stores, config.window, self.stats, self._tasks, fail)
-        self._brokers = Brokers(config.kafka, [config.changelog, config.dead_letters])
-        self._follower = Follower(
-            config.kafka,
-            config.changelog,
-            config.partitions,
-            config.commit_interval_s,
-            self.stats,
-            self._on_applied,
-            self._on_unfit,
-            self._brokers.topics,
-            fail,
+        self._opening = Opening(stores, self.stats, self._tasks, fail)
+        self._home = KafkaHome(config, self.stats, self.held, self._on_unfit, self._changed, fail)
+        self._losses = Losses(
+            Discarding(stores, self._home.follower.prove),
+            self._opening,
+            self._tasks,
+            release=self._release,
+            serve=self._serve_again,
+            stand_still=self._stand_still,
+            changed=self._changed,
         )
-        self._discarding = Discarding(stores, self._follower.prove)
-        self._sources = Sources(
-            config.kafka, config.topics, config.partitions, self._brokers.topics
-        )
+        self._sources = Sources(config.kafka, config.topics, config.partitions, self._home.topics)
         self._commits = GroupCommit(
             config.commit_interval_s,
             self.stats,
             self._on_refused,
-            self._give_up,
+            self._losses.give_up,
             self._stand_still,
             fail,
         )
@@ -96,26 +89,20 @@ class InventoryTable(Reading):
             delivery, self._commits, self._tasks, list(config.topics), lambda: self._open
         )
         self._take_over = TakeOver(
+            config=config,
             membership=membership,
             delivery=delivery,
-            follower=self._follower,
+            home=self._home,
             sources=self._sources,
-            open_writer=self._open_writer,
-            window=config.window,
-            topics=config.topics,
-            partitions=config.partitions,
-            deadline_s=config.session_timeout_s,
         )
 
     # ---- life
 
     async def start(self) -> None:
         """Connect; raises KafkaError where no broker answers."""
-        await self._follower.start()
+        await self._home.start()
         await self._sources.start()
-        await self._brokers.start()
-        topics = await self._brokers.topics([self._config.changelog])
-        await self._opening.start(topics[self._config.changelog].id)
+        await self._opening.start(await self._home.incarnation())
         self._tasks.keep(self._maintain, "table maintenance")
 
     def leave(self) -> None:
@@ -134,9 +121,8 @@ class InventoryTable(Reading):
         """Commit what is folded, then let go of everything."""
         await self.revoke()
         await self._tasks.cancel()
-        await self._follower.stop()
+        await self._home.stop()
         await self._sources.stop()
-        await self._brokers.stop()
         for p in self.held.values():
             p.close()
         self._opening.close()
@@ -180,11 +166,7 @@ class InventoryTable(Reading):
             self._release(p)
             p.stopped_because, p.assigned = None, None
             p.move(Stage.FORMER)
-        log.debug(
-            "Assigned: active for %s; standby for %s.",
-            _numbers(active),
-            _numbers(standby),
-        )
+        log.debug("Assigned: active for %s; standby for %s.", _numbers(active), _numbers(standby))
         self._changed()
         new = sorted((active | standby) - self.held.keys(), key=lambda n: (n in standby, n))
         self._opening.begin(new, lambda p: self._hold(p, p.number in active), self._changed)
@@ -215,95 +197,35 @@ class InventoryTable(Reading):
         try:
             if isinstance(store, NoStore):
                 await self._delivery.stop(p.number)
-                if p.given_up > 1:
-                    # A disk that damages each new store is not asked all the time.
-                    await asyncio.sleep(min(2.0**p.given_up, _LONGEST_REST_S))
-                p.check(epoch)
-                store = await self._renewed(p, epoch, store)
+                store = await self._losses.renewed(p, epoch, store)
             work = self._own if p.assigned is Role.ACTIVE else self._follow
             if self._halted is not None and p.assigned is Role.ACTIVE:
                 # It can still be read: as far as somebody counted.
                 work, p.stopped_because = self._follow, self._halted
             await work(p, epoch)
         except StoreUnfit as why:
-            self._on_store_unfit(p, store, why)
+            self._losses.found(p, store, why)
         except ChangelogChanged as error:
             if p.epoch == epoch:
                 self._stand_still(p, str(error))
         except StoreFailed as error:
             await self._fail(f"Partition {p.number} cannot be served: {error}", error)
 
-    async def _renewed(self, p: Partition, epoch: int, gone: NoStore) -> Store:
-        store = await self._discarding.discard(p.number, gone)
-        if p.epoch != epoch:
-            store.close()  # whoever came meanwhile does it again
-            raise Superseded
-        p.store = store
-        return store
-
-    def _give_up(self, p: Partition | None, store: Store, why: StoreUnfit) -> None:
-        """Nobody reads or writes this store from here on; restore another if we still need one.
-
-        Synchronous, and once for each store, whoever finds out and however many do.
-        """
-        if p is None or p.store is not store or self._is_of_the_changelog(p, why):
-            return
-        self._release(p)
-        store.close()
-        held = store.held if isinstance(store, NoStore) else store.local
-        p.store, p.readable = self._opening.no_store(why, held), False
-        p.offsets, p.position = {}, ""
-        now = monotonic()
-        p.given_up = p.given_up + 1 if now - p.given_up_at < _QUIET_S else 1
-        p.given_up_at = now
-        self._changed()
-        if p.assigned is None:
-            log.warning("Partition %d: %s: it is read no more.", p.number, why)
-        elif self._open:
+    def _serve_again(self, p: Partition) -> None:
+        if self._open:
             self._serve(p, p.assigned is Role.ACTIVE)
 
-    def _is_of_the_changelog(self, p: Partition, why: StoreUnfit) -> bool:
-        """Whether a new store would hold the same: then the partition stands still with this one.
-
-        What says nothing in a store that was restored just now was restored with it.
-        """
-        was_restored = p.given_up > 0 and monotonic() - p.given_up_at < _QUIET_S
-        if not (isinstance(why, Undecodable) and was_restored and p.assigned is not None):
-            return False
-        if p.stopped_because is None:
-            sentence = (
-                f"Its changelog holds what nobody can read: {why}, although it was restored just "
-                "now. Somebody else writes to that topic; count anew with the next ONHAND_VERSION."
-            )
-            self._stand_still(p, sentence)
-        return True
+    def _give_up(self, p: Partition | None, store: Store, why: StoreUnfit) -> None:
+        self._losses.give_up(p, store, why)
 
     def _on_unfit(self, feed: Feed, why: StoreUnfit | ChangelogChanged) -> None:
         p = self.held.get(feed.partition)
         if p is None or p.feed is not feed:
             return
         if isinstance(why, StoreUnfit):
-            self._on_store_unfit(p, feed.store, why)
+            self._losses.found(p, feed.store, why)
         else:
             self._stand_still(p, str(why))
-
-    def _on_store_unfit(self, p: Partition, store: Store, why: StoreUnfit) -> None:
-        """Rows that are whole are read until a changelog is proved that holds them too."""
-        if not (isinstance(why, StoreForeign) and p.readable and p.store is store):
-            self._give_up(p, store, why)
-            return
-        self._release(p)
-        p.task = self._tasks.start(self._doubt(p, p.epoch, why), f"partition {p.number} is doubted")
-
-    async def _doubt(self, p: Partition, epoch: int, why: StoreUnfit) -> None:
-        try:
-            await self._discarding.prove(p.number, p.store.local)
-        except ChangelogChanged as error:
-            if p.epoch == epoch:
-                self._stand_still(p, str(error))
-        else:
-            if p.epoch == epoch:
-                self._give_up(p, p.store, why)
 
     async def halt(self, sentence: str) -> None:
         """Fold nothing more of any partition; rows can be read as they are.
@@ -319,14 +241,11 @@ class InventoryTable(Reading):
 
     async def topics(self, names: Iterable[str]) -> Mapping[str, TopicNow]:
         """What Kafka says of topics now; raises KafkaError."""
-        return await self._brokers.topics(names)
+        return await self._home.topics(names)
 
     async def log_starts(self) -> dict[tuple[str, int], int]:
         """First offsets of changelog and sources, by topic and partition; raises KafkaError."""
-        partitions = range(self._config.partitions)
-        logs = await asyncio.gather(*map(self._follower.look, partitions))
-        starts = {(self._config.changelog, p): log.start for p, log in enumerate(logs)}
-        return starts | await self._sources.all_starts()
+        return await self._home.log_starts() | await self._sources.all_starts()
 
     async def stand_still(self, partition: int, sentence: str) -> None:
         """A source has lost what this partition would read next."""
@@ -352,7 +271,7 @@ class InventoryTable(Reading):
         while True:
             try:
                 with rights.reading():
-                    end = await self._follower.look(p.number)
+                    end = await self._home.look(p.number)
                     ends = await self._sources.ends([p.number])
                 break
             except KafkaError as error:
@@ -362,10 +281,7 @@ class InventoryTable(Reading):
             # Known before the first answer: a lag of nothing known would read as none.
             for (topic, _), found in ends.items():
                 p.saw_end(topic, *found)
-            p.feed = self._follower.add(p.number, p.store, p.readable, end, Role.STANDBY)
-            p.readable = p.feed.whole
-            if p.feed.caught_up.done():
-                self._on_applied(p.feed)
+            self._home.follow(p, end)
 
     def _release(self, p: Partition) -> None:
         """End whatever this worker does for the partition, but keep its store.
@@ -380,18 +296,9 @@ class InventoryTable(Reading):
                 p.task.cancel()
             p.task = None
         owned = self._commits.close(p)
-        if p.feed is not None:
-            p.readable = p.feed.whole
-            self._follower.remove(p.feed)
-            p.feed = None
+        self._home.let_go(p)
         if owned is not None and owned.commit is not None:
             owned.commit.cancel()
-
-    def _open_writer(self, partition: int) -> Awaitable[ChangelogWriter]:
-        c = self._config
-        return ChangelogWriter.open(
-            self._brokers, partition, c.transactional_id(partition), c.changelog, c.dead_letters
-        )
 
     async def _on_refused(self, p: Partition, error: CommitRefused) -> None:
         """The broker refused a commit: close the partition and take it over again."""
@@ -411,28 +318,6 @@ class InventoryTable(Reading):
         if self._open and p.epoch == epoch:
             self._serve(p, active=True)
 
-    # ---- following
-
-    def _on_applied(self, feed: Feed) -> None:
-        p = self.held.get(feed.partition)
-        if p is None or p.feed is not feed:
-            return
-        if not feed.whole:
-            p.readable = False
-        if p.state is Stage.STANDBY and not feed.whole:
-            end = self._follower.known_end(p.number).offset
-            feed.until = max(feed.until, end or 0)
-            p.move(Stage.LOADING)
-            self._changed()
-        if p.state is Stage.LOADING and feed.caught_up.done() and feed.is_past_end():
-            feed.whole = p.readable = True
-            p.move(Stage.STANDBY)
-            p.advance(p.stored_meta(self._config.window).positions)
-            log.debug("Partition %d stands by at changelog offset %d.", p.number, feed.position)
-            self._changed()
-        elif p.readable and feed.meta is not None:
-            p.advance(feed.meta.positions)
-
     # ---- writing
 
     async def fold(self, batch: Batch) -> None:
@@ -448,7 +333,7 @@ class InventoryTable(Reading):
         try:
             await self._folding.take(p, batch)
         except StoreUnfit as why:
-            self._give_up(p, p.store, why)
+            self._losses.give_up(p, p.store, why)
         except Exception:
             self._release(p)
             raise
@@ -497,8 +382,7 @@ class InventoryTable(Reading):
                 p.saw_end(topic, end.high, end.at_ms, end.offset)
 
     def _changelog_lag(self, p: Partition) -> int:
-        end = self._follower.known_end(p.number)
-        return max(0, (end.offset or 0) - (p.feed.position if p.feed else 0))
+        return self._home.lag(p)
 
     def group_offsets(self) -> dict[tuple[str, int], int]:
         """Committed next offsets of what this worker owns, for the group's own offsets."""

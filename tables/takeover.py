@@ -8,26 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
 from time import monotonic
-from typing import Protocol
 
 import msgspec
 from aiokafka.errors import KafkaError
 
-from core.stages import Role, Stage
+from core.fold import Fold
+from core.stages import Stage
 from core.words import in_words
-from domain.stock import Memory
+from tables.config import TableConfig
 from tables.home import rights
 from tables.home.agreement import compare
-from tables.home.changelog import ChangelogChanged, ChangelogWriter
-from tables.home.feed import Log, Restored
-from tables.home.follower import Follower
+from tables.home.changelog import ChangelogChanged, Meta
+from tables.home.feed import Restored
 from tables.home.sources import Shown, SourceChanged, Sources, Wanted
-from tables.home.store import FIRST_ROW, undecodable
+from tables.home.store import undecodable
+from tables.keys import FIRST_ROW, SEGMENTS
 from tables.partition import Owned, Partition, Superseded
+from tables.ports import Delivery, Fail, Home, Membership, NotAMember, Writer
 from wire.batches import Unreadable
-from wire.fetch import End
 
 log = logging.getLogger(__name__)
 
@@ -40,54 +39,23 @@ _LONGEST_RETRY_S = 2.0
 _TRIES = 3
 
 
-class NotAMember(Exception):
-    """The group coordinator does not know us in this generation."""
-
-
-class Membership(Protocol):
-    """What the consumer group's coordinator last said of us."""
-
-    def confirmed_at(self) -> float:
-        """When it last confirmed our membership, `time.monotonic()` seconds."""
-        ...
-
-    async def confirm(self) -> None:
-        """Ask it now; raises NotAMember or KafkaError."""
-        ...
-
-
-class Delivery(Protocol):
-    """The transport, as far as the table steers it."""
-
-    async def start(self, partition: int, positions: dict[str, int], epoch: int) -> None:
-        """Seek every source topic's partition, then deliver batches numbered `epoch`."""
-        ...
-
-    async def stop(self, partition: int) -> None:
-        """Deliver nothing more of this partition."""
-        ...
-
-    def end(self, topic: str, partition: int) -> End:
-        """By the last fetch response; asks nobody."""
-        ...
-
-
 class TakeOver(msgspec.Struct, frozen=True):
     """The tools of a take-over; the same for all partitions of a worker.
 
-    deadline_s: for steps 2 to 4, the session timeout.
-    topics: role ("shipments", …) of each source topic, by full name.
+    config: of the table; its session timeout is the deadline of steps 2 to 4.
     """
+
+    config: TableConfig
 
     membership: Membership
     delivery: Delivery
-    follower: Follower
+    home: Home
     sources: Sources
-    open_writer: Callable[[int], Awaitable[ChangelogWriter]]
-    window: int
-    topics: dict[str, str]
-    partitions: int
-    deadline_s: float
+
+    @property
+    def deadline_s(self) -> float:
+        """For steps 2 to 4."""
+        return self.config.session_timeout_s
 
     async def run(self, p: Partition, epoch: int) -> Restored:
         """Make this worker the owner of `p`; the steps are those of docs/architecture.md.
@@ -110,22 +78,22 @@ class TakeOver(msgspec.Struct, frozen=True):
             await self.membership.confirm()
             p.check(epoch)
             # 3. From here on the broker refuses every older writer.
-            writer = await self.open_writer(p.number)
+            writer = await self.home.fence(p.number)
             p.check(epoch)
             # 4. Nobody else can move this end any more.
-            end = await self.follower.look(p.number)
+            end = await self.home.look(p.number)
             p.check(epoch)
         # 5. Restore to it. No meta record can follow, so the sources can be looked at now.
         p.move(Stage.RESTORING)
-        wanted = Wanted.by(p.number, p.stored_meta(self.window, end.incarnation))
+        wanted = Wanted.by(p.number, self._meta(p, end.incarnation))
         looking = asyncio.create_task(self.sources.look(wanted), name=f"look {p.number}")
         looking.add_done_callback(lambda task: task.cancelled() or task.exception())
         try:
-            restored = await self._restore(p, end)
+            restored = await self.home.restore(p, end)
             p.check(epoch)
             # What was seen before a long restore may have been recreated meanwhile, and what was
             # restored may have other records to compare.
-            now_wanted = Wanted.by(p.number, p.stored_meta(self.window, end.incarnation))
+            now_wanted = Wanted.by(p.number, self._meta(p, end.incarnation))
             is_new = restored.seconds < _LOOK_S and now_wanted == wanted
             look = await (looking if is_new else self.sources.look(now_wanted))
             p.check(epoch)
@@ -135,9 +103,12 @@ class TakeOver(msgspec.Struct, frozen=True):
         owned = await self._own(p, writer, end.incarnation, look)
         p.check(epoch)
         # 7. Seek, then deliver.
-        p.owned, p.readable = owned, True
-        p.move(Stage.ACTIVE)
+        p.own(owned)
         p.advance(owned.meta.positions)
+        await self._deliver(p, owned, epoch)
+        return restored
+
+    async def _deliver(self, p: Partition, owned: Owned, epoch: int) -> None:
         try:
             await self.delivery.start(p.number, dict(owned.fold.positions), epoch)
         except BaseException:
@@ -145,47 +116,33 @@ class TakeOver(msgspec.Struct, frozen=True):
                 p.owned = None
                 p.move(Stage.FORMER)
             raise
-        return restored
 
-    async def _restore(self, p: Partition, end: Log) -> Restored:
-        feed = p.feed = self.follower.add(p.number, p.store, p.readable, end, Role.ACTIVE)
-        p.readable = feed.whole
-        try:
-            return await feed.caught_up
-        except asyncio.CancelledError:
-            # Our own cancellation, or the feed was removed by a newer assignment.
-            if (task := asyncio.current_task()) is not None and task.cancelling():
-                raise
-            raise Superseded from None
-        finally:
-            if p.feed is feed:  # not the one of a newer assignment
-                p.readable = feed.whole
-                p.feed = None
-            self.follower.remove(feed)
+    def _meta(self, p: Partition, incarnation: str) -> Meta:
+        return p.stored_meta() or Meta.first(self.config, incarnation)
 
-    async def _own(
-        self, p: Partition, writer: ChangelogWriter, incarnation: str, look: Shown
-    ) -> Owned:
-        meta = p.stored_meta(self.window, incarnation)
-        compare(meta, self.window)
+    async def _own(self, p: Partition, writer: Writer, incarnation: str, look: Shown) -> Owned:
+        meta = self._meta(p, incarnation)
+        compare(meta, self.config)
         for topic, end in look.ends.items():
             p.saw_end(topic, *end)
         # All that was ever committed is here: it can be read whatever became of the sources.
-        p.readable = True
+        p.left_whole = True
         p.advance(meta.positions)
         self.sources.check(p.number, meta, look)
-        positions = {topic: 0 for topic in self.topics} | meta.positions
-        if len(meta.positions) < len(self.topics):
+        topics = self.config.topics
+        positions = {topic: 0 for topic in topics} | meta.positions
+        if len(meta.positions) < len(topics):
             # A topic that this version has not read yet begins where its log does.
             positions = await self.sources.starts(p.number) | meta.positions
-        segments = p.store.scan(b"\x00w", b"\x00x", 2**31)
+        segments = p.store.scan(*SEGMENTS, 2**31)
         empty = not p.store.scan(FIRST_ROW, None, 1)
         try:
-            fold = Memory.restored(
+            fold = Fold.restored(
+                self.config.projection,
                 partition=p.number,
-                partitions=self.partitions,
-                topics=self.topics,
-                window=self.window,
+                partitions=self.config.partitions,
+                topics=topics,
+                window=self.config.window,
                 positions=positions,
                 counts=meta.counts,
                 segments=segments,
@@ -194,7 +151,7 @@ class TakeOver(msgspec.Struct, frozen=True):
         except (ValueError, LookupError, OverflowError) as error:
             raise undecodable("the duplicates window", error) from error
         meta = msgspec.structs.replace(meta, topic_ids=look.ids)
-        return Owned(fold, writer, meta, self.topics)
+        return Owned(fold, writer, meta, topics)
 
 
 def _why(error: Exception) -> str:
@@ -207,7 +164,7 @@ async def keep_trying(
     take_over: TakeOver,
     p: Partition,
     epoch: int,
-    fail: Callable[[str, BaseException], Awaitable[None]],
+    fail: Fail,
 ) -> None:
     """Take over, again after every passing error, until it works or is superseded.
 

@@ -12,11 +12,11 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any
 
 from core.words import in_words
+from tables.ports import Fail
 
 log = logging.getLogger(__name__)
 
 Work = Coroutine[Any, Any, None]
-Fail = Callable[[str, BaseException | None], Awaitable[None]]
 
 
 class Final(Exception):

@@ -7,8 +7,11 @@ from typing import Any, Self, TypeVar
 
 import msgspec
 
+from core.fold import Fold, Group, fold, take_group
 from core.records import Address, Record
-from domain.columns import DeadLetter, columns
+from core.refusals import DeadLetter
+from core.sums import Sums
+from domain.columns import columns
 from domain.events import (
     Adjustment,
     Goods,
@@ -20,7 +23,7 @@ from domain.events import (
     StockEvent,
 )
 from domain.rows import Row, row_key
-from domain.stock import Group, Memory, fold, take_group
+from domain.stock import STOCK, StockMemory
 
 TOPICS = {role: role for role in ("shipments", "sales", "adjustments")}
 SKU, LOCATION = "SKU-000042", "store-007"
@@ -151,7 +154,7 @@ def _without_gaps(fields: dict[str, Any]) -> bytes:
 
 def written(group: Group) -> dict[bytes, bytes]:
     """Its rows as the changelog and the store get them."""
-    return {key: row for piece in group.changed.encoded(1000) for key, row in piece.items()}
+    return {key: row for piece in group.rows.encoded(1000) for key, row in piece.items()}
 
 
 class Owner:
@@ -176,9 +179,16 @@ class Owner:
         self.buried: dict[bytes, bytes] = {}
         self.restart()
 
-    def load(self, keys: list[bytes]) -> list[Row | None]:
+    def load(self, keys: list[bytes]) -> list[bytes | None]:
         """Committed rows."""
-        return [self.rows.get(key) for key in keys]
+        rows = map(self.rows.get, keys)
+        return [None if row is None else msgspec.json.encode(row) for row in rows]
+
+    @property
+    def sums(self) -> Sums:
+        """What is in memory."""
+        assert isinstance(self.state.memory, StockMemory)
+        return self.state.memory.rows
 
     def fold(self, records: Sequence[Record], topic: str = "sales") -> Self:
         """Fold into memory; nothing is committed."""
@@ -206,7 +216,8 @@ class Owner:
         """
         if resurrect:
             self.segments = self.buried | self.segments
-        self.state = Memory.restored(
+        self.state = Fold.restored(
+            STOCK,
             **self._shape,
             topics=TOPICS,
             positions=self.positions,
@@ -218,7 +229,8 @@ class Owner:
     def row(self, event: StockEvent) -> Row:
         """As folded so far."""
         key = key_of(event)
-        return self.state.rows.get(key) or self.rows.get(key, Row())
+        numbers = self.sums.get(key)
+        return self.rows.get(key, Row()) if numbers is None else Row(*numbers)
 
     @property
     def duplicates(self) -> int:
@@ -228,7 +240,7 @@ class Owner:
     @property
     def refusals(self) -> list[str]:
         """Reasons of the dead letters not yet committed, in their order."""
-        return [letter.reason.value for letter in self.state.dead_letters]
+        return [str(letter.reason) for letter in self.state.dead_letters]
 
 
 def a_partition(window: int = 100, **stock: int) -> Owner:

@@ -7,10 +7,11 @@ from contextlib import asynccontextmanager
 import msgspec
 
 from core.stages import Role
-from tables.home.changelog import META_KEY, ChangelogChanged, Meta
+from tables.home.changelog import ChangelogChanged, Meta
 from tables.home.feed import Feed, Restored
 from tables.home.follower import Follower
 from tables.home.store import Store, StoreUnfit, row_pairs
+from tables.keys import META_KEY
 from tables.stats import Stats
 from tests.logs import Put, Writer, a_name, make, reader, remove, topic_id
 from wire.transactions import Brokers

@@ -67,7 +67,7 @@ class Life:
         #: By changelog offset, all rows.
         self.held: dict[int, dict[bytes, bytes]] = {0: {}}
         rows: dict[bytes, bytes] = {}
-        stores = RocksStores(folder / "lived")
+        stores = RocksStores(folder / "lived", "inventory")
         store = stores.open(0)
         for step in range(1, steps + 1):
             puts = {b"%04d\x00x" % rng.randrange(2000): rng.randbytes(60) for _ in range(40)}
@@ -118,7 +118,7 @@ def lived_on(life: Life, folder: Path, seed: int) -> None:
     shutil.copytree(life.crashed, folder)
     is_open = rng.random() < 0.5
     what = "" if is_open else damage(folder / "inventory-0", rng)
-    stores = RocksStores(folder)
+    stores = RocksStores(folder, "inventory")
     try:
         store = stores.open(0)
         if is_open:

@@ -9,9 +9,10 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, Producer, Topic
 
 from app import topics
 from app.config import Settings
+from core.refusals import DeadLetter
 from dev.kafka import Kafka
-from domain.columns import DeadLetter
 from domain.events import Refusal
+from domain.stock import STOCK
 from tables.home.changelog import letter_record
 
 HEADERS = [("trace", b"\x00\xff"), ("trace", None), ("onhand-reason", b"not ours")]
@@ -66,7 +67,7 @@ def refuse(settings: Settings, letters: Sequence[DeadLetter], *, commit: bool = 
     producer.init_transactions(20)
     producer.begin_transaction()
     for letter in letters:
-        key, value, headers = letter_record(letter)
+        key, value, headers = letter_record(letter, STOCK.naming)
         producer.produce(
             settings.dlq_topic, value, key, partition=letter.partition, headers=headers
         )

@@ -16,7 +16,8 @@ from dev.oracle import sku_in
 from dev.workers import Worker, until
 from domain.events import RULES
 from domain.rows import Row, row_key
-from tables.home.changelog import META_KEY, Meta
+from tables.home.changelog import Meta
+from tables.keys import META_KEY
 from tests.faults import passes
 from tests.logs import TIMEOUT_S, topic_id
 from tests.oracle import changelog_topic

@@ -48,7 +48,7 @@ class Stock:
 
     async def lived(self, folder: Path) -> Path:
         """A data folder with all of it, in several files, as a kill leaves it."""
-        async with a_worker(self.shop, RocksStores(folder / "data")) as worker:
+        async with a_worker(self.shop, RocksStores(folder / "data", "inventory")) as worker:
             for turn in range(4):
                 for p in (0, 1):
                     self.receive(p, self.skus[p][turn::3])
@@ -89,7 +89,7 @@ class Case:
             self.damage()
         if self.moment == "while it is restored":
             shutil.rmtree(self.folder / "inventory-0")
-        async with a_worker(self.stock.shop, RocksStores(self.folder)) as worker:
+        async with a_worker(self.stock.shop, RocksStores(self.folder, "inventory")) as worker:
             await MOMENTS[self.moment](self, worker)
             other = worker.partition(1).epoch
             self.look(worker)

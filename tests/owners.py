@@ -14,15 +14,17 @@ from core.stages import Stage
 from dev.workers import until
 from domain.events import RULES, StockEvent
 from domain.rows import Row, row_key
+from domain.stock import STOCK
 from tables.config import TableConfig
 from tables.decoder import Batch, Decoder
-from tables.home.changelog import META_KEY, ChangelogWriter, Meta
+from tables.home.changelog import ChangelogWriter, Meta
 from tables.home.memory import MemoryStores
 from tables.home.sources import fingerprint
 from tables.home.store import Stores
+from tables.keys import META_KEY
 from tables.partition import Partition
-from tables.table import InventoryTable
-from tables.takeover import Delivery, Membership
+from tables.ports import Delivery, Membership, Sealed
+from tables.stock import InventoryTable
 from tests.builders import a_receipt
 from tests.fetching import as_sent
 from tests.logs import (
@@ -124,6 +126,21 @@ class FakeDelivery(Delivery):
         return self.ends.get((topic, partition), End(None, 0, None))
 
 
+def a_config(kafka: str, **changes: Any) -> TableConfig:
+    """Of a table of stock without topics."""
+    settings: dict[str, Any] = {
+        "projection": STOCK,
+        "kafka": {"bootstrap_servers": kafka},
+        "topics": {},
+        "partitions": 1,
+        "window": WINDOW,
+        "commit_interval_s": 0.01,
+        "session_timeout_s": 10.0,
+        "url": "http://me",
+    }
+    return TableConfig(**settings | changes)
+
+
 class Shop:
     """Topics of one deployment, and what lies on them."""
 
@@ -140,9 +157,20 @@ class Shop:
         make_all(kafka, sources | ours, partitions)
         self._writer = plain_writer(kafka)
         self._reader = reader(kafka)
+        self._decoder = Decoder("domain.stock:STOCK", self.topics, partitions)
 
     def transactional_id(self, partition: int) -> str:
         return f"{self.name}-{partition}"
+
+    def config(self) -> TableConfig:
+        return a_config(
+            self.kafka,
+            topics=self.topics,
+            changelog=self.changelog,
+            dead_letters=self.dead_letters,
+            transactional_id=self.transactional_id,
+            partitions=self.partitions,
+        )
 
     def append(self, events: Iterable[StockEvent | bytes], topic: str = "", p: int = 0) -> None:
         """Facts, or what is meant to be one, in one record batch."""
@@ -180,9 +208,7 @@ class Shop:
     @asynccontextmanager
     async def writer(self, p: int = 0) -> AsyncIterator[ChangelogWriter]:
         """Another worker's."""
-        async with a_writer(
-            self.kafka, p, self.transactional_id(p), self.changelog, self.dead_letters
-        ) as writer:
+        async with a_writer(self.config(), p) as writer:
             yield writer
 
     def batch(
@@ -197,12 +223,12 @@ class Shop:
             if start <= r.offset < end
         ]
         part = Fetched(as_sent(records), start, max(end, start))
-        return Decoder(self.topics, self.partitions).batch(topic, p, part, epoch, more)
+        return self._decoder.batch(topic, p, part, epoch, more)
 
     def nothing(self, p: int, next_offset: int, epoch: int) -> Batch:
         """A fetch of shipments that brought markers alone, from the beginning on."""
         part = Fetched(b"", 0, next_offset)
-        return Decoder(self.topics, self.partitions).batch(self.shipments, p, part, epoch)
+        return self._decoder.batch(self.shipments, p, part, epoch)
 
     def end(self, topic: str, p: int = 0) -> int:
         """For committed readers."""
@@ -261,19 +287,7 @@ class Worker:
         self.failed: list[str] = []
         #: Partitions that another worker says it owns.
         self.owned_elsewhere: set[int] = set()
-        config = TableConfig(
-            kafka={"bootstrap_servers": shop.kafka},
-            topics=shop.topics,
-            changelog=shop.changelog,
-            dead_letters=shop.dead_letters,
-            transactional_id=shop.transactional_id,
-            partitions=shop.partitions,
-            window=WINDOW,
-            commit_interval_s=0.01,
-            session_timeout_s=10.0,
-            url="http://me",
-        )
-        config = msgspec.structs.replace(config, **changes)
+        config = msgspec.structs.replace(shop.config(), **changes)
         self.table = InventoryTable(
             config,
             stores or MemoryStores(),
@@ -383,16 +397,12 @@ async def a_worker(
 
 
 @asynccontextmanager
-async def a_writer(
-    kafka: str, partition: int, transactional_id: str, changelog: str, dead_letters: str
-) -> AsyncIterator[ChangelogWriter]:
+async def a_writer(config: TableConfig, partition: int = 0) -> AsyncIterator[ChangelogWriter]:
     """A writer over connections of its own."""
-    brokers = Brokers({"bootstrap_servers": kafka}, [changelog, dead_letters])
+    brokers = Brokers(config.kafka, config.written)
     await brokers.start()
     try:
-        yield await ChangelogWriter.open(
-            brokers, partition, transactional_id, changelog, dead_letters
-        )
+        yield await ChangelogWriter.open(brokers, config, partition)
     finally:
         await brokers.stop()
 
@@ -416,4 +426,4 @@ async def with_history(shop: Shop, broken: Mapping[bytes, bytes] | None = None) 
         incarnation=topic_id(shop.kafka, shop.changelog),
     )
     async with shop.writer() as writer:
-        await writer.commit(rows, [], [], msgspec.json.encode(meta))
+        await writer.commit(Sealed(rows, [], [], msgspec.json.encode(meta)))

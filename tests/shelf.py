@@ -16,7 +16,7 @@ from domain.rows import Row, row_key
 from tables.home.memory import MemoryStore
 from tables.home.store import Local
 from tables.partition import Partition
-from tables.reading import Reading
+from tables.stock import StockReading
 
 SALES, SHIPMENTS, ADJUSTMENTS = "sales", "shipments", "adjustments"
 TOPICS = (SHIPMENTS, SALES, ADJUSTMENTS)
@@ -42,7 +42,7 @@ class Confirmed:
         """The broker says we are a member."""
 
 
-class Shelf(Reading):
+class Shelf(StockReading):
     """Rows and roles of one worker."""
 
     def __init__(self, count: int = 4, url: str = "http://127.0.0.1:1") -> None:
@@ -57,14 +57,14 @@ class Shelf(Reading):
             p = self.held.setdefault(number, Partition(number, MemoryStore()))
             for state in _PATH[role]:
                 p.move(state)
-            p.readable = True
+            p.left_whole = True
             if sales:
                 self.advance(number, sales, lag)
 
     def load(self, partition: int) -> None:
         """Hold it without being able to answer."""
         p = self.held.setdefault(partition, Partition(partition, MemoryStore()))
-        p.readable = False
+        p.left_whole = False
         self._changed()
 
     def drop(self, partition: int) -> None:

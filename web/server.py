@@ -10,9 +10,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from domain.events import RULES
-from tables.reading import Reading
+from tables.ports import Fail
 from tables.stats import Stats
-from tables.tasks import Fail
+from tables.stock import StockReading
 from web import openapi
 from web.cluster.ends import BrokerEnds
 from web.cluster.members import Members
@@ -180,7 +180,7 @@ class Web:
     """One worker's HTTP. Made by app/wiring.py, which calls `attach`, `start`, `stop`."""
 
     def __init__(
-        self, config: WebConfig, table: Reading, stats: Stats, fail: Fail | None = None
+        self, config: WebConfig, table: StockReading, stats: Stats, fail: Fail | None = None
     ) -> None:
         """`fail`: ends the worker with one sentence."""
         self._config = config

@@ -101,5 +101,5 @@ def _tried(translator: Translator, topic: str, partition: int, record: Record) -
     position = f"{topic}-{partition}@{record[0]}"
     facts = [msgspec.json.decode(fact.value) for fact in made.facts]
     for letter in made.letters:
-        return Tried(position, [], letter.reason.value, letter.detail)
+        return Tried(position, [], letter.reason, letter.detail)
     return Tried(position, facts)

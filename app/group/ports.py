@@ -12,7 +12,7 @@ import faust
 
 from app.config import Settings
 from tables.decoder import Decoder
-from tables.table import InventoryTable
+from tables.stock import InventoryTable
 
 
 class Worker(Protocol):

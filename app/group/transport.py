@@ -30,7 +30,7 @@ from app.group.membership import GroupRefused, advice
 from app.group.messages import BatchConductor, BatchMessage, Undone
 from app.group.ports import Worker
 from core.words import in_words
-from tables.takeover import NotAMember
+from tables.ports import NotAMember
 from tables.tasks import Tasks
 from wire.fetch import End, Fetched, Pace, end_of, fetch, pause
 

@@ -19,10 +19,11 @@ from typing import Any
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from domain.events import RULES
 from tables.config import TableConfig
 from tables.home import rights
-from tables.home.changelog import META_KEY, ChangelogWriter, CommitRefused, Meta
+from tables.home.changelog import ChangelogWriter, Meta
+from tables.keys import META_KEY
+from tables.ports import CommitRefused, Sealed
 from tables.tasks import Final
 from wire.batches import Unreadable, slowly
 from wire.fetch import fetch
@@ -49,12 +50,13 @@ class Unsettled(Final):
     """Nobody comes to write the first word of a new table; says what to do."""
 
 
-def compare(meta: Meta, window: int) -> None:
+def compare(meta: Meta, config: TableConfig) -> None:
     """Raise RulesDiffer unless this worker counts as the meta record says."""
-    if (meta.rules, meta.window) != (RULES, window):
+    rules, window = config.projection.rules, config.window
+    if (meta.rules, meta.window) != (rules, window):
         raise RulesDiffer(
             f"The table was built with rules {meta.rules} and a duplicates window of "
-            f"{meta.window:,} offsets; this worker has rules {RULES} and {window:,}. "
+            f"{meta.window:,} offsets; this worker has rules {rules} and {window:,}. "
             "Set ONHAND_DEDUP_WINDOW back, or build a new table with the next ONHAND_VERSION."
         )
 
@@ -72,7 +74,7 @@ async def agree(config: TableConfig) -> None:
         RightMissing: its user may not read or write the log.
         KafkaError: no broker answers.
     """
-    brokers = Brokers(config.kafka, [config.changelog, config.dead_letters])
+    brokers = Brokers(config.kafka, config.written)
     await brokers.start()
     try:
         tries = 0
@@ -91,26 +93,19 @@ async def agree(config: TableConfig) -> None:
             await _written_within(config, longest_s * random.uniform(1, 2))  # noqa: S311  # no secret
     finally:
         await brokers.stop()
-    compare(meta, config.window)
+    compare(meta, config)
 
 
 async def _begin(config: TableConfig, brokers: Brokers) -> bool:
     """Write the first meta record if there is none; False where another worker was faster."""
     name = f"{config.transactional_id(0)}-first"
-    writer = await ChangelogWriter.open(brokers, 0, name, config.changelog, config.dead_letters)
+    writer = await ChangelogWriter.open(brokers, config, 0, name)
     if await _newest(config.kafka, config.changelog) is not None:
         return True
     topics = await brokers.topics([config.changelog])
-    first = Meta(
-        positions={},
-        fingerprints={},
-        counts={},
-        window=config.window,
-        rules=RULES,
-        incarnation=topics[config.changelog].id,
-    )
+    first = Meta.first(config, topics[config.changelog].id)
     try:
-        await writer.commit({}, (), (), msgspec.json.encode(first))
+        await writer.commit(Sealed({}, (), (), msgspec.json.encode(first)))
     except CommitRefused as error:
         log.debug("The first word was refused (%s).", error)
         return False

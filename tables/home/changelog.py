@@ -1,27 +1,29 @@
 """The changelog of one partition: what is in it, and the one transaction that writes it.
 
-A group commit is one Kafka transaction of the partition's own transactional id:
-changed rows, the window's new segments, tombstones of expired ones, the dead letters
-and, **last**, the meta record. Its commit is the commit (P1, P2, P5); the broker
-refuses every writer but the newest initialiser of the id (P6).
+A group commit is one Kafka transaction of the partition's own transactional id: the records
+emitted to other topics, the dead letters, tombstones of expired segments of the window,
+changed rows and new segments and, **last**, the meta record. Its commit is the commit (P1, P2,
+P5); the broker refuses every writer but the newest initialiser of the id (P6).
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import msgspec
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
+from core.projection import Emitted
+from core.refusals import RECORD_TOO_LARGE, DeadLetter
 from core.words import in_words
-from domain.columns import DeadLetter
-from domain.events import Refusal
-from domain.modes import ATTRIBUTES, CONTENT_TYPE
+from tables.config import TableConfig
 from tables.home import rights
+from tables.keys import META_KEY
+from tables.ports import CommitRefused, Sealed
 from wire.packing import AnyHeaders, is_escaped
 from wire.transactions import (
     NO_TIME_MS,
@@ -31,21 +33,24 @@ from wire.transactions import (
     batch_builder,
 )
 
-META_KEY = b"\x00meta"
 #: Largest record batch that we send, in bytes; the changelog accepts twice that.
 MAX_BATCH_BYTES = 4 * 2**20
 #: The dead-letter topic takes record *batches* up to 2 MiB. A letter beyond this many
 #: bytes is represented; a batch is closed before it passes the topic's limit.
 MAX_DEAD_LETTER_BYTES = 2 * 2**20 - 64 * 1024
 MAX_LETTER_BATCH_BYTES = 2 * 2**20 - 8 * 1024
-#: Of a letter too large to keep, headers that name it are kept, if they are this short.
-NAMING = frozenset(ATTRIBUTES) | {CONTENT_TYPE}
+#: What a topic takes by default is 1 MiB and 12 bytes.
+_MAX_EMITTED_BATCH_BYTES = 2**20 - 8 * 1024
+#: Of a letter too large to keep, headers that name it (`Projection.naming`) are kept, if they
+#: are this short.
 MAX_NAMING_BYTES = 16 * 1024
 #: Records appended to a batch before the loop may run: about 1 ms.
 _SLICE = 2000
 #: An open transaction of a dead worker holds readers for at most this long, and only
 #: if nobody takes its partition over (a take-over ends it at once).
 _TRANSACTION_TIMEOUT_MS = 30_000
+#: Key, value, headers.
+_Put: TypeAlias = tuple[bytes | None, bytes | None, list[Any]]
 
 
 class Meta(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +61,7 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
     last: (offset, timestamp in ms, CRC-32) of the last record handled, by source topic.
     topic_ids: Kafka's id of each source topic.
     counts: records applied, repeated and refused, by source topic.
-    window: W, in offsets. rules: number of the rules (domain.events.RULES).
+    window: W, in offsets. rules: number of the rules (`Projection.rules`).
     incarnation: Kafka's id of the changelog topic; another one means it was recreated.
     previous: offset of the meta record before this one, -1 for none.
     """
@@ -72,12 +77,17 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
     topic_ids: dict[str, str] = {}
     previous: int = -1
 
-
-class CommitRefused(Exception):
-    """The broker refused a transaction, or another worker initialised its id.
-
-    Whether it landed is unknown: only a new take-over can tell.
-    """
+    @classmethod
+    def first(cls, config: TableConfig, incarnation: str) -> Meta:
+        """Of a changelog that holds nothing yet."""
+        return cls(
+            positions={},
+            fingerprints={},
+            counts={},
+            window=config.window,
+            rules=config.projection.rules,
+            incarnation=incarnation,
+        )
 
 
 class ChangelogChanged(Exception):
@@ -85,77 +95,61 @@ class ChangelogChanged(Exception):
 
 
 class ChangelogWriter:
-    """Writes one partition's changelog. Create with `open`; one commit at a time."""
+    """Writes one partition's changelog: a `Writer`. Create with `open`."""
 
     def __init__(
-        self,
-        producer: TransactionalProducer,
-        partition: int,
-        transactional_id: str,
-        changelog: str,
-        dead_letters: str,
+        self, producer: TransactionalProducer, config: TableConfig, partition: int, name: str
     ) -> None:
-        self._producer, self._id = producer, transactional_id
-        self._changelog = TopicPartition(changelog, partition)
-        self._dead_letters = TopicPartition(dead_letters, partition)
+        self._producer, self._id = producer, name
+        self._changelog = TopicPartition(config.changelog, partition)
+        self._dead_letters = TopicPartition(config.dead_letters, partition)
+        self._outputs, self._naming = config.outputs, config.projection.naming
 
     @classmethod
     async def open(
-        cls,
-        brokers: Brokers,
-        partition: int,
-        transactional_id: str,
-        changelog: str,
-        dead_letters: str,
+        cls, brokers: Brokers, config: TableConfig, partition: int, name: str | None = None
     ) -> ChangelogWriter:
         """Initialise the transactional id: from here on every older writer is refused.
 
         Ends any transaction that the previous writer left open. Has no deadline of its
         own: the caller must set one.
 
+        Args:
+            brokers: started.
+            config: of the table.
+            partition: of the changelog.
+            name: another transactional id than the partition's.
+
         Raises:
             RightMissing: the user may not write by this id.
             KafkaError: try again.
         """
-        with rights.writing(transactional_id):
+        name = name or config.transactional_id(partition)
+        with rights.writing(name):
             producer = await TransactionalProducer.open(
-                brokers, transactional_id, _TRANSACTION_TIMEOUT_MS, lane=partition
+                brokers, name, _TRANSACTION_TIMEOUT_MS, lane=partition
             )
-        return cls(producer, partition, transactional_id, changelog, dead_letters)
+        return cls(producer, config, partition, name)
 
-    async def commit(
-        self,
-        puts: Mapping[bytes, bytes],
-        deletes: Iterable[bytes],
-        letters: Sequence[DeadLetter],
-        meta: bytes,
-        previous: int = -1,
-    ) -> int:
+    async def commit(self, group: Sealed) -> int:
         """Commit one group; waits as long as the broker takes.
 
-        Args:
-            puts: rows and segments.
-            deletes: keys of tombstones.
-            letters: refused records.
-            meta: comes last.
-            previous: offset of the meta record before. All of the group lies behind it, or
-                this is another log under the same name.
+        All of it lies behind `group.previous`, or this is another log under the same name.
 
         Returns:
-            The meta record's offset, or -1 where the broker did not tell
-            (a retried batch that it already had).
+            The meta record's offset.
 
         Raises:
             CommitRefused: nothing may be written by this writer any more.
             ChangelogChanged: the same; nothing was committed.
             RightMissing: the same; the user may not write by the id, or to one of the topics.
         """
-        batches = await self._build(puts, deletes, letters, meta)
+        batches = await self._build(group)
         topic, partition = self._changelog
         ours = next(n for n, batch in enumerate(batches) if batch.tp == self._changelog)
 
         def check(offsets: Sequence[int]) -> None:
-            if 0 <= offsets[ours] <= previous:
+            if 0 <= offsets[ours] <= group.previous:
                 raise ChangelogChanged(recreated(topic, partition))
 
         written = dict.fromkeys(batch.tp.topic for batch in batches)
@@ -164,41 +158,55 @@ class ChangelogWriter:
                 offsets = await self._producer.commit(batches, check)
         except KafkaError as error:
             raise CommitRefused(in_words(error)) from error
-        return offsets[-1] + batches[-1].size - 1 if offsets[-1] >= 0 else -1
+        if offsets[-1] < 0:
+            # Retried, and the broker already had it but no longer knows where: the
+            # take-over will read it.
+            raise CommitRefused("the broker did not tell where the group landed")
+        return offsets[-1] + batches[-1].size - 1
 
-    async def _build(
-        self,
-        puts: Mapping[bytes, bytes],
-        deletes: Iterable[bytes],
-        letters: Sequence[DeadLetter],
-        meta: bytes,
-    ) -> list[RecordBatch]:
-        """Fill record batches in the order of the class docstring; yields to the loop."""
-        batches: list[RecordBatch] = []
-        rows = _changelog_records(puts, deletes, meta)
+    async def _build(self, group: Sealed) -> list[RecordBatch]:
+        """Fill record batches in the order of the module docstring; yields to the loop."""
+        letters = group.letters
         # aiokafka cannot write a header's name that is not UTF-8.
-        letter_batch = batch_builder if all(map(_is_text, letters)) else AnyHeaders
-        for tp, new, limit, records in (
-            (
-                self._dead_letters,
-                letter_batch,
-                MAX_LETTER_BATCH_BYTES,
-                map(letter_record, letters),
-            ),
-            (self._changelog, batch_builder, MAX_BATCH_BYTES, rows),
-        ):
-            builder, count = new(limit), 0
-            for n, (key, value, headers) in enumerate(records, 1):
-                if builder.append(count, NO_TIME_MS, key, value, headers) is None:  # it is full
-                    batches.append(RecordBatch(tp, builder, count))
-                    builder, count = new(limit), 0
-                    builder.append(count, NO_TIME_MS, key, value, headers)
-                count += 1
-                if n % _SLICE == 0:
-                    await asyncio.sleep(0)
-            if count:
-                batches.append(RecordBatch(tp, builder, count))
+        of_letters = batch_builder if all(map(_is_text, letters)) else AnyHeaders
+        letter_records = (letter_record(letter, self._naming) for letter in letters)
+        rows = _changelog_records(group.puts, group.deletes, group.meta)
+        batches: list[RecordBatch] = []
+        for tp, records in (await self._by_output(group.emitted)).items():
+            batches += await _batches(tp, batch_builder, _MAX_EMITTED_BATCH_BYTES, records)
+        batches += await _batches(
+            self._dead_letters, of_letters, MAX_LETTER_BATCH_BYTES, letter_records
+        )
+        batches += await _batches(self._changelog, batch_builder, MAX_BATCH_BYTES, rows)
         return batches
+
+    async def _by_output(self, emitted: Iterable[Emitted]) -> dict[TopicPartition, list[_Put]]:
+        found: dict[TopicPartition, list[_Put]] = {}
+        for n, each in enumerate(emitted, 1):
+            if n % _SLICE == 0:
+                await asyncio.sleep(0)
+            tp = TopicPartition(self._outputs[each.role], each.partition)
+            found.setdefault(tp, []).append((each.key, each.value, list(each.headers)))
+        return found
+
+
+async def _batches(
+    tp: TopicPartition, new: Callable[[int], Any], limit: int, records: Iterable[_Put]
+) -> list[RecordBatch]:
+    """Record batches of at most `limit` bytes, but of one record at least."""
+    batches: list[RecordBatch] = []
+    builder, count = new(limit), 0
+    for n, (key, value, headers) in enumerate(records, 1):
+        if builder.append(count, NO_TIME_MS, key, value, headers) is None:  # it is full
+            batches.append(RecordBatch(tp, builder, count))
+            builder, count = new(limit), 0
+            builder.append(count, NO_TIME_MS, key, value, headers)
+        count += 1
+        if n % _SLICE == 0:
+            await asyncio.sleep(0)
+    if count:
+        batches.append(RecordBatch(tp, builder, count))
+    return batches
 
 
 def _is_text(letter: DeadLetter) -> bool:
@@ -225,7 +233,7 @@ _NO_HEADERS: list[Any] = []  # never changed; the builder insists on a list
 
 def _changelog_records(
     puts: Mapping[bytes, bytes], deletes: Iterable[bytes], meta: bytes
-) -> Iterator[tuple[bytes | None, bytes | None, list[Any]]]:
+) -> Iterator[_Put]:
     for key in deletes:
         yield key, None, _NO_HEADERS
     for key, value in puts.items():
@@ -233,13 +241,11 @@ def _changelog_records(
     yield META_KEY, meta, _NO_HEADERS
 
 
-def letter_record(
-    letter: DeadLetter,
-) -> tuple[bytes | None, bytes | None, list[Any]]:
+def letter_record(letter: DeadLetter, naming: Container[str]) -> _Put:
     """A refused record exactly as it came, and why it was refused."""
     headers: list[tuple[str, bytes | None]] = [
         *letter.headers,
-        ("onhand-reason", letter.reason.value.encode()),
+        ("onhand-reason", letter.reason.encode()),
         ("onhand-detail", letter.detail.encode(errors="replace")),
         ("onhand-topic", letter.topic.encode()),
         ("onhand-partition", str(letter.partition).encode()),
@@ -247,13 +253,12 @@ def letter_record(
         ("onhand-timestamp", str(letter.timestamp_ms).encode()),
     ]
     key, value = letter.key, letter.value
-    if letter.reason is Refusal.TOO_LARGE:  # represented since it was read
+    if letter.reason == RECORD_TOO_LARGE:  # represented since it was read
         size, _, sha256 = (value or b"").partition(b" ")
         return None, None, [*headers, ("onhand-size", size), ("onhand-sha256", sha256)]
     if _size(key, value, headers) > MAX_DEAD_LETTER_BYTES:
         content = (key or b"") + (value or b"")
-        # In binary mode the headers say whose fact it was.
-        named = [pair for pair in letter.headers if pair[0] in NAMING]
+        named = [pair for pair in letter.headers if pair[0] in naming]
         headers = [
             *(named if _size(None, None, named) <= MAX_NAMING_BYTES else ()),
             *headers[len(letter.headers) :],

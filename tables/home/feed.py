@@ -6,14 +6,16 @@ It takes what was fetched and says where to read next. `tables/home/follower.py`
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from enum import StrEnum
 from time import monotonic
 from typing import Any, NamedTuple, cast
 
 import msgspec
 
-from tables.home.changelog import META_KEY, ChangelogChanged, Meta
+from tables.home.changelog import ChangelogChanged, Meta
 from tables.home.store import Local, Store, StoreUnfit
+from tables.keys import META_KEY
 from wire.batches import UNUSUAL, Unreadable, records, slowly
 from wire.fetch import Fetched
 
@@ -60,13 +62,33 @@ class StoreForeign(StoreUnfit):
     """The store does not belong to this changelog, or the changelog has lost what comes next."""
 
 
-class Feed:
-    """One partition that follows the changelog.
+class Phase(StrEnum):
+    """What a feed is at. `may_become` says which moves are legal."""
 
-    While `whole` is set the store may be read by others, so a transaction is applied
-    in one write, once its meta record has arrived. Otherwise records are applied as
-    they come: compaction removes all meta records but the newest, so a rebuilding
-    store must not wait for one.
+    PEEKING = "peeking"  # an empty store: is the changelog one that it may be rebuilt from?
+    LOADING = "loading"  # records are applied as they come; nobody may read the store
+    WHOLE = "whole"  # the store may be read: a transaction is applied as one, or not yet
+
+    def may_become(self, other: Phase) -> bool:
+        """Whether this move is legal."""
+        return other in _MOVES[self]
+
+
+# Nothing is read that was not loaded past the end first. What was whole loads again where
+# compaction has taken the meta records, so that there is no end of a transaction to wait for.
+_MOVES: Mapping[Phase, frozenset[Phase]] = {
+    Phase.PEEKING: frozenset({Phase.LOADING}),
+    Phase.LOADING: frozenset({Phase.WHOLE}),
+    Phase.WHOLE: frozenset({Phase.LOADING}),
+}
+
+
+class IllegalPhase(Exception):
+    """A feed was about to let a store be read that was not loaded: a bug."""
+
+
+class Feed:
+    """One partition that follows the changelog, phase by phase.
 
     From anywhere it raises StoreUnfit, where the store cannot be gone on with, and
     ChangelogChanged, where the store is empty and the changelog is not whole, so that nothing
@@ -75,7 +97,8 @@ class Feed:
     """
 
     def __init__(self, partition: int, store: Store, whole: bool, log: Log) -> None:
-        self.partition, self.store, self.whole = partition, store, whole
+        """`whole`: the store may be read as it is."""
+        self.partition, self.store = partition, store
         self._log = log
         self.until = log.end
         self.meta: Meta | None = None
@@ -87,10 +110,13 @@ class Feed:
         # A rebuild looks at the newest meta record first, which says whether this changelog was
         # written from its beginning. It is the last record before the end and its marker, unless
         # aborted transactions lie behind it.
-        self.from_nothing = self._peeking = self._local.next_offset == 0 and log.end > 0
+        self.from_nothing = self._local.next_offset == 0 and log.end > 0
+        self.phase = Phase.WHOLE if whole else Phase.LOADING
+        if self.from_nothing:
+            self.phase = Phase.PEEKING
         self._peek_from = max(0, log.end - 2)
         self._newest: Meta | None = None
-        self.position = self._peek_from if self._peeking else self._start_at
+        self.position = self._peek_from if self.from_nothing else self._start_at
         self.caught_up: asyncio.Future[Restored] = asyncio.get_running_loop().create_future()
         self.records = 0
         self.first = self.position
@@ -101,6 +127,17 @@ class Feed:
         self.answered: tuple[int, float] = 0, monotonic()
         #: Not yet written; None deletes.
         self._changes: dict[bytes, bytes | None] = {}
+
+    @property
+    def whole(self) -> bool:
+        """Whether the store may be read by others."""
+        return self.phase is Phase.WHOLE
+
+    def become(self, phase: Phase) -> None:
+        """Go on to another phase; raises IllegalPhase where one would be skipped."""
+        if not self.phase.may_become(phase):
+            raise IllegalPhase(f"partition {self.partition}: {self.phase} -> {phase}")
+        self.phase = phase
 
     def _start(self) -> int:
         """Begin at the last meta record, not behind it; a rebuild at 0.
@@ -138,11 +175,11 @@ class Feed:
     def apply(self, fetched: Fetched) -> bool:
         """Apply what was fetched; False where the consumer has to seek to `position`."""
         self.moved = monotonic()
-        if self._peeking:
+        if self.phase is Phase.PEEKING:
             return self._peek(fetched)
         _each_batch(fetched, self._take)
         if self.whole and len(self._changes) > _MAX_BUFFERED:
-            self.whole = False
+            self.become(Phase.LOADING)
         # Right behind a meta record the offset stays there, so that the next start reads
         # that record again.
         if not self.whole and (self._unfinished or self._local.meta_offset < 0):
@@ -200,7 +237,7 @@ class Feed:
             width = _PEEK_FURTHER * (self.until - self._peek_from)
             self.position = self._peek_from = max(0, self.until - width)
             return False
-        self._peeking = False
+        self.become(Phase.LOADING)
         if self._newest is not None and self._newest.incarnation != self._log.incarnation:
             raise self._broken(self._other(self._newest))
         self._begin(self._newest)
@@ -250,7 +287,8 @@ class Feed:
         """How far, how fast, how long still."""
         seconds = max(monotonic() - self.started, 1e-3)
         rate = self.records / seconds
-        left = max(0, self.until - (self._start_at if self._peeking else self.position))
+        at = self._start_at if self.phase is Phase.PEEKING else self.position
+        left = max(0, self.until - at)
         return Progress(self.records, self.records + left, rate, left / rate if rate else 0.0)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from typing import Any
 
@@ -29,6 +29,7 @@ from tables.home.changelog import ChangelogChanged
 from tables.home.feed import Feed, Log, Probe, Restored, not_whole
 from tables.home.memory import MemoryStore
 from tables.home.store import Local, Store, StoreUnfit
+from tables.ports import Fail
 from tables.stats import Stats
 from tables.tasks import Final, Tasks
 from wire.batches import Unreadable
@@ -85,7 +86,7 @@ class Follower:
         on_applied: Callable[[Feed], None],
         on_unfit: Callable[[Feed, StoreUnfit | ChangelogChanged], None],
         describe: Describe,
-        fail: Callable[[str, BaseException | None], Awaitable[None]],
+        fail: Fail,
     ) -> None:
         self._kafka, self._changelog, self._fail = kafka, changelog, fail
         self._tps = [TopicPartition(changelog, number) for number in range(partitions)]

@@ -26,6 +26,7 @@ from tables.home.store import (
     StoreFailed,
     StoreUnfit,
 )
+from tables.keys import LOCAL_KEY, MARKS
 
 log = logging.getLogger(__name__)
 
@@ -33,10 +34,8 @@ P = ParamSpec("P")
 
 _encode = msgspec.json.Encoder().encode
 
-_LOCAL = b"\x00local"
 _MIB = 2**20
 #: Every write leaves its number behind, at one of so many places in turn.
-_MARKS, _AFTER_MARKS = b"\x00n", b"\x00o"
 _MARKS_KEPT = 8192
 #: After so many writes RocksDB makes a file of what it has, so that the marks reach
 #: back beyond all that is in its log alone.
@@ -135,8 +134,8 @@ class RocksStore:
 
     def _find_local(self) -> tuple[Local, int]:
         """What the store says of itself, and the number of its last write."""
-        raw = self.get(_LOCAL)
-        marks = self.scan(_MARKS, _AFTER_MARKS, 2 * _MARKS_KEPT)
+        raw = self.get(LOCAL_KEY)
+        marks = self.scan(*MARKS, 2 * _MARKS_KEPT)
         if raw is None and not marks:
             return Local(), 0
         try:
@@ -219,9 +218,9 @@ class RocksStore:
         put = batch.put
         for key, value in puts.items():
             put(key, value)
-        put(_LOCAL, _encode(local))
+        put(LOCAL_KEY, _encode(local))
         number = self._written + 1
-        put(_MARKS + (number % _MARKS_KEPT).to_bytes(2), number.to_bytes(8))
+        put(MARKS[0] + (number % _MARKS_KEPT).to_bytes(2), number.to_bytes(8))
         self._try(self._db.write, batch, how)
         self.local, self._written = local, number
 
@@ -252,8 +251,11 @@ class RocksStores:
         StoreFailed: the folder cannot be made or written.
     """
 
-    def __init__(self, folder: Path, cache_mib: int = 16, write_buffers_mib: int = 24) -> None:
-        self._folder = folder
+    def __init__(
+        self, folder: Path, name: str, cache_mib: int = 16, write_buffers_mib: int = 24
+    ) -> None:
+        """`name`: of the table; each store's folder begins with it."""
+        self._folder, self._name = folder, name
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(folder / "lock", os.O_CREAT | os.O_RDWR)
@@ -297,16 +299,17 @@ class RocksStores:
             raise said(path, error, reading=False) from error
 
     def _path(self, partition: int) -> Path:
-        return self._folder / f"inventory-{partition}"
+        return self._folder / f"{self._name}-{partition}"
 
     def kept(self) -> set[int]:
         try:
             # RocksDB writes CURRENT last of all when it makes a database.
-            found = [path.parent.name for path in self._folder.glob("inventory-*/CURRENT")]
+            found = [path.parent.name for path in self._folder.glob(f"{self._name}-*/CURRENT")]
         except OSError as error:
             log.warning("Which stores %s holds cannot be said (%s).", self._folder, error)
             return set()
-        return {int(name) for _, _, name in (n.partition("-") for n in found) if name.isdigit()}
+        numbers = [name.removeprefix(f"{self._name}-") for name in found]
+        return {int(number) for number in numbers if number.isdigit()}
 
     def _options(self) -> rocksdict.Options:
         options = rocksdict.Options(raw_mode=True)

@@ -13,10 +13,10 @@ from typing import NoReturn, Protocol
 
 import msgspec
 
+from tables.keys import FIRST_ROW
+
 #: Number of the layout below. A store of another number is wiped and restored.
 FORMAT = 3
-#: Rows sort after every internal key: a SKU has no control characters.
-FIRST_ROW = b"\x01"
 
 
 class Local(msgspec.Struct, frozen=True):

@@ -11,8 +11,9 @@ from dev.kafka import Kafka
 from tables.config import TableConfig
 from tables.home import agreement
 from tables.home.agreement import RulesDiffer, Unsettled, agree
-from tables.home.changelog import ChangelogWriter, CommitRefused
-from tests.owners import WINDOW, Shop, Worker, a_delivery_of, a_worker, a_writer, with_history
+from tables.home.changelog import ChangelogWriter
+from tables.ports import CommitRefused, Sealed
+from tests.owners import WINDOW, Shop, a_delivery_of, a_worker, a_writer, with_history
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def shop(kafka: Kafka) -> Shop:
 
 
 def config(shop: Shop, window: int = WINDOW) -> TableConfig:
-    return msgspec.structs.replace(Worker(shop).table._config, window=window)
+    return msgspec.structs.replace(shop.config(), window=window)
 
 
 async def test_of_two_windows_on_a_new_table_one_is_refused_however_they_meet(
@@ -95,7 +96,9 @@ async def test_who_never_comes_to_write_the_first_word_ends_with_a_sentence(
 
 async def open_as_another(shop: Shop) -> None:
     name = f"{shop.transactional_id(0)}-first"
-    async with a_writer(shop.kafka, 0, name, shop.changelog, shop.dead_letters):
+    async with a_writer(
+        msgspec.structs.replace(shop.config(), transactional_id=lambda partition: name)
+    ):
         pass
 
 
@@ -105,7 +108,7 @@ async def test_the_newest_word_is_found_behind_whatever_was_aborted(shop: Shop) 
     async with shop.writer() as writer:
         await shop.fence()
         with pytest.raises(CommitRefused):
-            await writer.commit(rows, [], [], b"{}")
+            await writer.commit(Sealed(rows, [], [], b"{}"))
 
     await agree(config(shop))
     with pytest.raises(RulesDiffer):

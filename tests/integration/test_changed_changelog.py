@@ -114,10 +114,10 @@ async def test_it_is_noticed_before_a_follower_can_see_a_row_of_it(
 async def test_a_store_is_kept_under_another_name_when_its_changelog_was_made_anew(
     shop: Shop, tmp_path: Path
 ) -> None:
-    async with a_worker(shop, RocksStores(tmp_path)) as worker:
+    async with a_worker(shop, RocksStores(tmp_path, "inventory")) as worker:
         await count(worker, shop, range(30))
     shop.recreate(shop.changelog)
-    async with a_worker(shop, RocksStores(tmp_path)) as worker:
+    async with a_worker(shop, RocksStores(tmp_path, "inventory")) as worker:
         await worker.table.assign({0}, ())
         sentence = await stopped(worker)
         assert worker.table.freshness(0) is None  # not read, so nothing wrong is answered
@@ -127,13 +127,13 @@ async def test_a_store_is_kept_under_another_name_when_its_changelog_was_made_an
     assert f"kept as {kept}" in sentence
 
     # As a person may decide: nothing was lost of the sources.
-    async with a_worker(shop, RocksStores(tmp_path)) as worker:
+    async with a_worker(shop, RocksStores(tmp_path, "inventory")) as worker:
         await worker.own(0)
         await worker.deliver()
         await worker.committed()
         assert len(worker.rows()) == 30
     kept.rename(tmp_path / "inventory-7")
-    stores = RocksStores(tmp_path)
+    stores = RocksStores(tmp_path, "inventory")
     store = stores.open(7)
     assert len(store.scan(b"\x01", None, 100)) == 30
     store.close()
@@ -144,26 +144,26 @@ async def test_a_changelog_that_lost_its_beginning_wipes_no_store_and_makes_no_o
     kafka: Kafka, tmp_path: Path
 ) -> None:
     shop = Shop(kafka.bootstrap, changelog=TRIMMED)
-    async with a_worker(shop, RocksStores(tmp_path / "behind")) as worker:
+    async with a_worker(shop, RocksStores(tmp_path / "behind", "inventory")) as worker:
         await count(worker, shop, range(10))
-    async with a_worker(shop, RocksStores(tmp_path / "whole")) as whole:
+    async with a_worker(shop, RocksStores(tmp_path / "whole", "inventory")) as whole:
         await count(whole, shop, range(10, 20))
         await count(whole, shop, range(20, 30))
     cut(kafka.bootstrap, shop.changelog, shop.end(shop.changelog) - 5)
 
-    async with a_worker(shop, RocksStores(tmp_path / "empty")) as empty:
+    async with a_worker(shop, RocksStores(tmp_path / "empty", "inventory")) as empty:
         for roles in ((), {0}), ({0}, ()):
             await empty.rebalance(*roles)
             assert "it begins at offset" in await stopped(empty)
             assert empty.table.freshness(0) is None
             assert 0 not in empty.delivery.started
-    async with a_worker(shop, RocksStores(tmp_path / "behind")) as behind:
+    async with a_worker(shop, RocksStores(tmp_path / "behind", "inventory")) as behind:
         await behind.table.assign({0}, ())
         assert "it begins at offset" in await stopped(behind)
     assert kept_aside(tmp_path / "behind")
 
     # Whose store is at the end goes on, and counts right.
-    async with a_worker(shop, RocksStores(tmp_path / "whole")) as whole:
+    async with a_worker(shop, RocksStores(tmp_path / "whole", "inventory")) as whole:
         await count(whole, shop, range(30, 35))
         assert len(whole.rows()) == 35
 
@@ -176,16 +176,16 @@ async def test_damage_is_healed_from_a_whole_changelog_and_else_kept(
     def damage() -> None:
         (tmp_path / "inventory-0" / "CURRENT").write_text("nothing that was ever there")
 
-    async with a_worker(shop, RocksStores(tmp_path)) as worker:
+    async with a_worker(shop, RocksStores(tmp_path, "inventory")) as worker:
         await count(worker, shop, range(10))
     damage()
-    async with a_worker(shop, RocksStores(tmp_path)) as worker:
+    async with a_worker(shop, RocksStores(tmp_path, "inventory")) as worker:
         await count(worker, shop, range(10, 20))
         assert len(worker.rows()) == 20
     assert not kept_aside(tmp_path)
     damage()
     cut(kafka.bootstrap, shop.changelog, 5)
-    async with a_worker(shop, RocksStores(tmp_path)) as worker:
+    async with a_worker(shop, RocksStores(tmp_path, "inventory")) as worker:
         await worker.table.assign({0}, ())
         assert "it begins at offset 5" in await stopped(worker)
     assert kept_aside(tmp_path)
@@ -196,7 +196,7 @@ async def test_a_row_that_says_nothing_is_restored_once_and_then_its_partition_s
 ) -> None:
     """It is in the changelog: each new store would have it, and be given up for it."""
     await with_history(shop, broken={row_key("SKU-0001", "here"): b"\xff{"})
-    async with a_worker(shop, RocksStores(tmp_path)) as worker:
+    async with a_worker(shop, RocksStores(tmp_path, "inventory")) as worker:
         await worker.own(0)
         with pytest.raises(StoreUnfit):
             worker.table.get(0, "SKU-0001", "here")

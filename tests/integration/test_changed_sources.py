@@ -100,7 +100,7 @@ async def test_what_lies_in_a_source_is_compared_where_its_id_tells_nothing(
         await worker.deliver()
         await worker.committed()
         await worker.table.revoke()
-        before = await worker.table._brokers.topics(shop.topics)
+        before = await worker.table._home.brokers.topics(shop.topics)
         change(shop)
 
         async def as_before(names: object) -> object:

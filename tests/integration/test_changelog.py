@@ -11,13 +11,15 @@ from time import monotonic
 import pytest
 
 import dev.kafka
+from core.refusals import DeadLetter
 from dev.kafka import Kafka
 from dev.oracle import Record
-from domain.columns import DeadLetter
 from domain.events import Refusal
-from tables.home.changelog import META_KEY, ChangelogWriter, CommitRefused
+from tables.home.changelog import ChangelogWriter
+from tables.keys import META_KEY
+from tables.ports import CommitRefused, Sealed
 from tests.logs import Put, Writer, a_name, make, make_all, reader
-from tests.owners import a_writer
+from tests.owners import a_config, a_writer
 
 CHANGELOG = {"cleanup.policy": "compact", "max.message.bytes": str(8 * 2**20)}
 DEAD_LETTERS = {"max.message.bytes": str(2 * 2**20)}
@@ -37,9 +39,13 @@ class Book:
     @asynccontextmanager
     async def writer(self) -> AsyncIterator[ChangelogWriter]:
         """A new owner's."""
-        async with a_writer(
-            self.kafka, PARTITION, self.transactional_id, self.changelog, self.dead_letters
-        ) as writer:
+        config = a_config(
+            self.kafka,
+            changelog=self.changelog,
+            dead_letters=self.dead_letters,
+            transactional_id=lambda partition: self.transactional_id,
+        )
+        async with a_writer(config, PARTITION) as writer:
             yield writer
 
     def rows(self) -> list[tuple[bytes | None, bytes | None]]:
@@ -104,7 +110,7 @@ OURS = (
 async def test_a_commit_is_deletes_rows_and_last_the_meta_record(book: Book) -> None:
     async with book.writer() as writer:
         rows = {b"b\x001": b"2", b"a\x001": b"1"}
-        await writer.commit(rows, [b"\x00w1", b"\x00w2"], [], b"meta")
+        await writer.commit(Sealed(rows, [b"\x00w1", b"\x00w2"], [], b"meta"))
 
     assert book.rows() == [
         (b"\x00w1", None),
@@ -120,9 +126,9 @@ async def test_a_commit_is_deletes_rows_and_last_the_meta_record(book: Book) -> 
 async def test_a_commit_returns_the_offset_of_its_meta_record(book: Book) -> None:
     async with book.writer() as writer:
         told = [
-            await writer.commit({}, [], [], b"1"),
-            await writer.commit({b"a\x001": b"1"}, [b"\x00w"], [a_letter()], b"2"),
-            await writer.commit({b"%d\x00" % n: b"1" for n in range(2500)}, [], [], b"3"),
+            await writer.commit(Sealed({}, [], [], b"1")),
+            await writer.commit(Sealed({b"a\x001": b"1"}, [b"\x00w"], [a_letter()], b"2")),
+            await writer.commit(Sealed({b"%d\x00" % n: b"1" for n in range(2500)}, [], [], b"3")),
         ]
 
     assert told == [record.offset for record in book.records() if record.key == META_KEY]
@@ -132,7 +138,7 @@ async def test_a_commit_of_many_batches_is_one_transaction_in_order(book: Book) 
     # Nine record batches of incompressible rows.
     rows = {b"%04d\x00x" % n: os.urandom(32 * 1024) for n in range(1100)}
     async with book.writer() as writer:
-        offset = await writer.commit(rows, [], [], b"meta")
+        offset = await writer.commit(Sealed(rows, [], [], b"meta"))
 
     assert [(key, _digest(value)) for key, value in book.rows()] == [
         *((key, _digest(value)) for key, value in rows.items()),
@@ -143,11 +149,11 @@ async def test_a_commit_of_many_batches_is_one_transaction_in_order(book: Book) 
 
 async def test_dead_letters_are_in_the_same_transaction(book: Book, narrow_book: Book) -> None:
     async with book.writer() as writer:
-        await writer.commit({b"a\x001": b"1"}, [], [a_letter()], b"meta")
+        await writer.commit(Sealed({b"a\x001": b"1"}, [], [a_letter()], b"meta"))
     # The same, but the changelog takes no batch of this size.
     async with narrow_book.writer() as writer:
         with pytest.raises(CommitRefused):
-            await writer.commit({b"a\x001": os.urandom(2000)}, [], [a_letter()], b"meta")
+            await writer.commit(Sealed({b"a\x001": os.urandom(2000)}, [], [a_letter()], b"meta"))
     async with narrow_book.writer():
         pass  # ends what the first left open, so that readers are not held up
 
@@ -178,7 +184,9 @@ async def test_a_refused_record_is_kept_exactly_as_it_came_with_the_reason_behin
     headers: tuple[tuple[str, bytes | None], ...],
 ) -> None:
     async with book.writer() as writer:
-        await writer.commit({}, [], [a_letter(key=key, value=value, headers=headers)], b"meta")
+        await writer.commit(
+            Sealed({}, [], [a_letter(key=key, value=value, headers=headers)], b"meta")
+        )
 
     (letter,) = book.letters()
     assert (letter.key, letter.value) == (key, value)
@@ -187,7 +195,7 @@ async def test_a_refused_record_is_kept_exactly_as_it_came_with_the_reason_behin
 
 async def test_dead_letters_are_in_the_order_in_which_they_were_refused(book: Book) -> None:
     async with book.writer() as writer:
-        await writer.commit({}, [], [a_letter(offset) for offset in range(2500)], b"meta")
+        await writer.commit(Sealed({}, [], [a_letter(offset) for offset in range(2500)], b"meta"))
 
     offsets = [int(dict(letter.headers)["onhand-offset"] or b"") for letter in book.letters()]
     assert offsets == list(range(2500))
@@ -202,7 +210,9 @@ async def test_what_would_not_fit_among_the_dead_letters_is_there_by_place_size_
     value = huge if part == "value" else b"v"
     headers = [("h", huge)] if part == "headers" else []
     async with book.writer() as writer:
-        await writer.commit({}, [], [a_letter(key=key, value=value, headers=headers)], b"meta")
+        await writer.commit(
+            Sealed({}, [], [a_letter(key=key, value=value, headers=headers)], b"meta")
+        )
 
     (letter,) = book.letters()
     assert (letter.key is None, letter.value is None) == (True, True)
@@ -218,7 +228,7 @@ async def test_big_refused_records_that_do_not_compress_stop_nothing(book: Book,
     # max.message.bytes is a limit of batches: five of these in one would pass it.
     letters = [a_letter(offset, value=os.urandom(size)) for offset in range(5)]
     async with book.writer() as writer:
-        await writer.commit({b"a\x001": b"1"}, [], letters, b"meta")
+        await writer.commit(Sealed({b"a\x001": b"1"}, [], letters, b"meta"))
 
     written = [_digest(letter.value) for letter in book.letters()]
     assert written == [_digest(letter.value) for letter in letters]
@@ -229,7 +239,7 @@ async def test_small_refused_records_share_a_batch(book: Book) -> None:
     letters = [a_letter(offset, value=os.urandom(100)) for offset in range(3000)]
     async with book.writer() as writer:
         began = monotonic()
-        await writer.commit({}, [], letters, b"meta")
+        await writer.commit(Sealed({}, [], letters, b"meta"))
 
     assert len(book.letters()) == 3000
     assert monotonic() - began < 5  # a round trip each would take longer
@@ -240,13 +250,13 @@ async def test_small_refused_records_share_a_batch(book: Book) -> None:
 
 async def test_a_newer_writer_makes_the_broker_refuse_the_older_one(book: Book) -> None:
     async with book.writer() as older:
-        await older.commit({b"a\x001": b"1"}, [], [], b"first")
+        await older.commit(Sealed({b"a\x001": b"1"}, [], [], b"first"))
         async with book.writer() as newer:
             with pytest.raises(CommitRefused, match="fenced"):
-                await older.commit({b"a\x001": b"2"}, [b"b\x001"], [a_letter()], b"zombie")
-            await newer.commit({b"a\x001": b"3"}, [], [], b"second")
+                await older.commit(Sealed({b"a\x001": b"2"}, [b"b\x001"], [a_letter()], b"zombie"))
+            await newer.commit(Sealed({b"a\x001": b"3"}, [], [], b"second"))
             with pytest.raises(CommitRefused):
-                await older.commit({b"a\x001": b"4"}, [], [], b"zombie")
+                await older.commit(Sealed({b"a\x001": b"4"}, [], [], b"zombie"))
 
     assert book.rows() == [
         (b"a\x001", b"1"), (META_KEY, b"first"), (b"a\x001", b"3"), (META_KEY, b"second"),
@@ -259,11 +269,11 @@ async def test_what_the_broker_refuses_for_its_size_is_refused_and_so_is_all_tha
 ) -> None:
     async with narrow_book.writer() as writer:
         with pytest.raises(CommitRefused, match="MessageSizeTooLarge"):
-            await writer.commit({b"a\x001": os.urandom(2000)}, [], [], b"meta")
+            await writer.commit(Sealed({b"a\x001": os.urandom(2000)}, [], [], b"meta"))
         with pytest.raises(CommitRefused):
-            await writer.commit({b"a\x001": b"1"}, [], [], b"meta")
+            await writer.commit(Sealed({b"a\x001": b"1"}, [], [], b"meta"))
     async with narrow_book.writer() as writer:
-        await writer.commit({b"a\x001": b"2"}, [], [], b"next")
+        await writer.commit(Sealed({b"a\x001": b"2"}, [], [], b"next"))
 
     assert narrow_book.rows() == [(b"a\x001", b"2"), (META_KEY, b"next")]
 
@@ -276,7 +286,7 @@ async def test_opening_ends_what_the_last_writer_left_open(book: Book) -> None:
 
     async with book.writer() as writer:
         assert book.end() == 2  # the record and the marker that says it never was
-        await writer.commit({b"a\x001": b"1"}, [], [], b"meta")
+        await writer.commit(Sealed({b"a\x001": b"1"}, [], [], b"meta"))
 
     assert book.rows() == [(b"a\x001", b"1"), (META_KEY, b"meta")]
 
@@ -284,7 +294,7 @@ async def test_opening_ends_what_the_last_writer_left_open(book: Book) -> None:
 async def test_writers_of_other_partitions_are_not_touched(book: Book) -> None:
     other = Book(book.kafka)
     async with book.writer() as writer, other.writer():
-        await writer.commit({b"a\x001": b"1"}, [], [], b"meta")
+        await writer.commit(Sealed({b"a\x001": b"1"}, [], [], b"meta"))
 
     assert len(book.rows()) == 2
 
@@ -302,10 +312,10 @@ def own_kafka() -> Iterator[Kafka]:
 async def test_a_commit_waits_for_a_broker_that_does_not_answer(own_kafka: Kafka) -> None:
     book = Book(own_kafka.bootstrap)
     async with book.writer() as writer:
-        await writer.commit({}, [], [], b"first")
+        await writer.commit(Sealed({}, [], [], b"first"))
         own_kafka.pause()
         try:
-            commit = asyncio.create_task(writer.commit({b"a\x001": b"1"}, [], [], b"meta"))
+            commit = asyncio.create_task(writer.commit(Sealed({b"a\x001": b"1"}, [], [], b"meta")))
             await asyncio.wait([commit], timeout=1.5)
             assert not commit.done()
         finally:
@@ -320,10 +330,10 @@ async def test_a_commit_can_be_given_up_while_the_broker_does_not_answer(own_kaf
     book = Book(own_kafka.bootstrap)
     before = asyncio.all_tasks()
     async with book.writer() as writer:
-        await writer.commit({}, [], [], b"first")
+        await writer.commit(Sealed({}, [], [], b"first"))
         own_kafka.pause()
         try:
-            commit = asyncio.create_task(writer.commit({b"a\x001": b"1"}, [], [], b"meta"))
+            commit = asyncio.create_task(writer.commit(Sealed({b"a\x001": b"1"}, [], [], b"meta")))
             await asyncio.wait([commit], timeout=0.5)
             commit.cancel()
             await asyncio.wait([commit], timeout=5)
@@ -351,8 +361,14 @@ async def test_what_is_committed_has_the_brokers_time_and_none_of_a_wrong_clock(
     dead_letters = make(kafka.bootstrap, config=by)
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now + hours * 3600)
-    async with a_writer(kafka.bootstrap, 0, a_name(), changelog, dead_letters) as writer:
-        await writer.commit({b"a\x001": b"1"}, [], [a_letter()], b"meta")
+    config = a_config(
+        kafka.bootstrap,
+        changelog=changelog,
+        dead_letters=dead_letters,
+        transactional_id=lambda partition: a_name(),
+    )
+    async with a_writer(config) as writer:
+        await writer.commit(Sealed({b"a\x001": b"1"}, [], [a_letter()], b"meta"))
     monkeypatch.undo()
 
     for topic in (changelog, dead_letters):

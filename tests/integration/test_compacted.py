@@ -9,10 +9,10 @@ import pytest
 from core.stages import Stage
 from dev.kafka import Kafka
 from dev.workers import until
-from tables.home.changelog import META_KEY
 from tables.home.memory import MemoryStores
 from tables.home.rocks import RocksStores
 from tables.home.store import Stores
+from tables.keys import META_KEY
 from tests.changelogs import Changelog, following, position_of, rows_of
 from tests.damage import copied
 from tests.logs import COMPACTED, clean_often, reader, wait_for_compaction
@@ -68,7 +68,7 @@ async def test_a_store_that_a_kill_left_at_a_meta_record_compacted_since_is_not_
     changelog: Changelog, tmp_path: Path
 ) -> None:
     changelog.commit({f"{n:03}": "old" for n in range(500)}, 10)
-    stores = RocksStores(tmp_path / "data")
+    stores = RocksStores(tmp_path / "data", "inventory")
     store = stores.open(0)
     async with following(changelog) as rig:
         await rig.restore(store)
@@ -87,7 +87,7 @@ async def test_a_store_that_a_kill_left_at_a_meta_record_compacted_since_is_not_
     ]
     assert at not in metas, "its meta record is still there: this would prove nothing"
 
-    stores = RocksStores(tmp_path / "left")
+    stores = RocksStores(tmp_path / "left", "inventory")
     store = stores.open(0)
     async with following(changelog) as rig:
         restored = await rig.restore(store)

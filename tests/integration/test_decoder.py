@@ -15,10 +15,11 @@ import psutil
 import pytest
 
 import tables.decoder
+from core.columns import Columns
 from core.partitioning import partition_for
 from core.records import Record
 from dev.workers import until
-from domain.columns import Columns, columns
+from domain.columns import columns
 from tables.decoder import Batch, Decoder
 from tests.builders import RECORDED_MS, a_sale, in_binary_mode, with_data_base64
 from tests.fetching import WAIT_S, as_sent
@@ -83,7 +84,7 @@ def plain(piece: Columns) -> Columns:
 @asynccontextmanager
 async def a_decoder() -> AsyncIterator[Decoder]:
     """Its process is ready."""
-    decoder = Decoder({"sales": "sales"}, PARTITIONS)
+    decoder = Decoder("domain.stock:STOCK", {"sales": "sales"}, PARTITIONS)
     decoder.start()
     try:
         await process_of(decoder)
@@ -197,7 +198,7 @@ async def test_it_ends_when_its_worker_is_killed() -> None:
     program = (
         "import asyncio; from tables.decoder import Decoder\n"
         "async def main():\n"
-        "    decoder = Decoder({}, 1); decoder.start()\n"
+        "    decoder = Decoder('domain.stock:STOCK', {}, 1); decoder.start()\n"
         "    while decoder._process is None: await asyncio.sleep(0.01)\n"
         "    print(decoder._process.pid, flush=True)\n"
         "    await asyncio.Event().wait()\n"

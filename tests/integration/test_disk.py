@@ -46,7 +46,7 @@ def a_block(store: Path) -> tuple[Path, int]:
 
 
 def test_a_scan_over_a_block_that_cannot_be_read_is_not_a_short_one(crashed: Path) -> None:
-    stores = RocksStores(crashed)
+    stores = RocksStores(crashed, "inventory")
     store = stores.open(0)
     whole = rows_of(store)
     store.close()
@@ -56,7 +56,7 @@ def test_a_scan_over_a_block_that_cannot_be_read_is_not_a_short_one(crashed: Pat
         there.write(bytes(64))
     stores.close()
 
-    stores = RocksStores(crashed)  # without what the cache has
+    stores = RocksStores(crashed, "inventory")  # without what the cache has
     store = stores.open(0)
     with pytest.raises(StoreDamaged, match="checksum mismatch") as kept:
         rows_of(store)
@@ -75,7 +75,7 @@ def test_a_list_of_files_that_lost_its_end_does_not_make_a_store_with_a_hole(
     tmp_path: Path,
 ) -> None:
     """RocksDB opens it, without the rows of a file that it no longer knows, with all later ones."""
-    stores = RocksStores(tmp_path / "lived")
+    stores = RocksStores(tmp_path / "lived", "inventory")
     store = stores.open(0)
     store.load({b"early\x00x": b"1"}, [], Local(1, 0))
     store.write({b"late\x00x": b"1"}, [], Local(2, 1))
@@ -90,14 +90,14 @@ def test_a_list_of_files_that_lost_its_end_does_not_make_a_store_with_a_hole(
     assert (database.get(b"early\x00x"), database.get(b"late\x00x")) == (None, b"1")
     database.close()
 
-    stores = RocksStores(tmp_path / "crashed")
+    stores = RocksStores(tmp_path / "crashed", "inventory")
     with pytest.raises(StoreDamaged, match="writes before the 2th are missing"):
         stores.open(0)
     stores.close()
 
 
 def test_the_marks_of_writes_reach_back_beyond_what_is_in_the_log_alone(tmp_path: Path) -> None:
-    stores = RocksStores(tmp_path)
+    stores = RocksStores(tmp_path, "inventory")
     store = stores.open(0)
     path = tmp_path / "inventory-0"
     for n in range(_FILED_EVERY - 1):
@@ -191,7 +191,7 @@ from tables.home.rocks import RocksStores
 from tables.home.store import Local, StoreFailed
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-stores = RocksStores(Path(sys.argv[1]))
+stores = RocksStores(Path(sys.argv[1]), "inventory")
 store = stores.open(0)
 store.write({b"a\\x001": b"1"}, [], Local(1))
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
@@ -230,7 +230,7 @@ def test_stores_that_are_opened_again_share_one_cache_and_have_their_filters(
 ) -> None:
     rows = {b"%05d\x00x" % n: b"1" for n in range(5000)}
     for times in range(3):
-        stores = RocksStores(tmp_path)
+        stores = RocksStores(tmp_path, "inventory")
         both = [stores.open(0), stores.open(1)]
         for store in both:
             store.load(rows, [], Local(times + 1, times))
@@ -257,7 +257,7 @@ def test_a_store_that_was_opened_with_other_options_is_refused_with_their_names(
     open_ = rocksdict.Rdict
     # As the rocksdict that takes them from the disk.
     monkeypatch.setattr(rocksdict, "Rdict", lambda path, options, families: open_(path, options))
-    stores = RocksStores(tmp_path)
+    stores = RocksStores(tmp_path, "inventory")
     stores.open(0).close()
 
     with pytest.raises(StoreFailed, match="filter_policy is nullptr; the cache is of 8,388,608"):
@@ -273,7 +273,7 @@ def test_a_lost_file_is_damage_wherever_it_is_met(life: Life, tmp_path: Path) ->
         folder = tmp_path / file.name
         shutil.copytree(life.crashed, folder)
         (folder / "inventory-0" / file.name).unlink()
-        stores = RocksStores(folder)
+        stores = RocksStores(folder, "inventory")
         try:
             store = stores.open(0)
         except StoreDamaged:

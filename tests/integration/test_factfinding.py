@@ -11,9 +11,9 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from core.positions import Place
 from core.records import Address
+from core.window import Seen
 from dev.kafka import Kafka
 from domain.columns import columns, identity_hash_of
-from domain.fates import Seen
 from tests.letters import a_deployment, a_letter, refuse
 from tests.logs import Put, a_name, make, plain_writer
 from web.cluster.sightings import Told, WindowQuestion

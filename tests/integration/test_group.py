@@ -16,7 +16,7 @@ from faust.types import TP
 from app.group.assignor import OnhandAssignor
 from dev.kafka import Kafka
 from dev.workers import until
-from tables.takeover import NotAMember
+from tables.ports import NotAMember
 from tests.deployment import WAIT_S, Deployment, a_deployment
 
 

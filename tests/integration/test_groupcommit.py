@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from core.fold import fold
 from core.stages import Stage
 from dev.kafka import Kafka
 from dev.workers import until
-from domain.stock import fold
 from tables.groupcommit import FULL_EVENTS
 from tables.home.changelog import ChangelogWriter
 from tests.builders import a_receipt, a_sale

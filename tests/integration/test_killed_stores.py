@@ -20,7 +20,7 @@ from pathlib import Path
 from tables.home.rocks import RocksStores
 from tables.home.store import Local
 
-store = RocksStores(Path(sys.argv[1])).open(3)
+store = RocksStores(Path(sys.argv[1]), "inventory").open(3)
 sizes = {"load": 20_000, "write": 1}
 steps = [
     (getattr(store, step), {b"%d-%05d" % (n, row): bytes(100) for row in range(sizes[step])}, n)
@@ -50,7 +50,7 @@ def test_after_a_kill_a_store_holds_what_it_claims_and_all_up_to_the_last_write(
     killed = subprocess.run([sys.executable, "-c", KILLED, tmp_path, *steps], cwd=ROOT)
     assert killed.returncode == -signal.SIGKILL
 
-    stores = RocksStores(tmp_path)
+    stores = RocksStores(tmp_path, "inventory")
     store = stores.open(3)
 
     claimed = store.local.next_offset

@@ -78,7 +78,7 @@ async def test_a_source_that_is_recreated_in_mid_restore_is_noticed(
     shop = Shop(kafka.bootstrap)
     await with_history(shop)
     async with a_worker(shop) as worker:
-        sources, follower = worker.table._sources, worker.table._follower
+        sources, follower = worker.table._sources, worker.table._home.follower
         gate, looked = Gate(), asyncio.Event()
         look = sources.look
 

@@ -43,7 +43,7 @@ async def test_one_wiped_partition_of_twelve_delays_no_other(long: Changelog) ->
 
 
 async def test_an_interrupted_restore_goes_on_where_it_was(long: Changelog, tmp_path: Path) -> None:
-    stores = RocksStores(tmp_path)
+    stores = RocksStores(tmp_path, "inventory")
     store = stores.open(0)
     async with following(long) as rig:
         interrupted = asyncio.Event()

@@ -99,7 +99,7 @@ async def test_a_worker_tells_the_group_which_rows_it_has_and_how_far(
     monkeypatch.setattr("tables.partition._REPLACED_S", 0.1)
     shop = Shop(kafka.bootstrap, partitions=4)
     shop.append([a_receipt(id=sku, sku=sku) for sku in skus_of(0, 4, 3)])
-    async with a_worker(shop, RocksStores(tmp_path)) as worker:
+    async with a_worker(shop, RocksStores(tmp_path, "inventory")) as worker:
         assert worker.table.copies() == {}
         await worker.own(0)
         await worker.deliver()
@@ -117,12 +117,12 @@ async def test_a_worker_tells_the_group_which_rows_it_has_and_how_far(
         await worker.is_(None, 1)
         assert worker.table.copies() == {0: 0, 1: 0}  # closed
 
-    async with a_worker(shop, RocksStores(tmp_path)) as again:
+    async with a_worker(shop, RocksStores(tmp_path, "inventory")) as again:
         assert again.table.copies() == {0: reached}
 
     # Of another changelog, however far: it would take the partition from those who have it.
     shop.recreate(shop.changelog)
-    async with a_worker(shop, RocksStores(tmp_path)) as stale:
+    async with a_worker(shop, RocksStores(tmp_path, "inventory")) as stale:
         assert stale.table.copies() == {}
 
 
@@ -130,7 +130,7 @@ async def test_stores_on_disk_are_opened_before_they_are_assigned_and_closed_if_
     kafka: Kafka, tmp_path: Path
 ) -> None:
     shop = Shop(kafka.bootstrap, partitions=2)
-    stores = RocksStores(tmp_path)
+    stores = RocksStores(tmp_path, "inventory")
     for p in (0, 1):
         stores.open(p).close()
     opened = []

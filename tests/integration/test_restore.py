@@ -10,11 +10,12 @@ import pytest
 from core.stages import Role
 from dev.kafka import Kafka
 from dev.workers import until
-from tables.home.changelog import META_KEY, ChangelogChanged
-from tables.home.feed import Feed, Log
+from tables.home.changelog import ChangelogChanged
+from tables.home.feed import Feed, Log, Phase
 from tables.home.memory import MemoryStore
 from tables.home.rocks import RocksStores
 from tables.home.store import Local, StoreFailed, StoreUnfit
+from tables.keys import META_KEY
 from tests.changelogs import (
     COMPACT,
     HALF_A_FETCH,
@@ -71,7 +72,7 @@ async def test_a_store_that_is_behind_reads_only_what_is_new(
     changelog: Changelog, tmp_path: Path
 ) -> None:
     changelog.commit({f"{n:03}": "old" for n in range(500)}, 10)
-    stores = RocksStores(tmp_path)
+    stores = RocksStores(tmp_path, "inventory")
     store = stores.open(0)
     async with following(changelog) as rig:
         await rig.restore(store)
@@ -198,7 +199,7 @@ async def test_a_meta_record_that_follows_none_that_the_store_knows_is_of_anothe
     async with following(changelog) as rig:
         feed = await rig.add(store)
         await asyncio.wait_for(feed.caught_up, WAIT_S)
-        feed.whole = True
+        feed.become(Phase.WHOLE)
         changelog.forget_metas()
         changelog.commit({"c": "1"}, 5)
 
@@ -356,7 +357,7 @@ async def test_a_standby_follows_and_knows_that_it_is_at_the_end(changelog: Chan
     async with following(changelog) as rig:
         feed = await rig.add(store)
         await asyncio.wait_for(feed.caught_up, WAIT_S)
-        feed.whole = True
+        feed.become(Phase.WHOLE)
         changelog.commit({"a": "2"}, 20)
         end = changelog.end()
 

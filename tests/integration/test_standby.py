@@ -25,7 +25,7 @@ async def test_a_standby_answers_once_it_is_past_the_end_that_it_saw_and_then_fo
     shop.append(a_delivery_of(2, first=3))
     async with a_worker(shop) as owner, a_worker(shop) as standby:
         gate = Gate()
-        follower = standby.table._follower
+        follower = standby.table._home.follower
         monkeypatch.setattr(follower, "_poll", gate.before(follower._poll))
         await standby.table.assign((), {0})
         await gate.is_reached()

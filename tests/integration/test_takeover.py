@@ -12,8 +12,9 @@ from core.stages import Role, Stage
 from dev.kafka import Kafka
 from dev.workers import until
 from domain.events import RULES
-from tables.home.changelog import ChangelogWriter, CommitRefused
-from tables.takeover import NotAMember
+from domain.stock import STOCK
+from tables.home.changelog import ChangelogWriter
+from tables.ports import CommitRefused, NotAMember, Sealed
 from tests.owners import WAIT_S, Gate, Shop, Worker, a_delivery_of, a_worker, stocked, with_history
 
 
@@ -89,7 +90,7 @@ async def test_membership_is_confirmed_before_and_the_end_read_after_older_write
         owned = older.partition().owned
         assert owned is not None
         with pytest.raises(CommitRefused):
-            await owned.writer.commit({b"a\x00b": b"zombie"}, [], [], b"{}")
+            await owned.writer.commit(Sealed({b"a\x00b": b"zombie"}, [], [], b"{}"))
 
 
 async def test_partitions_are_taken_over_each_alone(
@@ -126,11 +127,12 @@ def gate_initialised(worker: Worker, gate: Gate, patch: pytest.MonkeyPatch) -> N
 
 
 def gate_end(worker: Worker, gate: Gate, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(worker.table._follower, "look", gate.after(worker.table._follower.look))
+    patch.setattr(worker.table._home.follower, "look", gate.after(worker.table._home.follower.look))
 
 
 def gate_restore(worker: Worker, gate: Gate, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(worker.table._follower, "_poll", gate.before(worker.table._follower._poll))
+    follower = worker.table._home.follower
+    patch.setattr(follower, "_poll", gate.before(follower._poll))
 
 
 def gate_look(worker: Worker, gate: Gate, patch: pytest.MonkeyPatch) -> None:
@@ -302,7 +304,7 @@ async def test_a_worker_with_other_rules_ends_with_the_way_on(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await with_history(shop)
-    monkeypatch.setattr("tables.home.agreement.RULES", RULES + 1)
+    monkeypatch.setattr(type(STOCK), "rules", RULES + 1)
     async with a_worker(shop) as worker:
         await worker.table.assign({0}, ())
         await worker.has_failed()

@@ -74,7 +74,7 @@ def test_what_is_there_is_left_alone(checkout: Path) -> None:
 ONHAND_WEB_PORT=7000 onhand worker -l info
 onhand dlq list --limit 3
 ```
-<!-- from domain/stock.py -->
+<!-- from core/fold.py -->
 ```python
 topic = address.topic
 ```

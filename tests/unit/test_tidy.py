@@ -31,7 +31,6 @@ NAMES_TWICE = {
     "Refused",  # an event by the fold, and a symbol by what reads it
 }
 LONG_FILES = {
-    "tables/table.py",
     "tests/e2e/test_fates.py",
     "tests/integration/test_cli.py",
     "tests/integration/test_queries.py",

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from core import partitioning
 from core.records import Headers
+from core.refusals import Refused
 from dev.oracle import murmur2, partition_of
 from dev.reading import TYPES, Refuse, read
-from domain.events import Refused, content, decode
+from domain.events import content, decode
 from tests.builders import in_binary_mode, with_data_base64
 from tests.feed import a_shop, records_of
 

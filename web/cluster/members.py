@@ -23,8 +23,9 @@ from aiokafka.errors import KafkaError
 from core.records import Record
 from core.stages import Role
 from core.words import in_words
+from tables.ports import Fail
 from tables.reading import PartitionStatus, Reading
-from tables.tasks import Fail, Final, Tasks
+from tables.tasks import Final, Tasks
 from web.cluster.address import AddressWatch
 from web.cluster.heartbeats import Claim, Heartbeat, HeldUp, WorkerState, beat_of, bytes_of
 from web.cluster.roster import Roster, WorkerView

@@ -16,9 +16,8 @@ import msgspec
 from aiohttp import web
 
 from core.positions import Place
-from core.window import IDENTITY_BITS
+from core.window import IDENTITY_BITS, Seen
 from domain.events import RULES
-from domain.fates import Seen
 from tables.reading import Reading
 from web.cluster.admission import MAX_WAIT_S
 from web.cluster.exchange import PeerFailed

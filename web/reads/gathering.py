@@ -14,7 +14,7 @@ from aiohttp import web
 
 from core.stages import Freshness, Role
 from domain.lookup import NotCaughtUp, NotReady
-from tables.reading import Reading
+from tables.stock import StockReading
 from web.cluster.admission import Asked, Unanswered
 from web.cluster.answers import is_between_owners, problem_of
 from web.cluster.exchange import PeerAnswer, PeerFailed
@@ -36,7 +36,7 @@ _RANK = {Role.ACTIVE: 0, Role.FORMER: 1, Role.STANDBY: 2}
 class Gathering(msgspec.Struct):
     """The parts of one worker that answer for many partitions."""
 
-    table: Reading
+    table: StockReading
     router: Router
     lane: Lane
     version: int

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from domain.rows import Row
 from tables.home.store import StoreError
-from tables.reading import Reading
+from tables.stock import StockReading
 from web.http.pacing import Pacer
 from web.reads.cursors import START, LastGiven, RowKey
 from web.reads.parameters import Filters
@@ -51,7 +51,7 @@ class Scan(Source):
     """Rows of one local partition that pass the filters, read in pieces as needed."""
 
     def __init__(
-        self, table: Reading, partition: int, place: RowKey, filters: Filters, pacer: Pacer
+        self, table: StockReading, partition: int, place: RowKey, filters: Filters, pacer: Pacer
     ) -> None:
         super().__init__((), place)
         self._table = table

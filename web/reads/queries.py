@@ -13,7 +13,7 @@ from aiohttp import web
 
 from core.stages import Freshness
 from domain.lookup import Found, NotFound
-from tables.reading import Reading
+from tables.stock import StockReading
 from web.cluster.admission import Admission, Unanswered, unsure
 from web.cluster.answers import problem_of
 from web.cluster.asking import Asking
@@ -55,7 +55,7 @@ class Queries:
 
     def __init__(
         self,
-        table: Reading,
+        table: StockReading,
         roster: Roster,
         topics: Collection[str],
         version: int,

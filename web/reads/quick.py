@@ -17,7 +17,7 @@ from aiohttp.helpers import rfc822_formatted_time
 
 from core.stages import Freshness
 from tables.home.store import StoreError
-from tables.reading import Reading
+from tables.stock import StockReading
 from web.cluster.freshness import freshness_body, freshness_headers
 from web.cluster.routing import Router
 from web.reads.questions import Questions
@@ -36,7 +36,7 @@ class QuickReads:
     def __init__(
         self,
         questions: Questions,
-        table: Reading,
+        table: StockReading,
         router: Router,
         version: int,
         observe: Callable[[str, str, float], None],

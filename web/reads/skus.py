@@ -17,7 +17,7 @@ from core.stages import Freshness
 from domain.lookup import NotReady, TooBusy
 from domain.rows import Row
 from tables.home.store import StoreError
-from tables.reading import Reading
+from tables.stock import StockReading
 from web.cluster.admission import Admission
 from web.cluster.freshness import freshness_body, freshness_headers
 from web.http.large import Large
@@ -44,7 +44,7 @@ class Skus:
     """Answers of one worker with its own rows of a SKU."""
 
     def __init__(
-        self, table: Reading, admission: Admission, lane: Lane, version: int, outbox: Outbox
+        self, table: StockReading, admission: Admission, lane: Lane, version: int, outbox: Outbox
     ) -> None:
         self._table, self._admission, self._lane = table, admission, lane
         self._version, self._outbox = version, outbox

@@ -25,9 +25,11 @@ from msgspec import UNSET, Struct, UnsetType
 
 from core.positions import Place, format_position
 from core.records import Address, Headers
+from core.refusals import Refused
+from core.window import Seen
 from domain.columns import columns, identity_hash_of
-from domain.events import MAX_ID_CHARS, Refused, StockEvent, decode
-from domain.fates import Ending, Fate, Seen, fate_of
+from domain.events import MAX_ID_CHARS, StockEvent, decode
+from domain.fates import Ending, Fate, fate_of
 from domain.naming import SourceAndId, name_of
 from tables.home.letters import Letter, letter_of
 from web.cluster.sightings import Ask, WindowQuestion

@@ -16,7 +16,8 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from core.partitioning import partition_for
 from core.positions import format_position
-from domain.events import Refusal, Refused, StockEvent, check_names, content, decode_batch
+from core.refusals import Refused
+from domain.events import Refusal, StockEvent, check_names, content, decode_batch
 from domain.fates import Ending
 from domain.modes import Media, media_of
 from web.cluster.admission import DEFAULT_WAIT_S, MAX_WAIT_S, MAX_WAITERS

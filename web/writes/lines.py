@@ -22,7 +22,8 @@ import msgspec
 from aiohttp import web
 from msgspec import Raw, Struct
 
-from domain.events import Refusal, Refused, StockEvent
+from core.refusals import Refused
+from domain.events import Refusal, StockEvent
 from domain.modes import Media, media_of
 from web.http.bodies import BAD_JSON
 from web.http.problems import Fault

@@ -14,8 +14,8 @@ from msgspec import UNSET, Struct, UnsetType
 
 from core.positions import Place, format_position
 from core.records import Address, Record
-from domain.columns import DeadLetter, columns
-from domain.events import Refused
+from core.refusals import DeadLetter, Refused
+from domain.columns import columns
 from domain.fates import Ending, Fate, fate_of, unknown
 from web.cluster.sightings import Ask, WindowQuestion
 from web.writes.appending import Outgoing
@@ -41,7 +41,7 @@ def outcome_body(place: Place, fate: Fate) -> OutcomeBody:
     """The fate of a record in this topic-partition, as the world sees it."""
     of = UNSET if fate.of is None else format_position({place: fate.of})
     if fate.refused is not None:
-        return OutcomeBody(fate.outcome, of, fate.refused.reason.value, fate.refused.detail)
+        return OutcomeBody(fate.outcome, of, fate.refused.reason, fate.refused.detail)
     return OutcomeBody(fate.outcome, of, UNSET, fate.why or UNSET)
 
 

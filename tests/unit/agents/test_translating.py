@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from agents.translating import FACT_HEADERS, Translated, Translator
 from core.partitioning import partition_for
 from core.records import Record
-from domain.events import EVENTS, Refused, decode
+from core.refusals import Refused
+from domain.events import EVENTS, decode
 from importers.frames.maps import read_map
 
 MAP = """

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from core.refusals import Refused
 from domain import events
 from domain.events import (
     MAX_DEPTH,
     Goods,
-    Refused,
     SaleCompleted,
     SaleReturned,
     StockAdjusted,
@@ -37,7 +37,7 @@ ADJUSTED = "inventory.stock.adjusted.v1"
 
 def verdict(value: bytes | None) -> str:
     event = decode(value)
-    return event.reason.value if isinstance(event, Refused) else "accepted"
+    return event.reason if isinstance(event, Refused) else "accepted"
 
 
 # ---- the envelope

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core import window as module
-from core.window import IDENTITY_BITS, Verdict, Window
-from domain.fates import Ending, Seen, fate_of
+from core.window import IDENTITY_BITS, Seen, Verdict, Window
+from domain.fates import Ending, fate_of
 
 IDENTITIES = (0, 1, 1 << 42, (1 << IDENTITY_BITS) - 1)
 Event = tuple[int, int, int]  # offset, identity, content

@@ -5,11 +5,11 @@ import zlib
 import msgspec
 import pytest
 
+from core.fold import take_group
 from core.partitioning import partition_for
 from core.records import Record
 from domain.events import StockEvent, identity
 from domain.rows import Row, row_key, split_key
-from domain.stock import take_group
 from tests.builders import (
     RECORDED_MS,
     SKU,
@@ -173,7 +173,7 @@ def test_a_record_at_the_wrong_address_is_refused(record: Record, topic: str, re
     after = a_partition().fold([record], topic)
 
     assert after.refusals == [reason]
-    assert after.state.rows.take().keys == []
+    assert after.sums.take().keys == []
 
 
 @pytest.mark.parametrize("warm", [False, True])
@@ -194,7 +194,7 @@ def test_a_key_on_a_partition_that_is_not_its_own_is_misrouted() -> None:
 
     assert here.refusals == []
     assert elsewhere.refusals == ["misrouted"]
-    assert list(elsewhere.state.rows) == []
+    assert list(elsewhere.sums) == []
 
 
 def test_what_is_refused_for_its_address_is_otherwise_sound() -> None:

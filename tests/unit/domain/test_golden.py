@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from core.partitioning import partition_for
+from core.refusals import Refused
 from dev.oracle import Oracle, Record
 from domain.columns import identity_hash
-from domain.events import EVENTS, RULES, Refusal, Refused, contents, decode, identity
+from domain.events import EVENTS, RULES, Refusal, contents, decode, identity
 from domain.rows import row_key
 from tests.builders import Owner
 

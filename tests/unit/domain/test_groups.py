@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.fold import take_group
 from domain.events import StockEvent
-from domain.rows import Row, row_key, split_key
-from domain.stock import take_group
+from domain.rows import row_key, split_key
 from tests.builders import (
     SKU,
     Owner,
@@ -45,7 +45,7 @@ class Watched(Owner):
         super().__init__()
         self.asked: list[list[bytes]] = []
 
-    def load(self, keys: list[bytes]) -> list[Row | None]:
+    def load(self, keys: list[bytes]) -> list[bytes | None]:
         self.asked.append(keys)
         return super().load(keys)
 
@@ -61,7 +61,7 @@ def test_rows_not_in_memory_are_loaded_once_and_together() -> None:
 
 def test_a_table_counted_from_its_first_event_asks_only_for_rows_that_left_memory() -> None:
     owner = Watched()
-    rows = owner.state.rows
+    rows = owner.sums
     rows.all_in_memory, rows.max_rows = True, 1
     for n, place in enumerate(["a", "b", "c"]):
         owner.fold([at(n, a_sale(id=str(n), location=place))]).commit()
@@ -77,7 +77,7 @@ def test_a_group_holds_what_was_folded_since_the_last_one() -> None:
     owner.fold([at(2, a_sale(id="2", location="b"))])
     second, third = take_group(owner.state), take_group(owner.state)
 
-    assert [sorted(group.changed.keys) for group in (first, second, third)] == [
+    assert [sorted(written(group)) for group in (first, second, third)] == [
         [row_key(SKU, "a")],
         [row_key(SKU, "b")],
         [],
@@ -92,7 +92,7 @@ def test_a_big_group_can_be_encoded_in_pieces() -> None:
     owner.fold([at(n, a_sale(id=str(n), location=f"store-{n}")) for n in range(5)])
     group = take_group(owner.state)
 
-    pieces = list(group.changed.encoded(2))
+    pieces = list(group.rows.encoded(2))
 
     assert [len(piece) for piece in pieces] == [2, 2, 1]
     assert {key: row for piece in pieces for key, row in piece.items()} == written(group)
@@ -111,7 +111,7 @@ def test_folding_goes_on_while_a_group_travels() -> None:
 
 def test_only_rows_that_are_in_the_store_leave_memory() -> None:
     owner = a_partition()
-    owner.state.rows.max_rows = 4
+    owner.sums.max_rows = 4
     places = [f"store-{n}" for n in range(15)]
     records = [at(n, a_sale(id=str(n), location=place)) for n, place in enumerate(places)]
     owner.fold(records[:5])
@@ -119,21 +119,21 @@ def test_only_rows_that_are_in_the_store_leave_memory() -> None:
     owner.fold(records[5:])
     take_group(owner.state)  # by now the first five are stored, the others travel
 
-    assert [split_key(key)[1] for key in owner.state.rows] == places[5:]
+    assert [split_key(key)[1] for key in owner.sums] == places[5:]
 
 
 def test_the_rows_that_came_first_leave_first() -> None:
     owner = a_partition()
-    owner.state.rows.max_rows = 4
+    owner.sums.max_rows = 4
     for n, place in enumerate(["a", "b", "a", "c", "d", "e", "f"]):
         owner.fold([at(n, a_sale(id=str(n), location=place))])
         take_group(owner.state)
 
-    assert [split_key(key)[1] for key in owner.state.rows] == ["d", "e", "f"]
+    assert [split_key(key)[1] for key in owner.sums] == ["d", "e", "f"]
 
 
 def test_a_fold_that_fails_leaves_the_position_where_it_was() -> None:
-    def broken_store(keys: list[bytes]) -> list[Row | None]:
+    def broken_store(keys: list[bytes]) -> list[bytes | None]:
         raise OSError("disk")
 
     owner = a_partition()

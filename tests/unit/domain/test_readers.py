@@ -6,10 +6,12 @@ from typing import Any
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from core.columns import Columns
 from core.records import Address, Headers
+from core.refusals import Refused
 from domain import events
-from domain.columns import Columns, columns
-from domain.events import Refused, check_names, decode, decode_batch
+from domain.columns import columns
+from domain.events import check_names, decode, decode_batch
 from tests.builders import LETTERS, as_json, in_binary_mode, with_data, with_data_base64
 
 SALE, ADJUSTED = "inventory.sale.completed.v1", "inventory.stock.adjusted.v1"

@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.columns import Columns
 from domain.columns import EVENT
 from domain.events import EVENTS, StockEvent
-from domain.rows import Row, Rows
+from domain.rows import Row
+from domain.stock import StockMemory
 from tests.builders import a_dispatch, a_receipt, a_return, a_sale, an_adjustment
 
 COLUMNS = ("received", "dispatched", "sold", "returned", "adjusted")
@@ -21,14 +23,20 @@ class Shelf:
     """Rows over a store that is written when the next group is taken; and the rule by hand."""
 
     def __init__(self, max_rows: int, all_in_memory: bool) -> None:
-        self.rows = Rows(max_rows)
-        self.rows.all_in_memory = all_in_memory
+        self.memory = StockMemory(empty=all_in_memory)
+        self.rows = self.memory.rows
+        self.rows.max_rows = max_rows
         self.store: dict[bytes, Row] = {}
         self.travelling: dict[bytes, Row] = {}
         self.expected: dict[bytes, Row] = {}
 
-    def load(self, keys: list[bytes]) -> Sequence[Row | None]:
-        return [self.store.get(key) for key in keys]
+    def load(self, keys: list[bytes]) -> Sequence[bytes | None]:
+        rows = map(self.store.get, keys)
+        return [None if row is None else msgspec.json.encode(row) for row in rows]
+
+    def row(self, key: bytes) -> Row | None:
+        numbers = self.rows.get(key)
+        return None if numbers is None else Row(*numbers)
 
     def add(self, slice_: list[tuple[int, int, int]]) -> None:
         """Each: row, kind, quantity; its CRC is 2^32 - 1 and its time the quantity."""
@@ -37,7 +45,7 @@ class Shelf:
         events["crc"] = 2**32 - 1
         _, events["kind"], events["quantity"] = zip(*slice_, strict=True)
         events["time_ms"] = events["quantity"]
-        self.rows.add(keys, events, self.load)
+        self.memory.add(Columns(keys, events, [], (0, 0), (0, 0), 0), self.load)
         for key, (_, kind, many) in zip(keys, slice_, strict=True):
             row, column = self.expected.get(key, Row()), COLUMNS[kind]
             self.expected[key] = msgspec.structs.replace(
@@ -75,7 +83,7 @@ def test_no_order_of_adding_taking_and_forgetting_loses_anything(
         else:
             shelf.add(step)
             for key in shelf.rows:
-                assert shelf.rows.get(key) == shelf.expected[key]
+                assert shelf.row(key) == shelf.expected[key]
     shelf.take()
     shelf.take()
 
@@ -89,7 +97,7 @@ def test_there_is_room_for_more_rows_than_at_first() -> None:
         shelf.add([(row, row % 5, 1 + row % 9) for row in range(first, first + 250)])
 
     assert len(list(shelf.rows)) == 3_000
-    assert {key: shelf.rows.get(key) for key in shelf.rows} == shelf.expected
+    assert {key: shelf.row(key) for key in shelf.rows} == shelf.expected
 
 
 @pytest.mark.parametrize("event", EVENTS.values())

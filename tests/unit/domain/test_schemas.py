@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from domain.events import EVENTS, Refused, decode
+from core.refusals import Refused
+from domain.events import EVENTS, decode
 from domain.names import fault_of
 from domain.schemas import Schema, breaches, export
 from tests.builders import LETTERS, LOCATION, SKU

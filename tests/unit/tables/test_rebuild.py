@@ -7,10 +7,11 @@ import pytest
 
 import tables.home.feed
 from core.records import Record
-from tables.home.changelog import META_KEY, Meta
-from tables.home.feed import Feed, Log
+from tables.home.changelog import Meta
+from tables.home.feed import Feed, Log, Phase
 from tables.home.memory import MemoryStore
 from tables.home.store import Local, row_pairs
+from tables.keys import META_KEY
 from tests.fetching import as_sent
 from wire.fetch import Fetched
 
@@ -55,7 +56,7 @@ def test_a_rebuild_goes_on_from_what_was_written(
 
     def feed_it(fetched_at_most: int) -> Feed:
         feed = Feed(0, store, whole=False, log=Log("one", 0, end))
-        if feed._peeking:
+        if feed.phase is Phase.PEEKING:
             [newest] = fetches(log, feed.position, end)
             assert not feed.apply(newest)
         for fetched in fetches(log, feed.position, end)[:fetched_at_most]:
@@ -96,7 +97,7 @@ async def test_the_newest_meta_record_is_looked_for_with_the_quick_reader(
     monkeypatch.setattr(tables.home.feed, "slowly", None)
     feed = Feed(0, MemoryStore(), whole=False, log=Log("one", 0, 40))
 
-    assert feed._peeking
+    assert feed.phase is Phase.PEEKING
     feed.apply(fetches(a_changelog(10), 0, 40, size=40)[0])
 
-    assert not feed._peeking
+    assert feed.phase is not Phase.PEEKING

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from tables.home.memory import MemoryStores
 from tables.home.rocks import RocksStores
 from tables.home.store import (
-    FIRST_ROW,
     FORMAT,
     DataFolderInUse,
     Local,
@@ -29,12 +28,13 @@ from tables.home.store import (
     StoreUnfit,
     row_pairs,
 )
+from tables.keys import FIRST_ROW
 
 HERE = Local(next_offset=7, meta_offset=6, incarnation="abc")
 
 
 def rocks(folder: Path) -> Stores:
-    return RocksStores(folder)
+    return RocksStores(folder, "inventory")
 
 
 def memory(folder: Path) -> Stores:

@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from core.stages import Freshness, Role, Stage
 from domain.rows import Row
 from tables.home.feed import Progress
-from tables.reading import PartitionStatus, Reading
+from tables.reading import PartitionStatus
 from tables.stats import Stats
+from tables.stock import StockReading
 from tests.shelf import Confirmed
 
 URL = "http://10.0.0.7:6066"
@@ -36,7 +37,7 @@ def a_status(
     )
 
 
-class FakeTable(Reading):
+class FakeTable(StockReading):
     """A table in memory that owns all of its partitions until told otherwise."""
 
     def __init__(self, count: int = 4) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from core.partitioning import partition_for
-from domain.events import Refused, decode
+from core.refusals import Refused
+from domain.events import decode
 from tests.unit.web.shop import PARTITIONS, Shop, a_line, an_event
 from web.writes.lines import TYPE_OF_PATH
 
