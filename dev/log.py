@@ -1,6 +1,7 @@
 """Reads topics of the log with another client than the service's, committed records only."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from operator import methodcaller
 from threading import Event, Lock, Thread
 
 from confluent_kafka import (
@@ -11,6 +12,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
+from dev.headers import Headers, headers_at
 from dev.oracle import Oracle, Record
 
 POLL_RECORDS = 5_000
@@ -38,6 +40,7 @@ class LogReader:
     """A consumer of whole topics, without a group, from the first offset on."""
 
     def __init__(self, kafka: str, topics: Iterable[str], *, committed: bool = True) -> None:
+        self._kafka = kafka
         self._settings: dict[str, str | int | bool] = {
             "bootstrap.servers": kafka,
             "group.id": "onhand-oracle",  # demanded by the client; never joined or committed
@@ -74,7 +77,7 @@ class LogReader:
             if error is None:
                 self._ends.discard(place)
                 self._at[place] = (message.offset() or 0) + 1
-                records.append(_record(message))
+                records.append(_record(message, self._kafka))
             elif error.name() == "_PARTITION_EOF":
                 self._ends.add(place)
                 self._at[place] = message.offset() or 0  # behind the last marker, too
@@ -121,9 +124,7 @@ class LogReader:
             self._asker.close()
 
 
-def _record(message: Message) -> Record:
-    headers = message.headers() or []
-    pairs = headers.items() if isinstance(headers, dict) else headers
+def _record(message: Message, kafka: str) -> Record:
     return Record(
         message.topic() or "",
         message.partition() or 0,
@@ -131,8 +132,23 @@ def _record(message: Message) -> Record:
         message.timestamp()[1],
         _bytes(message.key()),
         _bytes(message.value()),
-        tuple((name, _bytes(value)) for name, value in pairs),
+        _headers(message, kafka),
     )
+
+
+#: Where a name is no UTF-8 it gives a list and an error at once (confluent-kafka 2.16). Called
+#: this way Python finds that out in any case; and called again, it gives the list alone.
+_given_headers = methodcaller("headers")
+
+
+def _headers(message: Message, kafka: str) -> Headers:
+    try:
+        headers = _given_headers(message) or []
+    except SystemError:
+        place = message.topic() or "", message.partition() or 0, message.offset() or 0
+        return headers_at(kafka, *place)
+    pairs = headers.items() if isinstance(headers, dict) else headers
+    return tuple((name, _bytes(value)) for name, value in pairs)
 
 
 def _bytes(value: str | bytes | None) -> bytes | None:

@@ -43,7 +43,10 @@ class Record(NamedTuple):
     @property
     def size(self) -> int:
         """Bytes of key, value and headers, each header two more."""
-        named = sum(len(name.encode()) + len(its or b"") + 2 for name, its in self.headers)
+        named = sum(
+            len(name.encode(errors="surrogateescape")) + len(its or b"") + 2
+            for name, its in self.headers
+        )
         return len(self.key or b"") + len(self.value or b"") + named
 
 

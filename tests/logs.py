@@ -145,7 +145,7 @@ class Reader:
                 continue
             error = message.error()
             if error is None:
-                found.append(record_of(message))
+                found.append(record_of(message, self._kafka))
             elif error.name() == "_PARTITION_EOF":
                 self._consumer.unassign()
                 return found
