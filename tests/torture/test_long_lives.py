@@ -48,7 +48,7 @@ async def test_four_workers_started_with_empty_disks_restore_each_partition_at_m
     cluster: Cluster,
 ) -> None:
     await cluster.create_topics()
-    lives.write_long_changelog(cluster, rows=500_000)
+    lives.write_long_changelog(cluster, rows=150_000)
     for name in "abcd":
         cluster.launch(name)
         await passes(10)
