@@ -145,6 +145,17 @@ class Bridges:
         sources = self.onhand().source_topics.values()
         return sum(ends_of(self.kafka, sources, committed=False).values())
 
+    def has_an_open_transaction(self) -> bool:
+        """Whether some of what was written is neither committed nor aborted."""
+        sources = [*self.onhand().source_topics.values()]
+        return ends_of(self.kafka, sources) != ends_of(self.kafka, sources, committed=False)
+
+    async def is_in_a_transaction(self) -> None:
+        async def one_is_open() -> bool:
+            return self.has_an_open_transaction()
+
+        await self._until(one_is_open, "open: a transaction", 180)
+
     async def has_written(self, count: int, timeout_s: float = 180) -> None:
         """Wait until there are so many facts, committed or not, or markers behind them."""
 
@@ -189,7 +200,7 @@ class Bridges:
         self, probe: Callable[[], Awaitable[Answer]], what: str, timeout_s: float
     ) -> Answer:
         try:
-            return await until(probe, what, timeout_s, every_s=0.3)
+            return await until(probe, what, timeout_s, every_s=0.1)
         except Late as late:
             tails = "\n".join(worker.tail() for worker in self.workers.values())
             raise Late(f"{late}\n{tails}") from None

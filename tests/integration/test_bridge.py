@@ -71,15 +71,20 @@ async def test_a_command_shows_what_a_map_makes_and_writes_nothing(bridges: Brid
 async def test_nothing_is_lost_or_doubled_by_kills_and_by_workers_that_come_and_go(
     bridges: Bridges,
 ) -> None:
-    # Long transactions, so that a kill meets one.
     bridges.settings["ONHAND_COMMIT_INTERVAL_MS"] = "1"
     await bridges.create_topics()
     bridges.send(map(a_record, range(30_000)))
 
+    met_one = False
+    while not met_one:
+        assert bridges.facts_seen() < 27_000, "no kill has met an open transaction"
+        bridges.start("a")
+        await bridges.is_in_a_transaction()
+        bridges.workers["a"].kill()
+        met_one = bridges.has_an_open_transaction()
     bridges.start("a", "b")
-    for victim in ("a", "b", "a"):
-        before = bridges.facts_seen()
-        await bridges.has_written(before + 1)
+    for victim in ("b", "a"):
+        await bridges.has_written(bridges.facts_seen() + 1)
         bridges.workers[victim].kill()
         bridges.send(map(a_record, range(2_000)))
         bridges.start(victim)
@@ -214,7 +219,7 @@ async def test_what_cannot_work_is_one_sentence(bridges: Bridges) -> None:
     ):
         bridges.start(topic, ONHAND_BRIDGE_TOPIC=topic)
         assert await bridges.workers[topic].ended(180) == 2
-        assert bridges.workers[topic].log.read_text().startswith(f"onhand: {told}")
+        assert f"onhand: {told}" in bridges.workers[topic].log.read_text()
 
 
 async def test_metrics_say_what_became_of_the_records(bridges: Bridges) -> None:
