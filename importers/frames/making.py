@@ -6,13 +6,14 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 import msgspec
 
 from core.records import Record, TooLarge
 from importers.frames.maps import ForeignMap, TimeFormat, Tombstones
-from importers.frames.places import Nothing, NotMapped, Places, Steps, json_of, spelt
+from importers.frames.places import NOTHING, NotMapped, Places, Steps, json_of, spelt
 
 #: Reasons of the bridge's own; all others are those of the rules.
 NOT_MAPPED: Final = "not_mapped"
@@ -82,10 +83,10 @@ def facts_of(record: Record, topic: str, partition: int, by: ForeignMap) -> Outc
 def _made(places: Places, position: str, by: ForeignMap) -> Iterator[EventFields]:
     of_record = [pair for pair in by.only if pair[0][0] != "each"]
     of_line = [pair for pair in by.only if pair[0][0] == "each"]
-    if not _is_wanted(places, of_record, Nothing.THERE):
+    if not _is_wanted(places, of_record, NOTHING):
         return
     if by.each is None:
-        yield _fact(places, position, by, Nothing.THERE, "")
+        yield _fact(places, position, by, NOTHING, "")
         return
     lines = places.at(by.each)
     if isinstance(lines, str):
@@ -102,7 +103,7 @@ def _made(places: Places, position: str, by: ForeignMap) -> Iterator[EventFields
 def _is_wanted(places: Places, only: list[tuple[Steps, frozenset[str]]], line: Any) -> bool:
     for steps, words in only:
         found = places.at(steps, line)
-        if found is Nothing.THERE or _word(found) not in words:
+        if found is NOTHING or _word(found) not in words:
             return False
     return True
 
@@ -115,39 +116,45 @@ def _word(found: Any) -> str:
 
 
 def _fact(places: Places, position: str, by: ForeignMap, line: Any, suffix: str) -> EventFields:
-    def field(name: str) -> Any:
-        if name in by.constants:
-            return by.constants[name]
-        steps = by.paths.get(name)
-        return None if steps is None else places.at(steps, line)
+    paths, constants = by.paths, by.constants
 
-    def text(name: str, needed: bool = True) -> str | None:
-        return _text(field(name), name, by, needed)
+    def field(name: str) -> Any:
+        steps = paths.get(name)
+        return constants.get(name) if steps is None else places.at(steps, line)
+
+    def text(name: str, needed: bool = True) -> Any:
+        if name in constants:
+            return constants[name]
+        return _text(places.at(paths[name], line), name, by, needed)
 
     kind, sku, location = text("type"), text("sku"), text("location")
     quantity = _quantity(field("quantity"), by)
     if by.negative_type is not None and isinstance(quantity, int | float) and quantity < 0:
         kind, quantity = by.negative_type, -quantity
     event: EventFields = {"specversion": "1.0", "id": position + suffix}
-    if "id" in by.paths:
+    if "id" in paths:
         # One id of the whole record is not one of each line.
-        of_line = by.paths["id"][0] == "each"
+        of_line = paths["id"][0] == "each"
         event["id"] = f"{text('id')}{'' if of_line else suffix}"
-    given = "source" in by.constants or "source" in by.paths
+    given = "source" in constants or "source" in paths
     event["source"] = text("source") if given else f"bridge/{by.name}"
     event["type"] = kind
-    if (time := _time(field("time"), by)) is not None:
+    if "time" in paths and (time := _time(field("time"), by)) is not None:
         event["time"] = time
     data = {"sku": sku, "location": location, "quantity": quantity}
     for name in _WORD_FIELDS:
-        if (word := text(name, needed=False)) is not None:
-            data[name] = word
+        if name in paths or name in constants:
+            word = text(name, needed=False)
+            if word is not None:
+                data[name] = word
     event["data"] = data
     return event
 
 
 def _text(found: Any, name: str, by: ForeignMap, needed: bool) -> str | None:
-    if found is None or found is Nothing.THERE:
+    if type(found) is str and name not in by.words:
+        return found
+    if found is None or found is NOTHING:
         if needed:
             raise NotMapped(f"{_called(name, by)} is not there.")
         return None
@@ -165,7 +172,7 @@ def _text(found: Any, name: str, by: ForeignMap, needed: bool) -> str | None:
 
 
 def _quantity(found: Any, by: ForeignMap) -> int | float:
-    if found is None or found is Nothing.THERE:
+    if found is None or found is NOTHING:
         raise NotMapped(f"{_called('quantity', by)} is not there.")
     if isinstance(found, bool):
         raise NotMapped(f"{_called('quantity', by)} is no number.")
@@ -178,7 +185,7 @@ def _quantity(found: Any, by: ForeignMap) -> int | float:
 
 
 def _time(found: Any, by: ForeignMap) -> str | None:
-    if found is None or found is Nothing.THERE:
+    if found is None or found is NOTHING:
         return None
     if isinstance(found, datetime):
         return found.isoformat()
@@ -194,11 +201,16 @@ def _time(found: Any, by: ForeignMap) -> str | None:
         raise NotMapped(f"{_called('time', by)} is no whole number of {by.time_format}.")
     seconds, rest = divmod(int(whole[1]), unit)
     try:
-        moment = datetime.fromtimestamp(seconds, UTC)
+        text = _second(seconds)
     except (OverflowError, ValueError, OSError):
         raise NotMapped(f"{_called('time', by)} is of no year from 1 to 9999.") from None
     part = f".{rest:0{_DIGITS[unit]}d}" if unit > 1 else ""
-    return f"{moment:%Y-%m-%dT%H:%M:%S}".zfill(19) + f"{part}Z"
+    return f"{text}{part}Z"
+
+
+@lru_cache(maxsize=4096)  # neighbours come from the same second
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()
 
 
 def _called(name: str, by: ForeignMap) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any, Final, TypeAlias
 
@@ -28,6 +27,10 @@ class Nothing(Enum):
     """What stands at a place where nothing stands; `null` is None."""
 
     THERE = 0
+
+
+#: At hand: an enum's member takes long to be looked up.
+NOTHING: Final = Nothing.THERE
 
 
 def steps_of(text: str) -> Steps:
@@ -93,8 +96,8 @@ class Places:
         self._value, self._key, self._headers = value, key, headers
         self._texts: dict[str, Any] = {}
 
-    def at(self, steps: Steps, each: Any = Nothing.THERE) -> Any:
-        """What stands there, or `Nothing`.
+    def at(self, steps: Steps, each: Any = NOTHING) -> Any:
+        """What stands there, or `NOTHING`.
 
         Args:
             steps: the path.
@@ -104,32 +107,33 @@ class Places:
             NotMapped: a text on the way is no JSON, or bytes are no text.
         """
         root = steps[0]
+        rest = steps[1:]
         if root == "value":
-            node, rest = self._value, steps[1:]
+            node = self._value
         elif root == "each":
-            node, rest = each, steps[1:]
+            node = each
         elif root == "key":
             node = None if self._key is None else text_of(self._key, "The key")
-            rest = steps[1:]
         else:
             node, rest = self._header(steps[1]), steps[2:]
         for step in rest:
-            node = self._into(node, step, steps)
+            # Nearly always.
+            node = node.get(step, NOTHING) if type(node) is dict else self._into(node, step, steps)
         return node
 
     def _into(self, node: Any, step: str, steps: Steps) -> Any:
         if isinstance(node, str):
             text = node
-            if (node := self._texts.get(text, Nothing.THERE)) is Nothing.THERE:
+            if (node := self._texts.get(text, NOTHING)) is NOTHING:
                 node = self._texts[text] = json_of(text, f"The text on the way to {spelt(steps)}")
-        if isinstance(node, Mapping):
-            return node.get(step, Nothing.THERE)
-        if isinstance(node, Sequence) and not isinstance(node, str | bytes) and step.isdecimal():
-            return node[int(step)] if len(step) < 10 and int(step) < len(node) else Nothing.THERE
-        return Nothing.THERE
+        if isinstance(node, dict):
+            return node.get(step, NOTHING)
+        if isinstance(node, list) and step.isdecimal():
+            return node[int(step)] if len(step) < 10 and int(step) < len(node) else NOTHING
+        return NOTHING
 
     def _header(self, name: str) -> Any:
-        found: Any = Nothing.THERE
+        found: Any = NOTHING
         for header, raw in self._headers:
             if header == name:
                 found = raw
