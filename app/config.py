@@ -14,6 +14,8 @@ import msgspec
 
 PREFIX = "ONHAND_"
 ROLES = ("shipments", "sales", "adjustments")
+#: Where a ledger listens, unless ONHAND_WEB_PORT says another one.
+LEDGER_PORT = 6166
 WILDCARD_HOSTS = ("0.0.0.0", "::")  # noqa: S104 - refused without ONHAND_URL
 
 _SECURITY_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
@@ -61,6 +63,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     bridge_topic: str = ""
     bridge_map: str = ""
     bridge_port: int = 6266
+    ledger_url: str = ""
     log_level: str = "INFO"
     log_format: str = "text"
 
@@ -92,6 +95,27 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         if problems:
             raise SettingsError(problems)
         return msgspec.structs.replace(settings, url=settings.url or settings._local_url())
+
+    @classmethod
+    def of_ledger(cls, environ: Mapping[str, str] | None = None, **options: object) -> Settings:
+        """As `from_env`, for a ledger's process: it has a port of its own.
+
+        Raises:
+            SettingsError: as there.
+        """
+        environ = os.environ if environ is None else environ
+        port = {f"{PREFIX}WEB_PORT": environ.get(f"{PREFIX}WEB_PORT") or str(LEDGER_PORT)}
+        return cls.from_env({**environ, **port}, **options)
+
+    @property
+    def ledger_group(self) -> str:
+        """Consumer group of the ledger, and what its sessions call themselves."""
+        return f"{self.group}-ledger"
+
+    @property
+    def ledger_database(self) -> str:
+        """Where the ledger is kept: a file beside the stores, unless a database is named."""
+        return self.ledger_url or f"sqlite:///{self.data_dir.absolute()}/ledger.db"
 
     @property
     def group(self) -> str:
@@ -165,11 +189,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         shown = {field: getattr(self, field) for field in self.__struct_fields__}
         if self.kafka_sasl_password:
             shown["kafka_sasl_password"] = "***"  # noqa: S105 - the mask, not a password
+        shown["ledger_url"] = without_password(self.ledger_url)
         return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
     def _local_url(self) -> str:
         host = f"[{self.web_host}]" if ":" in self.web_host else self.web_host
         return f"http://{host}:{self.web_port}"
+
+
+def without_password(url: str) -> str:
+    """A database's address as it may be shown."""
+    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url)
 
 
 def _whole(least: int, most: int) -> Callable[[str], int]:
@@ -228,6 +258,14 @@ def _url(text: str) -> str:
     return text.rstrip("/")
 
 
+def _database(text: str) -> str:
+    if not re.fullmatch(r"(sqlite:///|postgresql(\+psycopg)?://)\S+", text):
+        raise ValueError(
+            "use sqlite:///PATH/ledger.db or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
+        )
+    return text
+
+
 def _host(text: str) -> str:
     if not re.fullmatch(r"[\w.:%-]+", text):
         raise ValueError("use the name or address of an interface, such as 127.0.0.1")
@@ -271,6 +309,7 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "bridge_topic": _topic_name,
     "bridge_map": _map_file,
     "bridge_port": _whole(1, 65_535),
+    "ledger_url": _database,
     "log_level": _one_of(*_LOG_LEVELS),
     "log_format": _one_of("text", "json"),
 }

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from sqlalchemy import ColumnElement, Connection, Engine, and_, case, false, func, or_, select
+from sqlalchemy import URL, ColumnElement, Connection, Engine, and_, case, false, func, or_, select
 
 from core.partitioning import partition_for
 from core.positions import format_position
 from domain.columns import identity_hash_of
 from domain.rows import Row
 from ledger.books import APPLIED, TOPICS, Reach
+from ledger.engine import open_reader
 from ledger.reaches import reaches_of
 from ledger.schema import event_table, refusal_table, stock_table
 
@@ -25,7 +27,16 @@ from ledger.schema import event_table, refusal_table, stock_table
 Cut: TypeAlias = Mapping[int, int]
 _of: Final = event_table.c
 _MASK: Final = 2**64 - 1
+#: What a datetime can say.
+_FIRST: Final = -62_135_596_800_000_000
+_LAST: Final = 253_402_300_799_999_999
 _SIGNS: Final = (1, -1, -1, 1, 1)
+
+
+def time_text(us: int) -> str:
+    """Microseconds since the epoch as RFC 3339, to the millisecond where that says it all."""
+    time = datetime(1970, 1, 1) + timedelta(microseconds=min(max(us, _FIRST), _LAST))  # noqa: DTZ001
+    return time.isoformat(timespec="microseconds" if us % 1000 else "milliseconds") + "Z"
 
 
 class NotThatFar(Exception):
@@ -97,10 +108,7 @@ _SUMS: Final = [
 
 
 class Ledger:
-    """Answers for one prefix; made by `History.look`.
-
-    Raises what the database raises (DBAPIError).
-    """
+    """Answers for one moment; made by `History.look`."""
 
     def __init__(self, connection: Connection, topics: Sequence[str], partitions: int) -> None:
         self.connection, self._topics, self._partitions = connection, topics, partitions
@@ -117,6 +125,10 @@ class Ledger:
 
     # ---- which prefix
 
+    def ends(self) -> dict[tuple[int, int], int]:
+        """Next offset of each topic-partition, by topic's number and partition."""
+        return {at: reach.next_offset for at, reach in reaches_of(self.connection).items()}
+
     def now(self, part: int) -> Cut:
         """All that is in the ledger."""
         places = reaches_of(self.connection, part)
@@ -132,7 +144,10 @@ class Ledger:
         late = {t: place for t, place in places.items() if place.complete_until < time}
         if late:
             behind = min(place.complete_until for place in late.values())
-            raise NotThatFar(f"The ledger is complete up to {behind} µs only, and not to {time}.")
+            raise NotThatFar(
+                f"The ledger is whole up to {time_text(behind)}; what was recorded until "
+                f"{time_text(time)} may still come."
+            )
         return {t: self._offset_after(t, part, time, place) for t, place in places.items()}
 
     def at(self, part: int, offsets: Mapping[int, int]) -> Cut:
@@ -280,3 +295,14 @@ class History:
         """For as long as this is open, all answers are of one prefix; raises DBAPIError."""
         with self._engine.begin() as connection:
             yield Ledger(connection, self._topics, self._partitions)
+
+    @classmethod
+    def opened(
+        cls, database: URL, application: str, topics: Sequence[str], partitions: int
+    ) -> History:
+        """With connections of its own; `application` is how they call themselves."""
+        return cls(open_reader(database, application), topics, partitions)
+
+    def close(self) -> None:
+        """After the last question."""
+        self._engine.dispose()

@@ -17,6 +17,7 @@ from web import openapi
 from web.cluster.ends import BrokerEnds
 from web.cluster.members import Members
 from web.cluster.sightings import Sightings
+from web.history.passing import Passing
 from web.http.bodies import BodyLimits, Room
 from web.http.connections import ConnectionLimits, guard
 from web.http.outbox import Outbox
@@ -255,7 +256,8 @@ class Web:
         guard(app, self._config.limits.connections, self._at_once, self._outbox)
         add_routes(app, self._ops.routes())
         add_routes(app, self._facts.routes(), self._gates["write"])
-        add_routes(app, self._queries.routes(), self._gates["read"])
+        past = Passing(self.members.roster, self._queries.peers)
+        add_routes(app, past.before(self._queries.routes()), self._gates["read"])
         add_routes(app, self._finding.routes(), self._gates["read"])
         add_routes(app, self._dead_letters.routes(), self._gates["read"])
         add_routes(app, self._sightings.routes(), self._gates["read"])

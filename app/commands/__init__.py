@@ -15,6 +15,8 @@ from app import __version__
 from app.commands.bridge import bridge
 from app.commands.dlq import dlq
 from app.commands.fact import fact
+from app.commands.past.history import explain, history
+from app.commands.past.ledger import ledger
 from app.commands.post import adjust, post
 from app.commands.scan import scan
 from app.commands.settings import show_settings
@@ -38,6 +40,7 @@ def cli() -> None:
 _COMMANDS: tuple[click.Command, ...] = (
     *(
         worker,
+        ledger,
         topics,
         status,
         stock,
@@ -45,6 +48,8 @@ _COMMANDS: tuple[click.Command, ...] = (
         post,
         adjust,
         fact,
+        history,
+        explain,
         scan,
         dlq,
         bridge,

@@ -20,13 +20,13 @@ def show_settings(as_json: bool) -> None:
 
     .env.example says what each is for.
     """
-    from app.config import PREFIX, Settings
+    from app.config import PREFIX, Settings, without_password
 
     settings = settings_from()
     shown: list[dict[str, Any]] = []
     for field in Settings.__struct_fields__:
         name = PREFIX + field.upper()
-        value = str(getattr(settings, field))
+        value = without_password(str(getattr(settings, field)))
         if value and any(word in field for word in _SECRET):
             value = "***"
         origin = "environment" if os.environ.get(name) else "default"

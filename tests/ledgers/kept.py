@@ -11,6 +11,7 @@ from ledger.history import History
 from ledger.reaches import books_of
 from ledger.upgrade import to_this_schema
 from ledger.writing import LedgerWriter
+from tests.ledgers.comparing import came
 from tests.ledgers.logs import PARTITIONS, WINDOW
 
 NAME = "onhand-test-v1-ledger"
@@ -57,11 +58,6 @@ class Kept:
     def close(self) -> None:
         self.engine.dispose()
         self.reads.dispose()
-
-
-def came(record: Record) -> Came:
-    """As the wire hands it on."""
-    return record.offset, record.timestamp_ms, record.key, record.value, record.headers
 
 
 def sliced(records: list[Came], size: int) -> list[list[Came]]:

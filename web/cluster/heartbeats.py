@@ -60,6 +60,10 @@ class Claim(msgspec.Struct, frozen=True, omit_defaults=True):
     stopped_because: str | None = None
 
 
+#: `Heartbeat.kind` of a process that keeps history.
+LEDGER = "ledger"
+
+
 class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):
     """One worker's word about itself: everything, each time, so that none is missed.
 
@@ -67,6 +71,8 @@ class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):
     build: of the code that runs. window: offsets of its duplicates window.
     epoch: of the versions' control topic, as far as this worker has read it.
     instance: random per process, so that a restarted worker is a new one.
+
+    kind: `LEDGER`, of a process that keeps history; None: an inventory worker.
 
     window and epoch are None where a build does not say them.
     """
@@ -81,6 +87,7 @@ class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):
     claims: tuple[Claim, ...] = ()
     window: int | None = None
     epoch: int | None = None
+    kind: str | None = None
 
 
 #: `ONHAND_URL` (app/config.py): what is asked of a worker goes there, unread by anybody else.

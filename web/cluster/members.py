@@ -11,10 +11,10 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -24,7 +24,7 @@ from core.records import Record
 from core.stages import Role
 from core.words import in_words
 from tables.ports import Fail
-from tables.reading import PartitionStatus, Reading
+from tables.reading import PartitionStatus
 from tables.tasks import Final, Tasks
 from web.cluster.address import AddressWatch
 from web.cluster.heartbeats import Claim, Heartbeat, HeldUp, WorkerState, beat_of, bytes_of
@@ -52,18 +52,30 @@ GOODBYE_TIMEOUT_S = 1.0
 _AT_END = -1
 
 
+class WhatIsHeld(Protocol):
+    """What a heartbeat tells of the partitions that a process holds: `Reading`, or nothing.
+
+    listeners: are called when that changes.
+    """
+
+    listeners: list[Callable[[], None]]
+
+    def status(self) -> Sequence[PartitionStatus]:
+        """One entry for each partition held."""
+
+
 class Members:
     """Tells the others about this worker and keeps the roster of all.
 
     `kafka`: keyword arguments of an aiokafka client. `fail`: ends the worker, where another one
-    has its address. `me`: version, rules, build, url, window.
+    has its address. `me`: version, rules, build, url, window, kind.
     """
 
     def __init__(
         self,
         kafka: Mapping[str, Any],
         topic: str,
-        table: Reading,
+        table: WhatIsHeld,
         *,
         interval_s: float = INTERVAL_S,
         fail: Fail | None = None,

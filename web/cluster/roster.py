@@ -8,7 +8,7 @@ from collections.abc import Callable
 import msgspec
 
 from core.stages import Role
-from web.cluster.heartbeats import Claim, Heartbeat, LogClock, WorkerState
+from web.cluster.heartbeats import LEDGER, Claim, Heartbeat, LogClock, WorkerState
 
 #: A worker silent for this long gets no requests. Under the promised 2 s, by the
 #: time that a heartbeat takes through Kafka.
@@ -118,6 +118,8 @@ class Roster:
         now = self._now()
         views = []
         for member in self._members.values():
+            if member.beat.kind is not None:
+                continue
             silent_s = max(0.0, self._clock.silent_for(member.heard_at, now))
             gone = member.beat.state is WorkerState.GONE
             alive = silent_s <= SILENCE_S and not gone
@@ -125,6 +127,20 @@ class Roster:
             routed = alive and self._same_kind(member.beat)
             views.append(WorkerView(member.beat, alive, routed, silent_s, this))
         return sorted(views, key=lambda view: view.beat.url)
+
+    def ledgers(self) -> list[str]:
+        """Addresses of those that keep this version's history and are alive, newest word first."""
+        now = self._now()
+        found = [
+            member
+            for member in self._members.values()
+            if member.beat.kind == LEDGER
+            and member.beat.state is not WorkerState.GONE
+            and self._is_of_this_version(member.beat)
+            and self._clock.silent_for(member.heard_at, now) <= SILENCE_S
+        ]
+        found.sort(key=lambda member: (member.beat.state is WorkerState.LEAVING, -member.heard_at))
+        return [member.beat.url for member in found]
 
     def _rank(self, partition: int) -> list[tuple[_Member, Holder]]:
         found = []
@@ -154,6 +170,9 @@ class Roster:
         return found
 
     def _same_kind(self, beat: Heartbeat) -> bool:
+        return beat.kind is None and self._is_of_this_version(beat)
+
+    def _is_of_this_version(self, beat: Heartbeat) -> bool:
         mine = self._me
         # A build before windows were told was held to its own at its start, as all are.
         windows = {mine.window, beat.window} - {None}

@@ -37,6 +37,7 @@ class Problem(StrEnum):
     TOO_STALE = "too-stale"
     PARTITIONS_UNAVAILABLE = "partitions-unavailable"
     LOG_UNAVAILABLE = "log-unavailable"
+    HISTORY_NOT_RUNNING = "history-not-running"
     APPEND_FAILED = "append-failed"
     APPEND_INCOMPLETE = "append-incomplete"
 

@@ -13,13 +13,14 @@ import sqlalchemy as sa
 
 from dev.oracle import Record, partition_of
 from dev.workers import ROOT
-from ledger.books import OUTCOMES, TOPICS
-from ledger.chain import linked, start_of
+from ledger.books import OUTCOMES
 from ledger.history import Prefix
-from ledger.schema import event_table, position_table, refusal_table
+from ledger.schema import event_table, refusal_table
 from ledger.writing import FencedOut, OutOfRange, append
 from tests.builders import as_json, with_data
-from tests.ledgers.kept import Kept, came, in_batches
+from tests.ledgers import comparing
+from tests.ledgers.comparing import lines
+from tests.ledgers.kept import Kept, in_batches
 from tests.ledgers.logs import START_MS, a_log, judged
 from tests.ledgers.postgres import Postgres
 from tests.ledgers.second import race
@@ -33,51 +34,9 @@ def second(what: str, kept: Kept, seed: int, count: int) -> subprocess.Popen[str
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
-def lines(kept: Kept, table: sa.Table = event_table) -> list[dict[str, object]]:
-    query = sa.select(table).order_by(*list(table.columns)[:3])
-    with kept.reads.begin() as connection:
-        return [dict(row) for row in connection.execute(query).mappings()]
-
-
 def assert_agrees(kept: Kept, records: list[Record]) -> None:
-    """Every record is there once, with the oracle's verdict; sums, counts and chains too."""
-    oracle = judged(records)
-    found = lines(kept)
-    assert [(row["topic"], row["part"], row["off"]) for row in found] == sorted(
-        (TOPICS.index(r.topic), r.partition, r.offset) for r in records
-    )
-    for row in found:
-        place = TOPICS[int(str(row["topic"]))], row["part"], row["off"]
-        want = (
-            "refused" if place in oracle.refused else
-            "repeated" if place in oracle.repeated else "applied"
-        )  # fmt: skip
-        assert OUTCOMES[int(str(row["outcome"]))] == want, place
-    refused = {
-        (TOPICS[int(str(row["topic"]))], row["part"], row["off"]): row["reason"]
-        for row in lines(kept, refusal_table)
-    }
-    assert refused == oracle.refused
-    with kept.history.look() as ledger:
-        stock = {(sku, location): row for sku, location, row in ledger.stock()}
-    assert {k: tuple_of(r) for k, r in stock.items()} == {
-        k: tuple(r) for k, r in oracle.rows().items()
-    }
-    for row in lines(kept, position_table):
-        mine = [
-            r
-            for r in records
-            if (TOPICS.index(r.topic), r.partition) == (row["topic"], row["part"])
-        ]
-        head = start_of(TOPICS[int(str(row["topic"]))], int(str(row["part"])))
-        for record in mine:
-            head = linked(head, came(record))
-        assert row["head"] == head or not mine
-        assert row["applied"] + row["repeated"] + row["refused"] == len(mine)  # type: ignore[operator]
-
-
-def tuple_of(row: object) -> tuple[object, ...]:
-    return tuple(getattr(row, name) for name in row.__struct_fields__)  # type: ignore[attr-defined]
+    """With the oracle."""
+    comparing.assert_agrees(kept.reads, judged(records), records)
 
 
 @pytest.mark.parametrize("size", [1, 13, 1000])
@@ -98,7 +57,7 @@ def test_a_repetition_says_which_record_it_repeats(kept: Kept) -> None:
     kept.restart()
     kept.feed([_sale(4, other)])
 
-    assert [row["repeat_of"] for row in lines(kept)] == [None, None, 0, 0, 1]
+    assert [row["repeat_of"] for row in lines(kept.reads)] == [None, None, 0, 0, 1]
 
 
 def _sale(offset: int, value: bytes | None, key: bytes = b"SKU-000042") -> Record:
@@ -148,7 +107,7 @@ def test_small_and_large_numbers_come_back_as_they_were(kept: Kept) -> None:
     long = as_json(id=longest[0], source=longest[1])
     records.append(_sale(2**40, long)._replace(timestamp_ms=2**42))
     kept.feed(records)
-    rows = lines(kept)
+    rows = lines(kept.reads)
 
     assert [row["quantity"] for row in rows] == [2, *(quantity for _, quantity in edges)]
     assert (rows[0]["id"], rows[0]["source"], rows[0]["off"]) == (*longest, 2**40)
@@ -169,11 +128,11 @@ def test_a_number_that_does_not_fit_is_refused_before_anything_is_written(
     kept: Kept, column: str, value: object
 ) -> None:
     kept.feed(a_log(seed=3, count=5))
-    row = {**lines(kept)[0], "off": 77, column: value}
+    row = {**lines(kept.reads)[0], "off": 77, column: value}
 
     with kept.engine.begin() as connection, pytest.raises(OutOfRange, match=f"event.{column}"):
         append(connection, event_table, [tuple(row.values())])
-    assert len(lines(kept)) == 5
+    assert len(lines(kept.reads)) == 5
 
 
 def test_text_that_a_database_does_not_take_stops_nothing(kept: Kept) -> None:
@@ -188,8 +147,8 @@ def test_text_that_a_database_does_not_take_stops_nothing(kept: Kept) -> None:
     records.append(_sale(len(strange), None, key=b"SKU-000042")._replace(headers=headers))
     kept.feed(records)
 
-    assert [row["value"] for row in lines(kept, refusal_table)] == [*strange, None]
-    assert {row["outcome"] for row in lines(kept)} == {OUTCOMES.index("refused")}
+    assert [row["value"] for row in lines(kept.reads, refusal_table)] == [*strange, None]
+    assert {row["outcome"] for row in lines(kept.reads)} == {OUTCOMES.index("refused")}
 
 
 def test_sums_beyond_32_and_53_bits_are_whole_numbers(kept: Kept) -> None:
@@ -212,11 +171,11 @@ def test_sums_beyond_32_and_53_bits_are_whole_numbers(kept: Kept) -> None:
 
 def test_copy_without_the_fence_before_it_is_committed_too(kept: Kept) -> None:
     kept.feed(a_log(seed=3, count=5))
-    row = lines(kept)[0]
+    row = lines(kept.reads)[0]
     with kept.engine.begin() as connection:
         append(connection, event_table, [tuple({**row, "off": 77}.values())])
 
-    assert len(lines(kept)) == 6
+    assert len(lines(kept.reads)) == 6
 
 
 def test_a_server_killed_in_mid_batch_has_all_of_a_batch_or_nothing(

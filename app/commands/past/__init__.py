@@ -1,0 +1,1 @@
+"""Commands of history: to keep it, and to ask for it."""

@@ -1,0 +1,203 @@
+"""The ledger's process. `faust -A app.ledger worker` finds `app` here, built on first use.
+
+Faust gives it its life cycle, its command line and its web server. Its own Kafka it does not
+start: positions are in SQL, so the ledger reads as a plain group (`ledger/keeping.py`), and
+Faust's tables, agents and acknowledgements would have nothing to do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from typing import Any
+
+import click
+import faust
+from faust.app.base import BootStrategy
+from faust.web.base import BlueprintManager
+
+from app import __version__, topics
+from app.config import Settings, SettingsError
+from app.group.options import option_problems
+from app.group.process import OnhandWorker
+from app.group.transport import FAUST_LOG
+from app.logs import configuration
+from app.service import port_problems, refuse_to_start
+from domain.events import RULES
+from ledger.engine import LedgerUnavailable, url_of
+from ledger.history import History
+from ledger.keeping import Keeper, LedgerConfig
+from web.ledger import LedgerWeb, LedgerWebConfig
+
+log = logging.getLogger(__name__)
+
+_FAILED = 70
+
+
+class _NoKafka(BootStrategy):
+    """Faust's services but those of Kafka."""
+
+    enable_kafka = False
+
+
+class LedgerWorker(OnhandWorker):
+    """The process, with its own first words."""
+
+    def say_what_starts(self) -> None:
+        """Say what starts, and with what."""
+        app: Any = self.app
+        settings, database = self.app.settings, app.config.database
+        log.info(
+            "Onhand %s keeps a ledger: version %d, group %s, process %d.",
+            __version__,
+            settings.version,
+            settings.ledger_group,
+            os.getpid(),
+        )
+        log.info(
+            "Kafka: %s (%s). Database: %s. Address: %s.",
+            settings.kafka,
+            settings.kafka_security_protocol,
+            database.render_as_string(hide_password=True),
+            settings.url,
+        )
+
+
+class LedgerApp(faust.App):
+    """Start: check, bring the schema up, read. Stop: say goodbye, end requests, stop reading."""
+
+    logger = FAUST_LOG
+    BootStrategy = _NoKafka
+    settings: Settings
+    config: LedgerConfig
+    keeper: Keeper
+    web_part: LedgerWeb
+    _failing = False
+    _stopping = False
+
+    def on_webserver_init(self, web: Any) -> None:
+        """Our handlers live on the server that Faust starts."""
+        self.web_part.attach(web.web_app)
+
+    async def on_start(self) -> None:
+        """Refuse to start on what would fail later; all problems at once."""
+        problems = option_problems(self.settings, click.get_current_context(silent=True))
+        if problems:
+            refuse_to_start(problems)
+        problems = [str(problem) for problem in await topics.check(self.settings)]
+        problems += port_problems(self.settings.web_host, self.settings.web_port)
+        if not problems:
+            try:
+                await self.keeper.prepare()
+            except LedgerUnavailable as error:
+                problems.append(str(error))
+        if problems:
+            refuse_to_start(problems)
+        await super().on_start()
+        self.keeper.start()
+        await self.web_part.start()
+
+    async def stop(self) -> None:
+        """Leave in order; also called by Faust on SIGTERM."""
+        if not self._stopping:
+            self._stopping = True
+            log.info("Stopping: finishing requests, leaving the group.")
+            requests = asyncio.create_task(self.web_part.stop(), name="finish requests")
+            await self.keeper.stop()
+            await requests
+        await super().stop()
+
+    async def fail(self, sentence: str, error: BaseException | None) -> None:
+        """End the process now, with one sentence."""
+        if not self._failing:
+            self._failing = True
+            log.critical("%s The ledger ends; what is committed is safe.", sentence, exc_info=error)
+            logging.shutdown()
+            sys.stdout.flush()
+            os._exit(_FAILED)
+
+
+def build_ledger(settings: Settings | None = None) -> LedgerApp:
+    """The application; starts nothing and asks nobody.
+
+    Wrong settings end the process with one sentence each.
+    """
+    try:
+        settings = settings or Settings.of_ledger()
+        config = _config(settings)
+    except (SettingsError, LedgerUnavailable) as error:
+        refuse_to_start(str(error).splitlines())
+        raise  # unreachable: refuse ends the process
+    session_s = settings.session_timeout_ms / 1000
+    app = LedgerApp(
+        settings.ledger_group,
+        broker=[f"kafka://{server}" for server in settings.kafka.split(",")],
+        store="memory://",
+        datadir=str(settings.data_dir / settings.ledger_group / "faust"),
+        autodiscover=False,
+        origin="app",
+        broker_session_timeout=session_s,
+        broker_heartbeat_interval=session_s / 5,
+        web_bind=settings.web_host,
+        web_host=settings.web_host,
+        web_port=settings.web_port,
+        canonical_url=settings.url,
+        Worker=LedgerWorker,
+        worker_redirect_stdouts=False,
+        logging_config=configuration(settings.log_level, settings.log_format),
+    )
+    (settings.data_dir / settings.ledger_group).mkdir(parents=True, exist_ok=True)
+    app.settings, app.config = settings, config
+    app.keeper = Keeper(config, app.fail)
+    app.web_part = LedgerWeb(
+        LedgerWebConfig(
+            url=settings.url,
+            version=settings.version,
+            kafka=settings.client_kwargs(),
+            topics=list(settings.source_topics.values()),
+            members_topic=settings.members_topic,
+            build=__version__,
+            window=settings.dedup_window,
+        ),
+        History.opened(
+            config.database,
+            config.group,
+            list(settings.source_topics.values()),
+            settings.partitions,
+        ),
+        app.keeper,
+        app.fail,
+    )
+    app.web.blueprints = BlueprintManager([])
+    return app
+
+
+def _config(settings: Settings) -> LedgerConfig:
+    return LedgerConfig(
+        kafka=settings.client_kwargs(),
+        group=settings.ledger_group,
+        topics={topic: role for role, topic in settings.source_topics.items()},
+        partitions=settings.partitions,
+        window=settings.dedup_window,
+        session_timeout_ms=settings.session_timeout_ms,
+        database=url_of(settings.ledger_database),
+        agreed={
+            "rules": str(RULES),
+            "window": str(settings.dedup_window),
+            "partitions": str(settings.partitions),
+            "version": settings.group,
+            "topics": ",".join(settings.source_topics.values()),
+        },
+    )
+
+
+def __getattr__(name: str) -> Any:
+    if name == "app":
+        app = globals()["app"] = build_ledger()
+        return app
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+logging.captureWarnings(True)

@@ -1,0 +1,228 @@
+"""The ledger as a process: it follows a real log through kills, and answers over HTTP."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+import pytest
+from yarl import URL
+
+from app.config import Settings
+from app.ledger import build_ledger
+from dev.answers import row_url
+from dev.kafka import Kafka
+from dev.log import ends_of, read_topics
+from dev.oracle import partition_of
+from dev.rows import Key, read_position, row_from_json
+from dev.workers import Worker, onhand, until
+from ledger.reaches import reaches_of
+from tests.feed import a_shop
+from tests.ledgers.comparing import assert_agrees, reading
+from tests.ledgers.postgres import Postgres
+from tests.workers import Cluster
+
+LEDGER = ("-m", "faust", "-A", "app.ledger", "worker", "-l", "info")
+PARTITIONS = 3
+
+
+@pytest.fixture
+def cluster(kafka: Kafka, tmp_path: Path) -> Iterator[Cluster]:
+    cluster = Cluster(kafka.bootstrap, tmp_path, partitions=PARTITIONS)
+    asyncio.run(cluster.create_topics())
+    yield cluster
+    cluster.close()
+
+
+def a_ledger(cluster: Cluster, name: str, url: str = "") -> Worker:
+    settings = cluster.settings | ({"ONHAND_LEDGER_URL": url} if url else {})
+    ledger = Worker(name, cluster.folder, settings, command=LEDGER)
+    cluster.workers[name] = ledger
+    ledger.start()
+    return ledger
+
+
+def database_of(ledger: Worker) -> str:
+    return f"sqlite:///{ledger.data}/ledger.db"
+
+
+async def get(url: str, **query: str) -> tuple[int, Any]:
+    timeout = aiohttp.ClientTimeout(total=20)
+    asked = URL(url, encoded=True).update_query(query)
+    async with aiohttp.request("GET", asked, timeout=timeout) as answer:
+        return answer.status, await answer.json(content_type=None)
+
+
+async def all_written(cluster: Cluster, url: str, timeout_s: float = 120) -> None:
+    """Wait until the database holds the whole log as it is now."""
+    ends = ends_of(cluster.kafka, cluster.sources)
+    engine = reading(url)
+
+    async def there() -> bool:
+        with engine.begin() as connection:
+            found = reaches_of(connection)
+        return all(
+            found[cluster.sources.index(topic), part].next_offset >= end
+            for (topic, part), end in ends.items()
+        )
+
+    try:
+        await until(there, "written: the whole log", timeout_s, every_s=0.2)
+    except AssertionError as late:
+        raise AssertionError(f"{late}\n{cluster.logs()}") from None
+    finally:
+        engine.dispose()
+
+
+def assert_exact(cluster: Cluster, url: str) -> None:
+    engine = reading(url)
+    assert_agrees(engine, cluster.oracle(), read_topics(cluster.kafka, cluster.sources))
+    engine.dispose()
+
+
+async def test_a_ledger_that_is_killed_in_mid_stream_holds_every_record_once(
+    cluster: Cluster,
+) -> None:
+    ledger = a_ledger(cluster, "ledger")
+    await ledger.ready()
+    with cluster.feeding(a_shop(partitions=PARTITIONS, skus=40), 3_000, rate=1_500) as feeder:
+        for _ in range(2):
+            await feeder.more(700)
+            ledger.kill()
+            ledger.start()
+    await all_written(cluster, database_of(ledger))
+    assert_exact(cluster, database_of(ledger))
+
+    assert await ledger.stop() == 0
+
+
+async def test_two_ledgers_share_a_postgresql_and_one_takes_over_from_the_other(
+    cluster: Cluster, postgres: Postgres
+) -> None:
+    url = postgres.new_database()
+    first, second = a_ledger(cluster, "first", url), a_ledger(cluster, "second", url)
+    await asyncio.gather(first.ready(), second.ready())
+    with cluster.feeding(a_shop(partitions=PARTITIONS, skus=40), 3_000, rate=1_500) as feeder:
+        await feeder.more(1_000)
+        first.freeze()
+        await feeder.more(500)
+        first.thaw()
+        second.kill()
+    await all_written(cluster, url)
+
+    assert_exact(cluster, url)
+
+
+async def test_history_is_answered_by_the_ledger_and_through_any_worker(cluster: Cluster) -> None:
+    cluster.launch("worker")
+    worker = cluster.worker("worker")
+    await worker.ready()
+    key = ("SKU-1", "store-1")
+    await post(worker, [line(n, *key) for n in range(5)])
+    status, body = await get(f"{row_url(worker.url, key)}/timeline")
+    assert (status, body["type"]) == (503, "/problems/history-not-running")
+    assert "onhand ledger worker" in body["detail"]
+
+    ledger = a_ledger(cluster, "ledger")
+    await ledger.ready()
+    await all_written(cluster, database_of(ledger))
+
+    async def passed_on() -> Any:
+        status, body = await get(f"{row_url(worker.url, key)}/timeline", limit="3")
+        return body if status == 200 else None
+
+    page = await until(passed_on, "answered through the worker", 30)
+    assert [fact["balance"] for fact in page["facts"]] == [1, 3, 6]
+    assert page["history"]["ledger"] == ledger.url
+    rest = await get(f"{row_url(worker.url, key)}/timeline", cursor=page["next_cursor"])
+    assert [fact["balance"] for fact in rest[1]["facts"]] == [10, 15]
+    assert page["row"]["on_hand"] == 15
+    direct = await get(f"{row_url(ledger.url, key)}/timeline", limit="3")
+    assert direct == (200, page)
+
+    await _assert_the_past_is_told(cluster, worker, ledger, key, page)
+    for command, says in (
+        ("explain", ("+15 received in 5 shipments", "Together 15")),
+        ("history", ("▁▂▃▅█",)),
+    ):
+        code, said = await onhand(command, *key, "--url", worker.url, settings={})
+        assert (code, [one for one in says if one not in said]) == (0, []), said
+
+
+async def _assert_the_past_is_told(
+    cluster: Cluster, worker: Worker, ledger: Worker, key: Key, page: Any
+) -> None:
+    # At the position of the second fact there were 3, and at the time of the third one 6.
+    status, body = await get(row_url(worker.url, key), at_position=page["facts"][1]["position"])
+    assert (status, body["row"]["on_hand"]) == (200, 3)
+    oracle = cluster.oracle()
+    at = read_position(body["history"]["position"])
+    assert row_from_json(body["row"]) == (key, oracle.row(key, at))
+
+    time = page["facts"][2]["recorded_at"]
+
+    async def complete() -> Any:
+        status, body = await get(row_url(worker.url, key), as_of=time)
+        return body if status == 200 else None
+
+    body = await until(complete, "complete up to then", 30)
+    assert body["row"]["on_hand"] in (6, 10, 15)  # those of the same millisecond are in it
+    status, body = await get(row_url(ledger.url, key), as_of="2100-01-01T00:00:00Z")
+    assert (status, body["type"]) == (503, "/problems/not-caught-up")
+    status, body = await get(row_url(ledger.url, key), as_of="2001-01-01T00:00:00Z")
+    assert (status, body["type"]) == (404, "/problems/unknown-key")
+    other = (partition_of(key[0], PARTITIONS) + 1) % PARTITIONS
+    status, body = await get(
+        row_url(ledger.url, key), at_position=f"{cluster.prefix}sales-{other}@1"
+    )
+    assert (status, body["errors"][0]["parameter"]) == (400, "at_position")
+    status, body = await get(f"{worker.url}/v1/inventory/{quote(key[0])}", at_position=
+                             page["facts"][1]["position"])  # fmt: skip
+    assert (status, body["on_hand"], len(body["items"])) == (200, 3, 1)
+    status, body = await get(f"{ledger.url}/v1/facts", source="truck", id="1")
+    assert [time["outcome"] for time in body["items"][0]["times"]] == ["applied"]
+
+    assert await get(f"{ledger.url}/live") == (200, {"live": True})
+
+
+def line(number: int, sku: str, location: str) -> dict[str, object]:
+    key = {"sku": sku, "location": location}
+    return {"source": "truck", "id": str(number), "quantity": number + 1, **key}
+
+
+async def post(worker: Worker, lines: list[dict[str, object]]) -> None:
+    async with aiohttp.ClientSession() as http:
+        for each in lines:
+            async with http.post(f"{worker.url}/v1/shipments", json=each) as answer:
+                assert answer.status == 202, await answer.text()
+
+
+async def test_a_ledger_refuses_to_start_in_one_sentence(cluster: Cluster, tmp_path: Path) -> None:
+    for settings, says in (
+        ({"ONHAND_LEDGER_URL": "mysql://a"}, "use sqlite:///PATH/ledger.db or postgresql"),
+        ({"ONHAND_LEDGER_URL": "postgresql://127.0.0.1:1/x"}, "cannot be used"),
+        ({"ONHAND_LEDGER_URL": f"sqlite:///{tmp_path}"}, "unable to open database file"),
+    ):
+        code, said = await onhand("ledger", "worker", settings=cluster.settings | settings)
+        assert code == 2
+        assert says in said
+        assert "Traceback" not in said
+        assert len([one for one in said.splitlines() if one]) == 1
+
+
+def test_building_it_starts_nothing_and_asks_nobody(tmp_path: Path) -> None:
+    settings = Settings.of_ledger({"ONHAND_DATA_DIR": str(tmp_path), "ONHAND_KAFKA": "nobody:1"})
+
+    assert build_ledger(settings).settings.ledger_database.endswith("/ledger.db")
+    assert not (tmp_path / "ledger.db").exists()
+
+
+def test_the_address_of_a_database_is_shown_without_its_password() -> None:
+    settings = Settings.of_ledger({"ONHAND_LEDGER_URL": "postgresql://me:secret@there/ledger"})
+
+    assert settings.web_port == 6166
+    assert "secret" not in repr(settings)
+    assert json.dumps(repr(settings))

@@ -1,0 +1,123 @@
+"""What a question about the past asks for: path and query."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import Struct
+
+from core.positions import read_position
+from ledger.books import micros
+from ledger.timeline import Stand
+from web.http.parameters import TEXT, BadRequest, Parameter, boolean, number, part_of, wrong
+from web.reads.parameters import ROOT, key_of
+
+TIMELINE = "timeline"
+CLOCKS = ("recorded", "occurred")
+ORDERS = ("asc", "desc")
+
+
+def _time(raw: str) -> int:
+    try:
+        time = msgspec.convert(raw, datetime)
+    except msgspec.ValidationError:
+        time = None
+    if time is None or time.tzinfo is None:
+        raise ValueError("must be a time with an offset, such as 2026-11-23T10:00:00Z")
+    return micros(time)
+
+
+def _one_of(words: tuple[str, ...]) -> Parameter:
+    def read(raw: str) -> str:
+        if raw not in words:
+            raise ValueError(f"must be one of {', '.join(words)}")
+        return raw
+
+    return Parameter(read, {"type": "string", "enum": list(words)}, "")
+
+
+_TIME = {"type": "string", "format": "date-time"}
+_CLOCK = _one_of(CLOCKS)._replace(
+    text="recorded: when the log took it. occurred: when it happened, as the fact says."
+)
+PAST: Mapping[str, Parameter] = {
+    "as_of": Parameter(_time, _TIME, "As it was at this time."),
+    "clock": _CLOCK,
+    "at_position": Parameter(read_position, TEXT, "As it was when exactly this had been handled."),
+}
+LEAF: Mapping[str, Parameter] = {
+    **PAST,
+    "from": Parameter(_time, _TIME, "Facts from this time on, by the clock."),
+    "to": Parameter(_time, _TIME, "Facts before this time, by the clock."),
+    "order": _one_of(ORDERS)._replace(text="asc: oldest first, as without it. desc: newest first."),
+    "limit": number(1, 1000, "Facts on a page; 100 without it."),
+    "cursor": Parameter(str, TEXT, "`next_cursor` of the page before."),
+    "all": Parameter(boolean, {"type": "boolean"}, "Also what was repeated or refused."),
+}
+
+
+class Past(NamedTuple):
+    """Which prefix: a time by a clock, a position, or all there is."""
+
+    as_of: int | None
+    by_occurred: bool
+    position: Mapping[tuple[str, int], int] | None
+
+
+def past_of(values: Mapping[str, Any]) -> Past:
+    """Read the three parameters together.
+
+    Raises:
+        BadRequest: a time and a position.
+    """
+    if "as_of" in values and "at_position" in values:
+        raise BadRequest(wrong("at_position", "and as_of are two moments: give one"))
+    occurred = values.get("clock") == "occurred"
+    return Past(values.get("as_of"), occurred, values.get("at_position"))
+
+
+def is_about_the_past(path: str, query: str) -> bool:
+    """Whether only a ledger can answer this; decided by names alone, cheaply."""
+    if not path.startswith(ROOT):
+        return False
+    if "as_of=" in query or "at_position=" in query:
+        return True
+    return path.endswith("/" + TIMELINE) and path.count("/") == ROOT.count("/") + 3
+
+
+def timeline_key(path: str) -> tuple[str, ...] | None:
+    """SKU and location of a timeline's path; None if it is none.
+
+    Raises:
+        BadRequest: a part can be no id.
+    """
+    row, _, last = path.rpartition("/")
+    key = key_of(row) if last and part_of(last) == TIMELINE else None
+    return key if key is not None and len(key) == 2 else None
+
+
+class Cursor(Struct, frozen=True, array_like=True):
+    """Where the next page begins, and of which prefix all pages are."""
+
+    cut: dict[int, int]
+    after: Stand
+
+
+def cursor_text(cursor: Cursor) -> str:
+    """As callers carry it."""
+    return base64.urlsafe_b64encode(msgspec.msgpack.encode(cursor)).decode().rstrip("=")
+
+
+def read_cursor(text: str) -> Cursor:
+    """Undo `cursor_text`; raises BadRequest."""
+    try:
+        padded = text + "=" * (-len(text) % 4)
+        raw = base64.b64decode(padded, altchars=b"-_", validate=True)
+        return msgspec.msgpack.decode(raw, type=Cursor)
+    except (ValueError, binascii.Error, msgspec.MsgspecError) as error:
+        raise BadRequest(wrong("cursor", "must be a next_cursor that an answer gave")) from error

@@ -1,0 +1,103 @@
+"""All of a ledger's HTTP in one piece: routes, heartbeats, start and graceful stop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from aiohttp import web
+from msgspec import Struct
+
+from domain.events import RULES
+from ledger.history import History
+from ledger.keeping import Keeper
+from tables.reading import PartitionStatus
+from tables.tasks import Fail
+from web.cluster.heartbeats import LEDGER
+from web.cluster.members import Members
+from web.history.answers import Answers
+from web.history.probes import Probes
+from web.http.connections import ConnectionLimits, guard
+from web.http.outbox import Outbox
+from web.http.problems import pages
+from web.server import Gate, add_routes, unknown_path
+
+#: Questions at once; the others are told to come back.
+_QUESTIONS = 256
+#: How long `stop` goes on as before, so that workers learn of it, and then waits for questions.
+_NOTICE_S = 1.0
+_DRAIN_S = 10.0
+
+
+class LedgerWebConfig(Struct, frozen=True, kw_only=True):
+    """What the web of a ledger needs to know of the settings; as `web.server.WebConfig`."""
+
+    url: str
+    version: int
+    kafka: Mapping[str, Any]
+    topics: Sequence[str]
+    members_topic: str
+    build: str
+    window: int
+
+
+class _NoClaims:
+    """A ledger answers for all partitions that are in its database, and claims none."""
+
+    def __init__(self) -> None:
+        self.listeners: list[Callable[[], None]] = []
+
+    def status(self) -> list[PartitionStatus]:
+        return []
+
+
+class LedgerWeb:
+    """One ledger's HTTP. Made by app/ledger.py, which calls `attach`, `start`, `stop`."""
+
+    def __init__(
+        self, config: LedgerWebConfig, history: History, keeper: Keeper, fail: Fail
+    ) -> None:
+        self._answers = Answers(history, config.topics, config.url)
+        self._probes = Probes(keeper)
+        self._gate = Gate(_QUESTIONS)
+        self._members = Members(
+            config.kafka,
+            config.members_topic,
+            _NoClaims(),
+            version=config.version,
+            rules=RULES,
+            build=config.build,
+            url=config.url,
+            window=config.window,
+            kind=LEDGER,
+            fail=fail,
+        )
+
+    def attach(self, app: web.Application) -> None:
+        """Add all routes to an application that does not run yet."""
+        guard(app, ConnectionLimits(), lambda data: None, Outbox())
+        add_routes(app, self._probes.routes())
+        add_routes(app, self._answers.routes(), self._gate)
+        add_routes(app, pages())
+        app.router.add_route("*", r"/{path:[\s\S]*}", unknown_path)
+        app.on_cleanup.append(self._on_cleanup)
+
+    async def start(self) -> None:
+        """Begin to tell others that this ledger is there."""
+        await self._members.start()
+
+    async def stop(self) -> None:
+        """Leave gracefully: say so, wait a moment, then for the questions under way."""
+        self._probes.draining = self._gate.draining = True
+        await self._members.leave()
+        await asyncio.sleep(_NOTICE_S)
+        deadline = asyncio.get_running_loop().time() + _DRAIN_S
+        while any([self._gate.inside]):
+            if asyncio.get_running_loop().time() > deadline:
+                break
+            await asyncio.sleep(0.01)
+
+    async def _on_cleanup(self, app: web.Application) -> None:
+        await self._members.stop()
+        self._answers.close()
