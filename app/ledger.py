@@ -104,9 +104,7 @@ class LedgerApp(faust.App):
         if not self._stopping:
             self._stopping = True
             log.info("Stopping: finishing requests, leaving the group.")
-            requests = asyncio.create_task(self.web_part.stop(), name="finish requests")
-            await self.keeper.stop()
-            await requests
+            await asyncio.gather(self.web_part.stop(), self.keeper.stop())
         await super().stop()
 
     async def fail(self, sentence: str, error: BaseException | None) -> None:

@@ -25,6 +25,7 @@ PUBLISHED = {
     "append-incomplete": 503,
 }
 ADDED = {"log-unavailable": 503, "unknown-path": 404, "request-timeout": 408, "internal-error": 500}
+ADDED |= {"history-not-running": 503}
 
 
 def body_of(response: web.Response) -> bytes:
