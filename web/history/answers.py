@@ -43,7 +43,8 @@ from web.http.parameters import BadRequest, parameters, target_of, wrong
 from web.http.problems import Problem, problem
 from web.http.replies import json_reply
 from web.http.times import rfc3339
-from web.reads.parameters import ROOT, key_of
+from web.reads.parameters import ROOT
+from web.reads.questions import key_of
 from web.records.factfinding import FACTS, FACTS_PATH, FactBody, FactsBody, LookedBody, TimeBody
 
 #: Questions that are with the database at once; the others wait.
@@ -77,12 +78,12 @@ class Answers:
         """A row, a SKU or a timeline."""
         path, query = target_of(request)
         try:
-            if (key := timeline_key(path)) is not None:
+            if (whose := timeline_key(path)) is not None:
                 values = parameters(query, LEAF)
-                return await self._ask(self._timeline, key, past_of(values), values)
+                return await self._ask(self._timeline, whose, past_of(values), values)
             if (key := key_of(path)) is None:
                 return problem(Problem.UNKNOWN_PATH, f"There is nothing at {path}.")
-            read = self._row if len(key) == 2 else self._sku
+            read = self._sku if key[1] is None else self._row
             return await self._ask(read, key, past_of(parameters(query, PAST)))
         except BadRequest as bad:
             return bad.reply()
@@ -147,7 +148,7 @@ class Answers:
         return json_reply(PastRowBody(row_of(at), body))
 
     def _sku(self, ledger: Ledger, key: Sequence[str], past: Past) -> web.Response:
-        (sku,) = key
+        sku = key[0]
         part = ledger.partition_of(sku)
         prefix = self._prefix(ledger, part, past)
         rows = ledger.rows_of(sku, prefix)

@@ -15,7 +15,8 @@ from core.positions import read_position
 from ledger.books import micros
 from ledger.timeline import Stand
 from web.http.parameters import TEXT, BadRequest, Parameter, boolean, number, part_of, wrong
-from web.reads.parameters import ROOT, key_of
+from web.reads.parameters import ROOT
+from web.reads.questions import key_of
 
 TIMELINE = "timeline"
 CLOCKS = ("recorded", "occurred")
@@ -90,7 +91,7 @@ def is_about_the_past(path: str, query: str) -> bool:
     return path.endswith("/" + TIMELINE) and path.count("/") == ROOT.count("/") + 3
 
 
-def timeline_key(path: str) -> tuple[str, ...] | None:
+def timeline_key(path: str) -> tuple[str, str] | None:
     """SKU and location of a timeline's path; None if it is none.
 
     Raises:
@@ -98,7 +99,7 @@ def timeline_key(path: str) -> tuple[str, ...] | None:
     """
     row, _, last = path.rpartition("/")
     key = key_of(row) if last and part_of(last) == TIMELINE else None
-    return key if key is not None and len(key) == 2 else None
+    return None if key is None or key[1] is None else (key[0], key[1])
 
 
 class Cursor(Struct, frozen=True, array_like=True):
