@@ -60,10 +60,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     commit_interval_ms: int = 100
     dedup_window: int = 100_000
     topics_check_s: int = 60
+    ledger_url: str = ""
     bridge_topic: str = ""
     bridge_map: str = ""
     bridge_port: int = 6266
-    ledger_url: str = ""
     log_level: str = "INFO"
     log_format: str = "text"
 
@@ -306,10 +306,10 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "commit_interval_ms": _whole(1, 60_000),
     "dedup_window": _whole(1, 2**21),
     "topics_check_s": _whole(1, 3_600),
+    "ledger_url": _database,
     "bridge_topic": _topic_name,
     "bridge_map": _map_file,
     "bridge_port": _whole(1, 65_535),
-    "ledger_url": _database,
     "log_level": _one_of(*_LOG_LEVELS),
     "log_format": _one_of("text", "json"),
 }
