@@ -32,7 +32,8 @@ from ledger.engine import open_writer, unavailable
 from ledger.reaches import agree_on, books_of, complete
 from ledger.upgrade import to_this_schema
 from ledger.writing import MOST_LINES, FencedOut, LedgerWriter
-from tables.tasks import Fail, Tasks
+from tables.ports import Fail
+from tables.tasks import Tasks
 from wire import clients
 from wire.batches import Unreadable, pieces
 from wire.fetch import Fetched, end_of, fetch

@@ -12,8 +12,8 @@ from msgspec import Struct
 from domain.events import RULES
 from ledger.history import History
 from ledger.keeping import Keeper
+from tables.ports import Fail
 from tables.reading import PartitionStatus
-from tables.tasks import Fail
 from web.cluster.heartbeats import LEDGER
 from web.cluster.members import Members
 from web.history.answers import Answers
