@@ -35,8 +35,8 @@ environment = test -n "$(PYTHON)" \
 put_on_path = $(1)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
 	| while read -r site; do echo "$(2)" > "$$site/onhand.pth"; done
 
-# $(call program,PYTHON,FILE): the `onhand` command.
-program = printf '\#!%s\nimport sys\n\nfrom app.commands import main\n\nsys.exit(main())\n' "$(1)" > $(2) \
+# $(call program,PYTHON,FILE,MODULE): the `onhand` command.
+program = printf '\#!%s\nimport sys\n\nfrom %s import main\n\nsys.exit(main())\n' "$(1)" "$(3)" > $(2) \
 	&& chmod +x $(2)
 
 # uv installs everything in 2 s where pip takes 20. It reads no pip.conf, so where only pip
@@ -54,7 +54,7 @@ $(PACKAGES): requirements-dev.lock
 
 # Apart from the packages, so that a change of it installs nothing again.
 $(READY): Makefile $(PACKAGES)
-	@$(call program,$(CURDIR)/$(BIN)/python,$@)
+	@$(call program,$(CURDIR)/$(BIN)/python,$@,dev.commands)
 
 install:  ## the service alone, without development tools, into DIR=/opt/onhand
 	@test "$$(realpath -m $(DIR))" != "$(CURDIR)" || { echo "make install: DIR is the checkout itself."; exit 1; }
@@ -65,7 +65,7 @@ install:  ## the service alone, without development tools, into DIR=/opt/onhand
 			--no-build --require-hashes -r requirements.lock; } \
 		|| $$pip install -q --no-deps --only-binary :all: --require-hashes -r requirements.lock
 	@$(call put_on_path,$(DIR)/.venv,$(DIR))
-	@$(call program,$(DIR)/.venv/bin/python,$(DIR)/.venv/bin/onhand)
+	@$(call program,$(DIR)/.venv/bin/python,$(DIR)/.venv/bin/onhand,app.commands)
 	@$(DIR)/.venv/bin/python -m compileall -q $(addprefix $(DIR)/,$(SERVICE))
 	@echo "Installed: $(DIR)/.venv/bin/onhand, $$($(DIR)/.venv/bin/onhand --version)"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import msgspec
 from aiokafka import AIOKafkaConsumer
@@ -14,7 +14,10 @@ from aiokafka.errors import KafkaError
 from app.config import Settings
 from app.topics import kafka_failed
 from tables.home.letters import DeadLettersError, Letter, committed_reader, letters
+from wire import clients
 from wire.fetch import Stored
+
+_CLOSE_S = 5.0
 
 
 class Listed(msgspec.Struct, frozen=True):
@@ -93,9 +96,10 @@ async def reader(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
     """
     consumer = committed_reader(settings.client_kwargs())
     try:
-        await consumer.start()
+        await clients.start(consumer)
         yield consumer
     except (KafkaError, OSError, TimeoutError) as error:
         raise DeadLettersError(kafka_failed(settings, error)) from error
     finally:
-        await consumer.stop()
+        with suppress(TimeoutError, KafkaError):
+            await clients.close(consumer, _CLOSE_S)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import msgspec
@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExists
 
 from app.config import Settings
 from core.words import in_words
+from wire import clients
 
 MIB = 2**20
 HOUR_MS = 3_600_000
@@ -28,6 +29,7 @@ LARGEST_BATCH_BYTES = 4 * MIB
 CHANGELOG_MAX_BYTES = 2 * LARGEST_BATCH_BYTES
 REQUEST_TIMEOUT_MS = 10_000
 CREATE_TIMEOUT_S = 30.0
+_CLOSE_S = 5.0
 
 
 class Need(msgspec.Struct, frozen=True):
@@ -326,12 +328,13 @@ async def _admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
     """A connected admin client; whatever Kafka answers wrong becomes a TopicsError."""
     admin = AIOKafkaAdminClient(**settings.client_kwargs(), request_timeout_ms=REQUEST_TIMEOUT_MS)
     try:
-        await admin.start()
+        await clients.start(admin)
         yield admin
     except (KafkaError, TimeoutError, OSError) as error:
         raise TopicsError(kafka_failed(settings, error)) from error
     finally:
-        await admin.close()
+        with suppress(TimeoutError, KafkaError):
+            await clients.close(admin, _CLOSE_S)
 
 
 async def _create(admin: AIOKafkaAdminClient, topics: list[Topic], replication: int) -> set[str]:

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import click
 
-from app.commands import cli
 from app.config import PREFIX, Settings
+from dev.commands import cli
 from domain.events import Refusal
 from web.http.problems import PAGES
 

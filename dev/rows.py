@@ -29,16 +29,9 @@ class Row(NamedTuple):
 
     def plus(self, other: "Row") -> "Row":
         """Both rows' events in one row."""
-        return Row(
-            self.received + other.received,
-            self.dispatched + other.dispatched,
-            self.sold + other.sold,
-            self.returned + other.returned,
-            self.adjusted + other.adjusted,
-            self.events + other.events,
-            (self.checksum + other.checksum) % 2**64,
-            max(self.updated_at, other.updated_at),
-        )
+        sums = [one + more for one, more in zip(self[:6], other[:6], strict=True)]
+        checksum = (self.checksum + other.checksum) % 2**64
+        return Row._make([*sums, checksum, max(self.updated_at, other.updated_at)])
 
 
 NOTHING = Row()

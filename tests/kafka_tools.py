@@ -24,6 +24,13 @@ from confluent_kafka.admin._resource import ResourcePatternType
 from dev.workers import until
 
 ANSWER_S = 20
+#: What the topics of facts must be: `onhand topics create` makes them so.
+LOG_FOR_EVER = {
+    "cleanup.policy": "delete",
+    "retention.ms": "-1",
+    "retention.bytes": "-1",
+    "message.timestamp.type": "LogAppendTime",
+}
 
 
 def admin(kafka: str) -> AdminClient:

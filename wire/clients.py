@@ -11,15 +11,20 @@ interrupts both at every moment:
 
 import asyncio
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+
+if TYPE_CHECKING:  # few need it
+    from aiokafka.admin import AIOKafkaAdminClient
+
+KafkaClient: TypeAlias = Union[AIOKafkaProducer, AIOKafkaConsumer, "AIOKafkaAdminClient"]
 
 # How long a connection or a bootstrap that nobody needs any more may take to end.
 END_S = 5.0
 
 
-async def start(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
+async def start(client: KafkaClient) -> None:
     """As `client.start()`; where that is cancelled, its bootstrap ends first."""
     inner = _inner(client)
     bootstrap = asyncio.create_task(inner.bootstrap())
@@ -30,15 +35,15 @@ async def start(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
         await asyncio.wait([bootstrap], timeout=END_S)
 
 
-async def close(client: AIOKafkaProducer | AIOKafkaConsumer, timeout_s: float) -> None:
-    """As `client.stop()`, which sends what is left, but cut off after `timeout_s`.
+async def close(client: KafkaClient, timeout_s: float) -> None:
+    """As the client's own `stop`, which sends what is left, but cut off after `timeout_s`.
 
     Raises:
         TimeoutError: it was cut off.
     """
     try:
         async with asyncio.timeout(timeout_s):
-            await client.stop()
+            await (client.stop() if hasattr(client, "stop") else client.close())
     finally:
         await _disconnect(client)  # requests under way fail at once
         sender = getattr(getattr(client, "_sender", None), "sender_task", None)
@@ -51,13 +56,13 @@ async def close(client: AIOKafkaProducer | AIOKafkaConsumer, timeout_s: float) -
         await _disconnect(client)  # what they opened meanwhile
 
 
-async def _disconnect(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
+async def _disconnect(client: KafkaClient) -> None:
     # A connection closes when its last bytes are sent, which a frozen broker does not take.
     with suppress(TimeoutError):
         async with asyncio.timeout(END_S):
             await _inner(client).close()
 
 
-def _inner(client: AIOKafkaProducer | AIOKafkaConsumer) -> Any:
-    consumer = isinstance(client, AIOKafkaConsumer)
-    return client._client if consumer else client.client  # noqa: SLF001  no public name
+def _inner(client: KafkaClient) -> Any:
+    producer = isinstance(client, AIOKafkaProducer)
+    return client.client if producer else client._client  # noqa: SLF001  no public name

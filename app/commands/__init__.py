@@ -18,12 +18,12 @@ from app.commands.fact import fact
 from app.commands.past.history import explain, history
 from app.commands.past.ledger import ledger
 from app.commands.post import adjust, post
+from app.commands.running import refuse
 from app.commands.scan import scan
 from app.commands.settings import show_settings
 from app.commands.status import status
 from app.commands.stock import list_command, stock
 from app.commands.topics import topics
-from app.commands.traffic import traffic
 from app.commands.worker import worker
 
 
@@ -35,6 +35,15 @@ def cli() -> None:
     Settings come from ONHAND_… variables (`onhand settings` lists them). An option beats its
     variable.
     """
+
+
+@click.command(
+    short_help="Play a chain of shops.", context_settings={"ignore_unknown_options": True}
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def traffic(arguments: tuple[str, ...]) -> None:
+    """Send the facts of a believable chain of shops; in a checkout only."""
+    refuse("`onhand traffic` needs the folder dev/ of the checkout: run it there.")
 
 
 _COMMANDS: tuple[click.Command, ...] = (

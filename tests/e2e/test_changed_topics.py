@@ -13,16 +13,10 @@ from dev.answers import ask
 from dev.kafka import Kafka
 from dev.workers import Worker, until
 from tests.feed import a_shop
-from tests.kafka_tools import admin, recreate, set_topic
+from tests.kafka_tools import LOG_FOR_EVER, admin, recreate, set_topic
 from tests.workers import Cluster
 
 PARTITIONS = 4
-AS_BEFORE = {
-    "cleanup.policy": "delete",
-    "retention.ms": "-1",
-    "retention.bytes": "-1",
-    "message.timestamp.type": "LogAppendTime",
-}
 
 
 @pytest.fixture
@@ -92,7 +86,7 @@ async def test_a_source_that_is_made_anew_stops_the_counting_and_no_read(cluster
     oracle = await cluster.assert_exact()
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(10)) as http:
         await warned_not(http, cluster)
-        await recreate(cluster.kafka, f"{cluster.prefix}sales", PARTITIONS, AS_BEFORE)
+        await recreate(cluster.kafka, f"{cluster.prefix}sales", PARTITIONS, LOG_FOR_EVER)
         await warned(http, cluster, "sales was deleted and created again")
         with cluster.feeding(a_shop(partitions=PARTITIONS, seed=2, run="other"), 400):
             pass

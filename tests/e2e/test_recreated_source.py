@@ -10,17 +10,11 @@ from dev.answers import ask
 from dev.kafka import Kafka
 from dev.workers import until
 from tests.feed import a_shop
-from tests.kafka_tools import recreate
+from tests.kafka_tools import LOG_FOR_EVER, recreate
 from tests.oracle import read_changelog
 from tests.workers import Cluster
 
 PARTITIONS = 4
-AS_BEFORE = {
-    "cleanup.policy": "delete",
-    "retention.ms": "-1",
-    "retention.bytes": "-1",
-    "message.timestamp.type": "LogAppendTime",
-}
 
 
 @pytest.fixture
@@ -41,7 +35,7 @@ async def test_its_partitions_stand_still_with_a_sentence_and_no_row_changes(
     worker = cluster.worker("a")
     await worker.stop()
 
-    await recreate(cluster.kafka, f"{cluster.prefix}sales", PARTITIONS, AS_BEFORE)
+    await recreate(cluster.kafka, f"{cluster.prefix}sales", PARTITIONS, LOG_FOR_EVER)
     with cluster.feeding(a_shop(partitions=PARTITIONS, seed=2, run="other"), 4_000):
         pass
     cluster.launch("a")

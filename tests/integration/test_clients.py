@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
 from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]  # not in its __all__
 
 from dev.kafka import Kafka, start
@@ -19,6 +20,7 @@ from wire import clients
 MAKERS: list[Callable[..., Any]] = [
     lambda **where: AIOKafkaProducer(**where, enable_idempotence=True),
     lambda **where: AIOKafkaConsumer(**where, group_id=None),
+    AIOKafkaAdminClient,
 ]
 
 
@@ -30,7 +32,7 @@ def left_open() -> list[str]:
     return [str(one.message) for one in caught]
 
 
-@pytest.mark.parametrize("make", MAKERS, ids=["producer", "consumer"])
+@pytest.mark.parametrize("make", MAKERS, ids=["producer", "consumer", "admin"])
 async def test_a_start_cancelled_at_any_moment_leaves_no_connection(
     kafka: Kafka, make: Callable[..., Any]
 ) -> None:

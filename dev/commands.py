@@ -1,4 +1,7 @@
-"""`onhand traffic`: the facts of a chain of shops, for whoever has the checkout."""
+"""The `onhand` command of a checkout: that of the service, and what is for people who develop.
+
+The service knows nothing of this module; it registers itself with the service's command.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,11 @@ from typing import Any
 
 import click
 
-from app.commands.running import as_json, kafka_option, refuse, settings_from
+from app.commands import cli
+from app.commands import main as service_main
+from app.commands.running import as_json, kafka_option, settings_from
+
+__all__ = ["cli", "main", "traffic"]
 
 
 @click.command(short_help="Play a chain of shops.")
@@ -52,12 +59,17 @@ def traffic(
     **options: Any,
 ) -> None:
     """Send the facts of a believable chain of shops: late tills, returns, retries, rubbish."""
-    try:
-        # A tool for people, in the checkout only: the service's image has no dev/.
-        from dev.traffic import main as send
-    except ModuleNotFoundError:
-        refuse("`onhand traffic` needs the folder dev/ of the checkout: run it there.")
+    from dev.traffic import main as send
+
     settings = settings_from(**options)
     sys.exit(
         send(settings.kafka, settings.topic_prefix, rate, seconds, seed, skus, stores, url, as_json)
     )
+
+
+cli.add_command(traffic)
+
+
+def main() -> int:
+    """Entry point of the checkout's `onhand`."""
+    return service_main()
