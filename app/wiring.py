@@ -22,12 +22,13 @@ from app.group.transport import MAX_PARTITION_FETCH_BYTES, MAX_POLL_RECORDS
 from app.logs import configuration
 from app.news import News
 from app.service import OnhandApp, refuse_to_start
-from core.projection import imported
+from core.projection import Projection, imported
 from tables.config import TableConfig
 from tables.decoder import Decoder
 from tables.home.memory import MemoryStores
 from tables.home.rocks import RocksStores
 from tables.home.store import DataFolderInUse, StoreFailed, Stores
+from tables.ports import Fail
 from tables.stock import InventoryTable
 from web.http.connections import ConnectionLimits
 from web.server import Limits, Web, WebConfig
@@ -35,35 +36,50 @@ from web.server import Limits, Web, WebConfig
 #: Faust's consumer leaves the group after this long without a poll. A worker without
 #: partitions never polls (aiokafka #1187), and a stuck agent is found by our own watch.
 _NEVER_S = 20 * 24 * 3600.0
-#: What the table counts, and how the decoding process finds it.
-_IMPORTED_BY = "domain.stock:STOCK"
-_PROJECTION = imported(_IMPORTED_BY)
+#: What the table counts, by the name under which the decoding process finds it too.
+COUNTED = "domain.stock:STOCK"
 
 
-def build(settings: Settings | None = None) -> OnhandApp:
-    """The application; starts nothing and asks nobody.
+def build(
+    settings: Settings | None = None,
+    *,
+    projection: str = COUNTED,
+    stores: Stores | None = None,
+    limits: Limits | None = None,
+    end: Fail | None = None,
+) -> OnhandApp:
+    """The application; starts nothing and asks nobody. The one place that puts it together.
 
     Wrong settings and a data folder in use end the process with one sentence each.
+
+    Args:
+        settings: None: of the environment.
+        projection: what is counted, as `module:NAME`.
+        stores: where rows rest on this worker. None: as the settings say.
+        limits: of the web. None: as many connections as the process may have.
+        end: told when the worker cannot go on. None: the process ends.
     """
+    counted = imported(projection)
     try:
         settings = settings or Settings.from_env()
-        stores = _stores(settings)
-        limits = _limits(settings)
+        stores = stores or _stores(settings, counted.name)
+        limits = limits or _limits(settings)
     except (SettingsError, DataFolderInUse, StoreFailed, TooFewDescriptors) as error:
         refuse_to_start(str(error).splitlines())
         raise  # unreachable: refuse ends the process
     app = _faust_app(settings)
     app.settings = settings
     app.source_topics = tuple(settings.source_topics.values())
+    app.end = end
     consumer = ConsumerDelivery(app)
 
     def owned_elsewhere(partition: int) -> bool:
         owner = app.web_part.members.roster.owner(partition)
         return owner is not None and not owner.leaving
 
-    config = _table_config(settings)
+    config = _table_config(settings, counted)
     app.table_config = config
-    app.decoder = Decoder(_IMPORTED_BY, config.topics, config.partitions)
+    app.decoder = Decoder(projection, config.topics, config.partitions)
     app.table = InventoryTable(config, stores, consumer, consumer, app.fail, owned_elsewhere)
     web_config = _web_config(settings, limits)
     app.web_part = Web(web_config, app.table, app.table.stats, app.fail)
@@ -71,10 +87,16 @@ def build(settings: Settings | None = None) -> OnhandApp:
         app.table.status, app.web_part.members.workers, lambda: app.table.stats.restored
     )
     without_pages(app)
+    _join(app, settings, counted.name)
+    return app
+
+
+def _join(app: OnhandApp, settings: Settings, name: str) -> None:
+    """What Faust must know to place partitions and to hand over what was fetched."""
     app.tables.add(
         ChangelogTable(
             app,
-            name=_PROJECTION.name,
+            name=name,
             changelog=settings.changelog_topic,
             partitions=settings.partitions,
             help="Stock by SKU and location.",
@@ -84,7 +106,6 @@ def build(settings: Settings | None = None) -> OnhandApp:
         *app.source_topics, key_type=bytes, value_type=bytes, partitions=settings.partitions
     )
     app.agent(sources, name="inventory")(inventory_agent(app.table, app.fail))
-    return app
 
 
 def without_pages(app: faust.App) -> None:
@@ -92,17 +113,17 @@ def without_pages(app: faust.App) -> None:
     app.web.blueprints = BlueprintManager([])
 
 
-def _stores(settings: Settings) -> Stores:
+def _stores(settings: Settings, name: str) -> Stores:
     if settings.store == "memory":
         # Faust keeps a folder of its own there, and makes it without its parents.
         (settings.data_dir / settings.group).mkdir(parents=True, exist_ok=True)
         return MemoryStores()
-    return RocksStores(Path(settings.data_dir) / settings.group, _PROJECTION.name)
+    return RocksStores(Path(settings.data_dir) / settings.group, name)
 
 
-def _table_config(settings: Settings) -> TableConfig:
+def _table_config(settings: Settings, counted: Projection) -> TableConfig:
     return TableConfig(
-        projection=_PROJECTION,
+        projection=counted,
         kafka=settings.client_kwargs(),
         topics={topic: role for role, topic in settings.source_topics.items()},
         changelog=settings.changelog_topic,

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import pytest
 from aiokafka import TopicPartition
 
 from app import topics
@@ -33,9 +32,8 @@ WAIT_S = 30.0
 class Deployment:
     """One worker in this process, with two partitions."""
 
-    def __init__(self, settings: Settings, failed: list[str]) -> None:
-        self.settings, self.failed = settings, failed
-        self.app = build(settings)
+    def __init__(self, settings: Settings, app: OnhandApp, failed: list[str]) -> None:
+        self.settings, self.app, self.failed = settings, app, failed
         self.writer = Writer(settings.kafka)
         self.sent = 0
         # A topic's own list of calls, newest last.
@@ -106,7 +104,7 @@ async def a_deployment(kafka: Kafka, folder: Path) -> AsyncIterator[Deployment]:
     """Started, with its partitions; whatever would end it is in `failed`, and must be taken out."""
     failed: list[str] = []
 
-    async def fail(self: OnhandApp, sentence: str, error: BaseException | None) -> None:
+    async def note(sentence: str, error: BaseException | None) -> None:
         failed.append(sentence)
 
     name = a_name()
@@ -115,16 +113,14 @@ async def a_deployment(kafka: Kafka, folder: Path) -> AsyncIterator[Deployment]:
         web_port=free_port(), data_dir=folder, session_timeout_ms=6000, log_level="WARNING",
     )  # fmt: skip
     await topics.create(settings)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(OnhandApp, "fail", fail)
-        thresholds = gc.get_threshold()
-        deployment = Deployment(settings, failed)
-        await deployment.app.start()
-        try:
-            await deployment.active()
-            yield deployment
-        finally:
-            await deployment.app.stop()
-            gc.unfreeze()
-            gc.set_threshold(*thresholds)
+    thresholds = gc.get_threshold()
+    deployment = Deployment(settings, build(settings, end=note), failed)
+    await deployment.app.start()
+    try:
+        await deployment.active()
+        yield deployment
+    finally:
+        await deployment.app.stop()
+        gc.unfreeze()
+        gc.set_threshold(*thresholds)
     assert failed == []

@@ -9,6 +9,7 @@ import sys
 import faust
 
 from app.group.transport import FAUST_LOG, BatchTransport
+from tables.ports import Fail
 
 log = logging.getLogger(__name__)
 
@@ -19,6 +20,8 @@ class GroupMember(faust.App):
     """What all our processes in a consumer group have in common."""
 
     logger = FAUST_LOG
+    #: Told in the place of the process's end, where somebody handed it to the composition root.
+    end: Fail | None = None
     _failing = False
 
     def _new_transport(self) -> BatchTransport:
@@ -33,6 +36,9 @@ class GroupMember(faust.App):
         Not through Faust's crash: its orderly shutdown acknowledges and commits on the
         way out (FS#189), and a worker that must not write must not try.
         """
+        if self.end is not None:
+            await self.end(sentence, error)
+            return
         if self._failing:
             return
         self._failing = True

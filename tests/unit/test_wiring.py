@@ -1,0 +1,46 @@
+"""One place puts the worker together, of what it is handed or of what the settings say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
+
+from app.config import Settings
+from app.wiring import build
+from tables.home.memory import MemoryStores
+from tables.home.rocks import RocksStores
+from web.server import Limits
+
+#: Nobody listens there: who asks anybody fails.
+NOWHERE = "127.0.0.1:1"
+
+
+def stores_of(app: Any) -> object:
+    return app.table._opening._stores
+
+
+async def test_what_the_root_is_handed_is_what_the_worker_is_made_of(tmp_path: Path) -> None:
+    settings = Settings.from_env({}, kafka=NOWHERE, data_dir=tmp_path / "data")
+    stores, told = MemoryStores(), list[str]()
+
+    async def end(sentence: str, error: BaseException | None) -> None:
+        told.append(sentence)
+
+    app = build(settings, stores=stores, limits=replace(Limits(), reads=7), end=end)
+    await app.fail("It cannot go on.", None)
+
+    assert stores_of(app) is stores
+    assert app.web_part._config.limits.reads == 7
+    assert told == ["It cannot go on."]
+    assert not (tmp_path / "data").exists()  # nothing was opened, nothing was made
+
+
+def test_without_any_of_it_the_settings_decide(tmp_path: Path) -> None:
+    settings = Settings.from_env({}, kafka=NOWHERE, data_dir=tmp_path)
+
+    app = build(settings)
+
+    assert isinstance(stores_of(app), RocksStores)
+    assert app.end is None
