@@ -37,13 +37,13 @@ from web.server import Limits, Web, WebConfig
 #: partitions never polls (aiokafka #1187), and a stuck agent is found by our own watch.
 _NEVER_S = 20 * 24 * 3600.0
 #: What the table counts, by the name under which the decoding process finds it too.
-COUNTED = "domain.stock:STOCK"
+IMPORTED_AS = "domain.stock:STOCK"
 
 
 def build(
     settings: Settings | None = None,
     *,
-    projection: str = COUNTED,
+    projection: str = IMPORTED_AS,
     stores: Stores | None = None,
     limits: Limits | None = None,
     end: Fail | None = None,
