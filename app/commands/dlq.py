@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from app.commands.console import Ticker, moment, plain, print_json, table
-from app.commands.running import as_json, kafka_option, run, settings_from
+from app.commands.running import as_json, kafka_option, refuse, run, settings_from
 
 
 @click.group(short_help="What could not be applied, and why.")
@@ -30,8 +30,11 @@ def dlq() -> None:
 def dlq_list(limit: int, reason: str | None, as_json: bool, **options: Any) -> None:
     """Count dead letters by topic and reason, and show the newest."""
     from app import deadletters
+    from domain.events import Refusal
     from tables.home import letters
 
+    if reason is not None and reason not in (known := [each.value for each in Refusal]):
+        refuse(f"{reason!r} is no reason: use one of {', '.join(known)}.")
     progress = Ticker("dead letters read")
     listing = deadletters.listed(settings_from(**options), limit, reason, progress)
     found = run(listing, letters.DeadLettersError)

@@ -280,6 +280,14 @@ def test_a_fact_is_posted_with_an_id_that_is_told(worker: str) -> None:
     assert nobody.stderr.endswith("Nothing was appended.\n")
 
 
+def test_a_misspelt_reason_is_not_taken_for_no_dead_letters() -> None:
+    done = onhand("dlq", "list", "--reason", "misroutet")
+
+    assert done.returncode == 2
+    assert done.stderr.startswith("'misroutet' is no reason: use one of not_json, ")
+    assert "misrouted" in done.stderr
+
+
 def test_what_is_wrong_is_told_once_and_whole(worker: str) -> None:
     done = onhand("stock", "..", "--url", worker)
 
