@@ -104,9 +104,9 @@ def _quickly(batch: Packed) -> tuple[Any, int] | None:
     if found is None:
         return None
     buffer, size = found
-    buffer.data[:HEAD_BYTES] = batch.raw[:HEAD_BYTES]
+    buffer[:HEAD_BYTES] = batch.raw[:HEAD_BYTES]
     buffer[ATTRIBUTES_AT] &= 0xFF ^ CODEC
-    return DefaultRecordBatch(buffer.data[: HEAD_BYTES + size]), size
+    return DefaultRecordBatch(buffer[: HEAD_BYTES + size]), size
 
 
 def records(batch: Packed, start: int) -> Iterable[Any]:

@@ -7,13 +7,9 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from threading import Thread
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import cramjam
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 NONE, GZIP, SNAPPY, LZ4, ZSTD = range(5)
 #: Bytes unpacked at a time.
@@ -35,18 +31,16 @@ class Damaged(Exception):
 
 def unpack_whole(
     codec: int, packed: memoryview, limit: int, room: int
-) -> tuple[NDArray[np.uint8], int] | None:
+) -> tuple[memoryview, int] | None:
     """Unpack at once, behind `room` free bytes; None if it has more bytes than `limit`.
 
     Also None where it is damaged: `unpacked` says how.
     """
-    import numpy as np  # here: `onhand dlq` reads letters too, and should start in 0.3 s
-
     if codec in (LZ4, ZSTD):
         module = cramjam.lz4 if codec == LZ4 else cramjam.zstd
         usual = min(limit, max(_USUAL_BYTES, _USUAL_RATIO * len(packed)))
         for size in (usual, limit) if usual < limit else (limit,):
-            buffer = np.empty(room + size, np.uint8)
+            buffer = _buffer(room + size)
             try:
                 return buffer, module.decompress_into(packed, buffer[room:])
             except cramjam.DecompressionError:
@@ -62,7 +56,16 @@ def unpack_whole(
                 return None
     except Damaged:
         return None
-    return np.frombuffer(bytearray(b"".join((bytes(room), *found))), np.uint8), size
+    return memoryview(bytearray(b"".join((bytes(room), *found)))), size
+
+
+def _buffer(size: int) -> memoryview:
+    if size <= 2 * _USUAL_BYTES:
+        return memoryview(bytearray(size))
+    # Python would write zeros into all of it. And here: `onhand dlq` should start in 0.3 s.
+    import numpy as np
+
+    return np.empty(size, np.uint8).data
 
 
 def unpacked(codec: int, packed: memoryview) -> Iterator[bytes]:
