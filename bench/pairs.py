@@ -11,7 +11,6 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -189,16 +188,18 @@ def _answers(arena: Arena, asked: Sequence[str], tree: Path) -> Figures:
 
 
 def workers(other: Path, asked: Sequence[str], pairs: int, events: int, kept: Pairs) -> None:
-    """Whole workers; each pair has a broker of its own."""
-    for number in range(pairs):
-        with ExitStack() as stack:
-            kafka = stack.enter_context(dev_kafka.start(settings=BROKER_SETTINGS)).bootstrap
-            run = f"pair{int(time.time()):x}"
-            topics = TopicSet(*next(iter(load(kafka, {f"{run}.": events}, Load()).items())))
-            arena = Arena(kafka, Load.partitions, run, topics, topics, OUT.resolve(), 300.0)
-
+    """Whole workers, on one broker."""
+    with dev_kafka.start(settings=BROKER_SETTINGS) as kafka:
+        run = f"pairs{int(time.time()):x}"
+        [(prefix, oracle)] = load(kafka.bootstrap, {f"{run}.": events}, Load()).items()
+        topics = TopicSet(prefix, oracle)
+        for number in range(pairs):
+            its = f"{run}n{number}"
+            arena = Arena(
+                kafka.bootstrap, Load.partitions, its, topics, topics, OUT.resolve(), 300.0
+            )
             kept.add(*in_turn(other, number, partial(_answers, arena, asked)))
-        say(f"{number + 1} of {pairs} pairs")
+            say(f"{number + 1} of {pairs} pairs")
 
 
 def main() -> None:
