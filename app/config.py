@@ -137,6 +137,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """What this version refused."""
         return f"{self.group}-dlq"
 
+    def is_of_version(self, topic: str) -> bool:
+        """Whether a topic is of this version alone."""
+        return topic in (self.changelog_topic, self.dlq_topic)
+
     @property
     def replayed_topic(self) -> str:
         """Which dead letters were re-sent; shared by all versions."""

@@ -11,8 +11,8 @@ import msgspec
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
+from app.admin import kafka_failed
 from app.config import Settings
-from app.topics import kafka_failed
 from tables.home.letters import DeadLettersError, Letter, committed_reader, letters
 from wire import clients
 from wire.fetch import Stored

@@ -16,9 +16,9 @@ import msgspec
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, ProducerFenced
 
+from app.admin import kafka_failed
 from app.config import Settings
 from app.deadletters import reader
-from app.topics import kafka_failed
 from core.partitioning import partition_for
 from core.records import Headers
 from core.refusals import Refused

@@ -7,6 +7,7 @@ import ctypes
 import gc
 import logging
 import os
+import signal
 import socket
 import sys
 from contextlib import suppress
@@ -16,6 +17,7 @@ import click
 from aiokafka.errors import KafkaError
 
 from app import topics
+from app.admin import kafka_failed
 from app.config import Settings
 from app.group.member import GroupMember
 from app.group.options import option_problems
@@ -23,13 +25,18 @@ from app.group.transport import BatchConsumer
 from app.group.warming import WarmUps
 from app.news import News
 from app.topicwatch import TopicWatch
+from app.upgrades.beginning import no_record
+from core.versions import VersionState
 from core.words import in_words
 from tables.config import TableConfig
 from tables.decoder import Decoder
 from tables.home.agreement import agree
+from tables.home.discarding import forget
+from tables.home.store import Stores
 from tables.stock import InventoryTable
 from tables.tasks import Final
 from web.server import Web
+from wire.batches import Unreadable
 
 log = logging.getLogger(__name__)
 
@@ -45,17 +52,24 @@ class OnhandApp(GroupMember):
     Start: `on_start` checks and connects; the consumer joins the group; `on_assigned`
     after each rebalance, `on_revoked` before. Stop: web first stops promising, then
     the table commits, then Faust leaves the group.
+
+    A worker whose version is not staged, or retired, idles: its web answers, and it holds
+    nothing and joins nothing until its version is staged. One whose version is retired while
+    it runs stops in order and starts anew in the same process, to idle.
     """
 
     settings: Settings
     table: InventoryTable
     table_config: TableConfig
+    stores: Stores
     decoder: Decoder
     web_part: Web
     news: News
     source_topics: tuple[str, ...]
     _stopping = False
     _topic_watch: TopicWatch | None = None
+    #: It counts, or is about to.
+    _has_begun = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -72,9 +86,16 @@ class OnhandApp(GroupMember):
         await self._check()
         _share_memory_between_threads()
         await super().on_start()
+        if not self.web_part.versions.is_idle:
+            await self._begin()
+        await self.web_part.start()
+        self.web_part.versions.listeners.append(self._on_versions)
+
+    async def _begin(self) -> None:
+        """Do all that a worker does which is not idle, but for joining the group."""
+        self._has_begun = True
         self.decoder.start()
         await self.table.start()
-        await self.web_part.start()
         self.table.listeners.append(self.news.changed)
         self.news.start()
         self._topic_watch = TopicWatch(self.settings, self.table)
@@ -85,17 +106,53 @@ class OnhandApp(GroupMember):
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
 
+    async def may_join(self) -> None:
+        """Called by the consumer before it joins the group: an idle worker waits here."""
+        if self._has_begun:
+            return
+        versions = self.web_part.versions
+        log.warning("%s It holds nothing meanwhile.", versions.not_ready())
+        if versions.state is VersionState.RETIRED and (count := forget(self.stores)):
+            log.info("%d stores of the retired version were deleted.", count)
+        while versions.is_idle:
+            await versions.changed()
+        problems = [str(problem) for problem in await topics.check(self.settings)]
+        if problems := problems or await self._disagreement():
+            refuse_to_start(problems)
+        await self._begin()
+
+    def _on_versions(self) -> None:
+        if self._has_begun and self.web_part.versions.is_idle and not self._stopping:
+            log.warning("%s", self.web_part.versions.not_ready())
+            self.starts_anew = True
+            os.kill(os.getpid(), signal.SIGTERM)  # as anybody else would stop it
+
     async def _check(self) -> None:
         """Refuse to start on what would lose stock or fail later; all problems at once."""
         problems = option_problems(self.settings, click.get_current_context(silent=True))
         if problems:
             refuse_to_start(problems)
-        problems = [str(problem) for problem in await topics.check(self.settings)]
+        found = await topics.check(self.settings)
+        # A worker may come before its version is staged, and outlive its topics.
+        others = [p for p in found if not self.settings.is_of_version(p.topic)]
+        is_asked = all(p.topic and p.kind != "missing" for p in others)
+        problems = await self._load_versions() if is_asked else []
+        is_idle = not problems and is_asked and self.web_part.versions.is_idle
+        problems += map(str, others if is_idle else found)
         problems += port_problems(self.settings.web_host, self.settings.web_port)
-        if not problems:
+        if not problems and not is_idle:
             problems += await self._disagreement()
         if problems:
             refuse_to_start(problems)
+
+    async def _load_versions(self) -> list[str]:
+        try:
+            await self.web_part.versions.load()
+        except (KafkaError, OSError, TimeoutError) as error:
+            return [kafka_failed(self.settings, error)]
+        except Unreadable as error:
+            return [str(error)]
+        return [] if self.web_part.versions.last else [no_record(self.settings)]
 
     async def _disagreement(self) -> list[str]:
         try:
@@ -112,6 +169,8 @@ class OnhandApp(GroupMember):
 
     async def stop(self) -> None:
         """Leave in order; also called by Faust on SIGTERM."""
+        if not self._has_begun:
+            await self._end_idling()
         if not self._stopping:
             self._stopping = True
             log.info("Stopping: finishing requests, committing what is folded, leaving the group.")
@@ -132,6 +191,15 @@ class OnhandApp(GroupMember):
             await cast(BatchConsumer, self.consumer).leave()
             await requests
         await super().stop()
+
+    async def _end_idling(self) -> None:
+        """End at once: Faust waits for a consumer that has not started, and nothing is held."""
+        log.info("Stopping.")
+        await self.web_part.stop()
+        await self.web_part.close()
+        log.info("Stopped.")
+        logging.shutdown()
+        os._exit(0)
 
     # ---- called by app/group/transport.py, app/group/assignment.py and app/group/assignor.py
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import TopicAlreadyExistsError, for_code
 
+from app.admin import TopicsError, connected
 from app.config import Settings
+from app.upgrades import beginning
 from core.words import in_words
-from wire import clients
 
 MIB = 2**20
 HOUR_MS = 3_600_000
@@ -27,9 +27,7 @@ DLQ_MAX_BYTES = 2 * SOURCE_MAX_BYTES
 #: should start in 0.3 s. A unit test holds the two together.
 LARGEST_BATCH_BYTES = 4 * MIB
 CHANGELOG_MAX_BYTES = 2 * LARGEST_BATCH_BYTES
-REQUEST_TIMEOUT_MS = 10_000
 CREATE_TIMEOUT_S = 30.0
-_CLOSE_S = 5.0
 
 
 class Need(msgspec.Struct, frozen=True):
@@ -70,10 +68,6 @@ class Created(msgspec.Struct, frozen=True):
     topic: str
     outcome: str
     partitions: int
-
-
-class TopicsError(Exception):
-    """Kafka did not answer, or refused to create; the message is one plain sentence."""
 
 
 class _Actual(msgspec.Struct):
@@ -189,7 +183,7 @@ async def create(settings: Settings) -> list[Created]:
         TopicsError: Kafka does not answer or refuses.
     """
     wanted = desired(settings)
-    async with _admin(settings) as admin:
+    async with connected(settings) as admin:
         present = await _describe(admin, [topic.name for topic in wanted])
         missing = [topic for topic in wanted if topic.name not in present]
         created = await _create(admin, missing, settings.replication) if missing else set()
@@ -201,6 +195,7 @@ async def create(settings: Settings) -> list[Created]:
             if time.monotonic() > deadline:
                 raise TopicsError("Kafka created the topics but elected no leaders: see its log.")
             await asyncio.sleep(0.1)
+    await beginning.begin_record(settings)
     return [
         Created(name, "created" if name in created else "exists", actual.partitions)
         for name, actual in ((topic.name, present[topic.name]) for topic in wanted)
@@ -211,12 +206,14 @@ async def check(settings: Settings) -> list[Misfit]:
     """Everything about Kafka and the topics that a worker must not start on; [] is good."""
     wanted = desired(settings)
     try:
-        async with _admin(settings) as admin:
+        async with connected(settings) as admin:
             present = await _describe(admin, [topic.name for topic in wanted])
     except TopicsError as error:
         return [Misfit("", str(error))]
     problems = []
     if missing := [topic.name for topic in wanted if topic.name not in present]:
+        # Of a version last: where the first is of one, no other is missing.
+        missing.sort(key=settings.is_of_version)
         problems.append(
             Misfit(
                 missing[0], f"No topic {', '.join(missing)}: run `onhand topics create`.", "missing"
@@ -236,7 +233,7 @@ async def exists(settings: Settings, name: str) -> bool:
     Raises:
         TopicsError: Kafka does not answer.
     """
-    async with _admin(settings) as admin:
+    async with connected(settings) as admin:
         return name in await _describe(admin, [name])
 
 
@@ -307,34 +304,6 @@ def _too_few_copies(settings: Settings, present: dict[str, _Actual]) -> Iterable
                 "every write: lower it by `kafka-configs.sh`.",
                 "copies",
             )
-
-
-def kafka_failed(settings: Settings, error: BaseException) -> str:
-    """The sentence for an error of Kafka's client, with what to do."""
-    if isinstance(error, KafkaConnectionError):
-        login = "" if settings.kafka_security_protocol == "PLAINTEXT" else " with this login"
-        return (
-            f"No Kafka answers at {settings.kafka}{login}: start it (`make kafka`, or `docker "
-            "compose up -d kafka`), or set ONHAND_KAFKA to where it is."
-        )
-    return (
-        f"Kafka at {settings.kafka} failed ({in_words(error)}): look at its log, "
-        "and whether its advertised listeners can be reached from here."
-    )
-
-
-@asynccontextmanager
-async def _admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
-    """A connected admin client; whatever Kafka answers wrong becomes a TopicsError."""
-    admin = AIOKafkaAdminClient(**settings.client_kwargs(), request_timeout_ms=REQUEST_TIMEOUT_MS)
-    try:
-        await clients.start(admin)
-        yield admin
-    except (KafkaError, TimeoutError, OSError) as error:
-        raise TopicsError(kafka_failed(settings, error)) from error
-    finally:
-        with suppress(TimeoutError, KafkaError):
-            await clients.close(admin, _CLOSE_S)
 
 
 async def _create(admin: AIOKafkaAdminClient, topics: list[Topic], replication: int) -> set[str]:

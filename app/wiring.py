@@ -32,6 +32,7 @@ from tables.ports import Fail
 from tables.stock import InventoryTable
 from web.http.connections import ConnectionLimits
 from web.server import Limits, Web, WebConfig
+from web.versions.view import VersionView
 
 #: Faust's consumer leaves the group after this long without a poll. A worker without
 #: partitions never polls (aiokafka #1187), and a stuck agent is found by our own watch.
@@ -82,7 +83,9 @@ def build(
     app.decoder = Decoder(projection, config.topics, config.partitions)
     app.table = InventoryTable(config, stores, consumer, consumer, app.fail, owned_elsewhere)
     web_config = _web_config(settings, limits)
-    app.web_part = Web(web_config, app.table, app.table.stats, app.fail)
+    versions = VersionView(settings.client_kwargs(), settings.control_topic, settings.version)
+    app.stores = stores
+    app.web_part = Web(web_config, app.table, app.table.stats, versions, app.fail)
     app.news = News(
         app.table.status, app.web_part.members.workers, lambda: app.table.stats.restored
     )

@@ -1,5 +1,6 @@
 """Positions in source topics as one short text: what an answer gives and a caller waits for."""
 
+import re
 from collections.abc import Mapping
 from typing import TypeAlias
 
@@ -58,3 +59,19 @@ def _number(text: str, most: int) -> int | None:
         return None
     number = int(text)
     return number if number <= most else None
+
+
+_EPOCH = re.compile(r"(?:^|,)\s*control@([0-9]{1,18})\s*(?=,|$)")
+
+
+def with_epoch(token: str, epoch: int) -> str:
+    """The token, and that its answer came by this record of versions: one part more."""
+    others = _EPOCH.sub("", token).lstrip(",") if "control@" in token else token
+    if not epoch:
+        return others
+    return f"{others},control@{epoch}" if others else f"control@{epoch}"
+
+
+def epoch_in(token: str) -> int:
+    """The greatest epoch that a token names; 0 where it names none."""
+    return max(map(int, _EPOCH.findall(token)), default=0)

@@ -45,7 +45,8 @@ class Freshness(Struct, frozen=True):
     """Who gave an answer, up to where, how far behind (P4).
 
     worker: its URL. position: token of the offsets handled. lag_events: against the ends
-    known at `as_of_ms`, when a broker last answered that worker for this partition.
+    known at `as_of_ms`, when a broker last answered that worker for this partition. version:
+    whose rows these are. epoch: of the record of versions that they are answered by.
     """
 
     role: Role
@@ -54,3 +55,5 @@ class Freshness(Struct, frozen=True):
     position: str
     lag_events: int
     as_of_ms: int
+    version: int = 1
+    epoch: int = 0

@@ -91,6 +91,8 @@ def read_position(token: str) -> dict[tuple[str, int], int]:
     parts = {}
     for part in filter(None, token.split(",")):
         place, offset = part.rsplit("@", 1)
+        if place == "control":  # the number of a record, of no partition
+            continue
         topic, partition = place.rsplit("-", 1)
         parts[topic, int(partition)] = int(offset)
     return parts

@@ -244,17 +244,26 @@ class Partition:
         return Role.FORMER if self._was_owner else Role.STANDBY
 
     def freshness(
-        self, worker: str, confirmed: bool, look: Callable[[Partition], None]
+        self,
+        worker: str,
+        confirmed: bool,
+        look: Callable[[Partition], None],
+        label: tuple[int, int],
     ) -> Freshness | None:
         """None where nothing may be answered. Cached for 20 ms: it is asked per request.
 
-        look: brings `ends` up to date, cheaply.
+        look: brings `ends` up to date, cheaply. label: version and epoch.
         """
         if not self.readable():
             return None
         now = time.monotonic()
         fresh, role = self._fresh, self.role(confirmed)
-        if fresh is None or now > self._fresh_until or fresh.role is not role:
+        if (
+            fresh is None
+            or now > self._fresh_until
+            or fresh.role is not role
+            or fresh.epoch != label[1]
+        ):
             look(self)
             self._fresh_until = now + 0.02
             fresh = self._fresh = Freshness(
@@ -264,6 +273,8 @@ class Partition:
                 position=self.position,
                 lag_events=self.lag_events(),
                 as_of_ms=self.as_of_ms(),
+                version=label[0],
+                epoch=label[1],
             )
         return fresh
 

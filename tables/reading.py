@@ -72,6 +72,8 @@ class Reading:
         self.count, self._url = count, url
         self._membership, self._confirmed_within_s = membership, confirmed_within_s
         self.held: dict[int, Partition] = {}
+        #: Version and epoch that the answers say they are of.
+        self.label = (1, 0)
         self.listeners: list[Callable[[], None]] = []
         #: What is wrong with the topics, as last seen.
         self.troubles: tuple[Trouble, ...] = ()
@@ -87,7 +89,11 @@ class Reading:
     def freshness(self, partition: int) -> Freshness | None:
         """None where this worker cannot answer now: not held, or still loading."""
         p = self.held.get(partition)
-        return None if p is None else p.freshness(self._url, self.is_confirmed(), self._look)
+        return (
+            None
+            if p is None
+            else p.freshness(self._url, self.is_confirmed(), self._look, self.label)
+        )
 
     def value(self, partition: int, key: bytes, decode: Callable[[bytes], T]) -> T | None:
         """One committed row; None where no event has named it.

@@ -11,6 +11,7 @@ from core.fold import Fold, Group, fold, take_group
 from core.records import Address, Record
 from core.refusals import DeadLetter
 from core.sums import Sums
+from core.versions import VersionBegun, first_record, to_bytes
 from domain.columns import columns
 from domain.events import (
     Adjustment,
@@ -24,6 +25,7 @@ from domain.events import (
 )
 from domain.rows import Row, row_key
 from domain.stock import STOCK, StockMemory
+from web.versions.view import VersionView
 
 TOPICS = {role: role for role in ("shipments", "sales", "adjustments")}
 SKU, LOCATION = "SKU-000042", "store-007"
@@ -249,3 +251,10 @@ def a_partition(window: int = 100, **stock: int) -> Owner:
     if stock:
         owner.rows[row_key(SKU, LOCATION)] = Row(**stock)
     return owner
+
+
+def an_active_version(version: int = 1) -> VersionView:
+    """What a worker knows whose version has been the active one from the beginning."""
+    view = VersionView({}, "control", version)
+    view._history.take(to_bytes(first_record(version, VersionBegun(2, 100_000))), 0, 0)
+    return view

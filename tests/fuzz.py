@@ -38,7 +38,7 @@ VALUES = [
 HEADERS = [
     "Accept", "Expect", "Connection", "Content-Type", "Content-Length", "Content-Encoding",
     "Transfer-Encoding", "Idempotency-Key", "If-Match", "If-None-Match", "If-Modified-Since",
-    "Onhand-Hop", "Onhand-Hop-Version", "Onhand-Partitions", "Upgrade", "Host", "Origin", "Range",
+    "Onhand-Hop", "Onhand-Version", "Onhand-Partitions", "Upgrade", "Host", "Origin", "Range",
     "Authorization", "Cookie", "Traceparent", "Sec-WebSocket-Key", "X", "", "a b", "é",
 ]  # fmt: skip
 HEADER_VALUES = [

@@ -14,6 +14,7 @@ from aiohttp.test_utils import BaseTestServer, TestServer
 
 from core.stages import Role
 from tables.stats import Stats
+from tests.builders import an_active_version
 from tests.fuzz import Fuzz, Seen, throw
 from tests.shelf import TOPICS, Shelf
 from web.cluster.heartbeats import Claim, Heartbeat, beat_of
@@ -49,7 +50,7 @@ async def a_target(fuzz: Fuzz) -> AsyncIterator[BaseTestServer]:
         dead_letters="onhand-v1-dlq",
         limits=LIMITS,
     )
-    part, app = Web(config, shelf, Stats()), web.Application()
+    part, app = Web(config, shelf, Stats(), an_active_version()), web.Application()
     part.attach(app)
 
     writers: list[asyncio.StreamWriter] = []

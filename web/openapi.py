@@ -13,7 +13,7 @@ from aiohttp import web
 from domain.events import MAX_ID_CHARS
 from web import index
 from web.calls import TAGS, named
-from web.cluster.freshness import FreshnessBody
+from web.cluster.freshness import FRESHNESS_HEADERS, FreshnessBody
 from web.cluster.sightings import SIGHTINGS_PATH, SightingsAsked, SightingsBody
 from web.http.parameters import Parameter
 from web.http.problems import PAGES, PROBLEM_JSON, Fault, Problem
@@ -75,14 +75,7 @@ _MEMBERS: Mapping[Problem, tuple[str, Json, bool]] = {
     Problem.APPEND_INCOMPLETE: ("events", _array(_ref("Event")), True),
 }
 
-_FRESH = {
-    "Onhand-Role": "Who answers: the `active` owner, the `former` one, or a `standby`.",
-    "Onhand-Worker": "URL of the worker whose rows these are.",
-    "Onhand-Position": "Events up to this opaque token are in the answer; for `min_position`.",
-    "Onhand-Lag-Events": "Events in the log, known by `Onhand-As-Of`, that are not in the answer.",
-    "Onhand-As-Of": "When a broker last answered this worker for this partition.",
-}
-_TAGGED = {"ETag": "Weak; for If-None-Match.", **_FRESH}
+_TAGGED = {"ETag": "Weak; for If-None-Match.", **FRESHNESS_HEADERS}
 _OF_STATUS = {
     405: {"Allow": "Methods of this path."},
     415: {"Accept": "Media types that this call takes."},
@@ -196,7 +189,7 @@ def _problems(names: Iterable[Problem]) -> dict[str, Json]:
         by_status.setdefault(PAGES[name].status, []).append(name)
     responses: dict[str, Json] = {}
     for status, some in by_status.items():
-        texts = _FRESH if Problem.UNKNOWN_KEY in some else _OF_STATUS.get(status, {})
+        texts = FRESHNESS_HEADERS if Problem.UNKNOWN_KEY in some else _OF_STATUS.get(status, {})
         refs = [_ref(name) for name in some]
         responses[str(status)] = {
             "description": "; ".join(PAGES[name].title for name in some),
@@ -289,7 +282,7 @@ def _paths() -> dict[str, Json]:
             _json("List"),
             (*_READS, missing),
             parameters=_query(LIST),
-            headers=_FRESH,
+            headers=FRESHNESS_HEADERS,
         ),
         FACTS_PATH: _call(
             "What became of a fact, each time that it came, as far back as the answer says",
@@ -350,7 +343,7 @@ def _paths() -> dict[str, Json]:
             (*_BODIES, *_WAITS, missing),
             parameters=_query(LOOKUP),
             body={JSON: _ref("Keys")},
-            headers=_FRESH,
+            headers=FRESHNESS_HEADERS,
         ),
     }
     return {path: {"get": named(path, call)} for path, call in gets.items()} | {

@@ -29,6 +29,9 @@ from web.reads.queries import Queries
 from web.records.deadletters import DeadLetters
 from web.records.factfinding import FactFinding
 from web.records.logs import Logs
+from web.versions.door import Door
+from web.versions.switch import Switch
+from web.versions.view import VersionView
 from web.writes.appending import Appender
 from web.writes.facts import FactLimits, Facts
 from web.writes.outcomes import Outcomes
@@ -121,7 +124,10 @@ class Gate:
 
 
 def add_routes(
-    app: web.Application, routes: Iterable[web.RouteDef], through: Gate | None = None
+    app: web.Application,
+    routes: Iterable[web.RouteDef],
+    through: Gate | None = None,
+    door: Door | None = None,
 ) -> None:
     """Add each path with its methods, HEAD for each GET, OPTIONS, and 405 for the rest.
 
@@ -130,6 +136,8 @@ def add_routes(
     by_path: dict[str, dict[str, Handler]] = {}
     for route in routes:
         handler: Any = route.handler
+        if door is not None:
+            handler = door.guarding(handler)
         guarded = handler if through is None else through.guarding(handler)
         methods = by_path.setdefault(route.path, {})
         methods[route.method] = guarded
@@ -181,10 +189,16 @@ class Web:
     """One worker's HTTP. Made by app/wiring.py, which calls `attach`, `start`, `stop`."""
 
     def __init__(
-        self, config: WebConfig, table: StockReading, stats: Stats, fail: Fail | None = None
+        self,
+        config: WebConfig,
+        table: StockReading,
+        stats: Stats,
+        versions: VersionView,
+        fail: Fail | None = None,
     ) -> None:
         """`fail`: ends the worker with one sentence."""
         self._config = config
+        self.versions = versions
         limits = config.limits
         self._ends = BrokerEnds(config.kafka)
         self._outbox = Outbox(limits.answer_bytes)
@@ -199,6 +213,7 @@ class Web:
             url=config.url,
             window=config.window,
             fail=fail,
+            epoch=lambda: self._switch.epoch,
         )
         unreadable = self.members.unreadable
         self._metrics = Metrics(table, stats, self._in_flight, unreadable, config.topics.values())
@@ -246,7 +261,25 @@ class Web:
             "read": Gate(limits.reads, lambda: self._queries.waiters() + reading()),
             "write": Gate(limits.writes, lambda: self._facts.waiting + sending()),
         }
-        self._ops = Ops(config.version, table, self._metrics.registry, self.members.workers)
+        table.label = (config.version, 0)
+        self._switch = Switch(versions, table, self._queries.admission, self.members.workers)
+        self._switch.listeners.append(self.members.announce)
+        self._door = Door(
+            versions,
+            self._switch,
+            table,
+            self._queries.admission,
+            self._queries.peers,
+            self.members.workers,
+            fact_limits.body,
+        )
+        self._ops = Ops(
+            config.version,
+            table,
+            self._metrics.registry,
+            self.members.workers,
+            versions.not_ready,
+        )
 
     def attach(self, app: web.Application) -> None:
         """Add all routes to an application that does not run yet.
@@ -255,21 +288,26 @@ class Web:
         """
         guard(app, self._config.limits.connections, self._at_once, self._outbox)
         add_routes(app, self._ops.routes())
-        add_routes(app, self._facts.routes(), self._gates["write"])
+        door = self._door
         past = Passing(self.members.roster, self._queries.peers)
-        add_routes(app, past.before(self._queries.routes()), self._gates["read"])
-        add_routes(app, self._finding.routes(), self._gates["read"])
-        add_routes(app, self._dead_letters.routes(), self._gates["read"])
+        add_routes(app, self._facts.routes(), self._gates["write"], door)
+        add_routes(app, past.before(self._queries.routes()), self._gates["read"], door)
+        add_routes(app, self._finding.routes(), self._gates["read"], door)
+        add_routes(app, self._dead_letters.routes(), self._gates["read"], door)
         add_routes(app, self._sightings.routes(), self._gates["read"])
         add_routes(app, pages())
         add_routes(app, openapi.routes(self._config.build, self._config.url))
         # A dot would not match an encoded line feed.
-        app.router.add_route("*", r"/{path:[\s\S]*}", unknown_path, expect_handler=_go_on)
+        # The active version may have calls that this one does not know.
+        unknown = self._gates["read"].guarding(door.guarding(unknown_path))
+        app.router.add_route("*", r"/{path:[\s\S]*}", unknown, expect_handler=_go_on)
         app.on_cleanup.append(self._on_cleanup)
 
     def _at_once(self, data: bytes) -> bytes | None:
         # Not while draining: it does not know how to close connections.
-        return None if self._ops.draining else self._queries.quick(data)
+        if self._ops.draining or not self._door.is_plain(data):
+            return None
+        return self._queries.quick(data)
 
     def _in_flight(self) -> Mapping[str, int]:
         return {kind: gate.inside for kind, gate in self._gates.items()}
@@ -283,6 +321,8 @@ class Web:
                 "more, raise its limit (`ulimit -n`, or LimitNOFILE= of systemd).",
                 allowed.connections,
             )
+        self.versions.start()
+        self._switch.start()
         await self._appender.start()
         await self.members.start()
 
@@ -311,6 +351,8 @@ class Web:
 
     async def close(self) -> None:
         """Let go of Kafka and of other workers, after the last request. May be called twice."""
+        await self.versions.stop()
+        await self._switch.stop()
         await self.members.stop()
         await self._appender.stop()
         await self._ends.stop()

@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError
 
 from agents.carrying import Bridge, Carried, ForeignBatch, foreign_batch
 from app import __version__, topics
+from app.admin import TopicsError
 from app.config import Settings
 from app.group.assignment import PartitionManager
 from app.group.member import GroupMember
@@ -111,7 +112,7 @@ class BridgeApp(GroupMember):
         try:
             if await topics.exists(self.settings, topic):
                 return []
-        except topics.TopicsError as error:
+        except TopicsError as error:
             return [str(error)]
         return [f"There is no topic {topic}: create it, or name another; the bridge creates none."]
 

@@ -11,9 +11,10 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from agents.translating import Translator
+from app.admin import TopicsError, kafka_failed
 from app.bridge.mapping import map_of
 from app.config import Settings
-from app.topics import TopicsError, exists, kafka_failed
+from app.topics import exists
 from core.records import Record
 from tables.home.letters import committed_reader
 from wire.batches import Unreadable

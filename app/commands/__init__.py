@@ -25,6 +25,7 @@ from app.commands.status import status
 from app.commands.stock import list_command, stock
 from app.commands.topics import topics
 from app.commands.worker import worker
+from app.upgrades.commands import upgrade_commands
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -62,6 +63,7 @@ _COMMANDS: tuple[click.Command, ...] = (
         scan,
         dlq,
         bridge,
+        upgrade_commands,
         show_settings,
         traffic,
     ),

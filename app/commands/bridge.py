@@ -50,8 +50,8 @@ def bridge(
     except SettingsError as error:
         refuse(str(error))
     if dry_run:
+        from app.admin import TopicsError
         from app.bridge.trying import tried
-        from app.topics import TopicsError
 
         _show(run(tried(settings, limit), TopicsError), as_json)
     os.environ["ONHAND_BRIDGE_TOPIC"] = topic

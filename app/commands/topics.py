@@ -22,14 +22,18 @@ def topics() -> None:
 @click.option("--replication", type=int, help="Beats ONHAND_REPLICATION.")
 @as_json
 def topics_create(as_json: bool, **options: Any) -> None:
-    """Create what is missing; what exists stays as it is, and is checked."""
+    """Create what is missing; what exists stays as it is, and is checked.
+
+    On a new deployment it also records that ONHAND_VERSION is the active version.
+    """
     import msgspec
 
     from app import topics
+    from app.admin import TopicsError
 
     settings = settings_from(**options)
-    outcomes = run(topics.create(settings), topics.TopicsError)
-    problems = run(topics.check(settings), topics.TopicsError)
+    outcomes = run(topics.create(settings), TopicsError)
+    problems = run(topics.check(settings), TopicsError)
     if as_json:
         made = [msgspec.structs.asdict(outcome) for outcome in outcomes]
         print_json({"topics": made, "problems": [str(problem) for problem in problems]})
@@ -51,15 +55,22 @@ def topics_create(as_json: bool, **options: Any) -> None:
 def topics_check(as_json: bool, **options: Any) -> None:
     """Say everything that a worker would refuse to start on."""
     from app import topics
+    from app.admin import TopicsError
+    from app.upgrades import beginning
 
     settings = settings_from(**options)
-    problems = run(topics.check(settings), topics.TopicsError)
+    problems = run(topics.check(settings), TopicsError)
+    unasked = any(not problem.topic for problem in problems)
+    said = [str(problem) for problem in problems]
+    if not unasked and all(
+        p.kind != "missing" or settings.is_of_version(p.topic) for p in problems
+    ):
+        said += run(beginning.problems(settings), TopicsError)
     if as_json:
-        print_json({"problems": [str(problem) for problem in problems]})
-    elif problems:
-        for problem in problems:
-            click.echo(str(problem), err=True)
+        print_json({"problems": said})
+    elif said:
+        for problem in said:
+            click.echo(problem, err=True)
     else:
         click.echo(f"All topics of {settings.group} are as they should be.")
-    unasked = any(not problem.topic for problem in problems)
-    sys.exit(2 if unasked else 1 if problems else 0)
+    sys.exit(2 if unasked else 1 if said else 0)

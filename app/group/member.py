@@ -22,6 +22,8 @@ class GroupMember(faust.App):
     logger = FAUST_LOG
     #: Told in the place of the process's end, where somebody handed it to the composition root.
     end: Fail | None = None
+    #: When it has stopped, it is started once more.
+    starts_anew = False
     _failing = False
 
     def _new_transport(self) -> BatchTransport:
@@ -29,6 +31,9 @@ class GroupMember(faust.App):
 
     def _new_producer_transport(self) -> BatchTransport:
         return BatchTransport(self.conf.broker_producer, self)
+
+    async def may_join(self) -> None:
+        """Return once it may join its group."""
 
     async def fail(self, sentence: str, error: BaseException | None) -> None:
         """End the worker now, with one sentence.

@@ -19,13 +19,17 @@ class Worker(Protocol):
     """The worker, as the consumer, the assignor and the assignment see it.
 
     source_topics: their full names. decoder: makes batches of what was fetched. table: where
-    the batches go.
+    the batches go. starts_anew: when it has stopped, it is started once more.
     """
 
     settings: Settings
     source_topics: tuple[str, ...]
     decoder: Decoder
     table: InventoryTable
+    starts_anew: bool
+
+    async def may_join(self) -> None:
+        """Return once this worker may be a member of the group."""
 
     async def fail(self, sentence: str, error: BaseException | None) -> None:
         """End the worker now, with one sentence."""

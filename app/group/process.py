@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 from typing import Any
 
 import faust
@@ -66,6 +67,11 @@ class OnhandWorker(faust.Worker):
     def stop_and_shutdown(self) -> None:
         """Nothing runs after this."""
         super().stop_and_shutdown()
+        if self.app.starts_anew:
+            log.info("Starting anew, to idle.")
+            logging.shutdown()
+            # The same process to whoever supervises it.
+            os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  # no shell
         log.info("Stopped.")
 
 

@@ -52,7 +52,6 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
 
     logger = FAUST_LOG
     app: Worker  # type: ignore[assignment]  # Faust's App, and ours
-
     confirmed_at = 0.0
 
     def __post_init__(self) -> None:
@@ -158,9 +157,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             async with asyncio.timeout(_OFFSETS_S):
                 await consumer.commit({TopicPartition(*tp): at for tp, at in offsets.items()})
         except (KafkaError, TimeoutError) as error:
-            log.info(
-                "Offsets for lag tools not committed (%s); tried again later.", in_words(error)
-            )
+            log.info("Offsets for lag tools not committed for now (%s).", in_words(error))
             return False
         return True
 
@@ -204,7 +201,6 @@ class BatchConsumer(driver.Consumer):
     """Delivers batches of the partitions that were taken over, and no others."""
 
     logger = FAUST_LOG
-
     app: Worker  # type: ignore[assignment]  # Faust's App, and ours
     _thread: BatchConsumerThread
 
@@ -237,6 +233,10 @@ class BatchConsumer(driver.Consumer):
         """Join the group anew, so that all is placed again by what its members have now."""
         coordinator = self._thread._ensure_consumer()._coordinator
         self._thread.thread_loop.call_soon_threadsafe(coordinator.request_rejoin)
+
+    async def on_start(self) -> None:
+        await self.app.may_join()
+        await super().on_start()
 
     async def on_started(self) -> None:
         await super().on_started()

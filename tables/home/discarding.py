@@ -18,8 +18,20 @@ log = logging.getLogger(__name__)
 _RETRY_S = 1.0
 
 
+def forget(stores: Stores) -> int:
+    """Delete all stores, none of which is open: their version is retired. How many there were.
+
+    Raises:
+        StoreFailed: the disk refused, the message is one sentence with the remedy.
+    """
+    held = sorted(stores.kept())
+    for partition in held:
+        stores.wipe(partition)
+    return len(held)
+
+
 class Discarding:
-    """Every wipe of a store goes through here: it may be the last whole copy.
+    """Every other wipe of a store goes through here: it may be the last whole copy.
 
     Args:
         stores: of this worker.

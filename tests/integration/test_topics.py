@@ -12,6 +12,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # not in its 
 )
 
 from app import topics
+from app.admin import TopicsError
 from app.config import Settings
 from dev.kafka import Kafka
 
@@ -238,7 +239,7 @@ async def test_fewer_copies_than_asked_for_are_refused(settings: Settings) -> No
 async def test_more_copies_than_brokers_cannot_be_created(settings: Settings) -> None:
     other = Settings.from_env({}, kafka=settings.kafka, name=settings.name, replication=3)
 
-    with pytest.raises(topics.TopicsError, match=r"refuses to create .*ONHAND_REPLICATION is 3"):
+    with pytest.raises(TopicsError, match=r"refuses to create .*ONHAND_REPLICATION is 3"):
         await topics.create(other)
 
 
@@ -248,5 +249,5 @@ async def test_no_kafka_is_one_sentence_with_both_remedies() -> None:
     (problem,) = await told(nowhere)
 
     assert problem.startswith("No Kafka answers at 127.0.0.1:1: start it (`make kafka`")
-    with pytest.raises(topics.TopicsError, match="No Kafka answers"):
+    with pytest.raises(TopicsError, match="No Kafka answers"):
         await topics.create(nowhere)

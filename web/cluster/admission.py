@@ -231,12 +231,16 @@ class Admission:
             return marked
         return _max(marked, self._wanted(partition, asked))
 
+    def floor_of(self, partition: int) -> Offsets:
+        """Offsets that the answers of this worker have held."""
+        return self._marks[partition]
+
     def _wanted(self, partition: int, asked: Asked) -> Offsets:
         """What the caller's own `min_position` says about this partition."""
         wanted = asked.min_position.items()
         return {(t, p): o for (t, p), o in wanted if p == partition and t in self._topics}
 
-    def floor_token(self, partitions: Iterable[int], asked: Asked) -> str:
+    def floor_token(self, partitions: Iterable[int], asked: Asked = ANYTHING) -> str:
         """The same as a token for another worker; empty if anything will do."""
         return format_position({k: o for p in partitions for k, o in self.floor(p, asked).items()})
 

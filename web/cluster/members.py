@@ -68,7 +68,8 @@ class Members:
     """Tells the others about this worker and keeps the roster of all.
 
     `kafka`: keyword arguments of an aiokafka client. `fail`: ends the worker, where another one
-    has its address. `me`: version, rules, build, url, window, kind.
+    has its address. `epoch`: of the record of versions, as far as this worker has read it. `me`:
+    version, rules, build, url, window, kind.
     """
 
     def __init__(
@@ -79,12 +80,14 @@ class Members:
         *,
         interval_s: float = INTERVAL_S,
         fail: Fail | None = None,
+        epoch: Callable[[], int | None] = lambda: None,
         **me: Any,
     ) -> None:
         self._kafka = dict(kafka)
         self._partition = TopicPartition(topic, 0)
         self._table = table
         self._interval_s = interval_s
+        self._epoch = epoch
         self._me = Heartbeat(instance=secrets.token_hex(8), sequence=0, **me)
         self.roster = Roster(self._me)
         self._unreadable = 0
@@ -137,7 +140,7 @@ class Members:
 
     def _beat(self) -> Heartbeat:
         claims = tuple(claim_of(status) for status in self._table.status())
-        return msgspec.structs.replace(self._me, claims=claims)
+        return msgspec.structs.replace(self._me, claims=claims, epoch=self._epoch())
 
     # ---- telling
 

@@ -1,6 +1,6 @@
 """How one worker asks another: the public calls, with headers that say so.
 
-`Onhand-Hop: 1`: answer from your own rows or not at all. `Onhand-Hop-Version`: only if
+`Onhand-Hop: 1`: answer from your own rows or not at all. `Onhand-Version`: only if
 you are of this version. `Onhand-Partitions`: a list of these partitions; the others count
 as missing. Whoever sends them gets no wrong answer, only fewer. `Onhand-In-Pieces: 1`: the
 answer may be large, and may be announced by a 102 that ends the race for it.
@@ -25,7 +25,9 @@ from urllib.parse import urlencode, urlsplit
 from web.cluster.exchange import FromPeer, LargeAnswer, PeerAnswer, PeerConnection, PeerFailed
 
 HOP = "Onhand-Hop"
-HOP_VERSION = "Onhand-Hop-Version"
+HOP_VERSION = "Onhand-Version"
+#: Of the record of versions by which a door passes a request on.
+HOP_EPOCH = "Onhand-Epoch"
 PARTITIONS = "Onhand-Partitions"
 #: Of a worker that takes a body in pieces, and word that an answer is being made (102).
 IN_PIECES = "Onhand-In-Pieces"
@@ -286,6 +288,26 @@ def _head(method: str, url: str, path: str, parameters: Mapping[str, str], lines
 def hop_headers(version: int) -> str:
     """The two lines that every request to another worker has."""
     return f"{HOP}: 1\r\n{HOP_VERSION}: {version}\r\n"
+
+
+def through_door(
+    method: str, url: str, target: str, version: int, epoch: int, lines: str, body: bytes
+) -> bytes:
+    """Any request, passed on to another version, as its client made it.
+
+    Args:
+        method: but HEAD, whose answer has no end that can be seen here.
+        url: of the other worker.
+        target: path and query, percent-encoded as they came.
+        version: to answer it.
+        epoch: of the record that says so.
+        lines: headers, each ending with CRLF.
+        body: whole.
+    """
+    about = f"{HOP}: door\r\n{HOP_VERSION}: {version}\r\n{HOP_EPOCH}: {epoch}\r\n{lines}"
+    if body or method not in ("GET", "OPTIONS"):
+        about += f"Content-Length: {len(body)}\r\n"
+    return _head(method, url, target, {}, about) + body
 
 
 def is_for_another_version(given: Mapping[str, str], version: int) -> bool:

@@ -81,6 +81,16 @@ async def read_json(
         return refused
     if not _is_taken(request, types):
         return _unsupported(request, types)
+    body = await read_raw(request, limits)
+    if isinstance(body, web.Response):
+        return body
+    if JSON in types and _media_type(request) in ("", FORM) and body.lstrip()[:1] not in b"{[":
+        return _unsupported(request, types)
+    return body
+
+
+async def read_raw(request: web.Request, limits: BodyLimits) -> bytes | web.Response:
+    """The body, decompressed, whatever it is; or the problem to answer with."""
     if (request.content_length or 0) > limits.bytes:
         return _too_large(limits)
     try:
@@ -93,11 +103,7 @@ async def read_json(
         return response
     except (web.RequestPayloadError, web.HTTPException) as broken:
         return problem(Problem.INVALID_REQUEST, f"The body could not be read: {broken}.")
-    if body is None:
-        return _too_large(limits)
-    if JSON in types and _media_type(request) in ("", FORM) and body.lstrip()[:1] not in b"{[":
-        return _unsupported(request, types)
-    return body
+    return _too_large(limits) if body is None else body
 
 
 async def _read(request: web.Request, limits: BodyLimits, clock: asyncio.Timeout) -> bytes | None:

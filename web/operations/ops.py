@@ -118,12 +118,16 @@ class ClusterBody(Struct, frozen=True):
 
 
 class Ops(Struct):
-    """Liveness, readiness, metrics, cluster; `workers` tells all workers heard of."""
+    """Liveness, readiness, metrics, cluster.
+
+    workers: all that were heard of. not_ready: why nobody should send this worker anything.
+    """
 
     version: int
     table: Reading
     registry: CollectorRegistry
     workers: Callable[[], Sequence[WorkerView]]
+    not_ready: Callable[[], str | None] = lambda: None
     draining: bool = False
 
     def routes(self) -> Iterator[web.RouteDef]:
@@ -151,6 +155,8 @@ class Ops(Struct):
         if self.draining:
             detail = "This worker is stopping; it finishes what it has begun."
             return problem(Problem.NOT_READY, detail, partitions=body)
+        if (why := self.not_ready()) is not None:
+            return problem(Problem.NOT_READY, why, retry_after_s=5, partitions=body)
         if not any(status.role is not None for status in held):
             wait_s = min((s.restore.eta_s for s in held if s.restore is not None), default=1.0)
             detail = _not_ready(held)

@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from aiohttp import web
 
+from core.positions import with_epoch
 from core.stages import Freshness, Role
 from domain.lookup import NotCaughtUp, NotReady
 from tables.stock import StockReading
@@ -103,7 +104,9 @@ class Search(ABC, Generic[F]):
         common = {
             "missing_partitions": sorted(refused),
             "freshness": freshness,
-            "positions": ",".join(part.positions for part in parts if part.positions),
+            "positions": with_epoch(
+                ",".join(part.positions for part in parts if part.positions), freshness.epoch
+            ),
         }
         body = await self.body([part.found for part in parts], common)
         # A thousand rows take a millisecond to write: in the lane, too.
@@ -125,7 +128,7 @@ class Search(ABC, Generic[F]):
         async with self.gathering.lane.turn() as pacer:
             found = await self.here(fresh, refused, pacer)
         bodies = [freshness_body(one) for one in fresh.values()]
-        positions = ",".join(one.position for one in bodies if one.position)
+        positions = ",".join(one.position for one in fresh.values() if one.position)
         return Part(found, _worst(bodies) if bodies else None, positions, refused)
 
     async def _admitted(

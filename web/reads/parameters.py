@@ -37,6 +37,7 @@ def _prefix(raw: str) -> str:
 READ: Mapping[str, Parameter] = {
     "min_position": Parameter(read_position, TEXT, "Wait until this position has been handled."),
     "wait_ms": number(0, int(MAX_WAIT_S * 1000), "How long to wait for it; 1,000 by default."),
+    "version": number(1, 999_999, "The rows of this version, also while it is staged: a preview."),
     "max_lag_events": number(0, _INT64 - 1, "Refuse an answer that lags by more."),
 }
 LOOKUP = {

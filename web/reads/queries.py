@@ -69,7 +69,7 @@ class Queries:
         self._version = version
         self._observe = observe
         self.peers = Peers(peer_connections)
-        self._admission = Admission(table, topics, ends)
+        self.admission = self._admission = Admission(table, topics, ends)
         self._router = Router(table, roster, self.peers, self._admission)
         self._lane = Lane()
         self._skus = Skus(table, self._admission, self._lane, version, outbox or Outbox())

@@ -262,7 +262,7 @@ def asked_of(values: Mapping[str, Any], headers: Mapping[str, str]) -> Asked:
         values.get("min_position", {}),
         values.get("wait_ms", DEFAULT_WAIT_S * 1000) / 1000,
         values.get("max_lag_events"),
-        HOP in headers,
+        headers.get(HOP) == "1",
     )
 
 

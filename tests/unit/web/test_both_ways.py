@@ -33,8 +33,8 @@ PATHS = [
 HEADERS = [
     "Host: x", "", "Host: x\r\nHost: y", "Host:", "hOST: x", "Host: x\r\nAccept: text/html",
     "Host: x\r\nConnection: keep-alive", "Host: x\r\nConnection: close", "Host: x\r\nX-New: 1",
-    "Host: x\r\nOnhand-Hop: 1", "Host: x\r\nOnhand-Hop-Version: 1", "Host: a b", "Host: x\x01",
-    "Host: x\r\nOnhand-Hop-Version: 2", "Host: x\r\nIf-None-Match: *", "X-Request-Id: Host: x",
+    "Host: x\r\nOnhand-Hop: 1", "Host: x\r\nOnhand-Version: 1", "Host: a b", "Host: x\x01",
+    "Host: x\r\nOnhand-Version: 2", "Host: x\r\nIf-None-Match: *", "X-Request-Id: Host: x",
     "Host: x\r\nIf-Match: *", "Host: x\r\nCache-Control: no-cache\r\nPragma: \r\nAccept:",
 ]  # fmt: skip
 

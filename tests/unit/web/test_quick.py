@@ -96,7 +96,7 @@ def test_both_ways_give_the_same_bytes(sku: str, sums: dict[str, int]) -> None:
         "accept-encoding: gzip, deflate",
         "Connection: keep-alive",
         "Onhand-Hop: 1",
-        "Onhand-Hop-Version: 1",
+        "Onhand-Version: 1",
         "X-Request-Id: 7",
     ],
 )
@@ -115,7 +115,7 @@ def test_what_every_client_sends_is_taken(line: str) -> None:
         "Transfer-Encoding: chunked",
         "Expect: 100-continue",
         "Upgrade: h2c",
-        "Onhand-Hop-Version: 2",
+        "Onhand-Version: 2",
         "Onhand-Partitions: 1",
         "Range: bytes=0-1",
         "X-New: 1",

@@ -21,6 +21,7 @@ FRESH = Freshness(
     position="sales-3@1234,shipments-3@88",
     lag_events=0,
     as_of_ms=1795428000180,
+    epoch=7,
 )
 FOUND = Found("SKU-000042", "store-007", ROW, FRESH)
 OUTCOMES: dict[type[Lookup], tuple[Lookup, int, str | None]] = {
@@ -71,9 +72,11 @@ def test_the_row_is_the_one_in_the_design() -> None:
             "role": "active",
             "worker": "http://10.0.0.7:6066",
             "partition": 3,
-            "position": "sales-3@1234,shipments-3@88",
+            "position": "sales-3@1234,shipments-3@88,control@7",
             "lag_events": 0,
             "as_of": "2026-11-23T10:00:00.180Z",
+            "version": 1,
+            "epoch": 7,
         },
     }
 
@@ -85,9 +88,11 @@ def test_who_answers_stands_in_the_headers_too(outcome: Lookup) -> None:
     assert {k: v for k, v in response.headers.items() if k.startswith("Onhand-")} == {
         "Onhand-Role": "active",
         "Onhand-Worker": "http://10.0.0.7:6066",
-        "Onhand-Position": "sales-3@1234,shipments-3@88",
+        "Onhand-Position": "sales-3@1234,shipments-3@88,control@7",
         "Onhand-Lag-Events": "0",
         "Onhand-As-Of": "2026-11-23T10:00:00.180Z",
+        "Onhand-Version": "1",
+        "Onhand-Epoch": "7",
     }
     assert "freshness" in body_of(response)
 

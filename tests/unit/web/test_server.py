@@ -17,6 +17,7 @@ from app import __version__
 from core.stages import Role, Stage
 from domain.rows import Row
 from tables.home.feed import Progress
+from tests.builders import an_active_version
 from tests.openapi_check import Contract
 from tests.unit.web.fakes import URL, FakeTable, a_status
 from web.http.connections import ConnectionLimits
@@ -62,7 +63,7 @@ def a_web(table: FakeTable, limits: Limits) -> Web:
         build="0.1.0",
         limits=limits,
     )
-    return Web(config, table, table.stats)
+    return Web(config, table, table.stats, an_active_version())
 
 
 LIMITS = Limits(

@@ -1,0 +1,1 @@
+"""Versions side by side: their record, who runs them, and what people do with them."""

@@ -1,0 +1,324 @@
+"""`onhand upgrade`: a new version takes over without a failed request, and back."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+
+from app.commands.console import Cell, moment, plain, print_json, table
+from app.commands.running import as_json, kafka_option, run, settings_from
+
+if TYPE_CHECKING:
+    from app.upgrades.moves import Status
+    from core.versions import Versions
+
+T = TypeVar("T")
+
+#: Exit codes beside 0 (done, or already so) and 2 (wrong usage, or Kafka did not answer).
+_REFUSED, _NOT_YET, _UNKNOWN, _NOT_ALL = 1, 3, 4, 5
+WAIT_EVERY_S = 1.0
+
+note_option = click.option("--note", default="", help="For the record: why.")
+stable_option = click.option(
+    "--stable",
+    default="60s",
+    show_default=True,
+    metavar="TIME",
+    help="Caught up means so for this long without a break.",
+)
+force_option = click.option(
+    "--force",
+    "forced",
+    multiple=True,
+    type=click.Choice(["silent-worker", "not-caught-up"]),
+    help="Overrule this refusal; it is recorded. May be repeated.",
+)
+
+
+@click.group("upgrade", short_help="Let a new version take over, and back.")
+def upgrade_commands() -> None:
+    """Let a new version of the rules take over without a failed request, and back.
+
+    Exit codes: 0 done, or already so; 1 refused, nothing changed; 2 wrong usage, or Kafka did not
+    answer; 3 not yet (--wait ran out); 4 outcome unknown, since Kafka went away: run it again;
+    5 done, but not all workers have confirmed it.
+    """
+
+
+@upgrade_commands.command("stage", short_help="Let a version count beside the active one.")
+@click.argument("version", type=click.IntRange(1, 999_999))
+@note_option
+@kafka_option
+@as_json
+def upgrade_stage(version: int, note: str, as_json: bool, **options: Any) -> None:
+    """Make the topics of VERSION, check them, and let its workers count.
+
+    They answer nobody yet but who asks for this version. Its duplicates window is
+    ONHAND_DEDUP_WINDOW as set here.
+    """
+    from app.upgrades import moves
+
+    settings = settings_from(**options)
+    after, facts = _move(moves.stage_version(settings, version, note), as_json)
+    if as_json:
+        print_json({**_document(after), "events": facts})
+        return
+    rules, before = _rules(after, version), _rules(after, after.active)
+    click.echo(
+        f"Version {version} is staged (epoch {after.epoch}): topics made and checked; rules "
+        f"{rules} (active: {before}).\nAbout {facts:,} events to count, on as much disk again as "
+        f"version {after.active} has.\nNow start workers with ONHAND_VERSION={version}."
+    )
+
+
+@upgrade_commands.command("status", short_help="How versions and workers stand.")
+@click.option("--wait", metavar="TIME", help="Until the staged version is caught up, such as 45m.")
+@stable_option
+@kafka_option
+@as_json
+def upgrade_status(wait: str | None, stable: str, as_json: bool, **options: Any) -> None:
+    """Show which version is active, and how far each is, as its workers tell.
+
+    With --wait the exit code is 3 if the staged version is not caught up in time.
+    """
+    settings, stable_s = settings_from(**options), _seconds(stable)
+    until = None if wait is None else time.monotonic() + _seconds(wait)
+    from app.upgrades import moves
+
+    while True:
+        found = _move(moves.standing(settings, stable_s), as_json)
+        if as_json:
+            print_json(_status_document(found))
+        else:
+            click.echo(_shown(found))
+        if until is None:
+            return
+        if found.record.staged is None:
+            _refuse("No version is staged: nothing to wait for.", as_json)
+        if found.progress[found.record.staged].observed == "caught up":
+            return
+        if time.monotonic() > until:
+            sys.exit(_NOT_YET)
+        time.sleep(WAIT_EVERY_S)
+
+
+@upgrade_commands.command("promote", short_help="Make the staged version the active one.")
+@click.argument("version", type=click.IntRange(1, 999_999))
+@note_option
+@force_option
+@stable_option
+@kafka_option
+@as_json
+def upgrade_promote(version: int, **options: Any) -> None:
+    """Make VERSION the active one: the answers are its answers from then on.
+
+    Refused while it is not caught up, or while a worker is silent that may answer from the old
+    one. Which rows are different under its rules is not compared: look before, by
+    `?version=VERSION` on any read.
+    """
+    _switch(version, options)
+
+
+@upgrade_commands.command("rollback", short_help="Go back to the version before.")
+@note_option
+@force_option
+@stable_option
+@kafka_option
+@as_json
+def upgrade_rollback(**options: Any) -> None:
+    """Make the version before the active one again; it has counted on all the time.
+
+    What only the newer version could count is not in its rows until that one is promoted again.
+    """
+    _switch(None, options)
+
+
+def _switch(version: int | None, options: dict[str, Any]) -> None:
+    from app.upgrades import moves
+
+    as_json, stable = options.pop("as_json"), _seconds(options.pop("stable"))
+    note, forced = options.pop("note"), options.pop("forced")
+    settings = settings_from(**options)
+    work = moves.switch(settings, version, note=note, forced=forced, stable_s=stable)
+    after, confirmed = _move(work, as_json)
+    if as_json:
+        told = {
+            "workers": confirmed.workers,
+            "not_confirmed": list(confirmed.missing),
+            "seconds": round(confirmed.seconds, 3),
+        }
+        print_json({**_document(after), **told, "not_checked": ["diff"]})
+    else:
+        click.echo(_switched(after, confirmed.workers, confirmed.seconds, confirmed.missing))
+    sys.exit(_NOT_ALL if confirmed.missing else 0)
+
+
+def _switched(after: Versions, workers: int, seconds: float, missing: Sequence[str]) -> str:
+    done = "Promoted" if after.change == "promote" else "Rolled back"
+    way = (
+        "Back: onhand upgrade rollback"
+        if after.change == "promote"
+        else f"Forward: onhand upgrade promote {after.previous}"
+    )
+    who = f"{workers - len(missing)} of {workers} workers in {seconds:.2f} s"
+    lines = [
+        f"{done}: version {after.active} is active (epoch {after.epoch}), {who}. {way}",
+        "Not compared: which rows the two versions have differently.",
+    ]
+    if missing:
+        lines.append(
+            f"Not confirmed by {', '.join(missing)}: they may answer from version "
+            f"{after.previous} until they read the record. See `onhand upgrade status`."
+        )
+    return "\n".join(lines)
+
+
+@upgrade_commands.command("retire", short_help="End a version for good.")
+@click.argument("version", type=click.IntRange(1, 999_999))
+@click.option("--yes", "sure", is_flag=True, help="Also one that was active until lately.")
+@note_option
+@kafka_option
+@as_json
+def upgrade_retire(version: int, sure: bool, note: str, as_json: bool, **options: Any) -> None:
+    """End VERSION, which is the previous or the staged one, and delete its topics.
+
+    Its workers let go of what they hold and idle; stop them then. There is no way back.
+    """
+    from app.upgrades import retiring
+
+    settings = settings_from(**options)
+    after = _move(retiring.retire_version(settings, version, note=note, sure=sure), as_json)
+    if as_json:
+        print_json(_document(after))
+    else:
+        click.echo(
+            f"Version {version} is retired (epoch {after.epoch}): its topics are deleted. Stop "
+            "its workers."
+        )
+
+
+@upgrade_commands.command("log", short_help="Every record, oldest first.")
+@kafka_option
+@as_json
+def upgrade_log(as_json: bool, **options: Any) -> None:
+    """Show who did what with versions, and when."""
+    from app.upgrades import moves
+
+    history = _move(moves.known(settings_from(**options)), as_json)
+    if as_json:
+        print_json({"records": [_document(entry.versions) for entry in history.entries]})
+        return
+    rows: list[tuple[object, ...]] = [("EPOCH", "WHEN", "CHANGE", "ACTIVE", "BY", "NOTE", "FORCED")]
+    for entry in history.entries:
+        one = entry.versions
+        when = moment(entry.log_ms)
+        forced = ", ".join(one.forced) or "-"
+        rows.append(
+            (one.epoch, when, one.change, one.active, one.by or "-", one.note or "-", forced)
+        )
+    click.echo(table(rows, right=(0, 3)))
+
+
+def _move(work: Coroutine[Any, Any, T], as_json: bool) -> T:
+    """Run it; each way in which it can end has its exit code."""
+    from app.upgrades.moves import NotAsked, UpgradeRefused
+    from app.upgrades.retiring import NotFinished
+    from core.versions import AlreadySo
+    from wire.control import OutcomeUnknown
+
+    async def guarded() -> T | BaseException:
+        try:
+            return await work
+        except (AlreadySo, UpgradeRefused, NotFinished, OutcomeUnknown) as end:
+            return end
+
+    found = run(guarded(), NotAsked)
+    if isinstance(found, AlreadySo):
+        _end(str(found), 0, as_json)
+    if isinstance(found, UpgradeRefused):
+        _refuse(str(found), as_json)
+    if isinstance(found, NotFinished):
+        _end(str(found), _NOT_ALL, as_json)
+    if isinstance(found, OutcomeUnknown):
+        sentence = "Kafka went away while it was being recorded: run the same command again."
+        _end(sentence, _UNKNOWN, as_json)
+    assert not isinstance(found, BaseException)
+    return found
+
+
+def _refuse(why: str, as_json: bool) -> NoReturn:
+    shown = why if as_json else "\n".join(f"refused: {line}" for line in why.splitlines())
+    _end(shown, _REFUSED, as_json)
+
+
+def _end(said: str, code: int, as_json: bool) -> NoReturn:
+    if as_json:
+        print_json({"exit": code, "said": said})
+    else:
+        click.echo(plain(said, keep="\n"), err=code != 0)
+    sys.exit(code)
+
+
+def _rules(record: Versions, version: int) -> object:
+    kept = record.versions.get(str(version))
+    return "unknown" if kept is None else kept.rules
+
+
+def _document(record: Versions) -> dict[str, Any]:
+    import msgspec
+
+    found: dict[str, Any] = msgspec.to_builtins(record)
+    return found
+
+
+def _status_document(found: Status) -> dict[str, Any]:
+    import msgspec
+
+    return {
+        **_document(found.record),
+        "observed": {str(v): msgspec.to_builtins(one) for v, one in found.progress.items()},
+        "silent": [{"url": s.beat.url, "silent_s": s.silent_s} for s in found.silent],
+        "idle": [{"url": s.beat.url, "version": s.beat.version} for s in found.unlisted],
+    }
+
+
+def _shown(found: Status) -> str:
+    record = found.record
+    rows: list[tuple[object, ...]] = [
+        ("VERSION", "STATE", "RULES", "WORKERS", "OWNED", "NOT COUNTED", "IS")
+    ]
+    for version, one in sorted(found.progress.items()):
+        state = record.state_of(version)
+        observed = Cell(one.observed, None if one.observed == "caught up" else "yellow")
+        rules = _rules(record, version)
+        rows.append(
+            (version, state, rules, one.workers, one.partitions, f"{one.lag_events:,}", observed)
+        )
+    lines = [f"Epoch {record.epoch}: version {record.active} is active."]
+    lines.append(table(rows, right=(0, 2, 3, 4, 5)))
+    if record.staged is not None and (why := found.progress[record.staged].why):
+        more = f" (and {len(why) - 1} more)" if len(why) > 1 else ""
+        lines.append(plain(f"Not caught up: {why[0]}{more}."))
+    lines += [
+        plain(f"Worker {s.beat.url} of version {s.beat.version} is silent for {s.silent_s:.0f} s.")
+        for s in found.silent
+    ]
+    lines += [
+        plain(f"Worker {s.beat.url} idles: version {s.beat.version} is not staged or active.")
+        for s in found.unlisted
+    ]
+    for version in record.retiring:
+        lines.append(f"Of version {version} something is left: onhand upgrade retire {version}")
+    return "\n".join(lines)
+
+
+def _seconds(text: str) -> float:
+    match = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]+)?)(s|m|h)?", text)
+    if match is None:
+        raise click.BadParameter(f"{text!r} is no time: use 90s, 45m or 2h.")
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2] or "s"]

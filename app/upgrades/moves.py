@@ -1,0 +1,265 @@
+"""`onhand upgrade`: what people do with versions, each checked before it is recorded.
+
+Nothing that matters happens after the record: a command that is killed behind it has done its
+work, and one that is run again says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+from msgspec.structs import replace
+
+from app import topics
+from app.admin import TopicsError, kafka_failed
+from app.config import Settings
+from app.upgrades import beginning, record
+from app.upgrades import fleet as fleets
+from app.upgrades.fleet import Fleet, Observed, SeenWorker, VersionProgress
+from core import versions
+from core.versions import MoveRefused, VersionHistory, Versions
+from wire import clients
+from wire.batches import Unreadable
+from wire.control import Overtaken
+
+#: How long the workers have to say that they have read the record.
+CONFIRM_S = 10.0
+#: A previous version is kept for this long unless somebody insists.
+KEEP_S = 24 * 3600
+_CLOSE_S = 5.0
+
+#: Names that `--force` takes, and what each overrules.
+SILENT_WORKER = "silent-worker"
+NOT_SETTLED = "not-caught-up"
+FORCES = (SILENT_WORKER, NOT_SETTLED)
+
+
+class UpgradeRefused(Exception):
+    """The move was refused and nothing was changed; one plain sentence."""
+
+
+class NotAsked(Exception):
+    """Kafka did not answer, so nothing was changed; one plain sentence."""
+
+
+class Confirmed(msgspec.Struct, frozen=True):
+    """Workers that have read the record, those that had not in time, and how long it took."""
+
+    workers: int
+    missing: tuple[str, ...]
+    seconds: float
+
+
+class Status(msgspec.Struct, frozen=True):
+    """How versions and workers stand. versions: each but the retired ones, with its progress."""
+
+    record: Versions
+    progress: dict[int, VersionProgress]
+    silent: list[SeenWorker]
+    unlisted: list[SeenWorker]
+
+
+@asynccontextmanager
+async def asking(settings: Settings) -> AsyncIterator[None]:
+    """Around what asks Kafka; raises NotAsked and UpgradeRefused with sentences."""
+    try:
+        yield
+    except (KafkaError, OSError, TimeoutError) as error:
+        raise NotAsked(kafka_failed(settings, error)) from error
+    except (Unreadable, TopicsError) as error:
+        raise NotAsked(str(error)) from error
+    except MoveRefused as error:
+        raise UpgradeRefused(str(error)) from error
+    except Overtaken as error:
+        raise UpgradeRefused(f"{error} See `onhand upgrade status`.") from error
+
+
+async def known(settings: Settings) -> VersionHistory:
+    """All records, of which there is one at least.
+
+    Raises:
+        NotAsked: Kafka does not answer.
+        UpgradeRefused: there is none.
+    """
+    async with asking(settings):
+        problems = await topics.check(settings)
+        for problem in problems:
+            if not problem.topic:
+                raise NotAsked(str(problem))
+            if problem.kind == "missing" and not settings.is_of_version(problem.topic):
+                raise UpgradeRefused(str(problem))
+        history = await record.recorded(settings)
+    if history.last is None:
+        raise UpgradeRefused(beginning.no_record(settings))
+    return history
+
+
+async def stage_version(settings: Settings, version: int, note: str) -> tuple[Versions, int]:
+    """Make and check the topics of a version, then let its workers count.
+
+    Returns:
+        The record, and about how many events its workers will read.
+
+    Raises:
+        AlreadySo, UpgradeRefused, NotAsked, OutcomeUnknown: as they say.
+    """
+    before = (await known(settings)).last
+    assert before is not None
+    theirs = replace(settings, version=version)
+
+    def move(last: Versions) -> Versions:
+        return versions.stage(last, version, record.kept(settings))
+
+    async with asking(settings):
+        move(before)  # refused before anything is made
+        await topics.create(theirs)
+        problems = await topics.check(theirs)
+        if problems:
+            raise UpgradeRefused("\n".join(str(problem) for problem in problems))
+        after = await record.written(settings, record.following(before, move), note=note)
+        return after, await events_to_read(theirs)
+
+
+async def events_to_read(settings: Settings) -> int:
+    """About how many records the sources hold; marks of transactions count as well.
+
+    Raises:
+        KafkaError, OSError: Kafka does not answer.
+    """
+    consumer = AIOKafkaConsumer(**settings.client_kwargs(), group_id=None, enable_auto_commit=False)
+    try:
+        await clients.start(consumer)
+        numbers = range(settings.partitions)
+        places = [TopicPartition(t, p) for t in settings.source_topics.values() for p in numbers]
+        starts = await consumer.beginning_offsets(places)
+        ends = await consumer.end_offsets(places)
+        return int(sum(ends.values()) - sum(starts.values()))
+    finally:
+        await clients.close(consumer, _CLOSE_S)
+
+
+async def standing(settings: Settings, stable_s: float) -> Status:
+    """How it stands now, after listening to the workers for a moment."""
+    last = (await known(settings)).last
+    assert last is not None
+    async with asking(settings):
+        fleet = await fleets.heard(settings)
+    return status_of(settings, last, fleet, stable_s)
+
+
+def status_of(settings: Settings, last: Versions, fleet: Fleet, stable_s: float) -> Status:
+    """The same, of what was heard."""
+    listed = [v for v in (last.active, last.previous, last.staged) if v is not None]
+    progress = {
+        version: fleets.progress(
+            fleet, version, last.active, settings.partitions, settings.standbys, stable_s
+        )
+        for version in listed
+    }
+    alive = [seen for seen in fleet.workers() if seen.is_alive]
+    unlisted = [seen for seen in alive if seen.beat.version not in listed]
+    return Status(last, progress, fleet.silent(), unlisted)
+
+
+async def switch(
+    settings: Settings,
+    version: int | None,
+    *,
+    note: str,
+    forced: Sequence[str],
+    stable_s: float,
+) -> tuple[Versions, Confirmed]:
+    """Promote a version, or with None go back to the one before.
+
+    Raises:
+        AlreadySo, UpgradeRefused, NotAsked, OutcomeUnknown: as they say.
+    """
+    before = (await known(settings)).last
+    assert before is not None
+
+    def move(last: Versions) -> Versions:
+        return versions.rollback(last) if version is None else versions.promote(last, version)
+
+    async with asking(settings):
+        target = move(before).active
+        fleet = await fleets.heard(settings)
+        overruled = _refuse(settings, before, fleet, target, forced, stable_s)
+        positions = _positions(fleet, before.active)
+        after = await record.written(
+            settings,
+            record.following(before, move),
+            note=note,
+            forced=overruled,
+            positions=positions,
+        )
+        return after, await confirmed(settings, after.epoch)
+
+
+def _refuse(
+    settings: Settings,
+    before: Versions,
+    fleet: Fleet,
+    target: int,
+    forced: Sequence[str],
+    stable_s: float,
+) -> tuple[str, ...]:
+    """Which refusals were overruled; raises UpgradeRefused for any other."""
+    overruled, refused = [], []
+    if silent := fleet.silent():
+        one = silent[0]
+        more = f" (and {len(silent) - 1} more)" if len(silent) > 1 else ""
+        if SILENT_WORKER in forced:
+            overruled.append(SILENT_WORKER)
+        else:
+            refused.append(
+                f"Worker {one.beat.url}{more} is silent for {one.silent_s:.0f} s and may still "
+                f"answer from version {one.beat.version}. Stop it, or --force {SILENT_WORKER}."
+            )
+    theirs = fleets.progress(
+        fleet, target, before.active, settings.partitions, settings.standbys, stable_s
+    )
+    if theirs.observed is not Observed.CAUGHT_UP:
+        if NOT_SETTLED in forced:
+            overruled.append(NOT_SETTLED)
+        else:
+            more = f" (and {len(theirs.why) - 1} more)" if len(theirs.why) > 1 else ""
+            refused.append(
+                f"Version {target} is {theirs.observed}: {theirs.why[0]}{more}. Wait with `onhand "
+                f"upgrade status --wait 10m`, or --force {NOT_SETTLED}."
+            )
+    if refused:
+        raise UpgradeRefused("\n".join(refused))
+    return tuple(overruled)
+
+
+def _positions(fleet: Fleet, version: int) -> str:
+    """How far the owners of a version are, as one token."""
+    parts: dict[int, tuple[int, str]] = {}
+    for seen in fleet.workers(version):
+        for claim in seen.beat.claims if seen.is_alive else ():
+            if claim.role == "active":
+                known_at = parts.get(claim.partition, (-1, ""))
+                parts[claim.partition] = max(known_at, (claim.handled, claim.position))
+    return ",".join(position for _, (_, position) in sorted(parts.items()) if position)
+
+
+async def confirmed(settings: Settings, epoch: int) -> Confirmed:
+    """Wait until every living worker has said that it has read this record."""
+    missing: tuple[str, ...] = ()
+    workers = 0
+
+    def enough(fleet: Fleet) -> bool:
+        nonlocal missing, workers
+        alive = [seen for seen in fleet.workers() if seen.is_alive]
+        workers = len(alive)
+        missing = tuple(s.beat.url for s in alive if (s.beat.epoch or 0) < epoch)
+        return not missing
+
+    began = asyncio.get_running_loop().time()
+    await fleets.heard(settings, enough, CONFIRM_S)
+    return Confirmed(workers, missing, asyncio.get_running_loop().time() - began)

@@ -1,0 +1,269 @@
+"""The record of versions on a real Kafka: one writer, whatever happens to it on the way."""
+
+import asyncio
+import json
+import sys
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from aiokafka.errors import KafkaConnectionError
+
+from app import topics
+from app.admin import TopicsError, connected
+from app.config import Settings
+from app.upgrades import beginning, record
+from app.upgrades.record import recorded
+from core import versions
+from core.versions import VersionBegun, VersionHistory, Versions
+from dev.kafka import Kafka
+from dev.workers import ROOT, environment, onhand, until
+from tests.logs import Put, plain_writer
+from wire.control import OutcomeUnknown
+from wire.transactions import TransactionalProducer
+
+PARTITIONS = 2
+
+
+@pytest.fixture
+def settings(kafka: Kafka) -> Settings:
+    """A deployment of its own on the shared broker."""
+    name = f"u{uuid.uuid4().hex[:8]}"
+    return Settings.from_env(
+        {}, kafka=kafka.bootstrap, name=name, topic_prefix=f"{name}.", partitions=PARTITIONS
+    )
+
+
+def variables(settings: Settings) -> dict[str, str]:
+    return {
+        "ONHAND_KAFKA": settings.kafka,
+        "ONHAND_NAME": settings.name,
+        "ONHAND_TOPIC_PREFIX": settings.topic_prefix,
+        "ONHAND_PARTITIONS": str(settings.partitions),
+    }
+
+
+async def upgrade(settings: Settings, *arguments: str) -> tuple[int, str]:
+    return await onhand("upgrade", *arguments, settings=variables(settings))
+
+
+async def killed_at(settings: Settings, step: str, *arguments: str) -> int:
+    """Run the command until it is killed at this step; its exit code."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.failing", "upgrade", *arguments),
+        cwd=ROOT,
+        env=environment(variables(settings) | {"ONHAND_FAIL_AT": step}),
+    )
+    return await asyncio.wait_for(process.wait(), 60)
+
+
+async def log_of(settings: Settings) -> list[tuple[int, str, int]]:
+    history = await recorded(settings)
+    return [(e.versions.epoch, e.versions.change, e.versions.active) for e in history.entries]
+
+
+async def reads(settings: Settings, *expected: tuple[int, str, int]) -> None:
+    """The log holds this; the markers of the last commit may be written behind its answer."""
+
+    async def so() -> bool:
+        return await log_of(settings) == list(expected)
+
+    await until(so, f"in the record: {expected}", 10)
+
+
+BEGUN, STAGED = (1, "begin", 1), (2, "stage", 1)
+
+
+async def test_creating_the_topics_records_the_active_version_once(settings: Settings) -> None:
+    await asyncio.gather(*(topics.create(settings) for _ in range(4)))
+    await topics.create(settings)
+
+    await reads(settings, BEGUN)
+    assert await beginning.problems(settings) == []
+
+
+async def test_a_control_topic_without_a_record_is_told_and_gets_one(settings: Settings) -> None:
+    await topics.create(settings)
+    # As made by a build that wrote none.
+    fresh = Settings.from_env(variables(settings), name=f"{settings.name}x")
+    one = [t for t in topics.desired(fresh) if t.name == fresh.control_topic]
+    async with connected(fresh) as admin:
+        await topics._create(admin, one, 1)
+
+    assert (await onhand("topics", "check", settings=variables(fresh)))[0] == 1
+    assert await beginning.problems(fresh) == [
+        f"No record in {fresh.control_topic} says which version is active: run `onhand topics "
+        "create` with the ONHAND_VERSION that answers now."
+    ]
+    assert (await upgrade(fresh, "status"))[0] == 1
+    await topics.create(fresh)
+    assert await beginning.problems(fresh) == []
+
+
+async def test_the_second_version_does_not_begin_the_record_of_a_table_that_has_none(
+    settings: Settings,
+) -> None:
+    first = [t for t in topics.desired(settings) if t.name != settings.control_topic]
+    async with connected(settings) as admin:
+        await topics._create(admin, first, 1)
+    two = Settings.from_env(variables(settings), version=2)
+
+    with pytest.raises(TopicsError, match="with ONHAND_VERSION=1 first"):
+        await topics.create(two)
+
+    await reads(settings)
+    await topics.create(settings)
+    await topics.create(two)
+    await reads(settings, BEGUN)
+
+
+async def test_of_two_commands_at_once_one_wins_and_the_other_changes_nothing(
+    settings: Settings,
+) -> None:
+    await topics.create(settings)
+    seen = (await recorded(settings)).last
+    assert seen is not None
+    kept = record.kept(settings)
+    ends: list[Any] = await asyncio.gather(
+        *(
+            record.written(
+                settings, record.following(seen, lambda last: versions.stage(last, 2, kept))
+            )
+            for _ in range(3)
+        ),
+        return_exceptions=True,
+    )
+
+    assert sum(isinstance(end, Versions) for end in ends) <= 1
+    log = await log_of(settings)
+    assert len(log) == 1 + sum(isinstance(end, Versions) for end in ends)
+
+    codes = [
+        code
+        for code, _ in await asyncio.gather(
+            *(upgrade(settings, "stage", "3", "--note", str(n)) for n in range(2))
+        )
+    ]
+    assert len(await log_of(settings)) <= len(log) + 1
+    assert sorted(codes) in ([0, 0], [0, 1], [1, 1])
+
+
+#: Of those before `written`, which leave nothing, the last one.
+STEPS = ["checked", "written", "committed"]
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_killed_at_any_step_the_record_is_the_old_or_the_new_one_and_a_rerun_completes_it(
+    settings: Settings, step: str
+) -> None:
+    await topics.create(settings)
+
+    assert await killed_at(settings, step, "stage", "2") == -9
+
+    await reads(settings, BEGUN, *([STAGED] if step == "committed" else []))
+    code, said = await upgrade(settings, "stage", "2")
+    assert code == 0, said
+    await reads(settings, BEGUN, STAGED)
+
+
+async def test_a_lost_answer_is_looked_up(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await topics.create(settings)
+    seen = (await recorded(settings)).last
+    assert seen is not None
+    commit = TransactionalProducer.commit
+
+    async def unanswered(*args: Any) -> list[int]:
+        await commit(*args)
+        raise KafkaConnectionError("the answer was lost")
+
+    async def unsent(*args: Any) -> list[int]:
+        raise KafkaConnectionError("nobody was reached")
+
+    def stage(number: int, before: Versions) -> Callable[[VersionHistory], Versions]:
+        return record.following(
+            before, lambda last: versions.stage(last, number, VersionBegun(2, 1))
+        )
+
+    monkeypatch.setattr(TransactionalProducer, "commit", unsent)
+    with pytest.raises(Exception, match="it was not written"):
+        await record.written(settings, stage(2, seen))
+    assert len(await log_of(settings)) == 1
+
+    monkeypatch.setattr(TransactionalProducer, "commit", unanswered)
+    assert (await record.written(settings, stage(2, seen))).staged == 2
+    assert len(await log_of(settings)) == 2
+
+    async def gone(*args: Any, **more: Any) -> TransactionalProducer:
+        raise KafkaConnectionError("Kafka is away")
+
+    async def answered_by_nobody(*args: Any) -> list[int]:
+        monkeypatch.setattr(TransactionalProducer, "open", gone)
+        raise KafkaConnectionError("the answer was lost")
+
+    monkeypatch.setattr(TransactionalProducer, "commit", answered_by_nobody)
+    last = (await recorded(settings)).last
+    assert last is not None
+    with pytest.raises(OutcomeUnknown):
+        await record.written(settings, record.following(last, lambda v: versions.promote(v, 2)))
+
+
+async def test_what_strangers_write_there_is_passed_over(settings: Settings) -> None:
+    await topics.create(settings)
+    strange = [b"hello", versions.to_bytes(versions.first_record(9, VersionBegun(1, 1)))]
+    plain_writer(settings.kafka).write(settings.control_topic, [Put(None, v) for v in strange])
+
+    await reads(settings, BEGUN)
+    assert (await upgrade(settings, "stage", "2"))[0] == 0
+    await reads(settings, BEGUN, STAGED)
+
+
+async def test_promote_rollback_and_retire_say_what_they_did_and_the_log_keeps_it(
+    settings: Settings,
+) -> None:
+    await topics.create(settings)
+    assert (await upgrade(settings, "stage", "2", "--note", "damaged returns"))[0] == 0
+
+    code, said = await upgrade(settings, "promote", "2")
+    assert code == 1
+    assert said.startswith("refused: Version 2 is waiting: partition 0 has no owner")
+    force = ("--force", "not-caught-up")
+    assert await killed_at(settings, "written", "promote", "2", *force) == -9
+    assert (await recorded(settings)).last.active == 1  # type: ignore[union-attr]
+    assert await killed_at(settings, "committed", "promote", "2", *force) == -9
+    code, said = await upgrade(settings, "promote", "2", "--json")
+    assert (code, json.loads(said)["said"]) == (0, "Version 2 is active (epoch 3).")
+
+    code, said = await upgrade(settings, "rollback", *force)
+    assert code == 0
+    assert "Rolled back: version 1 is active (epoch 4), 0 of 0 workers" in said
+    assert "Not compared: which rows the two versions have differently." in said
+    assert (await upgrade(settings, "rollback"))[0] == 0  # already so
+    code, said = await upgrade(settings, "retire", "2")
+    assert code == 1
+    assert "the previous one for only 0 min" in said
+    code, said = await upgrade(settings, "retire", "2", "--yes")
+    assert code == 0, said
+    assert (await upgrade(settings, "retire", "2"))[0] == 0  # already so
+
+    two = Settings.from_env(variables(settings), version=2)
+    assert {p.topic for p in await topics.check(two)} == {two.changelog_topic}
+    assert await topics.check(settings) == []
+    records = json.loads((await upgrade(settings, "log", "--json"))[1])["records"]
+    assert [one["change"] for one in records] == [
+        *("begin", "stage", "promote", "rollback", "retire", "retired")
+    ]
+    assert records[1]["note"] == "damaged returns"
+    assert records[2]["forced"] == ["not-caught-up"]
+    assert (await upgrade(settings, "stage", "2"))[0] == 1  # numbers are never used again
+
+
+async def test_without_kafka_nothing_is_asked_and_nothing_changed(settings: Settings) -> None:
+    away = Settings.from_env(variables(settings), kafka="127.0.0.1:9")
+
+    code, said = await onhand("upgrade", "promote", "2", settings=variables(away))
+
+    assert code == 2
+    assert said.startswith("No Kafka answers at 127.0.0.1:9")

@@ -1,0 +1,131 @@
+"""When a worker goes over to another version."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from core.stages import Role
+from core.versions import Versions, promote, rollback, stage, to_bytes
+from tests.builders import an_active_version
+from tests.unit.web.fakes import FakeTable
+from web.cluster.admission import Admission
+from web.cluster.heartbeats import Claim, Heartbeat
+from web.cluster.roster import WorkerView
+from web.versions import switch as switches
+from web.versions.switch import Switch
+
+COUNT = 2
+
+
+class Stand:
+    """One worker of version 1, and what it hears of an owner of version 2."""
+
+    def __init__(self) -> None:
+        self.view = an_active_version()
+        self.table = FakeTable(COUNT)
+        self.admission = Admission(self.table, ["sales"])
+        self.owners: dict[int, list[str]] = {1: ["sales-0@9", "sales-1@9"], 2: []}
+        self.switch = Switch(self.view, self.table, self.admission, self.workers)
+
+    def workers(self) -> list[WorkerView]:
+        views = []
+        for version, positions in self.owners.items():
+            claims = tuple(
+                Claim(p, "active", Role.ACTIVE, position=token) for p, token in enumerate(positions)
+            )
+            beat = Heartbeat(
+                version, 2, "b", f"http://w{version}:1", str(version), 1, claims=claims
+            )
+            views.append(WorkerView(beat, True, True, 0.0, version == 1))
+        return views
+
+    def record(self, after: Versions) -> None:
+        history = self.view._history
+        assert history.take(to_bytes(after), len(history.entries), 0) is None
+        self.view._heard()
+
+    @property
+    def last(self) -> Versions:
+        assert self.view.last is not None
+        return self.view.last
+
+    async def looked(self) -> None:
+        for _ in range(20):
+            await asyncio.sleep(0)
+        await asyncio.sleep(3 * switches.LOOK_S)
+
+
+@pytest.fixture
+async def stand(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stand]:
+    monkeypatch.setattr(switches, "LOOK_S", 0.001)
+    made = Stand()
+    made.switch.start()
+    made.record(stage(made.last, 2, made.last.versions["1"]))
+    yield made
+    await made.switch.stop()
+
+
+async def test_a_worker_answers_as_before_until_the_new_version_has_reached_all_that_it_told(
+    stand: Stand,
+) -> None:
+    told: list[Any] = []
+    stand.switch.listeners.append(lambda: told.append(stand.switch.epoch))
+    stand.admission.answered(0, "sales-0@9")
+    stand.record(promote(stand.last, 2))
+
+    for positions in ([], ["sales-0@9"], ["sales-0@8", "sales-1@0"]):
+        stand.owners[2] = positions
+        await stand.looked()
+        assert (stand.switch.answering, stand.switch.epoch) == (1, 2)
+        assert stand.table.label == (1, 2)  # not the record that it does not follow yet
+    stand.owners[2] = ["sales-0@9", "sales-1@0"]
+    await stand.looked()
+
+    assert (stand.switch.answering, stand.switch.epoch) == (2, 3)
+    assert not stand.switch.is_here
+    assert told == [3]
+
+
+async def test_it_goes_over_once_and_as_a_whole_and_back_only_by_a_record(stand: Stand) -> None:
+    stand.owners[2] = ["sales-0@9", "sales-1@9"]
+    stand.record(promote(stand.last, 2))
+    await stand.looked()
+    stand.owners[2] = []  # its owners are gone: an ordinary failure
+    await stand.looked()
+    assert stand.switch.answering == 2
+    stand.admission.heard([0], "sales-0@12")  # told by way of version 2
+
+    stand.record(rollback(stand.last))
+    await stand.looked()
+    assert stand.switch.answering == 2
+    stand.owners[1] = ["sales-0@12", "sales-1@9"]
+    await stand.looked()
+
+    assert (stand.switch.answering, stand.switch.epoch) == (1, 4)
+    assert stand.table.label == (1, 4)
+    assert stand.switch.is_here
+
+
+async def test_a_rollback_before_it_went_over_leaves_it_where_it_was(stand: Stand) -> None:
+    stand.record(promote(stand.last, 2))
+    await stand.looked()
+    stand.record(rollback(stand.last))
+    await stand.looked()
+
+    assert (stand.switch.answering, stand.switch.epoch) == (1, 4)
+    assert await stand.switch.reaches(4, 0.01)
+    assert not await stand.switch.reaches(5, 0.01)
+
+
+async def test_a_worker_that_starts_after_the_record_never_answers_the_old_version() -> None:
+    late = Stand()
+    late.record(stage(late.last, 2, late.last.versions["1"]))
+    later = promote(late.last, 2)
+    assert late.view._history.take(to_bytes(later), 2, 0) is None
+
+    late.switch.start()
+
+    assert (late.switch.answering, late.switch.is_here) == (2, False)
+    await late.switch.stop()

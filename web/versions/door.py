@@ -1,0 +1,265 @@
+"""The door: a worker of another version passes requests to the active one, whatever they ask.
+
+`Onhand-Hop: door` says to the other worker that it is to answer from its version, by itself or
+by one more hop; `Onhand-Version` and `Onhand-Epoch` which one that is, by which record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+from urllib.parse import unquote
+
+import msgspec
+from aiohttp import web
+
+from core.positions import epoch_in
+from core.stages import Role
+from tables.reading import Reading
+from web.cluster.admission import OWN_WAIT_S, Admission
+from web.cluster.exchange import PeerAnswer, PeerFailed
+from web.cluster.heartbeats import WorkerState
+from web.cluster.peers import (
+    HOP,
+    HOP_EPOCH,
+    Peers,
+    is_for_another_version,
+    through_door,
+)
+from web.cluster.roster import WorkerView
+from web.http.bodies import BodyLimits, read_raw
+from web.http.problems import Problem, problem
+from web.http.replies import SERVER, Handler
+from web.versions.switch import Switch
+from web.versions.view import VersionView
+
+#: For one try, besides what the caller waits: above what an answer from there may take.
+READ_S, WRITE_S = 3.5, 6.0
+_TRIES = 3
+#: How long a token's epoch may be waited for without a `wait_ms`, and the most with one.
+_WAIT_S, _MOST_WAIT_S = 1.0, 10.0
+#: For the record that another worker names.
+_HINT_S = 1.0
+
+#: In the bytes of a request, as other workers write them.
+_HOP = f"\r\n{HOP}: 1\r\n".encode()
+_CONTROL = b"control"
+_CONTROL_EPOCH = re.compile(rb"control@([0-9]{1,18})")
+_READS = re.compile(r"/v1/(?:inventory(?:/|$)|lookup$)")
+_KEY = re.compile(r"/v1/inventory/([^/]+)(?:/[^/]+)?")
+_VERSION = re.compile(r"(?:^|&)version=([^&]*)")
+_MIN_POSITION = re.compile(r"(^|&)min_position=([^&]*)")
+_WAIT_MS = re.compile(r"(?:^|&)wait_ms=([0-9]{1,5})(?:&|$)")
+# What of another worker's answer belongs to that connection.
+_NOT_PASSED_ON = frozenset(
+    ("connection", "keep-alive", "transfer-encoding", "content-length", "date")
+)
+# What of a request matters to the answer.
+_TAKEN_ALONG = (
+    "accept", "content-type", "idempotency-key", "if-none-match", "if-match",
+    "prefer", "ce-", "traceparent", "tracestate", "x-request-id", "authorization",
+)  # fmt: skip
+
+
+class _Positions(msgspec.Struct):
+    positions: str = ""
+
+
+class Door:
+    """Chooses, once at its entry, which version answers a request.
+
+    Args:
+        view: of the record. switch: what this worker answers from.
+        table: of this worker. admission: knows the floors.
+        peers: asks other workers. workers: all that are known.
+        limits: of a body that is passed on.
+    """
+
+    def __init__(
+        self,
+        view: VersionView,
+        switch: Switch,
+        table: Reading,
+        admission: Admission,
+        peers: Peers,
+        workers: Callable[[], Sequence[WorkerView]],
+        limits: BodyLimits,
+    ) -> None:
+        self._view, self._switch = view, switch
+        self._table, self._admission = table, admission
+        self._peers, self._workers, self._limits = peers, workers, limits
+
+    def guarding(self, handler: Handler) -> Handler:
+        """The handler, for the requests that this worker's own version answers."""
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            await self._switch.awake()
+            if HOP in request.headers:
+                if is_for_another_version(request.headers, self._view.version):
+                    detail = f"This worker is of version {self._view.version}."
+                    return problem(Problem.NOT_READY, detail)
+                await self._follow(request.headers.get(HOP_EPOCH, ""))
+                return self._labelled(await handler(request))
+            path, _, query = request.raw_path.partition("?")
+            if (refused := await self._behind(query)) is not None:
+                return refused
+            named = _VERSION.search(query) if _READS.match(path) else None
+            if named is not None and not re.fullmatch("[1-9][0-9]{0,5}", named[1]):
+                return self._labelled(await handler(request))  # which says what is wrong with it
+            version = self._switch.answering if named is None else int(named[1])
+            if version == self._view.version:
+                return self._labelled(await handler(request))
+            return await self._pass_on(request, path, query, version, is_named=named is not None)
+
+        return handle
+
+    def is_plain(self, data: bytes) -> bool:
+        """Whether the bytes of a request may be answered from this worker's rows as they come."""
+        if _CONTROL in data:
+            named = _CONTROL_EPOCH.findall(data)
+            if not named or max(map(int, named)) > self._switch.epoch:
+                return False
+        return self._switch.is_here or _HOP in data
+
+    def _labelled(self, response: web.StreamResponse) -> web.StreamResponse:
+        """Rows say it themselves; all else says it here."""
+        if not response.prepared and "Onhand-Version" not in response.headers:
+            version, epoch = self._table.label
+            response.headers["Onhand-Version"] = str(version)
+            response.headers["Onhand-Epoch"] = str(epoch)
+        return response
+
+    async def _follow(self, hint: str) -> None:
+        """Another worker has read this record: so must this one before it answers."""
+        if re.fullmatch("[0-9]{1,18}", hint):
+            await self._view.reaches(int(hint), _HINT_S)
+
+    async def _behind(self, query: str) -> web.Response | None:
+        """The refusal where a caller has seen a record that this worker has not gone over to."""
+        if "control" not in query:
+            return None
+        found = _MIN_POSITION.search(query)
+        wanted = 0 if found is None else epoch_in(unquote(found[2]))
+        if wanted <= self._switch.epoch:
+            return None
+        if await self._switch.reaches(wanted, _waited_s(query)):
+            return None
+        detail = f"This worker answers by epoch {self._switch.epoch}, not yet by {wanted}."
+        return problem(Problem.NOT_CAUGHT_UP, detail, retry_after_s=1)
+
+    # ---- to another version
+
+    async def _pass_on(
+        self, request: web.Request, path: str, query: str, version: int, *, is_named: bool
+    ) -> web.StreamResponse:
+        body = b""
+        if request.can_read_body:
+            read = await read_raw(request, self._limits)
+            if isinstance(read, web.Response):
+                return read
+            body = read
+        partitions = self._partitions(path)
+        if is_named:
+            query = _VERSION.sub("", query).lstrip("&")
+        elif partitions:
+            query = self._with_floors(query, partitions)
+        target = f"{path}?{query}" if query else path
+        is_read = request.method in ("GET", "HEAD") or bool(partitions)
+        # A worker answers a HEAD as a GET, and the server leaves the body out.
+        method = "GET" if request.method == "HEAD" else request.method
+        try_s = _waited_s(query) + (READ_S if is_read else WRITE_S)
+        answer: PeerAnswer | None = None
+        for url in self._targets(version, partitions)[:_TRIES]:
+            epoch = self._view.epoch or 0
+            hop = through_door(method, url, target, version, epoch, _lines_of(request), body)
+            try:
+                async with asyncio.timeout(try_s):
+                    answer = await self._peers.ask(url, hop, waits="min_position" in query)
+            except (PeerFailed, TimeoutError):
+                continue  # ids make it safe to repeat a POST
+            if answer.status != 503 or not is_read:
+                break
+        if answer is None:
+            detail = f"No worker of version {version} answers now."
+            return self._labelled(problem(Problem.NOT_READY, detail, retry_after_s=1))
+        if not is_named and partitions:
+            self._heard(answer, partitions)
+        return _answer_of(answer)
+
+    def _targets(self, version: int, partitions: Sequence[int]) -> list[str]:
+        """Whom to ask, best first: the owner of the key, then any, those that leave last."""
+        found = [
+            worker.beat
+            for worker in self._workers()
+            if worker.alive and not worker.this and worker.beat.version == version
+        ]
+        random.shuffle(found)
+        key = partitions[0] if len(partitions) == 1 else None
+
+        def rank(beat: Any) -> tuple[bool, bool, bool]:
+            owns = any(c.partition == key and c.role == Role.ACTIVE for c in beat.claims)
+            holds = any(c.role is not None for c in beat.claims)
+            return beat.state is not WorkerState.RUNNING, not holds, not owns
+
+        return [beat.url for beat in sorted(found, key=rank)]
+
+    def _partitions(self, path: str) -> list[int]:
+        """Whose rows a read may show; none for what is no read."""
+        if not _READS.match(path):
+            return []
+        key = _KEY.fullmatch(path)
+        if key is None:
+            return list(range(self._table.count))
+        return [self._table.partition_of(unquote(key[1], errors="replace"))]
+
+    def _with_floors(self, query: str, partitions: Sequence[int]) -> str:
+        """The query, asking also for what this worker has told of these partitions."""
+        floor = self._admission.floor_token(partitions)
+        if not floor:
+            return query
+        if _MIN_POSITION.search(query):
+            return _MIN_POSITION.sub(rf"\1min_position=\2,{floor}", query, count=1)
+        more = f"min_position={floor}"
+        if not _WAIT_MS.search(query):
+            more += f"&wait_ms={int(OWN_WAIT_S * 1000)}"
+        return f"{query}&{more}" if query else more
+
+    def _heard(self, answer: PeerAnswer, partitions: Sequence[int]) -> None:
+        if answer.status not in (200, 304, 404):
+            return
+        token = answer.headers.get("Onhand-Position", "")
+        if len(partitions) > 1:
+            try:
+                token = msgspec.json.decode(answer.body, type=_Positions).positions
+            except msgspec.MsgspecError:
+                return
+        self._admission.heard(partitions, token)
+
+
+def _waited_s(query: str) -> float:
+    """How long a caller waits for its position."""
+    wait = _WAIT_MS.search(query)
+    return _WAIT_S if wait is None else min(_MOST_WAIT_S, int(wait[1]) / 1000)
+
+
+def _lines_of(request: web.Request) -> str:
+    """The headers that matter, for another worker; the body goes there unpacked."""
+    lines = (f"{k}: {v}\r\n" for k, v in request.headers.items() if _is_taken_along(k, v))
+    return "".join(lines)
+
+
+def _is_taken_along(name: str, value: str) -> bool:
+    name = name.lower()
+    if name == "content-encoding":
+        return value.lower() not in ("gzip", "deflate")
+    return name.startswith(_TAKEN_ALONG)
+
+
+def _answer_of(answer: PeerAnswer) -> web.Response:
+    headers = {
+        name: value for name, value in answer.headers.items() if name.lower() not in _NOT_PASSED_ON
+    }
+    return web.Response(status=answer.status, body=answer.body, headers={**headers, **SERVER})

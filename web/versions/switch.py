@@ -1,0 +1,175 @@
+"""From which version this worker answers whoever names none; when it goes over to another.
+
+The record is the switch; each worker goes over by itself, once and as a whole. Until the new
+version has reached what this worker has told of each partition (its floors), it answers as
+before; from then on it never goes back, in version or in time. No request waits for that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from core.positions import parse_position
+from core.stages import Role
+from core.versions import VersionState
+from tables.reading import Reading
+from tables.tasks import Tasks
+from web.cluster.admission import Admission, Offsets
+from web.cluster.roster import WorkerView
+from web.versions.view import VersionView
+
+log = logging.getLogger(__name__)
+
+#: Between two looks at what the new version has reached. Its heartbeats come twice a second.
+LOOK_S = 0.05
+#: How often a worker looks whether it slept.
+TICK_S = 0.25
+#: Asleep for longer (SIGSTOP, a paused machine), it reads the record before it answers.
+SLEPT_S = 1.0
+#: For that; then it answers by what it knows, and says by which record.
+REREAD_S = 0.5
+
+
+class Switch:
+    """The version that one worker answers from, and since which record.
+
+    Args:
+        view: of the record.
+        table: of this worker; its answers are labelled by what is decided here.
+        admission: knows the floors.
+        workers: all that are known, this one as it is now.
+    """
+
+    def __init__(
+        self,
+        view: VersionView,
+        table: Reading,
+        admission: Admission,
+        workers: Callable[[], Sequence[WorkerView]],
+    ) -> None:
+        self._view, self._table = view, table
+        self._admission, self._workers = admission, workers
+        self._tasks = Tasks()
+        self._sweep: asyncio.Task[None] | None = None
+        self._awake = asyncio.Event()
+        self._awake.set()
+        self._moved = asyncio.Event()
+        #: Told when the version or the epoch of the answers has changed.
+        self.listeners: list[Callable[[], None]] = []
+        #: Answers come from this version.
+        self.answering = view.version
+        #: The record that made it the active one, or a later one that left it so.
+        self.epoch = 0
+        view.listeners.append(self.heard)
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this worker answers from its own version, and has not just slept."""
+        return self.answering == self._view.version and self._awake.is_set()
+
+    def start(self) -> None:
+        """Begin with what the record says: a worker that starts now answers from nothing older."""
+        if (last := self._view.last) is not None:
+            self._go_over(last.active, last.epoch)
+        self._tasks.keep(self._tick, "sleep watch", TICK_S)
+
+    async def stop(self) -> None:
+        """Decide no more. May be called twice."""
+        await self._tasks.cancel()
+
+    async def awake(self) -> None:
+        """Return once this worker has read the record after it slept; at once if it did not."""
+        if not self._awake.is_set():
+            await self._awake.wait()
+
+    async def reaches(self, epoch: int, within_s: float) -> bool:
+        """Wait until answers come by that record or a later one; whether they do."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while self.epoch < epoch:
+                    await self._moved.wait()
+        return self.epoch >= epoch
+
+    def heard(self) -> None:
+        """There is a new record."""
+        last = self._view.last
+        assert last is not None
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
+        if last.active == self.answering:
+            self._go_over(last.active, last.epoch)
+        else:
+            self._label()
+            self._sweep = self._tasks.start(self._until_reached(last.active), "switch")
+
+    async def _until_reached(self, version: int) -> None:
+        """Go over once that version is as far as this worker's answers have been."""
+        floors = [self._admission.floor_of(p) for p in range(self._table.count)]
+        began = time.monotonic()
+        while True:
+            if self._is_reached(version, floors):
+                break
+            await asyncio.sleep(LOOK_S)
+        last = self._view.last
+        assert last is not None
+        self._go_over(version, last.epoch)
+        log.info(
+            "Answers come from version %d now (epoch %d), %.2f s after the record.",
+            version,
+            self.epoch,
+            time.monotonic() - began,
+        )
+
+    def _is_reached(self, version: int, floors: Sequence[Offsets]) -> bool:
+        """Whether an owner of that version has told of each partition what was answered here."""
+        owned = set()
+        for worker in self._workers():
+            if worker.beat.version != version or not worker.alive:
+                continue
+            for claim in worker.beat.claims:
+                if claim.role != Role.ACTIVE or not 0 <= claim.partition < len(floors):
+                    continue
+                at = parse_position(claim.position)
+                if all(at.get(place, -1) >= o for place, o in floors[claim.partition].items()):
+                    owned.add(claim.partition)
+        return len(owned) == len(floors)
+
+    def _go_over(self, version: int, epoch: int) -> None:
+        self.answering, self.epoch = version, epoch
+        self._moved.set()
+        self._moved = asyncio.Event()
+        self._label()
+        for listener in list(self.listeners):
+            listener()
+
+    def _label(self) -> None:
+        """What this worker's own rows are said to be of.
+
+        Until it goes over to another version, they are those of the record that it still follows.
+        """
+        last = self._view.last
+        if last is None:
+            return
+        is_late = self.answering == self._view.version != last.active
+        was_active = is_late and self._view.state is not VersionState.STAGED
+        epoch = self.epoch if was_active else last.epoch
+        self._table.label = (self._view.version, epoch)
+
+    # ---- after sleep
+
+    async def _tick(self) -> None:
+        before = time.clock_gettime(time.CLOCK_BOOTTIME)
+        while True:
+            await asyncio.sleep(TICK_S)
+            now = time.clock_gettime(time.CLOCK_BOOTTIME)
+            if now - before > SLEPT_S + TICK_S:
+                self._awake.clear()
+                await self._view.reread(REREAD_S)
+                self._awake.set()
+                now = time.clock_gettime(time.CLOCK_BOOTTIME)
+            before = now
