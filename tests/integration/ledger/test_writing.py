@@ -21,7 +21,7 @@ from tests.builders import as_json, with_data
 from tests.ledgers import comparing
 from tests.ledgers.comparing import lines
 from tests.ledgers.kept import Kept, in_batches
-from tests.ledgers.logs import START_MS, a_log, judged
+from tests.ledgers.logs import START_MS, WINDOW, a_log, judged
 from tests.ledgers.postgres import Postgres
 from tests.ledgers.second import race
 
@@ -58,6 +58,17 @@ def test_a_repetition_says_which_record_it_repeats(kept: Kept) -> None:
     kept.feed([_sale(4, other)])
 
     assert [row["repeat_of"] for row in lines(kept.reads)] == [None, None, 0, 0, 1]
+
+
+def test_after_a_restart_an_id_is_known_as_far_back_as_the_window_reaches(kept: Kept) -> None:
+    first, second = as_json(id="1"), as_json(id="2")
+    kept.feed([_sale(0, first), _sale(1, second), _sale(WINDOW - 1, as_json(id="3"))])
+    kept.restart()
+    kept.feed([_sale(WINDOW, first), _sale(WINDOW + 2, second)])
+
+    found = {row["off"]: row["repeat_of"] for row in lines(kept.reads)}
+    assert found[WINDOW] == 0
+    assert found[WINDOW + 2] is None  # one offset too far: another fact
 
 
 def _sale(offset: int, value: bytes | None, key: bytes = b"SKU-000042") -> Record:
