@@ -23,11 +23,15 @@ MakeStores = Callable[[Path], Stores]
 GONE_AT_ONCE = {**COMPACTED, "file.delete.delay.ms": "0"}
 
 
+def on_disk(folder: Path) -> Stores:
+    return RocksStores(folder, "inventory")
+
+
 def in_memory(folder: Path) -> Stores:
     return MemoryStores()
 
 
-each_store = pytest.mark.parametrize("stores", [RocksStores, in_memory], ids=["rocksdb", "memory"])
+each_store = pytest.mark.parametrize("stores", [on_disk, in_memory], ids=["rocksdb", "memory"])
 
 
 @pytest.fixture
