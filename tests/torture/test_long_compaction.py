@@ -1,22 +1,27 @@
-"""Real workers on a changelog that was compacted while one of them was down."""
+"""Real workers on logs that were compacted or cut while some of them were down."""
 
 from pathlib import Path
 
 import aiohttp
+import pytest
 
 from core.stages import Role
 from dev.kafka import start
-from dev.oracle import sku_in
-from dev.workers import Worker
+from dev.oracle import partition_of, sku_in
+from dev.workers import Worker, until
 from tests import faults, lives
 from tests.faults import under_load
+from tests.feed import a_shop
 from tests.kafka_tools import set_topic
+from tests.logs import cut
 from tests.oracle import changelog_topic
 from tests.torture.test_long_faults import EAGER
 from tests.workers import Cluster
 
 PARTITIONS = 2
 BROKER = {"log.cleaner.backoff.ms": 500, "log.segment.delete.delay.ms": 0}
+
+each_store = pytest.mark.parametrize("store", ["rocksdb", "memory"])
 
 
 async def sold_one_of_each(worker: Worker, partitions: int) -> None:
@@ -58,3 +63,46 @@ async def test_a_kill_on_a_quiet_partition_then_compaction_and_a_restart_restore
                 await cluster.start("b")
         finally:
             cluster.close()
+
+
+@each_store
+async def test_a_source_cut_past_the_position_while_all_were_down_is_told_and_nothing_is_lost(
+    tmp_path: Path, store: str
+) -> None:
+    with start() as kafka:
+        settings = {**faults.SETTINGS, "ONHAND_STORE": store}
+        cluster = Cluster(kafka.bootstrap, tmp_path, PARTITIONS, settings=settings)
+        try:
+            async with under_load(cluster, "a", "b"):
+                pass
+            before = await cluster.rows(cluster.worker("a"))
+            for name in "ab":
+                await cluster.worker(name).stop()
+            with cluster.feeding(a_shop(partitions=PARTITIONS, run="down"), 5_000):
+                pass
+            for topic in cluster.sources:
+                cut(kafka.bootstrap, topic, -1, 1)
+            for name in "ab":
+                cluster.launch(name)
+            told = await _stands_still(cluster.worker("a"))
+            assert "was cut or recreated under partition 1" in told
+            answered = await cluster.rows(cluster.worker("a"))
+            stopped = {key for key in before if partition_of(key[0], PARTITIONS) == 1}
+            assert stopped
+            assert {key: answered[key] for key in stopped} == {key: before[key] for key in stopped}
+        finally:
+            cluster.close()
+
+
+async def _stands_still(worker: Worker) -> str:
+    async def told() -> str:
+        try:
+            async with aiohttp.request("GET", f"{worker.url}/v1/cluster") as response:
+                found = (await response.json())["partitions"][1]
+        except aiohttp.ClientError:
+            return ""  # not there yet
+        holders = [found["active"], *found["standbys"], *found["loading"]]
+        whys = [holder.get("stopped_because") for holder in holders if holder]
+        return next(filter(None, whys), "")
+
+    return await until(told, "standing still", 60, 0.5)
