@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from aiokafka import TopicPartition
+from aiokafka.errors import ProducerFenced
 
 from app import deadletters
 from dev.kafka import Kafka
@@ -14,6 +16,8 @@ from tests.bridges import MAP, Bridges, a_record
 from tests.kafka_tools import forget_group, mislead_group, recreate, transactional
 from tests.logs import cut
 from tests.oracle import own_headers
+from wire.filling import BatchFiller
+from wire.transactions import Brokers, TransactionalProducer
 
 
 @pytest.fixture
@@ -116,6 +120,27 @@ async def test_who_slept_through_the_loss_of_a_partition_writes_nothing_when_it_
 
     bridges.assert_each_once()
     assert bridges.workers["a"].alive
+
+
+async def test_who_had_a_partition_before_cannot_write_once_it_is_taken_over(
+    bridges: Bridges,
+) -> None:
+    await bridges.create_topics()
+    settings = bridges.onhand()
+    ours = settings.bridge_transactional_id(bridges.topic, 0)
+    brokers = Brokers(settings.client_kwargs(), [settings.source_topics["sales"]])
+    await brokers.start()
+    before = await TransactionalProducer.open(brokers, ours, 60_000, lane=0)
+
+    bridges.start("a")
+    await bridges.ready("a")
+
+    late = BatchFiller()
+    late.add(TopicPartition(settings.source_topics["sales"], 0), b"A", b"{}", ())
+    with pytest.raises(ProducerFenced):
+        await before.commit(late.all())
+    await brokers.stop()
+    assert bridges.facts() == []
 
 
 async def test_aborted_foreign_records_are_none(bridges: Bridges) -> None:
