@@ -47,6 +47,7 @@ OVERRIDDEN: list[tuple[type, str, str]] = [
     (driver.AIOKafkaConsumerThread, "on_partitions_assigned", "self, assigned, generation_id"),
     (driver.AIOKafkaConsumerThread, "_commit", "self, offsets"),
     (driver.AIOKafkaConsumerThread, "verify_event_path", "self, now, tp"),
+    (driver.Consumer, "on_start", "self"),
     (driver.Consumer, "_new_consumer_thread", "self"),
     (driver.Consumer, "_drain_messages", "self, fetcher"),
     (driver.Consumer, "ack", "self, message"),
