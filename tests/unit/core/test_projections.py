@@ -11,7 +11,7 @@ HERE = Address("lines", "source", 0, 1)
 
 
 def a_fold(projection: Projection, *, empty: bool = True) -> Fold:
-    return Fold(projection, 0, 1, ["lines"], window=0, empty=empty)
+    return Fold(projection, 0, 1, ["lines"], window=100, empty=empty)
 
 
 def lines(*values: bytes | None, first: int = 0) -> list[Record]:
