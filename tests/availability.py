@@ -19,10 +19,10 @@ from dev.answers import Answer
 from dev.kafka import Kafka, start
 from dev.verdicts import Verdict, judge
 from dev.workers import ROOT
-from tests.document import put_table
-from tests.faults import passes
-from tests.feed import Feeder, a_shop
-from tests.workers import Cluster
+from tests.support.document import put_table
+from tests.support.faults import passes
+from tests.support.feed import Feeder, a_shop
+from tests.support.workers import Cluster
 
 READS_PER_S, EVENTS_PER_S = 500, 500
 REQUEST_TIMEOUT_S = 2.0

@@ -1,4 +1,4 @@
-"""Fixtures for all layers. Keep it small: builders belong in tests/builders.py."""
+"""Fixtures for all layers. Keep it small: builders belong in tests/support/builders.py."""
 
 from collections.abc import Iterator
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from dev.workers import ROOT
-from tests.document import put_table
-from tests.record import VARIABLE
+from tests.support.document import put_table
+from tests.support.record import VARIABLE
 
 DOCUMENT = ROOT / "docs" / "reliability.md"
 HEADING = [

@@ -7,8 +7,8 @@ import pytest
 
 from dev.kafka import Kafka
 from tests.availability import CASES, Scene, Seen, see
-from tests.feed import a_shop
-from tests.workers import Cluster
+from tests.support.feed import a_shop
+from tests.support.workers import Cluster
 
 READS_PER_S, EVENTS_PER_S = 200, 300
 PARTITIONS = 6

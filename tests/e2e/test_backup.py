@@ -7,8 +7,8 @@ that hurts most: after it has written, before it has noted how far.
 from pathlib import Path
 
 from dev.kafka import Kafka, start
-from tests.drill import PARTITIONS, but_for_times, copied, facts_in, filled, mirror_of
-from tests.workers import Cluster
+from tests.support.drill import PARTITIONS, but_for_times, copied, facts_in, filled, mirror_of
+from tests.support.workers import Cluster
 
 
 async def test_a_copy_by_the_recipe_counts_to_the_same_rows(kafka: Kafka, tmp_path: Path) -> None:

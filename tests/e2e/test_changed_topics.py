@@ -12,9 +12,9 @@ from confluent_kafka.admin import NewPartitions  # type: ignore[attr-defined]
 from dev.answers import ask
 from dev.kafka import Kafka
 from dev.workers import Worker, until
-from tests.feed import a_shop
-from tests.kafka_tools import LOG_FOR_EVER, admin, recreate, set_topic
-from tests.workers import Cluster
+from tests.support.feed import a_shop
+from tests.support.kafka_tools import LOG_FOR_EVER, admin, recreate, set_topic
+from tests.support.workers import Cluster
 
 PARTITIONS = 4
 

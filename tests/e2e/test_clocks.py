@@ -8,11 +8,11 @@ import pytest
 
 from dev.kafka import Kafka
 from dev.log import read_topics
-from tests import lives
 from tests.clocks import HOUR_S, Clock
-from tests.faults import under_load
-from tests.oracle import changelog_topic
-from tests.workers import Cluster
+from tests.support import lives
+from tests.support.faults import under_load
+from tests.support.oracle import changelog_topic
+from tests.support.workers import Cluster
 
 PARTITIONS = 4
 

@@ -14,9 +14,9 @@ import pytest
 from dev.kafka import Kafka
 from dev.oracle import partition_of, sku_in
 from dev.workers import onhand
-from tests.logs import Put, plain_writer
-from tests.openapi_check import Contract
-from tests.workers import SESSION_S, Cluster
+from tests.support.logs import Put, plain_writer
+from tests.support.openapi_check import Contract
+from tests.support.workers import SESSION_S, Cluster
 
 PARTITIONS = 4
 Json = dict[str, Any]

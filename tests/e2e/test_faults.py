@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from dev.kafka import Kafka, start
-from tests import faults
-from tests.faults import under_load
-from tests.feed import a_shop
-from tests.workers import Cluster
+from tests.support import faults
+from tests.support.faults import under_load
+from tests.support.feed import a_shop
+from tests.support.workers import Cluster
 
 PARTITIONS = 6
 

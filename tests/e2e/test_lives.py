@@ -11,10 +11,10 @@ from confluent_kafka.admin._resource import ResourceType
 from core.stages import Role
 from dev.kafka import Kafka
 from dev.workers import Late, Worker, until
-from tests import lives
-from tests.faults import under_load
-from tests.kafka_tools import allow_only
-from tests.workers import Cluster
+from tests.support import lives
+from tests.support.faults import under_load
+from tests.support.kafka_tools import allow_only
+from tests.support.workers import Cluster
 
 PARTITIONS = 6
 #: So that a worker nearly always holds something folded that it has not committed.

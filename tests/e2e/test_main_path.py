@@ -11,9 +11,9 @@ from dev.kafka import Kafka
 from dev.oracle import Oracle
 from dev.rows import Key
 from dev.verdicts import Verdict, judge
-from tests.feed import a_shop
-from tests.oracle import reasons
-from tests.workers import Cluster
+from tests.support.feed import a_shop
+from tests.support.oracle import reasons
+from tests.support.workers import Cluster
 
 EVENTS = 50_000
 STREAM_PER_S = 2_500

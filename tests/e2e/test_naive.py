@@ -10,9 +10,9 @@ from dev.kafka import Kafka, free_port
 from dev.oracle import Oracle
 from dev.shop import Habits
 from dev.workers import Worker, until
-from tests.feed import a_shop
-from tests.watch import GroupOffsets
-from tests.workers import Cluster
+from tests.support.feed import a_shop
+from tests.support.watch import GroupOffsets
+from tests.support.workers import Cluster
 
 PARTITIONS = 4
 NAIVE = ("-m", "faust", "-A", "bench.naive.app", "worker", "-l", "info")

@@ -9,10 +9,10 @@ import pytest
 from dev.answers import ask
 from dev.kafka import Kafka
 from dev.workers import until
-from tests.feed import a_shop
-from tests.kafka_tools import LOG_FOR_EVER, recreate
-from tests.oracle import read_changelog
-from tests.workers import Cluster
+from tests.support.feed import a_shop
+from tests.support.kafka_tools import LOG_FOR_EVER, recreate
+from tests.support.oracle import read_changelog
+from tests.support.workers import Cluster
 
 PARTITIONS = 4
 

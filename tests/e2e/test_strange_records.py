@@ -15,11 +15,11 @@ from dev.answers import Answer, ask
 from dev.kafka import Kafka
 from dev.oracle import partition_of
 from dev.workers import until
-from tests.kafka_tools import transactional
-from tests.logs import Put, Writer
-from tests.oracle import reasons
-from tests.rawlog import GZIP, LZ4, NONE, SNAPPY, ZSTD, Raw, a_batch, send
-from tests.workers import Cluster
+from tests.support.kafka_tools import transactional
+from tests.support.logs import Put, Writer
+from tests.support.oracle import reasons
+from tests.support.rawlog import GZIP, LZ4, NONE, SNAPPY, ZSTD, Raw, a_batch, send
+from tests.support.workers import Cluster
 
 PARTITIONS = 2
 CODECS = (NONE, GZIP, SNAPPY, LZ4, ZSTD)

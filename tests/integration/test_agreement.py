@@ -13,7 +13,7 @@ from tables.home import agreement
 from tables.home.agreement import RulesDiffer, Unsettled, agree
 from tables.home.changelog import ChangelogWriter
 from tables.ports import CommitRefused, Sealed
-from tests.owners import WINDOW, Shop, a_delivery_of, a_worker, a_writer, with_history
+from tests.support.owners import WINDOW, Shop, a_delivery_of, a_worker, a_writer, with_history
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from app.wiring import build
 from dev.broker import free_port
 from dev.kafka import Kafka
 from dev.workers import until
-from tests.logs import a_name, make_all
+from tests.support.logs import a_name, make_all
 
 WAIT_S = 30.0
 PARTITIONS = 12

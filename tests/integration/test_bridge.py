@@ -12,10 +12,10 @@ from aiokafka.errors import ProducerFenced
 from app import deadletters
 from dev.kafka import Kafka
 from dev.workers import onhand
-from tests.bridges import MAP, Bridges, a_record
-from tests.kafka_tools import forget_group, mislead_group, recreate, transactional
-from tests.logs import cut
-from tests.oracle import own_headers
+from tests.support.bridges import MAP, Bridges, a_record
+from tests.support.kafka_tools import forget_group, mislead_group, recreate, transactional
+from tests.support.logs import cut
+from tests.support.oracle import own_headers
 from wire.filling import BatchFiller
 from wire.transactions import Brokers, TransactionalProducer
 

@@ -7,8 +7,8 @@ import pytest
 from core.stages import Stage
 from dev.kafka import Kafka
 from dev.workers import until
-from tests.builders import a_receipt
-from tests.owners import WAIT_S, Shop, a_delivery_of, a_worker, skus_of, with_history
+from tests.support.builders import a_receipt
+from tests.support.owners import WAIT_S, Shop, a_delivery_of, a_worker, skus_of, with_history
 
 FORMER = Stage.FORMER
 

@@ -18,8 +18,8 @@ from domain.events import Refusal
 from tables.home.changelog import ChangelogWriter
 from tables.keys import META_KEY
 from tables.ports import CommitRefused, Sealed
-from tests.logs import Put, Writer, a_name, make, make_all, reader
-from tests.owners import a_config, a_writer
+from tests.support.logs import Put, Writer, a_name, make, make_all, reader
+from tests.support.owners import a_config, a_writer
 
 CHANGELOG = {"cleanup.policy": "compact", "max.message.bytes": str(8 * 2**20)}
 DEAD_LETTERS = {"max.message.bytes": str(2 * 2**20)}

@@ -14,7 +14,7 @@ from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]  # not 
 
 from dev.kafka import Kafka, start
 from dev.workers import until
-from tests.kafka_tools import admin
+from tests.support.kafka_tools import admin
 from wire import clients
 
 MAKERS: list[Callable[..., Any]] = [

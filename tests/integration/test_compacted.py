@@ -13,10 +13,10 @@ from tables.home.memory import MemoryStores
 from tables.home.rocks import RocksStores
 from tables.home.store import Stores
 from tables.keys import META_KEY
-from tests.changelogs import Changelog, following, position_of, rows_of
-from tests.damage import copied
-from tests.logs import COMPACTED, clean_often, reader, wait_for_compaction
-from tests.owners import WAIT_S, Shop, a_delivery_of, a_worker
+from tests.support.changelogs import Changelog, following, position_of, rows_of
+from tests.support.damage import copied
+from tests.support.logs import COMPACTED, clean_often, reader, wait_for_compaction
+from tests.support.owners import WAIT_S, Shop, a_delivery_of, a_worker
 
 MakeStores = Callable[[Path], Stores]
 #: What was compacted away is gone from the disk at once, under whoever reads it.

@@ -10,8 +10,8 @@ from dev.kafka import Kafka
 from domain.events import Refusal
 from tables.home import letters
 from tables.home.changelog import MAX_DEAD_LETTER_BYTES
-from tests.builders import in_binary_mode
-from tests.letters import HEADERS, a_deployment, a_letter, an_event, refuse
+from tests.support.builders import in_binary_mode
+from tests.support.letters import HEADERS, a_deployment, a_letter, an_event, refuse
 
 
 @pytest.fixture

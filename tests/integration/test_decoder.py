@@ -21,8 +21,8 @@ from core.records import Record
 from dev.workers import until
 from domain.columns import columns
 from tables.decoder import Batch, Decoder
-from tests.builders import RECORDED_MS, a_sale, in_binary_mode, with_data_base64
-from tests.fetching import WAIT_S, as_sent
+from tests.support.builders import RECORDED_MS, a_sale, in_binary_mode, with_data_base64
+from tests.support.fetching import WAIT_S, as_sent
 from wire.batches import PIECE_RECORDS, Unreadable
 from wire.fetch import Fetched
 

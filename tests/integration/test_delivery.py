@@ -26,9 +26,9 @@ from app.group.transport import (
 )
 from dev.kafka import Kafka
 from dev.workers import until
-from tests.deployment import WAIT_S, Deployment, a_deployment
-from tests.fetching import as_sent
-from tests.logs import Put
+from tests.support.deployment import WAIT_S, Deployment, a_deployment
+from tests.support.fetching import as_sent
+from tests.support.logs import Put
 from wire.fetch import Fetched
 
 

@@ -13,7 +13,7 @@ import rocksdict
 
 from tables.home.rocks import _FILED_EVERY, _MARKS_KEPT, RocksStores, said
 from tables.home.store import Local, StoreDamaged, StoreFailed
-from tests.damage import Life, files_of, lived_on, rows_of, settled
+from tests.support.damage import Life, files_of, lived_on, rows_of, settled
 
 REPO = Path(__file__).resolve().parents[2]
 

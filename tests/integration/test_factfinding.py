@@ -14,8 +14,8 @@ from core.records import Address
 from core.window import Seen
 from dev.kafka import Kafka
 from domain.columns import columns, identity_hash_of
-from tests.letters import a_deployment, a_letter, refuse
-from tests.logs import Put, a_name, make, plain_writer
+from tests.support.letters import a_deployment, a_letter, refuse
+from tests.support.logs import Put, a_name, make, plain_writer
 from web.cluster.sightings import Told, WindowQuestion
 from web.http.bodies import BodyLimits
 from web.records import factfinding

@@ -16,7 +16,7 @@ from confluent_kafka import KafkaException
 from core.partitioning import partition_for
 from dev.kafka import Kafka, free_port, start
 from dev.oracle import Record
-from tests.logs import Reader, a_name, make, make_all
+from tests.support.logs import Reader, a_name, make, make_all
 from web.server import Limits, add_routes
 from web.writes import appending
 from web.writes.appending import Appender

@@ -18,8 +18,17 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from core.records import Record
 from dev.kafka import Kafka
-from tests.fetching import WAIT_S, a_consumer, buffered, read, records_of, some, take, two_batches
-from tests.logs import (
+from tests.support.fetching import (
+    WAIT_S,
+    a_consumer,
+    buffered,
+    read,
+    records_of,
+    some,
+    take,
+    two_batches,
+)
+from tests.support.logs import (
     COMPACTED,
     Put,
     Writer,

@@ -8,7 +8,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import ConsumerStoppedError
 
 from dev.kafka import Kafka
-from tests.fetching import (
+from tests.support.fetching import (
     WAIT_S,
     a_consumer,
     buffered,
@@ -19,7 +19,7 @@ from tests.fetching import (
     take,
     two_batches,
 )
-from tests.logs import Writer, make
+from tests.support.logs import Writer, make
 from wire.fetch import End, end_of, fetch, interrupt
 
 

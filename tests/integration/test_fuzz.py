@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from tests.fuzzed import fuzz_for
+from tests.support.fuzzed import fuzz_for
 
 SECONDS = 12.0
 

@@ -17,7 +17,7 @@ from app.group.assignor import OnhandAssignor
 from dev.kafka import Kafka
 from dev.workers import until
 from tables.ports import NotAMember
-from tests.deployment import WAIT_S, Deployment, a_deployment
+from tests.support.deployment import WAIT_S, Deployment, a_deployment
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")

@@ -13,9 +13,9 @@ from dev.kafka import Kafka
 from dev.workers import until
 from tables.groupcommit import FULL_EVENTS
 from tables.home.changelog import ChangelogWriter
-from tests.builders import a_receipt, a_sale
-from tests.logs import Writer, a_name, reader
-from tests.owners import WAIT_S, Gate, Shop, a_delivery_of, a_worker, skus_of
+from tests.support.builders import a_receipt, a_sale
+from tests.support.logs import Writer, a_name, reader
+from tests.support.owners import WAIT_S, Gate, Shop, a_delivery_of, a_worker, skus_of
 from wire.batches import PIECE_RECORDS
 
 ACTIVE, STANDBY, FORMER = Stage.ACTIVE, Stage.STANDBY, Stage.FORMER

@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from core.stages import Stage
 from dev.kafka import Kafka
 from dev.workers import until
-from tests.owners import WAIT_S, Gate, Shop, a_delivery_of, a_worker, stocked, with_history
+from tests.support.owners import WAIT_S, Gate, Shop, a_delivery_of, a_worker, stocked, with_history
 from wire.fetch import assign_paused, fetch
 
 

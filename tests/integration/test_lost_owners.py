@@ -9,7 +9,7 @@ import pytest
 
 from core.stages import Role
 from dev.workers import until
-from tests.fleet import Answer, Fleet, a_fleet
+from tests.support.fleet import Answer, Fleet, a_fleet
 from web.cluster.heartbeats import Claim, WorkerState
 
 

@@ -18,7 +18,7 @@ from aiokafka.record.util import calc_crc32c
 
 from core.stages import Role
 from dev.kafka import Kafka, start
-from tests.shelf import Shelf
+from tests.support.shelf import Shelf
 from web.cluster.heartbeats import Heartbeat, WorkerState, bytes_of
 from web.cluster.members import Members
 from wire.transactions import Brokers

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from dev.kafka import Kafka
-from tests.examples import Answers, schemathesis, two_workers
-from tests.workers import Cluster
+from tests.support.examples import Answers, schemathesis, two_workers
+from tests.support.workers import Cluster
 from web.calls import ANSWERS, CALLS
 
 #: As much as fits into it is asked; tests/torture asks all.

@@ -5,8 +5,8 @@ import pytest
 from dev.headers import headers_at
 from dev.kafka import Kafka
 from dev.log import read_topics
-from tests.logs import make
-from tests.rawlog import GZIP, LZ4, NONE, SNAPPY, ZSTD, Raw, a_batch, send
+from tests.support.logs import make
+from tests.support.rawlog import GZIP, LZ4, NONE, SNAPPY, ZSTD, Raw, a_batch, send
 
 STRANGE = b"\xff\xfe na\xefve"
 NAME = STRANGE.decode(errors="surrogateescape")

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from core.stages import Role
-from tests.fleet import Answer, Fleet, a_fleet
+from tests.support.fleet import Answer, Fleet, a_fleet
 
 KEYS = [(f"SKU-{n // 3:04d}", f"store-{n % 3}") for n in range(60)]
 

@@ -9,8 +9,8 @@ from core.stages import Stage
 from dev.kafka import Kafka
 from dev.workers import until
 from tables.home.changelog import ChangelogWriter
-from tests.builders import a_sale
-from tests.owners import WAIT_S, Gate, Shop, Worker, a_delivery_of, a_worker, skus_of
+from tests.support.builders import a_sale
+from tests.support.owners import WAIT_S, Gate, Shop, Worker, a_delivery_of, a_worker, skus_of
 
 STANDBY, FORMER = Stage.STANDBY, Stage.FORMER
 

@@ -16,7 +16,7 @@ from tables.home.memory import MemoryStore
 from tables.home.rocks import RocksStores
 from tables.home.store import Local, StoreFailed, StoreUnfit
 from tables.keys import META_KEY
-from tests.changelogs import (
+from tests.support.changelogs import (
     COMPACT,
     HALF_A_FETCH,
     WAIT_S,
@@ -26,7 +26,7 @@ from tests.changelogs import (
     position_of,
     rows_of,
 )
-from tests.logs import (
+from tests.support.logs import (
     COMPACTED,
     clean_often,
     cut,

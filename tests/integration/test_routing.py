@@ -11,7 +11,7 @@ import pytest
 from multidict import CIMultiDict
 
 from core.stages import Role
-from tests.fleet import Fleet, a_fleet
+from tests.support.fleet import Fleet, a_fleet
 from web.cluster.exchange import PeerAnswer
 from web.cluster.heartbeats import Claim
 from web.reads.queries import passed_on

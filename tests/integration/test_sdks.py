@@ -18,7 +18,7 @@ from confluent_kafka import Producer
 from dev.java import CACHE, KafkaUnavailable, java, one_at_a_time
 from dev.kafka import Kafka
 from dev.log import read_topics
-from tests.workers import Cluster
+from tests.support.workers import Cluster
 
 SDKS = Path(__file__).parents[1] / "sdks"
 SKU = "SKU-000042"

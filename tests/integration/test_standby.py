@@ -8,7 +8,7 @@ import pytest
 from core.stages import Role, Stage
 from dev.kafka import Kafka
 from dev.workers import until
-from tests.owners import WAIT_S, Gate, Shop, a_delivery_of, a_worker, with_history
+from tests.support.owners import WAIT_S, Gate, Shop, a_delivery_of, a_worker, with_history
 
 STANDBY = Stage.STANDBY
 

@@ -15,7 +15,16 @@ from domain.events import RULES
 from domain.stock import STOCK
 from tables.home.changelog import ChangelogWriter
 from tables.ports import CommitRefused, NotAMember, Sealed
-from tests.owners import WAIT_S, Gate, Shop, Worker, a_delivery_of, a_worker, stocked, with_history
+from tests.support.owners import (
+    WAIT_S,
+    Gate,
+    Shop,
+    Worker,
+    a_delivery_of,
+    a_worker,
+    stocked,
+    with_history,
+)
 
 
 @pytest.fixture

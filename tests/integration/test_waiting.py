@@ -11,8 +11,8 @@ from aiokafka import AIOKafkaProducer
 
 from dev.kafka import Kafka
 from dev.workers import until
-from tests.fleet import Fleet, a_fleet
-from tests.kafka_tools import create
+from tests.support.fleet import Fleet, a_fleet
+from tests.support.kafka_tools import create
 from web.cluster import admission, peers
 from web.cluster.ends import BrokerEnds
 from web.server import Gate

@@ -7,10 +7,10 @@ from confluent_kafka import Consumer, TopicPartition
 
 from dev.kafka import Kafka
 from dev.workers import until
-from tests.changelogs import COMPACT
-from tests.logs import Put, Writer, a_name, make
-from tests.oracle import META, changelog_topic
-from tests.watch import CommitWatch
+from tests.support.changelogs import COMPACT
+from tests.support.logs import Put, Writer, a_name, make
+from tests.support.oracle import META, changelog_topic
+from tests.support.watch import CommitWatch
 
 WAIT_S = 10.0
 DURABLE = 5

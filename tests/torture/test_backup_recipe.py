@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from dev.kafka import Kafka, start
-from tests.drill import PARTITIONS, copied, facts_in, filled, has_copied, mirror_of
-from tests.workers import Cluster
+from tests.support.drill import PARTITIONS, copied, facts_in, filled, has_copied, mirror_of
+from tests.support.workers import Cluster
 
 
 @pytest.mark.parametrize(

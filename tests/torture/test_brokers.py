@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from dev.kafka import Kafka, start
-from tests import faults
-from tests.faults import under_load
-from tests.workers import Cluster
+from tests.support import faults
+from tests.support.faults import under_load
+from tests.support.workers import Cluster
 
 PARTITIONS = 4
 

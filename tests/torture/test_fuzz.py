@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from tests.fuzzed import fuzz_for
+from tests.support.fuzzed import fuzz_for
 
 MINUTES = float(os.environ.get("ONHAND_FUZZ_MINUTES", "60"))
 

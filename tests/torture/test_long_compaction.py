@@ -9,14 +9,14 @@ from core.stages import Role
 from dev.kafka import start
 from dev.oracle import partition_of, sku_in
 from dev.workers import Worker, until
-from tests import faults, lives
-from tests.faults import under_load
-from tests.feed import a_shop
-from tests.kafka_tools import set_topic
-from tests.logs import cut
-from tests.oracle import changelog_topic
+from tests.support import faults, lives
+from tests.support.faults import under_load
+from tests.support.feed import a_shop
+from tests.support.kafka_tools import set_topic
+from tests.support.logs import cut
+from tests.support.oracle import changelog_topic
+from tests.support.workers import Cluster
 from tests.torture.test_long_faults import EAGER
-from tests.workers import Cluster
 
 PARTITIONS = 2
 BROKER = {"log.cleaner.backoff.ms": 500, "log.segment.delete.delay.ms": 0}

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from dev.kafka import Kafka
-from tests.damage import Life, lived_on
-from tests.moments import Case, Stock
+from tests.support.damage import Life, lived_on
+from tests.support.moments import Case, Stock
 
 
 @pytest.mark.parametrize("seed", range(10))

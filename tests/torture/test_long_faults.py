@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from dev.kafka import Kafka, start
-from tests import faults
-from tests.faults import Load, under_load
-from tests.feed import a_shop
-from tests.kafka_tools import forget_group, set_topic
-from tests.oracle import changelog_topic, read_changelog
-from tests.record import record
-from tests.workers import Cluster
+from tests.support import faults
+from tests.support.faults import Load, under_load
+from tests.support.feed import a_shop
+from tests.support.kafka_tools import forget_group, set_topic
+from tests.support.oracle import changelog_topic, read_changelog
+from tests.support.record import record
+from tests.support.workers import Cluster
 
 PARTITIONS = 12
 HEAVY_PER_S = 8_000

@@ -7,10 +7,10 @@ import pytest
 
 from core.stages import Role
 from dev.kafka import Kafka
-from tests import lives
-from tests.faults import passes, under_load
-from tests.record import record
-from tests.workers import Cluster
+from tests.support import lives
+from tests.support.faults import passes, under_load
+from tests.support.record import record
+from tests.support.workers import Cluster
 
 #: So that a worker nearly always holds something folded that it has not committed.
 SETTINGS = {"ONHAND_COMMIT_INTERVAL_MS": "2000"}

@@ -35,7 +35,7 @@ LONG_FILES = {
     "tests/integration/test_cli.py",
     "tests/integration/test_queries.py",
     "tests/integration/test_restore.py",
-    "tests/owners.py",
+    "tests/support/owners.py",
     "tests/unit/tables/test_store.py",
     "tests/unit/web/test_connections.py",
     "tests/unit/web/test_server.py",
@@ -46,7 +46,7 @@ LONG_FUNCTIONS = {
     "wire/batches.py: pieces",
     "tests/integration/test_worker_log.py: test_a_log_is_a_few_sentences_from_onhand_starts_to_stopped",  # noqa: E501
 }
-FULL_ROOMS = {"bench", "dev", "tests", "tests/integration", "tests/unit/web"}
+FULL_ROOMS = {"bench", "dev", "tests/support", "tests/integration", "tests/unit/web"}
 DOCUMENTS_GONE: set[str] = set()
 
 

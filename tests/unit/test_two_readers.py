@@ -13,8 +13,8 @@ from core.refusals import Refused
 from dev.oracle import murmur2, partition_of
 from dev.reading import TYPES, Refuse, read
 from domain.events import content, decode
-from tests.builders import in_binary_mode, with_data_base64
-from tests.feed import a_shop, records_of
+from tests.support.builders import in_binary_mode, with_data_base64
+from tests.support.feed import a_shop, records_of
 
 LETTERS = 'ab .\t\x00é\u2028\ud800"'
 ODD: st.SearchStrategy[Any] = st.one_of(

@@ -15,7 +15,7 @@ from core.positions import epoch_in, parse_position
 from dev.kafka import Kafka
 from dev.oracle import sku_in
 from dev.workers import onhand, until
-from tests.workers import Cluster
+from tests.support.workers import Cluster
 
 PARTITIONS = 2
 SKUS = [sku_in(p, PARTITIONS) for p in range(PARTITIONS)]

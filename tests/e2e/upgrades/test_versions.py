@@ -13,8 +13,8 @@ from app.admin import connected
 from app.config import Settings
 from dev.kafka import Kafka
 from dev.workers import Worker, onhand, until
-from tests.kafka_tools import admin
-from tests.workers import Cluster
+from tests.support.kafka_tools import admin
+from tests.support.workers import Cluster
 
 PARTITIONS = 2
 

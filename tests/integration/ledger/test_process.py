@@ -20,10 +20,10 @@ from dev.oracle import partition_of
 from dev.rows import Key, read_position, row_from_json
 from dev.workers import Worker, onhand, until
 from ledger.reaches import reaches_of
-from tests.feed import a_shop
 from tests.ledgers.comparing import assert_agrees, reading
 from tests.ledgers.postgres import Postgres
-from tests.workers import Cluster
+from tests.support.feed import a_shop
+from tests.support.workers import Cluster
 
 LEDGER = ("-m", "faust", "-A", "app.ledger", "worker", "-l", "info")
 PARTITIONS = 3

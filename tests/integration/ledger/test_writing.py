@@ -17,13 +17,13 @@ from ledger.books import OUTCOMES
 from ledger.history import Prefix
 from ledger.schema import event_table, refusal_table
 from ledger.writing import FencedOut, OutOfRange, append
-from tests.builders import as_json, with_data
 from tests.ledgers import comparing
 from tests.ledgers.comparing import lines
 from tests.ledgers.kept import Kept, in_batches
 from tests.ledgers.logs import START_MS, WINDOW, a_log, judged
 from tests.ledgers.postgres import Postgres
 from tests.ledgers.second import race
+from tests.support.builders import as_json, with_data
 
 DEADLINE_S = 60.0
 

@@ -19,7 +19,7 @@ from domain.events import (
     decode,
 )
 from domain.rows import row_key
-from tests.builders import (
+from tests.support.builders import (
     LOCATION,
     SKU,
     a_receipt,

@@ -20,7 +20,7 @@ from dev.oracle import Oracle, Record
 from domain.columns import identity_hash
 from domain.events import EVENTS, RULES, Refusal, contents, decode, identity
 from domain.rows import row_key
-from tests.builders import Owner
+from tests.support.builders import Owner
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 WINDOW, PARTITIONS, PARTITION = 8, 12, 3

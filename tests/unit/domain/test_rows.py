@@ -14,7 +14,7 @@ from domain.columns import EVENT
 from domain.events import EVENTS, StockEvent
 from domain.rows import Row
 from domain.stock import StockMemory
-from tests.builders import a_dispatch, a_receipt, a_return, a_sale, an_adjustment
+from tests.support.builders import a_dispatch, a_receipt, a_return, a_sale, an_adjustment
 
 COLUMNS = ("received", "dispatched", "sold", "returned", "adjusted")
 

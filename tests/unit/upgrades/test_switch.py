@@ -8,7 +8,7 @@ import pytest
 
 from core.stages import Role
 from core.versions import Versions, promote, rollback, stage, to_bytes
-from tests.builders import an_active_version
+from tests.support.builders import an_active_version
 from tests.unit.web.fakes import FakeTable
 from web.cluster.admission import Admission
 from web.cluster.heartbeats import Claim, Heartbeat

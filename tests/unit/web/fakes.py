@@ -8,7 +8,7 @@ from tables.home.feed import Progress
 from tables.reading import PartitionStatus
 from tables.stats import Stats
 from tables.stock import StockReading
-from tests.shelf import Confirmed
+from tests.support.shelf import Confirmed
 
 URL = "http://10.0.0.7:6066"
 

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import BaseTestServer, TestServer
 
-from tests.shelf import TOPICS, Shelf
+from tests.support.shelf import TOPICS, Shelf
 from web.cluster.heartbeats import Heartbeat
 from web.cluster.roster import Roster
 from web.http.bodies import BodyLimits

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.stages import Role
-from tests.shelf import TOPICS, Shelf
+from tests.support.shelf import TOPICS, Shelf
 from web.cluster.heartbeats import Claim, Heartbeat
 from web.cluster.roster import Roster
 from web.http.bodies import BodyLimits

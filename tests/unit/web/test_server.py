@@ -17,8 +17,8 @@ from app import __version__
 from core.stages import Role, Stage
 from domain.rows import Row
 from tables.home.feed import Progress
-from tests.builders import an_active_version
-from tests.openapi_check import Contract
+from tests.support.builders import an_active_version
+from tests.support.openapi_check import Contract
 from tests.unit.web.fakes import URL, FakeTable, a_status
 from web.http.connections import ConnectionLimits
 from web.server import Limits, Web, WebConfig

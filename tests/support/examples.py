@@ -13,8 +13,8 @@ from typing import Any
 import aiohttp
 
 from dev.workers import ROOT, until
-from tests.logs import Put, plain_writer
-from tests.workers import Cluster
+from tests.support.logs import Put, plain_writer
+from tests.support.workers import Cluster
 from web.calls import CALLS
 
 Json = dict[str, Any]

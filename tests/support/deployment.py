@@ -23,8 +23,8 @@ from core.stages import Stage
 from dev.broker import free_port
 from dev.kafka import Kafka
 from dev.workers import until
-from tests.builders import a_receipt
-from tests.logs import Put, Writer, a_name
+from tests.support.builders import a_receipt
+from tests.support.logs import Put, Writer, a_name
 
 WAIT_S = 30.0
 

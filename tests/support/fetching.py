@@ -12,7 +12,7 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from core.records import Record
 from dev.kafka import Kafka
 from dev.workers import until
-from tests.logs import Put, Writer, make
+from tests.support.logs import Put, Writer, make
 from wire.batches import pieces
 from wire.fetch import Fetched, fetch
 

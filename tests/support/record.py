@@ -4,7 +4,7 @@ import json
 import os
 from pathlib import Path
 
-from tests.faults import Load
+from tests.support.faults import Load
 
 VARIABLE = "TORTURE_FIGURES"
 """Names the file to add lines to; without it nothing is kept."""

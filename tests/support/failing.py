@@ -1,4 +1,4 @@
-"""`python -m tests.failing ARGUMENTS`: the `onhand` command, killed at a step of writing a record.
+"""`python -m tests.support.failing ARGUMENTS`: the `onhand` command, killed at a step of a record.
 
 ONHAND_FAIL_AT names the step, as `wire.control.reached` is told it.
 """

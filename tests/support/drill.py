@@ -12,9 +12,9 @@ from dev.mirror import Mirror, recipe
 from dev.oracle import sku_in
 from dev.rows import NOTHING, Key, Row
 from dev.workers import until
-from tests.feed import a_shop
-from tests.kafka_tools import transactional
-from tests.workers import Cluster
+from tests.support.feed import a_shop
+from tests.support.kafka_tools import transactional
+from tests.support.workers import Cluster
 
 PARTITIONS = 4
 FACTS = 4_000

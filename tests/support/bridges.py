@@ -18,8 +18,8 @@ from core.partitioning import partition_for
 from dev.log import ends_of, read_topics
 from dev.oracle import Record
 from dev.workers import Late, Worker, until
-from tests.kafka_tools import create
-from tests.oracle import own_headers, read_dead_letters
+from tests.support.kafka_tools import create
+from tests.support.oracle import own_headers, read_dead_letters
 
 Answer = TypeVar("Answer")
 

@@ -24,9 +24,9 @@ from tables.decoder import Decoder
 from tables.home.memory import MemoryStores
 from tables.home.store import Stores, row_pairs
 from tables.table import Table
-from tests.fetching import as_sent
-from tests.logs import Put, a_name, make_all, plain_writer, reader
-from tests.owners import COMPACT, WAIT_S, FakeDelivery, FakeMembership, a_config
+from tests.support.fetching import as_sent
+from tests.support.logs import Put, a_name, make_all, plain_writer, reader
+from tests.support.owners import COMPACT, WAIT_S, FakeDelivery, FakeMembership, a_config
 from wire.fetch import Fetched
 
 PARTITIONS = 3
@@ -161,7 +161,7 @@ class Step:
     """The names of one step, which all of its workers share."""
 
     def __init__(self, topics: Topics, name: str, source: str, outputs: dict[str, str]) -> None:
-        self.kafka, self.source, self.where = topics.kafka, source, f"tests.chains:{name}"
+        self.kafka, self.source, self.where = topics.kafka, source, f"tests.support.chains:{name}"
         self.changelog, dead_letters = a_name(), a_name()
         make_all(self.kafka, {self.changelog: COMPACT, dead_letters: {}}, PARTITIONS)
         self.config = a_config(

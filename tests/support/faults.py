@@ -20,12 +20,12 @@ from dev.log import ends_of, read_topics
 from dev.oracle import Oracle
 from dev.verdicts import Verdict, judge
 from dev.workers import Worker, until
-from tests.disks import positions_on_disk
-from tests.feed import Feeder, a_shop
-from tests.kafka_tools import mislead_group, set_topic, transactional
-from tests.oracle import META, changelog_topic, read_changelog
-from tests.watch import CommitWatch
-from tests.workers import SESSION_S, Cluster
+from tests.support.disks import positions_on_disk
+from tests.support.feed import Feeder, a_shop
+from tests.support.kafka_tools import mislead_group, set_topic, transactional
+from tests.support.oracle import META, changelog_topic, read_changelog
+from tests.support.watch import CommitWatch
+from tests.support.workers import SESSION_S, Cluster
 
 EVENTS_PER_S = 1_000
 READS_PER_S = 50

@@ -14,9 +14,9 @@ from dev.workers import until
 from tables.home.feed import Feed
 from tables.home.rocks import RocksStores
 from tables.home.store import StoreError
-from tests.builders import a_receipt
-from tests.damage import copied, damage
-from tests.owners import WAIT_S, Shop, Worker, a_worker, skus_of
+from tests.support.builders import a_receipt
+from tests.support.damage import copied, damage
+from tests.support.owners import WAIT_S, Shop, Worker, a_worker, skus_of
 
 #: Of each partition; so many that they lie in several blocks of several files.
 ROWS = 2000

@@ -14,9 +14,9 @@ from aiohttp.test_utils import BaseTestServer, TestServer
 
 from core.stages import Role
 from tables.stats import Stats
-from tests.builders import an_active_version
-from tests.fuzz import Fuzz, Seen, throw
-from tests.shelf import TOPICS, Shelf
+from tests.support.builders import an_active_version
+from tests.support.fuzz import Fuzz, Seen, throw
+from tests.support.shelf import TOPICS, Shelf
 from web.cluster.heartbeats import Claim, Heartbeat, beat_of
 from web.http.connections import ConnectionLimits
 from web.server import Limits, Web, WebConfig

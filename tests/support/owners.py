@@ -25,9 +25,9 @@ from tables.keys import META_KEY
 from tables.partition import Partition
 from tables.ports import Delivery, Membership, Sealed
 from tables.stock import InventoryTable
-from tests.builders import a_receipt
-from tests.fetching import as_sent
-from tests.logs import (
+from tests.support.builders import a_receipt
+from tests.support.fetching import as_sent
+from tests.support.logs import (
     Put,
     Writer,
     a_name,

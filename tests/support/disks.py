@@ -8,7 +8,7 @@ from pathlib import Path
 import rocksdict
 
 from dev.workers import Worker
-from tests.oracle import META
+from tests.support.oracle import META
 
 
 def positions_on_disk(worker: Worker, group: str) -> dict[int, dict[str, int]]:

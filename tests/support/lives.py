@@ -18,10 +18,10 @@ from domain.events import RULES
 from domain.rows import Row, row_key
 from tables.home.changelog import Meta
 from tables.keys import META_KEY
-from tests.faults import passes
-from tests.logs import TIMEOUT_S, topic_id
-from tests.oracle import changelog_topic
-from tests.workers import Cluster
+from tests.support.faults import passes
+from tests.support.logs import TIMEOUT_S, topic_id
+from tests.support.oracle import changelog_topic
+from tests.support.workers import Cluster
 
 
 async def rolled(cluster: Cluster, names: Iterable[str], apart_s: float) -> None:

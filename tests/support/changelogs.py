@@ -13,7 +13,7 @@ from tables.home.follower import Follower
 from tables.home.store import Store, StoreUnfit, row_pairs
 from tables.keys import META_KEY
 from tables.stats import Stats
-from tests.logs import Put, Writer, a_name, make, reader, remove, topic_id
+from tests.support.logs import Put, Writer, a_name, make, reader, remove, topic_id
 from wire.transactions import Brokers
 
 WAIT_S = 20.0

@@ -1,6 +1,6 @@
 """Several workers' HTTP in one process, without Kafka: who holds what is set by hand.
 
-Their tables are shelves (tests/shelf.py), their rosters hear what `tell` says. Requests
+Their tables are shelves (tests/support/shelf.py), their rosters hear what `tell` says. Requests
 between them go over real sockets.
 """
 
@@ -23,7 +23,7 @@ from yarl import URL
 
 from core.positions import Place
 from core.stages import Role
-from tests.shelf import TOPICS, Shelf
+from tests.support.shelf import TOPICS, Shelf
 from web.cluster.heartbeats import Claim, Heartbeat, WorkerState
 from web.cluster.members import claim_of
 from web.cluster.roster import Roster

@@ -20,8 +20,8 @@ from dev.reading import ROLES
 from dev.rows import Key, Row, compare
 from dev.shop import Shop
 from dev.workers import Late, Worker, onhand, start_process, until
-from tests.feed import Feeder, records_of
-from tests.oracle import assert_dead_letters, oracle_of, read_changelog, read_dead_letters
+from tests.support.feed import Feeder, records_of
+from tests.support.oracle import assert_dead_letters, oracle_of, read_changelog, read_dead_letters
 
 Answered = TypeVar("Answered")
 

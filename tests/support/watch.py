@@ -9,7 +9,7 @@ from typing import Self
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from dev.log import LogReader, read_topics
-from tests.oracle import META, Changelog, changelog_topic
+from tests.support.oracle import META, Changelog, changelog_topic
 
 EVERY_S = 0.2
 
