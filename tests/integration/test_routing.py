@@ -131,8 +131,8 @@ async def test_a_hop_meant_for_another_version_is_refused() -> None:
     async with a_fleet(1, rows=3) as fleet:
         path = "/v1/inventory/SKU-0000/store-0"
 
-        wrong = await fleet.get(0, path, Onhand_Hop="1", Onhand_Hop_Version="2")
-        right = await fleet.get(0, path, Onhand_Hop="1", Onhand_Hop_Version="1")
+        wrong = await fleet.get(0, path, Onhand_Hop="1", Onhand_Version="2")
+        right = await fleet.get(0, path, Onhand_Hop="1", Onhand_Version="1")
 
         assert (wrong.status, wrong.problem) == (503, "not-ready")
         assert right.status == 200
