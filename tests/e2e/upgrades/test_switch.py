@@ -73,6 +73,15 @@ class Load:
                 await pacing
                 await asyncio.gather(*tasks)
 
+    async def every_door_answers(self, version: int, times: int = 10) -> None:
+        """Wait until the newest answers of every door, so many, are of this version."""
+
+        async def answers() -> bool:
+            newest = [[r.version for r in self.reads if r.door == d][-times:] for d in self.doors]
+            return all(versions == [version] * times for versions in newest)
+
+        await until(answers, f"every door answers from version {version}", 30)
+
     async def _one(self, http: aiohttp.ClientSession, door: str, number: int) -> None:
         try:
             if number % 5 == 0:
@@ -205,9 +214,9 @@ async def test_promote_and_rollback_fail_no_request_and_no_door_goes_back(
         force = ("--force", "not-caught-up")
         async with load.running():
             assert "2 of 2 workers" in await upgrade(one, "promote", "2", *force)
-            await asyncio.sleep(1)
+            await load.every_door_answers(2)
             assert "2 of 2 workers" in await upgrade(one, "rollback", *force)
-            await asyncio.sleep(1)
+            await load.every_door_answers(1)
 
         load.verdict()
         for door in (a.url, b.url):
