@@ -268,7 +268,7 @@ async def test_what_the_broker_refuses_for_its_size_is_refused_and_so_is_all_tha
     narrow_book: Book,
 ) -> None:
     async with narrow_book.writer() as writer:
-        with pytest.raises(CommitRefused, match="MessageSizeTooLarge"):
+        with pytest.raises(CommitRefused, match="message size too large"):
             await writer.commit(Sealed({b"a\x001": os.urandom(2000)}, [], [], b"meta"))
         with pytest.raises(CommitRefused):
             await writer.commit(Sealed({b"a\x001": b"1"}, [], [], b"meta"))
