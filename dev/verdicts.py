@@ -54,7 +54,8 @@ def back_in_time(answers: Iterable[Answer], reborn: Mapping[str, Sequence[float]
         reborn: when workers were started again, by URL: a new process knows
             nothing of what the old one had answered.
     """
-    kept = [answer for answer in answers if answer.status in (200, 404) and answer.position]
+    # A partition that has handled nothing yet names none: `control@7` alone.
+    kept = [a for a in answers if a.status in (200, 404) and read_position(a.position)]
     complete = sorted(kept, key=lambda answer: answer.ended)
     highest: dict[str, dict[tuple[str, int], int]] = defaultdict(dict)
     lives: Counter[str] = Counter()
