@@ -74,6 +74,8 @@ class LedgerApp(faust.App):
     config: LedgerConfig
     keeper: Keeper
     web_part: LedgerWeb
+    #: Asked by the process at its end; a ledger has no reason to.
+    starts_anew = False
     _failing = False
     _stopping = False
 
