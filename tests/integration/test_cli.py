@@ -43,7 +43,7 @@ ROW = {
     "adjusted": 0,
     "events": 4,
     "checksum": "00000001c3a9f2e1",
-    "updated_at": moment_ago(5 * 3600 + 30),
+    "updated_at": "",
 }
 FRESHNESS = {
     "role": "active",
@@ -51,7 +51,7 @@ FRESHNESS = {
     "partition": 3,
     "position": "sales-3@1234,shipments-3@88",
     "lag_events": 1,
-    "as_of": moment_ago(200),
+    "as_of": "",
 }
 OTHER = {**ROW, "location": "dc-1", "on_hand": -2, "received": 0, "sold": 2, "returned": 0}
 SUMS = {**ROW, "on_hand": 1006, "sold": 5, "events": 8}
@@ -134,6 +134,10 @@ class Worker(BaseHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def worker() -> Iterator[str]:
     """The URL of something that answers as a worker does."""
+    # By now, not by when the file was read: a long run may lie between.
+    FRESHNESS["as_of"] = moment_ago(200)
+    for row in (ROW, OTHER, SUMS):
+        row["updated_at"] = moment_ago(5 * 3600 + 30)
     with ThreadingHTTPServer(("127.0.0.1", 0), Worker) as server:
         thread = Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
