@@ -49,4 +49,4 @@ async def test_its_partitions_stand_still_with_a_sentence_and_no_row_changes(
     async with aiohttp.ClientSession() as http:
         for key, row in list(oracle.rows().items())[:50]:
             answer = await ask(http, worker.url, key)
-            assert answer.status == 503 or (answer.role, answer.row) == ("former", row), answer
+            assert answer.status == 503 or (answer.role, answer.row) == ("standby", row), answer
