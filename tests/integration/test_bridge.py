@@ -101,6 +101,7 @@ async def test_nothing_is_lost_or_doubled_by_kills_and_by_workers_that_come_and_
     bridges.assert_each_once()
 
 
+@pytest.mark.torture  # half a minute or more: processes start again and again
 async def test_who_slept_through_the_loss_of_a_partition_writes_nothing_when_it_wakes(
     bridges: Bridges,
 ) -> None:
@@ -160,6 +161,7 @@ async def test_aborted_foreign_records_are_none(bridges: Bridges) -> None:
     bridges.assert_each_once()
 
 
+@pytest.mark.torture  # half a minute or more: processes start again and again
 async def test_a_group_that_kafka_forgot_and_moved_offsets_change_nothing(
     bridges: Bridges,
 ) -> None:
@@ -182,6 +184,7 @@ async def test_a_group_that_kafka_forgot_and_moved_offsets_change_nothing(
     bridges.assert_each_once()
 
 
+@pytest.mark.torture  # half a minute or more: processes start again and again
 async def test_another_topic_under_the_name_and_records_that_are_gone_wait_for_a_person(
     bridges: Bridges,
 ) -> None:
@@ -220,6 +223,7 @@ async def test_another_topic_under_the_name_and_records_that_are_gone_wait_for_a
     await bridges.made(60 + 10)
 
 
+@pytest.mark.torture  # half a minute or more: processes start again and again
 async def test_a_bridge_that_begins_with_the_latest_decides_that_once(bridges: Bridges) -> None:
     bridges.map_text = f'begin = "latest"\n{MAP}'
     await bridges.create_topics()
