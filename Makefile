@@ -69,13 +69,13 @@ install:  ## the service alone, without development tools, into DIR=/opt/onhand
 	@$(DIR)/.venv/bin/python -m compileall -q $(addprefix $(DIR)/,$(SERVICE))
 	@echo "Installed: $(DIR)/.venv/bin/onhand, $$($(DIR)/.venv/bin/onhand --version)"
 
-lock: $(READY)  ## write all lock files again from pyproject.toml and dev/pom.xml (newest that fit)
+lock: $(READY)  ## write all lock files again from pyproject.toml and dev/kafka/pom.xml (newest that fit)
 	@common="--universal --upgrade --generate-hashes --no-annotate --no-emit-index-url --quiet \
 		--custom-compile-command 'make lock'"; \
 	eval $(BIN)/uv pip compile $$common pyproject.toml -o requirements.lock; \
 	eval $(BIN)/uv pip compile $$common pyproject.toml --group dev -o requirements-dev.lock; \
-	eval $(BIN)/uv pip compile $$common --group pyproject.toml:java -o dev/java.lock
-	$(BIN)/python -m dev.jars
+	eval $(BIN)/uv pip compile $$common --group pyproject.toml:java -o dev/kafka/java.lock
+	$(BIN)/python -m dev.kafka.jars
 
 demo: $(READY)  ## Kafka, two workers, traffic, a kill -9, and every row compared
 	@$(BIN)/python -m dev.demo
@@ -111,7 +111,7 @@ e2e: $(READY)  ## a user with HTTP and topics only, while workers are killed
 	@$(call tests,e2e)
 
 readme: $(READY)  ## every command in README.md, as written
-	@if [ -f dev/readme.py ]; then $(BIN)/python -m dev.readme; else echo "readme: no check yet"; fi
+	@$(BIN)/python -m dev.readme
 
 test: lint types imports unit integration e2e readme  ## all of the above; exactly what CI runs
 

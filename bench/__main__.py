@@ -8,21 +8,28 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from bench import machine, report, streams
-from bench.contest import Arena, Contestant, TopicSet, play
-from bench.latency import measure_latency
-from bench.load import Load, load
-from bench.measure import DidNotFinish
-from bench.memory import WINDOW_OFFSETS, fold_with_full_windows
-from bench.onhand import Onhand
-from bench.own_write import measure_own_write
-from bench.peers import NaiveFaust, RawFetch
-from bench.progress import say
-from bench.quix_streams import QuixStreams
-from bench.reads import forwarded_reads, idle_reads, pulse_beside_folding, reads_beside_folding
-from bench.streams import KafkaStreams
-from bench.takeover import measure_take_overs
-from dev import kafka as dev_kafka
+from bench.facts.load import Load, load
+from bench.harness import machine, report
+from bench.harness.contest import Arena, Contestant, TopicSet, play
+from bench.harness.measure import DidNotFinish
+from bench.harness.progress import say
+from bench.onhand.contestant import Onhand
+from bench.onhand.latency import measure_latency
+from bench.onhand.memory import WINDOW_OFFSETS, fold_with_full_windows
+from bench.onhand.own_write import measure_own_write
+from bench.onhand.reads import (
+    forwarded_reads,
+    idle_reads,
+    pulse_beside_folding,
+    reads_beside_folding,
+)
+from bench.onhand.takeover import measure_take_overs
+from bench.peers.naive.contestant import NaiveFaust
+from bench.peers.quix.contestant import QuixStreams
+from bench.peers.raw.contestant import RawFetch
+from bench.peers.streams import contestant as streams
+from bench.peers.streams.contestant import KafkaStreams
+from dev.kafka import start
 
 CONTESTANTS: dict[str, Callable[[Arena], Contestant]] = {
     "raw": RawFetch,
@@ -85,7 +92,7 @@ def main() -> int:
         address = given.kafka
         if not address:
             say("starting Kafka")
-            address = stack.enter_context(dev_kafka.start(settings=BROKER_SETTINGS)).bootstrap
+            address = stack.enter_context(start(settings=BROKER_SETTINGS)).bootstrap
         arena = _loaded(given, address, run)
         folded: dict[str, Onhand] = {}
         for number in range(1, given.rounds + 1):

@@ -21,14 +21,13 @@ from confluent_kafka import Producer
 
 from app import topics
 from app.config import Settings
-from bench.copy_loop import FINISHED
-from bench.measure import Process
-from bench.progress import say
-from dev import kafka as dev_kafka
-from dev.kafka import free_port
-from dev.log import read_topics
+from bench.harness.machine import REPO
+from bench.harness.measure import Process
+from bench.harness.progress import say
+from bench.peers.copy_loop import FINISHED
+from dev.kafka import free_port, start
+from dev.oracle.log import read_topics
 
-REPO = Path(__file__).resolve().parent.parent
 PARTITIONS = 12
 TIMEOUT_S = 300.0
 MAP = """
@@ -76,7 +75,7 @@ def load(kafka: str, topic: str, count: int) -> None:
 
 def copied(kafka: str, source: str, target: str, count: int, folder: Path) -> float:
     """Records/s of the copy loop."""
-    argv = [sys.executable, "-m", "bench.copy_loop", kafka, source, target, str(count)]
+    argv = [sys.executable, "-m", "bench.peers.copy_loop", kafka, source, target, str(count)]
     with Process(argv, folder / "copy.log", cwd=REPO) as process:
         deadline = time.monotonic() + TIMEOUT_S
         while not process.said(FINISHED):
@@ -114,7 +113,7 @@ def main() -> int:
     parser.add_argument("--records", type=int, default=300_000)
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as temporary, dev_kafka.start() as kafka:
+    with tempfile.TemporaryDirectory() as temporary, start() as kafka:
         folder, name = Path(temporary), f"b{uuid.uuid4().hex[:6]}"
         (folder / "map.toml").write_text(MAP)
         settings = Settings.from_env({}, kafka=kafka.bootstrap, name=name)

@@ -19,15 +19,16 @@ from types import TracebackType
 from typing import Self
 
 from bench.__main__ import BROKER_SETTINGS, OUT
-from bench.contest import REPO, Arena, TopicSet, play
-from bench.latency import measure_latency
-from bench.load import Load, load
-from bench.memory import fold_with_full_windows
+from bench.facts.load import Load, load
+from bench.harness.contest import Arena, TopicSet, play
+from bench.harness.machine import REPO
+from bench.harness.progress import say
 from bench.micro import STEPS
-from bench.onhand import Onhand
-from bench.progress import say
-from bench.reads import Reads, forwarded_reads, idle_reads
-from dev import kafka as dev_kafka
+from bench.onhand.contestant import Onhand
+from bench.onhand.latency import measure_latency
+from bench.onhand.memory import fold_with_full_windows
+from bench.onhand.reads import Reads, forwarded_reads, idle_reads
+from dev.kafka import start
 
 #: Where a process has its memory moves its figures: each stays for so many pairs.
 PAIRS_PER_PROCESS = 3
@@ -189,7 +190,7 @@ def _answers(arena: Arena, asked: Sequence[str], tree: Path) -> Figures:
 
 def workers(other: Path, asked: Sequence[str], pairs: int, events: int, kept: Pairs) -> None:
     """Whole workers, on one broker."""
-    with dev_kafka.start(settings=BROKER_SETTINGS) as kafka:
+    with start(settings=BROKER_SETTINGS) as kafka:
         run = f"pairs{int(time.time()):x}"
         [(prefix, oracle)] = load(kafka.bootstrap, {f"{run}.": events}, Load()).items()
         topics = TopicSet(prefix, oracle)

@@ -15,11 +15,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from bench.contest import REPO, Arena, TopicSet
-from bench.load import Load, load
-from bench.onhand import Onhand
-from bench.progress import Ticker, say
-from dev import kafka as dev_kafka
+from bench.facts.load import Load, load
+from bench.harness.contest import Arena, TopicSet
+from bench.harness.machine import REPO
+from bench.harness.progress import Ticker, say
+from bench.onhand.contestant import Onhand
+from dev.kafka import start
 
 SAMPLES_PER_S = 200
 TOP = 30
@@ -114,7 +115,7 @@ def main() -> int:
     pyspy = shutil.which("py-spy") or shutil.which("py-spy", path=str(Path(sys.executable).parent))
     if pyspy is None:
         sys.exit("bench.profile needs py-spy: `.venv/bin/pip install py-spy`, then again")
-    kafka = None if given.kafka else dev_kafka.start()
+    kafka = None if given.kafka else start()
     try:
         address = given.kafka or (kafka.bootstrap if kafka else "")
         run = f"profile{int(time.time()):x}"

@@ -59,7 +59,7 @@ def traffic(
     **options: Any,
 ) -> None:
     """Send the facts of a believable chain of shops: late tills, returns, retries, rubbish."""
-    from dev.traffic import main as send
+    from dev.traffic.sending import main as send
 
     settings = settings_from(**options)
     sys.exit(

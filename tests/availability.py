@@ -1,7 +1,7 @@
 """What readers see while workers and Kafka fail: `python -m tests.availability` prints the table.
 
 Three workers, traffic, and a process that reads through all of them as a load
-balancer's clients would (`dev/answers.py`): only ready workers are asked, and
+balancer's clients would (`dev/reads/answers.py`): only ready workers are asked, and
 no request is tried twice. Every answer is held against the log at exactly the
 position that it claims.
 """
@@ -15,9 +15,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dev.answers import Answer
 from dev.kafka import Kafka, start
-from dev.verdicts import Verdict, judge
+from dev.reads.answers import Answer
+from dev.reads.verdicts import Verdict, judge
 from dev.workers import ROOT
 from tests.support.document import put_table
 from tests.support.faults import passes

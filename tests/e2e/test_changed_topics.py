@@ -9,8 +9,8 @@ import aiohttp
 import pytest
 from confluent_kafka.admin import NewPartitions  # type: ignore[attr-defined]
 
-from dev.answers import ask
 from dev.kafka import Kafka
+from dev.reads.answers import ask
 from dev.workers import Worker, until
 from tests.support.feed import a_shop
 from tests.support.kafka_tools import LOG_FOR_EVER, admin, recreate, set_topic

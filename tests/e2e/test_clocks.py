@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dev.kafka import Kafka
-from dev.log import read_topics
+from dev.oracle.log import read_topics
 from tests.clocks import HOUR_S, Clock
 from tests.support import lives
 from tests.support.faults import under_load

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from dev.kafka import Kafka
-from dev.oracle import partition_of, sku_in
+from dev.oracle.stock import partition_of, sku_in
 from dev.workers import onhand
 from tests.support.logs import Put, plain_writer
 from tests.support.openapi_check import Contract

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 import aiohttp
 import pytest
 
-from dev.answers import Answer
 from dev.kafka import Kafka
-from dev.oracle import Oracle
-from dev.rows import Key
-from dev.verdicts import Verdict, judge
+from dev.oracle.rows import Key
+from dev.oracle.stock import Oracle
+from dev.reads.answers import Answer
+from dev.reads.verdicts import Verdict, judge
 from tests.support.feed import a_shop
 from tests.support.oracle import reasons
 from tests.support.workers import Cluster

@@ -7,15 +7,15 @@ import aiohttp
 import pytest
 
 from dev.kafka import Kafka, free_port
-from dev.oracle import Oracle
-from dev.shop import Habits
+from dev.oracle.stock import Oracle
+from dev.traffic.shop import Habits
 from dev.workers import Worker, until
 from tests.support.feed import a_shop
 from tests.support.watch import GroupOffsets
 from tests.support.workers import Cluster
 
 PARTITIONS = 4
-NAIVE = ("-m", "faust", "-A", "bench.naive.app", "worker", "-l", "info")
+NAIVE = ("-m", "faust", "-A", "bench.peers.naive.app", "worker", "-l", "info")
 # Every record readable and told once: even so the naive app counts some twice.
 POLITE = Habits(repeated=0, unreadable=0)
 

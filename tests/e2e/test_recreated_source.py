@@ -6,8 +6,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from dev.answers import ask
 from dev.kafka import Kafka
+from dev.reads.answers import ask
 from dev.workers import until
 from tests.support.feed import a_shop
 from tests.support.kafka_tools import LOG_FOR_EVER, recreate

@@ -11,9 +11,9 @@ import pytest
 
 from app import deadletters
 from app.config import Settings
-from dev.answers import Answer, ask
 from dev.kafka import Kafka
-from dev.oracle import partition_of
+from dev.oracle.stock import partition_of
+from dev.reads.answers import Answer, ask
 from dev.workers import until
 from tests.support.kafka_tools import transactional
 from tests.support.logs import Put, Writer

@@ -14,8 +14,7 @@ from app.config import Settings
 from app.group.assignor import OnhandAssignor
 from app.group.placement import WARM
 from app.wiring import build
-from dev.broker import free_port
-from dev.kafka import Kafka
+from dev.kafka import Kafka, free_port
 from dev.workers import until
 from tests.support.logs import a_name, make_all
 

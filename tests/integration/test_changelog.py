@@ -10,10 +10,9 @@ from time import monotonic
 
 import pytest
 
-import dev.kafka
 from core.refusals import DeadLetter
-from dev.kafka import Kafka
-from dev.oracle import Record
+from dev.kafka import Kafka, start
+from dev.oracle.stock import Record
 from domain.events import Refusal
 from tables.home.changelog import ChangelogWriter
 from tables.keys import META_KEY
@@ -305,7 +304,7 @@ async def test_writers_of_other_partitions_are_not_touched(book: Book) -> None:
 @pytest.fixture(scope="module")
 def own_kafka() -> Iterator[Kafka]:
     """A broker that may be paused."""
-    with dev.kafka.start() as running:
+    with start() as running:
         yield running
 
 

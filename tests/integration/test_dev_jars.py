@@ -14,8 +14,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from dev import jars, java
-from dev.java import KafkaUnavailable
+from dev.kafka import jars, java
+from dev.kafka.java import KafkaUnavailable
 
 CONTENT = {"one-1.jar": b"the first", "two-2.jar": b"the second"}
 SETTINGS = """<?xml version="1.0"?>
@@ -147,11 +147,15 @@ def test_a_jar_that_is_not_the_locked_one_is_refused_whoever_brought_it(
 ) -> None:
     monkeypatch.setenv(jars.VARIABLE, mirror)
     Mirror.content["two-2.jar"] = b"another"
-    with pytest.raises(KafkaUnavailable, match=r"two-2\.jar is not the file that dev/jars\.lock"):
+    with pytest.raises(
+        KafkaUnavailable, match=r"two-2\.jar is not the file that dev/kafka/jars\.lock"
+    ):
         fetched(bare)
 
     an_mvn(bare.parent, "printf 'the first' > $out/one-1.jar; printf another > $out/two-2.jar")
-    with pytest.raises(KafkaUnavailable, match=r"two-2\.jar is not the file that dev/jars\.lock"):
+    with pytest.raises(
+        KafkaUnavailable, match=r"two-2\.jar is not the file that dev/kafka/jars\.lock"
+    ):
         fetched(bare)
 
     assert not [path for path in bare.parent.glob("lib-*") if path.suffix != ".part"]

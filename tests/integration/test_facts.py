@@ -15,7 +15,7 @@ from confluent_kafka import KafkaException
 
 from core.partitioning import partition_for
 from dev.kafka import Kafka, free_port, start
-from dev.oracle import Record
+from dev.oracle.stock import Record
 from tests.support.logs import Reader, a_name, make, make_all
 from web.server import Limits, add_routes
 from web.writes import appending

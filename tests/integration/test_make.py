@@ -49,7 +49,11 @@ def test_make_install_never_empties_the_checkout_itself() -> None:
 def test_whatever_the_documents_have_one_make_is_ignored_by_git_and_removed_by_make_clean() -> None:
     removed = make("--dry-run", "clean").stdout.split()
     ignored = {line.strip("/\n") for line in (ROOT / ".gitignore").read_text().splitlines()}
-    documents = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "dev" / "kafka.py"]
+    documents = [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("docs/*.md"),
+        ROOT / "dev" / "kafka" / "__main__.py",
+    ]
     text = "".join(path.read_text() for path in documents)
     folders = set(re.findall(r"ONHAND_DATA_DIR=\./([\w-]+)", text))
     folders |= set(re.findall(r"make kafka FOLDER=([\w-]+)", text))
@@ -62,7 +66,7 @@ def test_whatever_the_documents_have_one_make_is_ignored_by_git_and_removed_by_m
 
 def test_no_remedy_that_is_printed_needs_a_pip_that_is_not_there() -> None:
     assert not (ROOT / ".venv" / "bin" / "pip").exists()
-    for path in (*ROOT.glob("dev/*.py"), *ROOT.glob("app/**/*.py"), *ROOT.glob("*.md")):
+    for path in (*ROOT.glob("dev/**/*.py"), *ROOT.glob("app/**/*.py"), *ROOT.glob("*.md")):
         assert ".venv/bin/pip" not in path.read_text(), path
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from dev.headers import headers_at
 from dev.kafka import Kafka
-from dev.log import read_topics
+from dev.oracle.headers import headers_at
+from dev.oracle.log import read_topics
 from tests.support.logs import make
 from tests.support.rawlog import GZIP, LZ4, NONE, SNAPPY, ZSTD, Raw, a_batch, send
 

@@ -15,9 +15,9 @@ from cloudevents.v1.http import CloudEvent as OldEvent
 from cloudevents.v1.kafka import to_binary, to_structured
 from confluent_kafka import Producer
 
-from dev.java import CACHE, KafkaUnavailable, java, one_at_a_time
 from dev.kafka import Kafka
-from dev.log import read_topics
+from dev.kafka.java import CACHE, KafkaUnavailable, java, one_at_a_time
+from dev.oracle.log import read_topics
 from tests.support.workers import Cluster
 
 SDKS = Path(__file__).parents[1] / "sdks"

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import sqlalchemy as sa
 
 from core.records import Record as Came
-from dev.oracle import Oracle, Record
+from dev.oracle.stock import Oracle, Record
 from ledger.books import OUTCOMES, TOPICS
 from ledger.chain import linked, start_of
 from ledger.engine import open_reader, url_of

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from core.records import Record as Came
-from dev.oracle import Record
+from dev.oracle.stock import Record
 from ledger.books import TOPICS, Book, Posting
 from ledger.engine import open_reader, open_writer, url_of
 from ledger.history import History

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from random import Random
 from typing import Any
 
-from dev.oracle import Oracle, Record, partition_of
-from dev.reading import TYPES
+from dev.oracle.reading import TYPES
+from dev.oracle.stock import Oracle, Record, partition_of
 
 PARTITIONS, WINDOW = 2, 40
 SKUS = [f"SKU-{n}" for n in range(5)] + ["Grüße 🎁"]

@@ -15,7 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from dev.broker import free_port
+from dev.kafka import free_port
 from dev.workers import LIBC, PR_SET_PDEATHSIG
 
 PROGRAMS = ("postgres", "initdb")

@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 
-from dev.oracle import Record
+from dev.oracle.stock import Record
 from ledger.writing import FencedOut
 from tests.ledgers.kept import Kept, in_batches
 from tests.ledgers.logs import a_log

@@ -15,8 +15,8 @@ from confluent_kafka import Producer
 from app import topics
 from app.config import Settings
 from core.partitioning import partition_for
-from dev.log import ends_of, read_topics
-from dev.oracle import Record
+from dev.oracle.log import ends_of, read_topics
+from dev.oracle.stock import Record
 from dev.workers import Late, Worker, until
 from tests.support.kafka_tools import create
 from tests.support.oracle import own_headers, read_dead_letters

@@ -20,8 +20,7 @@ from app.group.transport import (
 from app.service import OnhandApp
 from app.wiring import build
 from core.stages import Stage
-from dev.broker import free_port
-from dev.kafka import Kafka
+from dev.kafka import Kafka, free_port
 from dev.workers import until
 from tests.support.builders import a_receipt
 from tests.support.logs import Put, Writer, a_name

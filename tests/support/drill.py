@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from confluent_kafka import Producer
 
 from dev.kafka import free_port
-from dev.log import read_topics
-from dev.mirror import Mirror, recipe
-from dev.oracle import sku_in
-from dev.rows import NOTHING, Key, Row
+from dev.kafka.mirror import Mirror, recipe
+from dev.oracle.log import read_topics
+from dev.oracle.rows import NOTHING, Key, Row
+from dev.oracle.stock import sku_in
 from dev.workers import until
 from tests.support.feed import a_shop
 from tests.support.kafka_tools import transactional

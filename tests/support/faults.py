@@ -16,9 +16,9 @@ import aiohttp
 import psutil
 
 from dev.kafka import Kafka
-from dev.log import ends_of, read_topics
-from dev.oracle import Oracle
-from dev.verdicts import Verdict, judge
+from dev.oracle.log import ends_of, read_topics
+from dev.oracle.stock import Oracle
+from dev.reads.verdicts import Verdict, judge
 from dev.workers import Worker, until
 from tests.support.disks import positions_on_disk
 from tests.support.feed import Feeder, a_shop

@@ -10,7 +10,7 @@ from typing import Self
 
 from confluent_kafka import KafkaError, Message, Producer
 
-from dev.shop import Habits, Sent, Shop
+from dev.traffic.shop import Habits, Sent, Shop
 from dev.workers import until
 
 BURST = 50

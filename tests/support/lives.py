@@ -11,8 +11,8 @@ import msgspec
 from confluent_kafka import Producer
 
 from core.stages import Role
-from dev.answers import owners
-from dev.oracle import sku_in
+from dev.oracle.stock import sku_in
+from dev.reads.answers import owners
 from dev.workers import Worker, until
 from domain.events import RULES
 from domain.rows import Row, row_key

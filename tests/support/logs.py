@@ -24,9 +24,9 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # not in its 
     ResourceType,
 )
 
-from dev.log import _record as record_of
-from dev.log import read_topics
-from dev.oracle import Record
+from dev.oracle.log import _record as record_of
+from dev.oracle.log import read_topics
+from dev.oracle.stock import Record
 
 TIMEOUT_S = 20.0
 

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dev.log import oracle_of, read_topics
-from dev.oracle import Oracle, Place, Record
-from dev.rows import Comparison, Key, Row, compare, row_from_store
+from dev.oracle.log import oracle_of, read_topics
+from dev.oracle.rows import Comparison, Key, Row, compare, row_from_store
+from dev.oracle.stock import Oracle, Place, Record
 
 __all__ = [
     "Changelog",

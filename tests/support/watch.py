@@ -8,7 +8,7 @@ from typing import Self
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from dev.log import LogReader, read_topics
+from dev.oracle.log import LogReader, read_topics
 from tests.support.oracle import META, Changelog, changelog_topic
 
 EVERY_S = 0.2

@@ -13,12 +13,12 @@ from typing import TypeVar
 
 import aiohttp
 
-from dev.answers import Answer, owners, read_list, row_url
-from dev.log import ends_of
-from dev.oracle import Oracle, sku_in
-from dev.reading import ROLES
-from dev.rows import Key, Row, compare
-from dev.shop import Shop
+from dev.oracle.log import ends_of
+from dev.oracle.reading import ROLES
+from dev.oracle.rows import Key, Row, compare
+from dev.oracle.stock import Oracle, sku_in
+from dev.reads.answers import Answer, owners, read_list, row_url
+from dev.traffic.shop import Shop
 from dev.workers import Late, Worker, onhand, start_process, until
 from tests.support.feed import Feeder, records_of
 from tests.support.oracle import assert_dead_letters, oracle_of, read_changelog, read_dead_letters
@@ -220,7 +220,17 @@ class Cluster:
         urls = ",".join(worker.url for worker in self.workers.values())
         pace = ["--rate", str(rate), "--timeout", str(timeout_s)]
         process = start_process(
-            ["-m", "dev.answers", "--urls", urls, "--keys", str(asked), "--out", str(out), *pace],
+            [
+                "-m",
+                "dev.reads.answers",
+                "--urls",
+                urls,
+                "--keys",
+                str(asked),
+                "--out",
+                str(out),
+                *pace,
+            ],
             {},
             out.with_suffix(".log"),
         )

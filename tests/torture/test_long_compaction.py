@@ -7,7 +7,7 @@ import pytest
 
 from core.stages import Role
 from dev.kafka import start
-from dev.oracle import partition_of, sku_in
+from dev.oracle.stock import partition_of, sku_in
 from dev.workers import Worker, until
 from tests.support import faults, lives
 from tests.support.faults import under_load

@@ -94,7 +94,7 @@ def test_kafka_keeps_its_log_and_creates_no_topics_by_itself() -> None:
 
 
 def test_kafka_is_the_version_that_the_tests_run_on() -> None:
-    pom = ElementTree.parse(ROOT / "dev" / "pom.xml")
+    pom = ElementTree.parse(ROOT / "dev" / "kafka" / "pom.xml")
     space = {"m": "http://maven.apache.org/POM/4.0.0"}
     version = pom.findtext(".//m:dependency[m:groupId='org.apache.kafka']/m:version", None, space)
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from dev import curl
-from dev.documents import faults, read
-from dev.readme import DOCUMENTS, is_as_expected
+from dev.readme import curl
+from dev.readme.documents import faults, read
+from dev.readme.running import DOCUMENTS, is_as_expected
 from dev.workers import ROOT
 
 RUNBOOK = (ROOT / "docs/runbook.md").read_text()

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from core.stages import Role
-from dev.documents import _anchors
+from dev.readme.documents import _anchors
 from domain.checks import Refusal
 from tests.unit.web.metrics_at_rest import metrics_at_rest
 from web.http.problems import Problem

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from core import partitioning
 from core.records import Headers
 from core.refusals import Refused
-from dev.oracle import murmur2, partition_of
-from dev.reading import TYPES, Refuse, read
+from dev.oracle.reading import TYPES, Refuse, read
+from dev.oracle.stock import murmur2, partition_of
 from domain.events import content, decode
 from tests.support.builders import in_binary_mode, with_data_base64
 from tests.support.feed import a_shop, records_of

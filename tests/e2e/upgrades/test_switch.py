@@ -13,7 +13,7 @@ import aiohttp
 
 from core.positions import epoch_in, parse_position
 from dev.kafka import Kafka
-from dev.oracle import sku_in
+from dev.oracle.stock import sku_in
 from dev.workers import onhand, until
 from tests.support.workers import Cluster
 

@@ -6,9 +6,9 @@ from random import Random
 
 import pytest
 
-from dev.oracle import Oracle, Record, partition_of
-from dev.reading import TYPES
-from dev.rows import NOTHING, Row
+from dev.oracle.reading import TYPES
+from dev.oracle.rows import NOTHING, Row
+from dev.oracle.stock import Oracle, Record, partition_of
 from ledger.books import OUTCOMES, TOPICS, micros
 from ledger.history import At, NotThatFar, Prefix
 from ledger.reaches import complete

@@ -13,11 +13,11 @@ from yarl import URL
 
 from app.config import Settings
 from app.ledger import build_ledger
-from dev.answers import row_url
 from dev.kafka import Kafka
-from dev.log import ends_of, read_topics
-from dev.oracle import partition_of
-from dev.rows import Key, read_position, row_from_json
+from dev.oracle.log import ends_of, read_topics
+from dev.oracle.rows import Key, read_position, row_from_json
+from dev.oracle.stock import partition_of
+from dev.reads.answers import row_url
 from dev.workers import Worker, onhand, until
 from ledger.reaches import reaches_of
 from tests.ledgers.comparing import assert_agrees, reading

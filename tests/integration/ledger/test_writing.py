@@ -11,7 +11,7 @@ import psutil
 import pytest
 import sqlalchemy as sa
 
-from dev.oracle import Record, partition_of
+from dev.oracle.stock import Record, partition_of
 from dev.workers import ROOT
 from ledger.books import OUTCOMES
 from ledger.history import Prefix

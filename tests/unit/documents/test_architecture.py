@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from dev.documents import SERVICE
+from dev.readme.documents import SERVICE
 from dev.workers import ROOT
 
 PAGE = (ROOT / "docs/architecture.md").read_text()

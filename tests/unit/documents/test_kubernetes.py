@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from app.config import PREFIX, Settings
-from dev.documents import read
+from dev.readme.documents import read
 
 ROOT = Path(__file__).parents[3]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()

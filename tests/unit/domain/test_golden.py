@@ -16,7 +16,7 @@ import pytest
 
 from core.partitioning import partition_for
 from core.refusals import Refused
-from dev.oracle import Oracle, Record
+from dev.oracle.stock import Oracle, Record
 from domain.columns import identity_hash
 from domain.events import EVENTS, RULES, Refusal, contents, decode, identity
 from domain.rows import row_key

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from dev import reading
+from dev.oracle import reading
 from domain import characters
 from domain.checks import are_good_names, check_names
 from domain.names import fault_of, fault_of_part

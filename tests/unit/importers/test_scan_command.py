@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from app.commands import cli
 from app.commands.scan import _typed
-from dev.documents import Block, read
+from dev.readme.documents import Block, read
 from dev.workers import ROOT
 from importers.scans import MAX_CHARS
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dev.documents import SERVICE
+from dev.readme.documents import SERVICE
 from tables.tasks import Final, Tasks
 
 ROOT = Path(__file__).parents[3]

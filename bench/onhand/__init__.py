@@ -1,0 +1,1 @@
+"""Onhand as a contestant, and the questions that only Onhand is asked."""

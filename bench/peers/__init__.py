@@ -1,0 +1,1 @@
+"""The others: a folder each, with its `contestant.py` and what that runs."""

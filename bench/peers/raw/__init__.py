@@ -1,0 +1,1 @@
+"""The ceiling: aiokafka fetches, and nothing is done with the records."""

@@ -1,0 +1,1 @@
+"""Kafka Streams: a Maven project, and what starts it."""

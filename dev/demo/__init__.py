@@ -1,0 +1,1 @@
+"""`make demo`: two workers, traffic, a kill, and every row compared."""

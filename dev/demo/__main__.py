@@ -1,0 +1,341 @@
+"""`make demo`: Kafka, two workers, traffic, a `kill -9`, and every row compared with the log.
+
+Everything runs in processes and folders of its own and is gone after Ctrl-C.
+"""
+
+import argparse
+import asyncio
+import json
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import aiohttp
+
+from dev.demo.scoreboard import HEADING, CommittedCounts, Readings, clock, line
+from dev.demo.stage import PARTITIONS, Stage, staged
+from dev.kafka import KafkaUnavailable, free_port
+from dev.kafka.broker import port_is_free
+from dev.oracle.log import FollowingOracle, oracle_of
+from dev.oracle.rows import Comparison, compare
+from dev.oracle.stock import Oracle
+from dev.reads.answers import NotWhole, Reader, ask, owners, read_list, reading
+from dev.traffic.sending import KafkaSink, Traffic, run_tag
+from dev.traffic.shop import Shop
+from dev.workers import Late, Worker, onhand, until
+
+SKUS, STORES, SEED = 2_000, 40, 1
+EVENTS_PER_S, READS_PER_S = 500, 100
+LINE_EVERY_S = 10.0
+TO_COMPARISON_S = 50.0
+KILL_AT, RESTART_AT = 0.4, 0.7
+
+
+class Failed(Exception):
+    """The demo saw something that must not be."""
+
+
+class Clock:
+    """Times the steps for the numbered lines."""
+
+    def __init__(self) -> None:
+        self._since = time.monotonic()
+
+    def say(self, step: int, name: str, what: str) -> None:
+        """One numbered line with the seconds since the last one."""
+        now = time.monotonic()
+        print(f"{step}/5 {name:<10} {what:<74} {now - self._since:>5.1f} s", flush=True)
+        self._since = now
+
+
+class Parts(NamedTuple):
+    """What runs while the demo runs."""
+
+    stage: Stage
+    workers: tuple[Worker, Worker]
+    traffic: Traffic
+    counts: CommittedCounts
+    following: FollowingOracle
+    readings: Readings
+    http: aiohttp.ClientSession
+
+
+def python_step() -> str:
+    """Which Python, and how long `make` took to set it up if it has just done so."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    made = Path(sys.prefix) / "pyvenv.cfg"
+    ready = Path(sys.prefix) / ".from-the-lock-file"
+    if ready.exists() and time.time() - ready.stat().st_mtime < 60:
+        took = ready.stat().st_mtime - made.stat().st_mtime
+        return f"{version}, .venv from the lock file in {took:.0f} s"
+    return f"{version}, .venv was there already"
+
+
+async def main_async(seconds: float | None) -> None:
+    """Set up, show, compare; with `seconds` return then, else go on until cancelled."""
+    this = asyncio.current_task()
+    assert this is not None
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        # Not KeyboardInterrupt: it would end the loop from wherever it is, not the task.
+        asyncio.get_running_loop().add_signal_handler(ending, this.cancel)
+    steps = Clock()
+    steps.say(1, "Python", python_step())
+    with (
+        tempfile.TemporaryDirectory(prefix="onhand-demo-") as folder,
+        staged(Path(folder)) as stage,
+    ):
+        try:
+            steps.say(2, "Kafka", stage.kafka)
+            await _on(stage, Path(folder), steps, seconds)
+        finally:
+            print("Stopping …", flush=True)
+
+
+async def _on(stage: Stage, folder: Path, steps: Clock, seconds: float | None) -> None:
+    settings = stage.variables
+    code, said = await onhand("topics", "create", settings=settings)
+    if code:
+        raise Failed(said)
+    steps.say(3, "Topics", f"shipments, sales, adjustments: {PARTITIONS} partitions each")
+    workers = Worker("a", folder, settings, _port(6066)), Worker("b", folder, settings, _port(6067))
+    try:
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            await worker.ready()
+        await _all_owned(workers)
+        steps.say(4, "Workers", "   ".join(f"{w.name} {w.url} (pid {w.pid})" for w in workers))
+        async with running(stage, workers) as parts:
+            said = f"{EVENTS_PER_S} events/s · {STORES} stores · {SKUS:,} SKUs · seed {SEED}"
+            steps.say(5, "Traffic", f"{said} · 3 % sent twice")
+            await own_write(parts)
+            await show(parts, seconds)
+    except Late as late:
+        raise Failed(str(late)) from None
+    finally:
+        await _stop(workers)
+
+
+async def _all_owned(workers: tuple[Worker, ...]) -> None:
+    """Wait until each worker finds an owner for every partition."""
+
+    async def found() -> bool:
+        return all([all(await owners(http, w.url, PARTITIONS)) for w in workers])
+
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as http:
+        await until(found, "owned: all partitions", 60)
+
+
+def _port(wished: int) -> int:
+    return wished if port_is_free(wished) else free_port()
+
+
+async def _stop(workers: tuple[Worker, ...]) -> None:
+    for worker in workers:
+        if worker.alive:
+            worker.ask_to_stop()
+    for worker in workers:
+        with suppress(Late):
+            await worker.ended(15)
+        worker.kill()
+
+
+@asynccontextmanager
+async def running(stage: Stage, workers: tuple[Worker, Worker]) -> AsyncIterator[Parts]:
+    """Traffic, readers and whoever counts, until the end of the block."""
+    kafka, prefix = stage.settings.kafka, stage.settings.topic_prefix
+    traffic, readings = Traffic(EVENTS_PER_S), Readings()
+    sink = KafkaSink(kafka, prefix, traffic.acked)
+    await sink.start()
+    shop = Shop(seed=SEED, skus=SKUS, stores=STORES, partitions=PARTITIONS, run=run_tag())
+    keys = [(sku, store) for sku in shop.skus[:100] for store in shop.stores]
+    reader = Reader([w.url for w in workers], keys, READS_PER_S, readings.took, timeout_s=10)
+    counts = CommittedCounts(kafka, stage.settings.changelog_topic)
+    following = FollowingOracle(kafka, Oracle(PARTITIONS, prefix))
+    timeout = aiohttp.ClientTimeout(total=30)
+    sending = asyncio.create_task(traffic.run(shop, sink))
+    try:
+        async with aiohttp.ClientSession(timeout=timeout) as http, reading(reader):
+            yield Parts(stage, workers, traffic, counts, following, readings, http)
+            if sending.done():
+                sending.result()
+    finally:
+        sending.cancel()
+        await sink.stop()
+        following.close()
+        counts.close()
+
+
+async def own_write(parts: Parts) -> None:
+    """Sell through one worker, read it through the other, sell it again."""
+    a, b = parts.workers
+    line_of = {"source": "till-17", "sku": "DEMO-1", "location": "store-007"}
+    _, answer = await _post(parts, a, "shipments", line_of | {"id": "delivery-1", "quantity": 10})
+    await _ask_for(10, parts, b, answer["position"], show=False)
+    print("\nTen arrived. Sell two through worker a, then ask worker b:")
+    sale = line_of | {"id": "4711-1", "quantity": 2}
+    body = json.dumps(sale, separators=(",", ":"))
+    print(f"$ curl -s {a.url}/v1/sales -d '{body}'")
+    status, answer = await _post(parts, a, "sales", sale)
+    print(f"  {status}  {json.dumps(answer, separators=(',', ':'))}")
+    await _ask_for(8, parts, b, answer["position"], show=True)
+    status, answer = await _post(parts, a, "sales", sale)
+    await _ask_for(8, parts, b, answer["position"], show=False)
+    print(f"The till retries the same sale:   {status}, and on_hand is still 8 (counted once).\n")
+
+
+async def _post(
+    parts: Parts, worker: Worker, kind: str, body: dict[str, Any]
+) -> tuple[int, dict[str, Any]]:
+    async with parts.http.post(f"{worker.url}/v1/{kind}", json=body) as response:
+        answer: dict[str, Any] = await response.json(content_type=None)
+        if response.status != 202:
+            raise Failed(f"POST /v1/{kind}: {response.status} {answer}")
+        parts.traffic.counts["posted"] += 1
+        return response.status, answer
+
+
+async def _ask_for(
+    on_hand: int, parts: Parts, worker: Worker, position: str, *, show: bool
+) -> None:
+    key, query = ("DEMO-1", "store-007"), f"?min_position={position}&wait_ms=10000"
+    answer = await ask(parts.http, worker.url, key, query)
+    if show:
+        print(f"$ curl -s '{worker.url}/v1/inventory/{key[0]}/{key[1]}?min_position={position}'")
+        found = {"sku": key[0], "location": key[1], "on_hand": answer.row.on_hand}
+        found |= {"received": answer.row.received, "sold": answer.row.sold}
+        told = json.dumps(found, separators=(",", ":"))[:-1]
+        print(f"  {answer.status}  {told}, …  (role {answer.role})", flush=True)
+    if answer.row.on_hand != on_hand:
+        raise Failed(f"on_hand is not {on_hand}: {answer}")
+
+
+async def show(parts: Parts, seconds: float | None) -> None:
+    """The table, the kill, the comparison, and then the table again for ever."""
+    to_comparison = seconds or TO_COMPARISON_S
+    victim = parts.workers[0]
+    began = time.monotonic()
+    story = [
+        (KILL_AT * to_comparison, _kill),
+        (RESTART_AT * to_comparison, _restart),
+        (to_comparison, _compare),
+    ]
+    print(HEADING)
+    next_line = LINE_EVERY_S
+    while True:
+        await asyncio.to_thread(parts.counts.poll)
+        parts.readings.judge(parts.following)
+        elapsed = time.monotonic() - began
+        if elapsed >= next_line:
+            next_line += LINE_EVERY_S
+            _show_line(parts, began)
+        if story and elapsed >= story[0][0]:
+            await story.pop(0)[1](parts, victim, began)
+            if not story and seconds is not None:
+                return
+        if parts.readings.wrong:
+            raise Failed("wrong answer: " + parts.readings.wrong[0])
+
+
+def _show_line(parts: Parts, began: float) -> None:
+    # Fates first: what is sent in between may look in flight, never the other way round.
+    fates = parts.counts.fates
+    print(line(began, parts.traffic.sent, fates, parts.readings), flush=True)
+    parts.readings.start_again()
+
+
+async def _kill(parts: Parts, victim: Worker, began: float) -> None:
+    owned = (await owners(parts.http, victim.url, PARTITIONS)).count(victim.url)
+    victim.kill()
+    at = clock(time.monotonic() - began)
+    print(
+        f"{at}    kill -9 worker {victim.name} (pid {victim.pid}), "
+        f"owner of {owned} of {PARTITIONS} partitions",
+        flush=True,
+    )
+
+
+async def _restart(parts: Parts, victim: Worker, began: float) -> None:
+    victim.start()
+    at = clock(time.monotonic() - began)
+    print(f"{at}    worker {victim.name} started again (pid {victim.pid})", flush=True)
+
+
+async def _compare(parts: Parts, victim: Worker, began: float) -> None:
+    await victim.ready()
+    parts.traffic.running.clear()
+    print(f"{clock(time.monotonic() - began)}    traffic paused; ", end="", flush=True)
+
+    async def all_settled() -> bool:
+        await asyncio.to_thread(parts.counts.poll)
+        parts.readings.judge(parts.following)
+        return parts.counts.fates.total >= parts.traffic.sent
+
+    await until(all_settled, "applied: all that was sent", 60)
+    print("whole log read again from offset 0 by other code:")
+    settings = parts.stage.settings
+    oracle = await asyncio.to_thread(
+        oracle_of, settings.kafka, partitions=PARTITIONS, prefix=settings.topic_prefix
+    )
+    _check_fates(parts, oracle)
+    for worker in parts.workers:
+        compared = await _compared(parts, worker, oracle)
+        print(f"         {compared} (through worker {worker.name})")
+        if compared.differ:
+            raise Failed("rows differ from the log")
+    refused = f"{len(oracle.refused)} refused: {', '.join(sorted(set(oracle.refused.values())))}"
+    print(f"         Nothing lost, nothing counted twice; {refused or 'nothing refused'}.")
+    print("         traffic goes on", flush=True)
+    parts.traffic.running.set()
+    a = parts.workers[0]
+    variables = " ".join(
+        f"{name}={value}"
+        for name, value in parts.stage.variables.items()
+        if name != "ONHAND_PARTITIONS"  # the default
+    )
+    print(
+        f"\nTry it (Ctrl-C stops everything), after  export {variables}\n"
+        f"  .venv/bin/onhand stock DEMO-1 · .venv/bin/onhand dlq list · "
+        f"kill -9 {parts.workers[1].pid} · {a.url}/v1/cluster\n",
+        flush=True,
+    )
+
+
+def _check_fates(parts: Parts, oracle: Oracle) -> None:
+    fates = parts.counts.fates
+    log = sum(oracle.applied.values()), len(oracle.repeated), len(oracle.refused)
+    if tuple(fates) != log or oracle.fed != parts.traffic.sent:
+        raise Failed(f"sent {parts.traffic.sent}, the log holds {log}, committed are {fates}")
+
+
+async def _compared(parts: Parts, worker: Worker, oracle: Oracle) -> Comparison:
+    try:
+        return compare(oracle.rows(), await read_list(parts.http, worker.url))
+    except NotWhole as error:
+        raise Failed(f"the list through worker {worker.name} is not whole: {error}") from None
+
+
+def main() -> int:
+    """Run the demo; exit code 0 only if all that it compared was equal."""
+    parser = argparse.ArgumentParser(prog="python -m dev.demo", description=__doc__)
+    parser.add_argument(
+        "--seconds", type=float, help="compare after so many seconds of traffic, then end"
+    )
+    arguments = parser.parse_args()
+    try:
+        asyncio.run(main_async(arguments.seconds))
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        print("Everything is stopped.")
+    except (Failed, KafkaUnavailable) as error:
+        print(f"\nThe demo failed: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

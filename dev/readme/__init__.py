@@ -1,0 +1,1 @@
+"""`make readme`: what the documents say, held against the service as it is."""

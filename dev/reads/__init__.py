@@ -1,0 +1,1 @@
+"""Reads stock through every worker, and judges each answer afterwards."""

@@ -1,0 +1,1 @@
+"""A chain of shops that never was, and how its facts reach a worker or Kafka."""
