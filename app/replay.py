@@ -75,12 +75,17 @@ class _Resend(msgspec.Struct, frozen=True):
     @property
     def mark(self) -> bytes:
         """The key under which it is remembered."""
-        return f"{self.letter.position} {self.content}".encode()
+        return mark_of(self.letter.position, self.content)
 
     @property
     def size(self) -> int:
         """Roughly, in bytes."""
         return len(self.letter.value or b"") + 200
+
+
+def mark_of(position: str, content: str) -> bytes:
+    """The key in `{name}-replayed` of a letter (its record's position) and what it became."""
+    return f"{position} {content}".encode()
 
 
 class _Remembered:
@@ -159,7 +164,7 @@ def _judge(
         done.cannot(letter, "the name of a header is not UTF-8: send it as a new event")
     else:
         topic, key = settings.source_topics[event.role], event.data.sku.encode()
-        content = _content(topic, key, letter.value, letter.headers)
+        content = content_of(topic, key, letter.value, letter.headers)
         partition = partition_for(key, settings.partitions)
         resend = _Resend(letter, topic, key, partition, content)
         if remembered.add(resend):
@@ -175,7 +180,7 @@ def _can_be_sent(headers: Headers) -> bool:
         return False
 
 
-def _content(topic: str, key: bytes, value: bytes, headers: Headers) -> str:
+def content_of(topic: str, key: bytes, value: bytes, headers: Headers) -> str:
     """A name for the record: SHA-256 of its parts, each with its length before it."""
     digest = hashlib.sha256()
     parts: list[bytes | None] = [topic.encode(), key, value]

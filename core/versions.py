@@ -27,7 +27,7 @@ Number = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class VersionChange(StrEnum):
-    """What a record did."""
+    """What a record did. For people: where versions stand, its other fields say."""
 
     BEGIN = "begin"
     STAGE = "stage"
@@ -35,6 +35,12 @@ class VersionChange(StrEnum):
     ROLLBACK = "rollback"
     RETIRE = "retire"  # its workers end what they hold
     RETIRED = "retired"  # its topics are gone too
+    OTHER = "other"  # of a newer build; never written
+
+    @classmethod
+    def _missing_(cls, value: object) -> VersionChange:
+        """A record counts also where this build does not know what was done."""
+        return cls.OTHER
 
 
 class VersionState(StrEnum):

@@ -43,7 +43,7 @@ _TRIES = 6
 
 
 class RulesDiffer(Final):
-    """The table was built by other rules or with another window; says what to do."""
+    """The table was built by other rules, another window or a newer build; says what to do."""
 
 
 class Unsettled(Final):
@@ -51,7 +51,9 @@ class Unsettled(Final):
 
 
 def compare(meta: Meta, config: TableConfig) -> None:
-    """Raise RulesDiffer unless this worker counts as the meta record says."""
+    """Raise RulesDiffer unless this worker can read the meta record and counts as it says."""
+    if meta.too_new:
+        raise RulesDiffer(meta.too_new)
     rules, window = config.projection.rules, config.window
     if (meta.rules, meta.window) != (rules, window):
         raise RulesDiffer(

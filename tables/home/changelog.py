@@ -33,6 +33,9 @@ from wire.transactions import (
     batch_builder,
 )
 
+#: Number of what is written here and in `core/window.py`. A build reads its own and all below,
+#: and counts nothing behind a higher one (`TooNew`), so that a way back never decides by half.
+LOG_FORMAT = 1
 #: Largest record batch that we send, in bytes; the changelog accepts twice that.
 MAX_BATCH_BYTES = 4 * 2**20
 #: The dead-letter topic takes record *batches* up to 2 MiB. A letter beyond this many
@@ -64,6 +67,7 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
     window: W, in offsets. rules: number of the rules (`Projection.rules`).
     incarnation: Kafka's id of the changelog topic; another one means it was recreated.
     previous: offset of the meta record before this one, -1 for none.
+    format: `LOG_FORMAT` of the build that wrote it.
     """
 
     positions: dict[str, int]
@@ -76,6 +80,18 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
     last: dict[str, tuple[int, int, int]] = {}
     topic_ids: dict[str, str] = {}
     previous: int = -1
+    format: int = LOG_FORMAT
+
+    @property
+    def too_new(self) -> str | None:
+        """Why this build may not read what a newer one wrote: one sentence with the remedy."""
+        if self.format <= LOG_FORMAT:
+            return None
+        return (
+            f"The changelog was written by a newer build (format {self.format}; this one reads "
+            f"up to {LOG_FORMAT}): run that build here too, or count anew with the next "
+            "ONHAND_VERSION."
+        )
 
     @classmethod
     def first(cls, config: TableConfig, incarnation: str) -> Meta:

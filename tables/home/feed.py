@@ -303,12 +303,15 @@ def _each_batch(fetched: Fetched, see: Callable[[Iterable[Any]], None]) -> None:
 
 def _meta_of(offset: int, value: bytes | None) -> Meta:
     try:
-        return msgspec.json.decode(value or b"", type=Meta)
+        meta = msgspec.json.decode(value or b"", type=Meta)
     except msgspec.MsgspecError as error:
         raise Unreadable(
             f"The meta record at offset {offset} is none ({error}): somebody else writes to this "
             "topic. Count anew with the next ONHAND_VERSION."
         ) from error
+    if meta.too_new:
+        raise Unreadable(meta.too_new)
+    return meta
 
 
 class Probe(Feed):

@@ -7,13 +7,23 @@ from typing import Any
 import msgspec
 import pytest
 
+from core.stages import Stage
 from dev.kafka import Kafka
+from dev.workers import until
 from tables.config import TableConfig
 from tables.home import agreement
 from tables.home.agreement import RulesDiffer, Unsettled, agree
-from tables.home.changelog import ChangelogWriter
+from tables.home.changelog import LOG_FORMAT, ChangelogWriter
 from tables.ports import CommitRefused, Sealed
-from tests.support.owners import WINDOW, Shop, a_delivery_of, a_worker, a_writer, with_history
+from tests.support.owners import (
+    WAIT_S,
+    WINDOW,
+    Shop,
+    a_delivery_of,
+    a_worker,
+    a_writer,
+    with_history,
+)
 
 
 @pytest.fixture
@@ -113,6 +123,27 @@ async def test_the_newest_word_is_found_behind_whatever_was_aborted(shop: Shop) 
     await agree(config(shop))
     with pytest.raises(RulesDiffer):
         await agree(config(shop, WINDOW - 1))
+
+
+async def test_behind_the_records_of_a_newer_build_nobody_counts_and_nobody_answers(
+    shop: Shop,
+) -> None:
+    await with_history(shop)
+    async with a_worker(shop) as standby:
+        await standby.table.assign((), {0})
+        await standby.is_(Stage.STANDBY)
+        newer = msgspec.structs.replace(shop.metas()[-1], format=LOG_FORMAT + 1)
+        async with shop.writer() as writer:
+            await writer.commit(Sealed({}, [], [], msgspec.json.encode(newer)))
+
+        with pytest.raises(RulesDiffer, match=r"written by a newer build .* run that build here"):
+            await agree(config(shop))
+
+        async def stands_still() -> bool:
+            (status,) = standby.table.status()
+            return "a newer build" in (status.stopped_because or "")
+
+        await until(stands_still, "a sentence", WAIT_S)
 
 
 async def test_an_owner_is_not_disturbed_by_those_who_ask(shop: Shop) -> None:

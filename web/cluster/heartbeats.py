@@ -19,6 +19,11 @@ class WorkerState(StrEnum):
     LEAVING = "leaving"
     GONE = "gone"
 
+    @classmethod
+    def _missing_(cls, value: object) -> WorkerState:
+        """Of a newer build: a worker is not passed over because it has one state more."""
+        return cls.RUNNING
+
 
 class HeldUp(msgspec.Struct, frozen=True, array_like=True):
     """What a partition's owner cannot count for now: from an offset of a topic on.

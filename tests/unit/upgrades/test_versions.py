@@ -12,6 +12,7 @@ from core.versions import (
     MoveRefused,
     NoRecord,
     VersionBegun,
+    VersionChange,
     VersionHistory,
     Versions,
     VersionState,
@@ -156,6 +157,12 @@ def test_a_record_is_read_with_fields_that_this_build_does_not_know_and_written_
     frozen = json.loads(FROZEN)
     frozen["versions"]["1"]["seed"] = None
     assert {key: written[key] for key in frozen} == frozen
+
+
+def test_a_record_of_a_move_that_this_build_does_not_know_counts_all_the_same() -> None:
+    later = versions.from_bytes(FROZEN.replace('"promote"', '"merge"').encode())
+
+    assert (later.epoch, later.active, later.change) == (7, 2, VersionChange.OTHER)
 
 
 @pytest.mark.parametrize(

@@ -231,6 +231,14 @@ def test_a_role_of_a_newer_build_is_not_routed_to() -> None:
     assert cluster.asked_for() == []
 
 
+def test_a_worker_in_a_state_of_a_newer_build_is_still_asked_for_what_it_claims() -> None:
+    raw = bytes_of(a_beat(1, a_claim())).replace(b'"url"', b'"state":"warming","url"')
+
+    beat = beat_of(raw)
+
+    assert beat == a_beat(1, a_claim())
+
+
 def test_a_heartbeat_survives_the_topic() -> None:
     beat = a_beat(1, a_claim(), a_claim(1, None), state=WorkerState.LEAVING)
 
