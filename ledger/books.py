@@ -36,6 +36,8 @@ TYPES: Final = {kind.kind: name for name, kind in EVENTS.items()}
 
 #: A row of `ledger.schema.event` or `refusal`, in the order of its columns.
 Line: TypeAlias = tuple[Any, ...]
+#: Where a fact stands in a timeline: time by the clock, topic, offset.
+Stand: TypeAlias = tuple[int, int, int]
 #: Sums to add to a row of stock: five by kind, events, checksum, updated_at in µs.
 Total: TypeAlias = list[int]
 _NO_TOTAL: Final = (0,) * 8

@@ -10,17 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from heapq import merge
 from itertools import islice
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import ColumnElement, func, select, tuple_
 
-from ledger.books import APPLIED, TOPICS
+from ledger.books import APPLIED, TOPICS, Stand
 from ledger.history import CHANGE, ENTRIES, Entry, Ledger, Prefix, counted, entry_of, of_row, within
 from ledger.schema import event_table
 
 _of: Final = event_table.c
-#: Where a fact stands in the order: time by the clock, topic, offset.
-Stand: TypeAlias = tuple[int, int, int]
 
 
 class Wish(NamedTuple):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ from msgspec.structs import replace
 
 from app.config import Settings
 from app.wiring import build
+from dev.workers import ROOT
 from tables.home.memory import MemoryStores
 from tables.home.rocks import RocksStores
 from web.server import Limits
@@ -44,3 +47,11 @@ def test_without_any_of_it_the_settings_decide(tmp_path: Path) -> None:
 
     assert isinstance(stores_of(app), RocksStores)
     assert app.end is None
+
+
+def test_a_worker_loads_no_sql() -> None:
+    """A third of its start would go into it, for questions that it passes on."""
+    code = "import sys, app.service, app.wiring; print('sqlalchemy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+
+    assert (done.stdout, done.stderr) == ("False\n", "")

@@ -12,8 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from core.positions import read_position
-from ledger.books import micros
-from ledger.timeline import Stand
+from ledger.books import Stand, micros
 from web.http.parameters import TEXT, BadRequest, Parameter, boolean, number, part_of, wrong
 from web.reads.parameters import ROOT
 from web.reads.questions import key_of
