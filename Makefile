@@ -15,8 +15,8 @@ DIR ?= /opt/onhand
 SERVICE := app agents web ledger tables wire domain importers core
 CODE := $(wildcard app agents web ledger tables wire domain importers core dev tests bench examples)
 
-.PHONY: help setup install lock demo kafka format lint types imports unit integration e2e readme test \
-	torture bench clean
+.PHONY: help setup install lock demo kafka format lint types imports unit integration e2e whole readme \
+	test torture bench clean
 
 help:
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## (.*)/  make \1|\2/' \
@@ -97,26 +97,33 @@ types: $(READY)  ## mypy, strict
 imports: $(READY)  ## imports point inward
 	@if [ -f app/__init__.py ]; then $(BIN)/lint-imports --no-logo; else echo "imports: no app/ yet"; fi
 
-# $(call tests,DIR): pytest there, or a plain word while there is nothing to run yet.
-tests = if compgen -G 'tests/$(1)/**/test_*.py' >/dev/null || compgen -G 'tests/$(1)/test_*.py' >/dev/null; \
-	then $(BIN)/pytest -q tests/$(1); else echo "tests/$(1): none yet"; fi
+# Who waits for Kafka leaves a core idle: there one process more than cores, each with a broker.
+CORES := $(shell getconf _NPROCESSORS_ONLN)
+PROCESSES ?= $(shell echo $$(( $(CORES) < 6 ? $(CORES) + 1 : 6 )))
+# $(call on_kafka,DIRS): first what may run side by side, then what holds a user's wait to a limit.
+on_kafka = $(BIN)/pytest -q -n $(PROCESSES) --dist worksteal -m 'not torture and not alone' $(1); \
+	$(BIN)/pytest -q -m 'alone and not torture' $(1)
 
 unit: $(READY)  ## pure rules: no Java, no broker; about half a minute
-	@$(call tests,unit)
+	@$(BIN)/pytest -q -n $(CORES) tests/unit
 
 integration: $(READY)  ## one part on a real Kafka and RocksDB
-	@$(call tests,integration)
+	@$(BIN)/pytest -q -n $(PROCESSES) --dist worksteal tests/integration
 
 e2e: $(READY)  ## a user with HTTP and topics only, while workers are killed
-	@$(call tests,e2e)
+	@$(call on_kafka,tests/e2e)
+
+# Both in one run: its processes are busy to the end.
+whole: $(READY)
+	@$(call on_kafka,tests/integration tests/e2e)
 
 readme: $(READY)  ## every command in README.md, as written
 	@$(BIN)/python -m dev.readme
 
-test: lint types imports unit integration e2e readme  ## all of the above; exactly what CI runs
+test: lint types imports unit whole readme  ## all of the above; exactly what CI runs
 
 torture: $(READY)  ## minutes of kill -9, freezes, wiped disks and broker restarts
-	@HYPOTHESIS_PROFILE=torture $(BIN)/pytest -q tests/unit
+	@HYPOTHESIS_PROFILE=torture $(BIN)/pytest -q -n $(CORES) -o faulthandler_timeout=3600 tests/unit
 	@$(BIN)/pytest -q -m torture tests
 
 bench: $(READY)  ## the README's figures, measured here

@@ -1,18 +1,30 @@
 """Fixtures for all layers. Keep it small: builders belong in tests/support/builders.py."""
 
+import faulthandler
 from collections.abc import Iterator
 
 import pytest
+from _pytest.faulthandler import fault_handler_stderr_fd_key
 
-from dev.kafka import Kafka, start
+from dev.kafka import Kafka, learn_classes, start
+
+LONGEST_TORTURE_S = 3600
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Torture may take longer than `faulthandler_timeout`, after which a test counts as hanging."""
+    if item.get_closest_marker("torture"):
+        stderr = item.config.stash[fault_handler_stderr_fd_key]
+        faulthandler.dump_traceback_later(LONGEST_TORTURE_S, file=stderr, exit=True)
 
 
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[Kafka]:
-    """One real broker for the whole run, started by the first test that asks for it.
+    """One real broker for all tests of this process, started by the first that asks for it.
 
     Shared: a test uses names of its own, and stops or pauses only a broker of its own.
     """
+    learn_classes()
     with start() as running:
         yield running
 

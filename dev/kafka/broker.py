@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import fcntl
 import os
 import random
 import shutil
@@ -10,8 +11,10 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
 from dev.kafka.java import KafkaUnavailable
@@ -26,18 +29,41 @@ _PR_SET_PDEATHSIG = 1
 # The kernel's "parent" that a child dies with is the thread that started it, and a caller's
 # thread may be a short-lived one (asyncio.to_thread): this one lives as long as the process.
 _spawner = ThreadPoolExecutor(1, "kafka-parent")
+# Ports that this process was given: its own locks do not keep itself out.
+_given: set[int] = set()
 
 
 def free_port() -> int:
-    """A port nobody listens on, below the range the kernel gives to clients.
+    """A port that nobody listens on, and that nobody else is given while this process lives.
 
-    From that range (32768 up on Linux) a client that retries a stopped broker could be given
-    the broker's own port, connect to itself, and keep the broker from coming back.
+    Between this answer and a listener's start lie seconds, and a worker that was killed wants its
+    own port again: two test runs side by side would soon take each other's.
+
+    It lies below the range the kernel gives to clients (32768 up on Linux). From there a client
+    that retries a stopped broker could be given the broker's own port, connect to itself, and
+    keep the broker from coming back.
     """
     while True:
         port = random.randrange(20_000, 32_000)
-        if port_is_free(port):
+        if port not in _given and port_is_free(port) and _is_claimed(port):
+            _given.add(port)
             return port
+
+
+def _is_claimed(port: int) -> bool:
+    """Lock one byte of a file that all processes of this user share; it goes with the process."""
+    try:
+        fcntl.lockf(_claims(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except OSError:
+        return False
+    return True
+
+
+@cache
+def _claims() -> int:
+    # Open for as long as the process lives: to close it would give all its locks away.
+    path = Path(tempfile.gettempdir()) / f"onhand-ports-{os.getuid()}"
+    return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
 
 
 def port_is_free(port: int) -> bool:
@@ -91,7 +117,8 @@ class Node:
         if (self.folder / "data" / "meta.properties").exists():
             return
         arguments = ["format", "--cluster-id", cluster_id, "--config"]
-        command = self._java(FORMAT_JVM, "kafka.tools.StorageTool", *arguments)
+        known = [f"-XX:SharedArchiveFile={self.archive}"] if self.archive.exists() else []
+        command = self._java([*FORMAT_JVM, *known], "kafka.tools.StorageTool", *arguments)
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             why = "".join(done.stderr.strip().splitlines()[:1])

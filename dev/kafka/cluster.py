@@ -19,7 +19,7 @@ from typing import Self
 
 from dev.kafka.broker import Node, brokers_known, free_port
 from dev.kafka.jars import jars, jars_of
-from dev.kafka.java import KafkaUnavailable, java, said_if_slow
+from dev.kafka.java import KafkaUnavailable, java, one_at_a_time, said_if_slow
 
 START_TIMEOUT_S = 120.0  # 3 s here; a machine with ten other things to do needs 50
 
@@ -134,7 +134,7 @@ def start(
     """
     executable, lib = java(), jars() if version is None else jars_of(version)
     launch = [str(executable), "-cp", f"{lib}/*"]
-    archive = lib.with_name(f"{lib.name}-{zlib.crc32(bytes(executable)):08x}.jsa")
+    archive = _archive(executable, lib)
     temporary = Path(tempfile.mkdtemp(prefix="onhand-kafka-")) if folder is None else None
     home = (folder or temporary or Path()).resolve()
     nodes = [
@@ -155,6 +155,23 @@ def start(
         kafka.stop()
         raise
     return kafka
+
+
+def learn_classes() -> None:
+    """Have Java's file of loaded classes written, unless it is there: starts take half the time.
+
+    The first broker that is stopped in order writes it; processes that start many at once would
+    all be slow until then, and all write it.
+    """
+    executable, lib = java(), jars()
+    with one_at_a_time():
+        if not _archive(executable, lib).exists():
+            with start():
+                pass
+
+
+def _archive(executable: Path, lib: Path) -> Path:
+    return lib.with_name(f"{lib.name}-{zlib.crc32(bytes(executable)):08x}.jsa")
 
 
 def _properties(node: Node, nodes: list[Node]) -> dict[str, object]:

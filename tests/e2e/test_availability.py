@@ -34,6 +34,7 @@ def assert_honest(seen: Seen) -> None:
     assert not seen.verdict.back, seen.verdict.back[:5]
 
 
+@pytest.mark.alone
 async def test_a_killed_owner_costs_readers_two_seconds_and_no_wrong_answer(scene: Scene) -> None:
     seen = await see(CASES["killed"], scene, READS_PER_S)
 
@@ -42,6 +43,7 @@ async def test_a_killed_owner_costs_readers_two_seconds_and_no_wrong_answer(scen
     assert seen.verdict.roles["standby"] > 0, "no standby was needed: nobody was killed"
 
 
+@pytest.mark.alone
 async def test_a_clean_stop_costs_readers_nothing(scene: Scene) -> None:
     seen = await see(CASES["stopped"], scene, READS_PER_S)
 

@@ -6,6 +6,7 @@ import sys
 import time
 import uuid
 from pathlib import Path
+from subprocess import PIPE
 from threading import Thread
 
 import psutil
@@ -13,7 +14,7 @@ import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # not in its __all__
 
-from dev.kafka import Kafka, KafkaUnavailable, start
+from dev.kafka import Kafka, KafkaUnavailable, free_port, start
 
 ROOT = Path(__file__).parents[2]
 
@@ -197,3 +198,19 @@ def test_a_port_in_use_is_refused_and_its_broker_left_alone(kafka: Kafka, tmp_pa
 def test_settings_that_kafka_refuses_are_reported_in_its_words(tmp_path: Path) -> None:
     with pytest.raises(KafkaUnavailable, match=r"format .* must be at least 1MB"):
         start(tmp_path, settings={"log.cleaner.dedupe.buffer.size": 1})
+
+
+def test_a_port_that_another_process_was_given_is_not_given_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    code = "from dev.kafka import free_port; print(free_port(), flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=PIPE, stdout=PIPE, text=True) as one:
+        assert one.stdout is not None
+        taken = int(one.stdout.readline())
+        offered = iter([taken, taken + 1, taken + 2, taken + 3])
+        monkeypatch.setattr("random.randrange", lambda *_: next(offered))
+
+        assert free_port() > taken
+        one.communicate("\n")
+    offered = iter([taken])
+    assert free_port() == taken  # it goes with the process
