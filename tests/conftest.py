@@ -2,11 +2,13 @@
 
 import faulthandler
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from _pytest.faulthandler import fault_handler_stderr_fd_key
 
 from dev.kafka import Kafka, learn_classes, start
+from tests.support.workers import Cluster
 
 LONGEST_TORTURE_S = 3600
 
@@ -30,6 +32,23 @@ def kafka() -> Iterator[Kafka]:
 
 
 @pytest.fixture(scope="session")
+def second_kafka() -> Iterator[Kafka]:
+    """For `own_kafka` alone."""
+    with start() as running:
+        yield running
+
+
+@pytest.fixture
+def own_kafka(second_kafka: Kafka) -> Iterator[Kafka]:
+    """A broker that the test may pause, kill and restart; the next one finds it running."""
+    yield second_kafka
+    if all(node.running for node in second_kafka.nodes):
+        second_kafka.resume()
+    else:
+        second_kafka.restart()
+
+
+@pytest.fixture(scope="session")
 def strict_kafka() -> Iterator[Kafka]:
     """A broker with rules, and with the shortest session that brokers allow by default.
 
@@ -42,3 +61,13 @@ def strict_kafka() -> Iterator[Kafka]:
     }
     with start(settings=rules) as running:
         yield running
+
+
+@pytest.fixture
+def cluster(request: pytest.FixtureRequest, kafka: Kafka, tmp_path: Path) -> Iterator[Cluster]:
+    """Of the file's PARTITIONS and SETTINGS; not started yet, and ended whatever happens."""
+    of_file = vars(request.module)
+    settings = dict(of_file.get("SETTINGS", {}))
+    cluster = Cluster(kafka.bootstrap, tmp_path, of_file.get("PARTITIONS", 12), settings=settings)
+    yield cluster
+    cluster.close()

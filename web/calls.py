@@ -88,7 +88,7 @@ PARAMETERS = {
 
 
 #: What a worker answered to these very requests, by operationId, and refusals, by their name;
-#: tests/integration/test_openapi.py holds them against one.
+#: tests/integration/web/test_openapi.py holds them against one.
 ANSWERS: dict[str, Any] = msgspec.json.decode(Path(__file__).with_name("answers.json").read_bytes())
 
 

@@ -1,6 +1,6 @@
 """Start and close aiokafka's clients so that no connection is left behind.
 
-Two things that aiokafka's own do not see to (0.14); tests/integration/test_clients.py
+Two things that aiokafka's own do not see to (0.14); tests/integration/wire/test_clients.py
 interrupts both at every moment:
 
 - `bootstrap` keeps the connection that it asks on in a local name (client.py). Interrupted,

@@ -6,7 +6,7 @@ its fetch buffers by record batch instead, still compressed.
 
 **It touches private names of aiokafka 0.14.0** (`AIOKafkaConsumer._fetcher`,
 `Fetcher._records`, `FetchResult`, `PartitionRecords`, `SubscriptionState`), which is
-why the version is pinned; nobody else does. `tests/integration/test_fetch_contract.py`
+why the version is pinned; nobody else does. `tests/integration/wire/test_fetch_contract.py`
 says what broke after an upgrade.
 """
 

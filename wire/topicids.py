@@ -5,7 +5,7 @@ speaks Metadata up to version 5, which tells no ids; version 10 does (KIP-516, K
 here is that request, over aiokafka's connections, in the words of Kafka's
 `MetadataRequest.json` and `MetadataResponse.json`.
 
-`tests/integration/test_topicids.py` says what broke after an upgrade.
+`tests/integration/wire/test_topicids.py` says what broke after an upgrade.
 """
 
 from __future__ import annotations

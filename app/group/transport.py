@@ -5,7 +5,7 @@ per batch of thousands. Kept from Faust: group membership, assignor, rebalance
 callbacks, streams and agents. Replaced: fetching, acknowledging, seeking, committing.
 
 **It touches private names of faust-streaming 0.15.3 and aiokafka 0.14.0**: pinned, and
-covered by `tests/integration/test_transport_contract.py`, which says what broke, and by
+covered by `tests/integration/group/test_transport_contract.py`, which says what broke, and by
 `test_delivery.py` and `test_group.py` beside it.
 """
 

@@ -1,15 +1,11 @@
 """Topics that somebody changes while workers run: what counts on, what stops, who is told."""
 
 import asyncio
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import aiohttp
-import pytest
 from confluent_kafka.admin import NewPartitions  # type: ignore[attr-defined]
 
-from dev.kafka import Kafka
 from dev.reads.answers import ask
 from dev.workers import Worker, until
 from tests.support.feed import a_shop
@@ -17,14 +13,7 @@ from tests.support.kafka_tools import LOG_FOR_EVER, admin, recreate, set_topic
 from tests.support.workers import Cluster
 
 PARTITIONS = 4
-
-
-@pytest.fixture
-def cluster(kafka: Kafka, tmp_path: Path) -> Iterator[Cluster]:
-    often = {"ONHAND_TOPICS_CHECK_S": "1"}
-    cluster = Cluster(kafka.bootstrap, tmp_path, PARTITIONS, settings=often)
-    yield cluster
-    cluster.close()
+SETTINGS = {"ONHAND_TOPICS_CHECK_S": "1"}
 
 
 async def ready(http: aiohttp.ClientSession, worker: Worker) -> dict[str, Any]:

@@ -1,12 +1,7 @@
 """Nothing that is kept or decided depends on a worker's clock: real processes, wrong clocks."""
 
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
-import pytest
-
-from dev.kafka import Kafka
 from dev.oracle.log import read_topics
 from tests.clocks import HOUR_S, Clock
 from tests.support import lives
@@ -15,13 +10,6 @@ from tests.support.oracle import changelog_topic
 from tests.support.workers import Cluster
 
 PARTITIONS = 4
-
-
-@pytest.fixture
-def cluster(kafka: Kafka, tmp_path: Path) -> Iterator[Cluster]:
-    cluster = Cluster(kafka.bootstrap, tmp_path, PARTITIONS)
-    yield cluster
-    cluster.close()
 
 
 async def test_workers_whose_clocks_are_wrong_and_are_stepped_count_and_hear_each_other(

@@ -1,32 +1,17 @@
 """The fault tests of `make torture` in short: one round of each."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from dev.kafka import Kafka, start
+from dev.kafka import Kafka
 from tests.support import faults
 from tests.support.faults import under_load
 from tests.support.feed import a_shop
 from tests.support.workers import Cluster
 
 PARTITIONS = 6
-
-
-@pytest.fixture
-def cluster(kafka: Kafka, tmp_path: Path) -> Iterator[Cluster]:
-    """Not started yet; ended whatever happens."""
-    cluster = Cluster(kafka.bootstrap, tmp_path, PARTITIONS, settings=dict(faults.SETTINGS))
-    yield cluster
-    cluster.close()
-
-
-@pytest.fixture
-def own_kafka() -> Iterator[Kafka]:
-    """A broker that may be stopped and killed."""
-    with start() as own:
-        yield own
+SETTINGS = faults.SETTINGS
 
 
 async def test_random_kills_and_wiped_disks_change_no_row(cluster: Cluster) -> None:
@@ -50,7 +35,7 @@ async def test_an_owner_that_slept_through_its_loss_changes_no_row(cluster: Clus
 # still, while the workers went on committing. The watch now reads on; seen too seldom to trust.
 @pytest.mark.torture
 async def test_a_killed_and_a_frozen_broker_change_no_row(own_kafka: Kafka, tmp_path: Path) -> None:
-    cluster = Cluster(own_kafka.bootstrap, tmp_path, PARTITIONS, settings=dict(faults.SETTINGS))
+    cluster = Cluster(own_kafka.bootstrap, tmp_path, PARTITIONS, settings=dict(SETTINGS))
     try:
         async with under_load(cluster, "a", "b") as load:
             await faults.broker_fault(load, own_kafka, own_kafka.kill, away_s=3)

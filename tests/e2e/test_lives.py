@@ -1,9 +1,7 @@
 """Workers come and go by signal, several at once, as supervisors do it."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from aiokafka import AIOKafkaConsumer
 from confluent_kafka.admin._acl import AclOperation
 from confluent_kafka.admin._resource import ResourceType
@@ -19,13 +17,6 @@ from tests.support.workers import Cluster
 PARTITIONS = 6
 #: So that a worker nearly always holds something folded that it has not committed.
 SETTINGS = {"ONHAND_COMMIT_INTERVAL_MS": "2000"}
-
-
-@pytest.fixture
-def cluster(kafka: Kafka, tmp_path: Path) -> Iterator[Cluster]:
-    cluster = Cluster(kafka.bootstrap, tmp_path, PARTITIONS, settings=dict(SETTINGS))
-    yield cluster
-    cluster.close()
 
 
 async def test_a_worker_that_stops_keeps_nothing_from_its_successors_whatever_else_happens(

@@ -1,12 +1,8 @@
 """The same harness over a Faust app as the tutorial writes it: our tests can fail."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import aiohttp
-import pytest
 
-from dev.kafka import Kafka, free_port
+from dev.kafka import free_port
 from dev.oracle.stock import Oracle
 from dev.traffic.shop import Habits
 from dev.workers import Worker, until
@@ -18,14 +14,6 @@ PARTITIONS = 4
 NAIVE = ("-m", "faust", "-A", "bench.peers.naive.app", "worker", "-l", "info")
 # Every record readable and told once: even so the naive app counts some twice.
 POLITE = Habits(repeated=0, unreadable=0)
-
-
-@pytest.fixture
-def cluster(kafka: Kafka, tmp_path: Path) -> Iterator[Cluster]:
-    """Only its topics are used."""
-    cluster = Cluster(kafka.bootstrap, tmp_path, PARTITIONS)
-    yield cluster
-    cluster.close()
 
 
 async def test_after_a_kill_the_naive_app_has_counted_sales_twice(cluster: Cluster) -> None:

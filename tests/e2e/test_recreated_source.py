@@ -1,12 +1,7 @@
 """A source topic that was deleted and made again holds other facts behind the same offsets."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import aiohttp
-import pytest
 
-from dev.kafka import Kafka
 from dev.reads.answers import ask
 from dev.workers import until
 from tests.support.feed import a_shop
@@ -15,13 +10,6 @@ from tests.support.oracle import read_changelog
 from tests.support.workers import Cluster
 
 PARTITIONS = 4
-
-
-@pytest.fixture
-def cluster(kafka: Kafka, tmp_path: Path) -> Iterator[Cluster]:
-    cluster = Cluster(kafka.bootstrap, tmp_path, PARTITIONS)
-    yield cluster
-    cluster.close()
 
 
 async def test_its_partitions_stand_still_with_a_sentence_and_no_row_changes(

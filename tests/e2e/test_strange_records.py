@@ -3,11 +3,9 @@
 import base64
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import aiohttp
-import pytest
 
 from app import deadletters
 from app.config import Settings
@@ -25,13 +23,6 @@ PARTITIONS = 2
 CODECS = (NONE, GZIP, SNAPPY, LZ4, ZSTD)
 STRANGE = b"\xff\xfe na\xefve"
 SOON_S = 60.0
-
-
-@pytest.fixture
-def cluster(kafka: Kafka, tmp_path: Path) -> Iterator[Cluster]:
-    cluster = Cluster(kafka.bootstrap, tmp_path, PARTITIONS)
-    yield cluster
-    cluster.close()
 
 
 def skus(partition: int) -> Iterator[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 from aiokafka import TopicPartition
 
 from app import topics
@@ -26,6 +27,8 @@ from tests.support.builders import a_receipt
 from tests.support.logs import Put, Writer, a_name
 
 WAIT_S = 30.0
+#: What a test is that uses a worker of its whole file.
+in_worker = pytest.mark.asyncio(loop_scope="module")
 
 
 class Deployment:

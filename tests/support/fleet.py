@@ -34,6 +34,11 @@ from web.reads.queries import Queries
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
+def a_claim(partition: int, role: Role, handled: int) -> Claim:
+    """What a worker says of a partition that it holds."""
+    return Claim(partition=partition, state=role, role=role, handled=handled)
+
+
 class KnownEnds:
     """A broker that knows where some topics end."""
 

@@ -1,4 +1,4 @@
-"""What tests/integration/test_fuzz.py throws for seconds, for an hour; or ONHAND_FUZZ_MINUTES."""
+"""For an hour, or ONHAND_FUZZ_MINUTES: what tests/integration/web/test_fuzz.py has in short."""
 
 import logging
 import os

@@ -6,10 +6,7 @@ of the committed changelog at any time.
 """
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from dev.kafka import Kafka, start
 from tests.support import faults
@@ -21,19 +18,13 @@ from tests.support.record import record
 from tests.support.workers import Cluster
 
 PARTITIONS = 12
+SETTINGS = faults.SETTINGS
 HEAVY_PER_S = 8_000
 SEED = int(os.environ.get("TORTURE_SEED", "1"))
 
 
-@pytest.fixture
-def cluster(kafka: Kafka, tmp_path: Path) -> Iterator[Cluster]:
-    cluster = Cluster(kafka.bootstrap, tmp_path, PARTITIONS, settings=dict(faults.SETTINGS))
-    yield cluster
-    cluster.close()
-
-
 def on(kafka: Kafka, folder: Path, partitions: int = PARTITIONS) -> Cluster:
-    return Cluster(kafka.bootstrap, folder, partitions, settings=dict(faults.SETTINGS))
+    return Cluster(kafka.bootstrap, folder, partitions, settings=dict(SETTINGS))
 
 
 async def test_fifty_random_kills_with_three_workers(cluster: Cluster) -> None:

@@ -1,12 +1,8 @@
 """Workers that come, go and restore at the same time, with the pauses that supervisors make."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from core.stages import Role
-from dev.kafka import Kafka
 from tests.support import lives
 from tests.support.faults import passes, under_load
 from tests.support.record import record
@@ -14,13 +10,6 @@ from tests.support.workers import Cluster
 
 #: So that a worker nearly always holds something folded that it has not committed.
 SETTINGS = {"ONHAND_COMMIT_INTERVAL_MS": "2000"}
-
-
-@pytest.fixture
-def cluster(kafka: Kafka, tmp_path: Path) -> Iterator[Cluster]:
-    cluster = Cluster(kafka.bootstrap, tmp_path, settings=dict(SETTINGS))
-    yield cluster
-    cluster.close()
 
 
 @pytest.mark.parametrize("apart_s", [0.2, 2, 15])

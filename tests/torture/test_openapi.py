@@ -1,4 +1,4 @@
-"""What tests/integration/test_openapi.py asks in seconds, whole."""
+"""What tests/integration/web/test_openapi.py asks in seconds, whole."""
 
 from pathlib import Path
 

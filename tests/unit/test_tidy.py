@@ -32,9 +32,9 @@ NAMES_TWICE = {
 }
 LONG_FILES = {
     "tests/e2e/test_fates.py",
-    "tests/integration/test_cli.py",
-    "tests/integration/test_queries.py",
-    "tests/integration/test_restore.py",
+    "tests/integration/commands/test_cli.py",
+    "tests/integration/web/test_queries.py",
+    "tests/integration/home/test_restore.py",
     "tests/support/owners.py",
     "tests/unit/tables/test_store.py",
     "tests/unit/web/test_connections.py",
@@ -44,9 +44,9 @@ LONG_FUNCTIONS = {
     "web/openapi.py: _paths",
     "web/server.py: __init__",
     "wire/batches.py: pieces",
-    "tests/integration/test_worker_log.py: test_a_log_is_a_few_sentences_from_onhand_starts_to_stopped",  # noqa: E501
+    "tests/integration/commands/test_worker_log.py: test_a_log_is_a_few_sentences_from_onhand_starts_to_stopped",  # noqa: E501
 }
-FULL_ROOMS = {"tests/support", "tests/integration", "tests/unit/web"}
+FULL_ROOMS = {"tests/support", "tests/unit/web"}
 DOCUMENTS_GONE: set[str] = set()
 
 

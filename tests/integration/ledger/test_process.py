@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -13,7 +12,6 @@ from yarl import URL
 
 from app.config import Settings
 from app.ledger import build_ledger
-from dev.kafka import Kafka
 from dev.oracle.log import ends_of, read_topics
 from dev.oracle.rows import Key, read_position, row_from_json
 from dev.oracle.stock import partition_of
@@ -30,11 +28,10 @@ PARTITIONS = 3
 
 
 @pytest.fixture
-def cluster(kafka: Kafka, tmp_path: Path) -> Iterator[Cluster]:
-    cluster = Cluster(kafka.bootstrap, tmp_path, partitions=PARTITIONS)
+def cluster(cluster: Cluster) -> Cluster:
+    """Its topics are there."""
     asyncio.run(cluster.create_topics())
-    yield cluster
-    cluster.close()
+    return cluster
 
 
 def a_ledger(cluster: Cluster, name: str, url: str = "") -> Worker:

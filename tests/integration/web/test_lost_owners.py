@@ -9,12 +9,8 @@ import pytest
 
 from core.stages import Role
 from dev.workers import until
-from tests.support.fleet import Answer, Fleet, a_fleet
-from web.cluster.heartbeats import Claim, WorkerState
-
-
-def a_claim(partition: int, role: Role, handled: int) -> Claim:
-    return Claim(partition=partition, state=role, role=role, handled=handled)
+from tests.support.fleet import Answer, Fleet, a_claim, a_fleet
+from web.cluster.heartbeats import WorkerState
 
 
 async def test_a_dead_owners_standby_answers_at_once_and_says_so() -> None:

@@ -26,12 +26,6 @@ from tests.support.owners import (
     with_history,
 )
 
-
-@pytest.fixture
-def shop(kafka: Kafka) -> Shop:
-    return Shop(kafka.bootstrap)
-
-
 ACTIVE, STANDBY, FORMER = Stage.ACTIVE, Stage.STANDBY, Stage.FORMER
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from time import monotonic
 from typing import Any, cast
 
 import pytest
-import pytest_asyncio
 from aiokafka import TopicPartition
 from aiokafka.consumer import fetcher
 from faust.types import TP
@@ -24,23 +22,11 @@ from app.group.transport import (
     BatchConsumerThread,
     by_partition,
 )
-from dev.kafka import Kafka
 from dev.workers import until
-from tests.support.deployment import WAIT_S, Deployment, a_deployment
+from tests.support.deployment import WAIT_S, Deployment, in_worker
 from tests.support.fetching import as_sent
 from tests.support.logs import Put
 from wire.fetch import Fetched
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def worker(
-    kafka: Kafka, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Deployment]:
-    async with a_deployment(kafka, tmp_path_factory.mktemp("worker")) as deployment:
-        yield deployment
-
-
-in_worker = pytest.mark.asyncio(loop_scope="module")
 
 
 @in_worker

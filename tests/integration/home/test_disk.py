@@ -11,11 +11,10 @@ from pathlib import Path
 import pytest
 import rocksdict
 
+from dev.workers import ROOT
 from tables.home.rocks import _FILED_EVERY, _MARKS_KEPT, RocksStores, said
 from tables.home.store import Local, StoreDamaged, StoreFailed
 from tests.support.damage import Life, files_of, lived_on, rows_of, settled
-
-REPO = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -216,7 +215,7 @@ def test_a_refused_write_is_said_leaves_the_rows_alone_and_is_over_when_opened_a
     tmp_path: Path,
 ) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", FULL, tmp_path], cwd=REPO, capture_output=True, text=True
+        [sys.executable, "-c", FULL, tmp_path], cwd=ROOT, capture_output=True, text=True
     )
 
     assert done.returncode == 0, done.stderr

@@ -17,11 +17,6 @@ from tests.support.owners import Shop, a_worker, skus_of
 ACTIVE, STANDBY, FORMER = Stage.ACTIVE, Stage.STANDBY, Stage.FORMER
 
 
-@pytest.fixture
-def shop(kafka: Kafka) -> Shop:
-    return Shop(kafka.bootstrap)
-
-
 class WatchedStores(MemoryStores):
     """Notes what is opened, and does something first."""
 

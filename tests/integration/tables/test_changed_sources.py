@@ -13,11 +13,6 @@ from tests.support.owners import WAIT_S, Shop, a_delivery_of, a_worker, skus_of,
 FORMER = Stage.FORMER
 
 
-@pytest.fixture
-def shop(kafka: Kafka) -> Shop:
-    return Shop(kafka.bootstrap)
-
-
 def end_early(shop: Shop) -> str:
     shop.recreate(shop.shipments)
     return "Kafka's id of it is"

@@ -6,16 +6,10 @@ from time import monotonic
 import pytest
 
 from core.stages import Role, Stage
-from dev.kafka import Kafka
 from dev.workers import until
 from tests.support.owners import WAIT_S, Gate, Shop, a_delivery_of, a_worker, with_history
 
 STANDBY = Stage.STANDBY
-
-
-@pytest.fixture
-def shop(kafka: Kafka) -> Shop:
-    return Shop(kafka.bootstrap)
 
 
 async def test_a_standby_answers_once_it_is_past_the_end_that_it_saw_and_then_follows(

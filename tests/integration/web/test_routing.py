@@ -11,14 +11,9 @@ import pytest
 from multidict import CIMultiDict
 
 from core.stages import Role
-from tests.support.fleet import Fleet, a_fleet
+from tests.support.fleet import Fleet, a_claim, a_fleet
 from web.cluster.exchange import PeerAnswer
-from web.cluster.heartbeats import Claim
 from web.reads.queries import passed_on
-
-
-def a_claim(partition: int, role: Role, handled: int) -> Claim:
-    return Claim(partition=partition, state=role, role=role, handled=handled)
 
 
 async def test_any_worker_gives_the_owners_answer_as_it_is() -> None:

@@ -24,8 +24,7 @@ import pytest
 from app.commands import cli
 from app.config import PREFIX, Settings
 from dev.kafka import Kafka, free_port
-
-ROOT = Path(__file__).parents[2]
+from dev.workers import ROOT
 
 
 def moment_ago(seconds: float) -> str:

@@ -8,7 +8,6 @@ import msgspec
 import pytest
 
 from core.stages import Stage
-from dev.kafka import Kafka
 from dev.workers import until
 from tables.config import TableConfig
 from tables.home import agreement
@@ -24,11 +23,6 @@ from tests.support.owners import (
     a_writer,
     with_history,
 )
-
-
-@pytest.fixture
-def shop(kafka: Kafka) -> Shop:
-    return Shop(kafka.bootstrap)
 
 
 def config(shop: Shop, window: int = WINDOW) -> TableConfig:

@@ -15,8 +15,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # not in its __all__
 
 from dev.kafka import Kafka, KafkaUnavailable, free_port, start
-
-ROOT = Path(__file__).parents[2]
+from dev.workers import ROOT
 
 
 def a_topic(bootstrap: str, replicas: int = 1) -> str:

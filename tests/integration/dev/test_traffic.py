@@ -5,15 +5,15 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from threading import Event, Thread
 from typing import ClassVar
 
 import pytest
 
 from dev.kafka import free_port
+from dev.workers import ROOT
 
-ONHAND = str(Path(__file__).parents[2] / ".venv" / "bin" / "onhand")
+ONHAND = str(ROOT / ".venv" / "bin" / "onhand")
 
 
 class Troubled(BaseHTTPRequestHandler):

@@ -4,14 +4,14 @@ import asyncio
 import hashlib
 import os
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from time import monotonic
 
 import pytest
 
 from core.refusals import DeadLetter
-from dev.kafka import Kafka, start
+from dev.kafka import Kafka
 from dev.oracle.stock import Record
 from domain.events import Refusal
 from tables.home.changelog import ChangelogWriter
@@ -299,13 +299,6 @@ async def test_writers_of_other_partitions_are_not_touched(book: Book) -> None:
 
 
 # ---- a broker that does not answer
-
-
-@pytest.fixture(scope="module")
-def own_kafka() -> Iterator[Kafka]:
-    """A broker that may be paused."""
-    with start() as running:
-        yield running
 
 
 async def test_a_commit_waits_for_a_broker_that_does_not_answer(own_kafka: Kafka) -> None:

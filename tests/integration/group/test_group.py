@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from time import monotonic
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from aiokafka.errors import KafkaError
 from confluent_kafka import Consumer
 from confluent_kafka import TopicPartition as Place
 from faust.types import TP
 
 from app.group.assignor import OnhandAssignor
-from dev.kafka import Kafka
 from dev.workers import until
 from tables.ports import NotAMember
-from tests.support.deployment import WAIT_S, Deployment, a_deployment
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def worker(
-    kafka: Kafka, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Deployment]:
-    async with a_deployment(kafka, tmp_path_factory.mktemp("worker")) as deployment:
-        yield deployment
-
-
-in_worker = pytest.mark.asyncio(loop_scope="module")
+from tests.support.deployment import WAIT_S, Deployment, in_worker
 
 
 @in_worker

@@ -17,15 +17,9 @@ from tests.support.fetching import (
     records_of,
     some,
     take,
-    two_batches,
 )
 from tests.support.logs import Writer, make
 from wire.fetch import End, end_of, fetch, interrupt
-
-
-@pytest.fixture
-def topic(kafka: Kafka) -> str:
-    return two_batches(kafka)
 
 
 async def test_what_was_fetched_before_a_seek_is_never_delivered_after_it(

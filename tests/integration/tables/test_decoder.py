@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -18,7 +17,7 @@ import tables.decoder
 from core.columns import Columns
 from core.partitioning import partition_for
 from core.records import Record
-from dev.workers import until
+from dev.workers import ROOT, until
 from domain.columns import columns
 from tables.decoder import Batch, Decoder
 from tests.support.builders import RECORDED_MS, a_sale, in_binary_mode, with_data_base64
@@ -27,7 +26,6 @@ from wire.batches import PIECE_RECORDS, Unreadable
 from wire.fetch import Fetched
 
 PARTITIONS = 3
-REPO = Path(tables.decoder.__file__).parents[1]
 
 
 def some_records(count: int) -> list[Record]:
@@ -205,7 +203,7 @@ async def test_it_ends_when_its_worker_is_killed() -> None:
         "asyncio.run(main())\n"
     )
     worker = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", program, cwd=REPO, stdout=subprocess.PIPE
+        sys.executable, "-c", program, cwd=ROOT, stdout=subprocess.PIPE
     )
     assert worker.stdout is not None
     process = psutil.Process(int(await asyncio.wait_for(worker.stdout.readline(), WAIT_S)))

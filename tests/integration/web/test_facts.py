@@ -35,13 +35,6 @@ PARTITIONS = 6
 TIMEOUT_S = Limits().append_timeout_s
 
 
-@pytest.fixture(scope="module")
-def own_kafka() -> Iterator[Kafka]:
-    """A broker that these tests may stop."""
-    with start() as running:
-        yield running
-
-
 def make_topics(
     kafka: Kafka, only: Sequence[str] = ("shipments", "sales", "adjustments"), **config: str
 ) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import msgspec
@@ -17,7 +17,7 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
 
 from core.stages import Role
-from dev.kafka import Kafka, start
+from dev.kafka import Kafka
 from tests.support.shelf import Shelf
 from web.cluster.heartbeats import Heartbeat, WorkerState, bytes_of
 from web.cluster.members import Members
@@ -208,13 +208,6 @@ async def test_a_new_worker_with_a_wrong_clock_knows_the_others_all_the_same(
         monkeypatch.setattr(time, "time", lambda: right() + ahead_s)
         async with running(late):
             await until(lambda: late.sees(a))
-
-
-@pytest.fixture(scope="module")
-def own_kafka() -> Iterator[Kafka]:
-    """A broker that these tests may stop."""
-    with start() as kafka:
-        yield kafka
 
 
 async def test_a_frozen_kafka_ages_nobody_out_and_all_come_back_by_themselves(

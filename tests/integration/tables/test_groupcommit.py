@@ -22,11 +22,6 @@ ACTIVE, STANDBY, FORMER = Stage.ACTIVE, Stage.STANDBY, Stage.FORMER
 NEVER_S = 3600.0
 
 
-@pytest.fixture
-def shop(kafka: Kafka) -> Shop:
-    return Shop(kafka.bootstrap)
-
-
 # ---- what a commit carries
 
 

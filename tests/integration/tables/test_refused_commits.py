@@ -15,11 +15,6 @@ from tests.support.owners import WAIT_S, Gate, Shop, Worker, a_delivery_of, a_wo
 STANDBY, FORMER = Stage.STANDBY, Stage.FORMER
 
 
-@pytest.fixture
-def shop(kafka: Kafka) -> Shop:
-    return Shop(kafka.bootstrap)
-
-
 async def test_a_fenced_commit_costs_one_more_take_over_and_no_row(shop: Shop) -> None:
     shop.append(a_delivery_of(3))
     async with a_worker(shop) as worker:

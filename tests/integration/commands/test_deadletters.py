@@ -11,12 +11,7 @@ from domain.events import Refusal
 from tables.home import letters
 from tables.home.changelog import MAX_DEAD_LETTER_BYTES
 from tests.support.builders import in_binary_mode
-from tests.support.letters import HEADERS, a_deployment, a_letter, an_event, refuse
-
-
-@pytest.fixture
-async def settings(kafka: Kafka) -> Settings:
-    return await a_deployment(kafka)
+from tests.support.letters import HEADERS, a_letter, an_event, refuse
 
 
 async def listed(settings: Settings, limit: int = 20) -> deadletters.Listed:

@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
-from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]  # not in its __all__
 
-from dev.kafka import Kafka, start
+from dev.kafka import Kafka
 from dev.workers import until
-from tests.support.kafka_tools import admin
+from tests.support.logs import make
 from wire import clients
 
 MAKERS: list[Callable[..., Any]] = [
@@ -58,27 +57,28 @@ async def is_reconnecting(producer: AIOKafkaProducer) -> bool:
     return bool(producer.client._get_conn_lock.locked())
 
 
-async def test_a_stop_that_is_cut_off_leaves_no_connection() -> None:
+async def test_a_stop_that_is_cut_off_leaves_no_connection(own_kafka: Kafka) -> None:
     left_open()
-    with start() as kafka:
-        asking = admin(kafka.bootstrap)
-        asking.create_topics([NewTopic("one", 1, 1)])["one"].result(60)
-        producer = AIOKafkaProducer(
-            bootstrap_servers=kafka.bootstrap, enable_idempotence=True, request_timeout_ms=1000
-        )
-        await clients.start(producer)
-        await producer.send_and_wait("one", b"1", partition=0)
-        kafka.pause()
-        await producer.send("one", b"2", partition=0)
+    topic = make(own_kafka.bootstrap)
+    producer = AIOKafkaProducer(
+        bootstrap_servers=own_kafka.bootstrap, enable_idempotence=True, request_timeout_ms=1000
+    )
+    await clients.start(producer)
+    await producer.send_and_wait(topic, b"1", partition=0)
+    own_kafka.pause()
+    await producer.send(topic, b"2", partition=0)
 
-        # Its connection is given up, the next one waits for a broker that says nothing.
-        await until(partial(is_reconnecting, producer), "reconnecting", 10, 0.01)
-        with pytest.raises(TimeoutError):
-            await clients.close(producer, 0.5)
-        kafka.resume()
-        names = {task.get_coro().__qualname__ for task in asyncio.all_tasks()}  # type: ignore[union-attr]
-        del producer
-        # Time for what still runs to open something.
-        await asyncio.sleep(1.5)
+    # Its connection is given up, the next one waits for a broker that says nothing.
+    await until(partial(is_reconnecting, producer), "reconnecting", 30, 0.01)
+    with pytest.raises(TimeoutError):
+        await clients.close(producer, 0.5)
+    own_kafka.resume()
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    names = {task.get_coro().__qualname__ for task in left}  # type: ignore[union-attr]
+    del producer
+    # What still runs may open something yet.
+    _, running = await asyncio.wait(left, timeout=60) if left else ((), ())
+    assert not running
+    del left
     assert not [name for name in names if name.startswith(("Sender.", "AIOKafkaClient."))]
     assert left_open() == []

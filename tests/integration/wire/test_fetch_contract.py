@@ -26,7 +26,6 @@ from tests.support.fetching import (
     records_of,
     some,
     take,
-    two_batches,
 )
 from tests.support.logs import (
     COMPACTED,
@@ -123,11 +122,6 @@ def log(kafka: Kafka) -> Callable[[Callable[[str], str]], str]:
         return written[kind]
 
     return topic_of
-
-
-@pytest.fixture
-def topic(kafka: Kafka) -> str:
-    return two_batches(kafka)
 
 
 # ---- what it reads

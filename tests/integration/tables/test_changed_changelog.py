@@ -28,11 +28,6 @@ FORMER = Stage.FORMER
 TRIMMED = {**COMPACT, "cleanup.policy": "compact,delete"}
 
 
-@pytest.fixture
-def shop(kafka: Kafka) -> Shop:
-    return Shop(kafka.bootstrap)
-
-
 async def stopped(worker: Worker) -> str:
     """Wait until partition 0 stands still; why."""
 

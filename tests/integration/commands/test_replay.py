@@ -18,20 +18,15 @@ from app import replay, topics
 from app.config import Settings
 from core.partitioning import partition_for
 from core.records import too_large
-from dev.kafka import Kafka, start
+from dev.kafka import start
 from dev.workers import ROOT, environment
 from domain.events import Refusal
 from tables.home import letters
 from tables.home.changelog import MAX_DEAD_LETTER_BYTES
 from tests.support.builders import in_binary_mode
-from tests.support.letters import HEADERS, a_deployment, a_letter, an_event, committed, refuse
+from tests.support.letters import HEADERS, a_letter, an_event, committed, refuse
 from tests.support.logs import Put, plain_writer
 from wire.transactions import TransactionalProducer
-
-
-@pytest.fixture
-async def settings(kafka: Kafka) -> Settings:
-    return await a_deployment(kafka)
 
 
 async def replayed(settings: Settings, *, dry_run: bool = False) -> replay.Replayed:

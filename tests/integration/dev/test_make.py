@@ -4,7 +4,7 @@ import re
 import subprocess
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from dev.workers import ROOT
 
 
 def make(*arguments: str) -> subprocess.CompletedProcess[str]:

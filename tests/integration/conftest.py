@@ -1,0 +1,10 @@
+import pytest
+
+from dev.kafka import Kafka
+from tests.support.owners import Shop
+
+
+@pytest.fixture
+def shop(kafka: Kafka) -> Shop:
+    """New topics, and nothing on them."""
+    return Shop(kafka.bootstrap)
