@@ -14,8 +14,9 @@ from msgspec import Struct
 from core.partitioning import partition_for
 from core.records import MAX_RECORD_BYTES, Record, size_of
 from core.refusals import DeadLetter, Refused
-from domain.events import Refusal, check_names, decode_batch
+from domain.events import Refusal, check_names
 from domain.modes import CONTENT_TYPE, STRUCTURED
+from domain.rules.held import CURRENT
 from importers.frames.making import NOT_MAPPED, EventFields, Left, Unmade, facts_of
 from importers.frames.maps import ForeignMap
 
@@ -67,7 +68,7 @@ class Translator:
             _texts(found) if isinstance(found, list) else [] for _, found in made
         ]
         flat = [text for of_one in texts for text in of_one]
-        events = iter(decode_batch(flat, [FACT_HEADERS] * len(flat)))
+        events = iter(CURRENT.decode_batch(flat, [FACT_HEADERS] * len(flat)))
         facts: list[MadeFact] = []
         letters: list[DeadLetter] = []
         left = 0

@@ -25,7 +25,7 @@ from app.group.process import OnhandWorker
 from app.group.transport import FAUST_LOG
 from app.logs import configuration
 from app.service import port_problems, refuse_to_start
-from domain.events import RULES
+from domain.rules.held import CURRENT
 from ledger.engine import LedgerUnavailable, url_of
 from ledger.history import History
 from ledger.keeping import Keeper, LedgerConfig
@@ -184,7 +184,7 @@ def _config(settings: Settings) -> LedgerConfig:
         session_timeout_ms=settings.session_timeout_ms,
         database=url_of(settings.ledger_database),
         agreed={
-            "rules": str(RULES),
+            "rules": str(CURRENT.number),
             "window": str(settings.dedup_window),
             "partitions": str(settings.partitions),
             "version": settings.group,

@@ -22,7 +22,7 @@ from app.deadletters import reader
 from core.partitioning import partition_for
 from core.records import Headers
 from core.refusals import Refused
-from domain.events import decode
+from domain.rules.held import NEWEST
 from tables.home.letters import DeadLettersError, Letter, letters, records
 from wire.filling import BatchFiller
 from wire.transactions import Brokers, RecordBatch, TransactionalProducer
@@ -158,7 +158,7 @@ def _judge(
         done.cannot(letter, "too large to have been kept: send it as a new event")
     elif letter.topic not in settings.source_topics.values():
         done.cannot(letter, "not from a topic of this ONHAND_TOPIC_PREFIX")
-    elif isinstance(event := decode(letter.value, letter.headers), Refused):
+    elif isinstance(event := NEWEST.decode(letter.value, letter.headers), Refused):
         done.cannot(letter, f"{event.reason}: {event.detail}")
     elif not _can_be_sent(letter.headers):
         done.cannot(letter, "the name of a header is not UTF-8: send it as a new event")

@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, cast
 
@@ -28,6 +29,7 @@ from app.topicwatch import TopicWatch
 from app.upgrades.beginning import no_record
 from core.versions import VersionState
 from core.words import in_words
+from domain.rules.held import RulesNotHeld
 from tables.config import TableConfig
 from tables.decoder import Decoder
 from tables.home.agreement import agree
@@ -65,6 +67,8 @@ class OnhandApp(GroupMember):
     decoder: Decoder
     web_part: Web
     news: News
+    #: How the decoding process finds what is counted, once the rules are known.
+    imported_as: Callable[[], str]
     source_topics: tuple[str, ...]
     _stopping = False
     _topic_watch: TopicWatch | None = None
@@ -94,7 +98,7 @@ class OnhandApp(GroupMember):
     async def _begin(self) -> None:
         """Do all that a worker does which is not idle, but for joining the group."""
         self._has_begun = True
-        self.decoder.start()
+        self.decoder.start(self.imported_as())
         await self.table.start()
         self.table.listeners.append(self.news.changed)
         self.news.start()
@@ -117,6 +121,7 @@ class OnhandApp(GroupMember):
         while versions.is_idle:
             await versions.changed()
         problems = [str(problem) for problem in await topics.check(self.settings)]
+        problems += self._choose_rules()
         if problems := problems or await self._disagreement():
             refuse_to_start(problems)
         await self._begin()
@@ -141,7 +146,7 @@ class OnhandApp(GroupMember):
         problems += map(str, others if is_idle else found)
         problems += port_problems(self.settings.web_host, self.settings.web_port)
         if not problems and not is_idle:
-            problems += await self._disagreement()
+            problems = self._choose_rules() or await self._disagreement()
         if problems:
             refuse_to_start(problems)
 
@@ -153,6 +158,16 @@ class OnhandApp(GroupMember):
         except Unreadable as error:
             return [str(error)]
         return [] if self.web_part.versions.last else [no_record(self.settings)]
+
+    def _choose_rules(self) -> list[str]:
+        """Count by the rules that the record has for this version, if this build holds them."""
+        begun = self.web_part.versions.begun
+        try:
+            if begun is not None:
+                self.web_part.judge_by(begun.rules)
+        except RulesNotHeld as error:
+            return [str(error)]
+        return []
 
     async def _disagreement(self) -> list[str]:
         try:

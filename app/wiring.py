@@ -23,6 +23,8 @@ from app.logs import configuration
 from app.news import News
 from app.service import OnhandApp, refuse_to_start
 from core.projection import Projection, imported
+from domain.rules.held import Ruling
+from domain.stock import Stock, imported_as
 from tables.config import TableConfig
 from tables.decoder import Decoder
 from tables.home.memory import MemoryStores
@@ -60,7 +62,9 @@ def build(
         limits: of the web. None: as many connections as the process may have.
         end: told when the worker cannot go on. None: the process ends.
     """
-    counted = imported(projection)
+    ruling = Ruling()
+    is_stock = projection == IMPORTED_AS
+    counted: Projection = Stock(ruling) if is_stock else imported(projection)
     try:
         settings = settings or Settings.from_env()
         stores = stores or _stores(settings, counted.name)
@@ -81,11 +85,12 @@ def build(
     config = _table_config(settings, counted)
     app.table_config = config
     app.decoder = Decoder(projection, config.topics, config.partitions)
+    app.imported_as = lambda: imported_as(counted.rules) if is_stock else projection
     app.table = InventoryTable(config, stores, consumer, consumer, app.fail, owned_elsewhere)
     web_config = _web_config(settings, limits)
     versions = VersionView(settings.client_kwargs(), settings.control_topic, settings.version)
     app.stores = stores
-    app.web_part = Web(web_config, app.table, app.table.stats, versions, app.fail)
+    app.web_part = Web(web_config, app.table, app.table.stats, versions, ruling, app.fail)
     app.news = News(
         app.table.status, app.web_part.members.workers, lambda: app.table.stats.restored
     )

@@ -17,8 +17,9 @@ from core.fold import Fold, fold, take_group
 from core.records import Address, Record
 from core.window import IDENTITY_BITS, Window
 from domain.columns import columns
-from domain.events import StockEvent, contents, decode_batch, identity
+from domain.events import StockEvent, contents, identity
 from domain.rows import row_key
+from domain.rules.held import CURRENT
 from domain.stock import STOCK, StockMemory
 
 EVENTS = 200_000
@@ -97,7 +98,7 @@ def _round(log: list[Record], size: int, half: int) -> tuple[list[int], list[int
     decodes, folds, takes = [], [], []
     for first in range(0, len(log), size):
         piece = log[first : first + size]
-        found = columns(ADDRESS, piece)
+        found = columns(ADDRESS, piece, CURRENT)
         decode_ns = _timed(partial(columns, ADDRESS, piece))
         fold_ns = _timed(partial(fold, state, ADDRESS, found, absent, list))
         full = first // GROUP != (first + size) // GROUP
@@ -115,9 +116,9 @@ def parts(log: list[Record], size: int) -> dict[str, float]:
     values = [
         ([record[3] for record in piece], [record[4] for record in piece]) for piece in slices
     ]
-    decoded: list[list[StockEvent]] = [decode_batch(*piece) for piece in values]  # type: ignore[misc]
+    decoded: list[list[StockEvent]] = [CURRENT.decode_batch(*piece) for piece in values]  # type: ignore[misc]
     keys = [[row_key(e.data.sku, e.data.location) for e in piece] for piece in decoded]
-    pieces = [columns(ADDRESS, piece) for piece in slices]
+    pieces = [columns(ADDRESS, piece, CURRENT) for piece in slices]
 
     def judge() -> None:
         window = Window(TOPIC, W)
@@ -132,7 +133,7 @@ def parts(log: list[Record], size: int) -> dict[str, float]:
 
     n = len(log)
     return {
-        "decode_batch": us_per_event(lambda: [decode_batch(*piece) for piece in values], n),
+        "decode_batch": us_per_event(lambda: [CURRENT.decode_batch(*piece) for piece in values], n),
         "identity": us_per_event(lambda: [[identity(e) for e in piece] for piece in decoded], n),
         "contents": us_per_event(
             lambda: [contents(*each) for each in zip(decoded, keys, strict=True)], n

@@ -28,6 +28,7 @@ from core.records import Record
 from core.stages import Stage
 from domain.columns import columns
 from domain.rows import Row, row_key
+from domain.rules.held import CURRENT
 from domain.stock import STOCK
 from tables.home.rocks import RocksStores
 from tables.home.store import Local, Store
@@ -96,7 +97,7 @@ def decode(binary: bool, each: int) -> Step:
     """Records to columns; few, so that they are as near as those that were just fetched."""
     log = _log(binary)[:HOT]
     slices = [log[at : at + each] for at in range(0, len(log), each)]
-    return lambda: [columns(ADDRESS, piece) for piece in slices], len(log)
+    return lambda: [columns(ADDRESS, piece, CURRENT) for piece in slices], len(log)
 
 
 def folded(binary: bool) -> Step:
@@ -107,7 +108,7 @@ def folded(binary: bool) -> Step:
     def work() -> None:
         state = Fold(STOCK, 0, 1, [TOPIC], 100_000)
         for piece in slices:
-            fold(state, ADDRESS, columns(ADDRESS, piece), absent, list)
+            fold(state, ADDRESS, columns(ADDRESS, piece, CURRENT), absent, list)
         list(take_group(state).rows.encoded(1_000))
 
     return work, len(log)

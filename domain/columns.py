@@ -25,29 +25,30 @@ from domain.events import (
     are_good_names,
     check_names,
     contents,
-    decode_batch,
     identity,
 )
 from domain.rows import row_key
+from domain.rules.sets import RuleSet
 
 #: One event. identity: of a hash of source and id. content: of type and data. crc: CRC-32 of
-#: source, NUL, id. kind: the type's number. quantity: as in the event.
-EVENT: Final = np.dtype([*HEAD, ("crc", "<u4"), ("kind", "<i4"), ("quantity", "<i4")])
+#: source, NUL, id. field: number of the row's field that it changes. amount: by how much.
+EVENT: Final = np.dtype([*HEAD, ("crc", "<u4"), ("field", "<i4"), ("amount", "<i4")])
 
 
-def columns(address: Address, records: Sequence[Record]) -> Columns:
+def columns(address: Address, records: Sequence[Record], rules: RuleSet) -> Columns:
     """Decode and check records, which come in offset order.
 
-    Step 1 is the value (`domain/events.py`), step 2 its address: names, type and topic, key,
+    Step 1 is the value (`domain/reading.py`), step 2 its address: names, type and topic, key,
     partition. Each step takes all records before the next one begins: Python runs a
     comprehension at twice the speed of a loop.
 
     Args:
         address: of all of them.
         records: at least one; some hundreds at a time fit the processor's cache.
+        rules: by which they are judged.
     """
     refused: list[DeadLetter] = []
-    sound = _addressed(address, _decoded(address, records, refused), refused)
+    sound = _addressed(address, _decoded(address, records, rules, refused), refused)
     identities = [identity(event) for event in sound.events]
     events = np.empty(len(identities), EVENT)
     events["offset"] = [record[0] for record in sound.records]
@@ -55,8 +56,7 @@ def columns(address: Address, records: Sequence[Record]) -> Columns:
     events["identity"] = list(map(identity_hash, identities, sound.events))
     events["content"] = contents(sound.events, sound.keys)
     events["crc"] = list(map(zlib.crc32, identities))
-    events["kind"] = [event.kind for event in sound.events]
-    events["quantity"] = [event.data.quantity for event in sound.events]
+    events["field"], events["amount"] = rules.effects(sound.events)
     refused.sort(key=attrgetter("offset"))
     first, last = records[0], records[-1]
     return Columns(sound.keys, events, refused, first[:2], last[:2], crc_of(last))
@@ -70,9 +70,12 @@ class _Sound(NamedTuple):
     keys: list[bytes]
 
 
-def _decoded(address: Address, records: Sequence[Record], refused: list[DeadLetter]) -> _Sound:
+def _decoded(
+    address: Address, records: Sequence[Record], rules: RuleSet, refused: list[DeadLetter]
+) -> _Sound:
     """Step 1."""
-    outcomes = decode_batch([record[3] for record in records], [record[4] for record in records])
+    values, headers = [record[3] for record in records], [record[4] for record in records]
+    outcomes = rules.decode_batch(values, headers)
     events = cast("list[StockEvent]", outcomes)
     if Refused in set(map(type, outcomes)):
         pairs = list(zip(records, outcomes, strict=True))

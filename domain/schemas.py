@@ -14,8 +14,9 @@ import sys
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from domain.events import EVENTS, MAX_ID_CHARS, MAX_QUANTITY, StockAdjusted, StockEvent
+from domain.events import MAX_ID_CHARS, MAX_QUANTITY, StockAdjusted, StockEvent
 from domain.names import DOTS, FORBIDDEN, LONE_JOINER, MAX_NAME_CHARS
+from domain.rules.held import NEWEST
 
 Schema: TypeAlias = dict[str, Any]
 
@@ -49,7 +50,7 @@ _TIME: Schema = {
 
 def export() -> dict[str, Schema]:
     """Return the schema of each type, by file name."""
-    return {f"{name}.schema.json": _envelope(name, event) for name, event in EVENTS.items()}
+    return {f"{name}.schema.json": _envelope(name, event) for name, event in NEWEST.events.items()}
 
 
 def _envelope(name: str, event: type[StockEvent]) -> Schema:

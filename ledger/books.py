@@ -23,16 +23,17 @@ from core.records import Address, Record, crc_of
 from core.refusals import Refused
 from core.window import Verdict, Window
 from domain.columns import columns, identity_hash_of
-from domain.events import EVENTS, MAX_ID_CHARS, StockEvent, decode_batch
+from domain.events import MAX_ID_CHARS, StockEvent
 from domain.fates import Ending
 from domain.naming import name_of
+from domain.rules.held import CURRENT
 from ledger.chain import linked, start_of
 
 #: A topic's number is the place of its role here; an outcome's is its place in the other.
 TOPICS: Final = ("shipments", "sales", "adjustments")
 OUTCOMES: Final = (Ending.APPLIED, Ending.REPEATED, Ending.REFUSED)
 APPLIED, REPEATED, REFUSED = range(3)
-TYPES: Final = {kind.kind: name for name, kind in EVENTS.items()}
+TYPES: Final = {kind.kind: name for name, kind in CURRENT.events.items()}
 
 #: A row of `ledger.schema.event` or `refusal`, in the order of its columns.
 Line: TypeAlias = tuple[Any, ...]
@@ -122,8 +123,8 @@ class Book:
         return posting._replace(after=self.reach)
 
     def _enter(self, records: Sequence[Record], posting: Posting) -> None:
-        found = columns(self.address, records)
-        decoded = decode_batch([one[3] for one in records], [one[4] for one in records])
+        found = columns(self.address, records, CURRENT)
+        decoded = CURRENT.decode_batch([one[3] for one in records], [one[4] for one in records])
         letters = {letter.offset: (letter.reason, letter.detail) for letter in found.refused}
         verdicts, repeats = self._judge(found)
         names = ("crc", "content", "identity")

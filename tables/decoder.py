@@ -131,8 +131,13 @@ class Decoder:
         self._asked: deque[asyncio.Future[bytes]] = deque()
         self._tasks = Tasks()
 
-    def start(self) -> None:
-        """Start the process; until it has, everything is decoded here."""
+    def start(self, projection: str | None = None) -> None:
+        """Start the process; until it has, everything is decoded here.
+
+        projection: another one than at first, with the same line.
+        """
+        if projection is not None:
+            self._where, self._projection = projection, imported(projection)
         self._tasks.keep(self._run, "decoder", _RESTART_S)
 
     async def stop(self) -> None:

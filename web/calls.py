@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from domain.events import RULES
+from domain.rules.held import CURRENT
 from web.http.problems import PROBLEM_JSON
 
 READING, WRITING, OPERATING, INSIDE = "read", "write", "operate", "between workers"
@@ -74,7 +74,7 @@ CALLS = {
     "/v1/sightings": Named(
         "askSightings",
         INSIDE,
-        {"rules": RULES, "wait_ms": 0, "questions": [_QUESTION]},
+        {"rules": CURRENT.number, "wait_ms": 0, "questions": [_QUESTION]},
     ),
 }
 

@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 from msgspec import Struct
 
-from domain.events import RULES
+from domain.rules.held import CURRENT
 from ledger.history import History
 from ledger.keeping import Keeper
 from tables.ports import Fail
@@ -66,7 +66,7 @@ class LedgerWeb:
             config.members_topic,
             _NoClaims(),
             version=config.version,
-            rules=RULES,
+            rules=CURRENT.number,
             build=config.build,
             url=config.url,
             window=config.window,

@@ -9,7 +9,7 @@ from aiohttp import web
 from msgspec import Struct
 from msgspec.structs import replace
 
-from domain.events import RULES
+from domain.rules.held import Ruling
 from tables.ports import Fail
 from tables.stats import Stats
 from tables.stock import StockReading
@@ -194,10 +194,11 @@ class Web:
         table: StockReading,
         stats: Stats,
         versions: VersionView,
+        ruling: Ruling,
         fail: Fail | None = None,
     ) -> None:
-        """`fail`: ends the worker with one sentence."""
-        self._config = config
+        """`ruling`: the rules of its version. `fail`: ends the worker with one sentence."""
+        self._config, self._ruling = config, ruling
         self.versions = versions
         limits = config.limits
         self._ends = BrokerEnds(config.kafka)
@@ -208,7 +209,7 @@ class Web:
             config.members_topic,
             table,
             version=config.version,
-            rules=RULES,
+            rules=ruling.now.number,
             build=config.build,
             url=config.url,
             window=config.window,
@@ -241,6 +242,7 @@ class Web:
             config.url,
             config.version,
             lookup_body,
+            ruling,
         )
         roles = {topic: role for role, topic in config.topics.items()}
         self._finding = FactFinding(
@@ -251,10 +253,12 @@ class Web:
             config.dead_letters,
             lookup_body,
             self._metrics.observe_query,
+            ruling,
         )
-        outcomes = Outcomes(self._sightings.ask, roles, table.count)
+        outcomes = Outcomes(self._sightings.ask, roles, table.count, ruling)
+        append = self._appender.append
         self._facts = Facts(
-            self._appender.append, config.topics, table.count, fact_limits, observe, outcomes.of
+            append, config.topics, table.count, fact_limits, ruling, observe, outcomes.of
         )
         sending, reading = fact_limits.body.room.reading, lookup_body.room.reading
         self._gates = {
@@ -280,6 +284,15 @@ class Web:
             self.members.workers,
             versions.not_ready,
         )
+
+    def judge_by(self, rules: int) -> None:
+        """The record says that this worker's version counts by these rules.
+
+        Raises:
+            RulesNotHeld: this build does not have them.
+        """
+        self._ruling.choose(self._config.version, rules)
+        self.members.judge_by(rules)
 
     def attach(self, app: web.Application) -> None:
         """Add all routes to an application that does not run yet.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from app.config import Settings, SettingsError
 from app.topics import desired
-from domain.events import EVENTS
+from domain.rules.held import CURRENT
 from importers.frames.maps import ForeignMap, MapError, read_map
 
 
@@ -35,6 +35,6 @@ def map_of(settings: Settings) -> ForeignMap:
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError([f"{file} cannot be read: {error}."]) from None
     try:
-        return read_map(text, topic, EVENTS)
+        return read_map(text, topic, CURRENT.events)
     except MapError as error:
         raise SettingsError([f"{file}: {told}" for told in error.problems]) from None

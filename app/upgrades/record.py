@@ -23,7 +23,7 @@ from core.versions import (
     Versions,
     first_record,
 )
-from domain.events import RULES
+from domain.rules.held import CURRENT
 from wire import control
 from wire.control import Overtaken
 
@@ -35,7 +35,7 @@ _LEAVE_S = 0.5
 
 def kept(settings: Settings) -> VersionBegun:
     """What this build would begin a version with."""
-    return VersionBegun(rules=RULES, window=settings.dedup_window)
+    return VersionBegun(rules=CURRENT.number, window=settings.dedup_window)
 
 
 async def recorded(settings: Settings) -> VersionHistory:

@@ -12,7 +12,6 @@ from core.records import Address, Record
 from core.refusals import DeadLetter
 from core.sums import Sums
 from core.versions import VersionBegun, first_record, to_bytes
-from domain.columns import columns
 from domain.events import (
     Adjustment,
     Goods,
@@ -24,7 +23,9 @@ from domain.events import (
     StockEvent,
 )
 from domain.rows import Row, row_key
-from domain.stock import STOCK, StockMemory
+from domain.rules.held import CURRENT, Ruling
+from domain.rules.sets import RuleSet
+from domain.stock import Stock, StockMemory
 from web.versions.view import VersionView
 
 TOPICS = {role: role for role in ("shipments", "sales", "adjustments")}
@@ -167,7 +168,14 @@ class Owner:
         letters: dead letters committed.
     """
 
-    def __init__(self, partition: int = 0, partitions: int = 1, window: int = 100) -> None:
+    def __init__(
+        self,
+        partition: int = 0,
+        partitions: int = 1,
+        window: int = 100,
+        rules: RuleSet = CURRENT,
+    ) -> None:
+        self._counted = Stock(Ruling(rules))
         self._shape: dict[str, Any] = {
             "partition": partition,
             "partitions": partitions,
@@ -196,7 +204,8 @@ class Owner:
         """Fold into memory; nothing is committed."""
         if records:
             address = Address(topic, topic, self._shape["partition"], self._shape["partitions"])
-            fold(self.state, address, columns(address, records), self.load, lambda: records)
+            columns = self._counted.columns(address, records)
+            fold(self.state, address, columns, self.load, lambda: records)
         return self
 
     def commit(self) -> Self:
@@ -219,7 +228,7 @@ class Owner:
         if resurrect:
             self.segments = self.buried | self.segments
         self.state = Fold.restored(
-            STOCK,
+            self._counted,
             **self._shape,
             topics=TOPICS,
             positions=self.positions,

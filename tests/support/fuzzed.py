@@ -13,6 +13,7 @@ from aiohttp import web
 from aiohttp.test_utils import BaseTestServer, TestServer
 
 from core.stages import Role
+from domain.rules.held import Ruling
 from tables.stats import Stats
 from tests.support.builders import an_active_version
 from tests.support.fuzz import Fuzz, Seen, throw
@@ -50,7 +51,7 @@ async def a_target(fuzz: Fuzz) -> AsyncIterator[BaseTestServer]:
         dead_letters="onhand-v1-dlq",
         limits=LIMITS,
     )
-    part, app = Web(config, shelf, Stats(), an_active_version()), web.Application()
+    part, app = Web(config, shelf, Stats(), an_active_version(), Ruling()), web.Application()
     part.attach(app)
 
     writers: list[asyncio.StreamWriter] = []

@@ -14,8 +14,8 @@ from core.stages import Role
 from dev.oracle.stock import sku_in
 from dev.reads.answers import owners
 from dev.workers import Worker, until
-from domain.events import RULES
 from domain.rows import Row, row_key
+from domain.rules.held import CURRENT
 from tables.home.changelog import Meta
 from tables.keys import META_KEY
 from tests.support.faults import passes
@@ -92,7 +92,7 @@ def write_long_changelog(cluster: Cluster, rows: int) -> None:
     topic = changelog_topic(cluster.name)
     meta = Meta(
         positions=dict.fromkeys(cluster.sources, 0), fingerprints={}, counts={}, window=100_000,
-        rules=RULES, incarnation=topic_id(cluster.kafka, topic),
+        rules=CURRENT.number, incarnation=topic_id(cluster.kafka, topic),
     )  # fmt: skip
     row = msgspec.json.encode(Row(received=1, events=1, checksum=1, updated_at=1))
     producer = Producer(

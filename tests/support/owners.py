@@ -12,8 +12,9 @@ from core.partitioning import partition_for
 from core.records import Record
 from core.stages import Stage
 from dev.workers import until
-from domain.events import RULES, StockEvent
+from domain.events import StockEvent
 from domain.rows import Row, row_key
+from domain.rules.held import CURRENT
 from domain.stock import STOCK
 from tables.config import TableConfig
 from tables.decoder import Batch, Decoder
@@ -422,7 +423,7 @@ async def with_history(shop: Shop, broken: Mapping[bytes, bytes] | None = None) 
         fingerprints={shop.shipments: fingerprint(first)},
         counts={shop.shipments: (3, 0, 0)},
         window=WINDOW,
-        rules=RULES,
+        rules=CURRENT.number,
         incarnation=topic_id(shop.kafka, shop.changelog),
     )
     async with shop.writer() as writer:

@@ -12,7 +12,8 @@ from core.records import Headers
 from core.refusals import Refused
 from dev.oracle.reading import TYPES, Refuse, read
 from dev.oracle.stock import murmur2, partition_of
-from domain.events import content, decode
+from domain.events import content
+from domain.rules.held import CURRENT
 from tests.support.builders import in_binary_mode, with_data_base64
 from tests.support.feed import a_shop, records_of
 
@@ -102,12 +103,12 @@ def verdict_of_the_oracle(value: bytes | None, headers: Headers = ()) -> object:
 
 def role_of(value: bytes | None, headers: Headers) -> str:
     """Where the value's type belongs, so that its address is never in question."""
-    event = decode(value, headers)
+    event = CURRENT.decode(value, headers)
     return "sales" if isinstance(event, Refused) else event.role
 
 
 def verdict_of_the_service(value: bytes | None, headers: Headers = ()) -> object:
-    event = decode(value, headers)
+    event = CURRENT.decode(value, headers)
     if isinstance(event, Refused):
         return str(event.reason)
     return event.source, event.id, event.data.sku, event.data.location, event.data.quantity
@@ -129,7 +130,7 @@ def test_both_accept_and_refuse_the_same_for_the_same_reason(record: tuple[bytes
 def test_both_call_the_same_two_records_repetitions(
     one: tuple[bytes, Headers], other: tuple[bytes, Headers]
 ) -> None:
-    events = [decode(*one), decode(*other)]
+    events = [CURRENT.decode(*one), CURRENT.decode(*other)]
     if any(isinstance(event, Refused) for event in events):
         return
     facts = [read(*record[:1], role_of(*record), record[1]) for record in (one, other)]

@@ -109,6 +109,11 @@ class Members:
         self._tasks.keep(self._keep_telling, "heartbeats out", _RETRY_S)
         self._tasks.keep(self._keep_hearing, "heartbeats in", _RETRY_S)
 
+    def judge_by(self, rules: int) -> None:
+        """Say so from the next heartbeat on; workers with others are not asked."""
+        self._me = msgspec.structs.replace(self._me, rules=rules)
+        self.roster.judge_by(rules)
+
     def announce(self) -> None:
         """Send a heartbeat now, not at the next turn."""
         self._changed.set()

@@ -169,6 +169,10 @@ class Roster:
         found.sort(key=lambda pair: (pair is not active, pair[1].leaving, -pair[1].handled))
         return found
 
+    def judge_by(self, rules: int) -> None:
+        """This worker counts by these rules."""
+        self._me = msgspec.structs.replace(self._me, rules=rules)
+
     def _same_kind(self, beat: Heartbeat) -> bool:
         return beat.kind is None and self._is_of_this_version(beat)
 

@@ -17,7 +17,7 @@ from aiohttp import web
 
 from core.positions import Place
 from core.window import IDENTITY_BITS, Seen
-from domain.events import RULES
+from domain.rules.held import Ruling
 from tables.reading import Reading
 from web.cluster.admission import MAX_WAIT_S
 from web.cluster.exchange import PeerFailed
@@ -97,9 +97,15 @@ class Sightings:
         url: str,
         version: int,
         limits: BodyLimits,
+        ruling: Ruling,
     ) -> None:
         self._table, self._roster, self._peers = table, roster, peers
         self._url, self._version, self._limits = url, version, limits
+        self._ruling = ruling
+
+    @property
+    def _rules(self) -> int:
+        return self._ruling.now.number
 
     def routes(self) -> Iterator[web.RouteDef]:
         """The hop."""
@@ -183,7 +189,7 @@ class Sightings:
     async def _there(
         self, url: str, questions: Sequence[WindowQuestion], wait_s: float
     ) -> dict[Place, Seen] | str:
-        asked = SightingsAsked(RULES, int(min(wait_s, MAX_WAIT_S) * 1000), list(questions))
+        asked = SightingsAsked(self._rules, int(min(wait_s, MAX_WAIT_S) * 1000), list(questions))
         request = post(
             url, SIGHTINGS_PATH, {}, hop_headers(self._version), msgspec.json.encode(asked)
         )
@@ -195,7 +201,7 @@ class Sightings:
             body = msgspec.json.decode(answer.body, type=SightingsBody)
         except (PeerFailed, TimeoutError, *BAD_JSON) as error:
             return f"The owner at {url} did not answer ({str(error) or 'in time'})."
-        if body.rules != RULES:
+        if body.rules != self._rules:
             return f"The owner at {url} counts by other rules."
         found = {(one.topic, one.partition): one.seen for one in body.sightings}
         if not all((q.topic, q.partition) in found for q in questions):
@@ -215,8 +221,8 @@ class Sightings:
             asked = _read(body)
         except BadRequest as bad:
             return bad.reply()
-        if asked.rules != RULES:
-            detail = f"This worker counts by rules {RULES}, the question is by {asked.rules}."
+        if asked.rules != self._rules:
+            detail = f"This worker counts by rules {self._rules}, the question is by {asked.rules}."
             return problem(Problem.NOT_READY, detail)
         wait_s = asked.wait_ms / 1000
         by_partition: dict[int, list[WindowQuestion]] = {}
@@ -229,7 +235,7 @@ class Sightings:
             if each is not None
             for (topic, partition), seen in each.items()
         ]
-        return json_reply(SightingsBody(self._url, RULES, sightings))
+        return json_reply(SightingsBody(self._url, self._rules, sightings))
 
 
 def _read(body: bytes) -> SightingsAsked:

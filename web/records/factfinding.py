@@ -28,9 +28,10 @@ from core.records import Address, Headers
 from core.refusals import Refused
 from core.window import Seen
 from domain.columns import columns, identity_hash_of
-from domain.events import MAX_ID_CHARS, StockEvent, decode
+from domain.events import MAX_ID_CHARS, StockEvent
 from domain.fates import Ending, Fate, fate_of
 from domain.naming import SourceAndId, name_of
+from domain.rules.held import NEWEST, Ruling
 from tables.home.letters import Letter, letter_of
 from web.cluster.sightings import Ask, WindowQuestion
 from web.http.bodies import BAD_JSON, BodyLimits, read_json
@@ -165,6 +166,7 @@ class FactFinding:
         dead_letters: the topic.
         limits: of a body.
         observe: is told role, outcome and seconds of each answer.
+        ruling: by which records are judged.
     """
 
     def __init__(
@@ -176,9 +178,11 @@ class FactFinding:
         dead_letters: str,
         limits: BodyLimits,
         observe: Observe,
+        ruling: Ruling,
     ) -> None:
         self._ask, self._logs, self._roles = ask, logs, roles
         self._count, self._limits, self._observe = partitions, limits, observe
+        self._ruling = ruling
         self._letters = [TopicPartition(dead_letters, p) for p in range(partitions)]
 
     def routes(self) -> Iterator[web.RouteDef]:
@@ -274,6 +278,7 @@ class FactFinding:
         read = columns(
             address,
             [(record.offset, record.timestamp, record.key, record.value, record.headers)],
+            self._ruling.now,
         )
         for letter in read.refused:
             return Fate(Ending.REFUSED, refused=Refused(letter.reason, letter.detail))
@@ -322,7 +327,7 @@ def _time_body(place: Place, record: Stored, fate: Fate) -> TimeBody:
 
 def _said(value: bytes | None, headers: Headers) -> tuple[str, str, str, int] | tuple[()]:
     """Type, SKU, location and quantity, where the record can be read."""
-    event: StockEvent | Refused = decode(value, headers)
+    event: StockEvent | Refused = NEWEST.decode(value, headers)
     if isinstance(event, Refused):
         return ()
     kind = type(event).__struct_config__.tag

@@ -13,7 +13,7 @@ from typing import Any
 
 from aiokafka.errors import KafkaError
 
-from core.versions import VersionHistory, Versions, VersionState
+from core.versions import VersionBegun, VersionHistory, Versions, VersionState
 from core.words import in_words
 from tables.tasks import Tasks
 from wire.batches import Unreadable
@@ -55,6 +55,11 @@ class VersionView:
         """Where the version of this worker stands."""
         last = self.last
         return VersionState.UNLISTED if last is None else last.state_of(self.version)
+
+    @property
+    def begun(self) -> VersionBegun | None:
+        """What the version of this worker was begun with; None where it was not."""
+        return None if self.last is None else self.last.versions.get(str(self.version))
 
     @property
     def is_idle(self) -> bool:

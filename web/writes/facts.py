@@ -17,9 +17,10 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from core.partitioning import partition_for
 from core.positions import format_position
 from core.refusals import Refused
-from domain.events import Refusal, StockEvent, check_names, content, decode_batch
+from domain.events import Refusal, StockEvent, check_names, content
 from domain.fates import Ending
 from domain.modes import Media, media_of
+from domain.rules.held import Ruling
 from web.cluster.admission import DEFAULT_WAIT_S, MAX_WAIT_S, MAX_WAITERS
 from web.http.bodies import BAD_JSON, BodyLimits, read_json
 from web.http.parameters import (
@@ -121,7 +122,8 @@ class Facts:
     """The six POST routes.
 
     `append` is `Appender.append`; `topics` full names by role; `observe` is told the outcome
-    and the seconds of each append; `outcomes` is `Outcomes.of`.
+    and the seconds of each append; `outcomes` is `Outcomes.of`. `ruling`: by which they are
+    checked.
     """
 
     def __init__(
@@ -130,6 +132,7 @@ class Facts:
         topics: Mapping[str, str],
         partitions: int,
         limits: FactLimits,
+        ruling: Ruling,
         observe: Callable[[str, float], None] = lambda outcome, seconds: None,
         outcomes: OutcomesOf | None = None,
     ) -> None:
@@ -137,6 +140,7 @@ class Facts:
         self._topics = topics
         self._partitions = partitions
         self._limits = limits
+        self._ruling = ruling
         self._observe = observe
         self._outcomes = outcomes
         #: Requests that are appended and wait for what became of their events.
@@ -254,7 +258,7 @@ class Facts:
                     errors[line] = value
                 else:
                     values[line] = value
-            outcomes = decode_batch(list(values.values()), [()] * len(values))
+            outcomes = self._ruling.now.decode_batch(list(values.values()), [()] * len(values))
             for (line, value), outcome in zip(values.items(), outcomes, strict=True):
                 fact = self._judge(line, value, outcome, posted, seen)
                 if isinstance(fact, Fault):

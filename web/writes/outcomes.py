@@ -17,6 +17,7 @@ from core.records import Address, Record
 from core.refusals import DeadLetter, Refused
 from domain.columns import columns
 from domain.fates import Ending, Fate, fate_of, unknown
+from domain.rules.held import Ruling
 from web.cluster.sightings import Ask, WindowQuestion
 from web.writes.appending import Outgoing
 
@@ -48,8 +49,9 @@ def outcome_body(place: Place, fate: Fate) -> OutcomeBody:
 class Outcomes:
     """`ask` is `Sightings.ask`; `roles` are the source topics' by full name."""
 
-    def __init__(self, ask: Ask, roles: Mapping[str, str], partitions: int) -> None:
+    def __init__(self, ask: Ask, roles: Mapping[str, str], partitions: int, ruling: Ruling) -> None:
         self._ask, self._roles, self._partitions = ask, roles, partitions
+        self._ruling = ruling
 
     async def of(
         self, records: Sequence[Outgoing], offsets: Sequence[int], wait_s: float
@@ -99,7 +101,7 @@ class Outcomes:
             at = marks[topic, partition] = {}
             known = fates[topic, partition] = {}
             for start in range(0, len(some), SLICE_EVENTS):
-                read = columns(address, some[start : start + SLICE_EVENTS])
+                read = columns(address, some[start : start + SLICE_EVENTS], self._ruling.now)
                 events = read.events
                 rows = zip(events["identity"].tolist(), events["content"].tolist(), strict=True)
                 at.update(zip(events["offset"].tolist(), rows, strict=True))

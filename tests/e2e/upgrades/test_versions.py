@@ -11,6 +11,8 @@ from msgspec.structs import replace
 from app import topics
 from app.admin import connected
 from app.config import Settings
+from app.upgrades import record
+from core.versions import VersionBegun, first_record
 from dev.kafka import Kafka
 from dev.workers import Worker, onhand, until
 from tests.support.kafka_tools import admin
@@ -123,3 +125,21 @@ async def test_a_worker_without_a_record_of_versions_refuses_to_start_and_says_w
     said = cluster.worker("a").tail()
     assert f"No record in {settings.control_topic} says which version is active: run " in said
     assert "`onhand topics create` with the ONHAND_VERSION that answers now." in said
+
+
+async def test_a_worker_whose_version_counts_by_rules_of_another_build_refuses_to_start(
+    kafka: Kafka, tmp_path: Path
+) -> None:
+    cluster = Cluster(kafka.bootstrap, tmp_path, PARTITIONS)
+    settings = Settings.from_env(cluster.settings)
+    async with connected(settings) as client:
+        await topics._create(client, topics.desired(settings), 1)
+    begun = VersionBegun(rules=999, window=settings.dedup_window)
+    await record.written(settings, lambda history: first_record(settings.version, begun))
+
+    cluster.launch("a")
+
+    assert await cluster.worker("a").ended(60) == 2
+    said = cluster.worker("a").tail()
+    assert "Version 1 counts by rules 999, and this build holds rules" in said
+    assert "run the build that the version was staged with, or a newer one." in said

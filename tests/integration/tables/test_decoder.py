@@ -19,6 +19,7 @@ from core.partitioning import partition_for
 from core.records import Record
 from dev.workers import ROOT, until
 from domain.columns import columns
+from domain.rules.held import CURRENT
 from tables.decoder import Batch, Decoder
 from tests.support.builders import RECORDED_MS, a_sale, in_binary_mode, with_data_base64
 from tests.support.fetching import WAIT_S, as_sent
@@ -56,7 +57,7 @@ def a_part(records: list[Record]) -> Fetched:
 
 def expected(batch: Batch, records: list[Record]) -> list[Columns]:
     return [
-        columns(batch.address, records[first : first + PIECE_RECORDS])
+        columns(batch.address, records[first : first + PIECE_RECORDS], CURRENT)
         for first in range(0, len(records), PIECE_RECORDS)
     ]
 

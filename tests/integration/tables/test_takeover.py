@@ -11,7 +11,7 @@ from aiokafka.errors import IllegalStateError, KafkaConnectionError
 from core.stages import Role, Stage
 from dev.kafka import Kafka
 from dev.workers import until
-from domain.events import RULES
+from domain.rules.held import CURRENT
 from domain.stock import STOCK
 from tables.home.changelog import ChangelogWriter
 from tables.ports import CommitRefused, NotAMember, Sealed
@@ -307,10 +307,10 @@ async def test_a_worker_with_other_rules_ends_with_the_way_on(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await with_history(shop)
-    monkeypatch.setattr(type(STOCK), "rules", RULES + 1)
+    monkeypatch.setattr(type(STOCK), "rules", CURRENT.number + 1)
     async with a_worker(shop) as worker:
         await worker.table.assign({0}, ())
         await worker.has_failed()
 
-    assert f"was built with rules {RULES}" in worker.failed[0]
+    assert f"was built with rules {CURRENT.number}" in worker.failed[0]
     assert "the next ONHAND_VERSION" in worker.failed[0]

@@ -14,6 +14,7 @@ from core.records import Address
 from core.window import Seen
 from dev.kafka import Kafka
 from domain.columns import columns, identity_hash_of
+from domain.rules.held import CURRENT, Ruling
 from tests.support.letters import a_deployment, a_letter, refuse
 from tests.support.logs import Put, a_name, make, plain_writer
 from web.cluster.sightings import Told, WindowQuestion
@@ -37,7 +38,7 @@ def a_sale(event_id: str, quantity: int = 2) -> bytes:
 
 def entry(topic: str, offset: int, value: bytes, *, claims: str) -> tuple[int, int, int]:
     """What a window holds of this record, if the fact `claims` had the same hash."""
-    read = columns(Address(topic, "sales", 0, 1), [(offset, 0, b"TEA-1", value, ())])
+    read = columns(Address(topic, "sales", 0, 1), [(offset, 0, b"TEA-1", value, ())], CURRENT)
     return identity_hash_of("till-1", claims), int(read.events[0]["content"]), offset
 
 
@@ -51,7 +52,7 @@ async def a_finder(
 
     logs = Logs({"bootstrap_servers": bootstrap})
     finder = FactFinding(
-        ask, logs, {sales: "sales"}, 1, letters, BodyLimits(), lambda *observed: None
+        ask, logs, {sales: "sales"}, 1, letters, BodyLimits(), lambda *observed: None, Ruling()
     )
     app = web.Application()
     add_routes(app, finder.routes())

@@ -16,6 +16,7 @@ from confluent_kafka import KafkaException
 from core.partitioning import partition_for
 from dev.kafka import Kafka, free_port, start
 from dev.oracle.stock import Record
+from domain.rules.held import Ruling
 from tests.support.logs import Reader, a_name, make, make_all
 from web.server import Limits, add_routes
 from web.writes import appending
@@ -51,7 +52,7 @@ async def a_service(
 ) -> AsyncIterator[Client]:
     appender = Appender({"bootstrap_servers": bootstrap}, timeout_s)
     app = web.Application()
-    add_routes(app, Facts(appender.append, topics, PARTITIONS, FactLimits()).routes())
+    add_routes(app, Facts(appender.append, topics, PARTITIONS, FactLimits(), Ruling()).routes())
     await appender.start()
     async with TestClient(TestServer(app)) as client:
         yield client
@@ -326,7 +327,7 @@ async def test_a_worker_can_be_stopped_while_kafka_is_frozen(
     topics = make_topics(own_kafka)
     appender = Appender({"bootstrap_servers": own_kafka.bootstrap}, 0.5)
     app = web.Application()
-    add_routes(app, Facts(appender.append, topics, PARTITIONS, FactLimits()).routes())
+    add_routes(app, Facts(appender.append, topics, PARTITIONS, FactLimits(), Ruling()).routes())
     await appender.start()
     async with TestClient(TestServer(app)) as client:
         await until_taken(client, "/v1/sales", a_sale(1))

@@ -10,7 +10,7 @@ from agents.translating import FACT_HEADERS, Translated, Translator
 from core.partitioning import partition_for
 from core.records import Record
 from core.refusals import Refused
-from domain.events import EVENTS, decode
+from domain.rules.held import CURRENT
 from importers.frames.maps import read_map
 
 MAP = """
@@ -23,7 +23,7 @@ location = "each.shop"
 quantity = "each.n"
 reference = "each.ref"
 """
-TRANSLATOR = Translator("orders", read_map(MAP, "orders", EVENTS), 12)
+TRANSLATOR = Translator("orders", read_map(MAP, "orders", CURRENT.events), 12)
 
 
 def a_record(offset: int, *lines: Any) -> Record:
@@ -43,7 +43,7 @@ def test_a_fact_goes_to_its_skus_partition_under_its_key() -> None:
 
     (fact,) = found.facts
     assert (fact.role, fact.key, fact.partition) == ("sales", b"SKU-000042", 8)
-    event = decode(fact.value, FACT_HEADERS)
+    event = CURRENT.decode(fact.value, FACT_HEADERS)
     assert not isinstance(event, Refused)
     assert event.id == "orders-3@7#1"
     assert (found.read, found.left, found.letters) == (1, 0, [])
@@ -101,4 +101,4 @@ def test_how_records_are_cut_into_batches_changes_nothing(lines: list[list[Any]]
     assert whole.left == sum(part.left for part in parts)
     for fact in whole.facts:
         assert fact.partition == partition_for(fact.key, 12)
-        assert not isinstance(decode(fact.value, FACT_HEADERS), Refused)
+        assert not isinstance(CURRENT.decode(fact.value, FACT_HEADERS), Refused)

@@ -9,7 +9,7 @@ import pytest
 from agents.translating import Translator
 from core.records import Record
 from dev.workers import ROOT
-from domain.events import EVENTS
+from domain.rules.held import CURRENT
 from importers.frames.maps import (
     _CHOICES,
     _SETTINGS,
@@ -67,7 +67,7 @@ def examples() -> list[Example]:
             found.append(Example(title, by, record, becomes))
             record = None
         if kind == "toml":
-            by = read_map(text, "orders", EVENTS)
+            by = read_map(text, "orders", CURRENT.events)
         if kind == "text":
             record = a_record(text)
     return found

@@ -1,9 +1,9 @@
-"""The rules of today, held by records and their decisions: tests/golden/events-v2.jsonl.
+"""Each set of rules, held by records and their decisions: tests/golden/events-v*.jsonl.
 
 A line that fails says that an old log would give other rows. Never change a line: a
-changed rule takes the next `RULES` number, a new file and a new `ONHAND_VERSION`. Lines
-may be added at the end; the assertion tells what to write. (Before 0.1.0 a changed rule
-replaces the file.)
+changed rule is another set of rules (`domain/rules/`) with a file of its own, which begins
+with the lines of the set before. Lines may be added at the end; the assertion tells what to
+write.
 """
 
 import base64
@@ -18,16 +18,22 @@ from core.partitioning import partition_for
 from core.refusals import Refused
 from dev.oracle.stock import Oracle, Record
 from domain.columns import identity_hash
-from domain.events import EVENTS, RULES, Refusal, contents, decode, identity
+from domain.events import Refusal, contents, identity
 from domain.rows import row_key
+from domain.rules.held import CURRENT, HELD
+from domain.rules.sets import RuleSet
 from tests.support.builders import Owner
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 WINDOW, PARTITIONS, PARTITION = 8, 12, 3
-LINES: list[dict[str, Any]] = [
-    json.loads(line)
-    for line in (GOLDEN / "events-v2.jsonl").read_text(encoding="utf-8").splitlines()
-]
+FILES = {
+    number: [
+        json.loads(line)
+        for line in (GOLDEN / f"events-v{number}.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
+    for number in HELD
+}
+each_set = pytest.mark.parametrize("rules", HELD.values(), ids=[f"rules {n}" for n in HELD])
 
 
 def _bytes(text: str | dict[str, str] | None) -> bytes | None:
@@ -36,7 +42,7 @@ def _bytes(text: str | dict[str, str] | None) -> bytes | None:
     return None if text is None else text.encode()
 
 
-def _decided(owner: Owner, line: dict[str, Any]) -> dict[str, Any]:
+def _decided(owner: Owner, rules: RuleSet, line: dict[str, Any]) -> dict[str, Any]:
     """Fold one line; say what became of it, with all that is kept of an event."""
     topic, value = line["topic"], _bytes(line["value"])
     before = owner.state.counts[topic]
@@ -45,7 +51,7 @@ def _decided(owner: Owner, line: dict[str, Any]) -> dict[str, Any]:
     now = owner.state.counts[topic]
     if now.refused > before.refused:
         return {"refused": owner.refusals[-1]}
-    event = decode(value, headers)
+    event = rules.decode(value, headers)
     assert not isinstance(event, Refused)
     return {
         "repeated" if now.repeated > before.repeated else "applied": [
@@ -56,11 +62,13 @@ def _decided(owner: Owner, line: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+@each_set
 @pytest.mark.parametrize("commit", [False, True], ids=["at once", "with a restart after each"])
-def test_a_log_gives_the_same_decisions_for_ever(commit: bool) -> None:
-    owner = Owner(PARTITION, PARTITIONS, WINDOW)
-    for line in LINES[:-1]:
-        assert _decided(owner, line) == line["decision"], line["note"]
+def test_a_log_gives_the_same_decisions_for_ever(rules: RuleSet, commit: bool) -> None:
+    *lines, last = FILES[rules.number]
+    owner = Owner(PARTITION, PARTITIONS, WINDOW, rules)
+    for line in lines:
+        assert _decided(owner, rules, line) == line["decision"], line["note"]
         if commit:
             owner.commit().restart()
     owner.commit()
@@ -68,12 +76,13 @@ def test_a_log_gives_the_same_decisions_for_ever(commit: bool) -> None:
     rows = {key.decode().replace("\x00", " @ "): row for key, row in owner.rows.items()}
     assert {
         name: [getattr(row, field) for field in row.__struct_fields__] for name, row in rows.items()
-    } == LINES[-1]["rows"]
+    } == last["rows"]
 
 
-def test_the_oracle_decides_the_same_of_the_whole_log() -> None:
+@each_set
+def test_the_oracle_decides_the_same_of_the_whole_log(rules: RuleSet) -> None:
     oracle = Oracle(PARTITIONS, window=WINDOW)
-    for line in LINES[:-1]:
+    for line in FILES[rules.number][:-1]:
         key, value = _bytes(line["key"]), _bytes(line["value"])
         headers = tuple((name, _bytes(content)) for name, content in line.get("headers", ()))
         place = line["topic"], PARTITION, line["offset"]
@@ -85,16 +94,20 @@ def test_the_oracle_decides_the_same_of_the_whole_log() -> None:
         assert decided == line["decision"], line["note"]
 
 
-def test_the_file_is_that_of_the_current_rules() -> None:
-    assert RULES == 2
-    assert [path.name for path in GOLDEN.glob("events-v*.jsonl")] == ["events-v2.jsonl"]
+def test_there_is_a_file_for_each_set_that_this_build_holds() -> None:
+    assert [*HELD] == [2]
+    assert CURRENT.number == 2
+    names = sorted(path.name for path in GOLDEN.glob("events-v*.jsonl"))
+    assert names == [f"events-v{number}.jsonl" for number in HELD]
 
 
-def test_every_decision_and_every_type_is_in_the_file() -> None:
-    decisions = [line["decision"] for line in LINES[:-1]]
+@each_set
+def test_every_decision_and_every_type_is_in_the_file(rules: RuleSet) -> None:
+    lines = FILES[rules.number][:-1]
+    decisions = [line["decision"] for line in lines]
     applied = [
         json.loads(line["value"])["type"]
-        for line in LINES[:-1]
+        for line in lines
         if "applied" in line["decision"] and "headers" not in line
     ]
 
@@ -103,10 +116,11 @@ def test_every_decision_and_every_type_is_in_the_file() -> None:
     held = {*Refusal} - {Refusal.TOO_LARGE, Refusal.NOT_MAPPED}
     assert {decision.get("refused") for decision in decisions} - {None} == held
     assert any("repeated" in decision for decision in decisions)
-    assert {*applied} == {*EVENTS}
+    assert {*applied} == {*rules.events}
 
 
-def test_the_sku_of_the_file_lives_where_the_file_says() -> None:
-    for line in LINES[:-1]:
+@each_set
+def test_the_sku_of_the_file_lives_where_the_file_says(rules: RuleSet) -> None:
+    for line in FILES[rules.number][:-1]:
         if "applied" in line["decision"]:
             assert partition_for(line["key"].encode(), PARTITIONS) == PARTITION

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from core.columns import Columns
 from core.records import Address, Headers
 from core.refusals import Refused
-from domain import events
 from domain.columns import columns
-from domain.events import check_names, decode, decode_batch
+from domain.events import check_names
+from domain.rules.held import CURRENT
 from tests.support.builders import LETTERS, as_json, in_binary_mode, with_data, with_data_base64
 
 SALE, ADJUSTED = "inventory.sale.completed.v1", "inventory.stock.adjusted.v1"
@@ -40,7 +40,7 @@ def nearly_events(draw: st.DrawFn) -> bytes:
     if draw(st.booleans()):
         value = as_json(**draw(st.dictionaries(fields, CORNERS, max_size=2)))
     else:
-        kind = draw(st.sampled_from(sorted(events.EVENTS)))
+        kind = draw(st.sampled_from(sorted(CURRENT.events)))
         value = with_data(kind, **draw(st.dictionaries(words, CORNERS, max_size=2)))
     if draw(st.integers(0, 3)) == 0:
         start = draw(st.integers(0, len(value)))
@@ -108,7 +108,7 @@ def items(draw: st.DrawFn) -> Item:
 @example(in_binary_mode(with_data(unknown="x" * 999)))
 def test_no_record_raises_and_the_fast_reader_agrees_with_the_exact_one(item: Item) -> None:
     value, headers = item
-    fast, exact = decode_batch([value], [headers])[0], events._exact(value, headers)
+    fast, exact = CURRENT.decode_batch([value], [headers])[0], CURRENT.exact(value, headers)
 
     assert fast == exact
     if isinstance(exact, Refused):  # it becomes a header and a line in a log
@@ -145,8 +145,8 @@ def test_a_batch_is_read_as_its_records_one_by_one(some: list[Item]) -> None:
         event
         if isinstance(event, Refused)
         else check_names(event.data.sku, event.data.location) or event
-        for event in decode_batch(values, headers)
-    ] == [decode(*each) for each in some]
+        for event in CURRENT.decode_batch(values, headers)
+    ] == [CURRENT.decode(*each) for each in some]
 
 
 ADDRESS = Address("eu.sales", "sales", 0, 1)
@@ -170,9 +170,11 @@ def test_columns_of_a_slice_are_those_of_its_records_wherever_it_is_cut(
     starts = sorted({0, *(cut for cut in cuts if cut < len(log))})
     pieces = [log[a:b] for a, b in pairwise([*starts, len(log)])]
 
-    told = [outcome for piece in pieces for outcome in told_of(columns(ADDRESS, piece))]
+    told = [outcome for piece in pieces for outcome in told_of(columns(ADDRESS, piece, CURRENT))]
 
-    assert told == [outcome for record in log for outcome in told_of(columns(ADDRESS, [record]))]
+    assert told == [
+        outcome for record in log for outcome in told_of(columns(ADDRESS, [record], CURRENT))
+    ]
 
 
 def told_of(found: Columns) -> list[object]:

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from core.columns import Columns
 from domain.columns import EVENT
-from domain.events import EVENTS, StockEvent
+from domain.events import StockEvent
 from domain.rows import Row
+from domain.rules.held import CURRENT
 from domain.stock import StockMemory
 from tests.support.builders import a_dispatch, a_receipt, a_return, a_sale, an_adjustment
 
@@ -43,8 +44,8 @@ class Shelf:
         keys = [b"row-%d" % row for row, _, _ in slice_]
         events = np.zeros(len(keys), EVENT)
         events["crc"] = 2**32 - 1
-        _, events["kind"], events["quantity"] = zip(*slice_, strict=True)
-        events["time_ms"] = events["quantity"]
+        _, events["field"], events["amount"] = zip(*slice_, strict=True)
+        events["time_ms"] = events["amount"]
         self.memory.add(Columns(keys, events, [], (0, 0), (0, 0), 0), self.load)
         for key, (_, kind, many) in zip(keys, slice_, strict=True):
             row, column = self.expected.get(key, Row()), COLUMNS[kind]
@@ -100,7 +101,7 @@ def test_there_is_room_for_more_rows_than_at_first() -> None:
     assert {key: shelf.row(key) for key in shelf.rows} == shelf.expected
 
 
-@pytest.mark.parametrize("event", EVENTS.values())
+@pytest.mark.parametrize("event", CURRENT.events.values())
 def test_the_columns_stand_in_the_order_of_the_kinds(event: type[StockEvent]) -> None:
     columns = {
         type(a_receipt()): "received",

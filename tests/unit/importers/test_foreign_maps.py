@@ -2,7 +2,7 @@
 
 import pytest
 
-from domain.events import EVENTS
+from domain.rules.held import CURRENT
 from importers.frames.maps import Begin, ForeignMap, MapError, Tombstones, read_map
 from importers.frames.places import spelt, steps_of
 from importers.frames.unframing import Frame
@@ -18,7 +18,7 @@ quantity = "value.count"
 
 
 def a_map(text: str = GOOD) -> ForeignMap:
-    return read_map(text, "orders", EVENTS)
+    return read_map(text, "orders", CURRENT.events)
 
 
 def told(text: str) -> list[str]:

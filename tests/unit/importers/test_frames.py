@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.records import Headers, Record, too_large
-from domain.events import EVENTS
+from domain.rules.held import CURRENT
 from importers.frames.making import Left, Outcome, Unmade, facts_of
 from importers.frames.maps import ForeignMap, read_map
 
@@ -23,7 +23,9 @@ def a_map(top: str = "", under: str = "", **paths: str) -> ForeignMap:
     places = {"sku": "value.sku", "location": "value.shop", "quantity": "value.n"} | paths
     lines = "\n".join(f"{field} = '{path}'" for field, path in places.items())
     kind = "" if "type" in places else f'type = "{SALE}"'
-    return read_map(f"{top}\n[constants]\n{kind}\n[paths]\n{lines}\n{under}", "orders", EVENTS)
+    return read_map(
+        f"{top}\n[constants]\n{kind}\n[paths]\n{lines}\n{under}", "orders", CURRENT.events
+    )
 
 
 def a_record(

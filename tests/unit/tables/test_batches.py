@@ -12,6 +12,7 @@ import wire.batches
 from core.records import MAX_RECORD_BYTES, Address, Record, TooLarge
 from domain.columns import columns
 from domain.events import Refusal
+from domain.rules.held import CURRENT
 from tests.support import rawlog
 from tests.support.builders import a_sale
 from tests.support.rawlog import GZIP, LZ4, NONE, SNAPPY, ZSTD, Raw, a_batch, an_old_message, framed
@@ -111,7 +112,7 @@ def test_a_record_is_too_large_by_itself_whoever_came_with_it(
     if above:
         content = b"SKU-1" + b"x" * (rest + above)
         assert value == f"{len(content)} {hashlib.sha256(content).hexdigest()}".encode()
-        (letter,) = columns(ADDRESS, found[neighbours : neighbours + 1]).refused
+        (letter,) = columns(ADDRESS, found[neighbours : neighbours + 1], CURRENT).refused
         assert (letter.reason, letter.key, letter.value) == (Refusal.TOO_LARGE, None, value)
     rest_found = [record for n, record in enumerate(found) if n != neighbours]
     assert all(record[3] == b"y" * 100_000 for record in rest_found)
@@ -184,7 +185,7 @@ def test_a_record_of_an_old_format_may_be_too_large_too() -> None:
 def test_a_time_of_minus_one_is_a_time() -> None:
     found = read(a_batch(some(2), time_ms=-1))
 
-    assert columns(ADDRESS, found).first == (0, -1)
+    assert columns(ADDRESS, found, CURRENT).first == (0, -1)
 
 
 def test_an_empty_batch_holds_nothing_and_is_passed_over() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from core.partitioning import partition_for
 from core.refusals import Refused
-from domain.events import decode
+from domain.rules.held import CURRENT
 from tests.unit.web.shop import PARTITIONS, Shop, a_line, an_event
 from web.writes.lines import TYPE_OF_PATH
 
@@ -211,7 +211,7 @@ async def test_hostile_json_in_a_line_is_a_bad_line_not_a_bug(shop: Shop, text: 
         status, _ = await shop.post("/v1/sales", line)
 
         assert status in (202, 400)
-    assert all(not isinstance(decode(record.value), Refused) for record in shop.log.records)
+    assert all(not isinstance(CURRENT.decode(record.value), Refused) for record in shop.log.records)
 
 
 async def test_an_event_far_too_large_is_named_before_kafka_refuses_it(shop: Shop) -> None:
@@ -227,7 +227,7 @@ async def test_a_sku_in_any_script_is_its_own_key(shop: Shop, sku: str) -> None:
 
     assert status == 202
     assert shop.log.records[0].key == sku.encode()
-    event = decode(shop.log.records[0].value)
+    event = CURRENT.decode(shop.log.records[0].value)
     assert not isinstance(event, Refused)
     assert event.data.sku == sku
 

@@ -14,6 +14,7 @@ from jsonschema import Draft202012Validator
 from app import __version__
 from core.stages import Role, Stage
 from domain.rows import Row
+from domain.rules.held import Ruling
 from tables.home.feed import Progress
 from tests.support.builders import an_active_version
 from tests.support.openapi_check import Contract
@@ -60,7 +61,7 @@ def a_web(table: FakeTable, limits: Limits) -> Web:
         build="0.1.0",
         limits=limits,
     )
-    return Web(config, table, table.stats, an_active_version())
+    return Web(config, table, table.stats, an_active_version(), Ruling())
 
 
 LIMITS = Limits(
