@@ -71,6 +71,7 @@ class Versions(msgspec.Struct, frozen=True, kw_only=True):
     epoch: 1, 2, 3 …: what orders records. positions: of the active version when the record was
     written, for reports. by, at: who wrote it, and when by that machine's clock; for people.
     forced: names of the refusals that were overruled.
+    accepted: reasons why rows were found to differ, all of them accepted.
     retiring: retired ones whose topics are not deleted yet.
     """
 
@@ -88,6 +89,7 @@ class Versions(msgspec.Struct, frozen=True, kw_only=True):
     note: str = ""
     forced: tuple[str, ...] = ()
     retiring: tuple[Number, ...] = ()
+    accepted: tuple[str, ...] = ()
 
     def state_of(self, version: int) -> VersionState:
         """Where this version is."""
@@ -322,4 +324,5 @@ def _next(before: Versions, change: VersionChange, **fields: object) -> Versions
         at="",
         note="",
         forced=(),
+        accepted=(),
     )

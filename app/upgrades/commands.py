@@ -5,22 +5,20 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Coroutine, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from app.commands.console import Cell, moment, plain, print_json, table
-from app.commands.running import as_json, kafka_option, run, settings_from
+from app.commands.console import Cell, Ticker, moment, plain, print_json, table
+from app.commands.running import as_json, kafka_option, settings_from
+from app.upgrades.diffs import report_document, upgrade_diff
+from app.upgrades.ends import NOT_ALL_CODE, NOT_YET_CODE, end_refused, ended
 
 if TYPE_CHECKING:
-    from app.upgrades.moves import Status
+    from app.upgrades.moves import Status, Switched
     from core.versions import Versions
 
-T = TypeVar("T")
-
-#: Exit codes beside 0 (done, or already so) and 2 (wrong usage, or Kafka did not answer).
-_REFUSED, _NOT_YET, _UNKNOWN, _NOT_ALL = 1, 3, 4, 5
 WAIT_EVERY_S = 1.0
 
 note_option = click.option("--note", default="", help="For the record: why.")
@@ -35,8 +33,18 @@ force_option = click.option(
     "--force",
     "forced",
     multiple=True,
-    type=click.Choice(["silent-worker", "not-caught-up"]),
+    type=click.Choice(["silent-worker", "not-caught-up", "not-compared", "unexplained-rows"]),
     help="Overrule this refusal; it is recorded. May be repeated.",
+)
+
+
+accept_option = click.option(
+    "--accept",
+    "accepted",
+    multiple=True,
+    metavar="REASON",
+    help="Rows may differ for this reason, as `onhand upgrade diff` names it. Several: repeated, "
+    "or joined by commas.",
 )
 
 
@@ -64,7 +72,7 @@ def upgrade_stage(version: int, note: str, as_json: bool, **options: Any) -> Non
     from app.upgrades import moves
 
     settings = settings_from(**options)
-    after, facts = _move(moves.stage_version(settings, version, note), as_json)
+    after, facts = ended(moves.stage_version(settings, version, note), as_json)
     if as_json:
         print_json({**_document(after), "events": facts})
         return
@@ -91,7 +99,7 @@ def upgrade_status(wait: str | None, stable: str, as_json: bool, **options: Any)
     from app.upgrades import moves
 
     while True:
-        found = _move(moves.standing(settings, stable_s), as_json)
+        found = ended(moves.standing(settings, stable_s), as_json)
         if as_json:
             print_json(_status_document(found))
         else:
@@ -99,17 +107,18 @@ def upgrade_status(wait: str | None, stable: str, as_json: bool, **options: Any)
         if until is None:
             return
         if found.record.staged is None:
-            _refuse("No version is staged: nothing to wait for.", as_json)
+            end_refused("No version is staged: nothing to wait for.", as_json)
         if found.progress[found.record.staged].observed == "caught up":
             return
         if time.monotonic() > until:
-            sys.exit(_NOT_YET)
+            sys.exit(NOT_YET_CODE)
         time.sleep(WAIT_EVERY_S)
 
 
 @upgrade_commands.command("promote", short_help="Make the staged version the active one.")
 @click.argument("version", type=click.IntRange(1, 999_999))
 @note_option
+@accept_option
 @force_option
 @stable_option
 @kafka_option
@@ -118,10 +127,11 @@ def upgrade_promote(version: int, **options: Any) -> None:
     """Make VERSION the active one: the answers are its answers from then on.
 
     Refused while it is not caught up, or while a worker is silent that may answer from the old
-    one. Which rows are different under its rules is not compared: look before, by
-    `?version=VERSION` on any read.
+    one. All rows are compared before, as by `onhand upgrade diff`: refused too while some differ
+    for a reason that is not accepted, or for none.
     """
-    _switch(version, options)
+    names = [name for one in options.pop("accepted") for name in one.split(",") if name]
+    _switch(version, options, names)
 
 
 @upgrade_commands.command("rollback", short_help="Go back to the version before.")
@@ -135,44 +145,61 @@ def upgrade_rollback(**options: Any) -> None:
 
     What only the newer version could count is not in its rows until that one is promoted again.
     """
-    _switch(None, options)
+    _switch(None, options, ())
 
 
-def _switch(version: int | None, options: dict[str, Any]) -> None:
+def _switch(version: int | None, options: dict[str, Any], accepted: Sequence[str]) -> None:
     from app.upgrades import moves
 
     as_json, stable = options.pop("as_json"), _seconds(options.pop("stable"))
     note, forced = options.pop("note"), options.pop("forced")
     settings = settings_from(**options)
-    work = moves.switch(settings, version, note=note, forced=forced, stable_s=stable)
-    after, confirmed = _move(work, as_json)
+    work = moves.switch(
+        settings,
+        version,
+        note=note,
+        forced=forced,
+        accepted=accepted,
+        stable_s=stable,
+        said=Ticker("rows compared"),
+    )
+    done = ended(work, as_json)
     if as_json:
         told = {
-            "workers": confirmed.workers,
-            "not_confirmed": list(confirmed.missing),
-            "seconds": round(confirmed.seconds, 3),
+            "workers": done.confirmed.workers,
+            "not_confirmed": list(done.confirmed.missing),
+            "seconds": round(done.confirmed.seconds, 3),
+            "compared": None if done.compared is None else report_document(done.compared),
         }
-        print_json({**_document(after), **told, "not_checked": ["diff"]})
+        print_json({**_document(done.after), **told})
     else:
-        click.echo(_switched(after, confirmed.workers, confirmed.seconds, confirmed.missing))
-    sys.exit(_NOT_ALL if confirmed.missing else 0)
+        click.echo(_switched(done))
+    sys.exit(NOT_ALL_CODE if done.confirmed.missing else 0)
 
 
-def _switched(after: Versions, workers: int, seconds: float, missing: Sequence[str]) -> str:
-    done = "Promoted" if after.change == "promote" else "Rolled back"
+def _switched(switched: Switched) -> str:
+    after, confirmed = switched.after, switched.confirmed
+    is_promoted = after.change == "promote"
+    done = "Promoted" if is_promoted else "Rolled back"
     way = (
         "Back: onhand upgrade rollback"
-        if after.change == "promote"
+        if is_promoted
         else f"Forward: onhand upgrade promote {after.previous}"
     )
-    who = f"{workers - len(missing)} of {workers} workers in {seconds:.2f} s"
-    lines = [
-        f"{done}: version {after.active} is active (epoch {after.epoch}), {who}. {way}",
-        "Not compared: which rows the two versions have differently.",
-    ]
-    if missing:
+    count = confirmed.workers - len(confirmed.missing)
+    who = f"{count} of {confirmed.workers} workers in {confirmed.seconds:.2f} s"
+    lines = [f"{done}: version {after.active} is active (epoch {after.epoch}), {who}. {way}"]
+    report = switched.compared
+    if report is None:
+        lines.append("Not compared: which rows the two versions have differently.")
+    else:
         lines.append(
-            f"Not confirmed by {', '.join(missing)}: they may answer from version "
+            f"Compared before: {report.rows:,} rows, {report.equal:,} equal, {report.moving:,} "
+            f"moving, {report.differ:,} differ."
+        )
+    if confirmed.missing:
+        lines.append(
+            f"Not confirmed by {', '.join(confirmed.missing)}: they may answer from version "
             f"{after.previous} until they read the record. See `onhand upgrade status`."
         )
     return "\n".join(lines)
@@ -192,7 +219,7 @@ def upgrade_retire(version: int, sure: bool, note: str, as_json: bool, **options
     from app.upgrades import retiring
 
     settings = settings_from(**options)
-    after = _move(retiring.retire_version(settings, version, note=note, sure=sure), as_json)
+    after = ended(retiring.retire_version(settings, version, note=note, sure=sure), as_json)
     if as_json:
         print_json(_document(after))
     else:
@@ -207,9 +234,9 @@ def upgrade_retire(version: int, sure: bool, note: str, as_json: bool, **options
 @as_json
 def upgrade_log(as_json: bool, **options: Any) -> None:
     """Show who did what with versions, and when."""
-    from app.upgrades import moves
+    from app.upgrades import asking
 
-    history = _move(moves.known(settings_from(**options)), as_json)
+    history = ended(asking.known(settings_from(**options)), as_json)
     if as_json:
         print_json({"records": [_document(entry.versions) for entry in history.entries]})
         return
@@ -222,46 +249,6 @@ def upgrade_log(as_json: bool, **options: Any) -> None:
             (one.epoch, when, one.change, one.active, one.by or "-", one.note or "-", forced)
         )
     click.echo(table(rows, right=(0, 3)))
-
-
-def _move(work: Coroutine[Any, Any, T], as_json: bool) -> T:
-    """Run it; each way in which it can end has its exit code."""
-    from app.upgrades.moves import NotAsked, UpgradeRefused
-    from app.upgrades.retiring import NotFinished
-    from core.versions import AlreadySo
-    from wire.control import OutcomeUnknown
-
-    async def guarded() -> T | BaseException:
-        try:
-            return await work
-        except (AlreadySo, UpgradeRefused, NotFinished, OutcomeUnknown) as end:
-            return end
-
-    found = run(guarded(), NotAsked)
-    if isinstance(found, AlreadySo):
-        _end(str(found), 0, as_json)
-    if isinstance(found, UpgradeRefused):
-        _refuse(str(found), as_json)
-    if isinstance(found, NotFinished):
-        _end(str(found), _NOT_ALL, as_json)
-    if isinstance(found, OutcomeUnknown):
-        sentence = "Kafka went away while it was being recorded: run the same command again."
-        _end(sentence, _UNKNOWN, as_json)
-    assert not isinstance(found, BaseException)
-    return found
-
-
-def _refuse(why: str, as_json: bool) -> NoReturn:
-    shown = why if as_json else "\n".join(f"refused: {line}" for line in why.splitlines())
-    _end(shown, _REFUSED, as_json)
-
-
-def _end(said: str, code: int, as_json: bool) -> NoReturn:
-    if as_json:
-        print_json({"exit": code, "said": said})
-    else:
-        click.echo(plain(said, keep="\n"), err=code != 0)
-    sys.exit(code)
 
 
 def _rules(record: Versions, version: int) -> object:
@@ -322,3 +309,6 @@ def _seconds(text: str) -> float:
     if match is None:
         raise click.BadParameter(f"{text!r} is no time: use 90s, 45m or 2h.")
     return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2] or "s"]
+
+
+upgrade_commands.add_command(upgrade_diff)

@@ -7,25 +7,23 @@ work, and one that is run again says so.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
 from msgspec.structs import replace
 
 from app import topics
-from app.admin import TopicsError, kafka_failed
 from app.config import Settings
-from app.upgrades import beginning, record
+from app.upgrades import diffing, record
 from app.upgrades import fleet as fleets
+from app.upgrades.asking import UpgradeRefused, asking, known
+from app.upgrades.diffing import Report
 from app.upgrades.fleet import Fleet, Observed, SeenWorker, VersionProgress
+from app.upgrades.sides import NotCompared
 from core import versions
-from core.versions import MoveRefused, VersionHistory, Versions
+from core.versions import Versions
 from wire import clients
-from wire.batches import Unreadable
-from wire.control import Overtaken
 
 #: How long the workers have to say that they have read the record.
 CONFIRM_S = 10.0
@@ -36,15 +34,11 @@ _CLOSE_S = 5.0
 #: Names that `--force` takes, and what each overrules.
 SILENT_WORKER = "silent-worker"
 NOT_SETTLED = "not-caught-up"
-FORCES = (SILENT_WORKER, NOT_SETTLED)
-
-
-class UpgradeRefused(Exception):
-    """The move was refused and nothing was changed; one plain sentence."""
-
-
-class NotAsked(Exception):
-    """Kafka did not answer, so nothing was changed; one plain sentence."""
+NOT_COMPARED = "not-compared"
+UNEXPLAINED_ROWS = "unexplained-rows"
+FORCES = (SILENT_WORKER, NOT_SETTLED, NOT_COMPARED, UNEXPLAINED_ROWS)
+#: After a comparison that took longer than this, workers are looked at again.
+_LONG_S = 10.0
 
 
 class Confirmed(msgspec.Struct, frozen=True):
@@ -62,41 +56,6 @@ class Status(msgspec.Struct, frozen=True):
     progress: dict[int, VersionProgress]
     silent: list[SeenWorker]
     unlisted: list[SeenWorker]
-
-
-@asynccontextmanager
-async def asking(settings: Settings) -> AsyncIterator[None]:
-    """Around what asks Kafka; raises NotAsked and UpgradeRefused with sentences."""
-    try:
-        yield
-    except (KafkaError, OSError, TimeoutError) as error:
-        raise NotAsked(kafka_failed(settings, error)) from error
-    except (Unreadable, TopicsError) as error:
-        raise NotAsked(str(error)) from error
-    except MoveRefused as error:
-        raise UpgradeRefused(str(error)) from error
-    except Overtaken as error:
-        raise UpgradeRefused(f"{error} See `onhand upgrade status`.") from error
-
-
-async def known(settings: Settings) -> VersionHistory:
-    """All records, of which there is one at least.
-
-    Raises:
-        NotAsked: Kafka does not answer.
-        UpgradeRefused: there is none.
-    """
-    async with asking(settings):
-        problems = await topics.check(settings)
-        for problem in problems:
-            if not problem.topic:
-                raise NotAsked(str(problem))
-            if problem.kind == "missing" and not settings.is_of_version(problem.topic):
-                raise UpgradeRefused(str(problem))
-        history = await record.recorded(settings)
-    if history.last is None:
-        raise UpgradeRefused(beginning.no_record(settings))
-    return history
 
 
 async def stage_version(settings: Settings, version: int, note: str) -> tuple[Versions, int]:
@@ -166,15 +125,37 @@ def status_of(settings: Settings, last: Versions, fleet: Fleet, stable_s: float)
     return Status(last, progress, fleet.silent(), unlisted)
 
 
+class Switched(msgspec.Struct, frozen=True):
+    """A switch that is recorded. compared: None where it was not."""
+
+    after: Versions
+    confirmed: Confirmed
+    compared: Report | None
+
+
 async def switch(
     settings: Settings,
     version: int | None,
     *,
     note: str,
     forced: Sequence[str],
+    accepted: Sequence[str],
     stable_s: float,
-) -> tuple[Versions, Confirmed]:
+    said: Callable[[int], None],
+) -> Switched:
     """Promote a version, or with None go back to the one before.
+
+    Before a version is promoted its rows are compared with those of the active one. Whoever
+    goes back has no time for that.
+
+    Args:
+        settings: of any version.
+        version: to promote.
+        note: for the record.
+        forced: refusals that are overruled.
+        accepted: reasons why rows may differ.
+        stable_s: for how long it has to be caught up.
+        said: is told how many rows were compared.
 
     Raises:
         AlreadySo, UpgradeRefused, NotAsked, OutcomeUnknown: as they say.
@@ -189,15 +170,56 @@ async def switch(
         target = move(before).active
         fleet = await fleets.heard(settings)
         overruled = _refuse(settings, before, fleet, target, forced, stable_s)
+        report = None
+        if version is not None:
+            report, more = await _compare(settings, before, target, forced, accepted, said)
+            overruled += more
+        if report is not None and report.seconds > _LONG_S:
+            fleet = await fleets.heard(settings)
+            _refuse(settings, before, fleet, target, forced, stable_s)
         positions = _positions(fleet, before.active)
         after = await record.written(
             settings,
             record.following(before, move),
             note=note,
             forced=overruled,
+            accepted=() if report is None else tuple(report.reasons),
             positions=positions,
         )
-        return after, await confirmed(settings, after.epoch)
+        return Switched(after, await confirmed(settings, after.epoch), report)
+
+
+async def _compare(
+    settings: Settings,
+    before: Versions,
+    target: int,
+    forced: Sequence[str],
+    accepted: Sequence[str],
+    said: Callable[[int], None],
+) -> tuple[Report | None, tuple[str, ...]]:
+    """Which rows differ, and what of it was overruled; raises UpgradeRefused for the rest."""
+    if NOT_COMPARED in forced:
+        return None, (NOT_COMPARED,)
+    try:
+        report = await diffing.compared_with(settings, before, target, said)
+    except NotCompared as error:
+        raise UpgradeRefused(f"{error} Or --force {NOT_COMPARED}.") from error
+    refused, overruled = [], []
+    if new := [name for name in report.reasons if name not in accepted]:
+        refused.append(
+            f"{report.differ:,} of {report.rows:,} rows differ, for reasons that nobody has "
+            f"accepted yet: look with `onhand upgrade diff`, then --accept {','.join(new)}."
+        )
+    if report.unexplained and UNEXPLAINED_ROWS in forced:
+        overruled.append(UNEXPLAINED_ROWS)
+    elif report.unexplained:
+        refused.append(
+            f"{report.unexplained:,} of {report.rows:,} rows differ without a reason: look with "
+            f"`onhand upgrade diff`, or --force {UNEXPLAINED_ROWS}."
+        )
+    if refused:
+        raise UpgradeRefused("\n".join(refused))
+    return report, tuple(overruled)
 
 
 def _refuse(

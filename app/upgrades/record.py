@@ -99,6 +99,7 @@ async def written(
     *,
     note: str = "",
     forced: tuple[str, ...] = (),
+    accepted: tuple[str, ...] = (),
     positions: str = "",
 ) -> Versions:
     """Write the record that follows the last one, signed; see `wire.control.compare_and_set`."""
@@ -107,7 +108,13 @@ async def written(
         at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         signature = f"{_user()}@{socket.gethostname()}"
         return replace(
-            decide(history), by=signature, at=at, note=note, forced=forced, positions=positions
+            decide(history),
+            by=signature,
+            at=at,
+            note=note,
+            forced=forced,
+            accepted=accepted,
+            positions=positions,
         )
 
     name = f"{settings.name}-control"

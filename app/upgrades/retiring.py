@@ -29,8 +29,9 @@ from msgspec.structs import replace
 from app.admin import TopicsError, connected
 from app.config import Settings
 from app.upgrades import record
+from app.upgrades.asking import UpgradeRefused, asking, known
 from app.upgrades.fleet import Fleet, heard
-from app.upgrades.moves import KEEP_S, UpgradeRefused, asking, known
+from app.upgrades.moves import KEEP_S
 from core import versions
 from core.versions import VersionChange, VersionHistory, Versions
 from core.words import in_words

@@ -229,7 +229,7 @@ async def test_promote_rollback_and_retire_say_what_they_did_and_the_log_keeps_i
     code, said = await upgrade(settings, "promote", "2")
     assert code == 1
     assert said.startswith("refused: Version 2 is waiting: partition 0 has no owner")
-    force = ("--force", "not-caught-up")
+    force = ("--force", "not-caught-up", "--force", "not-compared")
     assert await killed_at(settings, "written", "promote", "2", *force) == -9
     assert (await recorded(settings)).last.active == 1  # type: ignore[union-attr]
     assert await killed_at(settings, "committed", "promote", "2", *force) == -9
@@ -256,7 +256,7 @@ async def test_promote_rollback_and_retire_say_what_they_did_and_the_log_keeps_i
         *("begin", "stage", "promote", "rollback", "retire", "retired")
     ]
     assert records[1]["note"] == "damaged returns"
-    assert records[2]["forced"] == ["not-caught-up"]
+    assert records[2]["forced"] == ["not-caught-up", "not-compared"]
     assert (await upgrade(settings, "stage", "2"))[0] == 1  # numbers are never used again
 
 

@@ -1,0 +1,213 @@
+"""Two versions' rows side by side: which are equal, which differ, and which cannot be told.
+
+Both are read in the order of keys, a page at a time, so a comparison of any size needs the
+memory of some pages. Nothing is stopped for it: rows go on changing, and one version is always
+a little ahead. What may be said all the same:
+
+- Rows of the same events (`events` and `checksum` agree) can be compared, whenever they were.
+- Other rows are held at one position by asking in turn. Of the old side's row it is known
+  when it was first read (before position Q, which the old side tells next), of the new side's
+  the same. The new side is asked for what it has at Q or later: it answers at X. The old side
+  is asked for what it has at X or later. A row that is still the same on either side was so
+  at X, on both: the difference is exact.
+- A row that changes faster than that is matched with those that were seen of it a moment ago:
+  some pair of the same events. Else it is *moving*.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import NamedTuple, TypeAlias
+
+from app.upgrades.sides import RawRow, RowPage, Side, read_row, rows_in
+from domain.rows import Row
+from web.reads.cursors import START, LastGiven, RowKey
+
+#: How often rows that change are asked for again.
+ROUNDS = 12
+#: Partitions that are compared at the same time.
+_AT_ONCE = 4
+
+
+class Difference(NamedTuple):
+    """A row that differs for sure. None: that version has no such row.
+
+    position: that both rows are of; empty where they are of the same events.
+    """
+
+    sku: str
+    location: str
+    old: Row | None
+    new: Row | None
+    position: str = ""
+
+
+class Tally(NamedTuple):
+    """Rows that were compared."""
+
+    equal: int = 0
+    moving: int = 0
+    differ: int = 0
+
+    @property
+    def rows(self) -> int:
+        """All of them."""
+        return sum(self)
+
+    def plus(self, equal: int = 0, moving: int = 0, differ: int = 0) -> Tally:
+        """With so many more."""
+        return Tally(self.equal + equal, self.moving + moving, self.differ + differ)
+
+
+#: Is told of rows that differ in this partition.
+OnDifferences: TypeAlias = Callable[[int, list[Difference]], Awaitable[None]]
+#: A row on either side, as it was sent.
+_Pair: TypeAlias = tuple[RawRow | None, RawRow | None]
+
+
+class Comparing:
+    """Goes through all rows of both sides once.
+
+    Args:
+        old, new: the sides.
+        report: is told of the differences.
+        said: is told now and then how many rows were compared.
+    """
+
+    def __init__(
+        self, old: Side, new: Side, report: OnDifferences, said: Callable[[int], None]
+    ) -> None:
+        self._old, self._new = old, new
+        self._report, self._said = report, said
+        self.tally = Tally()
+
+    async def run(self) -> Tally:
+        """Compare everything.
+
+        Raises:
+            NotCompared: somebody does not answer.
+        """
+        turns = asyncio.Semaphore(_AT_ONCE)
+
+        async def one(partition: int) -> None:
+            async with turns:
+                await self._partition(partition)
+
+        async with asyncio.TaskGroup() as group:
+            for partition in range(self._old.partitions):
+                group.create_task(one(partition))
+        return self.tally
+
+    async def _partition(self, partition: int) -> None:
+        place: LastGiven = START
+        while place is not None:
+            old, new = await asyncio.gather(
+                self._old.page(partition, place), self._new.page(partition, place)
+            )
+            if (old.items, old.reach) == (new.items, new.reach):
+                self.tally = self.tally.plus(equal=old.size)
+                place = old.reach
+            else:
+                place = await self._unlike(partition, old, new)
+            self._said(self.tally.rows)
+
+    async def _unlike(self, partition: int, old: RowPage, new: RowPage) -> LastGiven:
+        """Two pages that are not the same, as far as both reach; where to go on."""
+        reaches = [reach for reach in (old.reach, new.reach) if reach is not None]
+        reach = min(reaches, default=None)
+        ours, theirs = rows_in(old.items), rows_in(new.items)
+        keys = [key for key in ours.keys() | theirs.keys() if reach is None or key <= reach]
+        pairs = {key: (ours.get(key), theirs.get(key)) for key in keys}
+        unlike = {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
+        self.tally = self.tally.plus(equal=len(pairs) - len(unlike))
+        await _Settling(self, partition, unlike, (old.worker, new.worker)).run()
+        return reach
+
+    async def settled(
+        self, partition: int, pairs: Mapping[RowKey, _Pair], position: str = ""
+    ) -> None:
+        """These pairs of rows are of one position; without one, of the same events."""
+        found = []
+        for key, (old, new) in pairs.items():
+            if old != new:
+                ours, theirs = (None if raw is None else read_row(raw) for raw in (old, new))
+                at = "" if _are_of_same_events(ours, theirs) else position
+                found.append(Difference(*key, ours, theirs, at))
+        self.tally = self.tally.plus(equal=len(pairs) - len(found), differ=len(found))
+        if found:
+            await self._report(partition, found)
+
+    async def looks(
+        self, partition: int, keys: list[RowKey]
+    ) -> tuple[Mapping[RowKey, _Pair], str, tuple[str, str]]:
+        """One turn; the pairs, at which position both are if they have not changed, and by whom."""
+        before = await self._old.look(partition, keys[:1])
+        there = await self._new.look(partition, keys, before.position)
+        here = await self._old.look(partition, keys, there.position)
+        pairs = {key: (here.rows.get(key), there.rows.get(key)) for key in keys}
+        return pairs, there.position, (here.worker, there.worker)
+
+    def gave_up(self, count: int) -> None:
+        """So many rows change too fast."""
+        self.tally = self.tally.plus(moving=count)
+
+
+class _Settling:
+    """Rows of one partition that were not the same when they were read."""
+
+    def __init__(
+        self,
+        comparing: Comparing,
+        partition: int,
+        unlike: dict[RowKey, _Pair],
+        workers: tuple[str, str],
+    ) -> None:
+        self._comparing, self._partition = comparing, partition
+        self._open, self._workers = unlike, workers
+        self._seen: dict[RowKey, tuple[list[RawRow], list[RawRow]]] = {}
+
+    async def run(self) -> None:
+        """Until nothing is open, or for some rounds."""
+        await self._settle(dict(self._matched(self._open)))
+        for _ in range(ROUNDS):
+            if not self._open:
+                return
+            found, position, workers = await self._comparing.looks(self._partition, [*self._open])
+            is_same = workers == self._workers
+            self._workers = workers
+            still = {key: pair for key, pair in found.items() if pair == self._open[key]}
+            if is_same:
+                await self._settle(still, position)
+            self._open = {key: pair for key, pair in found.items() if key in self._open}
+            await self._settle(dict(self._matched(self._open)))
+        self._comparing.gave_up(len(self._open))
+
+    def _matched(self, pairs: Mapping[RowKey, _Pair]) -> Iterator[tuple[RowKey, _Pair]]:
+        """Rows of which two of the same events have been seen, not long ago."""
+        for key, pair in pairs.items():
+            olds, news = self._seen.setdefault(key, ([], []))
+            for seen, raw in ((olds, pair[0]), (news, pair[1])):
+                if raw is not None and raw not in seen:
+                    seen.append(raw)
+            marks = {_marks(new): new for new in news}
+            matches = ((old, marks[_marks(old)]) for old in olds if _marks(old) in marks)
+            if (match := next(matches, None)) is not None:
+                yield key, match
+
+    async def _settle(self, pairs: Mapping[RowKey, _Pair], position: str = "") -> None:
+        for key in pairs:
+            del self._open[key]
+            self._seen.pop(key, None)
+        await self._comparing.settled(self._partition, pairs, position)
+
+
+def _marks(raw: RawRow) -> tuple[int, int]:
+    row = read_row(raw)
+    return row.events, row.checksum
+
+
+def _are_of_same_events(old: Row | None, new: Row | None) -> bool:
+    if old is None or new is None:
+        return False
+    return (old.events, old.checksum) == (new.events, new.checksum)

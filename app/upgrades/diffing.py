@@ -1,0 +1,231 @@
+"""`onhand upgrade diff`: which rows change with the other version, and why."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Final, NamedTuple
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError
+from msgspec import Struct
+from msgspec.structs import replace
+
+from app.config import Settings
+from app.upgrades import fleet as fleets
+from app.upgrades.asking import UpgradeRefused, asking, known
+from app.upgrades.causes import UNEXPLAINED, Cause, Causes, OneSided, TooManyLetters
+from app.upgrades.comparing import Comparing, Difference
+from app.upgrades.explaining import JudgedRow, judged_row
+from app.upgrades.fleet import Fleet
+from app.upgrades.sides import NotCompared, Side, owners_in
+from core.versions import Versions
+from domain.rules.held import HELD
+from domain.rules.sets import RuleSet
+from tables.home.letters import DeadLettersError, committed_reader
+from web.cluster.peers import Peers
+from wire import clients
+from wire.batches import Unreadable
+
+#: Differences that are shown of each cause.
+EXAMPLES: Final = 10
+_CLOSE_S = 5.0
+
+
+class CauseGroup(Struct):
+    """Rows that differ for the same cause.
+
+    names: what has to be accepted, empty where it is not explained. examples: the first ones.
+    """
+
+    names: tuple[str, ...]
+    rows: int
+    examples: list[tuple[Difference, str]]
+
+    @property
+    def label(self) -> str:
+        """For a table."""
+        return " + ".join(self.names) or UNEXPLAINED
+
+
+class Report(Struct, kw_only=True):
+    """What a comparison found. old: the side with the older rules, or the lower number."""
+
+    old: int
+    new: int
+    old_rules: int
+    new_rules: int
+    epoch: int
+    equal: int
+    moving: int
+    seconds: float
+    groups: list[CauseGroup]
+
+    @property
+    def differ(self) -> int:
+        """How many rows do."""
+        return sum(group.rows for group in self.groups)
+
+    @property
+    def rows(self) -> int:
+        """How many were compared."""
+        return self.equal + self.moving + self.differ
+
+    @property
+    def unexplained(self) -> int:
+        """Rows for which there is no reason."""
+        return sum(group.rows for group in self.groups if not group.names)
+
+    @property
+    def reasons(self) -> list[str]:
+        """What has to be accepted."""
+        return sorted({name for group in self.groups for name in group.names})
+
+
+async def compared(settings: Settings, said: Callable[[int], None]) -> Report:
+    """Compare the active version with the one that is staged, or else with the previous one.
+
+    Raises:
+        UpgradeRefused: there is no other version, or its rules are not of this build.
+        NotCompared: a partition has nobody who answers.
+        NotAsked: Kafka does not answer.
+    """
+    last, other = await _two(settings)
+    return await compared_with(settings, last, other, said)
+
+
+async def _two(settings: Settings) -> tuple[Versions, int]:
+    """The record, and which version is compared with the active one."""
+    last = (await known(settings)).last
+    assert last is not None
+    other = last.previous if last.staged is None else last.staged
+    if other is None:
+        raise UpgradeRefused("There is one version only: nothing to compare it with.")
+    return last, other
+
+
+async def compared_with(
+    settings: Settings, last: Versions, other: int, said: Callable[[int], None]
+) -> Report:
+    """The same, of the active version and this one."""
+    rules = {version: _rules_of(last, version) for version in (last.active, other)}
+    old, new = _in_order(rules)
+    began, groups = time.monotonic(), dict[tuple[str, ...], CauseGroup]()
+    async with asking(settings), _asked(settings, old, new, rules) as asked:
+
+        async def report(partition: int, found: list[Difference]) -> None:
+            for one, cause in zip(found, await asked.causes.of(partition, found), strict=True):
+                _note(groups, one, cause)
+
+        try:
+            tally = await Comparing(*asked.sides, report, said).run()
+        except* (NotCompared, TooManyLetters) as errors:
+            raise NotCompared(str(_first(errors))) from None
+        except* (KafkaError, OSError, TimeoutError, Unreadable) as errors:
+            raise _first(errors) from None
+    return Report(
+        old=old,
+        new=new,
+        old_rules=rules[old].number,
+        new_rules=rules[new].number,
+        epoch=last.epoch,
+        equal=tally.equal,
+        moving=tally.moving,
+        seconds=time.monotonic() - began,
+        groups=sorted(groups.values(), key=lambda group: (not group.names, -group.rows)),
+    )
+
+
+async def explained(
+    settings: Settings, key: tuple[str, str], said: Callable[[int], None]
+) -> tuple[int, int, JudgedRow]:
+    """One row, event by event, by the same two versions; which they are.
+
+    Raises:
+        UpgradeRefused, NotCompared, NotAsked: as `compared`.
+    """
+    last, other = await _two(settings)
+    rules = {version: _rules_of(last, version) for version in (last.active, other)}
+    old, new = _in_order(rules)
+    async with asking(settings), _asked(settings, old, new, rules) as asked:
+        first, second = ((rules[v], last.versions[str(v)].window) for v in (old, new))
+        try:
+            row = await judged_row(
+                settings, asked.consumer, asked.sides, (first, second), key, said
+            )
+        except DeadLettersError as error:
+            raise NotCompared(str(error)) from error
+    return old, new, row
+
+
+def _in_order(rules: Mapping[int, RuleSet]) -> list[int]:
+    """The version with the older rules first, or the lower number."""
+    return sorted(rules, key=lambda version: (rules[version].number, version))
+
+
+def _rules_of(last: Versions, version: int) -> RuleSet:
+    kept = last.versions.get(str(version))
+    number = 0 if kept is None else kept.rules
+    if number not in HELD:
+        raise UpgradeRefused(
+            f"Version {version} counts by rules {number}, which this build does not hold: compare "
+            "with the build that it was staged with."
+        )
+    return HELD[number]
+
+
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _note(groups: dict[tuple[str, ...], CauseGroup], found: Difference, cause: Cause) -> None:
+    group = groups.setdefault(cause.names, CauseGroup(cause.names, 0, []))
+    group.rows += 1
+    if len(group.examples) < EXAMPLES:
+        group.examples.append((found, cause.says))
+
+
+class _Asked(NamedTuple):
+    """What a comparison asks: the workers of both sides, and Kafka."""
+
+    sides: tuple[Side, Side]
+    causes: Causes
+    consumer: AIOKafkaConsumer
+
+
+@asynccontextmanager
+async def _asked(
+    settings: Settings, old: int, new: int, rules: Mapping[int, RuleSet]
+) -> AsyncIterator[_Asked]:
+    """Both sides and the causes, for as long as this is open."""
+    peers = Peers()
+
+    async def owners(version: int) -> dict[int, str]:
+        found: dict[int, str] = {}
+
+        def enough(fleet: Fleet) -> bool:
+            alive = [seen.beat for seen in fleet.workers(version) if seen.is_alive]
+            found.update(owners_in((beat.url, one) for beat in alive for one in beat.claims))
+            return len(found) == settings.partitions
+
+        await fleets.heard(settings, enough)
+        return found
+
+    consumer: AIOKafkaConsumer = committed_reader(settings.client_kwargs())
+    try:
+        await clients.start(consumer)
+        versions = (replace(settings, version=old), replace(settings, version=new))
+        one_sided = OneSided(versions, (rules[old], rules[new]), consumer)
+        sides = (
+            Side(old, rules[old].number, settings.partitions, peers, owners),
+            Side(new, rules[new].number, settings.partitions, peers, owners),
+        )
+        yield _Asked(sides, Causes(rules[old], rules[new], one_sided), consumer)
+    finally:
+        await peers.close()
+        with suppress(TimeoutError, KafkaError):
+            await clients.close(consumer, _CLOSE_S)

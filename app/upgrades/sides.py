@@ -1,0 +1,248 @@
+"""The rows of one version, partition by partition, as its workers answer with them.
+
+Asked is the owner of each partition, by the calls with which workers ask each other: what it
+says of itself (a page, some keys) and from which position on that holds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from datetime import datetime
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+import msgspec
+from msgspec import Raw, Struct
+
+from core.positions import with_epoch
+from core.stages import Role
+from domain.rows import Row
+from web.cluster.admission import ANYTHING
+from web.cluster.exchange import PeerAnswer, PeerFailed
+from web.cluster.heartbeats import Claim
+from web.cluster.peers import Peers
+from web.http.bodies import BAD_JSON
+from web.reads import cursors
+from web.reads.cursors import LastGiven, RowKey
+from web.reads.parameters import Filters
+from web.reads.questions import MAX_KEYS, Hop, Key, ListQuestion, LookupQuestion
+
+T = TypeVar("T")
+
+PAGE_ROWS = 1000
+#: How long a partition may be without anybody who answers for it.
+OWNERLESS_S = 60.0
+#: How long an owner may wait until it has counted what the other version has.
+_CATCH_UP_S = 10.0
+_ANSWER_S = 15.0
+_AGAIN_S = 0.3
+
+#: Owners of a version's partitions, asked for anew.
+Owners: TypeAlias = Callable[[int], Awaitable[Mapping[int, str]]]
+#: A row as it was sent; rows with the same bytes are the same.
+RawRow: TypeAlias = bytes
+
+
+class NotCompared(Exception):
+    """The rows cannot be compared now; one plain sentence."""
+
+
+class RowPage(NamedTuple):
+    """Rows in order, as sent, up to and with the key `reach`; None: there are no more."""
+
+    items: bytes
+    reach: LastGiven
+    worker: str
+
+    @property
+    def size(self) -> int:
+        """How many rows, without reading them: a quote within a text is escaped."""
+        return self.items.count(b'{"sku":"')
+
+
+class FoundKeys(NamedTuple):
+    """Some rows, as they were at `position` or later."""
+
+    rows: Mapping[RowKey, RawRow]
+    position: str
+    worker: str
+
+
+class _Fresh(Struct):
+    worker: str
+    role: str
+    position: str
+
+
+class _Page(Struct):
+    items: Raw
+    next_cursor: str | None
+    missing_partitions: list[int]
+    freshness: _Fresh
+
+
+class _Look(Struct):
+    items: list[Raw]
+    missing_partitions: list[int]
+    freshness: _Fresh
+
+
+class _Item(Struct):
+    sku: str
+    location: str
+    received: int
+    dispatched: int
+    sold: int
+    returned: int
+    adjusted: int
+    events: int
+    checksum: str
+    updated_at: str
+
+
+_FIELDS = Row.__struct_fields__
+_as_page = msgspec.json.Decoder(_Page).decode
+_as_look = msgspec.json.Decoder(_Look).decode
+_as_item = msgspec.json.Decoder(_Item).decode
+_as_items = msgspec.json.Decoder(list[Raw]).decode
+
+
+def read_key(raw: RawRow) -> RowKey:
+    """SKU and location of a row as it was sent."""
+    item = _as_item(raw)
+    return item.sku, item.location
+
+
+def read_row(raw: RawRow) -> Row:
+    """The row as it is stored."""
+    item: Any = _as_item(raw)
+    changed = datetime.fromisoformat(item.updated_at)
+    numbers = {name: getattr(item, name) for name in _FIELDS}
+    ms = round(changed.timestamp() * 1000)
+    return Row(**numbers | {"checksum": int(item.checksum, 16), "updated_at": ms})
+
+
+def rows_in(items: bytes) -> dict[RowKey, RawRow]:
+    """The rows of a page, by key."""
+    return {read_key(raw): bytes(raw) for raw in _as_items(items)}
+
+
+class Side:
+    """One version.
+
+    Args:
+        version: whose rows. rules: number of its rules.
+        partitions: how many.
+        peers: to ask with.
+        owners: finds out who owns them.
+    """
+
+    def __init__(
+        self, version: int, rules: int, partitions: int, peers: Peers, owners: Owners
+    ) -> None:
+        self.version, self.rules, self.partitions = version, rules, partitions
+        self._peers, self._find = peers, owners
+        self._owners: Mapping[int, str] = {}
+        self._finding = asyncio.Lock()
+
+    async def page(self, partition: int, place: RowKey) -> RowPage:
+        """The rows behind this key.
+
+        Raises:
+            NotCompared: nobody answers for the partition.
+        """
+        places: list[LastGiven] = [place] * self.partitions
+        question = ListQuestion(Filters(), PAGE_ROWS, places, [partition], True, ANYTHING)
+
+        def read(answer: PeerAnswer) -> RowPage | None:
+            body = _as_page(answer.body)
+            if partition in body.missing_partitions:
+                return None
+            reach: LastGiven = None
+            if body.next_cursor is not None:
+                reached = cursors.places_of(body.next_cursor, Filters(), self.partitions)
+                reach = reached[partition]
+            return RowPage(bytes(body.items), reach, body.freshness.worker)
+
+        return await self._ask(partition, "", lambda hop: question.request(hop, [partition]), read)
+
+    async def look(self, partition: int, keys: Iterable[RowKey], floor: str = "") -> FoundKeys:
+        """These rows, at the position `floor` or later; what is not there is left out.
+
+        Raises:
+            NotCompared: nobody answers for the partition.
+        """
+        wanted, found = [Key(*key) for key in keys], FoundKeys({}, "", "")
+        for first in range(0, len(wanted), MAX_KEYS):
+            some = wanted[first : first + MAX_KEYS]
+            look = await self._look(partition, some, floor)
+            # The first position binds: what comes later is at it, or beyond.
+            found = FoundKeys(
+                {**found.rows, **look.rows}, found.position or look.position, look.worker
+            )
+        return found
+
+    async def _look(self, partition: int, keys: list[Key], floor: str) -> FoundKeys:
+        question = LookupQuestion(keys, True, ANYTHING)
+
+        def read(answer: PeerAnswer) -> FoundKeys | None:
+            body = _as_look(answer.body)
+            if partition in body.missing_partitions:
+                return None
+            rows = {read_key(raw): bytes(raw) for raw in body.items}
+            position = with_epoch(body.freshness.position, 0)
+            return FoundKeys(rows, position, body.freshness.worker)
+
+        return await self._ask(
+            partition, floor, lambda hop: question.request(hop, [partition], keys), read
+        )
+
+    async def _ask(
+        self,
+        partition: int,
+        floor: str,
+        request: Callable[[Hop], bytes],
+        read: Callable[[PeerAnswer], T | None],
+    ) -> T:
+        until = time.monotonic() + OWNERLESS_S
+        while True:
+            url = self._owners.get(partition)
+            if url is not None:
+                try:
+                    hop = Hop(url, self.version, floor, _CATCH_UP_S)
+                    async with asyncio.timeout(_ANSWER_S):
+                        answer = await self._peers.ask(url, request(hop), waits=bool(floor))
+                    found = read(answer) if answer.status == 200 else None
+                    if found is not None:
+                        return found
+                except (PeerFailed, TimeoutError, *BAD_JSON):
+                    pass
+            if time.monotonic() > until:
+                raise NotCompared(
+                    f"No worker of version {self.version} answers for partition {partition}: "
+                    "see `onhand upgrade status`."
+                )
+            await self._look_around(partition, url)
+
+    async def _look_around(self, partition: int, url: str | None) -> None:
+        """Find out who owns the partitions now; for all that wait for it, once."""
+        async with self._finding:
+            if self._owners.get(partition) != url:
+                return  # somebody else has just done it
+            if self._owners:
+                await asyncio.sleep(_AGAIN_S)
+            self._owners = await self._find(self.version)
+
+
+def owners_in(claims: Iterable[tuple[str, Claim]]) -> dict[int, str]:
+    """Who owns which partition, of workers' addresses and claims.
+
+    Of several that say so, all but one slept through a rebalance: it is the one furthest on.
+    """
+    actives = [(claim.handled, claim.partition, url) for url, claim in claims if _owns(claim)]
+    return {partition: url for _, partition, url in sorted(actives)}
+
+
+def _owns(claim: Claim) -> bool:
+    return claim.role == Role.ACTIVE

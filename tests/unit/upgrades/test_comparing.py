@@ -1,0 +1,184 @@
+"""Two versions compared while both go on counting: exact, complete, and never a false alarm."""
+
+import asyncio
+import random
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.upgrades.comparing import Comparing, Difference, Tally
+from app.upgrades.sides import FoundKeys, RowPage, read_row, rows_in
+from domain.rows import Row
+from web.reads.cursors import RowKey
+from web.reads.replies import row_body
+
+PAGE_ROWS = 5
+
+
+class FakeSide:
+    """A version that counts a log of one partition: at each question it may be further on.
+
+    Attributes:
+        at: offsets that it has counted.
+        wrong: by key, what it adds to `sold` by mistake, or by other rules.
+        blind: offsets that it refuses.
+    """
+
+    partitions = 1
+
+    def __init__(self, log: list[RowKey], start: int, chance: random.Random) -> None:
+        self.log, self.at, self._chance = log, start, chance
+        self.wrong: dict[RowKey, int] = {}
+        self.blind: set[int] = set()
+        self.worker = "http://w:1"
+
+    async def page(self, partition: int, place: RowKey) -> RowPage:
+        """The next rows behind this key."""
+        rows = sorted((key, raw) for key, raw in self._rows().items() if key > place)
+        some = rows[:PAGE_ROWS]
+        reach = some[-1][0] if len(rows) > PAGE_ROWS else None
+        return RowPage(b"[" + b",".join(raw for _, raw in some) + b"]", reach, self.worker)
+
+    async def look(self, partition: int, keys: Iterable[RowKey], floor: str = "") -> FoundKeys:
+        """Some rows; it tells its position and goes on before it reads them."""
+        if floor:
+            self.at = max(self.at, int(floor.rpartition("@")[2]) + 1)
+        position = f"sales-0@{self.at - 1}"
+        rows = self._rows()
+        return FoundKeys({key: rows[key] for key in keys if key in rows}, position, self.worker)
+
+    def _rows(self) -> dict[RowKey, bytes]:
+        self.at = min(len(self.log), self.at + self._chance.choice((0, 0, 1, 3)))
+        return {key: as_sent(key, row) for key, row in self.stock(self.at).items()}
+
+    def stock(self, at: int) -> dict[RowKey, Row]:
+        """The rows of the log's first events."""
+        rows: dict[RowKey, Row] = {}
+        for offset, key in enumerate(self.log[:at]):
+            if offset not in self.blind:
+                row = rows.get(key) or Row(sold=self.wrong.get(key, 0))
+                rows[key] = Row(
+                    sold=row.sold + 1, events=row.events + 1, checksum=row.checksum + 7**offset % 97
+                )
+        return rows
+
+
+def as_sent(key: RowKey, row: Row) -> bytes:
+    return msgspec.json.encode(row_body(*key, row))
+
+
+def compared(old: FakeSide, new: FakeSide) -> tuple[Tally, list[Difference]]:
+    found: list[Difference] = []
+
+    async def report(partition: int, some: list[Difference]) -> None:
+        found.extend(some)
+
+    sides: Any = (old, new)
+    return asyncio.run(Comparing(*sides, report, lambda count: None).run()), found
+
+
+KEYS = [(f"SKU-{n:02}", "here") for n in range(12)]
+LOGS = st.lists(st.sampled_from(KEYS), max_size=80)
+
+
+@given(LOGS, st.integers(0, 80), st.integers(0, 80), st.randoms(use_true_random=False))
+def test_versions_that_count_alike_are_never_said_to_differ(
+    log: list[RowKey], one: int, other: int, chance: random.Random
+) -> None:
+    old, new = (FakeSide(log, min(at, len(log)), chance) for at in (one, other))
+
+    tally, found = compared(old, new)
+
+    assert found == []
+    assert tally.differ == 0
+
+
+@given(
+    LOGS,
+    st.sets(st.integers(0, 79), max_size=3),
+    st.dictionaries(st.sampled_from(KEYS), st.integers(1, 3), max_size=3),
+    st.randoms(use_true_random=False),
+)
+def test_every_difference_is_found_and_is_one_at_the_position_that_is_named(
+    log: list[RowKey], blind: set[int], wrong: dict[RowKey, int], chance: random.Random
+) -> None:
+    old, new = (FakeSide(log, len(log) * 2 // 3, chance) for _ in range(2))
+    old.blind, new.wrong = blind, wrong
+
+    tally, found = compared(old, new)
+
+    for one in found:
+        key = one.sku, one.location
+        if one.position:
+            at = int(one.position.rpartition("@")[2]) + 1
+            assert (one.old, one.new) == (old.stock(at).get(key), new.stock(at).get(key))
+        else:
+            assert one.old
+            assert one.new
+            assert (one.old.events, one.old.checksum) == (one.new.events, one.new.checksum)
+    told = {(one.sku, one.location) for one in found}
+    ends = old.stock(len(log)), new.stock(len(log))
+    begun = old.stock(len(log) * 2 // 3).keys() | new.stock(len(log) * 2 // 3).keys()
+    differ = {key for key in begun if ends[0].get(key) != ends[1].get(key)}
+    # A row that is about to differ may not have done so when it was compared.
+    late = {log[offset] for offset in blind if len(log) * 2 // 3 <= offset < len(log)}
+    assert differ - late <= told or tally.moving
+    assert told <= {
+        key for key in ends[0].keys() | ends[1].keys() if ends[0].get(key) != ends[1].get(key)
+    }
+
+
+def test_a_row_that_changes_faster_than_it_can_be_read_is_moving_not_different() -> None:
+    class Restless(FakeSide):
+        def _rows(self) -> dict[RowKey, bytes]:
+            self.at = min(len(self.log), self.at + 2)
+            return {key: as_sent(key, row) for key, row in self.stock(self.at).items()}
+
+    log = [KEYS[0]] * 1_000
+    old, new = Restless(log, 10, random.Random(1)), Restless(log, 11, random.Random(1))
+    new.blind = {0}  # so that no two of them ever have the same events
+
+    tally, found = compared(old, new)
+
+    assert (tally, found) == (Tally(moving=1), [])
+
+
+def test_an_answer_of_another_worker_in_between_settles_nothing() -> None:
+    class Moved(FakeSide):
+        async def look(self, partition: int, keys: Iterable[RowKey], floor: str = "") -> FoundKeys:
+            self.worker += "x"  # another owner each time
+            return await super().look(partition, keys, floor)
+
+    log = [KEYS[0]] * 3
+    old, new = Moved(log, 3, random.Random(1)), FakeSide(log, 3, random.Random(1))
+    new.blind = {0}
+
+    assert compared(old, new) == (Tally(moving=1), [])
+
+
+def test_pages_of_the_same_bytes_are_counted_without_being_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log = KEYS * 3
+    old, new = (FakeSide(log, len(log), random.Random(1)) for _ in range(2))
+    monkeypatch.setattr("app.upgrades.comparing.rows_in", None)
+
+    assert compared(old, new) == (Tally(equal=len(KEYS)), [])
+
+
+def test_a_quote_in_a_name_is_no_row_of_its_own() -> None:
+    key = ('{"sku":"x', "here")
+    page = RowPage(b"[" + as_sent(key, Row(events=1)) + b"]", None, "")
+
+    assert page.size == 1
+    assert [*rows_in(page.items)] == [key]
+
+
+def test_a_row_is_read_as_it_was_stored() -> None:
+    row = Row(1, 2, 3, 4, -5, 6, 2**64 - 1, 1_795_000_000_123)
+
+    assert read_row(as_sent(KEYS[0], row)) == row
