@@ -68,6 +68,7 @@ CALLS = {
     ),
     "/v1/dead-letters": Named("listDeadLetters", OPERATING),
     "/v1/cluster": Named("getCluster", OPERATING),
+    "/v1/upgrade": Named("getUpgrade", OPERATING),
     "/live": Named("getLive", OPERATING),
     "/ready": Named("getReady", OPERATING),
     "/metrics": Named("getMetrics", OPERATING),

@@ -33,6 +33,7 @@ from web.records.factfinding import (
     FactsAsked,
     FactsBody,
 )
+from web.versions.neighbours import UPGRADE_PATH, UpgradeBody
 from web.writes.facts import POST, AcceptedBody, EventBody
 from web.writes.lines import BATCH_JSON, EVENT_JSON, TYPE_OF_PATH
 
@@ -40,7 +41,7 @@ Json = dict[str, Any]
 
 _STRUCTS = (
     RowBody, SkuBody, ListBody, LookupBody, Keys, AcceptedBody, ClusterBody, ReadyBody, LiveBody,
-    FreshnessBody, HeldBody, EventBody, Fault, SightingsAsked, SightingsBody,
+    FreshnessBody, HeldBody, EventBody, Fault, SightingsAsked, SightingsBody, UpgradeBody,
     DeadLettersBody, FactsBody, FactsAsked,
 )  # fmt: skip
 _REF = "#/components/schemas/{name}"
@@ -306,6 +307,7 @@ def _paths() -> dict[str, Json]:
             (*_EVERY, Problem.NOT_READY),
         ),
         "/v1/cluster": _call("Who holds what, how far", 200, _json("Cluster"), _EVERY),
+        UPGRADE_PATH: _call("The record of versions, as read here", 200, _json("Upgrade"), _EVERY),
         "/metrics": _call(
             "Prometheus metrics", 200, {"text/plain": {"schema": {"type": "string"}}}, _EVERY
         ),

@@ -30,6 +30,7 @@ from web.records.deadletters import DeadLetters
 from web.records.factfinding import FactFinding
 from web.records.logs import Logs
 from web.versions.door import Door
+from web.versions.neighbours import Neighbours
 from web.versions.switch import Switch
 from web.versions.view import VersionView
 from web.writes.appending import Appender
@@ -266,15 +267,18 @@ class Web:
             "write": Gate(limits.writes, lambda: self._facts.waiting + sending()),
         }
         table.label = (config.version, 0)
-        self._switch = Switch(versions, table, self._queries.admission, self.members.workers)
+        roster, peers = self.members.roster, self._queries.peers
+        neighbours = Neighbours(versions, self.members.workers, roster.is_quiet, peers)
+        self._neighbours = neighbours
+        self._switch = Switch(versions, table, self._queries.admission, neighbours.workers)
         self._switch.listeners.append(self.members.announce)
         self._door = Door(
             versions,
             self._switch,
             table,
             self._queries.admission,
-            self._queries.peers,
-            self.members.workers,
+            peers,
+            neighbours.workers,
             fact_limits.body,
         )
         self._ops = Ops(
@@ -308,6 +312,7 @@ class Web:
         add_routes(app, self._finding.routes(), self._gates["read"], door)
         add_routes(app, self._dead_letters.routes(), self._gates["read"], door)
         add_routes(app, self._sightings.routes(), self._gates["read"])
+        add_routes(app, self._neighbours.routes())
         add_routes(app, pages())
         add_routes(app, openapi.routes(self._config.build, self._config.url))
         # A dot would not match an encoded line feed.
@@ -336,6 +341,7 @@ class Web:
             )
         self.versions.start()
         self._switch.start()
+        self._neighbours.start()
         await self._appender.start()
         await self.members.start()
 
@@ -365,6 +371,7 @@ class Web:
     async def close(self) -> None:
         """Let go of Kafka and of other workers, after the last request. May be called twice."""
         await self.versions.stop()
+        await self._neighbours.stop()
         await self._switch.stop()
         await self.members.stop()
         await self._appender.stop()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from app.commands.console import Cell, Ticker, moment, plain, print_json, table
+from app.commands.console import Cell, Ticker, moment, plain, print_json, span, table
 from app.commands.running import as_json, kafka_option, settings_from
 from app.upgrades.diffs import report_document, upgrade_diff
 from app.upgrades.ends import NOT_ALL_CODE, NOT_YET_CODE, end_refused, ended
@@ -60,27 +60,48 @@ def upgrade_commands() -> None:
 
 @upgrade_commands.command("stage", short_help="Let a version count beside the active one.")
 @click.argument("version", type=click.IntRange(1, 999_999))
+@click.option(
+    "--rules",
+    type=click.INT,
+    metavar="N",
+    help="The rules that it counts by.  [default: the newest of this build]",
+)
 @note_option
 @kafka_option
 @as_json
-def upgrade_stage(version: int, note: str, as_json: bool, **options: Any) -> None:
+def upgrade_stage(
+    version: int, rules: int | None, note: str, as_json: bool, **options: Any
+) -> None:
     """Make the topics of VERSION, check them, and let its workers count.
 
     They answer nobody yet but who asks for this version. Its duplicates window is
-    ONHAND_DEDUP_WINDOW as set here.
+    ONHAND_DEDUP_WINDOW as set here; it keeps both, and its rules, for its life.
     """
+    from domain.rules.held import HELD
+
+    if rules is not None and rules not in HELD:
+        held = " and ".join(map(str, HELD))
+        raise click.BadParameter(f"this build holds rules {held}", param_hint="--rules")
     from app.upgrades import moves
 
     settings = settings_from(**options)
-    after, facts = ended(moves.stage_version(settings, version, note), as_json)
+    after, estimate = ended(moves.stage_version(settings, version, rules, note), as_json)
     if as_json:
-        print_json({**_document(after), "events": facts})
+        told = {
+            "events": estimate.events,
+            "seconds": round(estimate.seconds),
+            "changelog_bytes": estimate.changelog_bytes,
+        }
+        print_json({**_document(after), **told})
         return
-    rules, before = _rules(after, version), _rules(after, after.active)
+    theirs, before = _rules(after, version), _rules(after, after.active)
+    workers = f"{estimate.workers} worker{'' if estimate.workers == 1 else 's'}"
     click.echo(
         f"Version {version} is staged (epoch {after.epoch}): topics made and checked; rules "
-        f"{rules} (active: {before}).\nAbout {facts:,} events to count, on as much disk again as "
-        f"version {after.active} has.\nNow start workers with ONHAND_VERSION={version}."
+        f"{theirs} (active: {before}).\nAbout {estimate.events:,} events to count: "
+        f"{span(estimate.seconds)} with {workers} as version {after.active} has, a core for each; "
+        f"on as much disk again, and up to {estimate.changelog_bytes / 2**30:,.1f} GiB of "
+        f"changelog.\nNow start workers with ONHAND_VERSION={version}."
     )
 
 
@@ -270,6 +291,7 @@ def _status_document(found: Status) -> dict[str, Any]:
         **_document(found.record),
         "observed": {str(v): msgspec.to_builtins(one) for v, one in found.progress.items()},
         "silent": [{"url": s.beat.url, "silent_s": s.silent_s} for s in found.silent],
+        "orphan_topics": found.orphans,
         "idle": [{"url": s.beat.url, "version": s.beat.version} for s in found.unlisted],
     }
 
@@ -299,6 +321,9 @@ def _shown(found: Status) -> str:
         plain(f"Worker {s.beat.url} idles: version {s.beat.version} is not staged or active.")
         for s in found.unlisted
     ]
+    if found.orphans:
+        named = ", ".join(found.orphans)
+        lines.append(f"Of no version that is listed: {named}. Delete them if nobody needs them.")
     for version in record.retiring:
         lines.append(f"Of version {version} something is left: onhand upgrade retire {version}")
     return "\n".join(lines)

@@ -7,6 +7,7 @@ work, and one that is run again says so.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -14,6 +15,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from msgspec.structs import replace
 
 from app import topics
+from app.admin import connected
 from app.config import Settings
 from app.upgrades import diffing, record
 from app.upgrades import fleet as fleets
@@ -23,6 +25,7 @@ from app.upgrades.fleet import Fleet, Observed, SeenWorker, VersionProgress
 from app.upgrades.sides import NotCompared
 from core import versions
 from core.versions import Versions
+from domain.rules.held import NEWEST
 from wire import clients
 
 #: How long the workers have to say that they have read the record.
@@ -30,6 +33,10 @@ CONFIRM_S = 10.0
 #: A previous version is kept for this long unless somebody insists.
 KEEP_S = 24 * 3600
 _CLOSE_S = 5.0
+#: What a worker counts far behind, and what it writes meanwhile, as measured (docs/operations.md).
+EVENTS_PER_S = 150_000
+_ROWS_AN_EVENT = 0.4
+_ROW_BYTES = 120
 
 #: Names that `--force` takes, and what each overrules.
 SILENT_WORKER = "silent-worker"
@@ -50,19 +57,49 @@ class Confirmed(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """How versions and workers stand. versions: each but the retired ones, with its progress."""
+    """How versions and workers stand.
+
+    progress: of each version but the retired ones. silent: workers that may come back.
+    unlisted: that idle. orphans: topics of versions that are not listed any more, or never were.
+    """
 
     record: Versions
     progress: dict[int, VersionProgress]
     silent: list[SeenWorker]
     unlisted: list[SeenWorker]
+    orphans: list[str] = []
 
 
-async def stage_version(settings: Settings, version: int, note: str) -> tuple[Versions, int]:
+class Estimate(msgspec.Struct, frozen=True):
+    """What a full count takes, with as many workers as the active version has."""
+
+    events: int
+    workers: int
+
+    @property
+    def seconds(self) -> float:
+        """Of all workers together, with a core for each."""
+        return self.events / EVENTS_PER_S / max(1, self.workers)
+
+    @property
+    def changelog_bytes(self) -> int:
+        """At the most, before Kafka compacts it."""
+        return int(self.events * _ROWS_AN_EVENT * _ROW_BYTES)
+
+
+async def stage_version(
+    settings: Settings, version: int, rules: int | None, note: str
+) -> tuple[Versions, Estimate]:
     """Make and check the topics of a version, then let its workers count.
 
+    Args:
+        settings: of any version.
+        version: to stage.
+        rules: number of those that it counts by; None: the newest of this build.
+        note: for the record.
+
     Returns:
-        The record, and about how many events its workers will read.
+        The record, and what its workers have before them.
 
     Raises:
         AlreadySo, UpgradeRefused, NotAsked, OutcomeUnknown: as they say.
@@ -72,7 +109,8 @@ async def stage_version(settings: Settings, version: int, note: str) -> tuple[Ve
     theirs = replace(settings, version=version)
 
     def move(last: Versions) -> Versions:
-        return versions.stage(last, version, record.kept(settings))
+        begun = record.kept(settings, NEWEST.number if rules is None else rules)
+        return versions.stage(last, version, begun)
 
     async with asking(settings):
         move(before)  # refused before anything is made
@@ -81,7 +119,8 @@ async def stage_version(settings: Settings, version: int, note: str) -> tuple[Ve
         if problems:
             raise UpgradeRefused("\n".join(str(problem) for problem in problems))
         after = await record.written(settings, record.following(before, move), note=note)
-        return after, await events_to_read(theirs)
+        alive = [s for s in (await fleets.heard(settings)).workers(before.active) if s.is_alive]
+        return after, Estimate(await events_to_read(theirs), len(alive))
 
 
 async def events_to_read(settings: Settings) -> int:
@@ -108,7 +147,18 @@ async def standing(settings: Settings, stable_s: float) -> Status:
     assert last is not None
     async with asking(settings):
         fleet = await fleets.heard(settings)
-    return status_of(settings, last, fleet, stable_s)
+        found = status_of(settings, last, fleet, stable_s)
+        return msgspec.structs.replace(found, orphans=await _orphans(settings, last))
+
+
+async def _orphans(settings: Settings, last: Versions) -> list[str]:
+    """Topics of a version that nobody counts: what a `retire` left, or a mistake made."""
+    held = {str(v) for v in (last.active, last.previous, last.staged, *last.retiring)}
+    named = re.compile(rf"{re.escape(settings.name)}-v([0-9]+)-(?:inventory-changelog|dlq)")
+    async with connected(settings) as admin:
+        topics_there = [topic["topic"] for topic in await admin.describe_topics()]
+    found = [(named.fullmatch(topic), topic) for topic in topics_there]
+    return sorted(topic for match, topic in found if match and match[1] not in held)
 
 
 def status_of(settings: Settings, last: Versions, fleet: Fleet, stable_s: float) -> Status:

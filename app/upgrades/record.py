@@ -33,9 +33,9 @@ _TRIES = 5
 _LEAVE_S = 0.5
 
 
-def kept(settings: Settings) -> VersionBegun:
-    """What this build would begin a version with."""
-    return VersionBegun(rules=CURRENT.number, window=settings.dedup_window)
+def kept(settings: Settings, rules: int = CURRENT.number) -> VersionBegun:
+    """What a version is begun with: the first one of a deployment by the current rules."""
+    return VersionBegun(rules=rules, window=settings.dedup_window)
 
 
 async def recorded(settings: Settings) -> VersionHistory:

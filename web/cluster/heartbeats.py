@@ -157,6 +157,11 @@ class LogClock:
         self._log_ms, self._arrived = log_ms, now
         return self._ticks
 
+    @property
+    def arrived(self) -> float:
+        """When the newest record was read, in local monotonic seconds; 0 for none."""
+        return self._arrived
+
     def now(self, now: float) -> float:
         """`now` is the local monotonic time in seconds."""
         return self._ticks + min(max(0.0, now - self._arrived), STEP_S)

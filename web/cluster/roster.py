@@ -109,6 +109,10 @@ class Roster:
         best = next(iter(self.holders(partition)), None)
         return best if best is not None and best.role is Role.ACTIVE else None
 
+    def is_quiet(self, seconds: float) -> bool:
+        """Whether no heartbeat was read for so long: not this worker's own, either."""
+        return self._clock.arrived < self._now() - seconds
+
     def heard_since(self, url: str, since: float) -> bool:
         """Whether a heartbeat from `url` was read after `since`, in monotonic seconds."""
         return any(m.beat.url == url and m.arrived > since for m in self._members.values())

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
 from aiokafka.errors import KafkaError
 
-from core.versions import VersionBegun, VersionHistory, Versions, VersionState
+from core.versions import VersionBegun, VersionEntry, VersionHistory, Versions, VersionState
 from core.words import in_words
 from tables.tasks import Tasks
 from wire.batches import Unreadable
@@ -39,6 +39,11 @@ class VersionView:
         self._tasks = Tasks()
         self._news = asyncio.Event()
         self.listeners: list[Callable[[], None]] = []
+
+    @property
+    def entries(self) -> list[VersionEntry]:
+        """All records that count, oldest first."""
+        return self._history.entries
 
     @property
     def last(self) -> Versions | None:
@@ -107,6 +112,15 @@ class VersionView:
             return
         if len(found.entries) > len(self._history.entries):
             self._history.entries[:] = found.entries
+            self._heard()
+
+    def learn(self, records: Iterable[tuple[bytes, int, int]]) -> None:
+        """Take in what another worker has read: value, offset and time of each, oldest first."""
+        known = len(self._history.entries)
+        for value, offset, log_ms in records:
+            if not self._history.entries or offset > self._history.entries[-1].offset:
+                self._history.take(value, offset, log_ms)
+        if len(self._history.entries) > known:
             self._heard()
 
     async def reaches(self, epoch: int, within_s: float) -> None:

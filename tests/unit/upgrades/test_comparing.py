@@ -77,8 +77,9 @@ def compared(old: FakeSide, new: FakeSide) -> tuple[Tally, list[Difference]]:
     async def report(partition: int, some: list[Difference]) -> None:
         found.extend(some)
 
-    sides: Any = (old, new)
-    return asyncio.run(Comparing(*sides, report, lambda count: None).run()), found
+    one: Any = old
+    other: Any = new
+    return asyncio.run(Comparing(one, other, report, lambda count: None).run()), found
 
 
 KEYS = [(f"SKU-{n:02}", "here") for n in range(12)]
