@@ -94,9 +94,7 @@ class Comparing:
             async with turns:
                 await self._partition(partition)
 
-        async with asyncio.TaskGroup() as group:
-            for partition in range(self._old.partitions):
-                group.create_task(one(partition))
+        await asyncio.gather(*map(one, range(self._old.partitions)))
         return self.tally
 
     async def _partition(self, partition: int) -> None:

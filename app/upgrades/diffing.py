@@ -26,7 +26,6 @@ from domain.rules.sets import RuleSet
 from tables.home.letters import DeadLettersError, committed_reader
 from web.cluster.peers import Peers
 from wire import clients
-from wire.batches import Unreadable
 
 #: Differences that are shown of each cause.
 EXAMPLES: Final = 10
@@ -120,10 +119,8 @@ async def compared_with(
 
         try:
             tally = await Comparing(*asked.sides, report, said).run()
-        except* (NotCompared, TooManyLetters) as errors:
-            raise NotCompared(str(_first(errors))) from None
-        except* (KafkaError, OSError, TimeoutError, Unreadable) as errors:
-            raise _first(errors) from None
+        except TooManyLetters as error:
+            raise NotCompared(str(error)) from error
     return Report(
         old=old,
         new=new,
@@ -173,13 +170,6 @@ def _rules_of(last: Versions, version: int) -> RuleSet:
             "with the build that it was staged with."
         )
     return HELD[number]
-
-
-def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    error: BaseException = errors
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 def _note(groups: dict[tuple[str, ...], CauseGroup], found: Difference, cause: Cause) -> None:
