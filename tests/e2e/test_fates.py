@@ -1,12 +1,8 @@
 """What became of each fact: by its sender, through any worker, over kills and moves."""
 
 import asyncio
-import base64
-import itertools
 import json
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import aiohttp
 import pytest
@@ -14,12 +10,22 @@ import pytest
 from dev.kafka import Kafka
 from dev.oracle.stock import partition_of, sku_in
 from dev.workers import onhand
+from tests.support.fates import (
+    Json,
+    a_sale,
+    an_id,
+    found,
+    get,
+    in_each_form,
+    outcomes,
+    pages_of,
+    post,
+)
 from tests.support.logs import Put, plain_writer
 from tests.support.openapi_check import Contract
 from tests.support.workers import SESSION_S, Cluster
 
 PARTITIONS = 4
-Json = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
@@ -44,59 +50,6 @@ async def contract(shops: Cluster) -> Contract:
     """What the service says of itself; every answer is held against it."""
     async with aiohttp.request("GET", f"{shops.alive[0].url}/openapi.json") as response:
         return Contract(await response.json())
-
-
-def a_sale(event_id: str, sku: str = "TEA-1", **changes: Any) -> Json:
-    sale = {"source": "till-1", "id": event_id, "sku": sku, "location": "store-1", "quantity": 2}
-    return sale | changes
-
-
-def an_id() -> str:
-    return f"id-{uuid.uuid4().hex[:8]}"
-
-
-async def post(
-    contract: Contract, url: str, lines: Sequence[Json], wait_ms: int = 10_000
-) -> list[Json]:
-    """The events of the answer, with their outcomes."""
-    query = {"outcome": "true", "wait_ms": str(wait_ms)}
-    async with aiohttp.request("POST", f"{url}/v1/sales", json=lines, params=query) as response:
-        body = await response.read()
-        contract.check("POST", "/v1/sales", response.status, response.headers, body)
-        assert response.status == 202, body
-        events: list[Json] = (await response.json())["events"]
-        return events
-
-
-async def get(
-    contract: Contract, url: str, path: str, query: Mapping[str, str], status: int = 200
-) -> Json:
-    """The answer, held against the document."""
-    async with aiohttp.request("GET", f"{url}{path}", params=query) as response:
-        body = await response.read()
-        contract.check("GET", path, response.status, response.headers, body)
-        assert response.status == status, body
-        answer: Json = json.loads(body)
-        return answer
-
-
-async def pages_of(contract: Contract, urls: Sequence[str], **query: str) -> list[Json]:
-    """All dead letters, page by page, each page from the next worker."""
-    items: list[Json] = []
-    for url in itertools.cycle(urls):
-        page = await get(contract, url, "/v1/dead-letters", query)
-        items += page["items"]
-        if page["next_cursor"] is None:
-            assert page["since"] is None
-            return items
-        assert page["since"] is not None
-        assert page["next_cursor"] != query.get("cursor"), "the page goes on where it began"
-        query["cursor"] = page["next_cursor"]
-    raise AssertionError
-
-
-def outcomes(events: Sequence[Json]) -> list[str]:
-    return [event["outcome"] for event in events]
 
 
 async def test_a_sender_is_told_of_a_retry_and_of_a_lost_fact_through_any_worker(
@@ -267,20 +220,6 @@ async def test_what_is_no_question_is_a_400(shops: Cluster, contract: Contract) 
             await get(contract, url, path, query, 400)
 
 
-# ---- what became of a fact
-
-
-async def found(contract: Contract, url: str, source: str, event_id: str) -> list[Json]:
-    """Each time that a fact came, as this worker says."""
-    answer = await get(contract, url, "/v1/facts", {"source": source, "id": event_id})
-    (item,) = answer["items"]
-    assert (item["source"], item["id"]) == (source, event_id)
-    assert answer["looked"]["repeats_complete"]
-    assert answer["looked"]["refused_since"] is None
-    times: list[Json] = item["times"]
-    return times
-
-
 async def test_each_time_that_a_fact_came_is_found_through_any_worker(
     shops: Cluster, contract: Contract
 ) -> None:
@@ -333,29 +272,6 @@ async def test_many_facts_are_found_at_once_in_the_order_of_the_question(
         assert items[0]["times"] == []
         positions = [item["times"][0]["position"] for item in reversed(items[1:])]
         assert positions == [event["position"] for event in sent]
-
-
-def in_each_form(name: str, sku: str) -> list[Put]:
-    """One sale as clients write it to Kafka: both modes, base64, all forms of a number."""
-    kind = "inventory.sale.completed.v1"
-    data = {"sku": sku, "location": "store-1", "quantity": 2}
-    event = {"specversion": "1.0", "type": kind, "source": "till-1", "id": name}
-    attributes = tuple((f"ce_{k}", v.encode()) for k, v in event.items())
-    packed = base64.b64encode(json.dumps(data).encode()).decode()
-    key = sku.encode()
-    return [
-        Put(key, json.dumps({**event, "data": data}).encode()),
-        Put(key, json.dumps({**event, "data": {**data, "quantity": 2.0}}, indent=1).encode()),
-        Put(key, json.dumps({**event, "data": data}).replace(": 2}", ": 20e-1}").encode()),
-        Put(key, json.dumps({**event, "data": data}).replace("till-1", "till\\u002d1").encode()),
-        Put(key, json.dumps({**event, "data_base64": packed}).encode()),
-        Put(key, json.dumps(data).encode(), attributes),
-        Put(
-            key,
-            json.dumps({**data, "quantity": 2.0}).encode(),
-            (*attributes, ("content-type", b"application/json; charset=utf-8")),
-        ),
-    ]
 
 
 async def test_a_fact_by_http_and_by_kafka_in_any_form_is_counted_once(

@@ -24,9 +24,10 @@ from tables.decoder import Decoder
 from tables.home.memory import MemoryStores
 from tables.home.store import Stores, row_pairs
 from tables.table import Table
+from tests.support.delivered import WAIT_S, FakeDelivery, FakeMembership
 from tests.support.fetching import as_sent
 from tests.support.logs import Put, a_name, make_all, plain_writer, reader
-from tests.support.owners import COMPACT, WAIT_S, FakeDelivery, FakeMembership, a_config
+from tests.support.owners import COMPACT, a_config
 from wire.fetch import Fetched
 
 PARTITIONS = 3

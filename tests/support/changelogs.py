@@ -1,6 +1,7 @@
 """A changelog written by another client, a follower of it, and stores to look into."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 
@@ -157,3 +158,9 @@ def rows_of(store: Store) -> dict[str, str]:
 def position_of(store: Store) -> int | None:
     raw = store.get(META_KEY)
     return None if raw is None else msgspec.json.decode(raw, type=Meta).positions["sales"]
+
+
+def blobs(value: str) -> list[dict[str, str | None]]:
+    """Three batches of the same rows' worth; together more than one fetch brings."""
+    noise = os.urandom(HALF_A_FETCH).hex()[:HALF_A_FETCH]
+    return [{f"{n}": value, f"\x00noise{n}": noise} for n in range(3)]

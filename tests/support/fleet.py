@@ -240,3 +240,7 @@ async def a_fleet(size: int, count: int = 4, rows: int = 0) -> AsyncIterator[Fle
     async with Fleet(size, count) as fleet:
         fleet.share(rows)
         yield fleet
+
+
+def keys(answer: Answer) -> list[tuple[str, str]]:
+    return [(item["sku"], item["location"]) for item in answer.body["items"]]

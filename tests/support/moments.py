@@ -16,7 +16,8 @@ from tables.home.rocks import RocksStores
 from tables.home.store import StoreError
 from tests.support.builders import a_receipt
 from tests.support.damage import copied, damage
-from tests.support.owners import WAIT_S, Shop, Worker, a_worker, skus_of
+from tests.support.delivered import WAIT_S
+from tests.support.owners import Shop, Worker, a_worker, skus_of
 
 #: Of each partition; so many that they lie in several blocks of several files.
 ROWS = 2000

@@ -30,16 +30,7 @@ NAMES_TWICE = {
     "records",  # of a piece of the log, and of dead letters
     "Refused",  # an event by the fold, and a symbol by what reads it
 }
-LONG_FILES = {
-    "tests/e2e/test_fates.py",
-    "tests/integration/commands/test_cli.py",
-    "tests/integration/web/test_queries.py",
-    "tests/integration/home/test_restore.py",
-    "tests/support/owners.py",
-    "tests/unit/tables/test_store.py",
-    "tests/unit/web/test_connections.py",
-    "tests/unit/web/test_server.py",
-}
+LONG_FILES: set[str] = set()
 LONG_FUNCTIONS = {
     "web/openapi.py: _paths",
     "web/server.py: __init__",

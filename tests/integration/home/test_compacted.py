@@ -15,8 +15,9 @@ from tables.home.store import Stores
 from tables.keys import META_KEY
 from tests.support.changelogs import Changelog, following, position_of, rows_of
 from tests.support.damage import copied
+from tests.support.delivered import WAIT_S
 from tests.support.logs import COMPACTED, clean_often, reader, wait_for_compaction
-from tests.support.owners import WAIT_S, Shop, a_delivery_of, a_worker
+from tests.support.owners import Shop, a_delivery_of, a_worker
 
 MakeStores = Callable[[Path], Stores]
 #: What was compacted away is gone from the disk at once, under whoever reads it.

@@ -10,7 +10,8 @@ from dev.kafka import Kafka
 from dev.workers import until
 from tables.home.changelog import ChangelogWriter
 from tests.support.builders import a_sale
-from tests.support.owners import WAIT_S, Gate, Shop, Worker, a_delivery_of, a_worker, skus_of
+from tests.support.delivered import WAIT_S, Gate
+from tests.support.owners import Shop, Worker, a_delivery_of, a_worker, skus_of
 
 STANDBY, FORMER = Stage.STANDBY, Stage.FORMER
 

@@ -7,7 +7,8 @@ import pytest
 
 from core.stages import Role, Stage
 from dev.workers import until
-from tests.support.owners import WAIT_S, Gate, Shop, a_delivery_of, a_worker, with_history
+from tests.support.delivered import WAIT_S, Gate
+from tests.support.owners import Shop, a_delivery_of, a_worker, with_history
 
 STANDBY = Stage.STANDBY
 

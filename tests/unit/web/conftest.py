@@ -4,7 +4,11 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
+from domain.rows import Row
 from domain.rules.held import Ruling
+from tests.support.openapi_check import Contract
+from tests.unit.web.fakes import FakeTable
+from tests.unit.web.serving import LIMITS, Worker, a_web
 from tests.unit.web.shop import PARTITIONS, TOPICS, FakeLog, Shop
 from web.http.bodies import BodyLimits
 from web.server import add_routes
@@ -18,3 +22,15 @@ async def shop() -> AsyncIterator[Shop]:
     add_routes(app, Facts(log.append, TOPICS, PARTITIONS, limits, Ruling()).routes())
     async with TestClient(TestServer(app)) as client:
         yield Shop(client, log)
+
+
+@pytest.fixture
+async def worker() -> AsyncIterator[Worker]:
+    table = FakeTable()
+    table.rows["SKU-1", "s-7"] = Row(received=10, sold=3, events=2, checksum=7, updated_at=1)
+    web_part, app = a_web(table, LIMITS), web.Application()
+    web_part.attach(app)
+    async with TestClient(TestServer(app)) as client:
+        async with client.get("/openapi.json") as response:
+            contract = Contract(await response.json())
+        yield Worker(web_part, table, client, contract)

@@ -1,0 +1,11 @@
+import pytest
+
+from dev.kafka import Kafka
+from tests.support.changelogs import (
+    Changelog,
+)
+
+
+@pytest.fixture
+def changelog(kafka: Kafka) -> Changelog:
+    return Changelog(kafka.bootstrap)

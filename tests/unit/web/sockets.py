@@ -1,0 +1,82 @@
+"""A guarded server, and what is said to it byte by byte."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+from aiohttp.test_utils import BaseTestServer, TestServer
+
+from web.http.connections import ConnectionLimits, Shortcut, guard
+from web.http.problems import PROBLEM_JSON
+
+Opened = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+@asynccontextmanager
+async def a_server(
+    limits: ConnectionLimits, shortcut: Shortcut = lambda data: None
+) -> AsyncIterator[BaseTestServer]:
+    async def hello(request: web.Request) -> web.Response:
+        await request.read()
+        return web.Response(text="hello")
+
+    async def bug(request: web.Request) -> web.Response:
+        raise RuntimeError("secret detail")
+
+    async def large(request: web.Request) -> web.Response:
+        return web.Response(body=b" " * int(request.query["bytes"]))
+
+    async def busy(request: web.Request) -> web.Response:
+        await released.wait()
+        return web.Response()
+
+    async def live(request: web.Request) -> web.Response:
+        return web.Response(text="alive")
+
+    released = asyncio.Event()
+    app = web.Application()
+    app.router.add_get("/busy", busy)
+    app.router.add_get("/live", live)
+    app.router.add_get("/large", large)
+    app.router.add_route("*", "/", hello)
+    app.router.add_get("/bug", bug)
+    guard(app, limits, shortcut)
+    async with TestServer(app) as server:
+        try:
+            yield server
+        finally:
+            released.set()
+
+
+async def say(server: BaseTestServer, *pieces: bytes) -> bytes:
+    """Send, then read until the server closes."""
+    reader, writer = await asyncio.open_connection(server.host, server.port)
+    for piece in pieces:
+        writer.write(piece)
+        await writer.drain()
+    answer = await asyncio.wait_for(reader.read(), 5)
+    writer.close()
+    return answer
+
+
+def problem_in(answer: bytes) -> dict[str, object]:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert f"Content-Type: {PROBLEM_JSON}".encode() in head
+    found: dict[str, object] = json.loads(body)
+    return found
+
+
+# ---- the shortcut
+
+QUICK = b"GET /quick HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+SLOW = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+POST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nab"
+
+
+LAST = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
