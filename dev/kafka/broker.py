@@ -163,14 +163,14 @@ class Node:
             with contextlib.suppress(ChildProcessError):  # it ended instead
                 os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOWAIT)
 
-    def end(self, *, hard: bool) -> None:
-        """SIGTERM, or SIGKILL if `hard` or after `STOP_TIMEOUT_S`; returns when it is gone."""
+    def end(self, *, hard: bool, timeout_s: float = STOP_TIMEOUT_S) -> None:
+        """SIGTERM, or SIGKILL if `hard` or after the time; returns when it is gone."""
         if self._process is None:
             return
         self.signal(signal.SIGKILL if hard else signal.SIGTERM)
         self.signal(signal.SIGCONT)
         try:
-            self._process.wait(STOP_TIMEOUT_S)
+            self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

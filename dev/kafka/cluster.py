@@ -17,10 +17,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from dev.kafka.broker import Node, brokers_known, free_port
+from dev.kafka.broker import STOP_TIMEOUT_S, Node, brokers_known, free_port
 from dev.kafka.jars import jars, jars_of
 from dev.kafka.java import KafkaUnavailable, java, one_at_a_time, said_if_slow
 
+LEARN_TIMEOUT_S = 120.0  # to write the file takes 4 s, and minutes where all cores are busy
 START_TIMEOUT_S = 120.0  # 3 s here; a machine with ten other things to do needs 50
 
 
@@ -63,15 +64,15 @@ class Kafka:
                     )
                 time.sleep(0.02)
 
-    def stop(self) -> None:
-        """End all brokers; a folder that `start` made itself is removed."""
+    def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
+        """End all, by force after the time; a folder that `start` made itself is removed."""
         # Data that nobody will read again needs no orderly end, which takes a cluster 6 s.
         # The first end is orderly all the same, for it makes later starts quick.
         hard = self._temporary is not None and self.nodes[0].archive.exists()
         for node in self.nodes:
             node.signal(signal.SIGKILL if hard else signal.SIGTERM)
         for node in self.nodes:
-            node.end(hard=hard)
+            node.end(hard=hard, timeout_s=timeout_s)
         if self._temporary is not None:
             shutil.rmtree(self._temporary, ignore_errors=True)
 
@@ -166,8 +167,7 @@ def learn_classes() -> None:
     executable, lib = java(), jars()
     with one_at_a_time():
         if not _archive(executable, lib).exists():
-            with start():
-                pass
+            start().stop(LEARN_TIMEOUT_S)
 
 
 def _archive(executable: Path, lib: Path) -> Path:
