@@ -9,6 +9,7 @@ COPY importers/ importers/
 COPY wire/ wire/
 COPY tables/ tables/
 COPY ledger/ ledger/
+COPY audit/ audit/
 COPY agents/ agents/
 COPY web/ web/
 COPY app/ app/

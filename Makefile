@@ -12,8 +12,8 @@ PACKAGES := $(VENV)/.from-the-lock-file
 READY := $(BIN)/onhand
 # Where `make install` puts the service, and what of the checkout it is.
 DIR ?= /opt/onhand
-SERVICE := app agents web ledger tables wire domain importers core
-CODE := $(wildcard app agents web ledger tables wire domain importers core dev tests bench examples)
+SERVICE := app agents web audit ledger tables wire domain importers core
+CODE := $(wildcard app agents web audit ledger tables wire domain importers core dev tests bench examples)
 
 .PHONY: help setup install lock demo kafka format lint types imports unit integration e2e whole readme \
 	test torture bench clean

@@ -104,7 +104,7 @@ class Bounded(logging.Filter):
 #: What tells two lines of one cause apart: quoted texts, and words with a digit.
 _VALUES = re.compile(r"'[^']*'|\"[^\"]*\"|<[^>]*>|\S*\d\S*")
 _OURS = frozenset(
-    ("agents", "app", "core", "domain", "importers", "ledger", "tables", "web", "wire")
+    ("agents", "app", "audit", "core", "domain", "importers", "ledger", "tables", "web", "wire")
 )
 
 

@@ -90,7 +90,9 @@ def build(
     web_config = _web_config(settings, limits)
     versions = VersionView(settings.client_kwargs(), settings.control_topic, settings.version)
     app.stores = stores
-    app.web_part = Web(web_config, app.table, app.table.stats, versions, ruling, app.fail)
+    app.web_part = Web(
+        web_config, app.table, app.table.stats, versions, ruling, app.fail, app.table.repairs
+    )
     app.news = News(
         app.table.status, app.web_part.members.workers, lambda: app.table.stats.restored
     )

@@ -31,8 +31,8 @@ class Group(Struct, frozen=True):
     """What one commit makes durable, all or nothing.
 
     rows: those that changed. emitted: records for other topics. segments: of the duplicates
-    windows, key and value. expired: keys of segments to delete. positions: next offset by
-    topic.
+    windows, key and value. expired: keys to delete, of segments that are too old and of rows
+    that are no more. positions: next offset by topic.
     """
 
     rows: Rows
@@ -179,7 +179,7 @@ def take_group(state: Fold) -> Group:
         emitted=changes.emitted,
         dead_letters=state.dead_letters,
         segments=[segment for each in taken.values() for segment in each.segments],
-        expired=[key for each in taken.values() for key in each.expired],
+        expired=[*(key for each in taken.values() for key in each.expired), *changes.gone],
         positions=positions,
         counts=dict(state.counts),
     )

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from importlib import import_module
-from typing import Any, Protocol, TypeAlias, cast
+from typing import Any, Protocol, TypeAlias, cast, runtime_checkable
 
 import numpy as np
 from msgspec import Struct
@@ -107,6 +107,28 @@ class Memory(Protocol):
         ...
 
 
+@runtime_checkable
+class Repairable(Protocol):
+    """A memory whose rows an audit can set right while events go on being added."""
+
+    def repair(self, key: bytes, found: bytes | None, right: bytes | None, load: Load) -> None:
+        """Add to a row what `right` has more than `found`.
+
+        Both are of one prefix of the log, and the row is further by now: what is added is true
+        of it all the same, since its events only ever add to it.
+
+        Args:
+            key: of the row.
+            found: as it was stored; None where it was not there.
+            right: as it should have been; None where there should be none.
+            load: as `Memory.add`.
+
+        Raises:
+            NotARow: what `load` gave, or one of the two, is no row.
+        """
+        ...
+
+
 class Rows(Protocol):
     """Rows as they were when they were taken."""
 
@@ -144,11 +166,12 @@ class Changes(Struct, frozen=True):
     """What a memory gives to one group.
 
     emitted: gone through once, after the call; the loop gets its turn in between, so it must
-    not look at what folding changes.
+    not look at what folding changes. gone: keys of rows that are no more.
     """
 
     rows: Rows = NoRows()
     emitted: Iterable[Emitted] = ()
+    gone: Sequence[bytes] = ()
 
 
 def imported(where: str) -> Projection:

@@ -44,6 +44,11 @@ NO_STOCK: Final = Row()
 decode_row: Final = msgspec.json.Decoder(Row).decode
 
 
+def encode_row(row: Row) -> bytes:
+    """As it is stored."""
+    return _encode(row)
+
+
 def row_key(sku: str, location: str) -> bytes:
     """Key in the changelog and the store: all rows of a SKU are neighbours."""
     return f"{sku}\x00{location}".encode()

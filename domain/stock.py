@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
+from msgspec.structs import replace
 
 from core.columns import Columns
-from core.projection import Changes, Load
+from core.projection import Changes, Load, NotARow
 from core.records import Address, Record
 from core.sums import Sums
 from domain.columns import EVENT, columns
@@ -22,6 +23,7 @@ from domain.rules.two import TWO
 _EVENTS, _CHECKSUM, _UPDATED_AT = map(
     Row.__struct_fields__.index, ("events", "checksum", "updated_at")
 )
+_NONE: Final = (0,) * len(Row.__struct_fields__)
 
 
 class StockMemory:
@@ -31,6 +33,8 @@ class StockMemory:
 
     def __init__(self, *, empty: bool) -> None:
         self.rows = Sums(ROW_LINE, numbers_of, as_stored, empty=empty)
+        #: Rows that a repair left without an event.
+        self._emptied: set[bytes] = set()
 
     def add(self, columns: Columns, load: Load) -> None:
         """Each event adds to one field of its row; to which, and how much, say the rules."""
@@ -41,9 +45,37 @@ class StockMemory:
         sums.add(rows, _CHECKSUM, events["crc"].astype(np.int64))
         sums.keep_greatest(rows, _UPDATED_AT, events["time_ms"])
 
+    def repair(self, key: bytes, found: bytes | None, right: bytes | None, load: Load) -> None:
+        """Add what is missing; see `core.projection.Repairable`.
+
+        The greatest time is set right, too, if no event has come since that is newer.
+        """
+        try:
+            was, should = (_NONE if row is None else numbers_of(row) for row in (found, right))
+        except ValueError as error:
+            raise NotARow(str(error)) from error
+        place = self.rows.change([key], load)
+        now = self.rows.get(key)
+        assert now is not None  # it has just been changed
+        more = [b - a for a, b in zip(was, should, strict=True)]
+        if now[_UPDATED_AT] != was[_UPDATED_AT]:
+            more[_UPDATED_AT] = max(0, should[_UPDATED_AT] - now[_UPDATED_AT])
+        for field, amount in enumerate(more):
+            self.rows.add(place, field, (amount + 2**63) % 2**64 - 2**63)
+        if now[_EVENTS] + more[_EVENTS] == 0:
+            self._emptied.add(key)
+
     def take(self) -> Changes:
         """Rows that changed."""
-        return Changes(self.rows.take())
+        taken = self.rows.take()
+        if not self._emptied:
+            return Changes(taken)
+        numbers = {key: self.rows.get(key) for key in self._emptied}
+        gone = {key for key, row in numbers.items() if row is not None and row[_EVENTS] == 0}
+        self._emptied.clear()
+        kept = [i for i, key in enumerate(taken.keys) if key not in gone]
+        keys, lines = [taken.keys[i] for i in kept], taken.lines[kept]
+        return Changes(replace(taken, keys=keys, lines=lines), gone=sorted(gone))
 
 
 class Stock:

@@ -147,6 +147,7 @@ class GroupCommit:
         if p.owned is not owned:  # closed since this task was made: its fold may be broken
             raise Superseded
         group = take_group(owned.fold)
+        owned.taken += 1
         owned.uncommitted, owned.uncommitted_events = False, 0
         owned.travelling_ms, owned.oldest_ms = owned.oldest_ms, None
         owned.room.set()
@@ -181,6 +182,7 @@ class GroupCommit:
         # 4. Readers, the group's offsets and metrics may know.
         before, owned.meta, owned.committed_at = owned.meta, meta, monotonic()
         owned.travelling_ms = None
+        owned.stored = owned.taken
         p.advance(meta.positions)
         self._stats.on_commit(monotonic() - began, before.counts, meta.counts, group.dead_letters)
 

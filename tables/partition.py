@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
+from uuid import uuid4
 
 import msgspec
 
@@ -79,6 +80,12 @@ class Owned:
         self.is_aside = False
         #: Topic whose next records cannot be read.
         self.unreadable: str | None = None
+        #: Tells this ownership from every other, of whatever worker.
+        self.token = uuid4().hex
+        #: How many groups left memory, and how many of these are in the store.
+        self.taken = self.stored = 0
+        #: By row that was repaired, the number of the group that says so.
+        self.repaired: dict[bytes, int] = {}
 
 
 class Partition:

@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaError
 
 from core.stages import Role, Stage
 from core.words import in_words
+from tables.audit.repairs import Repairs
 from tables.config import TableConfig
 from tables.decoder import Batch
 from tables.folding import Folding
@@ -85,6 +86,7 @@ class Table(Reading):
             self._stand_still,
             fail,
         )
+        self.repairs = Repairs(self.held, self._commits)
         self._folding = Folding(
             delivery, self._commits, self._tasks, list(config.topics), lambda: self._open
         )

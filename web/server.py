@@ -10,6 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from domain.rules.held import Ruling
+from tables.audit.repairs import Repairs
 from tables.ports import Fail
 from tables.stats import Stats
 from tables.stock import StockReading
@@ -23,6 +24,7 @@ from web.http.connections import ConnectionLimits, guard
 from web.http.outbox import Outbox
 from web.http.problems import Problem, pages, problem
 from web.http.replies import Handler
+from web.operations.auditing import Auditing
 from web.operations.metrics import Metrics
 from web.operations.ops import Ops
 from web.reads.queries import Queries
@@ -197,8 +199,12 @@ class Web:
         versions: VersionView,
         ruling: Ruling,
         fail: Fail | None = None,
+        repairs: Repairs | None = None,
     ) -> None:
-        """`ruling`: the rules of its version. `fail`: ends the worker with one sentence."""
+        """`ruling`: the rules of its version. `fail`: ends the worker with one sentence.
+
+        `repairs`: who sets rows right.
+        """
         self._config, self._ruling = config, ruling
         self.versions = versions
         limits = config.limits
@@ -281,6 +287,7 @@ class Web:
             neighbours.workers,
             fact_limits.body,
         )
+        self._auditing = Auditing(table, repairs, lookup_body)
         self._ops = Ops(
             config.version,
             table,
@@ -313,6 +320,7 @@ class Web:
         add_routes(app, self._dead_letters.routes(), self._gates["read"], door)
         add_routes(app, self._sightings.routes(), self._gates["read"])
         add_routes(app, self._neighbours.routes())
+        add_routes(app, self._auditing.routes(), self._gates["read"])
         add_routes(app, pages())
         add_routes(app, openapi.routes(self._config.build, self._config.url))
         # A dot would not match an encoded line feed.

@@ -15,6 +15,7 @@ from app import __version__
 from app.commands.bridge import bridge
 from app.commands.dlq import dlq
 from app.commands.fact import fact
+from app.commands.past.audit import audit
 from app.commands.past.history import explain, history
 from app.commands.past.ledger import ledger
 from app.commands.post import adjust, post
@@ -60,6 +61,7 @@ _COMMANDS: tuple[click.Command, ...] = (
         fact,
         history,
         explain,
+        audit,
         scan,
         dlq,
         bridge,

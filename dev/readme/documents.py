@@ -23,14 +23,16 @@ CHECKED = (
     *("README.md", "docs/http.md", "docs/operations.md", "docs/runbook.md", "docs/scanners.md"),
 )
 HTTP, RUNBOOK = "docs/http.md", "docs/runbook.md"
-SERVICE = ("app", "agents", "web", "ledger", "tables", "wire", "domain", "importers", "core")
+SERVICE = (
+    *("app", "agents", "web", "audit", "ledger", "tables", "wire", "domain", "importers", "core"),
+)
 
 _LINK = re.compile(r"\[(?P<text>[^\]]*)\]\((?P<target>[^)\s]+)\)")
 _SPAN = re.compile(r"`([^`\n]+)`")
 _FENCE = re.compile(r"^```(\w*)")
 _FROM = re.compile(r"<!-- from (\S+) -->")
 _PATH = re.compile(
-    r"(?:app|agents|web|tables|wire|domain|importers|core|dev|tests|bench|docs|schemas)/[\w./-]*"
+    r"(?:app|agents|web|audit|tables|wire|domain|importers|core|dev|tests|bench|docs|schemas)/[\w./-]*"
 )
 _COMMAND = re.compile(r"(?:^|[\s;|&(])(?:\w+=\S+ )*onhand((?: +[^\s;|&#<>)`]+)*)")
 _METRIC = re.compile(r"\bonhand_[a-z_]+\b")

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from sortedcontainers import SortedDict
 
-from tables.home.store import Local, Store
+from tables.home.store import Local, Snapshot, Store
+from tables.keys import FIRST_ROW, META_KEY
 
 
 class MemoryStore:
@@ -39,8 +40,28 @@ class MemoryStore:
     def load(self, puts: Mapping[bytes, bytes], deletes: Iterable[bytes], local: Local) -> None:
         self.write(puts, deletes, local)
 
+    def snapshot(self) -> Snapshot:
+        first = self._rows.bisect_left(FIRST_ROW)
+        rows = list(self._rows.items()[first:])
+        return _Copied(self._rows.get(META_KEY), rows)
+
     def close(self) -> None:
         pass
+
+
+class _Copied:
+    """All of the pairs; values are never changed, so this is a list of references."""
+
+    def __init__(self, meta: bytes | None, rows: list[tuple[bytes, bytes]]) -> None:
+        self.meta, self._rows, self._at = meta, rows, 0
+
+    def rows(self, limit: int) -> list[tuple[bytes, bytes]]:
+        found = self._rows[self._at : self._at + limit]
+        self._at += len(found)
+        return found
+
+    def close(self) -> None:
+        self._rows = []
 
 
 class MemoryStores:

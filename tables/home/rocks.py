@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import gc
 import logging
@@ -13,20 +12,23 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ParamSpec
+from weakref import WeakSet
 
 import msgspec
 import rocksdict
 
+from tables.home.disk.sayings import said
 from tables.home.store import (
     FORMAT,
     DataFolderInUse,
     Local,
+    Snapshot,
     Store,
     StoreDamaged,
     StoreFailed,
     StoreUnfit,
 )
-from tables.keys import LOCAL_KEY, MARKS
+from tables.keys import FIRST_ROW, LOCAL_KEY, MARKS, META_KEY
 
 log = logging.getLogger(__name__)
 
@@ -57,26 +59,46 @@ _BELIEVED = {
 }
 _OPTION = re.compile(r"^  (\w+)=(.*)$", re.MULTILINE)
 
-#: Of what RocksDB or the system says, by errno: the disk is as it was, it only refuses.
-_REFUSALS = {
-    errno.ENOSPC: "The disk under {path} is full: free space and start the worker again ({text}).",
-    errno.EDQUOT: "The disk quota under {path} is used up: raise it or free space, and start the "
-    "worker again ({text}).",
-    errno.EROFS: "The disk under {path} is read-only: make it writable and start the worker "
-    "again ({text}).",
-    errno.EACCES: "{path} is closed to this user: give it the folder ({text}).",
-    errno.EPERM: "{path} is closed to this user: give it the folder ({text}).",
-    errno.EMFILE: "Too many files are open to use {path}: raise `ulimit -n` ({text}).",
-    errno.ENFILE: "Too many files are open to use {path}: raise the system's limit ({text}).",
-    errno.EAGAIN: "{path} is open in another process: stop it or use another data folder ({text}).",
-}
-#: What a read says of files that are gone or cannot be read any more.
-_LOST = {errno.ENOENT, errno.EIO, errno.EISDIR, errno.ENOTDIR, errno.EUCLEAN, errno.EBADMSG}
-#: In RocksDB's words, what it was at when a file could not be read, also in the background.
-_READS = ("While pread", "While open a file for random read", "while stat a file for size")
-#: RocksDB's words for content that is not what it wrote.
-_CORRUPT = {"Corruption", "Invalid argument", "Not implemented"}
-_ERRNOS = {os.strerror(number): number for number in errno.errorcode}
+
+class _Cursor:
+    """Goes through a database as it was when this was made. A `Snapshot`, too."""
+
+    meta: bytes | None = None
+
+    def __init__(self, path: Path, db: rocksdict.Rdict) -> None:
+        self._path = path
+        try:
+            self._at: rocksdict.RdictIter | None = db.iter()
+        except Exception as error:
+            raise said(path, error) from error
+
+    def take(
+        self, limit: int, start: bytes | None = None, stop: bytes | None = None
+    ) -> list[tuple[bytes, bytes]]:
+        found: list[tuple[bytes, bytes]] = []
+        if (cursor := self._at) is None:
+            raise StoreFailed(f"{self._path} was closed while it was read: read it again.")
+        try:
+            if start is not None:
+                cursor.seek(start)
+            while len(found) < limit and cursor.valid():
+                key = cursor.key()
+                if stop is not None and key >= stop:
+                    break
+                found.append((key, cursor.value()))
+                cursor.next()
+            # At a block that cannot be read it is as if the data ended there.
+            cursor.status()
+        except Exception as error:
+            raise said(self._path, error) from error
+        finally:
+            del cursor
+        return found
+
+    rows = take
+
+    def close(self) -> None:
+        self._at = None
 
 
 class RocksStore:
@@ -96,6 +118,7 @@ class RocksStore:
         self._with_log, self._without_log = rocksdict.WriteOptions(), rocksdict.WriteOptions()
         # rocksdict's stub (0.3.29) says that this is a method; it is a property.
         self._without_log.disable_wal = True  # type: ignore[method-assign,assignment]
+        self._snapshots: WeakSet[_Cursor] = WeakSet()
         #: Something was loaded that may not be in a file yet.
         self._unfiled = False
         try:
@@ -167,25 +190,19 @@ class RocksStore:
             raise said(self._path, error) from error
 
     def scan(self, start: bytes, stop: bytes | None, limit: int) -> list[tuple[bytes, bytes]]:
-        found: list[tuple[bytes, bytes]] = []
-        cursor = None
+        cursor = _Cursor(self._path, self._db)
         try:
-            cursor = self._db.iter()
-            cursor.seek(start)
-            while len(found) < limit and cursor.valid():
-                key = cursor.key()
-                if stop is not None and key >= stop:
-                    break
-                found.append((key, cursor.value()))
-                cursor.next()
-            # At a block that cannot be read it is as if the data ended there.
-            cursor.status()
-        except Exception as error:
-            raise said(self._path, error) from error
+            return cursor.take(limit, start, stop)
         finally:
             # Else the error's traceback has it, and with it the LOCK of a closed store.
-            del cursor
-        return found
+            cursor.close()
+
+    def snapshot(self) -> Snapshot:
+        cursor = _Cursor(self._path, self._db)
+        self._snapshots.add(cursor)
+        cursor.meta = dict(cursor.take(1, META_KEY)).get(META_KEY)
+        cursor.take(0, FIRST_ROW)
+        return cursor
 
     def write(self, puts: Mapping[bytes, bytes], deletes: Iterable[bytes], local: Local) -> None:
         if self._unfiled:
@@ -233,7 +250,9 @@ class RocksStore:
 
     def close(self) -> None:
         try:
-            # close() leaves the LOCK file to live iterators; they are ours and short-lived.
+            # close() leaves the LOCK file to live iterators.
+            for cursor in self._snapshots:
+                cursor.close()
             self._db.close()
         except rocksdict.DbClosedError:
             return
@@ -331,37 +350,3 @@ class RocksStores:
 
     def close(self) -> None:
         os.close(self._lock)
-
-
-def said(path: Path, error: Exception, reading: bool = True) -> StoreDamaged | StoreFailed:
-    """What RocksDB, rocksdict or the system said of a store or its folder, as ours.
-
-    By status and errno; the path is left out, since it may hold any word.
-
-    Args:
-        path: of the store.
-        error: as raised.
-        reading: whether files that cannot be read are what it is about.
-    """
-    text = str(error)
-    words = re.split(r": |\n|  ", text.replace(str(path), ""))
-    number = _errno_of(error, words)
-    if number == errno.ENOLCK and words[1:] and words[1].startswith("lock hold by current"):
-        number = errno.EAGAIN
-    if number in _REFUSALS:
-        return StoreFailed(_REFUSALS[number].format(path=path, text=text))
-    # A write is told of what the joining of files met in the background.
-    is_gone = number == errno.ENOENT and not isinstance(error, OSError)
-    reading = reading or is_gone or any(word.startswith(_READS) for word in words)
-    if words[0] in _CORRUPT or (reading and number in _LOST):
-        return StoreDamaged(f"{path} is damaged ({text})")
-    return StoreFailed(f"{path} cannot be used: {text}. Check the disk and the folder.")
-
-
-def _errno_of(error: Exception, words: Sequence[str]) -> int | None:
-    if isinstance(error, OSError) and error.errno is not None:
-        return error.errno
-    # Rust appends the number, RocksDB the system's text for it.
-    if (told := re.search(r"\(os error (\d+)\)$", str(error))) is not None:
-        return int(told[1])
-    return next((_ERRNOS[word] for word in reversed(words) if word in _ERRNOS), None)

@@ -93,8 +93,34 @@ class Store(Protocol):
         """
         ...
 
+    def snapshot(self) -> Snapshot:
+        """All of it as it is now, whatever is written from here on."""
+        ...
+
     def close(self) -> None:
-        """Let go of the disk; once more does nothing."""
+        """Let go of the disk; once more does nothing. Its snapshots end with it."""
+        ...
+
+
+class Snapshot(Protocol):
+    """The rows of a store as they were at one moment, and what said then how far they were.
+
+    It holds what it shows of disk and memory: close it soon.
+    """
+
+    #: The meta record as it was, None in a new store.
+    meta: bytes | None
+
+    def rows(self, limit: int) -> list[tuple[bytes, bytes]]:
+        """The next rows in the order of their keys; none at the end.
+
+        Raises StoreDamaged rather than give less than there was, StoreFailed where the store
+        was closed meanwhile.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go; once more does nothing."""
         ...
 
 
@@ -152,6 +178,9 @@ class NoStore:
         raise self.why
 
     def load(self, puts: Mapping[bytes, bytes], deletes: Iterable[bytes], local: Local) -> NoReturn:
+        raise self.why
+
+    def snapshot(self) -> NoReturn:
         raise self.why
 
     def close(self) -> None:

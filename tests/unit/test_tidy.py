@@ -16,7 +16,9 @@ import pytest
 
 from dev.workers import ROOT
 
-SERVICE = ("app", "agents", "web", "ledger", "tables", "wire", "domain", "importers", "core")
+SERVICE = (
+    *("app", "agents", "web", "audit", "ledger", "tables", "wire", "domain", "importers", "core"),
+)
 HOUSE = (*SERVICE, "dev", "bench", "tests")
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60

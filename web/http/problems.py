@@ -26,6 +26,8 @@ class Problem(StrEnum):
     MISSING_IDENTITY = "missing-identity"
     UNKNOWN_KEY = "unknown-key"
     UNKNOWN_PATH = "unknown-path"
+    MISSING_SCOPE = "missing-scope"
+    REPAIR_REFUSED = "repair-refused"
     METHOD_NOT_ALLOWED = "method-not-allowed"
     REQUEST_TIMEOUT = "request-timeout"
     TOO_LARGE = "too-large"

@@ -25,7 +25,7 @@ PUBLISHED = {
     "append-incomplete": 503,
 }
 ADDED = {"log-unavailable": 503, "unknown-path": 404, "request-timeout": 408, "internal-error": 500}
-ADDED |= {"history-not-running": 503}
+ADDED |= {"history-not-running": 503, "missing-scope": 403, "repair-refused": 409}
 
 
 def body_of(response: web.Response) -> bytes:

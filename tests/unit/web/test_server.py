@@ -103,6 +103,8 @@ async def test_every_call_in_the_document_exists_and_no_other(worker: Worker) ->
     }
     inside = {("GET", "/v1/inventory/{sku}"), ("GET", KEY)}  # one route takes both
     about = {("GET", "/openapi.json"), ("GET", "/problems/{name}"), ("GET", "/")}
+    # For `onhand audit` alone, of the same build.
+    about |= {("GET", "/v1/audit/copies/{partition}"), ("POST", "/v1/audit/repairs")}
 
     assert described - inside == routes - about - {("GET", "/v1/inventory/{tail}")}
 

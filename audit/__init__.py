@@ -1,0 +1,1 @@
+"""Holds what is kept against the log it was made from: recount, compare, explain, prove."""

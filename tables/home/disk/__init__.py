@@ -1,0 +1,1 @@
+"""What a disk says, and RocksDB of it, in our words."""
