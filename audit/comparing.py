@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from typing import Final
+from typing import Any, Final
 
 from msgspec import Struct
 
@@ -38,13 +38,33 @@ class Difference(Struct, frozen=True):
         return self.found if isinstance(self.found, Row) else Row()
 
 
+class LineFault(Struct, frozen=True):
+    """A line that is not what its record makes it.
+
+    what: "missing", "invented" (no record made it) or "changed". columns: what was found and
+    what is right, by column's name. key: of the row, where the record or line has one. right:
+    the whole line as it should be; None where it should not be there or was refused.
+    """
+
+    what: str
+    topic: str
+    partition: int
+    offset: int
+    source: str | None = None
+    id: str | None = None
+    key: bytes | None = None
+    columns: dict[str, tuple[Any, Any]] = {}
+    right: tuple[Any, ...] | None = None
+
+
 class Held(Struct, kw_only=True):
     """What became of one copy.
 
     where: URL of the worker, or "ledger". rows: how many it has. differences: the first ones.
     more: how many there are besides. counts: by topic, what it says it applied, repeated and
-    refused, and what that should be, where the two differ. unread: why it could not be compared.
-    ownership, group: of the owner; see `tables.audit.copies.CopyHead`.
+    refused, and what that should be, where the two differ. unread: why it could not be compared; may_pass: ask again.
+    ownership, group: of the owner; see `tables.audit.copies.CopyHead`. lines, faults,
+    more_faults: of a ledger, how many lines it has, and those that are wrong.
     """
 
     where: str
@@ -56,13 +76,23 @@ class Held(Struct, kw_only=True):
     more: int = 0
     counts: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
     unread: str | None = None
+    may_pass: bool = False
     ownership: str | None = None
     group: int = 0
+    lines: int = 0
+    faults: list[LineFault] = []
+    more_faults: int = 0
+
+    @property
+    def drift(self) -> int:
+        """How many things are wrong."""
+        wrong = (self.differences, self.counts, self.faults)
+        return sum(map(len, wrong)) + self.more + self.more_faults
 
     @property
     def agrees(self) -> bool:
         """Whether it was compared and is right."""
-        return not (self.differences or self.more or self.counts or self.unread)
+        return not self.drift and self.unread is None
 
     def differs(self, difference: Difference) -> None:
         """Note one."""

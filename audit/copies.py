@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, NamedTuple
 
@@ -128,13 +128,14 @@ async def _frame(body: aiohttp.StreamReader) -> bytes:
         raise CopyUnread("broke off in the middle") from error
 
 
-async def value_of(copy: RemoteCopy, key: bytes) -> bytes | None:
-    """One row of a copy that was just begun, as it is stored."""
-    async for page in copy.rows():
-        for known, value in page:
-            if known == key:
-                return value
-    return None
+async def values_of(copy: RemoteCopy, keys: Collection[bytes]) -> dict[bytes, bytes]:
+    """Some rows of a copy that was just begun, as they are stored.
+
+    Raises:
+        CopyUnread: it broke off.
+    """
+    wanted = frozenset(keys)
+    return {key: value async for page in copy.rows() for key, value in page if key in wanted}
 
 
 async def ask_repair(

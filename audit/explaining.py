@@ -10,13 +10,16 @@ counted wrong, or cannot be told from the row alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, TypeAlias
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple, TypeAlias
 
 from msgspec import Struct
 
 from audit.comparing import Difference, Unread
-from audit.recount import CHECKSUM, EVENT_COUNT, SUMS, UPDATED_AT, WatchedFact
+from audit.recount import CHECKSUM, EVENT_COUNT, SUMS, UPDATED_AT, Counted
+from core.records import Record
+from core.refusals import Refused
+from domain.events import decode_batch
 from domain.rows import Row
 from ledger.books import APPLIED
 
@@ -29,6 +32,29 @@ _SIGNS: Final = {1: "twice", -1: "missing"}
 #: The sums, events and checksum of some facts, the latter modulo 2^64.
 _Vector: TypeAlias = tuple[int, ...]
 _WIDTH: Final = 7
+
+
+class WatchedFact(NamedTuple):
+    """An event of a row that is looked at closely, whatever became of it."""
+
+    counted: Counted
+    source: str
+    id: str
+
+
+class Watch:
+    """Keeps the facts of some rows; `see` is given to a `Recount`."""
+
+    def __init__(self, keys: Iterable[bytes]) -> None:
+        self.facts: dict[bytes, list[WatchedFact]] = {key: [] for key in keys}
+
+    def see(self, counted: Counted, record: Record) -> None:
+        """One more record."""
+        if (facts := self.facts.get(counted.key)) is None:
+            return
+        event = decode_batch([record[3]], [record[4]])[0]
+        if not isinstance(event, Refused):
+            facts.append(WatchedFact(counted, event.source, event.id))
 
 
 class Cause(Struct, frozen=True):

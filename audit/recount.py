@@ -9,13 +9,14 @@ restore or following shows; one in the rules for a single record does not.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, NamedTuple, TypeAlias
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import attrgetter
+from typing import Any, Final, NamedTuple, TypeAlias
 
+from core.columns import Columns
+from core.fold import CONFLICT
 from core.records import Address, Record
 from domain.columns import columns
-from domain.events import decode_batch
-from domain.events import identity as name_of_event
 from domain.rows import Row
 from ledger.books import APPLIED, REFUSED, REPEATED
 
@@ -24,28 +25,34 @@ Tally: TypeAlias = list[int]
 SUMS: Final = Row.__struct_fields__[:5]
 EVENT_COUNT, CHECKSUM, UPDATED_AT = 5, 6, 7
 _WIDTH: Final = 8
+#: Names beyond the window that may be kept, so that they are looked through seldom.
+_SPARE: Final = 10_000
 _MASK: Final = 2**64 - 1
 
 
 class Counted(NamedTuple):
-    """What became of one record. kind is -1 where no rule could read it; then key is b""."""
+    """What became of one record. kind is -1 where no rule could read it; then key is b"".
+
+    content, identity: as in `domain/columns.py`. repeat_of: offset of the event that it says
+    again, or another event of the same name; -1 for none. why: reason of a refusal.
+    """
 
     topic: str
     offset: int
     outcome: int
     key: bytes
     time_ms: int
-    kind: int
-    quantity: int
-    crc: int
+    kind: int = -1
+    quantity: int = 0
+    crc: int = 0
+    content: int = 0
+    identity: int = 0
+    repeat_of: int = -1
+    why: str = ""
 
 
-class WatchedFact(NamedTuple):
-    """An event of a row that is looked at closely, whatever became of it."""
-
-    counted: Counted
-    source: str
-    id: str
+#: Is told of every record, in the order of their offsets.
+See: TypeAlias = Callable[[Counted, Record], None]
 
 
 class Recount:
@@ -55,7 +62,7 @@ class Recount:
         topics: role by full name.
         partition: which one. partitions: of each topic.
         window: W, in offsets.
-        watched: keys of rows whose events are kept, with who said them.
+        see: is told of every record, which takes about as long as counting it.
     """
 
     def __init__(
@@ -64,17 +71,16 @@ class Recount:
         partition: int,
         partitions: int,
         window: int,
-        watched: frozenset[bytes] = frozenset(),
+        see: See | None = None,
     ) -> None:
         self._addresses = {
             topic: Address(topic, role, partition, partitions) for topic, role in topics.items()
         }
-        self._window, self._watched = window, watched
+        self._window, self._see = window, see
         self._accepted: dict[str, dict[int, tuple[int, int]]] = {topic: {} for topic in topics}
         self.rows: dict[bytes, Tally] = {}
         self.counts = {topic: [0, 0, 0] for topic in topics}
         self.next = dict.fromkeys(topics, 0)
-        self.facts: dict[bytes, list[WatchedFact]] = {key: [] for key in watched}
         #: What came after `keep_apart`: not in rows and counts.
         self.apart: list[Counted] = []
         self._keeps_apart = False
@@ -90,41 +96,68 @@ class Recount:
         if not records:
             return
         found = columns(self._addresses[topic], records)
-        for letter in found.refused:
-            time_ms = letter.timestamp_ms
-            self._note(Counted(topic, letter.offset, REFUSED, b"", time_ms, -1, 0, 0))
-        events, accepted, window = found.events, self._accepted[topic], self._window
-        names = ("offset", "time_ms", "identity", "content", "crc", "kind", "quantity")
-        rows, counts = self.rows, self.counts[topic]
-        plain = not self._keeps_apart and not self._watched
-        for key, offset, time_ms, identity, content, crc, kind, quantity in zip(
-            found.keys, *(events[name].tolist() for name in names), strict=True
-        ):
-            before = accepted.get(identity)
-            outcome = APPLIED
-            if before is not None and before[0] >= offset - window:
-                outcome = REPEATED if before[1] == content else REFUSED
-            else:
-                accepted[identity] = offset, content
-            if not plain:
-                counted = Counted(topic, offset, outcome, key, time_ms, kind, quantity, crc)
-                if key in self._watched:
-                    self._watch(counted, records)
-                self._note(counted)
-                continue
-            counts[outcome] += 1
-            if outcome == APPLIED:
-                row = rows.get(key)
-                if row is None:
-                    row = rows[key] = [0] * _WIDTH
-                row[kind] += quantity
-                row[EVENT_COUNT] += 1
-                row[CHECKSUM] += crc
-                row[UPDATED_AT] = max(row[UPDATED_AT], time_ms)
         self.records += len(records)
         self.next[topic] = records[-1][0] + 1
-        if len(accepted) > 2 * window + 10_000:
-            floor = self.next[topic] - window
+        if self._keeps_apart or self._see is not None:
+            self._add_each(topic, records, found)
+        else:
+            self._add_all(topic, found)
+        self._forget(topic)
+
+    def _add_all(self, topic: str, found: Columns) -> None:
+        """As `_add_each`, in one quick loop."""
+        accepted, window = self._accepted[topic], self._window
+        rows, counts = self.rows, self.counts[topic]
+        counts[REFUSED] += len(found.refused)
+        for key, offset, time_ms, identity, content, crc, kind, quantity in _events(found):
+            before = accepted.get(identity)
+            if before is not None and before[0] >= offset - window:
+                counts[REPEATED if before[1] == content else REFUSED] += 1
+                continue
+            accepted[identity] = offset, content
+            counts[APPLIED] += 1
+            row = rows.get(key)
+            if row is None:
+                row = rows[key] = [0] * _WIDTH
+            row[kind] += quantity
+            row[EVENT_COUNT] += 1
+            row[CHECKSUM] += crc
+            if time_ms > row[UPDATED_AT]:
+                row[UPDATED_AT] = time_ms
+
+    def _add_each(self, topic: str, records: Sequence[Record], found: Columns) -> None:
+        accepted, window = self._accepted[topic], self._window
+        outcomes = [
+            Counted(topic, letter.offset, REFUSED, b"", letter.timestamp_ms, why=str(letter.reason))
+            for letter in found.refused
+        ]
+        for key, offset, time_ms, identity, content, crc, kind, quantity in _events(found):
+            before = accepted.get(identity)
+            outcome, repeat_of, why = APPLIED, -1, ""
+            if before is not None and before[0] >= offset - window:
+                outcome, repeat_of = REPEATED, before[0]
+                if before[1] != content:
+                    outcome, why = REFUSED, CONFLICT.reason
+            else:
+                accepted[identity] = offset, content
+            what = kind, quantity, crc, content, identity, repeat_of, why
+            outcomes.append(Counted(topic, offset, outcome, key, time_ms, *what))
+        outcomes.sort(key=attrgetter("offset"))
+        for counted, record in zip(outcomes, records, strict=True):
+            if self._see is not None:
+                self._see(counted, record)
+            if self._keeps_apart:
+                self.apart.append(counted)
+                continue
+            self.counts[topic][counted.outcome] += 1
+            if counted.outcome == APPLIED:
+                _add(self.rows, counted)
+
+    def _forget(self, topic: str) -> None:
+        """What nothing that comes can repeat any more; now and then, since it takes a while."""
+        accepted = self._accepted[topic]
+        if len(accepted) > 2 * self._window + _SPARE:
+            floor = self.next[topic] - self._window
             kept = {known: at for known, at in accepted.items() if at[0] >= floor}
             self._accepted[topic] = kept
 
@@ -132,20 +165,6 @@ class Recount:
         """All below these offsets was given: what else there is are markers."""
         for topic, at in positions.items():
             self.next[topic] = max(self.next[topic], at)
-
-    def _note(self, counted: Counted) -> None:
-        if self._keeps_apart:
-            self.apart.append(counted)
-        else:
-            self.counts[counted.topic][counted.outcome] += 1
-            if counted.outcome == APPLIED:
-                _add(self.rows, counted)
-
-    def _watch(self, counted: Counted, records: Sequence[Record]) -> None:
-        record = next(one for one in records if one[0] == counted.offset)
-        event = decode_batch([record[3]], [record[4]])[0]
-        source, _, ident = name_of_event(event).decode().rpartition("\x00")  # type: ignore[arg-type]  # it was counted
-        self.facts[counted.key].append(WatchedFact(counted, source, ident))
 
     # ---- as a copy should be that is at a position
 
@@ -162,6 +181,12 @@ class Recount:
                     more[counted.key] = list(row)
                 _add(more, counted)
         return Expected(self.rows, more, {topic: tuple(each) for topic, each in counts.items()})
+
+
+def _events(found: Columns) -> Iterator[tuple[Any, ...]]:
+    names = ("offset", "time_ms", "identity", "content", "crc", "kind", "quantity")
+    numbers = (found.events[name].tolist() for name in names)
+    return zip(found.keys, *numbers, strict=True)
 
 
 def _add(rows: dict[bytes, Tally], counted: Counted) -> None:
@@ -181,8 +206,12 @@ class Expected(NamedTuple):
 
     def row(self, key: bytes) -> Row | None:
         """A row as it must be; None where no event has named it."""
-        numbers = self.more.get(key) or self.base.get(key)
+        numbers = self.tally(key)
         return None if numbers is None else as_row(numbers)
+
+    def tally(self, key: bytes) -> Tally | None:
+        """The same with all bits of the checksum."""
+        return self.more.get(key) or self.base.get(key)
 
     def keys(self) -> Iterator[bytes]:
         """Of all rows that must be there."""

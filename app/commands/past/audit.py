@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,9 +15,10 @@ from app.commands.running import as_json, kafka_option, refuse, run, settings_fr
 
 if TYPE_CHECKING:
     from app.config import Settings
-    from audit.auditing import AuditConfig, Audited, Auditor
-    from audit.comparing import Difference, Held
+    from audit.auditing import AuditConfig, Audited
+    from audit.comparing import Difference, Held, LineFault
     from audit.explaining import Explanation
+    from ledger.audited import AuditedLedger
 
 _SHOWN = 20
 _FIELDS = ("received", "dispatched", "sold", "returned", "adjusted", "events", "checksum")
@@ -30,37 +32,52 @@ _FIELDS = ("received", "dispatched", "sold", "returned", "adjusted", "events", "
     "--explain", "explained", nargs=2, metavar="SKU LOCATION", help="One row in every copy."
 )
 @click.option(
-    "--repair", "repaired", nargs=2, metavar="SKU LOCATION", help="Let its owner set a row right."
+    "--repair",
+    "repaired",
+    nargs=2,
+    multiple=True,
+    metavar="SKU LOCATION",
+    help="Set a row right, then look again. May be given several times.",
 )
+@click.option("--no-ledger", is_flag=True, help="Leave the ledger out.")
 @kafka_option
 @url_option
 @as_json
 def audit(
     partitions: tuple[int, ...],
     explained: tuple[str, str] | None,
-    repaired: tuple[str, str] | None,
+    repaired: tuple[tuple[str, str], ...],
+    no_ledger: bool,
     kafka: str | None,
     url: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Count the log again by another fold, and hold every copy's rows against it.
 
-    Each copy (owners' and standbys') is read at one position of its own, while work goes on;
-    a row that differs is explained by the facts that are missing from it or are in it twice.
+    Each copy (owners' and standbys', and the ledger where one is kept) is read at one position
+    of its own, while work goes on; a row that differs is explained by the facts that are missing
+    from it or are in it twice.
+
+    A repair adds what is missing through the row's owner, which writes it anew for all copies.
+    It is taken on the machine of the owner alone.
+
     The exit code is 0 if all agree, 1 if something differs, 2 if something could not be compared.
     """
     from audit.log import AuditFailed
+    from ledger.engine import LedgerUnavailable
 
     settings = settings_from(kafka=kafka)
-    row = explained or repaired
-    numbers = _numbers(settings, partitions, row)
-    work = _audit(settings, url, numbers, repaired, as_json)
-    found = run(work, AuditFailed)
+    rows = [*repaired, *([explained] if explained else [])]
+    numbers = _numbers(settings, partitions, rows)
+    work = _audit(settings, url, numbers, repaired, no_ledger)
+    found = run(work, AuditFailed, LedgerUnavailable)
     if as_json:
         print_json({"partitions": [as_document(one) for one in found]})
     else:
+        for row in repaired:
+            click.echo(f"{plain(row[0])} at {plain(row[1])} was repaired.")
         for one in found:
-            for line in lines_of(one, only=row):
+            for line in lines_of(one, rows):
                 click.echo(line)
         click.echo(summary(found))
     sys.exit(exit_code(found))
@@ -70,23 +87,45 @@ async def _audit(
     settings: Settings,
     url: tuple[str, ...],
     numbers: Sequence[int],
-    repaired: tuple[str, str] | None,
-    as_json: bool,
+    repaired: Sequence[tuple[str, str]],
+    no_ledger: bool,
 ) -> list[Audited]:
     from audit.auditing import an_auditor
+    from core.partitioning import partition_for
     from domain.rows import row_key
 
     async with AsyncExitStack() as stack:
-        auditor: Auditor = await an_auditor(config_of(settings, url), stack)
+        ledger = None if no_ledger else ledger_of(settings)
+        if ledger is not None:
+            stack.callback(ledger.close)
+        auditor = await an_auditor(config_of(settings, url, ledger), stack)
         auditor.said = Ticker("records read")
-        if repaired is not None:
-            await auditor.repair(numbers[0], row_key(*repaired))
-            if not as_json:
-                click.echo(f"{' at '.join(map(plain, repaired))} was repaired; looking again.")
+        by_partition: dict[int, list[bytes]] = {}
+        for sku, location in repaired:
+            number = partition_for(sku.encode(), settings.partitions)
+            by_partition.setdefault(number, []).append(row_key(sku, location))
+        for number, keys in by_partition.items():
+            await auditor.repair(number, keys)
+            if ledger is not None:
+                await auditor.repair_ledger(number, keys)
         return [await auditor.partition(number) for number in numbers]
 
 
-def config_of(settings: Settings, url: tuple[str, ...]) -> AuditConfig:
+def ledger_of(settings: Settings) -> AuditedLedger | None:
+    """The ledger's database; None where none is named, and none was begun."""
+    from ledger.engine import url_of
+
+    url = url_of(settings.ledger_database)
+    if not settings.ledger_url and not Path(url.database or "").exists():
+        return None
+    from ledger.audited import AuditedLedger
+
+    return AuditedLedger(url, f"{settings.ledger_group} audit")
+
+
+def config_of(
+    settings: Settings, url: tuple[str, ...], ledger: AuditedLedger | None
+) -> AuditConfig:
     """What an audit must know."""
     from app.commands.running import workers_of
     from audit.auditing import AuditConfig
@@ -100,16 +139,17 @@ def config_of(settings: Settings, url: tuple[str, ...]) -> AuditConfig:
         rules=RULES,
         version=settings.version,
         workers=workers_of(url),
+        ledger=ledger,
     )
 
 
 def _numbers(
-    settings: Settings, partitions: tuple[int, ...], row: tuple[str, str] | None
+    settings: Settings, partitions: tuple[int, ...], rows: Sequence[tuple[str, str]]
 ) -> Sequence[int]:
     from core.partitioning import partition_for
 
-    if row is not None:
-        return [partition_for(row[0].encode(), settings.partitions)]
+    if rows:
+        return sorted({partition_for(sku.encode(), settings.partitions) for sku, _ in rows})
     if beyond := [number for number in partitions if number >= settings.partitions]:
         refuse(f"There is no partition {beyond[0]}: ONHAND_PARTITIONS is {settings.partitions}.")
     return partitions or range(settings.partitions)
@@ -137,15 +177,15 @@ def summary(found: Sequence[Audited]) -> str:
     )
 
 
-def lines_of(one: Audited, only: tuple[str, str] | None = None) -> list[str]:
-    """What is to be said of a partition; nothing if all is well and no row was asked for."""
+def lines_of(one: Audited, only: Sequence[tuple[str, str]] = ()) -> list[str]:
+    """What is to be said of a partition; of these rows alone, if there are some."""
     from domain.rows import split_key
 
     lines = []
     if not one.copies:
         lines.append(_red(f"Partition {one.partition}: nobody has a copy of it now."))
     for held in one.copies:
-        where = f"{held.where} ({held.role})"
+        where = f"{held.where} ({held.role})" if held.where != held.role else f"the {held.where}"
         if held.unread is not None:
             lines.append(_red(f"Partition {one.partition}: {where} {held.unread}."))
         for topic, (found, right) in held.counts.items():
@@ -155,14 +195,32 @@ def lines_of(one: Audited, only: tuple[str, str] | None = None) -> list[str]:
                     f"and refused {_three(found)}; the log says {_three(right)}."
                 )
             )
-        wanted = [d for d in held.differences if only in (None, split_key(d.key))]
+        wanted = [d for d in held.differences if not only or split_key(d.key) in only]
         for difference in wanted[:_SHOWN]:
             lines += _difference_lines(held, difference, one.explanations)
         if (more := len(wanted) - _SHOWN + held.more) > 0:
             lines.append(f"… and {more:,} rows more there (--json has the first 10,000).")
-        if only is not None and not wanted and held.unread is None:
-            lines.append(f"{where}: {plain(only[0])} at {plain(only[1])} is as the log says.")
+        faults = [f for f in held.faults if not only or (f.key and split_key(f.key) in only)]
+        lines += [_red(_fault_line(fault)) for fault in faults[:_SHOWN]]
+        if (more := len(faults) - _SHOWN + held.more_faults) > 0:
+            lines.append(f"… and {more:,} lines more there (--json has the first 10,000).")
+        if only and not wanted and not faults and held.unread is None:
+            lines.append(f"{where}: as the log says.")
     return lines
+
+
+def _fault_line(fault: LineFault) -> str:
+    at = f"offset {fault.offset} of {fault.topic}, partition {fault.partition}"
+    who = f" ({fault.id} of {fault.source})" if fault.id is not None else ""
+    gaps = "; ".join(
+        f"{name} {found}, should be {right}" for name, (found, right) in fault.columns.items()
+    )
+    says = {
+        "missing": "is missing in the ledger",
+        "invented": "is in the ledger, and no record made it",
+        "changed": f"is changed in the ledger: {gaps}",
+    }[fault.what]
+    return plain(f"The line of {at}{who} {says}.")
 
 
 def _difference_lines(
@@ -241,8 +299,21 @@ def _copy_document(one: Audited, held: Held) -> dict[str, Any]:
         "counts": {
             topic: {"found": found, "right": right} for topic, (found, right) in held.counts.items()
         },
+        **({"lines": held.lines, "faults": [_fault(f) for f in held.faults]} if held.lines else {}),
         "differences": [_document(held, each, one.explanations) for each in held.differences],
         "more": held.more,
+    }
+
+
+def _fault(fault: LineFault) -> dict[str, Any]:
+    return {
+        "what": fault.what,
+        "position": f"{fault.topic}-{fault.partition}@{fault.offset}",
+        "source": fault.source,
+        "id": fault.id,
+        "columns": {
+            name: {"found": found, "right": right} for name, (found, right) in fault.columns.items()
+        },
     }
 
 

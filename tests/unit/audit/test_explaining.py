@@ -8,8 +8,8 @@ import pytest
 from msgspec.structs import replace
 
 from audit.comparing import Difference, Unread
-from audit.explaining import Explanation, explain_row, told
-from audit.recount import Counted, Recount, WatchedFact, as_row
+from audit.explaining import Explanation, Watch, WatchedFact, explain_row, told
+from audit.recount import Counted, Recount, as_row
 from domain.rows import Row, row_key
 from ledger.books import APPLIED
 
@@ -27,7 +27,7 @@ def facts(count: int, seed: int = 1) -> list[WatchedFact]:
         ident = f"id-{number}"
         counted = Counted(
             topic, number // 2, APPLIED, KEY, 1_000 + number, kind,
-            random.choice((1, 1, 2, 10**9)), zlib.crc32(f"till\0{ident}".encode()),
+            random.choice((1, 1, 2, 10**9)), zlib.crc32(f"till\0{ident}".encode()), 0, number,
         )  # fmt: skip
         found.append(WatchedFact(counted, "till", ident))
     return found
@@ -133,7 +133,8 @@ def test_a_row_that_is_not_there_is_missing_all_its_facts_and_says_a_few() -> No
 
 
 def test_watched_rows_keep_who_said_each_of_their_facts() -> None:
-    recount = Recount({"sales": "sales"}, 0, 1, 10, frozenset({KEY}))
+    watch = Watch([KEY])
+    recount = Recount({"sales": "sales"}, 0, 1, 10, watch.see)
     value = (
         b'{"specversion":"1.0","id":"a\\u0041","source":"till 17",'
         b'"type":"inventory.sale.completed.v1",'
@@ -142,5 +143,5 @@ def test_watched_rows_keep_who_said_each_of_their_facts() -> None:
     for offset in (4, 6):
         recount.add("sales", [(offset, 1_000, b"SKU-1", value, ())])
 
-    found = [(fact.source, fact.id, fact.counted.outcome) for fact in recount.facts[KEY]]
+    found = [(fact.source, fact.id, fact.counted.outcome) for fact in watch.facts[KEY]]
     assert found == [("till 17", "aA", 0), ("till 17", "aA", 1)]

@@ -1,0 +1,191 @@
+"""A ledger held against the log: each line of it, and each of its sums.
+
+A line is made again from its record: what the record says by the rules for one record, what
+became of it by the audit's own count. What the ledger did to write it is not used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from audit.comparing import MOST_KEPT, Held, LineFault, hold_against
+from audit.recount import Counted, Expected
+from core.records import Record
+from core.refusals import Refused
+from domain.events import StockEvent, decode_batch
+from domain.rows import Row, encode_row, row_key
+from ledger.audited import LINE_COLUMNS, AuditedLedger, Moment
+from ledger.books import REFUSED, TOPICS
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+_MASK: Final = 2**64 - 1
+#: Of a refused record a ledger keeps as much as it can read: its own choice, not compared.
+_OF_REFUSED: Final = 7
+_NAMES: Final = dict(enumerate(LINE_COLUMNS))
+
+
+class Lines:
+    """Holds the lines of one partition against the records, which come in the log's order.
+
+    Args:
+        ledger: whose.
+        roles: role by full name of the topic.
+        part: which partition.
+        start: first offset that the ledger still has lines of, by topic's number.
+        stop: its next offset, by topic's number.
+    """
+
+    def __init__(
+        self,
+        ledger: AuditedLedger,
+        roles: Mapping[str, str],
+        part: int,
+        start: Mapping[int, int],
+        stop: Mapping[int, int],
+    ) -> None:
+        self._ledger, self._part, self._start, self._stop = ledger, part, start, stop
+        self._numbers = {topic: TOPICS.index(role) for topic, role in roles.items()}
+        self._names = {number: topic for topic, number in self._numbers.items()}
+        self._log_at = dict.fromkeys(self._numbers, 0)
+        self._waiting: dict[str, list[tuple[Counted, Record]]] = {t: [] for t in self._numbers}
+        #: Of each topic: lines that were read and not met yet, and where to read on.
+        self._read: dict[str, list[tuple[tuple[Any, ...], str | None]]] = {
+            topic: [] for topic in self._numbers
+        }
+        self._next = {topic: start.get(number, 0) for topic, number in self._numbers.items()}
+        self.lines = 0
+        self.faults: list[LineFault] = []
+        self.more_faults = 0
+
+    def see(self, counted: Counted, record: Record) -> None:
+        """One more record; `hold` compares it."""
+        self._waiting[counted.topic].append((counted, record))
+
+    async def hold(self) -> None:
+        """Compare what was seen since the last call."""
+        for topic, waiting in self._waiting.items():
+            if not waiting:
+                continue
+            last = waiting[-1][0].offset
+            await self._fetch(topic, last)
+            for counted, record in waiting:
+                self._hold(topic, counted, record)
+            waiting.clear()
+
+    async def finish(self) -> None:
+        """What is left over are lines of no record."""
+        for topic, number in self._numbers.items():
+            while True:
+                await self._fetch(topic, self._stop.get(number, 0))
+                if not self._read[topic]:
+                    break
+                for line, _ in self._read[topic]:
+                    self._invented(topic, line)
+                self._read[topic].clear()
+
+    async def _fetch(self, topic: str, offset: int) -> None:
+        """Read lines until one is behind this offset, or there are no more."""
+        number, read = self._numbers[topic], self._read[topic]
+        stop = self._stop.get(number, 0)
+        while self._next[topic] < stop and (not read or read[-1][0][2] <= offset):
+            page = await asyncio.to_thread(
+                self._ledger.lines, number, self._part, self._next[topic], stop
+            )
+            self._next[topic] = page[-1][0][2] + 1 if page else stop
+            self.lines += len(page)
+            read += page
+
+    def _hold(self, topic: str, counted: Counted, record: Record) -> None:
+        number = self._numbers[topic]
+        log_at = self._log_at[topic] = max(self._log_at[topic], record[1] * 1000)
+        if counted.offset < self._start.get(number, 0):
+            return  # its lines were made into an opening balance
+        read = self._read[topic]
+        at = 0
+        while at < len(read) and read[at][0][2] < counted.offset:
+            self._invented(topic, read[at][0])
+            at += 1
+        found = read[at] if at < len(read) and read[at][0][2] == counted.offset else None
+        del read[: at + (found is not None)]
+        right = _line_of((number, self._part, counted.offset, log_at), counted, record)
+        compared = _OF_REFUSED if counted.outcome == REFUSED else len(right)
+        columns = {}
+        if found is not None:
+            pairs = zip(found[0][:compared], right[:compared], strict=True)
+            columns = {_NAMES[n]: (a, b) for n, (a, b) in enumerate(pairs) if a != b}
+            columns.pop("occurred_at", None) if counted.outcome == REFUSED else None
+            if (found[1] or "") != counted.why:
+                columns["why"] = found[1] or "", counted.why
+            if not columns:
+                return
+        self._fault(
+            LineFault(
+                what="missing" if found is None else "changed",
+                topic=topic,
+                partition=self._part,
+                offset=counted.offset,
+                source=right[15],
+                id=right[16],
+                key=counted.key or None,
+                columns=columns,
+                right=None if counted.outcome == REFUSED else right,
+            )
+        )
+
+    def _invented(self, topic: str, line: tuple[Any, ...]) -> None:
+        sku, location, source, ident = line[13:17]
+        key = row_key(sku, location) if sku is not None and location is not None else None
+        fault = LineFault("invented", topic, self._part, line[2], source, ident, key)
+        self._fault(fault)
+
+    def _fault(self, fault: LineFault) -> None:
+        if len(self.faults) < MOST_KEPT:
+            self.faults.append(fault)
+        else:
+            self.more_faults += 1
+
+
+def _line_of(place: tuple[int, int, int, int], counted: Counted, record: Record) -> tuple[Any, ...]:
+    """As `ledger.schema.event_table` has it."""
+    recorded_at = record[1] * 1000
+    event = decode_batch([record[3]], [record[4]])[0]
+    head = (*place, recorded_at)
+    if isinstance(event, Refused):
+        return (*head, None, REFUSED, *(None,) * 13)
+    return (*head, *_said(recorded_at, event, counted))
+
+
+def _said(recorded_at: int, event: StockEvent, counted: Counted) -> tuple[Any, ...]:
+    data = event.data
+    occurred_at = recorded_at if event.time is None else (event.time - _EPOCH) // _MICROSECOND
+    repeats = counted.repeat_of if counted.outcome != REFUSED and counted.repeat_of >= 0 else None
+    return (
+        *(occurred_at, counted.outcome, repeats, event.kind, data.quantity),
+        *(counted.crc, counted.content, counted.identity),
+        *(data.sku, data.location, event.source, event.id),
+        *(data.reference or None, data.reason or None, data.actor or None),
+    )
+
+
+async def hold_sums(held: Held, moment: Moment, expected: Expected) -> None:
+    """Compare the ledger's sums with what the log makes them."""
+
+    async def rows() -> AsyncIterator[list[tuple[bytes, bytes]]]:
+        yield [(row_key(*key), encode_row(row_of_sums(sums))) for key, sums in moment.rows.items()]
+
+    await hold_against(held, rows(), expected)
+
+
+def sums_of(tally: Sequence[int] | None) -> tuple[int, ...] | None:
+    """As the ledger has it."""
+    return None if tally is None else (*tally[:-1], tally[-1] * 1000)
+
+
+def row_of_sums(sums: Sequence[int]) -> Row:
+    """As a copy has it: the checksum modulo 2^64, the time in ms."""
+    *numbers, checksum, updated_at = map(int, sums)
+    return Row(*[*numbers, checksum & _MASK, updated_at // 1000])

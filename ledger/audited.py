@@ -1,0 +1,165 @@
+"""What an audit reads of a ledger, and what it sets right there.
+
+Rows of `stock` and the positions are read in one transaction, so they are of one moment. Lines
+of `event` never change below a position, so they are read page by page, each in its own.
+
+What is repaired is put in the place of exactly what was found, or nothing is: a ledger's process
+that writes meanwhile is never in the way, and no repair counts twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from msgspec import Struct
+from sqlalchemy import URL, Engine, bindparam, select
+from sqlalchemy.exc import DBAPIError
+
+from ledger.books import Reach
+from ledger.engine import LedgerUnavailable, open_reader, open_writer, unavailable
+from ledger.reaches import reaches_of
+from ledger.schema import event_table, position_table, refusal_table, stock_table
+
+#: Columns of a line that an audit compares, in the order of `ledger.schema.event_table`.
+LINE_COLUMNS: Final = [column.name for column in event_table.columns]
+SUM_COLUMNS: Final = (
+    *("received", "dispatched", "sold", "returned", "adjusted", "events", "checksum"),
+    "updated_at",
+)
+_PAGE: Final = 2_000
+_line = event_table.c
+_stock = stock_table.c
+
+
+class Moment(Struct, frozen=True):
+    """A partition of the ledger at one moment.
+
+    reaches: by topic's number. rows: the sums, in the order of `SUM_COLUMNS`, by SKU and
+    location; updated_at in µs.
+    """
+
+    reaches: Mapping[int, Reach]
+    rows: Mapping[tuple[str, str], tuple[int, ...]]
+
+
+class AuditedLedger:
+    """A ledger's database. Blocks: use it in a thread. Raises LedgerUnavailable throughout.
+
+    Args:
+        url: as `ledger.engine.url_of` gives it.
+        application: how its sessions call themselves.
+    """
+
+    def __init__(self, url: URL, application: str) -> None:
+        self._url, self._application = url, application
+        self._engine: Engine = open_reader(url, application)
+
+    def close(self) -> None:
+        """After the last question."""
+        self._engine.dispose()
+
+    def moment(self, part: int) -> Moment:
+        """Positions and sums of a partition as they are now."""
+        columns = [_stock.sku, _stock.location, *(_stock[name] for name in SUM_COLUMNS)]
+        try:
+            with self._engine.begin() as connection:
+                reaches = reaches_of(connection, part)
+                found = connection.execute(select(*columns).where(_stock.part == part))
+                rows = {(sku, location): tuple(sums) for sku, location, *sums in found}
+        except DBAPIError as error:
+            raise unavailable(self._url, error) from error
+        return Moment({topic: reach for (topic, _), reach in reaches.items()}, rows)
+
+    def heads(self) -> list[tuple[int, int, int, bytes]]:
+        """Topic's number, partition, next offset and head of each chain that has begun."""
+        at = position_table.c
+        query = select(at.topic, at.part, at.next_offset, at.head).order_by(at.topic, at.part)
+        try:
+            with self._engine.begin() as connection:
+                return [(t, p, n, bytes(h)) for t, p, n, h in connection.execute(query) if h]
+        except DBAPIError as error:
+            raise unavailable(self._url, error) from error
+
+    def lines(
+        self, topic: int, part: int, start: int, stop: int
+    ) -> list[tuple[tuple[Any, ...], str | None]]:
+        """The next lines with start <= offset < stop, and why each was refused; none at the end."""
+        same = (
+            (refusal_table.c.topic == _line.topic)
+            & (refusal_table.c.part == _line.part)
+            & (refusal_table.c.off == _line.off)
+        )
+        query = (
+            select(event_table, refusal_table.c.reason.label("why"))
+            .select_from(event_table.outerjoin(refusal_table, same))
+            .where(_line.topic == topic, _line.part == part, _line.off >= start, _line.off < stop)
+            .order_by(_line.off)
+            .limit(_PAGE)
+        )
+        try:
+            with self._engine.begin() as connection:
+                return [(tuple(line[:-1]), line[-1]) for line in connection.execute(query)]
+        except DBAPIError as error:
+            raise unavailable(self._url, error) from error
+
+    # ---- setting right
+
+    def put_row(
+        self,
+        part: int,
+        key: tuple[str, str],
+        found: Sequence[int] | None,
+        right: Sequence[int] | None,
+    ) -> bool:
+        """Put one row in the place of another; False where it is not as it was found any more."""
+        values = {"sku": key[0], "location": key[1], "part": part}
+        if right is not None:
+            values |= dict(zip(SUM_COLUMNS, right, strict=True))
+        as_found = [_stock.sku == key[0], _stock.location == key[1]]
+        if found is not None:
+            pairs = zip(SUM_COLUMNS, found, strict=True)
+            as_found += [_stock[name] == number for name, number in pairs]
+        writer = open_writer(self._url, self._application)
+        try:
+            with writer.begin() as connection:
+                if found is None:
+                    if (
+                        right is None
+                        or connection.execute(select(_stock.sku).where(*as_found)).first()
+                    ):
+                        return right is None
+                    done = connection.execute(stock_table.insert().values(values))
+                elif right is None:
+                    done = connection.execute(stock_table.delete().where(*as_found))
+                else:
+                    done = connection.execute(stock_table.update().where(*as_found).values(values))
+                return bool(done.rowcount == 1)
+        except DBAPIError as error:
+            raise unavailable(self._url, error) from error
+        finally:
+            writer.dispose()
+
+    def put_lines(
+        self, drop: Iterable[tuple[int, int, int]], lines: Sequence[Sequence[Any]]
+    ) -> None:
+        """Delete lines at these places (topic, partition, offset), and write others; at once."""
+        places = [{"t": t, "p": p, "o": o} for t, p, o in drop]
+        gone = event_table.delete().where(
+            _line.topic == bindparam("t"), _line.part == bindparam("p"), _line.off == bindparam("o")
+        )
+        values = [dict(zip(LINE_COLUMNS, line, strict=True)) for line in lines]
+        writer = open_writer(self._url, self._application)
+        try:
+            with writer.begin() as connection:
+                if places:
+                    connection.execute(gone, places)
+                if values:
+                    connection.execute(event_table.insert(), values)
+        except DBAPIError as error:
+            raise unavailable(self._url, error) from error
+        finally:
+            writer.dispose()
+
+
+__all__ = ["LINE_COLUMNS", "SUM_COLUMNS", "AuditedLedger", "LedgerUnavailable", "Moment"]
