@@ -21,7 +21,7 @@ from typing import Any
 import aiohttp
 from msgspec import Struct
 
-from audit.books import Lines, hold_sums, sums_of
+from audit.books import Lines, as_sums, hold_sums
 from audit.comparing import Held, compare_counts, hold_against
 from audit.copies import (
     CopyHolder,
@@ -39,7 +39,7 @@ from audit.recount import Expected, Recount, See
 from core.positions import parse_position
 from core.stages import Role
 from domain.rows import encode_row, split_key
-from ledger.audited import AuditedLedger, Moment
+from ledger.audited import AuditedLedger, LedgerMoment
 from ledger.books import TOPICS, Reach
 
 #: `Held.where` of the ledger.
@@ -194,7 +194,7 @@ class Auditor:
 
     async def _read_ledger(
         self, ledger: AuditedLedger, number: int
-    ) -> tuple[Held, Moment, Expected]:
+    ) -> tuple[Held, LedgerMoment, Expected]:
         moment = await asyncio.to_thread(ledger.moment, number)
         roles, reaches = self._config.topics, moment.reaches
         at = {topic: reaches.get(TOPICS.index(role), Reach()) for topic, role in roles.items()}
@@ -244,7 +244,7 @@ class Auditor:
             await asyncio.to_thread(ledger.put_lines, drop, lines)
             left = []
             for key in keys:
-                name, right = split_key(key), sums_of(expected.tally(key))
+                name, right = split_key(key), as_sums(expected.tally(key))
                 found = moment.rows.get(name)
                 if not await asyncio.to_thread(ledger.put_row, number, name, found, right):
                     left.append(key)

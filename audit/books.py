@@ -17,7 +17,7 @@ from core.records import Record
 from core.refusals import Refused
 from domain.events import StockEvent, decode_batch
 from domain.rows import Row, encode_row, row_key
-from ledger.audited import LINE_COLUMNS, AuditedLedger, Moment
+from ledger.audited import LINE_COLUMNS, AuditedLedger, LedgerMoment
 from ledger.books import REFUSED, TOPICS
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -171,7 +171,7 @@ def _said(recorded_at: int, event: StockEvent, counted: Counted) -> tuple[Any, .
     )
 
 
-async def hold_sums(held: Held, moment: Moment, expected: Expected) -> None:
+async def hold_sums(held: Held, moment: LedgerMoment, expected: Expected) -> None:
     """Compare the ledger's sums with what the log makes them."""
 
     async def rows() -> AsyncIterator[list[tuple[bytes, bytes]]]:
@@ -180,7 +180,7 @@ async def hold_sums(held: Held, moment: Moment, expected: Expected) -> None:
     await hold_against(held, rows(), expected)
 
 
-def sums_of(tally: Sequence[int] | None) -> tuple[int, ...] | None:
+def as_sums(tally: Sequence[int] | None) -> tuple[int, ...] | None:
     """As the ledger has it."""
     return None if tally is None else (*tally[:-1], tally[-1] * 1000)
 

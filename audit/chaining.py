@@ -15,7 +15,7 @@ from audit.log import AuditFailed, SourceLog
 from ledger.chain import linked, start_of
 
 
-class Head(Struct, frozen=True):
+class ChainHead(Struct, frozen=True):
     """The chain over all records of a topic-partition below `next`. head: 64 hex digits."""
 
     topic: str
@@ -24,11 +24,11 @@ class Head(Struct, frozen=True):
     head: str
 
 
-class Claim(Struct, frozen=True):
+class KeptHead(Struct, frozen=True):
     """A head that somebody keeps. by: who, for a sentence."""
 
     by: str
-    said: Head
+    said: ChainHead
 
 
 class Chained(Struct, kw_only=True):
@@ -38,9 +38,9 @@ class Chained(Struct, kw_only=True):
     claims that do not, each with the head as the log makes it; None: the log is shorter.
     """
 
-    heads: list[Head]
-    right: list[Claim] = []
-    wrong: list[tuple[Claim, Head | None]] = []
+    heads: list[ChainHead]
+    right: list[KeptHead] = []
+    wrong: list[tuple[KeptHead, ChainHead | None]] = []
 
     @property
     def root(self) -> str:
@@ -53,7 +53,7 @@ async def chained(
     log: SourceLog,
     topics: Mapping[str, str],
     partitions: Sequence[int],
-    claims: Iterable[Claim],
+    claims: Iterable[KeptHead],
     said: Callable[[int], None],
 ) -> Chained:
     """Make the chain of each topic-partition again, and hold claims against it.
@@ -68,7 +68,7 @@ async def chained(
     Raises:
         AuditFailed: the log cannot be read, or a claim is of another topic or partition.
     """
-    by_place: dict[tuple[str, int], list[Claim]] = {}
+    by_place: dict[tuple[str, int], list[KeptHead]] = {}
     for claim in claims:
         place = claim.said.topic, claim.said.partition
         if place[0] not in topics:
@@ -96,11 +96,11 @@ async def chained(
 class _Links:
     """One topic-partition's chain as it grows, and the places where somebody kept its head."""
 
-    def __init__(self, topic: str, role: str, partition: int, claims: Iterable[Claim]) -> None:
+    def __init__(self, topic: str, role: str, partition: int, claims: Iterable[KeptHead]) -> None:
         self._topic, self._partition = topic, partition
         self._head = start_of(role, partition)
         self._claims = sorted(claims, key=lambda claim: claim.said.next, reverse=True)
-        self._met: list[tuple[Claim, Head]] = []
+        self._met: list[tuple[KeptHead, ChainHead]] = []
 
     def add(self, record: tuple[int, int, bytes | None, bytes | None, object]) -> None:
         while self._claims and self._claims[-1].said.next <= record[0]:
@@ -111,8 +111,8 @@ class _Links:
         claim = self._claims.pop()
         self._met.append((claim, self._now(claim.said.next)))
 
-    def _now(self, next_offset: int) -> Head:
-        return Head(self._topic, self._partition, next_offset, self._head.hex())
+    def _now(self, next_offset: int) -> ChainHead:
+        return ChainHead(self._topic, self._partition, next_offset, self._head.hex())
 
     def finish(self, end: int, found: Chained) -> None:
         """All records were given."""

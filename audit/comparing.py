@@ -62,9 +62,10 @@ class Held(Struct, kw_only=True):
 
     where: URL of the worker, or "ledger". rows: how many it has. differences: the first ones.
     more: how many there are besides. counts: by topic, what it says it applied, repeated and
-    refused, and what that should be, where the two differ. unread: why it could not be compared; may_pass: ask again.
-    ownership, group: of the owner; see `tables.audit.copies.CopyHead`. lines, faults,
-    more_faults: of a ledger, how many lines it has, and those that are wrong.
+    refused, and what that should be, where the two differ. unread: why it could not be compared;
+    may_pass: it may be if one asks again. ownership, group: of the owner; see
+    `tables.audit.copies.CopyHead`. lines, faults, more_faults: of a ledger, how many lines it
+    has, and those that are wrong.
     """
 
     where: str

@@ -32,7 +32,7 @@ _line = event_table.c
 _stock = stock_table.c
 
 
-class Moment(Struct, frozen=True):
+class LedgerMoment(Struct, frozen=True):
     """A partition of the ledger at one moment.
 
     reaches: by topic's number. rows: the sums, in the order of `SUM_COLUMNS`, by SKU and
@@ -59,7 +59,7 @@ class AuditedLedger:
         """After the last question."""
         self._engine.dispose()
 
-    def moment(self, part: int) -> Moment:
+    def moment(self, part: int) -> LedgerMoment:
         """Positions and sums of a partition as they are now."""
         columns = [_stock.sku, _stock.location, *(_stock[name] for name in SUM_COLUMNS)]
         try:
@@ -69,7 +69,7 @@ class AuditedLedger:
                 rows = {(sku, location): tuple(sums) for sku, location, *sums in found}
         except DBAPIError as error:
             raise unavailable(self._url, error) from error
-        return Moment({topic: reach for (topic, _), reach in reaches.items()}, rows)
+        return LedgerMoment({topic: reach for (topic, _), reach in reaches.items()}, rows)
 
     def heads(self) -> list[tuple[int, int, int, bytes]]:
         """Topic's number, partition, next offset and head of each chain that has begun."""
@@ -162,4 +162,4 @@ class AuditedLedger:
             writer.dispose()
 
 
-__all__ = ["LINE_COLUMNS", "SUM_COLUMNS", "AuditedLedger", "LedgerUnavailable", "Moment"]
+__all__ = ["LINE_COLUMNS", "SUM_COLUMNS", "AuditedLedger", "LedgerMoment", "LedgerUnavailable"]

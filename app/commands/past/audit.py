@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -39,6 +38,12 @@ _FIELDS = ("received", "dispatched", "sold", "returned", "adjusted", "events", "
     metavar="SKU LOCATION",
     help="Set a row right, then look again. May be given several times.",
 )
+@click.option("--chain", "is_chain", is_flag=True, help="Make the chain of hashes again instead.")
+@click.option(
+    "--against",
+    type=click.Path(exists=True, dir_okay=False),
+    help="With --chain: heads that were kept, as its --json wrote them.",
+)
 @click.option("--no-ledger", is_flag=True, help="Leave the ledger out.")
 @kafka_option
 @url_option
@@ -47,6 +52,8 @@ def audit(
     partitions: tuple[int, ...],
     explained: tuple[str, str] | None,
     repaired: tuple[tuple[str, str], ...],
+    is_chain: bool,
+    against: str | None,
     no_ledger: bool,
     kafka: str | None,
     url: tuple[str, ...],
@@ -61,12 +68,22 @@ def audit(
     A repair adds what is missing through the row's owner, which writes it anew for all copies.
     It is taken on the machine of the owner alone.
 
+    With --chain, the chain of hashes over every record is made again from the log, and held
+    against the ledger's heads and those in a file. A head that is kept elsewhere shows later
+    that nothing below it was changed, dropped or put in between.
+
     The exit code is 0 if all agree, 1 if something differs, 2 if something could not be compared.
     """
     from audit.log import AuditFailed
     from ledger.engine import LedgerUnavailable
 
     settings = settings_from(kafka=kafka)
+    if against is not None and not is_chain:
+        refuse("--against needs --chain.")
+    if is_chain:
+        from app.commands.past.chain import chain
+
+        chain(settings, _numbers(settings, partitions, ()), against, no_ledger, as_json)
     rows = [*repaired, *([explained] if explained else [])]
     numbers = _numbers(settings, partitions, rows)
     work = _audit(settings, url, numbers, repaired, no_ledger)
@@ -90,6 +107,7 @@ async def _audit(
     repaired: Sequence[tuple[str, str]],
     no_ledger: bool,
 ) -> list[Audited]:
+    from app.commands.past.chain import ledger_of
     from audit.auditing import an_auditor
     from core.partitioning import partition_for
     from domain.rows import row_key
@@ -109,18 +127,6 @@ async def _audit(
             if ledger is not None:
                 await auditor.repair_ledger(number, keys)
         return [await auditor.partition(number) for number in numbers]
-
-
-def ledger_of(settings: Settings) -> AuditedLedger | None:
-    """The ledger's database; None where none is named, and none was begun."""
-    from ledger.engine import url_of
-
-    url = url_of(settings.ledger_database)
-    if not settings.ledger_url and not Path(url.database or "").exists():
-        return None
-    from ledger.audited import AuditedLedger
-
-    return AuditedLedger(url, f"{settings.ledger_group} audit")
 
 
 def config_of(

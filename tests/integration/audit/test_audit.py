@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from dev.kafka import Kafka
-from dev.oracle import partition_of
+from dev.oracle.stock import partition_of
 from dev.workers import Worker, onhand
 from domain.rows import Row, decode_row, encode_row, row_key
 from tables.home.rocks import RocksStores

@@ -6,8 +6,8 @@ import pytest
 
 from audit.comparing import Held, compare_counts
 from audit.recount import Expected, Recount
-from dev.oracle import Oracle, Record
-from dev.rows import Row as OracleRow
+from dev.oracle.rows import Row as OracleRow
+from dev.oracle.stock import Oracle, Record
 from domain.rows import row_key
 from tests.ledgers.logs import PARTITIONS, WINDOW, a_log
 
