@@ -39,6 +39,7 @@ from audit.recount import Expected, Recount, See
 from core.positions import parse_position
 from core.stages import Role
 from domain.rows import encode_row, split_key
+from domain.rules.sets import RuleSet
 from ledger.audited import AuditedLedger, LedgerMoment
 from ledger.books import TOPICS, Reach
 
@@ -62,7 +63,7 @@ class AuditConfig(Struct, frozen=True, kw_only=True):
     topics: Mapping[str, str]
     partitions: int
     window: int
-    rules: int
+    rules: RuleSet
     version: int
     workers: Sequence[str]
     ledger: AuditedLedger | None = None
@@ -174,7 +175,7 @@ class Auditor:
         if not head.positions and not any(recount.next.values()):
             return None  # nothing was ever counted
         said = head.rules, head.window, head.partitions, head.version
-        ours = config.rules, config.window, config.partitions, config.version
+        ours = config.rules.number, config.window, config.partitions, config.version
         if said != ours:
             names = ("rules", "window", "partitions", "version")
             wrong = [
@@ -203,7 +204,7 @@ class Auditor:
         held.unread = await self._beyond(number, positions)
         starts = {number: getattr(reach, "history_from", 0) for number, reach in reaches.items()}
         stops = {number: reach.next_offset for number, reach in reaches.items()}
-        lines = Lines(ledger, roles, number, starts, stops)
+        lines = Lines(ledger, roles, number, starts, stops, self._config.rules)
         recount = self._recount(number, lines.see)
         if held.unread is None:
             await self._count(recount, number, positions, lines.hold)
@@ -269,7 +270,7 @@ class Auditor:
     ) -> dict[tuple[str, bytes], Explanation]:
         """Step 5."""
         wrong = [(held, one) for held in copies for one in held.differences][:_MOST_EXPLAINED]
-        watch = Watch(one.key for _, one in wrong)
+        watch = Watch((one.key for _, one in wrong), self._config.rules)
         recount = self._recount(number, watch.see)
         await self._count(recount, number, _furthest(held for held, _ in wrong))
         return {
@@ -309,7 +310,7 @@ class Auditor:
 
     def _recount(self, number: int, see: See | None = None) -> Recount:
         config = self._config
-        return Recount(config.topics, number, config.partitions, config.window, see)
+        return Recount(config.topics, number, config.partitions, config.window, config.rules, see)
 
     async def _count(
         self,

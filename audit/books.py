@@ -15,8 +15,9 @@ from audit.comparing import MOST_KEPT, Held, LineFault, hold_against
 from audit.recount import Counted, Expected
 from core.records import Record
 from core.refusals import Refused
-from domain.events import StockEvent, decode_batch
+from domain.events import StockEvent
 from domain.rows import Row, encode_row, row_key
+from domain.rules.sets import RuleSet
 from ledger.audited import LINE_COLUMNS, AuditedLedger, LedgerMoment
 from ledger.books import REFUSED, TOPICS
 
@@ -37,6 +38,7 @@ class Lines:
         part: which partition.
         start: first offset that the ledger still has lines of, by topic's number.
         stop: its next offset, by topic's number.
+        rules: of its version.
     """
 
     def __init__(
@@ -46,7 +48,9 @@ class Lines:
         part: int,
         start: Mapping[int, int],
         stop: Mapping[int, int],
+        rules: RuleSet,
     ) -> None:
+        self._rules = rules
         self._ledger, self._part, self._start, self._stop = ledger, part, start, stop
         self._numbers = {topic: TOPICS.index(role) for topic, role in roles.items()}
         self._names = {number: topic for topic, number in self._numbers.items()}
@@ -111,7 +115,8 @@ class Lines:
             at += 1
         found = read[at] if at < len(read) and read[at][0][2] == counted.offset else None
         del read[: at + (found is not None)]
-        right = _line_of((number, self._part, counted.offset, log_at), counted, record)
+        place = number, self._part, counted.offset, log_at
+        right = _line_of(place, counted, record, self._rules)
         compared = _OF_REFUSED if counted.outcome == REFUSED else len(right)
         columns = {}
         if found is not None:
@@ -149,10 +154,12 @@ class Lines:
             self.more_faults += 1
 
 
-def _line_of(place: tuple[int, int, int, int], counted: Counted, record: Record) -> tuple[Any, ...]:
+def _line_of(
+    place: tuple[int, int, int, int], counted: Counted, record: Record, rules: RuleSet
+) -> tuple[Any, ...]:
     """As `ledger.schema.event_table` has it."""
     recorded_at = record[1] * 1000
-    event = decode_batch([record[3]], [record[4]])[0]
+    event = rules.decode(record[3], record[4])
     head = (*place, recorded_at)
     if isinstance(event, Refused):
         return (*head, None, REFUSED, *(None,) * 13)

@@ -20,7 +20,7 @@ class Unread(Struct, frozen=True, tag="unread"):
     why: str
 
 
-class Difference(Struct, frozen=True):
+class RowDifference(Struct, frozen=True):
     """A row that is not what the log makes it; None: it is not there."""
 
     key: bytes
@@ -73,7 +73,7 @@ class Held(Struct, kw_only=True):
     partition: int
     positions: Mapping[str, int]
     rows: int = 0
-    differences: list[Difference] = []
+    differences: list[RowDifference] = []
     more: int = 0
     counts: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
     unread: str | None = None
@@ -95,7 +95,7 @@ class Held(Struct, kw_only=True):
         """Whether it was compared and is right."""
         return not self.drift and self.unread is None
 
-    def differs(self, difference: Difference) -> None:
+    def differs(self, difference: RowDifference) -> None:
         """Note one."""
         if len(self.differences) < MOST_KEPT:
             self.differences.append(difference)
@@ -113,11 +113,11 @@ async def hold_against(
             met.add(key)
             right, found = expected.row(key), _row(value)
             if right != found:
-                held.differs(Difference(key, right, found))
+                held.differs(RowDifference(key, right, found))
         held.rows += len(page)
     for key in expected.keys():  # noqa: SIM118  no dict
         if key not in met:
-            held.differs(Difference(key, expected.row(key), None))
+            held.differs(RowDifference(key, expected.row(key), None))
 
 
 def compare_counts(held: Held, said: Mapping[str, tuple[int, ...]], expected: Expected) -> None:

@@ -15,12 +15,12 @@ from typing import Final, NamedTuple, TypeAlias
 
 from msgspec import Struct
 
-from audit.comparing import Difference, Unread
+from audit.comparing import RowDifference, Unread
 from audit.recount import CHECKSUM, EVENT_COUNT, SUMS, UPDATED_AT, Counted
 from core.records import Record
 from core.refusals import Refused
-from domain.events import decode_batch
 from domain.rows import Row
+from domain.rules.sets import RuleSet
 from ledger.books import APPLIED
 
 _MASK: Final = 2**64 - 1
@@ -45,14 +45,15 @@ class WatchedFact(NamedTuple):
 class Watch:
     """Keeps the facts of some rows; `see` is given to a `Recount`."""
 
-    def __init__(self, keys: Iterable[bytes]) -> None:
+    def __init__(self, keys: Iterable[bytes], rules: RuleSet) -> None:
+        self._rules = rules
         self.facts: dict[bytes, list[WatchedFact]] = {key: [] for key in keys}
 
     def see(self, counted: Counted, record: Record) -> None:
         """One more record."""
         if (facts := self.facts.get(counted.key)) is None:
             return
-        event = decode_batch([record[3]], [record[4]])[0]
+        event = self._rules.decode(record[3], record[4])
         if not isinstance(event, Refused):
             facts.append(WatchedFact(counted, event.source, event.id))
 
@@ -72,7 +73,7 @@ class Explanation(Struct, frozen=True):
 
 
 def explain_row(
-    difference: Difference, facts: Sequence[WatchedFact], positions: Mapping[str, int]
+    difference: RowDifference, facts: Sequence[WatchedFact], positions: Mapping[str, int]
 ) -> Explanation:
     """Find facts that make the difference.
 
@@ -162,7 +163,7 @@ def _pair(
 
 
 def _leftover(
-    difference: Difference,
+    difference: RowDifference,
     gap: _Vector,
     counted: Sequence[WatchedFact],
     causes: Sequence[Cause],
@@ -177,7 +178,7 @@ def _leftover(
         )
         return causes, rest
     for name, kind in wrong:
-        of_kind = [fact for fact in counted if fact.counted.kind == kind]
+        of_kind = [fact for fact in counted if fact.counted.field == kind]
         says = f"{name} is {gap[kind]:+,} from what {_count(of_kind)} of this kind say"
         if len(of_kind) == 1:
             causes.append(Cause("changed", of_kind))
@@ -194,11 +195,11 @@ def _leftover(
     return causes, rest
 
 
-def _updated_at(difference: Difference) -> int:
+def _updated_at(difference: RowDifference) -> int:
     return difference.found_row.updated_at
 
 
-def _gap(difference: Difference) -> _Vector:
+def _gap(difference: RowDifference) -> _Vector:
     """Found minus right: sums, events, checksum, time."""
     names = Row.__struct_fields__
     right, found = difference.right_row, difference.found_row
@@ -209,7 +210,7 @@ def _gap(difference: Difference) -> _Vector:
 
 def _vector(fact: WatchedFact) -> _Vector:
     numbers = [0] * _WIDTH
-    numbers[fact.counted.kind] = fact.counted.quantity
+    numbers[fact.counted.field] = fact.counted.amount
     numbers[EVENT_COUNT], numbers[CHECKSUM] = 1, fact.counted.crc
     return tuple(numbers)
 
@@ -255,6 +256,6 @@ def named_fact(fact: WatchedFact) -> str:
     """A fact in words."""
     at = fact.counted
     return (
-        f"{fact.id} of {fact.source} ({SUMS[at.kind]} {at.quantity:,}, offset {at.offset} of "
+        f"{fact.id} of {fact.source} ({SUMS[at.field]} {at.amount:,}, offset {at.offset} of "
         f"{at.topic})"
     )

@@ -18,10 +18,11 @@ from core.fold import CONFLICT
 from core.records import Address, Record
 from domain.columns import columns
 from domain.rows import Row
+from domain.rules.sets import RuleSet
 from ledger.books import APPLIED, REFUSED, REPEATED
 
 #: Five sums by kind, events, checksum, newest time in ms.
-Tally: TypeAlias = list[int]
+Totals: TypeAlias = list[int]
 SUMS: Final = Row.__struct_fields__[:5]
 EVENT_COUNT, CHECKSUM, UPDATED_AT = 5, 6, 7
 _WIDTH: Final = 8
@@ -31,10 +32,11 @@ _MASK: Final = 2**64 - 1
 
 
 class Counted(NamedTuple):
-    """What became of one record. kind is -1 where no rule could read it; then key is b"".
+    """What became of one record. field is -1 where no rule could read it; then key is b"".
 
-    content, identity: as in `domain/columns.py`. repeat_of: offset of the event that it says
-    again, or another event of the same name; -1 for none. why: reason of a refusal.
+    field, amount: which number of the row it changes, and by how much. content, identity: as
+    in `domain/columns.py`. repeat_of: offset of the event that it says again, or of another
+    event of the same name; -1 for none. why: reason of a refusal.
     """
 
     topic: str
@@ -42,8 +44,8 @@ class Counted(NamedTuple):
     outcome: int
     key: bytes
     time_ms: int
-    kind: int = -1
-    quantity: int = 0
+    field: int = -1
+    amount: int = 0
     crc: int = 0
     content: int = 0
     identity: int = 0
@@ -62,6 +64,7 @@ class Recount:
         topics: role by full name.
         partition: which one. partitions: of each topic.
         window: W, in offsets.
+        rules: of the version.
         see: is told of every record, which takes about as long as counting it.
     """
 
@@ -71,14 +74,15 @@ class Recount:
         partition: int,
         partitions: int,
         window: int,
+        rules: RuleSet,
         see: See | None = None,
     ) -> None:
         self._addresses = {
             topic: Address(topic, role, partition, partitions) for topic, role in topics.items()
         }
-        self._window, self._see = window, see
+        self._window, self._rules, self._see = window, rules, see
         self._accepted: dict[str, dict[int, tuple[int, int]]] = {topic: {} for topic in topics}
-        self.rows: dict[bytes, Tally] = {}
+        self.rows: dict[bytes, Totals] = {}
         self.counts = {topic: [0, 0, 0] for topic in topics}
         self.next = dict.fromkeys(topics, 0)
         #: What came after `keep_apart`: not in rows and counts.
@@ -95,7 +99,7 @@ class Recount:
         """Count the next records of a topic: some hundreds, in offset order."""
         if not records:
             return
-        found = columns(self._addresses[topic], records)
+        found = columns(self._addresses[topic], records, self._rules)
         self.records += len(records)
         self.next[topic] = records[-1][0] + 1
         if self._keeps_apart or self._see is not None:
@@ -109,7 +113,7 @@ class Recount:
         accepted, window = self._accepted[topic], self._window
         rows, counts = self.rows, self.counts[topic]
         counts[REFUSED] += len(found.refused)
-        for key, offset, time_ms, identity, content, crc, kind, quantity in _events(found):
+        for key, offset, time_ms, identity, content, crc, field, amount in _events(found):
             before = accepted.get(identity)
             if before is not None and before[0] >= offset - window:
                 counts[REPEATED if before[1] == content else REFUSED] += 1
@@ -119,7 +123,7 @@ class Recount:
             row = rows.get(key)
             if row is None:
                 row = rows[key] = [0] * _WIDTH
-            row[kind] += quantity
+            row[field] += amount
             row[EVENT_COUNT] += 1
             row[CHECKSUM] += crc
             if time_ms > row[UPDATED_AT]:
@@ -131,7 +135,7 @@ class Recount:
             Counted(topic, letter.offset, REFUSED, b"", letter.timestamp_ms, why=str(letter.reason))
             for letter in found.refused
         ]
-        for key, offset, time_ms, identity, content, crc, kind, quantity in _events(found):
+        for key, offset, time_ms, identity, content, crc, field, amount in _events(found):
             before = accepted.get(identity)
             outcome, repeat_of, why = APPLIED, -1, ""
             if before is not None and before[0] >= offset - window:
@@ -140,7 +144,7 @@ class Recount:
                     outcome, why = REFUSED, CONFLICT.reason
             else:
                 accepted[identity] = offset, content
-            what = kind, quantity, crc, content, identity, repeat_of, why
+            what = field, amount, crc, content, identity, repeat_of, why
             outcomes.append(Counted(topic, offset, outcome, key, time_ms, *what))
         outcomes.sort(key=attrgetter("offset"))
         for counted, record in zip(outcomes, records, strict=True):
@@ -170,7 +174,7 @@ class Recount:
 
     def at(self, positions: Mapping[str, int]) -> Expected:
         """What a copy must hold whose next offsets these are: at or behind `keep_apart`'s."""
-        more: dict[bytes, Tally] = {}
+        more: dict[bytes, Totals] = {}
         counts = {topic: list(counted) for topic, counted in self.counts.items()}
         for counted in self.apart:
             if counted.offset >= positions.get(counted.topic, 0):
@@ -184,14 +188,14 @@ class Recount:
 
 
 def _events(found: Columns) -> Iterator[tuple[Any, ...]]:
-    names = ("offset", "time_ms", "identity", "content", "crc", "kind", "quantity")
+    names = ("offset", "time_ms", "identity", "content", "crc", "field", "amount")
     numbers = (found.events[name].tolist() for name in names)
     return zip(found.keys, *numbers, strict=True)
 
 
-def _add(rows: dict[bytes, Tally], counted: Counted) -> None:
+def _add(rows: dict[bytes, Totals], counted: Counted) -> None:
     row = rows.setdefault(counted.key, [0] * _WIDTH)
-    row[counted.kind] += counted.quantity
+    row[counted.field] += counted.amount
     row[EVENT_COUNT] += 1
     row[CHECKSUM] += counted.crc
     row[UPDATED_AT] = max(row[UPDATED_AT], counted.time_ms)
@@ -200,8 +204,8 @@ def _add(rows: dict[bytes, Tally], counted: Counted) -> None:
 class Expected(NamedTuple):
     """Rows and counts of a prefix. more: rows that differ from `base`."""
 
-    base: Mapping[bytes, Tally]
-    more: Mapping[bytes, Tally]
+    base: Mapping[bytes, Totals]
+    more: Mapping[bytes, Totals]
     counts: Mapping[str, tuple[int, ...]]
 
     def row(self, key: bytes) -> Row | None:
@@ -209,7 +213,7 @@ class Expected(NamedTuple):
         numbers = self.tally(key)
         return None if numbers is None else as_row(numbers)
 
-    def tally(self, key: bytes) -> Tally | None:
+    def tally(self, key: bytes) -> Totals | None:
         """The same with all bits of the checksum."""
         return self.more.get(key) or self.base.get(key)
 
@@ -219,6 +223,6 @@ class Expected(NamedTuple):
         yield from (key for key in self.more if key not in self.base)
 
 
-def as_row(numbers: Tally) -> Row:
+def as_row(numbers: Totals) -> Row:
     """As it is stored."""
     return Row(*[*numbers[:CHECKSUM], numbers[CHECKSUM] & _MASK, numbers[UPDATED_AT]])

@@ -15,7 +15,7 @@ from app.commands.running import as_json, kafka_option, refuse, run, settings_fr
 if TYPE_CHECKING:
     from app.config import Settings
     from audit.auditing import AuditConfig, Audited
-    from audit.comparing import Difference, Held, LineFault
+    from audit.comparing import Held, LineFault, RowDifference
     from audit.explaining import Explanation
     from ledger.audited import AuditedLedger
 
@@ -116,7 +116,7 @@ async def _audit(
         ledger = None if no_ledger else ledger_of(settings)
         if ledger is not None:
             stack.callback(ledger.close)
-        auditor = await an_auditor(config_of(settings, url, ledger), stack)
+        auditor = await an_auditor(await config_of(settings, url, ledger), stack)
         auditor.said = Ticker("records read")
         by_partition: dict[int, list[bytes]] = {}
         for sku, location in repaired:
@@ -129,20 +129,40 @@ async def _audit(
         return [await auditor.partition(number) for number in numbers]
 
 
-def config_of(
+async def config_of(
     settings: Settings, url: tuple[str, ...], ledger: AuditedLedger | None
 ) -> AuditConfig:
-    """What an audit must know."""
-    from app.commands.running import workers_of
-    from audit.auditing import AuditConfig
-    from domain.events import RULES
+    """What an audit must know.
 
+    Raises:
+        AuditFailed: by which rules the version counts cannot be told, or not by this build.
+    """
+    from aiokafka.errors import KafkaError
+
+    from app.commands.running import workers_of
+    from app.upgrades.record import recorded
+    from audit.auditing import AuditConfig
+    from audit.log import AuditFailed
+    from domain.rules.held import CURRENT, HELD
+    from wire.batches import Unreadable
+
+    try:
+        last = (await recorded(settings)).last
+    except (KafkaError, OSError, TimeoutError, Unreadable) as error:
+        raise AuditFailed(f"Kafka does not answer at {settings.kafka}: is it there?") from error
+    begun = None if last is None else last.versions.get(str(settings.version))
+    number = CURRENT.number if begun is None else begun.rules
+    if number not in HELD:
+        raise AuditFailed(
+            f"Version {settings.version} counts by rules {number}, which this build does not "
+            "hold: audit it with its own build."
+        )
     return AuditConfig(
         kafka=settings.client_kwargs(),
         topics={topic: role for role, topic in settings.source_topics.items()},
         partitions=settings.partitions,
         window=settings.dedup_window,
-        rules=RULES,
+        rules=HELD[number],
         version=settings.version,
         workers=workers_of(url),
         ledger=ledger,
@@ -230,7 +250,7 @@ def _fault_line(fault: LineFault) -> str:
 
 
 def _difference_lines(
-    held: Held, difference: Difference, explanations: dict[tuple[str, bytes], Explanation]
+    held: Held, difference: RowDifference, explanations: dict[tuple[str, bytes], Explanation]
 ) -> list[str]:
     from audit.explaining import told
     from core.positions import format_position
@@ -251,7 +271,7 @@ def _difference_lines(
     return lines
 
 
-def _gaps(difference: Difference) -> list[str]:
+def _gaps(difference: RowDifference) -> list[str]:
     if difference.found is None:
         return ["it is not there"]
     if difference.right is None:
@@ -324,7 +344,7 @@ def _fault(fault: LineFault) -> dict[str, Any]:
 
 
 def _document(
-    held: Held, difference: Difference, explanations: dict[tuple[str, bytes], Explanation]
+    held: Held, difference: RowDifference, explanations: dict[tuple[str, bytes], Explanation]
 ) -> dict[str, Any]:
     import msgspec
 
@@ -346,7 +366,7 @@ def _document(
                         "source": fact.source,
                         "id": fact.id,
                         "position": f"{fact.counted.topic}-{held.partition}@{fact.counted.offset}",
-                        "quantity": fact.counted.quantity,
+                        "quantity": fact.counted.amount,
                     }
                     for fact in cause.facts
                 ],

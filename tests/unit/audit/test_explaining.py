@@ -7,10 +7,11 @@ from random import Random
 import pytest
 from msgspec.structs import replace
 
-from audit.comparing import Difference, Unread
+from audit.comparing import RowDifference, Unread
 from audit.explaining import Explanation, Watch, WatchedFact, explain_row, told
 from audit.recount import Counted, Recount, as_row
 from domain.rows import Row, row_key
+from domain.rules.two import TWO
 from ledger.books import APPLIED
 
 KEY = row_key("SKU-1", "store-1")
@@ -37,7 +38,7 @@ def row(*some: Sequence[WatchedFact]) -> Row:
     numbers = [0] * 8
     for fact in (fact for each in some for fact in each):
         at = fact.counted
-        numbers[at.kind] += at.quantity
+        numbers[at.field] += at.amount
         numbers[5] += 1
         numbers[6] += at.crc
         numbers[7] = max(numbers[7], at.time_ms)
@@ -45,7 +46,7 @@ def row(*some: Sequence[WatchedFact]) -> Row:
 
 
 def why(all_: Sequence[WatchedFact], found: Row) -> Explanation:
-    return explain_row(Difference(KEY, row(all_), found), all_, AT)
+    return explain_row(RowDifference(KEY, row(all_), found), all_, AT)
 
 
 def causes(explanation: Explanation) -> list[tuple[str, list[str]]]:
@@ -115,14 +116,14 @@ def test_what_is_no_fact_of_the_row_is_not_blamed_on_one() -> None:
 
     assert causes(strange) == []
     assert "no one or two of its facts" in strange.rest[0]
-    garbage = explain_row(Difference(KEY, found, Unread("b'{' (bad)")), all_, AT)
+    garbage = explain_row(RowDifference(KEY, found, Unread("b'{' (bad)")), all_, AT)
     assert garbage.rest == ["What is stored is no row: b'{' (bad)."]
 
 
 def test_a_row_that_is_not_there_is_missing_all_its_facts_and_says_a_few() -> None:
     all_ = facts(30)
 
-    gone = explain_row(Difference(KEY, row(all_), None), all_, AT)
+    gone = explain_row(RowDifference(KEY, row(all_), None), all_, AT)
 
     assert causes(gone) == [("missing", [fact.id for fact in all_])]
     sentences = list(told(gone.causes[0]))
@@ -133,8 +134,8 @@ def test_a_row_that_is_not_there_is_missing_all_its_facts_and_says_a_few() -> No
 
 
 def test_watched_rows_keep_who_said_each_of_their_facts() -> None:
-    watch = Watch([KEY])
-    recount = Recount({"sales": "sales"}, 0, 1, 10, watch.see)
+    watch = Watch([KEY], TWO)
+    recount = Recount({"sales": "sales"}, 0, 1, 10, TWO, watch.see)
     value = (
         b'{"specversion":"1.0","id":"a\\u0041","source":"till 17",'
         b'"type":"inventory.sale.completed.v1",'

@@ -9,6 +9,7 @@ from audit.recount import Expected, Recount
 from dev.oracle.rows import Row as OracleRow
 from dev.oracle.stock import Oracle, Record
 from domain.rows import row_key
+from domain.rules.two import TWO
 from tests.ledgers.logs import PARTITIONS, WINDOW, a_log
 
 TOPICS = {role: role for role in ("shipments", "sales", "adjustments")}
@@ -16,7 +17,7 @@ TOPICS = {role: role for role in ("shipments", "sales", "adjustments")}
 
 def recounted(records: list[Record], apart_after: int | None = None) -> list[Recount]:
     """Each partition's; the records of each after the first so many are kept apart."""
-    counts = [Recount(TOPICS, part, PARTITIONS, WINDOW) for part in range(PARTITIONS)]
+    counts = [Recount(TOPICS, part, PARTITIONS, WINDOW, TWO) for part in range(PARTITIONS)]
     for number, record in enumerate(records):
         if number == apart_after:
             for count in counts:
