@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from audit.comparing import MOST_KEPT, Held, LineFault, hold_against
-from audit.recount import Counted, Expected
+from audit.recount import Expected, Recounted
 from core.records import Record
 from core.refusals import Refused
 from domain.events import StockEvent
@@ -55,7 +55,7 @@ class Lines:
         self._numbers = {topic: TOPICS.index(role) for topic, role in roles.items()}
         self._names = {number: topic for topic, number in self._numbers.items()}
         self._log_at = dict.fromkeys(self._numbers, 0)
-        self._waiting: dict[str, list[tuple[Counted, Record]]] = {t: [] for t in self._numbers}
+        self._waiting: dict[str, list[tuple[Recounted, Record]]] = {t: [] for t in self._numbers}
         #: Of each topic: lines that were read and not met yet, and where to read on.
         self._read: dict[str, list[tuple[tuple[Any, ...], str | None]]] = {
             topic: [] for topic in self._numbers
@@ -65,7 +65,7 @@ class Lines:
         self.faults: list[LineFault] = []
         self.more_faults = 0
 
-    def see(self, counted: Counted, record: Record) -> None:
+    def see(self, counted: Recounted, record: Record) -> None:
         """One more record; `hold` compares it."""
         self._waiting[counted.topic].append((counted, record))
 
@@ -103,7 +103,7 @@ class Lines:
             self.lines += len(page)
             read += page
 
-    def _hold(self, topic: str, counted: Counted, record: Record) -> None:
+    def _hold(self, topic: str, counted: Recounted, record: Record) -> None:
         number = self._numbers[topic]
         log_at = self._log_at[topic] = max(self._log_at[topic], record[1] * 1000)
         if counted.offset < self._start.get(number, 0):
@@ -155,7 +155,7 @@ class Lines:
 
 
 def _line_of(
-    place: tuple[int, int, int, int], counted: Counted, record: Record, rules: RuleSet
+    place: tuple[int, int, int, int], counted: Recounted, record: Record, rules: RuleSet
 ) -> tuple[Any, ...]:
     """As `ledger.schema.event_table` has it."""
     recorded_at = record[1] * 1000
@@ -166,7 +166,7 @@ def _line_of(
     return (*head, *_said(recorded_at, event, counted))
 
 
-def _said(recorded_at: int, event: StockEvent, counted: Counted) -> tuple[Any, ...]:
+def _said(recorded_at: int, event: StockEvent, counted: Recounted) -> tuple[Any, ...]:
     data = event.data
     occurred_at = recorded_at if event.time is None else (event.time - _EPOCH) // _MICROSECOND
     repeats = counted.repeat_of if counted.outcome != REFUSED and counted.repeat_of >= 0 else None

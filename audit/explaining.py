@@ -16,7 +16,7 @@ from typing import Final, NamedTuple, TypeAlias
 from msgspec import Struct
 
 from audit.comparing import RowDifference, Unread
-from audit.recount import CHECKSUM, EVENT_COUNT, SUMS, UPDATED_AT, Counted
+from audit.recount import CHECKSUM, EVENT_COUNT, SUMS, UPDATED_AT, Recounted
 from core.records import Record
 from core.refusals import Refused
 from domain.rows import Row
@@ -37,7 +37,7 @@ _WIDTH: Final = 7
 class WatchedFact(NamedTuple):
     """An event of a row that is looked at closely, whatever became of it."""
 
-    counted: Counted
+    counted: Recounted
     source: str
     id: str
 
@@ -49,7 +49,7 @@ class Watch:
         self._rules = rules
         self.facts: dict[bytes, list[WatchedFact]] = {key: [] for key in keys}
 
-    def see(self, counted: Counted, record: Record) -> None:
+    def see(self, counted: Recounted, record: Record) -> None:
         """One more record."""
         if (facts := self.facts.get(counted.key)) is None:
             return
@@ -58,7 +58,7 @@ class Watch:
             facts.append(WatchedFact(counted, event.source, event.id))
 
 
-class Cause(Struct, frozen=True):
+class FactCause(Struct, frozen=True):
     """Some facts, and what is wrong with them: "missing", "twice" or "changed"."""
 
     what: str
@@ -68,7 +68,7 @@ class Cause(Struct, frozen=True):
 class Explanation(Struct, frozen=True):
     """Why a row is wrong. rest: sentences for what no fact explains."""
 
-    causes: list[Cause]
+    causes: list[FactCause]
     rest: list[str]
 
 
@@ -91,7 +91,7 @@ def explain_row(
         and fact.counted.offset < positions.get(fact.counted.topic, 0)
     ]
     if difference.found is None:
-        return Explanation([Cause("missing", counted)], [])
+        return Explanation([FactCause("missing", counted)], [])
     gap = _gap(difference)
     ahead = [fact for fact in facts if fact.counted.offset >= positions.get(fact.counted.topic, 0)]
     causes = _causes(gap[:_WIDTH], counted, ahead)
@@ -103,21 +103,21 @@ def explain_row(
 
 def _causes(
     gap: _Vector, counted: Sequence[WatchedFact], ahead: Sequence[WatchedFact]
-) -> list[Cause]:
+) -> list[FactCause]:
     if not gap[EVENT_COUNT] and not gap[CHECKSUM]:
         return []
     sign = 1 if gap[EVENT_COUNT] > 0 else -1
     wanted = _times(gap, sign)
     if (one := _single(wanted, counted)) is not None:
-        return [Cause(_SIGNS[sign], [one])]
+        return [FactCause(_SIGNS[sign], [one])]
     if sign > 0 and (early := _single(wanted, ahead)) is not None:
-        return [Cause("too early", [early])]
+        return [FactCause("too early", [early])]
     if gap[EVENT_COUNT] and (run := _run(wanted, counted)):
-        return [Cause(_SIGNS[sign], run)]
+        return [FactCause(_SIGNS[sign], run)]
     if abs(gap[EVENT_COUNT]) == 2 and (pair := _pair(wanted, counted, 1)):
-        return [Cause(_SIGNS[sign], list(pair))]
+        return [FactCause(_SIGNS[sign], list(pair))]
     if gap[EVENT_COUNT] == 0 and (pair := _pair(gap, counted, -1)):
-        return [Cause("twice", [pair[0]]), Cause("missing", [pair[1]])]
+        return [FactCause("twice", [pair[0]]), FactCause("missing", [pair[1]])]
     return []
 
 
@@ -166,8 +166,8 @@ def _leftover(
     difference: RowDifference,
     gap: _Vector,
     counted: Sequence[WatchedFact],
-    causes: Sequence[Cause],
-) -> tuple[list[Cause], list[str]]:
+    causes: Sequence[FactCause],
+) -> tuple[list[FactCause], list[str]]:
     """What no missing or doubled fact explains: another quantity, or nothing known."""
     causes, rest = list(causes), []
     wrong = [(name, kind) for kind, name in enumerate(SUMS) if gap[kind]]
@@ -181,7 +181,7 @@ def _leftover(
         of_kind = [fact for fact in counted if fact.counted.field == kind]
         says = f"{name} is {gap[kind]:+,} from what {_count(of_kind)} of this kind say"
         if len(of_kind) == 1:
-            causes.append(Cause("changed", of_kind))
+            causes.append(FactCause("changed", of_kind))
             rest.append(f"{says}: it was counted with another quantity.")
         elif not of_kind:
             rest.append(f"{says}: the number was changed.")
@@ -238,7 +238,7 @@ def _count(facts: Sequence[WatchedFact]) -> str:
     return f"{len(facts):,} fact{'' if len(facts) == 1 else 's'}"
 
 
-def told(cause: Cause) -> Iterator[str]:
+def told(cause: FactCause) -> Iterator[str]:
     """Sentences about a cause, for people: the first facts by name, then how many more."""
     says = {
         "missing": "missing",

@@ -31,7 +31,7 @@ _SPARE: Final = 10_000
 _MASK: Final = 2**64 - 1
 
 
-class Counted(NamedTuple):
+class Recounted(NamedTuple):
     """What became of one record. field is -1 where no rule could read it; then key is b"".
 
     field, amount: which number of the row it changes, and by how much. content, identity: as
@@ -54,7 +54,7 @@ class Counted(NamedTuple):
 
 
 #: Is told of every record, in the order of their offsets.
-See: TypeAlias = Callable[[Counted, Record], None]
+See: TypeAlias = Callable[[Recounted, Record], None]
 
 
 class Recount:
@@ -86,7 +86,7 @@ class Recount:
         self.counts = {topic: [0, 0, 0] for topic in topics}
         self.next = dict.fromkeys(topics, 0)
         #: What came after `keep_apart`: not in rows and counts.
-        self.apart: list[Counted] = []
+        self.apart: list[Recounted] = []
         self._keeps_apart = False
         #: How many were given.
         self.records = 0
@@ -132,7 +132,9 @@ class Recount:
     def _add_each(self, topic: str, records: Sequence[Record], found: Columns) -> None:
         accepted, window = self._accepted[topic], self._window
         outcomes = [
-            Counted(topic, letter.offset, REFUSED, b"", letter.timestamp_ms, why=str(letter.reason))
+            Recounted(
+                topic, letter.offset, REFUSED, b"", letter.timestamp_ms, why=str(letter.reason)
+            )
             for letter in found.refused
         ]
         for key, offset, time_ms, identity, content, crc, field, amount in _events(found):
@@ -145,7 +147,7 @@ class Recount:
             else:
                 accepted[identity] = offset, content
             what = field, amount, crc, content, identity, repeat_of, why
-            outcomes.append(Counted(topic, offset, outcome, key, time_ms, *what))
+            outcomes.append(Recounted(topic, offset, outcome, key, time_ms, *what))
         outcomes.sort(key=attrgetter("offset"))
         for counted, record in zip(outcomes, records, strict=True):
             if self._see is not None:
@@ -193,7 +195,7 @@ def _events(found: Columns) -> Iterator[tuple[Any, ...]]:
     return zip(found.keys, *numbers, strict=True)
 
 
-def _add(rows: dict[bytes, Totals], counted: Counted) -> None:
+def _add(rows: dict[bytes, Totals], counted: Recounted) -> None:
     row = rows.setdefault(counted.key, [0] * _WIDTH)
     row[counted.field] += counted.amount
     row[EVENT_COUNT] += 1

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from audit.comparing import RowDifference, Unread
 from audit.explaining import Explanation, Watch, WatchedFact, explain_row, told
-from audit.recount import Counted, Recount, as_row
+from audit.recount import Recount, Recounted, as_row
 from domain.rows import Row, row_key
 from domain.rules.two import TWO
 from ledger.books import APPLIED
@@ -26,7 +26,7 @@ def facts(count: int, seed: int = 1) -> list[WatchedFact]:
         kind = number % 2 * 2
         topic = "sales" if kind else "shipments"
         ident = f"id-{number}"
-        counted = Counted(
+        counted = Recounted(
             topic, number // 2, APPLIED, KEY, 1_000 + number, kind,
             random.choice((1, 1, 2, 10**9)), zlib.crc32(f"till\0{ident}".encode()), 0, number,
         )  # fmt: skip
