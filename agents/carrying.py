@@ -169,11 +169,13 @@ class Bridge:
         active = (p for p in self._held.values() if p.is_active)
         return {(self.config.topic, p.number): p.position for p in active}
 
-    def lag(self, p: Carried) -> int | None:
+    def lag(self, partition: Carried) -> int | None:
         """Offsets that are not done yet; None while that is not known. An upper bound."""
-        end = self._delivery.end(self.config.topic, p.number)
+        end = self._delivery.end(self.config.topic, partition.number)
         last = end.high if end.high is not None else end.offset
-        return None if last is None or not p.is_active else max(0, last - p.position)
+        return (
+            None if last is None or not partition.is_active else max(0, last - partition.position)
+        )
 
     # ---- the group
 

@@ -72,7 +72,11 @@ class TopicWatch:
         now = await self._table.topics(topic.name for topic in topics.desired(self._settings))
         starts = await self._table.log_starts()
         return [
-            *(Trouble(p.topic, p.kind, str(p)) for p in problems if not self._is_count(p)),
+            *(
+                Trouble(partition.topic, partition.kind, str(partition))
+                for partition in problems
+                if not self._is_count(partition)
+            ),
             *self._regrown(now),
             *self._recreated(now),
             *self._cut(starts),

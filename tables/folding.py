@@ -43,55 +43,57 @@ class Folding:
         self._delivery, self._commits, self._tasks = delivery, commits, tasks
         self._topics, self._is_open = topics, is_open
 
-    async def take(self, p: Partition, batch: Batch) -> None:
+    async def take(self, partition: Partition, batch: Batch) -> None:
         """Fold what of the batch is new; returns when the next one may come."""
-        owned = p.owned
+        owned = partition.owned
         if owned is None or owned.is_aside or not self._is_open():
             return
         try:
-            await self._take(p, owned, batch)
+            await self._take(partition, owned, batch)
         except Unreadable as error:
-            if self._takes(p, owned):
-                await self._stand_still(p, owned, batch.address.topic, error)
+            if self._takes(partition, owned):
+                await self._stand_still(partition, owned, batch.address.topic, error)
 
-    async def _take(self, p: Partition, owned: Owned, batch: Batch) -> None:
+    async def _take(self, partition: Partition, owned: Owned, batch: Batch) -> None:
         topic = batch.address.topic
         if batch.start > owned.fold.positions.get(topic, 0):
             # Fetched before a seek and delivered after it: read the gap first.
-            log.info("Partition %d: a batch of %s came too early; seeking back.", p.number, topic)
-            await self._deliver(p, owned)
+            log.info(
+                "Partition %d: a batch of %s came too early; seeking back.", partition.number, topic
+            )
+            await self._deliver(partition, owned)
             return
         if topic not in owned.fingerprints and (first := next(iter(batch.originals()), None)):
             owned.fingerprints[topic] = fingerprint(first)
         for piece, originals in await batch.pieces():
-            if not self._takes(p, owned):
+            if not self._takes(partition, owned):
                 return
             if piece is not None:
-                self._fold(p, owned, batch, piece, originals)
+                self._fold(partition, owned, batch, piece, originals)
             await asyncio.sleep(0)
-            if not await self._commits.has_room(p, owned):
-                if self._takes(p, owned):
-                    await self._set_aside(p, owned)
+            if not await self._commits.has_room(partition, owned):
+                if self._takes(partition, owned):
+                    await self._set_aside(partition, owned)
                 return
-        if not self._takes(p, owned):
+        if not self._takes(partition, owned):
             return
         if owned.fold.positions.get(topic, 0) < batch.next_offset:
             # Markers and aborted records: no event, but progress all the same.
             owned.fold.positions[topic] = batch.next_offset
             owned.uncommitted = True
         if topic == owned.unreadable:
-            owned.unreadable = p.stopped_because = None
-            p.release(topic)
-            log.info("Partition %d: %s can be read again; it goes on.", p.number, topic)
+            owned.unreadable = partition.stopped_because = None
+            partition.release(topic)
+            log.info("Partition %d: %s can be read again; it goes on.", partition.number, topic)
         if not batch.more:
-            self._commits.due(p)
+            self._commits.due(partition)
 
-    def _takes(self, p: Partition, owned: Owned) -> bool:
-        return p.owned is owned and self._is_open()
+    def _takes(self, partition: Partition, owned: Owned) -> bool:
+        return partition.owned is owned and self._is_open()
 
     def _fold(
         self,
-        p: Partition,
+        partition: Partition,
         owned: Owned,
         batch: Batch,
         piece: Columns,
@@ -99,7 +101,7 @@ class Folding:
     ) -> None:
         letters, waiting = len(owned.fold.dead_letters), owned.fold.memory.waiting
         try:
-            fold(owned.fold, batch.address, piece, p.store.get_many, originals)
+            fold(owned.fold, batch.address, piece, partition.store.get_many, originals)
         except NotARow as error:
             raise undecodable("a row", error) from error
         owned.uncommitted = True
@@ -114,45 +116,53 @@ class Folding:
             size = size_of(letter.key, letter.value, letter.headers) + 64 * len(letter.headers)
             owned.uncommitted_events += size // _BYTES_LIKE_AN_EVENT
 
-    async def _deliver(self, p: Partition, owned: Owned) -> None:
+    async def _deliver(self, partition: Partition, owned: Owned) -> None:
         positions = {topic: owned.fold.positions.get(topic, 0) for topic in self._topics}
-        await self._delivery.start(p.number, positions, p.epoch)
+        await self._delivery.start(partition.number, positions, partition.epoch)
 
-    async def _set_aside(self, p: Partition, owned: Owned) -> None:
+    async def _set_aside(self, partition: Partition, owned: Owned) -> None:
         """Deliver nothing of it until its commit is answered; what came meanwhile is read again.
 
         The worker has one stream of batches, and the others' are behind this one's.
         """
         owned.is_aside = True
-        log.warning("Partition %d: Kafka does not answer its commit; the others go on.", p.number)
-        await self._delivery.stop(p.number)
-        self._tasks.start(self._take_back(p, owned), f"partition {p.number} is aside")
+        log.warning(
+            "Partition %d: Kafka does not answer its commit; the others go on.", partition.number
+        )
+        await self._delivery.stop(partition.number)
+        self._tasks.start(
+            self._take_back(partition, owned), f"partition {partition.number} is aside"
+        )
 
-    async def _take_back(self, p: Partition, owned: Owned) -> None:
+    async def _take_back(self, partition: Partition, owned: Owned) -> None:
         await owned.room.wait()
         owned.is_aside = False
-        if self._takes(p, owned):
-            log.info("Partition %d: its commit was answered; it goes on.", p.number)
-            await self._deliver(p, owned)
+        if self._takes(partition, owned):
+            log.info("Partition %d: its commit was answered; it goes on.", partition.number)
+            await self._deliver(partition, owned)
 
-    async def _stand_still(self, p: Partition, owned: Owned, topic: str, error: Unreadable) -> None:
+    async def _stand_still(
+        self, partition: Partition, owned: Owned, topic: str, error: Unreadable
+    ) -> None:
         """Go no further than what could be read; commit that, answer reads, try again.
 
         Another replica may be sound, or the damage was on the way.
         """
         at = owned.fold.positions.get(topic, 0)
-        sentence = f"Topic {topic}, partition {p.number}: {error}"
-        if p.stopped_because != sentence:
-            p.stopped_because = sentence
-            log.error("Partition %d stands still. %s", p.number, sentence)
+        sentence = f"Topic {topic}, partition {partition.number}: {error}"
+        if partition.stopped_because != sentence:
+            partition.stopped_because = sentence
+            log.error("Partition %d stands still. %s", partition.number, sentence)
         owned.is_aside, owned.unreadable = True, topic
-        p.hold(topic, Hold(at, UNREADABLE, int(time() * 1000)))
-        self._commits.due(p)
-        await self._delivery.stop(p.number)
-        self._tasks.start(self._try_again(p, owned), f"partition {p.number} stands still")
+        partition.hold(topic, Hold(at, UNREADABLE, int(time() * 1000)))
+        self._commits.due(partition)
+        await self._delivery.stop(partition.number)
+        self._tasks.start(
+            self._try_again(partition, owned), f"partition {partition.number} stands still"
+        )
 
-    async def _try_again(self, p: Partition, owned: Owned) -> None:
+    async def _try_again(self, partition: Partition, owned: Owned) -> None:
         await asyncio.sleep(TRY_AGAIN_S)
         owned.is_aside = False
-        if self._takes(p, owned):
-            await self._deliver(p, owned)
+        if self._takes(partition, owned):
+            await self._deliver(partition, owned)

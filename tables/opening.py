@@ -69,11 +69,11 @@ class Opening:
         for number in numbers:
             await asyncio.sleep(0)  # here alone a newer assignment may end this
             try:
-                p = self._partition(number)
+                partition = self._partition(number)
             except StoreFailed as error:
                 await self._fail(f"The assignment cannot be served: {error}", error)
                 return
-            hold(p)
+            hold(partition)
         self._spares.close()
         done()
 
@@ -83,14 +83,14 @@ class Opening:
             store = self._spares.take(number)
         except StoreUnfit as why:
             return Partition(number, self.no_store(why, None))
-        p = Partition(number, store)
+        partition = Partition(number, store)
         try:
-            if (meta := p.stored_meta()) is not None:
-                p.offsets = dict(meta.positions)
+            if (meta := partition.stored_meta()) is not None:
+                partition.offsets = dict(meta.positions)
         except StoreUnfit as why:
             store.close()
-            p.store = self.no_store(why, store.local)
-        return p
+            partition.store = self.no_store(why, store.local)
+        return partition
 
     def no_store(self, why: StoreUnfit, held: Local | None) -> NoStore:
         """What stands for a store that nobody can go on with."""
@@ -105,5 +105,9 @@ class Opening:
         """
         # Copied in one step: the table's own thread may add to them meanwhile.
         now = held.copy()
-        stores = {n: p.store for n, p in now.items() if not isinstance(p.store, NoStore)}
+        stores = {
+            n: partition.store
+            for n, partition in now.items()
+            if not isinstance(partition.store, NoStore)
+        }
         return self._spares.copies(stores, self._incarnation)

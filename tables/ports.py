@@ -84,7 +84,7 @@ class Home(Protocol):
         """How far the partition has come. Behind a fence nobody else can move its end."""
         ...
 
-    async def restore(self, p: Partition, end: Log) -> Restored:
+    async def restore(self, partition: Partition, end: Log) -> Restored:
         """Bring the partition's store to this end, for who is to own it.
 
         Raises:
@@ -92,14 +92,14 @@ class Home(Protocol):
         """
         ...
 
-    def follow(self, p: Partition, end: Log) -> None:
+    def follow(self, partition: Partition, end: Log) -> None:
         """Keep the partition's store close behind its owner, from now on, as a standby.
 
         It may be read once it is past this end.
         """
         ...
 
-    def let_go(self, p: Partition) -> None:
+    def let_go(self, partition: Partition) -> None:
         """Restore and follow it no more. After this returns its store is not written by us."""
         ...
 

@@ -57,7 +57,7 @@ class TakeOver(msgspec.Struct, frozen=True):
         """For steps 2 to 4."""
         return self.config.session_timeout_s
 
-    async def run(self, p: Partition, epoch: int) -> Restored:
+    async def run(self, partition: Partition, epoch: int) -> Restored:
         """Make this worker the owner of `p`; the steps are those of docs/architecture.md.
 
         Raises:
@@ -70,76 +70,78 @@ class TakeOver(msgspec.Struct, frozen=True):
         """
         # 1. Nothing of an earlier assignment can still write: its Owned is gone and
         #    `check(epoch)` follows every await from here on.
-        p.check(epoch)
-        assert p.owned is None
-        p.move(Stage.FENCING)
+        partition.check(epoch)
+        assert partition.owned is None
+        partition.move(Stage.FENCING)
         async with asyncio.timeout(self.deadline_s):
             # 2. We are a member of this generation, by the coordinator's word.
             await self.membership.confirm()
-            p.check(epoch)
+            partition.check(epoch)
             # 3. From here on the broker refuses every older writer.
-            writer = await self.home.fence(p.number)
-            p.check(epoch)
+            writer = await self.home.fence(partition.number)
+            partition.check(epoch)
             # 4. Nobody else can move this end any more.
-            end = await self.home.look(p.number)
-            p.check(epoch)
+            end = await self.home.look(partition.number)
+            partition.check(epoch)
         # 5. Restore to it. No meta record can follow, so the sources can be looked at now.
-        p.move(Stage.RESTORING)
-        wanted = Wanted.by(p.number, self._meta(p, end.incarnation))
-        looking = asyncio.create_task(self.sources.look(wanted), name=f"look {p.number}")
+        partition.move(Stage.RESTORING)
+        wanted = Wanted.by(partition.number, self._meta(partition, end.incarnation))
+        looking = asyncio.create_task(self.sources.look(wanted), name=f"look {partition.number}")
         looking.add_done_callback(lambda task: task.cancelled() or task.exception())
         try:
-            restored = await self.home.restore(p, end)
-            p.check(epoch)
+            restored = await self.home.restore(partition, end)
+            partition.check(epoch)
             # What was seen before a long restore may have been recreated meanwhile, and what was
             # restored may have other records to compare.
-            now_wanted = Wanted.by(p.number, self._meta(p, end.incarnation))
+            now_wanted = Wanted.by(partition.number, self._meta(partition, end.incarnation))
             is_new = restored.seconds < _LOOK_S and now_wanted == wanted
             look = await (looking if is_new else self.sources.look(now_wanted))
-            p.check(epoch)
+            partition.check(epoch)
         finally:
             looking.cancel()
         # 6. Positions and the window are what the changelog says.
-        owned = await self._own(p, writer, end.incarnation, look)
-        p.check(epoch)
+        owned = await self._own(partition, writer, end.incarnation, look)
+        partition.check(epoch)
         # 7. Seek, then deliver.
-        p.own(owned)
-        p.advance(owned.meta.positions)
-        await self._deliver(p, owned, epoch)
+        partition.own(owned)
+        partition.advance(owned.meta.positions)
+        await self._deliver(partition, owned, epoch)
         return restored
 
-    async def _deliver(self, p: Partition, owned: Owned, epoch: int) -> None:
+    async def _deliver(self, partition: Partition, owned: Owned, epoch: int) -> None:
         try:
-            await self.delivery.start(p.number, dict(owned.fold.positions), epoch)
+            await self.delivery.start(partition.number, dict(owned.fold.positions), epoch)
         except BaseException:
-            if p.owned is owned:
-                p.owned = None
-                p.move(Stage.FORMER)
+            if partition.owned is owned:
+                partition.owned = None
+                partition.move(Stage.FORMER)
             raise
 
-    def _meta(self, p: Partition, incarnation: str) -> Meta:
-        return p.stored_meta() or Meta.first(self.config, incarnation)
+    def _meta(self, partition: Partition, incarnation: str) -> Meta:
+        return partition.stored_meta() or Meta.first(self.config, incarnation)
 
-    async def _own(self, p: Partition, writer: Writer, incarnation: str, look: Shown) -> Owned:
-        meta = self._meta(p, incarnation)
+    async def _own(
+        self, partition: Partition, writer: Writer, incarnation: str, look: Shown
+    ) -> Owned:
+        meta = self._meta(partition, incarnation)
         compare(meta, self.config)
         for topic, end in look.ends.items():
-            p.saw_end(topic, *end)
+            partition.saw_end(topic, *end)
         # All that was ever committed is here: it can be read whatever became of the sources.
-        p.left_whole = True
-        p.advance(meta.positions)
-        self.sources.check(p.number, meta, look)
+        partition.left_whole = True
+        partition.advance(meta.positions)
+        self.sources.check(partition.number, meta, look)
         topics = self.config.topics
         positions = {topic: 0 for topic in topics} | meta.positions
         if len(meta.positions) < len(topics):
             # A topic that this version has not read yet begins where its log does.
-            positions = await self.sources.starts(p.number) | meta.positions
-        segments = p.store.scan(*SEGMENTS, 2**31)
-        empty = not p.store.scan(FIRST_ROW, None, 1)
+            positions = await self.sources.starts(partition.number) | meta.positions
+        segments = partition.store.scan(*SEGMENTS, 2**31)
+        empty = not partition.store.scan(FIRST_ROW, None, 1)
         try:
             fold = Fold.restored(
                 self.config.projection,
-                partition=p.number,
+                partition=partition.number,
                 partitions=self.config.partitions,
                 topics=topics,
                 window=self.config.window,
@@ -160,12 +162,7 @@ def _why(error: Exception) -> str:
     return in_words(error)
 
 
-async def keep_trying(
-    take_over: TakeOver,
-    p: Partition,
-    epoch: int,
-    fail: Fail,
-) -> None:
+async def keep_trying(take_over: TakeOver, partition: Partition, epoch: int, fail: Fail) -> None:
     """Take over, again after every passing error, until it works or is superseded.
 
     While the coordinator itself does not answer, Kafka is away: reads go on and we
@@ -176,47 +173,49 @@ async def keep_trying(
     while True:
         try:
             with rights.reading():
-                restored = await take_over.run(p, epoch)
+                restored = await take_over.run(partition, epoch)
         except Superseded:
             return
         except (KafkaError, NotAMember, TimeoutError, OSError) as error:
-            if p.epoch != epoch:
+            if partition.epoch != epoch:
                 return
             answered = monotonic() - take_over.membership.confirmed_at() < take_over.deadline_s
             late = late + 1 if isinstance(error, TimeoutError) and answered else 0
             if late == _TRIES:
                 await fail(
-                    f"Partition {p.number} could not be taken over in {_TRIES} times "
+                    f"Partition {partition.number} could not be taken over in {_TRIES} times "
                     f"{take_over.deadline_s:.0f} s although the group coordinator answers.",
                     error,
                 )
                 return
             if tries % 10 == 0:
                 log.warning(
-                    "Partition %d: take-over interrupted (%s); trying again.", p.number, _why(error)
+                    "Partition %d: take-over interrupted (%s); trying again.",
+                    partition.number,
+                    _why(error),
                 )
             tries += 1
             await asyncio.sleep(min(_RETRY_S * tries, _LONGEST_RETRY_S))
         except Unreadable as error:
-            if p.epoch != epoch:
+            if partition.epoch != epoch:
                 return
-            if p.stopped_because != str(error):
-                p.stopped_because = str(error)
-                log.error("Partition %d stands still. %s", p.number, error)
+            if partition.stopped_because != str(error):
+                partition.stopped_because = str(error)
+                log.error("Partition %d stands still. %s", partition.number, error)
             await asyncio.sleep(_UNREADABLE_S)
         except (SourceChanged, ChangelogChanged) as error:
-            if p.epoch == epoch:
-                p.stand_still(str(error))
+            if partition.epoch == epoch:
+                partition.stand_still(str(error))
             return
         else:
-            p.stopped_because = None
+            partition.stopped_because = None
             log.debug(
                 "Partition %d is active after %.2f s: %s changelog records restored (%s/s), "
                 "position %s.",
-                p.number,
+                partition.number,
                 monotonic() - began,
                 f"{restored.records:,}",
                 f"{restored.records / max(restored.seconds, 1e-3):,.0f}",
-                p.position or "start",
+                partition.position or "start",
             )
             return

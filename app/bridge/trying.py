@@ -66,7 +66,10 @@ async def _first(consumer: AIOKafkaConsumer, topic: str, limit: int) -> list[tup
     """At most so many records, a share of each partition, by partition and offset."""
     consumer.assign([TopicPartition(topic, 0)])
     await consumer.end_offsets([TopicPartition(topic, 0)])
-    tps = [TopicPartition(topic, p) for p in sorted(consumer.partitions_for_topic(topic))]
+    tps = [
+        TopicPartition(topic, partition)
+        for partition in sorted(consumer.partitions_for_topic(topic))
+    ]
     consumer.assign(tps)
     await consumer.seek_to_beginning(*tps)
     ends = await consumer.end_offsets(tps)

@@ -63,7 +63,8 @@ def topics_check(as_json: bool, **options: Any) -> None:
     unasked = any(not problem.topic for problem in problems)
     said = [str(problem) for problem in problems]
     if not unasked and all(
-        p.kind != "missing" or settings.is_of_version(p.topic) for p in problems
+        partition.kind != "missing" or settings.is_of_version(partition.topic)
+        for partition in problems
     ):
         said += run(beginning.problems(settings), TopicsError)
     if as_json:

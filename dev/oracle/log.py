@@ -57,7 +57,9 @@ class LogReader:
         self._ends: set[tuple[str, int]] = set()
         self._at: dict[tuple[str, int], int] = {}
         self._places = set(self._partitions(topics))
-        start = [TopicPartition(topic, p, OFFSET_BEGINNING) for topic, p in self._places]
+        start = [
+            TopicPartition(topic, partition, OFFSET_BEGINNING) for topic, partition in self._places
+        ]
         self._consumer.assign(start)
 
     def _partitions(self, topics: Iterable[str]) -> Iterator[tuple[str, int]]:

@@ -298,14 +298,14 @@ class Follower:
         for feed in self._feeds.values():
             if feed.caught_up.done():
                 continue
-            p = feed.progress()
+            partition = feed.progress()
             log.info(
                 "Partition %d restores: %s of about %s changelog records, %s/s, %.0f s left.",
                 feed.partition,
-                f"{p.done:,}",
-                f"{p.total:,}",
-                f"{p.rate_per_s:,.0f}",
-                p.eta_s,
+                f"{partition.done:,}",
+                f"{partition.total:,}",
+                f"{partition.rate_per_s:,.0f}",
+                partition.eta_s,
             )
             stands = monotonic() - feed.moved
             at_ms = self.known_end(feed.partition).at_ms

@@ -78,7 +78,9 @@ class KafkaHome:
     async def log_starts(self) -> dict[tuple[str, int], int]:
         """First offsets of the changelog, by topic and partition; raises KafkaError."""
         logs = await asyncio.gather(*map(self.look, range(self._config.partitions)))
-        return {(self._config.changelog, p): log.start for p, log in enumerate(logs)}
+        return {
+            (self._config.changelog, partition): log.start for partition, log in enumerate(logs)
+        }
 
     async def fence(self, partition: int) -> ChangelogWriter:
         """By the partition's transactional id; raises as `ChangelogWriter.open`."""
@@ -88,14 +90,16 @@ class KafkaHome:
         """Ask the broker; raises KafkaError."""
         return await self.follower.look(partition)
 
-    async def restore(self, p: Partition, end: Log) -> Restored:
+    async def restore(self, partition: Partition, end: Log) -> Restored:
         """Feed the store until it is past the end.
 
         Raises:
             Superseded: another assignment came.
             StoreUnfit, ChangelogChanged: as `Follower.add`.
         """
-        feed = p.feed = self.follower.add(p.number, p.store, p.readable(), end, Role.ACTIVE)
+        feed = partition.feed = self.follower.add(
+            partition.number, partition.store, partition.readable(), end, Role.ACTIVE
+        )
         try:
             return await feed.caught_up
         except asyncio.CancelledError:
@@ -104,42 +108,46 @@ class KafkaHome:
                 raise
             raise Superseded from None
         finally:
-            if p.feed is feed:  # not the one of a newer assignment
-                p.unfed()
+            if partition.feed is feed:  # not the one of a newer assignment
+                partition.unfed()
             self.follower.remove(feed)
 
-    def follow(self, p: Partition, end: Log) -> None:
+    def follow(self, partition: Partition, end: Log) -> None:
         """Feed the store from now on, as a standby."""
-        p.feed = self.follower.add(p.number, p.store, p.readable(), end, Role.STANDBY)
-        if p.feed.caught_up.done():
-            self._on_applied(p.feed)
+        partition.feed = self.follower.add(
+            partition.number, partition.store, partition.readable(), end, Role.STANDBY
+        )
+        if partition.feed.caught_up.done():
+            self._on_applied(partition.feed)
 
-    def let_go(self, p: Partition) -> None:
+    def let_go(self, partition: Partition) -> None:
         """Feed the store no more."""
-        if (feed := p.unfed()) is not None:
+        if (feed := partition.unfed()) is not None:
             self.follower.remove(feed)
 
-    def lag(self, p: Partition) -> int:
+    def lag(self, partition: Partition) -> int:
         """Changelog records that a follower is behind."""
-        end = self.follower.known_end(p.number)
-        return max(0, (end.offset or 0) - (p.feed.position if p.feed else 0))
+        end = self.follower.known_end(partition.number)
+        return max(0, (end.offset or 0) - (partition.feed.position if partition.feed else 0))
 
     def _on_applied(self, feed: Feed) -> None:
-        p = self._held.get(feed.partition)
-        if p is None or p.feed is not feed:
+        partition = self._held.get(feed.partition)
+        if partition is None or partition.feed is not feed:
             return
-        if p.state is Stage.STANDBY and not feed.whole:
-            end = self.follower.known_end(p.number).offset
+        if partition.state is Stage.STANDBY and not feed.whole:
+            end = self.follower.known_end(partition.number).offset
             feed.until = max(feed.until, end or 0)
-            p.move(Stage.LOADING)
+            partition.move(Stage.LOADING)
             self._changed()
-        if p.state is Stage.LOADING and feed.caught_up.done() and feed.is_past_end():
+        if partition.state is Stage.LOADING and feed.caught_up.done() and feed.is_past_end():
             if not feed.whole:
                 feed.become(Phase.WHOLE)
-            p.move(Stage.STANDBY)
-            meta = p.stored_meta()
-            p.advance({} if meta is None else meta.positions)
-            log.debug("Partition %d stands by at changelog offset %d.", p.number, feed.position)
+            partition.move(Stage.STANDBY)
+            meta = partition.stored_meta()
+            partition.advance({} if meta is None else meta.positions)
+            log.debug(
+                "Partition %d stands by at changelog offset %d.", partition.number, feed.position
+            )
             self._changed()
-        elif p.readable() and feed.meta is not None:
-            p.advance(feed.meta.positions)
+        elif partition.readable() and feed.meta is not None:
+            partition.advance(feed.meta.positions)

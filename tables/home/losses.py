@@ -54,74 +54,82 @@ class Losses:
         self._release, self._serve = release, serve
         self._stand_still, self._changed = stand_still, changed
 
-    def give_up(self, p: Partition | None, store: Store, why: StoreUnfit) -> None:
+    def give_up(self, partition: Partition | None, store: Store, why: StoreUnfit) -> None:
         """Nobody reads or writes this store from here on; restore another if we still need one.
 
         Synchronous, and once for each store, whoever finds out and however many do.
         """
-        if p is None or p.store is not store or self._is_of_the_changelog(p, why):
+        if (
+            partition is None
+            or partition.store is not store
+            or self._is_of_the_changelog(partition, why)
+        ):
             return
-        self._release(p)
+        self._release(partition)
         store.close()
         held = store.held if isinstance(store, NoStore) else store.local
-        p.lose(self._opening.no_store(why, held))
+        partition.lose(self._opening.no_store(why, held))
         now = monotonic()
-        p.given_up = p.given_up + 1 if now - p.given_up_at < _QUIET_S else 1
-        p.given_up_at = now
+        partition.given_up = partition.given_up + 1 if now - partition.given_up_at < _QUIET_S else 1
+        partition.given_up_at = now
         self._changed()
-        if p.assigned is None:
-            log.warning("Partition %d: %s: it is read no more.", p.number, why)
+        if partition.assigned is None:
+            log.warning("Partition %d: %s: it is read no more.", partition.number, why)
         else:
-            self._serve(p)
+            self._serve(partition)
 
-    def _is_of_the_changelog(self, p: Partition, why: StoreUnfit) -> bool:
+    def _is_of_the_changelog(self, partition: Partition, why: StoreUnfit) -> bool:
         """Whether a new store would hold the same: then the partition stands still with this one.
 
         What says nothing in a store that was restored just now was restored with it.
         """
-        was_restored = p.given_up > 0 and monotonic() - p.given_up_at < _QUIET_S
-        if not (isinstance(why, Undecodable) and was_restored and p.assigned is not None):
+        was_restored = partition.given_up > 0 and monotonic() - partition.given_up_at < _QUIET_S
+        if not (isinstance(why, Undecodable) and was_restored and partition.assigned is not None):
             return False
-        if p.stopped_because is None:
+        if partition.stopped_because is None:
             sentence = (
                 f"Its changelog holds what nobody can read: {why}, although it was restored just "
                 "now. Somebody else writes to that topic; count anew with the next ONHAND_VERSION."
             )
-            self._stand_still(p, sentence)
+            self._stand_still(partition, sentence)
         return True
 
-    def found(self, p: Partition, store: Store, why: StoreUnfit) -> None:
+    def found(self, partition: Partition, store: Store, why: StoreUnfit) -> None:
         """Rows that are whole are read until a changelog is proved that holds them too."""
-        if not (isinstance(why, StoreForeign) and p.readable() and p.store is store):
-            self.give_up(p, store, why)
+        if not (
+            isinstance(why, StoreForeign) and partition.readable() and partition.store is store
+        ):
+            self.give_up(partition, store, why)
             return
-        self._release(p)
-        p.task = self._tasks.start(self._doubt(p, p.epoch, why), f"partition {p.number} is doubted")
+        self._release(partition)
+        partition.task = self._tasks.start(
+            self._doubt(partition, partition.epoch, why), f"partition {partition.number} is doubted"
+        )
 
-    async def _doubt(self, p: Partition, epoch: int, why: StoreUnfit) -> None:
+    async def _doubt(self, partition: Partition, epoch: int, why: StoreUnfit) -> None:
         try:
-            await self._discarding.prove(p.number, p.store.local)
+            await self._discarding.prove(partition.number, partition.store.local)
         except ChangelogChanged as error:
-            if p.epoch == epoch:
-                self._stand_still(p, str(error))
+            if partition.epoch == epoch:
+                self._stand_still(partition, str(error))
         else:
-            if p.epoch == epoch:
-                self.give_up(p, p.store, why)
+            if partition.epoch == epoch:
+                self.give_up(partition, partition.store, why)
 
-    async def renewed(self, p: Partition, epoch: int, gone: NoStore) -> Store:
+    async def renewed(self, partition: Partition, epoch: int, gone: NoStore) -> Store:
         """A new store in the place of one that was given up.
 
         Raises:
             Superseded: another assignment came meanwhile.
             ChangelogChanged, StoreFailed: as `Discarding.discard`.
         """
-        if p.given_up > 1:
+        if partition.given_up > 1:
             # A disk that damages each new store is not asked all the time.
-            await asyncio.sleep(min(2.0**p.given_up, _LONGEST_REST_S))
-        p.check(epoch)
-        store = await self._discarding.discard(p.number, gone)
-        if p.epoch != epoch:
+            await asyncio.sleep(min(2.0**partition.given_up, _LONGEST_REST_S))
+        partition.check(epoch)
+        store = await self._discarding.discard(partition.number, gone)
+        if partition.epoch != epoch:
             store.close()  # whoever came meanwhile does it again
             raise Superseded
-        p.store = store
+        partition.store = store
         return store

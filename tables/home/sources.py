@@ -98,7 +98,9 @@ class Sources:
         assign_paused(self._consumer, self._tps(range(self._partitions)))
 
     def _tps(self, partitions: Iterable[int]) -> list[TopicPartition]:
-        return [TopicPartition(topic, p) for p in partitions for topic in self.topics]
+        return [
+            TopicPartition(topic, partition) for partition in partitions for topic in self.topics
+        ]
 
     async def stop(self) -> None:
         """Leave."""

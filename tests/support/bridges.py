@@ -136,7 +136,9 @@ class Bridges:
 
         async def all_there() -> bool:
             ends = ends_of(self.kafka, [self.topic])
-            return self.positions() == {p: end for (_, p), end in ends.items() if end}
+            return self.positions() == {
+                partition: end for (_, partition), end in ends.items() if end
+            }
 
         await self._until(all_there, f"carried: {self.sent} records", timeout_s)
 
@@ -183,7 +185,9 @@ class Bridges:
                     timeout=aiohttp.ClientTimeout(total=5),
                 ) as answer:
                     body = await answer.json()
-                    if any(p["state"] == "stopped" for p in body.get("partitions", ())):
+                    if any(
+                        partition["state"] == "stopped" for partition in body.get("partitions", ())
+                    ):
                         return str(body["detail"])
             return ""
 

@@ -206,17 +206,17 @@ class StepWorker:
         async def owned() -> bool:
             held = self.table.held.values()
             return len(held) == len(self.delivery.started) == PARTITIONS and all(
-                p.state is Stage.ACTIVE for p in held
+                partition.state is Stage.ACTIVE for partition in held
             )
 
         await until(owned, f"owned; {self.failed}", WAIT_S, 0.005)
 
     async def deliver(self, partition: int, most: int = 2**31) -> None:
         """What committed readers see of the source from where the fold is, if it is owned."""
-        p, source = self.table.held[partition], self.step.source
-        if p.owned is None:
+        held, source = self.table.held[partition], self.step.source
+        if held.owned is None:
             return
-        start = p.owned.fold.positions[source]
+        start = held.owned.fold.positions[source]
         end = min(reader(self.step.kafka).end(source, partition), start + most)
         records: list[Record] = [
             (r.offset, r.timestamp_ms, r.key, r.value, r.headers)
@@ -224,7 +224,7 @@ class StepWorker:
             if start <= r.offset < end
         ]
         part = Fetched(as_sent(records), start, max(start, end))
-        await self.table.fold(self._decoder.batch(source, partition, part, p.epoch))
+        await self.table.fold(self._decoder.batch(source, partition, part, held.epoch))
 
     async def catch_up(self) -> None:
         """Deliver again after every take-over, until all of the source is committed."""
@@ -237,9 +237,9 @@ class StepWorker:
 
         async def caught_up() -> bool:
             nonlocal delivered
-            p = self.table.held[partition]
-            if p.state is Stage.ACTIVE and p.epoch != delivered:
-                delivered = p.epoch
+            held = self.table.held[partition]
+            if held.state is Stage.ACTIVE and held.epoch != delivered:
+                delivered = held.epoch
                 await self.deliver(partition)
             return await self.table.reached(partition, {self.step.source: end - 1}, 0.05)
 
@@ -257,6 +257,6 @@ class StepWorker:
         """What the stores hold."""
         return {
             key: int.from_bytes(value)
-            for p in self.table.held.values()
-            for key, value in row_pairs(p.store)
+            for partition in self.table.held.values()
+            for key, value in row_pairs(partition.store)
         }

@@ -54,22 +54,22 @@ class Changelog:
     def _new_writer(self) -> Writer:
         return Writer(self.kafka, a_name(), message_max_bytes=2**22, batch_size=2**22)
 
-    def commit(self, rows: Rows, position: int, incarnation: str = "", p: int = 0) -> None:
+    def commit(self, rows: Rows, position: int, incarnation: str = "", partition: int = 0) -> None:
         """One group commit: rows (None deletes), then the meta record."""
-        self.commit_in_batches([rows], position, incarnation, p)
+        self.commit_in_batches([rows], position, incarnation, partition)
 
     def commit_in_batches(
-        self, batches: Iterable[Rows], position: int, incarnation: str = "", p: int = 0
+        self, batches: Iterable[Rows], position: int, incarnation: str = "", partition: int = 0
     ) -> None:
         """One group commit of several record batches; the meta record is in the last."""
         self._writer.begin()
         for rows in batches:
-            self._writer.write(self.topic, puts(rows), p)
-        meta = a_meta(position, incarnation or self.id, self._metas.get(p, -1))
-        self._writer.write(self.topic, [Put(META_KEY, meta)], p)
+            self._writer.write(self.topic, puts(rows), partition)
+        meta = a_meta(position, incarnation or self.id, self._metas.get(partition, -1))
+        self._writer.write(self.topic, [Put(META_KEY, meta)], partition)
         self._writer.commit()
-        self._writer.settle(self.topic, p)
-        self._metas[p] = self.end(p) - 2
+        self._writer.settle(self.topic, partition)
+        self._metas[partition] = self.end(partition) - 2
 
     def abort(self, rows: Rows, position: int) -> None:
         """What a writer leaves behind that is fenced before its commit."""
@@ -91,8 +91,8 @@ class Changelog:
         """What is committed next says that it is the first."""
         self._metas.clear()
 
-    def end(self, p: int = 0) -> int:
-        return reader(self.kafka).end(self.topic, p)
+    def end(self, partition: int = 0) -> int:
+        return reader(self.kafka).end(self.topic, partition)
 
 
 class Rig:
@@ -124,13 +124,17 @@ class Rig:
     async def _fail(self, sentence: str, error: BaseException | None) -> None:
         self.failed.append(sentence)
 
-    async def add(self, store: Store, p: int = 0, *, readable: bool = False) -> Feed:
+    async def add(self, store: Store, partition: int = 0, *, readable: bool = False) -> Feed:
         """Feed a store up to where the changelog ends now, and on."""
-        return self.follower.add(p, store, readable, await self.follower.look(p), Role.ACTIVE)
+        return self.follower.add(
+            partition, store, readable, await self.follower.look(partition), Role.ACTIVE
+        )
 
-    async def restore(self, store: Store, p: int = 0, *, readable: bool = False) -> Restored:
+    async def restore(
+        self, store: Store, partition: int = 0, *, readable: bool = False
+    ) -> Restored:
         """Feed a store up to where the changelog ends now; raises StoreUnfit."""
-        feed = await self.add(store, p, readable=readable)
+        feed = await self.add(store, partition, readable=readable)
         await asyncio.wait([feed.caught_up], timeout=WAIT_S)
         if feed.caught_up.cancelled():
             raise self.unfit[-1]

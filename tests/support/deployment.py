@@ -61,13 +61,15 @@ class Deployment:
         return self.settings.source_topics["shipments"]
 
     def sources(self) -> set[TopicPartition]:
-        return {TopicPartition(t, p) for t in self.app.source_topics for p in (0, 1)}
+        return {
+            TopicPartition(t, partition) for t in self.app.source_topics for partition in (0, 1)
+        }
 
     async def active(self) -> None:
         """Wait until both partitions are delivered."""
 
         async def there() -> bool:
-            states = [p.state for p in self.app.table.held.values()]
+            states = [partition.state for partition in self.app.table.held.values()]
             return states == [Stage.ACTIVE] * 2 and set(self.thread.epochs) == (self.sources())
 
         await until(there, f"active {self.failed}", WAIT_S)

@@ -71,7 +71,9 @@ async def recreate(kafka: str, topic: str, partitions: int, settings: Mapping[st
 
 async def mislead_group(kafka: str, group: str, topics: list[str], partitions: int) -> None:
     """Set every committed offset of a stopped group to 7."""
-    places = [TopicPartition(topic, p, 7) for topic in topics for p in range(partitions)]
+    places = [
+        TopicPartition(topic, partition, 7) for topic in topics for partition in range(partitions)
+    ]
     client = admin(kafka)
     wrong = client.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, places)])
     await asyncio.to_thread(wrong[group].result, ANSWER_S)

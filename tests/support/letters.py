@@ -90,7 +90,9 @@ def committed(settings: Settings, topic: str) -> list[Message]:
         }
     )
     count = len(consumer.list_topics(topic, 20).topics[topic].partitions)
-    consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in range(count)])
+    consumer.assign(
+        [TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in range(count)]
+    )
     found: list[Message] = []
     ended = 0
     while ended < count:

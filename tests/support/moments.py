@@ -30,43 +30,45 @@ class Stock:
 
     def __init__(self, kafka: str) -> None:
         self.shop = Shop(kafka, partitions=2)
-        self.skus = [skus_of(p, 2, ROWS) for p in (0, 1)]
+        self.skus = [skus_of(partition, 2, ROWS) for partition in (0, 1)]
         self.rows: list[dict[str, int]] = [{}, {}]
         self._facts: list[list[tuple[str, str, int]]] = [[], []]
         self._number = 0
 
-    def receive(self, p: int, skus: list[str]) -> None:
+    def receive(self, partition: int, skus: list[str]) -> None:
         """One delivery of each, and retries of the newest before."""
-        retried = self._facts[p][-RETRIED:]
+        retried = self._facts[partition][-RETRIED:]
         new = []
         for sku in skus:
             self._number += 1
             new.append((f"{self._number}", sku, 1 + self._number % 7))
-            self.rows[p][f"{sku}/store-007"] = self.rows[p].get(f"{sku}/store-007", 0) + new[-1][2]
+            self.rows[partition][f"{sku}/store-007"] = (
+                self.rows[partition].get(f"{sku}/store-007", 0) + new[-1][2]
+            )
         facts = [a_receipt(id=id, sku=sku, quantity=n) for id, sku, n in [*retried, *new]]
-        self._facts[p] += new
-        self.shop.append(facts, p=p)
+        self._facts[partition] += new
+        self.shop.append(facts, partition=partition)
 
     async def lived(self, folder: Path) -> Path:
         """A data folder with all of it, in several files, as a kill leaves it."""
         async with a_worker(self.shop, RocksStores(folder / "data", "inventory")) as worker:
             for turn in range(4):
-                for p in (0, 1):
-                    self.receive(p, self.skus[p][turn::3])
+                for partition in (0, 1):
+                    self.receive(partition, self.skus[partition][turn::3])
             await worker.own(0, 1)
             for turn in range(3):
                 await _counted(worker)
-                for p in (0, 1):
-                    worker.partition(p).store._db.flush()  # type: ignore[attr-defined]
-                    self.receive(p, self.skus[p][turn :: 5 + turn])
+                for partition in (0, 1):
+                    worker.partition(partition).store._db.flush()  # type: ignore[attr-defined]
+                    self.receive(partition, self.skus[partition][turn :: 5 + turn])
             await _counted(worker)
             copied(folder / "data", folder / "lived")
         return folder / "lived"
 
 
 async def _counted(worker: Worker) -> None:
-    for p in (0, 1):
-        await worker.catch_up(number=p)
+    for partition in (0, 1):
+        await worker.catch_up(number=partition)
 
 
 class Case:
@@ -94,9 +96,9 @@ class Case:
             await MOMENTS[self.moment](self, worker)
             other = worker.partition(1).epoch
             self.look(worker)
-            for p in (0, 1):
-                some = self.rng.sample(self.stock.skus[p], 40)
-                self.stock.receive(p, some)
+            for partition in (0, 1):
+                some = self.rng.sample(self.stock.skus[partition], 40)
+                self.stock.receive(partition, some)
             await _counted(worker)
             await self.is_right(worker)
             # Nobody else was disturbed, and nobody ended.
@@ -151,9 +153,11 @@ class Case:
             return self.look(worker)
 
         await until(right, f"readable; {self}; {worker.failed}", WAIT_S, 0.02)
-        for p in (0, 1):
-            found = {k: row["received"] for k, row in self.stock.shop.committed_rows(p).items()}
-            assert found == self.stock.rows[p], str(self)
+        for partition in (0, 1):
+            found = {
+                k: row["received"] for k, row in self.stock.shop.committed_rows(partition).items()
+            }
+            assert found == self.stock.rows[partition], str(self)
 
 
 async def _before(case: Case, worker: Worker) -> None:

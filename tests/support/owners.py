@@ -94,12 +94,14 @@ class Shop:
             partitions=self.partitions,
         )
 
-    def append(self, events: Iterable[StockEvent | bytes], topic: str = "", p: int = 0) -> None:
+    def append(
+        self, events: Iterable[StockEvent | bytes], topic: str = "", partition: int = 0
+    ) -> None:
         """Facts, or what is meant to be one, in one record batch."""
         encoded = [e if isinstance(e, bytes) else msgspec.json.encode(e) for e in events]
         keys = [b"SKU" if isinstance(e, bytes) else e.data.sku.encode() for e in events]
         records = [Put(key, value) for key, value in zip(keys, encoded, strict=True)]
-        self._writer.write(topic or self.shipments, records, p)
+        self._writer.write(topic or self.shipments, records, partition)
 
     def recreate(self, topic: str, events: Sequence[StockEvent] = ()) -> None:
         """The same name, another topic."""
@@ -122,44 +124,49 @@ class Shop:
     def cut(self, topic: str, before: int) -> None:
         cut(self.kafka, topic, before)
 
-    async def fence(self, p: int = 0) -> None:
+    async def fence(self, partition: int = 0) -> None:
         """As another worker would: from here on every older writer is refused."""
-        async with self.writer(p):
+        async with self.writer(partition):
             pass
 
     @asynccontextmanager
-    async def writer(self, p: int = 0) -> AsyncIterator[ChangelogWriter]:
+    async def writer(self, partition: int = 0) -> AsyncIterator[ChangelogWriter]:
         """Another worker's."""
-        async with a_writer(self.config(), p) as writer:
+        async with a_writer(self.config(), partition) as writer:
             yield writer
 
     def batch(
-        self, positions: dict[str, int], epoch: int, topic: str, p: int = 0, more: bool = False
+        self,
+        positions: dict[str, int],
+        epoch: int,
+        topic: str,
+        partition: int = 0,
+        more: bool = False,
     ) -> Batch:
         """What lies on the topic from a position to its end, as it would be fetched."""
         start = positions.get(topic, 0)
-        end = self.end(topic, p)
+        end = self.end(topic, partition)
         records: list[Record] = [
             (r.offset, r.timestamp_ms, r.key, r.value, r.headers)
-            for r in self._reader.records(topic, p, start)
+            for r in self._reader.records(topic, partition, start)
             if start <= r.offset < end
         ]
         part = Fetched(as_sent(records), start, max(end, start))
-        return self._decoder.batch(topic, p, part, epoch, more)
+        return self._decoder.batch(topic, partition, part, epoch, more)
 
-    def nothing(self, p: int, next_offset: int, epoch: int) -> Batch:
+    def nothing(self, partition: int, next_offset: int, epoch: int) -> Batch:
         """A fetch of shipments that brought markers alone, from the beginning on."""
         part = Fetched(b"", 0, next_offset)
-        return self._decoder.batch(self.shipments, p, part, epoch)
+        return self._decoder.batch(self.shipments, partition, part, epoch)
 
-    def end(self, topic: str, p: int = 0) -> int:
+    def end(self, topic: str, partition: int = 0) -> int:
         """For committed readers."""
-        return self._reader.end(topic, p)
+        return self._reader.end(topic, partition)
 
-    def committed_rows(self, p: int = 0) -> dict[str, Any]:
+    def committed_rows(self, partition: int = 0) -> dict[str, Any]:
         """By another client, from the changelog alone: rows by `sku/location`."""
         rows: dict[bytes, bytes | None] = {}
-        for record in self._reader.settled(self.changelog, p):
+        for record in self._reader.settled(self.changelog, partition):
             if record.key and record.key[:1] != b"\x00":
                 rows[record.key] = record.value
         return {
@@ -168,11 +175,11 @@ class Shop:
             if value is not None
         }
 
-    def metas(self, p: int = 0) -> list[Meta]:
+    def metas(self, partition: int = 0) -> list[Meta]:
         """Every meta record in the changelog, in order."""
         return [
             msgspec.json.decode(record.value or b"", type=Meta)
-            for record in self._reader.settled(self.changelog, p)
+            for record in self._reader.settled(self.changelog, partition)
             if record.key == META_KEY
         ]
 
@@ -195,8 +202,11 @@ def skus_of(partition: int, partitions: int, count: int) -> list[str]:
 def stocked(kafka: str, partitions: int) -> Shop:
     """Two deliveries on each partition."""
     shop = Shop(kafka, partitions)
-    for p in range(partitions):
-        shop.append([a_receipt(id=sku, sku=sku) for sku in skus_of(p, partitions, 2)], p=p)
+    for partition in range(partitions):
+        shop.append(
+            [a_receipt(id=sku, sku=sku) for sku in skus_of(partition, partitions, 2)],
+            partition=partition,
+        )
     return shop
 
 
@@ -234,8 +244,8 @@ class Worker:
         return self.table.held[number]
 
     def state(self, number: int = 0) -> Stage | None:
-        p = self.table.held.get(number)
-        return None if p is None else p.state
+        partition = self.table.held.get(number)
+        return None if partition is None else partition.state
 
     async def is_(self, state: Stage | None, number: int = 0) -> None:
         """Wait for a state."""

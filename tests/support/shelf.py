@@ -54,17 +54,17 @@ class Shelf(StockReading):
     ) -> None:
         """Be able to answer for these, in this role, with so many sales handled."""
         for number in partitions:
-            p = self.held.setdefault(number, Partition(number, MemoryStore()))
+            partition = self.held.setdefault(number, Partition(number, MemoryStore()))
             for state in _PATH[role]:
-                p.move(state)
-            p.left_whole = True
+                partition.move(state)
+            partition.left_whole = True
             if sales:
                 self.advance(number, sales, lag)
 
     def load(self, partition: int) -> None:
         """Hold it without being able to answer."""
-        p = self.held.setdefault(partition, Partition(partition, MemoryStore()))
-        p.left_whole = False
+        held = self.held.setdefault(partition, Partition(partition, MemoryStore()))
+        held.left_whole = False
         self._changed()
 
     def drop(self, partition: int) -> None:
@@ -74,16 +74,16 @@ class Shelf(StockReading):
 
     def advance(self, partition: int, sales: int, lag: int = 0) -> None:
         """So many sales of the partition are in the rows."""
-        p = self.held[partition]
-        p.ends = {SALES: (sales + lag, int(time.time() * 1000))}
-        p.advance({SALES: sales})
+        held = self.held[partition]
+        held.ends = {SALES: (sales + lag, int(time.time() * 1000))}
+        held.advance({SALES: sales})
 
     def put(self, sku: str, location: str, **sums: int) -> None:
         """Store one row, committed, in its partition, if that is held."""
-        p = self.held.get(self.partition_of(sku))
-        if p is not None:
+        partition = self.held.get(self.partition_of(sku))
+        if partition is not None:
             row = msgspec.json.encode(Row(**sums))
-            p.store.write({row_key(sku, location): row}, (), Local())
+            partition.store.write({row_key(sku, location): row}, (), Local())
 
     def remove(self, sku: str, location: str) -> None:
         """Rows never vanish in Onhand; a test's stores may differ, though."""

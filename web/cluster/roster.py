@@ -77,8 +77,8 @@ class Roster:
         self._heard += 1
         known = {} if before is None else before.active_since
         claims = {claim.partition: claim for claim in beat.claims}
-        actives = [p for p, claim in claims.items() if claim.role == Role.ACTIVE]
-        since = {p: known.get(p, self._heard) for p in actives}
+        actives = [partition for partition, claim in claims.items() if claim.role == Role.ACTIVE]
+        since = {partition: known.get(partition, self._heard) for partition in actives}
         self._members[beat.instance] = _Member(beat, heard_at, now, claims, since)
         for instance, member in list(self._members.items()):
             if self._clock.silent_for(member.heard_at, now) > REMEMBER_S:

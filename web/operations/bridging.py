@@ -71,8 +71,15 @@ class BridgeOps(Collector):
     async def ready(self, request: web.Request) -> web.Response:
         """GET /ready: 200 when all that the group gave to this worker is being carried."""
         view = self._view()
-        stopped = next((p.stopped_because for p in view.partitions if p.stopped_because), None)
-        waiting = [p for p in view.partitions if p.state != "active"]
+        stopped = next(
+            (
+                partition.stopped_because
+                for partition in view.partitions
+                if partition.stopped_because
+            ),
+            None,
+        )
+        waiting = [partition for partition in view.partitions if partition.state != "active"]
         if stopped is not None:
             return problem(Problem.NOT_READY, stopped, partitions=view.partitions)
         if waiting or not view.is_assigned:
@@ -110,10 +117,10 @@ class BridgeOps(Collector):
         lag = GaugeMetricFamily(
             "onhand_bridge_lag_records", "Offsets not committed yet.", labels=["partition"]
         )
-        for p in view.partitions:
-            if p.lag is not None:
-                lag.add_metric([str(p.partition)], p.lag)
+        for partition in view.partitions:
+            if partition.lag is not None:
+                lag.add_metric([str(partition.partition)], partition.lag)
         yield lag
         text = "Partitions that wait for a person."
-        stopped = sum(p.state == "stopped" for p in view.partitions)
+        stopped = sum(partition.state == "stopped" for partition in view.partitions)
         yield GaugeMetricFamily("onhand_bridge_stopped_partitions", text, stopped)

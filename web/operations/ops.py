@@ -211,8 +211,11 @@ def _not_ready(held: Sequence[PartitionStatus]) -> str:
     restoring = [s.restore for s in held if s.restore is not None]
     if not restoring:
         return f"This worker takes over {len(held)} partitions."
-    done, total = sum(p.done for p in restoring), sum(p.total for p in restoring)
-    left_s = max(p.eta_s for p in restoring)
+    done, total = (
+        sum(partition.done for partition in restoring),
+        sum(partition.total for partition in restoring),
+    )
+    left_s = max(partition.eta_s for partition in restoring)
     left = f", about {left_s:,.0f} s left" if math.isfinite(left_s) else ""
     return (
         f"This worker restores {len(restoring)} partitions: {done:,} of about {total:,} changelog "

@@ -70,27 +70,31 @@ class Spread(Generic[F]):
     async def gather(self) -> Gathered[F]:
         """Parts that together answer for as many as can be in time; and the rest, and why."""
         parts, refused = await self.ask_for(self.attempts, 0)
-        while between := [p for p, why in refused.items() if is_between_owners(why)]:
+        while between := [
+            partition for partition, why in refused.items() if is_between_owners(why)
+        ]:
             if not await again(self._asked, self.until):
                 break
             self._plan(between)
             more, still = await self.ask_for(between, 0)
             parts += more
-            refused = {p: why for p, why in refused.items() if p not in between} | still
+            refused = {
+                partition: why for partition, why in refused.items() if partition not in between
+            } | still
         return parts, refused
 
     async def ask_for(self, partitions: Iterable[int], attempt: int) -> Gathered[F]:
         """From this attempt on, counted from 0."""
         groups: dict[tuple[str | None, int], tuple[Target, list[int]]] = {}
         refused: dict[int, Unanswered] = {}
-        for p in partitions:
-            targets = self.attempts[p].targets
+        for partition in partitions:
+            targets = self.attempts[partition].targets
             if attempt < len(targets):
                 target = targets[attempt]
-                group = (None, 0) if target is None else (target.url, p // MAX_GROUP)
-                groups.setdefault(group, (target, []))[1].append(p)
+                group = (None, 0) if target is None else (target.url, partition // MAX_GROUP)
+                groups.setdefault(group, (target, []))[1].append(partition)
             else:
-                refused[p] = NotReady(f"Nobody can answer for {p} now.", 1)
+                refused[partition] = NotReady(f"Nobody can answer for {partition} now.", 1)
         parts: list[Part[F]] = []
         asking = (_Group(self, *group, attempt).answer() for group in groups.values())
         for found, missing in await asyncio.gather(*asking):
@@ -111,7 +115,7 @@ class _Group(Generic[F]):
         self._spread, self._target, self._partitions = spread, target, partitions
         self._attempt = attempt
         # Who is slow where a caller waits for a position need not be frozen.
-        self._blameless = any(spread.attempts[p].waits for p in partitions)
+        self._blameless = any(spread.attempts[partition].waits for partition in partitions)
         self._passed_on = False
 
     async def answer(self) -> Gathered[F]:
@@ -127,7 +131,10 @@ class _Group(Generic[F]):
             until=self._spread.until,
         )
         if outcome is None:
-            late = (NotReady(f"Nobody answered for {p} in time.", 1) for p in self._partitions)
+            late = (
+                NotReady(f"Nobody answered for {partition} in time.", 1)
+                for partition in self._partitions
+            )
             return [], dict(zip(self._partitions, late, strict=True))
         return outcome
 
@@ -149,7 +156,8 @@ class _Group(Generic[F]):
         others, refused = await self._spread.ask_for(part.refused, self._attempt + 1)
         # Its own reason says more than that nobody else is left.
         why = {
-            p: w if says_more(part.refused[p], w) else part.refused[p] for p, w in refused.items()
+            partition: w if says_more(part.refused[partition], w) else part.refused[partition]
+            for partition, w in refused.items()
         }
         return [part, *others], why
 

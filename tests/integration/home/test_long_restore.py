@@ -24,7 +24,7 @@ def long(kafka: Kafka) -> Changelog:
     ]
     changelog.commit_in_batches(rows, 10)
     for p in range(1, 12):
-        changelog.commit({"a": f"{p}"}, 10, p=p)
+        changelog.commit({"a": f"{p}"}, 10, partition=p)
     return changelog
 
 

@@ -50,8 +50,8 @@ async def test_a_partition_whose_source_was_cut_or_recreated_stands_still_with_o
 ) -> None:
     shop = Shop(kafka.bootstrap, partitions=2)
     mine, others = skus_of(0, 2, 3), skus_of(1, 2, 3)
-    shop.append([a_receipt(id=sku, sku=sku) for sku in mine], p=0)
-    shop.append([a_receipt(id=sku, sku=sku) for sku in others], shop.sales, p=1)
+    shop.append([a_receipt(id=sku, sku=sku) for sku in mine], partition=0)
+    shop.append([a_receipt(id=sku, sku=sku) for sku in others], shop.sales, partition=1)
     async with a_worker(shop) as worker:
         await worker.own(0, 1)
         await worker.deliver()

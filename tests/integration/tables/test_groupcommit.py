@@ -322,7 +322,7 @@ async def test_a_partition_whose_commit_is_not_answered_holds_up_no_other(
     ]
     for events in deliveries[:4]:
         shop.append(events)
-    shop.append([a_receipt(id=sku, sku=sku, location="here") for sku in other], p=1)
+    shop.append([a_receipt(id=sku, sku=sku, location="here") for sku in other], partition=1)
     gate = Gate()
     async with a_worker(shop) as worker:
         await worker.own(0, 1)

@@ -143,7 +143,7 @@ async def test_a_partition_given_away_while_a_refusal_is_handled_is_not_seized(
 async def test_a_refusal_of_one_partition_touches_no_other(kafka: Kafka) -> None:
     shop = Shop(kafka.bootstrap, partitions=2)
     for p in (0, 1):
-        shop.append([a_sale(id=sku, sku=sku) for sku in skus_of(p, 2, 2)], shop.sales, p=p)
+        shop.append([a_sale(id=sku, sku=sku) for sku in skus_of(p, 2, 2)], shop.sales, partition=p)
     async with a_worker(shop) as worker:
         await worker.own(0, 1)
         await shop.fence(1)
