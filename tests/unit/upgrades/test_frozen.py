@@ -9,12 +9,14 @@ writes when that release is made.
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from app import __version__
+from dev.releases import releases
 from tests.support.frozen import forms, surface
 
 FILES = sorted((Path(__file__).parents[2] / "golden").glob("frozen-*.json"))
@@ -41,8 +43,16 @@ def test_what_others_have_written_down_is_still_there(release: str, what: str) -
     assert {*_frozen(release)["surface"].get(what, ())} - {*surface()[what]} == set()
 
 
-def test_this_release_has_its_file() -> None:
-    assert __version__ in RELEASES
+def test_each_release_has_its_file_and_its_commit_and_this_build_comes_behind_it() -> None:
+    released = releases()
+
+    assert [each.version for each in released] == RELEASES
+    assert all(re.fullmatch("[0-9a-f]{40}", each.commit) for each in released)
+    assert _numbers(__version__) > _numbers(released[-1].version)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split(".")))
 
 
 if __name__ == "__main__":

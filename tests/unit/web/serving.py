@@ -6,6 +6,7 @@ from typing import Any
 from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient
 
+from app import __version__
 from domain.rules.held import Ruling
 from tests.support.builders import an_active_version
 from tests.support.openapi_check import Contract
@@ -51,7 +52,7 @@ def a_web(table: FakeTable, limits: Limits) -> Web:
         topics={"shipments": "shipments", "sales": "sales", "adjustments": "adjustments"},
         members_topic="onhand-members",
         dead_letters="onhand-v1-dlq",
-        build="0.1.0",
+        build=__version__,
         limits=limits,
     )
     return Web(config, table, table.stats, an_active_version(), Ruling())

@@ -158,7 +158,7 @@ async def test_the_document_tells_the_version_of_the_build(worker: Worker) -> No
 
 async def test_the_root_says_what_there_is_to_programs_and_to_people(worker: Worker) -> None:
     response, body = await worker.ask("GET", "/")
-    assert (response.status, body["build"]) == (200, "0.1.0")
+    assert (response.status, body["build"]) == (200, __version__)
     assert {"GET /v1/inventory", "POST /v1/sales", "GET /ready"} <= {
         f"{call['method']} {call['path']}" for call in body["calls"]
     }
