@@ -41,7 +41,8 @@ from core.stages import Role
 from domain.rows import encode_row, split_key
 from domain.rules.sets import RuleSet
 from ledger.audited import AuditedLedger, LedgerMoment
-from ledger.books import TOPICS, Reach
+from ledger.books import Reach
+from ledger.lines import TOPICS
 
 #: `Held.where` of the ledger.
 THE_LEDGER = "ledger"

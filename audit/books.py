@@ -19,7 +19,7 @@ from domain.events import StockEvent
 from domain.rows import Row, encode_row, row_key
 from domain.rules.sets import RuleSet
 from ledger.audited import LINE_COLUMNS, AuditedLedger, LedgerMoment
-from ledger.books import REFUSED, TOPICS
+from ledger.lines import REFUSED, TOPICS
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)

@@ -21,7 +21,7 @@ from core.records import Record
 from core.refusals import Refused
 from domain.rows import Row
 from domain.rules.sets import RuleSet
-from ledger.books import APPLIED
+from ledger.lines import APPLIED
 
 _MASK: Final = 2**64 - 1
 #: Facts of a row among which pairs are looked for: a second's work.

@@ -19,7 +19,7 @@ from core.records import Address, Record
 from domain.columns import columns
 from domain.rows import Row
 from domain.rules.sets import RuleSet
-from ledger.books import APPLIED, REFUSED, REPEATED
+from ledger.lines import APPLIED, REFUSED, REPEATED
 
 #: Five sums by kind, events, checksum, newest time in ms.
 Totals: TypeAlias = list[int]

@@ -47,6 +47,13 @@ def columns(address: Address, records: Sequence[Record], rules: RuleSet) -> Colu
         records: at least one; some hundreds at a time fit the processor's cache.
         rules: by which they are judged.
     """
+    return examined(address, records, rules)[0]
+
+
+def examined(
+    address: Address, records: Sequence[Record], rules: RuleSet
+) -> tuple[Columns, list[StockEvent]]:
+    """The same, and beside each line the event that it was made of: for who keeps all it says."""
     refused: list[DeadLetter] = []
     sound = _addressed(address, _decoded(address, records, rules, refused), refused)
     identities = [identity(event) for event in sound.events]
@@ -59,7 +66,8 @@ def columns(address: Address, records: Sequence[Record], rules: RuleSet) -> Colu
     events["field"], events["amount"] = rules.effects(sound.events)
     refused.sort(key=attrgetter("offset"))
     first, last = records[0], records[-1]
-    return Columns(sound.keys, events, refused, first[:2], last[:2], crc_of(last))
+    found = Columns(sound.keys, events, refused, first[:2], last[:2], crc_of(last))
+    return found, sound.events
 
 
 class _Sound(NamedTuple):

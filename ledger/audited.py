@@ -13,13 +13,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from msgspec import Struct
-from sqlalchemy import URL, Engine, bindparam, select
+from sqlalchemy import URL, Connection, Engine, bindparam, select
 from sqlalchemy.exc import DBAPIError
 
 from ledger.books import Reach
 from ledger.engine import LedgerUnavailable, open_reader, open_writer, unavailable
 from ledger.reaches import reaches_of
-from ledger.schema import event_table, position_table, refusal_table, stock_table
+from ledger.schema import (
+    event_table,
+    position_table,
+    refusal_table,
+    snapshot_table,
+    stock_table,
+)
 
 #: Columns of a line that an audit compares, in the order of `ledger.schema.event_table`.
 LINE_COLUMNS: Final = [column.name for column in event_table.columns]
@@ -152,6 +158,7 @@ class AuditedLedger:
         writer = open_writer(self._url, self._application)
         try:
             with writer.begin() as connection:
+                _forget_snapshots(connection, places, values)
                 if places:
                     connection.execute(gone, places)
                 if values:
@@ -160,6 +167,25 @@ class AuditedLedger:
             raise unavailable(self._url, error) from error
         finally:
             writer.dispose()
+
+
+def _forget_snapshots(
+    connection: Connection,
+    places: Iterable[Mapping[str, int]],
+    lines: Iterable[Mapping[str, Any]],
+) -> None:
+    """They were made of what is dropped, or without what is written; they are made again."""
+    snap = snapshot_table.c
+    changed = {(line["sku"], line["location"]) for line in lines}
+    at = select(_line.sku, _line.location).where(
+        _line.topic == bindparam("t"), _line.part == bindparam("p"), _line.off == bindparam("o")
+    )
+    changed |= {tuple(line) for place in places for line in connection.execute(at, place)}
+    for sku, location in changed:
+        of_row = snap.sku == sku, snap.location == location
+        connection.execute(snapshot_table.delete().where(*of_row, snap.opening == 0))
+        row = _stock.sku == sku, _stock.location == location
+        connection.execute(stock_table.update().where(*row).values(snapped=0))
 
 
 __all__ = ["LINE_COLUMNS", "SUM_COLUMNS", "AuditedLedger", "LedgerMoment", "LedgerUnavailable"]

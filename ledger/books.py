@@ -11,39 +11,19 @@ Shared with the table are the rules for one record and the window. Not shared ar
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple, TypeAlias
+from itertools import accumulate
+from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
 
 from core.columns import Columns
-from core.fold import CONFLICT
 from core.records import Address, Record, crc_of
-from core.refusals import Refused
 from core.window import Verdict, Window
-from domain.columns import columns, identity_hash_of
-from domain.events import MAX_ID_CHARS, StockEvent
-from domain.fates import Ending
-from domain.naming import name_of
+from domain.columns import examined
 from domain.rules.held import CURRENT
-from ledger.chain import linked, start_of
-
-#: A topic's number is the place of its role here; an outcome's is its place in the other.
-TOPICS: Final = ("shipments", "sales", "adjustments")
-OUTCOMES: Final = (Ending.APPLIED, Ending.REPEATED, Ending.REFUSED)
-APPLIED, REPEATED, REFUSED = range(3)
-TYPES: Final = {kind.kind: name for name, kind in CURRENT.events.items()}
-
-#: A row of `ledger.schema.event` or `refusal`, in the order of its columns.
-Line: TypeAlias = tuple[Any, ...]
-#: Where a fact stands in a timeline: time by the clock, topic, offset.
-Stand: TypeAlias = tuple[int, int, int]
-#: Sums to add to a row of stock: five by kind, events, checksum, updated_at in µs.
-Total: TypeAlias = list[int]
-_NO_TOTAL: Final = (0,) * 8
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_as_bytes = msgspec.msgpack.Encoder().encode
+from ledger.chain import linked_all, start_of
+from ledger.lines import APPLIED, REFUSED, REPEATED, TOPICS, Line, TotalsByRow, count, written_of
 
 
 class Reach(Struct, frozen=True, kw_only=True):
@@ -69,7 +49,7 @@ class Reach(Struct, frozen=True, kw_only=True):
 class Posting(NamedTuple):
     """What one transaction writes of a topic-partition.
 
-    before, after: how far it is. events, refusals: lines. totals: by SKU and location.
+    before, after: how far it is. events, refusals: lines. totals: by key of the row.
     """
 
     topic: int
@@ -78,7 +58,7 @@ class Posting(NamedTuple):
     after: Reach
     events: list[Line]
     refusals: list[Line]
-    totals: dict[tuple[str, str], Total]
+    totals: TotalsByRow
 
 
 class Book:
@@ -123,38 +103,21 @@ class Book:
         return posting._replace(after=self.reach)
 
     def _enter(self, records: Sequence[Record], posting: Posting) -> None:
-        found = columns(self.address, records, CURRENT)
-        decoded = CURRENT.decode_batch([one[3] for one in records], [one[4] for one in records])
-        letters = {letter.offset: (letter.reason, letter.detail) for letter in found.refused}
+        found, events = examined(self.address, records, CURRENT)
         verdicts, repeats = self._judge(found)
-        names = ("crc", "content", "identity")
-        numbers = zip(*(found.events[name].tolist() for name in names), strict=True)
-        topic, part, log_at = self.topic, self.address.partition, self.reach.log_at
-        head, counts, index = self.reach.head, [0, 0, 0], -1
-        for record, event in zip(records, decoded, strict=True):
-            offset, recorded_at = record[0], record[1] * 1000
-            log_at = max(log_at, recorded_at)
-            head = linked(head, record)
-            when = (topic, part, offset, log_at, recorded_at)
-            if (why := letters.get(offset)) is None:
-                index += 1
-                said = next(numbers)
-                verdict = verdicts.get(index)
-                assert not isinstance(event, Refused)  # or it would be in found.refused
-                if verdict is None:
-                    counts[APPLIED] += 1
-                    posting.events.append(_line(when, APPLIED, None, said, event))
-                    _count(posting.totals, event, said[0], recorded_at)
-                    continue
-                if verdict is Verdict.REPEATED:
-                    counts[REPEATED] += 1
-                    posting.events.append(_line(when, REPEATED, repeats[index], said, event))
-                    continue
-                why = CONFLICT.reason, CONFLICT.detail
-            counts[REFUSED] += 1
-            posting.events.append(_refused_line(when, record, event))
-            posting.refusals.append(_refusal(when, record, why))
-        self._moved(records, log_at, head, counts)
+        log_ats = list(
+            accumulate([one[1] * 1000 for one in records], max, initial=self.reach.log_at)
+        )[1:]
+        lines, refusals = written_of(
+            *(self.topic, self.address.partition, records, log_ats),
+            *(found, events, verdicts, repeats),
+        )
+        count(posting.totals, found, events, verdicts)
+        posting.events.extend(lines)
+        posting.refusals.extend(refusals)
+        repeated, refused = len(repeats), len(refusals)
+        counts = len(records) - repeated - refused, repeated, refused
+        self._moved(records, log_ats[-1], linked_all(self.reach.head, records), counts)
 
     def _moved(
         self, records: Sequence[Record], log_at: int, head: bytes, counts: Sequence[int]
@@ -193,79 +156,3 @@ class Book:
                     repeats[index] = known[identity]
                     assert known[identity] >= offset - size
         return verdicts, repeats
-
-
-def _line(
-    when: Line, outcome: int, repeat_of: int | None, said: tuple[int, int, int], event: StockEvent
-) -> Line:
-    data = event.data
-    return (
-        *when,
-        when[4] if event.time is None else micros(event.time),
-        outcome,
-        repeat_of,
-        event.kind,
-        data.quantity,
-        *said,
-        data.sku,
-        data.location,
-        event.source,
-        event.id,
-        data.reference or None,
-        data.reason or None,
-        data.actor or None,
-    )
-
-
-def _refused_line(when: Line, record: Record, event: StockEvent | Refused) -> Line:
-    """As much as can be read of it; all of it is in its refusal."""
-    name = name_of(record[3], record[4])
-    if not isinstance(event, Refused):
-        source, ident = event.source, event.id
-        said = (None, None, identity_hash_of(source, ident))
-        return _line(when, REFUSED, None, said, event)  # type: ignore[arg-type]  # not counted
-    nothing: Line = (None,) * 5
-    if name is None or not all(map(_is_storable, name)):
-        return (*when, None, REFUSED, *nothing, None, *(None,) * 7)
-    source, ident = name
-    return (
-        *(*when, None, REFUSED, *nothing, identity_hash_of(source, ident)),
-        *(None, None, source, ident, None, None, None),
-    )
-
-
-def _refusal(when: Line, record: Record, why: tuple[str, str]) -> Line:
-    key, value = record[2], record[3]
-    headers = [(name.encode(errors="surrogateescape"), content) for name, content in record[4]]
-    raw = None if value is None else bytes(value)
-    return (*when[:3], str(why[0]), why[1], key, raw, _as_bytes(headers))
-
-
-def _is_storable(text: str) -> bool:
-    """Whether both databases take it, and it is no longer than an id may be."""
-    if "\x00" in text or len(text) > MAX_ID_CHARS:
-        return False
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _count(
-    totals: dict[tuple[str, str], Total], event: StockEvent, crc: int, recorded_at: int
-) -> None:
-    key = event.data.sku, event.data.location
-    total = totals.get(key)
-    if total is None:
-        total = totals[key] = list(_NO_TOTAL)
-    total[event.kind] += event.data.quantity
-    total[5] += 1
-    total[6] += crc
-    total[7] = max(total[7], recorded_at)
-
-
-def micros(moment: datetime) -> int:
-    """Microseconds since the epoch, exactly: a float of seconds has no room for them."""
-    since = moment - _EPOCH
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds

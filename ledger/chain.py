@@ -6,15 +6,17 @@ large (`core.records.TooLarge`) is chained in its place: its size and hash.
 """
 
 import struct
+from collections.abc import Iterable
 from hashlib import sha256
 from typing import Final
 
-from core.records import Record
+from core.records import Headers, Record
 
 #: Stands for a key, a value or a header's content that is not there; no length is below 0.
 _NONE: Final = -1
 _HEAD: Final = struct.Struct(">qqi")
 _NUMBER: Final = struct.Struct(">i")
+_NO_HEADERS: Final = _NUMBER.pack(0)
 
 
 def start_of(role: str, partition: int) -> bytes:
@@ -23,16 +25,34 @@ def start_of(role: str, partition: int) -> bytes:
 
 
 def linked(head: bytes, record: Record) -> bytes:
-    """The head after one more record: 32 bytes.
+    """The head after one more record: 32 bytes."""
+    return linked_all(head, (record,))
+
+
+def linked_all(head: bytes, records: Iterable[Record]) -> bytes:
+    """The head after these records: 32 bytes.
 
     Each part is written behind its length, so that no two records look the same.
     """
-    offset, time_ms, key, value, headers = record
-    parts = [head, _HEAD.pack(offset, time_ms, _NONE if key is None else len(key)), key or b""]
-    parts += [_NUMBER.pack(_NONE if value is None else len(value)), value or b""]
-    parts.append(_NUMBER.pack(len(headers)))
+    for offset, time_ms, key, value, headers in records:
+        head = sha256(
+            b"%b%b%b%b%b%b"
+            % (
+                head,
+                _HEAD.pack(offset, time_ms, _NONE if key is None else len(key)),
+                key or b"",
+                _NUMBER.pack(_NONE if value is None else len(value)),
+                value or b"",
+                _told(headers) if headers else _NO_HEADERS,
+            )
+        ).digest()
+    return head
+
+
+def _told(headers: Headers) -> bytes:
+    parts = [_NUMBER.pack(len(headers))]
     for name, content in headers:
         named = name.encode(errors="surrogateescape")
         parts += [_NUMBER.pack(len(named)), named]
         parts += [_NUMBER.pack(_NONE if content is None else len(content)), content or b""]
-    return sha256(b"".join(parts)).digest()
+    return b"".join(parts)

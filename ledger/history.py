@@ -1,56 +1,37 @@
-"""What was in stock, and why: the fold of any prefix of the log, made by SQL.
+"""What was in stock, and why: questions to the ledger, all answered at one moment.
 
-Every question about a time becomes one about offsets: a *cut* says for each of a partition's
-three topics which offset is the first that does not count. Events of the three commute, so any
-cut is a state that the stock could have been in. All of an answer is read at one prefix.
+Which prefix an answer is of: `ledger/questions/cuts.py`. Rows: `ledger/questions/rows.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import URL, ColumnElement, Connection, Engine, and_, case, false, func, or_, select
+from sqlalchemy import URL, Connection, Engine, and_, select, tuple_
+from sqlalchemy.exc import DBAPIError
 
 from core.partitioning import partition_for
 from core.positions import format_position
 from domain.columns import identity_hash_of
 from domain.rows import Row
-from ledger.books import APPLIED, TOPICS, Reach
-from ledger.engine import open_reader
+from ledger import building
+from ledger.engine import open_reader, unavailable
+from ledger.lines import APPLIED, TOPICS
+from ledger.questions import cuts
+from ledger.questions.cuts import Extent
+from ledger.questions.prefixes import Cut, Cuts, NotThatFar, Prefix
+from ledger.questions.rows import Whose, row_at, row_from, rows_between
 from ledger.reaches import reaches_of
 from ledger.schema import event_table, refusal_table, stock_table
 
-#: First offset that does not count, by number of the topic; one that is not there counts nothing.
-Cut: TypeAlias = Mapping[int, int]
 _of: Final = event_table.c
-_MASK: Final = 2**64 - 1
-#: What a datetime can say.
-_FIRST: Final = -62_135_596_800_000_000
-_LAST: Final = 253_402_300_799_999_999
 _SIGNS: Final = (1, -1, -1, 1, 1)
-
-
-def time_text(us: int) -> str:
-    """Microseconds since the epoch as RFC 3339, to the millisecond where that says it all."""
-    time = datetime(1970, 1, 1) + timedelta(microseconds=min(max(us, _FIRST), _LAST))  # noqa: DTZ001
-    return time.isoformat(timespec="microseconds" if us % 1000 else "milliseconds") + "Z"
-
-
-class NotThatFar(Exception):
-    """The ledger has not come so far; the message says how far it has."""
-
-
-class Prefix(NamedTuple):
-    """Up to where an answer counts.
-
-    cut: by topic's number. occurred: only what happened up to this time, µs since the epoch.
-    """
-
-    cut: Cut
-    occurred: int | None = None
+#: Keys of one page that are looked at for it; most of them may be of rows that did not fit.
+_MOST_LOOKED_AT: Final = 5_000
+#: Behind every text that begins so: no name holds it.
+_LAST_CHARACTER: Final = "\U0010ffff"
 
 
 class At(NamedTuple):
@@ -97,21 +78,33 @@ class Entry(NamedTuple):
 
 
 _NAMES: Final = ("topic", "part", "off", *Entry._fields[3:17])
-#: on_hand as SQL.
-CHANGE: Final = _of.quantity * case((_of.kind.in_((1, 2)), -1), else_=1)
-_SUMS: Final = [
-    *(func.sum(case((_of.kind == kind, _of.quantity), else_=0)) for kind in range(5)),
-    func.count(),
-    func.sum(_of.crc),
-    func.max(_of.recorded_at),
-]
+
+
+class ListWish(NamedTuple):
+    """Which rows. after: go on behind this key."""
+
+    location: str | None = None
+    sku_prefix: str = ""
+    on_hand_below: int | None = None
+    on_hand_above: int | None = None
+    limit: int = 100
+    after: Whose | None = None
+
+
+class ListPage(NamedTuple):
+    """Rows in the order of SKU and location. next: `after` of the next page, None: no more."""
+
+    rows: list[At]
+    next: Whose | None
 
 
 class Ledger:
     """Answers for one moment; made by `History.look`."""
 
     def __init__(self, connection: Connection, topics: Sequence[str], partitions: int) -> None:
-        self.connection, self._topics, self._partitions = connection, topics, partitions
+        self.connection, self._partitions = connection, partitions
+        self.topics = dict(enumerate(topics))
+        self._places: dict[int | None, dict[tuple[int, int], Extent]] = {}
 
     def partition_of(self, sku: str) -> int:
         """Where all rows of a SKU are."""
@@ -119,11 +112,34 @@ class Ledger:
 
     def token(self, part: int, cut: Cut) -> str:
         """The position of a cut: what it counts, inclusive."""
+        return self.token_of({(topic, part): end for topic, end in cut.items()})
+
+    def token_of(self, all_cuts: Cuts) -> str:
+        """The same of several partitions."""
         return format_position(
-            {(self._topics[topic], part): end - 1 for topic, end in cut.items() if end > 0}
+            {(self.topics[t], p): end - 1 for (t, p), end in all_cuts.items() if end > 0}
         )
 
     # ---- which prefix
+
+    def places(self, part: int | None) -> dict[tuple[int, int], Extent]:
+        """How far each topic-partition is; of one partition, or of all.
+
+        Raises:
+            NotThatFar: some have not been opened yet.
+        """
+        if part not in self._places:
+            found = cuts.extents_of(self.connection, part)
+            parts = range(self._partitions) if part is None else [part]
+            missing = {p for p in parts for t in range(len(TOPICS)) if (t, p) not in found}
+            if missing:
+                raise NotThatFar(f"The ledger has not begun with partition {min(missing)} yet.")
+            self._places[part] = found
+        return self._places[part]
+
+    def begins(self, part: int | None) -> int:
+        """From when on all is known, µs since the epoch; 0: from the first record on."""
+        return cuts.begins(self.places(part))
 
     def ends(self) -> dict[tuple[int, int], int]:
         """Next offset of each topic-partition, by topic's number and partition."""
@@ -131,99 +147,112 @@ class Ledger:
 
     def now(self, part: int) -> Cut:
         """All that is in the ledger."""
-        places = reaches_of(self.connection, part)
-        return {topic: place.next_offset for (topic, _), place in places.items()}
+        return cuts.of_part(self.all_now(part), part)
 
     def until(self, part: int, time: int) -> Cut:
         """The prefix before the first record with a later log_at, of each topic.
 
         Raises:
             NotThatFar: a record of this time may still come.
+            BeforeHistory: the lines of then are gone.
         """
-        places = self._places(part)
-        late = {t: place for t, place in places.items() if place.complete_until < time}
-        if late:
-            behind = min(place.complete_until for place in late.values())
-            raise NotThatFar(
-                f"The ledger is whole up to {time_text(behind)}; what was recorded until "
-                f"{time_text(time)} may still come."
-            )
-        return {t: self._offset_after(t, part, time, place) for t, place in places.items()}
+        return cuts.of_part(self.all_until(time, part), part)
 
     def at(self, part: int, offsets: Mapping[int, int]) -> Cut:
         """The prefix up to and with these offsets, by topic's number.
 
         Raises:
             NotThatFar: the ledger has not read so far.
+            BeforeHistory: the lines of then are gone.
         """
-        places = self._places(part)
-        for topic, offset in offsets.items():
-            if (place := places[topic]).next_offset <= offset:
-                raise NotThatFar(
-                    f"The ledger is at {place.next_offset} of {self._topics[topic]}-{part}, "
-                    f"and not beyond {offset}."
-                )
-        return {topic: offset + 1 for topic, offset in offsets.items()}
+        found = self.all_at({(topic, part): off for topic, off in offsets.items()}, part)
+        return cuts.of_part(found, part)
 
-    def _places(self, part: int) -> dict[int, Reach]:
-        found = reaches_of(self.connection, part)
-        return {topic: found.get((topic, part), Reach()) for topic in range(len(TOPICS))}
+    def all_now(self, part: int | None = None) -> Cuts:
+        """As `now`, of all partitions."""
+        return cuts.ends(self.places(part))
 
-    def _offset_after(self, topic: int, part: int, time: int, place: Reach) -> int:
-        """The first offset whose log_at is later; log_at never goes back, so halves will do."""
-        if place.log_at <= time:
-            return place.next_offset
-        low, high = 0, place.next_offset
-        while low < high:
-            middle = (low + high) // 2
-            found = self.connection.execute(
-                select(_of.off, _of.log_at)
-                .where(
-                    _of.topic == topic,
-                    _of.part == part,
-                    _of.off >= middle,
-                )
-                .order_by(_of.off)
-                .limit(1)
-            ).one_or_none()
-            if found is None or found.log_at > time:
-                high = middle
-            else:
-                low = found.off + 1
-        return low
+    def all_until(self, time: int, part: int | None = None) -> Cuts:
+        """As `until`, of all partitions."""
+        return cuts.until(self.connection, self.places(part), time)
+
+    def all_at(self, offsets: Mapping[tuple[int, int], int], part: int | None = None) -> Cuts:
+        """As `at`, of all partitions."""
+        return cuts.at(self.places(part), offsets, self.topics)
 
     # ---- rows
 
     def row(self, sku: str, location: str, prefix: Prefix) -> At:
         """One row as it was."""
-        query = select(*_SUMS).where(*of_row(sku, location), *counted(prefix))
-        row = _row(self.connection.execute(query).one())
-        return At(sku, location, row, self.token(self.partition_of(sku), prefix.cut))
+        part = self.partition_of(sku)
+        row = row_at(self.connection, self.places(part), sku, location, prefix)
+        return At(sku, location, row, self.token(part, prefix.cut))
 
     def rows_of(self, sku: str, prefix: Prefix) -> list[At]:
         """All rows of a SKU that had an event by then, by location."""
-        query = (
-            select(_of.location, *_SUMS)
-            .where(_of.sku == sku, *counted(prefix))
-            .group_by(_of.location)
-            .order_by(_of.location)
+        part = self.partition_of(sku)
+        of = stock_table.c
+        query = select(of.sku, of.location).where(of.sku == sku).order_by(of.location)
+        keys = [(sku, location) for sku, location in self.connection.execute(query)]
+        all_cuts = {(topic, part): end for topic, end in prefix.cut.items()}
+        token = self.token(part, prefix.cut)
+        found = self._rows(keys, all_cuts, prefix.occurred, part=part)
+        return [At(*key, row, token) for key, row in found.items()]
+
+    def page(self, wish: ListWish, all_cuts: Cuts, occurred: int | None) -> ListPage:
+        """Rows of all SKUs as they were: a page, which may hold fewer than wished."""
+        found: list[At] = []
+        after, looked = wish.after, 0
+        while len(found) < wish.limit and looked < _MOST_LOOKED_AT:
+            wanted = wish.limit - len(found)
+            keys = self._keys(wish, after, wanted)
+            rows = self._rows(keys, all_cuts, occurred, location=wish.location)
+            found += [At(*key, row, "") for key, row in rows.items() if _fits(wish, row)]
+            looked += len(keys)
+            if len(keys) < wanted:
+                return ListPage(found, None)
+            after = keys[-1]
+        return ListPage(found, after)
+
+    def _keys(self, wish: ListWish, after: Whose | None, count: int) -> list[Whose]:
+        of = stock_table.c
+        query = select(of.sku, of.location)
+        if wish.location is not None:
+            query = query.where(of.location == wish.location)
+        if wish.sku_prefix:
+            query = query.where(
+                of.sku >= wish.sku_prefix, of.sku < wish.sku_prefix + _LAST_CHARACTER
+            )
+        if after is not None:
+            query = query.where(tuple_(of.sku, of.location) > tuple_(*after))
+        query = query.order_by(of.sku, of.location).limit(count)
+        return [(sku, location) for sku, location in self.connection.execute(query)]
+
+    def _rows(
+        self,
+        keys: Sequence[Whose],
+        all_cuts: Cuts,
+        occurred: int | None,
+        part: int | None = None,
+        location: str | None = None,
+    ) -> dict[Whose, Row]:
+        if not keys:
+            return {}
+        return rows_between(
+            *(self.connection, self.places(part), keys, all_cuts, occurred, location),
+            self.partition_of,
         )
-        token = self.token(self.partition_of(sku), prefix.cut)
-        return [
-            At(sku, location, _row(sums), token)
-            for location, *sums in self.connection.execute(query)
-        ]
 
     def stock(self) -> Iterator[tuple[str, str, Row]]:
         """The sums as they are kept: SKU, location, row. In the order of SKU and location."""
         query = select(stock_table).order_by(stock_table.c.sku, stock_table.c.location)
-        for sku, location, _, *sums in self.connection.execute(query):
-            if (row := _row(sums)) is not None:
+        for sku, location, _, *sums, _ in self.connection.execute(query):
+            if (row := row_from(sums)) is not None:
                 yield sku, location, row
 
     # ---- facts
 
-    def facts(self, source: str, ident: str) -> list[Entry]:
+    def facts(self, source: str, ident: str) -> Sequence[Entry]:
         """What became of a fact, each time that it came; oldest first."""
         query = ENTRIES.where(
             _of.identity == identity_hash_of(source, ident),
@@ -231,6 +260,11 @@ class Ledger:
             _of.id == ident,
         ).order_by(_of.log_at, _of.topic, _of.part, _of.off)
         return [entry_of(line) for line in self.connection.execute(query)]
+
+
+def _fits(wish: ListWish, row: Row) -> bool:
+    below, above = wish.on_hand_below, wish.on_hand_above
+    return (below is None or row.on_hand < below) and (above is None or row.on_hand > above)
 
 
 _SAME_RECORD: Final = and_(
@@ -250,51 +284,33 @@ def entry_of(line: Sequence[Any]) -> Entry:
     return Entry._make([*fields, None, None if reason is None else (reason, detail)])
 
 
-def of_row(sku: str, location: str) -> tuple[ColumnElement[bool], ...]:
-    """Conditions for the lines of one row, counted or not."""
-    return _of.sku == sku, _of.location == location
-
-
-def within(cut: Cut) -> ColumnElement[bool]:
-    """Whether a line is of the prefix."""
-    parts = [and_(_of.topic == topic, _of.off < end) for topic, end in cut.items()]
-    return or_(*parts) if parts else false()
-
-
-def counted(prefix: Prefix) -> list[ColumnElement[bool]]:
-    """Conditions for the lines that count up to a prefix."""
-    conditions = [_of.outcome == APPLIED, within(prefix.cut)]
-    if prefix.occurred is not None:
-        conditions.append(_of.occurred_at <= prefix.occurred)
-    return conditions
-
-
-def _row(sums: Sequence[Any]) -> Row | None:
-    """PostgreSQL gives sums of bigint as decimals, however small."""
-    *quantities, events, checksum, updated_at = sums
-    if not events:
-        return None
-    numbers = *quantities, events, int(checksum) & _MASK, int(updated_at) // 1000
-    return Row(*map(int, numbers))
-
-
 class History:
     """The way to the questions. Blocks: look in a thread.
 
     Args:
         engine: of `ledger.engine.open_reader`.
-        topics: full names in the order of `ledger.books.TOPICS`.
+        topics: full names in the order of `ledger.lines.TOPICS`.
         partitions: of each.
     """
 
     def __init__(self, engine: Engine, topics: Sequence[str], partitions: int) -> None:
         self._engine, self._topics, self._partitions = engine, topics, partitions
+        self._is_built = False
 
     @contextmanager
     def look(self) -> Iterator[Ledger]:
-        """For as long as this is open, all answers are of one prefix; raises DBAPIError."""
-        with self._engine.begin() as connection:
-            yield Ledger(connection, self._topics, self._partitions)
+        """For as long as this is open, all answers are of one prefix.
+
+        Raises:
+            Building: the indexes are not there yet.
+            LedgerUnavailable: the database cannot be used.
+        """
+        try:
+            with self._engine.begin() as connection:
+                self._is_built = self._is_built or building.check_built(connection)
+                yield Ledger(connection, self._topics, self._partitions)
+        except DBAPIError as error:
+            raise unavailable(self._engine.url, error) from error
 
     @classmethod
     def opened(

@@ -27,8 +27,9 @@ from sqlalchemy.exc import DBAPIError
 
 from core.records import Record
 from core.words import in_words
-from ledger.books import TOPICS, Book, Posting
+from ledger.books import Book, Posting
 from ledger.engine import open_writer, unavailable
+from ledger.lines import TOPICS
 from ledger.reaches import agree_on, books_of, complete
 from ledger.upgrade import to_this_schema
 from ledger.writing import MOST_LINES, FencedOut, LedgerWriter

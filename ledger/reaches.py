@@ -3,31 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
-from sqlalchemy import Connection, select
+from sqlalchemy import Column, Connection, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from core.records import Address
 from core.window import Window
-from ledger.books import APPLIED, TOPICS, Book, Reach
+from ledger.books import Book, Reach
 from ledger.engine import LedgerUnavailable
+from ledger.lines import APPLIED, TOPICS
 from ledger.schema import agreed_table, event_table, position_table
 
 #: Posting of a window that are judged at once.
 _AT_ONCE: Final = 20_000
-_REACH: Final = [position_table.c[name] for name in Reach.__struct_fields__]
+
+
+def reach_columns() -> list[Column[Any]]:
+    """Of `position`, in the order that `read_reach` reads."""
+    return [position_table.c[name] for name in Reach.__struct_fields__]
+
+
+def read_reach(values: Iterable[Any]) -> Reach:
+    """From the values of `reach_columns`."""
+    return Reach(**dict(zip(Reach.__struct_fields__, values, strict=True)))
 
 
 def reaches_of(connection: Connection, part: int | None = None) -> dict[tuple[int, int], Reach]:
     """How far each topic-partition is, by topic's number and partition; of one partition or all."""
-    query = select(position_table.c.topic, position_table.c.part, *_REACH)
+    query = select(position_table.c.topic, position_table.c.part, *reach_columns())
     if part is not None:
         query = query.where(position_table.c.part == part)
     return {
-        (topic, number): Reach(**dict(zip(Reach.__struct_fields__, values, strict=True)))
-        for topic, number, *values in connection.execute(query)
+        (topic, number): read_reach(values) for topic, number, *values in connection.execute(query)
     }
 
 

@@ -14,9 +14,11 @@ from domain.rules.held import CURRENT
 from web.http.problems import PROBLEM_JSON
 
 READING, WRITING, OPERATING, INSIDE = "read", "write", "operate", "between workers"
+HISTORY = "history"
 TAGS = {
     READING: "How much is on hand, from any worker.",
     WRITING: "Facts that happened: appended, never changed.",
+    HISTORY: "What was, and why: from a ledger, through any worker.",
     OPERATING: "For those who run it.",
     INSIDE: "What workers ask each other. Nobody else needs it.",
 }
@@ -47,6 +49,8 @@ CALLS = {
     "/v1/inventory/{sku}/{location}": Named("getRow", READING),
     "/v1/inventory/{sku}": Named("getSku", READING),
     "/v1/inventory": Named("listRows", READING),
+    "/v1/inventory/{sku}/{location}/timeline": Named("getTimeline", HISTORY),
+    "/v1/reports/{name}": Named("getReport", HISTORY),
     "/v1/lookup": Named(
         "lookUp", READING, {"keys": [{"sku": "SKU-000042", "location": "store-007"}]}
     ),

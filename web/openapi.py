@@ -4,8 +4,7 @@ Schemas of answers come from the very Structs that are encoded, those of query p
 from what reads them; only what a POST holds is written out here.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 import msgspec
 from aiohttp import web
@@ -15,10 +14,33 @@ from web import index
 from web.calls import TAGS, named
 from web.cluster.freshness import FRESHNESS_HEADERS, FreshnessBody
 from web.cluster.sightings import SIGHTINGS_PATH, SightingsAsked, SightingsBody
-from web.http.parameters import Parameter
-from web.http.problems import PAGES, PROBLEM_JSON, Fault, Problem
+from web.describing import (
+    APPENDS,
+    BODIES,
+    EVERY,
+    READS,
+    REF,
+    TAGGED,
+    WAITS,
+    JsonObject,
+    array_of,
+    as_json_content,
+    call_of,
+    lines_like,
+    query_of,
+    ref_to,
+)
+from web.history.bodies import (
+    PastListBody,
+    PastRowBody,
+    PastSkuBody,
+    ReportBody,
+    TimelineBody,
+)
+from web.http.problems import PAGES, Fault, Problem
 from web.http.replies import JSON, SERVER
 from web.operations.ops import ClusterBody, HeldBody, LiveBody, ReadyBody
+from web.pastcalls import PAST_ALONE, calls_of_the_past
 from web.reads.lists import ListBody
 from web.reads.lookups import LookupBody
 from web.reads.parameters import LIST, LOOKUP, NAME, READ
@@ -37,51 +59,30 @@ from web.versions.neighbours import UPGRADE_PATH, UpgradeBody
 from web.writes.facts import POST, AcceptedBody, EventBody
 from web.writes.lines import BATCH_JSON, EVENT_JSON, TYPE_OF_PATH
 
-Json = dict[str, Any]
-
 _STRUCTS = (
     RowBody, SkuBody, ListBody, LookupBody, Keys, AcceptedBody, ClusterBody, ReadyBody, LiveBody,
     FreshnessBody, HeldBody, EventBody, Fault, SightingsAsked, SightingsBody, UpgradeBody,
-    DeadLettersBody, FactsBody, FactsAsked,
+    DeadLettersBody, FactsBody, FactsAsked, PastRowBody, PastSkuBody, PastListBody, TimelineBody,
+    ReportBody,
 )  # fmt: skip
-_REF = "#/components/schemas/{name}"
-
-
-def _ref(name: str) -> Json:
-    return {"$ref": _REF.format(name=name)}
-
-
-def _array(items: Json) -> Json:
-    return {"type": "array", "items": items}
-
-
-def _lines(item: Json) -> Json:
-    return {**_array(item), "minItems": 1, "maxItems": 1000}
-
-
 _TIME = {"type": "string", "format": "date-time"}
 _NO_NUL = {"pattern": r"^[^\u0000]*$"}
 _ID = {"type": "string", "minLength": 1, "maxLength": MAX_ID_CHARS, **_NO_NUL}
-_PARTITIONS = _array({"type": "integer"})
+_PARTITIONS = array_of({"type": "integer"})
 # What a problem's body holds besides type, title, status and detail: name, schema, required.
-_MEMBERS: Mapping[Problem, tuple[str, Json, bool]] = {
-    Problem.INVALID_REQUEST: ("errors", _array(_ref("Fault")), False),
-    Problem.MISSING_IDENTITY: ("errors", _array(_ref("Fault")), True),
-    Problem.UNKNOWN_KEY: ("freshness", _ref("Freshness"), True),
-    Problem.NOT_READY: ("partitions", _array(_ref("Held")), False),
+_MEMBERS: Mapping[Problem, tuple[str, JsonObject, bool]] = {
+    Problem.INVALID_REQUEST: ("errors", array_of(ref_to("Fault")), False),
+    Problem.MISSING_IDENTITY: ("errors", array_of(ref_to("Fault")), True),
+    Problem.UNKNOWN_KEY: ("freshness", ref_to("Freshness"), False),
+    Problem.BEFORE_HISTORY: ("begins", _TIME, True),
+    Problem.NOT_READY: ("partitions", array_of(ref_to("Held")), False),
     Problem.NOT_CAUGHT_UP: ("missing_partitions", _PARTITIONS, False),
-    Problem.TOO_STALE: ("freshness", _ref("Freshness"), False),
+    Problem.TOO_STALE: ("freshness", ref_to("Freshness"), False),
     Problem.PARTITIONS_UNAVAILABLE: ("missing_partitions", _PARTITIONS, True),
-    Problem.APPEND_FAILED: ("events", _array(_ref("Event")), True),
-    Problem.APPEND_INCOMPLETE: ("events", _array(_ref("Event")), True),
+    Problem.APPEND_FAILED: ("events", array_of(ref_to("Event")), True),
+    Problem.APPEND_INCOMPLETE: ("events", array_of(ref_to("Event")), True),
 }
 
-_TAGGED = {"ETag": "Weak; for If-None-Match.", **FRESHNESS_HEADERS}
-_OF_STATUS = {
-    405: {"Allow": "Methods of this path."},
-    415: {"Accept": "Media types that this call takes."},
-    503: {"Retry-After": "Whole seconds."},
-}
 _NONE_MATCH = {"name": "If-None-Match", "in": "header", "schema": {"type": "string"}}
 _KEY = {
     "name": "Idempotency-Key",
@@ -93,25 +94,7 @@ _KEY = {
 }
 
 
-def _headers(texts: Mapping[str, str]) -> Json:
-    text = {"type": "string"}
-    return {n: {"description": t, "schema": text, "required": True} for n, t in texts.items()}
-
-
-def _query(parameters: Mapping[str, Parameter]) -> list[Json]:
-    return [
-        {
-            "name": name,
-            "in": "query",
-            "schema": one.schema,
-            "description": one.text,
-            **({"required": True} if one.required else {}),
-        }
-        for name, one in parameters.items()
-    ]
-
-
-def _or_null(schema: Json) -> Json:
+def _or_null(schema: JsonObject) -> JsonObject:
     """`null` stands for absent, as many serialisers write it."""
     return {**schema, "type": [schema["type"], "null"]}
 
@@ -120,7 +103,7 @@ _SAID = {name: _or_null({"type": "string", **_NO_NUL}) for name in ("reason", "r
 _REASON = {"type": "string", "minLength": 1, **_NO_NUL}
 
 
-def _line(adjusts: bool) -> Json:
+def _line(adjusts: bool) -> JsonObject:
     """One line of a POST."""
     quantity = {"type": "integer", "maximum": 10**9, "minimum": -(10**9) if adjusts else 1}
     what = "In the SKU's smallest unit" + (
@@ -143,7 +126,7 @@ def _line(adjusts: bool) -> Json:
     return {"type": "object", "required": required, "properties": properties, **known_only}
 
 
-def _data(adjusts: bool) -> Json:
+def _data(adjusts: bool) -> JsonObject:
     """What a CloudEvent holds, as a line does."""
     line = _line(adjusts)
     fields = ("sku", "location", "quantity", "reason", "reference", "actor")
@@ -153,7 +136,7 @@ def _data(adjusts: bool) -> Json:
     }
 
 
-def _cloud_event(adjusts: bool) -> Json:
+def _cloud_event(adjusts: bool) -> JsonObject:
     """In structured mode. Extensions are allowed."""
     kinds = [kind for kind in TYPE_OF_PATH.values() if ("adjusted" in kind) is adjusts]
     return {
@@ -165,15 +148,15 @@ def _cloud_event(adjusts: bool) -> Json:
             "source": _ID,
             "type": {"enum": sorted(kinds)},
             "time": _or_null(_TIME),
-            "data": _ref("AdjustmentData" if adjusts else "MovementData"),
+            "data": ref_to("AdjustmentData" if adjusts else "MovementData"),
         },
     }
 
 
-def _problem_schema(name: Problem) -> Json:
+def _problem_schema(name: Problem) -> JsonObject:
     page = PAGES[name]
     known = {"type": f"/problems/{name}", "title": page.title, "status": page.status}
-    properties: Json = {member: {"const": value} for member, value in known.items()}
+    properties: JsonObject = {member: {"const": value} for member, value in known.items()}
     properties["detail"] = {"type": "string"}
     required = list(properties)
     if name in _MEMBERS:
@@ -184,167 +167,119 @@ def _problem_schema(name: Problem) -> Json:
     return {"type": "object", "description": text, "required": required, "properties": properties}
 
 
-def _problems(names: Iterable[Problem]) -> dict[str, Json]:
-    by_status: dict[int, list[Problem]] = {}
-    for name in names:
-        by_status.setdefault(PAGES[name].status, []).append(name)
-    responses: dict[str, Json] = {}
-    for status, some in by_status.items():
-        texts = FRESHNESS_HEADERS if Problem.UNKNOWN_KEY in some else _OF_STATUS.get(status, {})
-        refs = [_ref(name) for name in some]
-        responses[str(status)] = {
-            "description": "; ".join(PAGES[name].title for name in some),
-            "headers": _headers(texts),
-            "content": {PROBLEM_JSON: {"schema": refs[0] if len(refs) == 1 else {"oneOf": refs}}},
-        }
-    return responses
-
-
-_EVERY = (Problem.INVALID_REQUEST, Problem.INTERNAL_ERROR)
-_WAITS = (Problem.NOT_READY, Problem.NOT_CAUGHT_UP, Problem.TOO_STALE)
-_READS = (*_EVERY, *_WAITS, Problem.TOO_BUSY)
-_BODIES = (
-    *_EVERY, Problem.REQUEST_TIMEOUT, Problem.TOO_LARGE, Problem.UNSUPPORTED_MEDIA_TYPE,
-    Problem.TOO_BUSY,
-)  # fmt: skip
-_APPENDS = (*_BODIES, Problem.APPEND_FAILED, Problem.APPEND_INCOMPLETE)
-
-
-def _call(
-    summary: str,
-    status: int,
-    answer: Json,
-    problems: Iterable[Problem],
-    *,
-    parameters: Sequence[Json] = (),
-    body: Mapping[str, Json] | None = None,
-    headers: Mapping[str, str] | None = None,
-) -> Json:
-    """One method of a path. `body`: schemas by media type."""
-    ok = {"description": "As asked for", "headers": _headers(headers or {}), "content": answer}
-    call: Json = {"summary": summary, "responses": {str(status): ok, **_problems(problems)}}
-    if headers is _TAGGED:
-        unchanged = {"description": "You have it", "headers": ok["headers"]}
-        call["responses"]["304"] = unchanged
-    if parameters:
-        call["parameters"] = parameters
-    if body is not None:
-        content = {kind: {"schema": schema} for kind, schema in body.items()}
-        call["requestBody"] = {"required": True, "content": content}
-    return call
-
-
-def _json(name: str) -> Json:
-    return {JSON: {"schema": _ref(name)}}
-
-
-def _fact(path: str, kind: str) -> Json:
-    line = _ref("Adjustment" if "adjusted" in kind else "Line")
-    return _call(
+def _fact(path: str, kind: str) -> JsonObject:
+    line = ref_to("Adjustment" if "adjusted" in kind else "Line")
+    return call_of(
         f"Append {path.rpartition('/')[2]} ({kind}): one, or an array; all are appended or none. "
         "With the same ids a retry is counted once. The same source and id twice in one array is "
         "counted once, too; with other content it is refused.",
         202,
-        _json("Accepted"),
-        (*_APPENDS, Problem.MISSING_IDENTITY),
-        parameters=[_KEY, *_query(POST)],
-        body={JSON: {"oneOf": [line, _lines(line)]}},
+        as_json_content("Accepted"),
+        (*APPENDS, Problem.MISSING_IDENTITY),
+        parameters=[_KEY, *query_of(POST)],
+        body={JSON: {"oneOf": [line, lines_like(line)]}},
     )
 
 
-def _paths() -> dict[str, Json]:
+def _paths() -> dict[str, JsonObject]:
     sku, location = (
         {"name": name, "in": "path", "required": True, "schema": NAME}
         for name in ("sku", "location")
     )
-    found = (*_READS, Problem.UNKNOWN_KEY)
+    found = (*READS, Problem.UNKNOWN_KEY)
     missing = Problem.PARTITIONS_UNAVAILABLE
-    event = _ref("CloudEvent")
+    event = ref_to("CloudEvent")
     gets = {
-        "/v1/inventory/{sku}/{location}": _call(
+        "/v1/inventory/{sku}/{location}": call_of(
             "Stock of one SKU at one location",
             200,
-            _json("FreshRow"),
+            as_json_content("FreshRow", "PastRow"),
             found,
-            parameters=[sku, location, *_query(READ), _NONE_MATCH],
-            headers=_TAGGED,
+            parameters=[sku, location, *query_of(READ), *query_of(PAST_ALONE), _NONE_MATCH],
+            headers=TAGGED,
+            past=True,
         ),
-        "/v1/inventory/{sku}": _call(
+        "/v1/inventory/{sku}": call_of(
             "Stock of one SKU: totals over locations, and the rows",
             200,
-            _json("Sku"),
+            as_json_content("Sku", "PastSku"),
             found,
-            parameters=[sku, *_query(READ), _NONE_MATCH],
-            headers=_TAGGED,
+            parameters=[sku, *query_of(READ), *query_of(PAST_ALONE), _NONE_MATCH],
+            headers=TAGGED,
+            past=True,
         ),
-        "/v1/inventory": _call(
+        "/v1/inventory": call_of(
             "Rows, ordered by SKU, then location, in pages",
             200,
-            _json("List"),
-            (*_READS, missing),
-            parameters=_query(LIST),
+            as_json_content("List", "PastList"),
+            (*READS, missing),
+            parameters=[*query_of(LIST), *query_of(PAST_ALONE)],
             headers=FRESHNESS_HEADERS,
+            past=True,
         ),
-        FACTS_PATH: _call(
+        **calls_of_the_past(sku, location),
+        FACTS_PATH: call_of(
             "What became of a fact, each time that it came, as far back as the answer says",
             200,
-            _json("Facts"),
-            (*_EVERY, Problem.TOO_BUSY, missing, Problem.LOG_UNAVAILABLE),
-            parameters=_query(FACTS),
+            as_json_content("Facts"),
+            (*EVERY, Problem.TOO_BUSY, missing, Problem.LOG_UNAVAILABLE),
+            parameters=query_of(FACTS),
         ),
-        DEAD_LETTERS_PATH: _call(
+        DEAD_LETTERS_PATH: call_of(
             "What was refused, and why: newest first, in pages",
             200,
-            _json("DeadLetters"),
-            (*_EVERY, Problem.TOO_BUSY, Problem.LOG_UNAVAILABLE),
-            parameters=_query(DEAD_LETTERS),
+            as_json_content("DeadLetters"),
+            (*EVERY, Problem.TOO_BUSY, Problem.LOG_UNAVAILABLE),
+            parameters=query_of(DEAD_LETTERS),
         ),
-        "/live": _call("Is the process alive", 200, _json("Live"), _EVERY),
-        "/ready": _call(
+        "/live": call_of("Is the process alive", 200, as_json_content("Live"), EVERY),
+        "/ready": call_of(
             "Can it answer for something from its own rows",
             200,
-            _json("Ready"),
-            (*_EVERY, Problem.NOT_READY),
+            as_json_content("Ready"),
+            (*EVERY, Problem.NOT_READY),
         ),
-        "/v1/cluster": _call("Who holds what, how far", 200, _json("Cluster"), _EVERY),
-        UPGRADE_PATH: _call("The record of versions, as read here", 200, _json("Upgrade"), _EVERY),
-        "/metrics": _call(
-            "Prometheus metrics", 200, {"text/plain": {"schema": {"type": "string"}}}, _EVERY
+        "/v1/cluster": call_of("Who holds what, how far", 200, as_json_content("Cluster"), EVERY),
+        UPGRADE_PATH: call_of(
+            "The record of versions, as read here", 200, as_json_content("Upgrade"), EVERY
+        ),
+        "/metrics": call_of(
+            "Prometheus metrics", 200, {"text/plain": {"schema": {"type": "string"}}}, EVERY
         ),
     }
     posts = {
         **{path: _fact(path, kind) for path, kind in TYPE_OF_PATH.items()},
-        "/v1/events": _call(
+        "/v1/events": call_of(
             "Append CloudEvents, in structured mode byte for byte; all are appended or none. In "
             "binary mode the body is `data` and attributes are headers `ce-…`, percent-encoded",
             202,
-            _json("Accepted"),
-            _APPENDS,
-            parameters=_query(POST),
-            body={EVENT_JSON: event, BATCH_JSON: _lines(event), JSON: _ref("Data")},
+            as_json_content("Accepted"),
+            APPENDS,
+            parameters=query_of(POST),
+            body={EVENT_JSON: event, BATCH_JSON: lines_like(event), JSON: ref_to("Data")},
         ),
-        FACTS_LOOKUP_PATH: _call(
+        FACTS_LOOKUP_PATH: call_of(
             "The same of up to 100 facts",
             200,
-            _json("Facts"),
-            (*_BODIES, missing, Problem.LOG_UNAVAILABLE),
-            parameters=_query(FACTS_LOOKUP),
-            body={JSON: _ref("FactsAsked")},
+            as_json_content("Facts"),
+            (*BODIES, missing, Problem.LOG_UNAVAILABLE),
+            parameters=query_of(FACTS_LOOKUP),
+            body={JSON: ref_to("FactsAsked")},
         ),
-        SIGHTINGS_PATH: _call(
+        SIGHTINGS_PATH: call_of(
             "Between workers: what this one, as the owner, holds of these hashes of identities",
             200,
-            _json("Sightings"),
-            (*_BODIES, Problem.NOT_READY),
-            body={JSON: _ref("SightingsAsked")},
+            as_json_content("Sightings"),
+            (*BODIES, Problem.NOT_READY),
+            body={JSON: ref_to("SightingsAsked")},
         ),
-        "/v1/lookup": _call(
+        "/v1/lookup": call_of(
             "Many keys at once: the rows, in the order of the keys",
             200,
-            _json("Lookup"),
-            (*_BODIES, *_WAITS, missing),
-            parameters=_query(LOOKUP),
-            body={JSON: _ref("Keys")},
+            as_json_content("Lookup"),
+            (*BODIES, *WAITS, missing),
+            parameters=query_of(LOOKUP),
+            body={JSON: ref_to("Keys")},
             headers=FRESHNESS_HEADERS,
         ),
     }
@@ -353,19 +288,20 @@ def _paths() -> dict[str, Json]:
     }
 
 
-def document(build: str, url: str) -> Json:
+def document(build: str, url: str) -> JsonObject:
     """The whole document for one worker. `build`: of the code that runs, such as 0.1.0."""
-    _, of_structs = msgspec.json.schema_components(_STRUCTS, ref_template=_REF)
+    _, of_structs = msgspec.json.schema_components(_STRUCTS, ref_template=REF)
     # RowBody is a name of ours; the world calls it Row.
-    schemas: Json = msgspec.json.decode(msgspec.json.encode(of_structs).replace(b'Body"', b'"'))
+    told = msgspec.json.encode(of_structs).replace(b'Body"', b'"')
+    schemas: JsonObject = msgspec.json.decode(told)
     schemas |= {str(name): _problem_schema(name) for name in Problem}
-    schemas["FreshRow"] = {"allOf": [_ref("Row"), {"required": ["freshness"]}]}
+    schemas["FreshRow"] = {"allOf": [ref_to("Row"), {"required": ["freshness"]}]}
     for adjusts, line, kind in ((False, "Line", "Movement"), (True, "Adjustment", "Adjustment")):
         schemas[line] = _line(adjusts)
         schemas[f"{kind}Data"], schemas[f"{kind}Event"] = _data(adjusts), _cloud_event(adjusts)
     kinds = ("Movement", "Adjustment")
-    schemas["CloudEvent"] = {"oneOf": [_ref(f"{kind}Event") for kind in kinds]}
-    schemas["Data"] = {"anyOf": [_ref(f"{kind}Data") for kind in kinds]}
+    schemas["CloudEvent"] = {"oneOf": [ref_to(f"{kind}Event") for kind in kinds]}
+    schemas["Data"] = {"anyOf": [ref_to(f"{kind}Data") for kind in kinds]}
     return {
         "openapi": "3.1.0",
         "info": {

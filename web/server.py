@@ -252,6 +252,7 @@ class Web:
             ruling,
         )
         roles = {topic: role for role, topic in config.topics.items()}
+        self._past = Passing(self.members.roster, self._queries.peers)
         self._finding = FactFinding(
             self._sightings.ask,
             logs,
@@ -261,6 +262,7 @@ class Web:
             lookup_body,
             self._metrics.observe_query,
             ruling,
+            self._past.facts,
         )
         outcomes = Outcomes(self._sightings.ask, roles, table.count, ruling)
         append = self._appender.append
@@ -313,9 +315,10 @@ class Web:
         guard(app, self._config.limits.connections, self._at_once, self._outbox)
         add_routes(app, self._ops.routes())
         door = self._door
-        past = Passing(self.members.roster, self._queries.peers)
+        past = self._past
         add_routes(app, self._facts.routes(), self._gates["write"], door)
         add_routes(app, past.before(self._queries.routes()), self._gates["read"], door)
+        add_routes(app, past.routes(), self._gates["read"], door)
         add_routes(app, self._finding.routes(), self._gates["read"], door)
         add_routes(app, self._dead_letters.routes(), self._gates["read"], door)
         add_routes(app, self._sightings.routes(), self._gates["read"])

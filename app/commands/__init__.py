@@ -18,6 +18,7 @@ from app.commands.fact import fact
 from app.commands.past.audit import audit
 from app.commands.past.history import explain, history
 from app.commands.past.ledger import ledger
+from app.commands.past.report import report
 from app.commands.post import adjust, post
 from app.commands.running import refuse
 from app.commands.scan import scan
@@ -62,6 +63,7 @@ _COMMANDS: tuple[click.Command, ...] = (
         history,
         explain,
         audit,
+        report,
         scan,
         dlq,
         bridge,

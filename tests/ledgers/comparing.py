@@ -6,9 +6,9 @@ import sqlalchemy as sa
 
 from core.records import Record as Came
 from dev.oracle.stock import Oracle, Record
-from ledger.books import OUTCOMES, TOPICS
-from ledger.chain import linked, start_of
+from ledger.chain import linked_all, start_of
 from ledger.engine import open_reader, url_of
+from ledger.lines import OUTCOMES, TOPICS
 from ledger.schema import event_table, position_table, refusal_table, stock_table
 
 
@@ -56,8 +56,7 @@ def _assert_chained(row: dict[str, object], records: list[Record], names: list[s
     topic, part = int(str(row["topic"])), int(str(row["part"]))
     mine = [r for r in records if (r.topic, r.partition) == (names[topic], part)]
     head = start_of(TOPICS[topic], part)
-    for record in mine:
-        head = linked(head, came(record))
+    head = linked_all(head, map(came, mine))
     assert row["head"] == head or not mine
     counts = [int(str(row[name])) for name in ("applied", "repeated", "refused")]
     assert sum(counts) == len(mine)

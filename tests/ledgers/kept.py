@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 from core.records import Record as Came
 from dev.oracle.stock import Record
-from ledger.books import TOPICS, Book, Posting
+from ledger.books import Book, Posting
 from ledger.engine import open_reader, open_writer, url_of
 from ledger.history import History
+from ledger.lines import TOPICS
 from ledger.reaches import books_of
 from ledger.upgrade import to_this_schema
 from ledger.writing import LedgerWriter
@@ -54,6 +55,10 @@ class Kept:
             self.books[part][topic].enter(sliced(each, slice_size), each[-1][0] + 1)
             for (topic, part), each in by_place.items()
         ]
+
+    def topic(self, number: int) -> str:
+        """Its name."""
+        return TOPICS[number]
 
     def close(self) -> None:
         self.engine.dispose()

@@ -12,9 +12,9 @@ from typing import Any
 
 import aiohttp
 
-from dev.workers import ROOT, until
+from dev.workers import ROOT, Worker, until
 from tests.support.logs import Put, plain_writer
-from tests.support.workers import Cluster
+from tests.support.workers import LEDGER, Cluster
 from web.calls import CALLS
 
 Json = dict[str, Any]
@@ -25,6 +25,8 @@ ASKED = {
     "/v1/inventory/{sku}": "/v1/inventory/SKU-000042",
     "/v1/inventory": "/v1/inventory?sku_prefix=SKU-00&limit=1",
     "/v1/facts": "/v1/facts?source=till-17&id=4711-1",
+    "/v1/inventory/{sku}/{location}/timeline": f"{ROW}/timeline?limit=2",
+    "/v1/reports/{name}": "/v1/reports/location-totals",
 }
 EVENTS = "application/cloudevents+json"
 
@@ -66,18 +68,28 @@ class Answers:
             query = f"?min_position={position}&wait_ms=5000"
             return (await self.to("GET", ROW + query))[0] == 200
 
+        async def is_kept() -> bool:
+            status, answer = await self.to("GET", f"{ROW}?at_position={position}")
+            return status == 200 and answer["events"] > 0
+
         await until(is_counted, "counted: the examples", 60)
+        await until(is_kept, "kept by the ledger: the examples", 60)
 
 
 @asynccontextmanager
 async def two_workers(kafka: str, folder: Path) -> AsyncIterator[tuple[Cluster, Answers]]:
-    """With one dead letter."""
+    """With one dead letter, and a ledger."""
     cluster = Cluster(kafka, folder, 2)
     try:
         await cluster.create_topics()
         plain_writer(kafka).write(cluster.sources[0], [Put(b"SKU-000042", b"<sale/>")])
         await cluster.start("a", "b")
         await cluster.settled()
+        ledger = cluster.workers["ledger"] = Worker(
+            "ledger", folder, cluster.settings, command=LEDGER
+        )
+        ledger.start()
+        await ledger.ready()
         timeout = aiohttp.ClientTimeout(total=60)
         async with aiohttp.ClientSession(timeout=timeout) as http:
             yield cluster, Answers(cluster.worker("a").url, http)

@@ -26,6 +26,8 @@ from tests.support.oracle import assert_dead_letters, oracle_of, read_changelog,
 Answered = TypeVar("Answered")
 
 SESSION_S = 6.0
+#: Of a `Worker` that is a ledger.
+LEDGER = ("-m", "faust", "-A", "app.ledger", "worker", "-l", "info")
 
 
 @dataclass

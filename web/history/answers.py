@@ -1,4 +1,4 @@
-"""The ledger's own answers: rows, SKUs and timelines of the past, and what became of a fact.
+"""The ledger's own answers: rows, SKUs, lists and timelines of the past.
 
 SQL is asked in threads, so that the loop goes on answering; each answer is of one moment.
 """
@@ -12,18 +12,21 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from aiohttp import web
-from msgspec.structs import replace
 
-from core.positions import format_position
-from domain.fates import Ending
-from ledger.books import OUTCOMES, TYPES
+from ledger.building import Building
 from ledger.engine import LedgerUnavailable
-from ledger.history import Entry, History, Ledger, NotThatFar, Prefix, time_text
-from ledger.timeline import Wish, leaf
+from ledger.history import History, Ledger, ListWish
+from ledger.questions.cuts import of_part
+from ledger.questions.prefixes import BeforeHistory, Cuts, NotThatFar, Prefix, time_text
+from ledger.questions.reporting import REPORTS
+from ledger.questions.reports import ReportWish, columns_of, read_report
+from ledger.questions.timeline import Wish, leaf
 from web.history.asking import (
     LEAF,
     PAST,
-    Cursor,
+    PAST_LIST,
+    REPORT,
+    REPORTS_PATH,
     Past,
     cursor_text,
     past_of,
@@ -32,24 +35,25 @@ from web.history.asking import (
 )
 from web.history.bodies import (
     PastBody,
-    PastRowBody,
-    PastSkuBody,
+    PastListBody,
+    ReportBody,
     TimelineBody,
-    entry_body,
-    row_of,
-    sums_of,
 )
+from web.history.found import found_facts
+from web.history.spreadsheets import csv_reply, wants_csv
+from web.history.telling import entry_body, past_row, past_sku, row_of
+from web.http.bodies import BodyLimits, read_json
 from web.http.parameters import BadRequest, parameters, target_of, wrong
 from web.http.problems import Problem, problem
 from web.http.replies import json_reply
-from web.http.times import rfc3339
-from web.reads.parameters import ROOT
-from web.reads.questions import key_of
-from web.records.factfinding import FACTS, FACTS_PATH, FactBody, FactsBody, LookedBody, TimeBody
+from web.reads.parameters import DEFAULT_LIMIT, ROOT
+from web.reads.questions import filters_of, key_of
+from web.records.factfinding import FACTS, FACTS_LOOKUP, FACTS_LOOKUP_PATH, FACTS_PATH, names_of
 
 #: Questions that are with the database at once; the others wait.
 _AT_ONCE = 8
-_DEFAULT_LIMIT = 100
+_WEEK_US = 7 * 86_400 * 10**6
+_LATE_S = 3_600
 
 
 class Answers:
@@ -57,7 +61,7 @@ class Answers:
 
     Args:
         history: the way to SQL.
-        topics: full names in the order of `ledger.books.TOPICS`.
+        topics: full names in the order of `ledger.lines.TOPICS`.
         url: how this process is reached; answers name it.
     """
 
@@ -67,17 +71,23 @@ class Answers:
 
     def routes(self) -> Iterator[web.RouteDef]:
         """Under `ROOT` one route takes every path, as with rows of today."""
+        yield web.get(ROOT, self.answer)
         yield web.get(ROOT + r"/{tail:[\s\S]*}", self.answer)
+        yield web.get(REPORTS_PATH + "{name}", self.report)
         yield web.get(FACTS_PATH, self.facts)
+        yield web.post(FACTS_LOOKUP_PATH, self.facts)
 
     def close(self) -> None:
         """After the last request."""
         self._threads.shutdown(wait=False)
 
     async def answer(self, request: web.Request) -> web.Response:
-        """A row, a SKU or a timeline."""
+        """A row, a SKU, a list or a timeline."""
         path, query = target_of(request)
         try:
+            if path == ROOT:
+                values = parameters(query, PAST_LIST)
+                return await self._ask(self._list, past_of(values), values)
             if (whose := timeline_key(path)) is not None:
                 values = parameters(query, LEAF)
                 return await self._ask(self._timeline, whose, past_of(values), values)
@@ -88,14 +98,34 @@ class Answers:
         except BadRequest as bad:
             return bad.reply()
 
-    async def facts(self, request: web.Request) -> web.Response:
-        """What became of a fact, of all time."""
+    async def report(self, request: web.Request) -> web.Response:
+        """One of the reports, as JSON or CSV."""
+        name = request.match_info["name"]
+        if name not in REPORTS:
+            known = ", ".join(REPORTS)
+            return problem(Problem.UNKNOWN_PATH, f"There is no such report; there are {known}.")
         try:
-            values = parameters(target_of(request)[1], FACTS)
+            values = parameters(target_of(request)[1], REPORT)
+            return await self._ask(self._report, name, values, wants_csv(request))
+        except BadRequest as bad:
+            return bad.reply()
+
+    async def facts(self, request: web.Request) -> web.Response:
+        """What became of facts, of all time."""
+        try:
+            query = target_of(request)[1]
+            if request.method == "POST":
+                parameters(query, FACTS_LOOKUP)
+                body = await read_json(request, BodyLimits())
+                if isinstance(body, web.Response):
+                    return body
+                return await self._ask(found_facts, names_of(body), self._url)
+            values = parameters(query, FACTS)
             missing = [name for name in ("source", "id") if name not in values]
             if missing:
                 raise BadRequest(*(wrong(name, "must be given") for name in missing))
-            return await self._ask(self._facts, values["source"], values["id"])
+            names = [(values["source"], values["id"])]
+            return await self._ask(found_facts, names, self._url)
         except BadRequest as bad:
             return bad.reply()
 
@@ -108,56 +138,93 @@ class Answers:
             return await asyncio.get_running_loop().run_in_executor(self._threads, look)
         except NotThatFar as behind:
             return problem(Problem.NOT_CAUGHT_UP, str(behind))
-        except LedgerUnavailable as error:
+        except BeforeHistory as before:
+            begins = time_text(before.begins)
+            return problem(Problem.BEFORE_HISTORY, str(before), begins=begins)
+        except (Building, LedgerUnavailable) as error:
             return problem(Problem.NOT_READY, str(error))
 
     # ---- in a thread
 
-    def _prefix(self, ledger: Ledger, part: int, past: Past) -> Prefix:
+    def _cuts(self, ledger: Ledger, part: int | None, past: Past) -> Cuts:
         if past.position is not None:
             offsets = {
-                self._topics.index(topic): offset
+                (self._topics.index(topic), number): offset
                 for (topic, number), offset in past.position.items()
-                if topic in self._topics and number == part
+                if topic in self._topics and part in (None, number)
             }
             if not offsets:
-                says = f"has no part for partition {part}, in which all facts of this SKU are"
+                where = "any partition" if part is None else f"partition {part}"
+                says = f"has no part for {where}, in which all facts of this SKU are"
                 raise BadRequest(wrong("at_position", says))
-            return Prefix(ledger.at(part, offsets))
+            return ledger.all_at(offsets, part)
         if past.as_of is None or past.by_occurred:
-            return Prefix(ledger.now(part), past.as_of)
-        return Prefix(ledger.until(part, past.as_of))
+            return ledger.all_now(part)
+        return ledger.all_until(past.as_of, part)
 
-    def _past(self, ledger: Ledger, part: int, prefix: Prefix, past: Past) -> PastBody:
-        asked = past.as_of is not None
+    def _prefix(self, ledger: Ledger, part: int, past: Past) -> Prefix:
+        occurred = past.as_of if past.by_occurred else None
+        return Prefix(of_part(self._cuts(ledger, part, past), part), occurred)
+
+    def _past(self, ledger: Ledger, part: int | None, cuts: Cuts, past: Past) -> PastBody:
+        asked, begins = past.as_of is not None, ledger.begins(part)
         return PastBody(
             self._url,
-            ledger.token(part, prefix.cut),
+            ledger.token_of(cuts),
             time_text(past.as_of) if past.as_of is not None else None,
             ("occurred" if past.by_occurred else "recorded") if asked else None,
+            time_text(begins) if begins else None,
         )
+
+    def _past_of(self, ledger: Ledger, part: int, prefix: Prefix, past: Past) -> PastBody:
+        cuts = {(topic, part): end for topic, end in prefix.cut.items()}
+        return self._past(ledger, part, cuts, past)
 
     def _row(self, ledger: Ledger, key: Sequence[str], past: Past) -> web.Response:
         sku, location = key
         part = ledger.partition_of(sku)
         prefix = self._prefix(ledger, part, past)
         at = ledger.row(sku, location, prefix)
-        body = self._past(ledger, part, prefix, past)
+        body = self._past_of(ledger, part, prefix, past)
         if at.row is None:
             return _unknown(f"No event up to there names {sku} at {location}.", body)
-        return json_reply(PastRowBody(row_of(at), body))
+        return json_reply(past_row(at, body))
 
     def _sku(self, ledger: Ledger, key: Sequence[str], past: Past) -> web.Response:
         sku = key[0]
         part = ledger.partition_of(sku)
         prefix = self._prefix(ledger, part, past)
         rows = ledger.rows_of(sku, prefix)
-        body = self._past(ledger, part, prefix, past)
+        body = self._past_of(ledger, part, prefix, past)
         if not rows:
             return _unknown(f"No event up to there names {sku}.", body)
-        total = sums_of(rows)
-        items = [row_of(at) for at in rows]
-        return json_reply(PastSkuBody(sku, total.on_hand, total.events, items, body))
+        return json_reply(past_sku(sku, rows, body))
+
+    def _list(self, ledger: Ledger, past: Past, values: Mapping[str, Any]) -> web.Response:
+        filters = filters_of(values)
+        occurred, after = past.as_of if past.by_occurred else None, None
+        if "cursor" in values:
+            cursor = read_cursor(values["cursor"], (str, str))
+            if cursor.filters != filters:
+                raise BadRequest(wrong("cursor", "belongs to a list with other filters"))
+            cuts, occurred = cursor.ends, cursor.occurred
+            after = (str(cursor.after[0]), str(cursor.after[1]))
+        else:
+            cuts = dict(self._cuts(ledger, None, past))
+        wish = ListWish(
+            filters.location,
+            filters.sku_prefix,
+            filters.on_hand_below,
+            filters.on_hand_above,
+            values.get("limit", DEFAULT_LIMIT),
+            after,
+        )
+        page = ledger.page(wish, cuts, occurred)
+        following = None
+        if page.next is not None:
+            following = cursor_text(cuts, page.next, occurred, filters)
+        body = self._past(ledger, None, cuts, past)
+        return json_reply(PastListBody([row_of(at) for at in page.rows], following, body))
 
     def _timeline(
         self, ledger: Ledger, key: Sequence[str], past: Past, values: Mapping[str, Any]
@@ -166,8 +233,10 @@ class Answers:
         part = ledger.partition_of(sku)
         after = None
         if "cursor" in values:
-            cursor = read_cursor(values["cursor"])
-            prefix, after = Prefix(cursor.cut), cursor.after
+            cursor = read_cursor(values["cursor"], (int, int, int))
+            time_at, topic, offset = map(int, cursor.after)
+            prefix = Prefix(of_part(cursor.ends, part), cursor.occurred)
+            after = time_at, topic, offset
         else:
             prefix = self._prefix(ledger, part, past)
         wish = Wish(
@@ -178,7 +247,7 @@ class Answers:
             since=values.get("from"),
             before=values.get("to"),
             newest_first=values.get("order") == "desc",
-            limit=values.get("limit", _DEFAULT_LIMIT),
+            limit=values.get("limit", DEFAULT_LIMIT),
             after=after,
             everything=values.get("all", False),
         )
@@ -188,55 +257,47 @@ class Answers:
             wish = wish._replace(before=until if wish.before is None else min(until, wish.before))
         page = leaf(ledger, wish)
         at = ledger.row(sku, location, prefix)
-        body = self._past(ledger, part, prefix, past)
+        body = self._past_of(ledger, part, prefix, past)
         if at.row is None and not page.facts:
             return _unknown(f"No event up to there names {sku} at {location}.", body)
         following = None
         if page.next is not None:
-            following = cursor_text(Cursor(dict(prefix.cut), page.next))
+            cuts = {(topic, part): end for topic, end in prefix.cut.items()}
+            following = cursor_text(cuts, page.next, prefix.occurred)
         return json_reply(
             TimelineBody(
                 sku,
                 location,
                 "occurred" if wish.by_occurred else "recorded",
-                [entry_body(fact, self._topics) for fact in page.facts],
+                [entry_body(fact, ledger.topics) for fact in page.facts],
                 following,
+                page.opening,
                 None if at.row is None else row_of(at),
                 body,
             )
         )
 
-    def _facts(self, ledger: Ledger, source: str, ident: str) -> web.Response:
-        times = [self._time(entry) for entry in ledger.facts(source, ident)]
-        handled = {
-            (self._topics[topic], part): offset - 1
-            for (topic, part), offset in ledger.ends().items()
-            if offset
-        }
-        looked = LookedBody("", format_position(handled), True, None)
-        now = rfc3339(int(time.time() * 1000))
-        return json_reply(FactsBody([FactBody(source, ident, times)], [], looked, now))
-
-    def _time(self, entry: Entry) -> TimeBody:
-        topic, part = self._topics[entry.topic], entry.part
-        body = TimeBody(
-            format_position({(topic, part): entry.offset}),
-            rfc3339(entry.recorded_at // 1000),
-            Ending(OUTCOMES[entry.outcome]),
-        )
-        fields: dict[str, Any] = {}
-        if entry.repeat_of is not None:
-            fields["of"] = format_position({(topic, part): entry.repeat_of})
-        if entry.refused is not None:
-            fields["reason"], fields["detail"] = entry.refused
-        if entry.kind is not None:
-            fields |= {
-                "type": TYPES[entry.kind],
-                "sku": entry.sku,
-                "location": entry.location,
-                "quantity": entry.quantity,
-            }
-        return replace(body, **fields)
+    def _report(
+        self, ledger: Ledger, name: str, values: Mapping[str, Any], as_csv: bool
+    ) -> web.Response:
+        report, as_of = REPORTS[name], values.get("as_of")
+        past = Past(as_of, False, None)
+        ends = self._cuts(ledger, None, past)
+        since, starts = None, {}
+        if report.of_a_time:
+            now = time.time_ns() // 1000 if as_of is None else as_of
+            since = values.get("from", max(now - _WEEK_US, ledger.begins(None)))
+            # Facts of that very time count too.
+            starts = dict(ledger.all_until(min(since - 1, now), None))
+        late_us = values.get("late_s", _LATE_S) * 10**6
+        limit = values.get("limit", DEFAULT_LIMIT)
+        wish = ReportWish(starts, ends, values.get("location"), late_us, limit)
+        rows = read_report(ledger, name, wish)
+        body = self._past(ledger, None, ends, past)
+        if as_csv:
+            return csv_reply(name, report.columns, rows, body.position)
+        told = columns_of(rows, report.columns)
+        return json_reply(ReportBody(name, since and time_text(since), told, body))
 
 
 def _unknown(detail: str, history: PastBody) -> web.Response:

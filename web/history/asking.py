@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -12,11 +12,13 @@ import msgspec
 from msgspec import Struct
 
 from core.positions import read_position
-from ledger.books import Stand, micros
+from ledger.lines import micros
+from ledger.questions.prefixes import Cuts
 from web.http.parameters import TEXT, BadRequest, Parameter, boolean, number, part_of, wrong
-from web.reads.parameters import ROOT
+from web.reads.parameters import LIST, ROOT, Filters
 from web.reads.questions import key_of
 
+REPORTS_PATH = "/v1/reports/"
 TIMELINE = "timeline"
 CLOCKS = ("recorded", "occurred")
 ORDERS = ("asc", "desc")
@@ -61,6 +63,24 @@ LEAF: Mapping[str, Parameter] = {
 }
 
 
+PAST_LIST: Mapping[str, Parameter] = {
+    **PAST,
+    **{
+        name: LIST[name]
+        for name in (
+            *("location", "sku_prefix", "on_hand_below", "on_hand_above", "limit", "cursor"),
+        )
+    },
+}
+REPORT: Mapping[str, Parameter] = {
+    "as_of": PAST["as_of"],
+    "from": Parameter(_time, _TIME, "Of facts recorded from this time on; a week without it."),
+    "location": LIST["location"],
+    "late_s": number(1, 10**9, "late-facts: after so many seconds a fact is late; 3,600."),
+    "limit": number(1, 10_000, "Lines; 100 without it."),
+}
+
+
 class Past(NamedTuple):
     """Which prefix: a time by a clock, a position, or all there is."""
 
@@ -102,22 +122,50 @@ def timeline_key(path: str) -> tuple[str, str] | None:
 
 
 class Cursor(Struct, frozen=True, array_like=True):
-    """Where the next page begins, and of which prefix all pages are."""
+    """Where the next page begins, and of which prefix all pages are.
 
-    cut: dict[int, int]
-    after: Stand
+    cuts: topic's number, partition, first offset that does not count. occurred: only what
+    happened until then. filters: which of a list.
+    """
+
+    cuts: list[tuple[int, int, int]]
+    after: list[int | str]
+    occurred: int | None = None
+    filters: Filters | None = None
+
+    @property
+    def ends(self) -> dict[tuple[int, int], int]:
+        """As `ledger.questions.cuts` has them."""
+        return {(topic, part): end for topic, part, end in self.cuts}
 
 
-def cursor_text(cursor: Cursor) -> str:
+def cursor_text(
+    cuts: Cuts,
+    after: Iterable[int | str],
+    occurred: int | None = None,
+    filters: Filters | None = None,
+) -> str:
     """As callers carry it."""
+    cursor = Cursor([(*at, end) for at, end in cuts.items()], list(after), occurred, filters)
     return base64.urlsafe_b64encode(msgspec.msgpack.encode(cursor)).decode().rstrip("=")
 
 
-def read_cursor(text: str) -> Cursor:
-    """Undo `cursor_text`; raises BadRequest."""
+def read_cursor(text: str, kinds: tuple[type, ...]) -> Cursor:
+    """Undo `cursor_text`.
+
+    Args:
+        text: as it came.
+        kinds: what places are made of in answers to this question.
+
+    Raises:
+        BadRequest: no answer to such a question gave it.
+    """
     try:
         padded = text + "=" * (-len(text) % 4)
         raw = base64.b64decode(padded, altchars=b"-_", validate=True)
-        return msgspec.msgpack.decode(raw, type=Cursor)
+        cursor = msgspec.msgpack.decode(raw, type=Cursor)
+        if tuple(map(type, cursor.after)) != kinds:
+            raise ValueError("it is of another question")
     except (ValueError, binascii.Error, msgspec.MsgspecError) as error:
         raise BadRequest(wrong("cursor", "must be a next_cursor that an answer gave")) from error
+    return cursor

@@ -2,46 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import msgspec
 from msgspec import Struct
 
-from core.positions import format_position
-from domain.rows import NO_STOCK, Row
-from ledger.books import OUTCOMES, TYPES
-from ledger.history import At, Entry, time_text
 from web.http.times import Time
-from web.reads.replies import RowBody, row_body
+from web.reads.replies import Hex16, RowBody
 
 
 class PastBody(Struct, frozen=True):
     """Which prefix of the log an answer is the fold of, and who answers.
 
     position: the last record of each topic that counts. as_of: the time that was asked for, by
-    `clock`; both null where a position was asked for, or everything there is.
+    `clock`; both null where a position was asked for, or everything there is. begins: facts until
+    then are kept as one sum for each row; null: each is there.
     """
 
     ledger: str
     position: str
     as_of: Time | None
     clock: str | None
+    begins: Time | None
 
 
 class PastRowBody(Struct, frozen=True):
     """One row as it was."""
 
-    row: RowBody
+    sku: str
+    location: str
+    on_hand: int
+    received: int
+    dispatched: int
+    sold: int
+    returned: int
+    adjusted: int
+    events: int
+    checksum: Hex16
+    updated_at: Time
     history: PastBody
 
 
 class PastSkuBody(Struct, frozen=True):
-    """All rows of a SKU as they were; the sums over them are in `total`, without a location."""
+    """Sums over all locations as they were, and the rows."""
 
     sku: str
     on_hand: int
+    received: int
+    dispatched: int
+    sold: int
+    returned: int
+    adjusted: int
     events: int
+    checksum: Hex16
+    updated_at: Time
     items: list[RowBody]
+    history: PastBody
+
+
+class PastListBody(Struct, frozen=True):
+    """A page of rows as they were; one may hold fewer than `limit`, and still have a cursor."""
+
+    items: list[RowBody]
+    next_cursor: str | None
+    history: PastBody
+
+
+class ReportBody(Struct, frozen=True):
+    """A report: what its rows hold stands in docs/history.md. from: it is of facts from then on."""
+
+    report: str
+    since: Time | None = msgspec.field(name="from")
+    rows: list[dict[str, str | int | None]]
     history: PastBody
 
 
@@ -71,53 +101,16 @@ class EntryBody(Struct, frozen=True, omit_defaults=True):
 
 
 class TimelineBody(Struct, frozen=True):
-    """Facts of a row in the order of a clock, and the row at the same position."""
+    """Facts of a row in the order of a clock, and the row at the same position.
+
+    opening: what was on hand from facts that are gone; 0 unless `history.begins` says so.
+    """
 
     sku: str
     location: str
     clock: str
     facts: list[EntryBody]
     next_cursor: str | None
+    opening: int
     row: RowBody | None
     history: PastBody
-
-
-def row_of(at: At) -> RowBody:
-    """A row as any worker shows it."""
-    assert at.row is not None
-    return row_body(at.sku, at.location, at.row)
-
-
-def sums_of(rows: Iterable[At]) -> Row:
-    """All of them in one."""
-    total = NO_STOCK
-    for at in rows:
-        if at.row is not None:
-            more = msgspec.structs.asdict(at.row).items()
-            sums = {name: getattr(total, name) + value for name, value in more}
-            total = Row(**sums | {"updated_at": max(total.updated_at, at.row.updated_at)})
-    return total
-
-
-def entry_body(entry: Entry, topics: list[str]) -> EntryBody:
-    """A line as the world sees it."""
-    topic, part = topics[entry.topic], entry.part
-    refused, detail = entry.refused or (None, None)
-    return EntryBody(
-        position=format_position({(topic, part): entry.offset}),
-        recorded_at=time_text(entry.recorded_at),
-        occurred_at=None if entry.occurred_at is None else time_text(entry.occurred_at),
-        outcome=str(OUTCOMES[entry.outcome]),
-        type=None if entry.kind is None else TYPES[entry.kind],
-        quantity=entry.quantity,
-        change=entry.change,
-        balance=entry.balance,
-        source=entry.source,
-        id=entry.id,
-        reference=entry.reference,
-        reason=entry.reason,
-        actor=entry.actor,
-        of=None if entry.repeat_of is None else format_position({(topic, part): entry.repeat_of}),
-        refused=refused,
-        detail=detail,
-    )

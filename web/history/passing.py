@@ -7,27 +7,34 @@ came, and the answer as it came back.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+import msgspec
 from aiohttp import web
 
-from web.cluster.exchange import PeerFailed
-from web.cluster.peers import Peers, get
+from domain.naming import SourceAndId
+from web.cluster.exchange import PeerAnswer, PeerFailed
+from web.cluster.peers import Peers, get, post
 from web.cluster.roster import Roster
-from web.history.asking import is_about_the_past
+from web.history.asking import REPORTS_PATH, is_about_the_past
+from web.history.spreadsheets import wants_csv
 from web.http.parameters import target_of
 from web.http.problems import Problem, problem
 from web.http.replies import Handler
 from web.reads.queries import passed_on
+from web.records.factfinding import FACTS_LOOKUP_PATH, FactName, FactsAsked, FactsBody
 
 #: A question of the past may add up a hundred thousand facts.
 _ANSWER_S = 10.0
 
 
 class _Asked(NamedTuple):
+    """lines: headers that the ledger has to know."""
+
     path: str
     query: str
+    lines: str
 
 
 class Passing:
@@ -49,33 +56,56 @@ class Passing:
                 handler = self._choosing(handler)
             yield web.RouteDef(route.method, route.path, handler, route.kwargs)
 
+    def routes(self) -> Iterator[web.RouteDef]:
+        """Those that only a ledger answers."""
+        yield web.get(REPORTS_PATH + "{name}", self._report)
+
+    async def _report(self, request: web.Request) -> web.Response:
+        return await self._pass_on(_Asked(*target_of(request), _accept(request)))
+
     def _choosing(self, handler: Handler) -> Handler:
         async def handle(request: web.Request) -> web.StreamResponse:
             path, query = target_of(request)
             if is_about_the_past(path, query):
-                return await self._pass_on(_Asked(path, query))
+                return await self._pass_on(_Asked(path, query, _accept(request)))
             return await handler(request)
 
         return handle
 
     async def _pass_on(self, asked: _Asked) -> web.Response:
         path = f"{asked.path}?{asked.query}" if asked.query else asked.path
-        ledgers = self._roster.ledgers()
-        failed = ""
-        for url in ledgers:
+        answer = await self._ask_one(lambda url: get(url, path, {}, asked.lines))
+        if isinstance(answer, PeerAnswer):
+            return passed_on(answer)
+        if answer is None:
+            detail = "Nobody keeps history now: start a ledger with `onhand ledger worker`."
+            return problem(Problem.HISTORY_NOT_RUNNING, detail)
+        return problem(Problem.HISTORY_NOT_RUNNING, answer)
+
+    async def facts(self, names: Sequence[SourceAndId]) -> FactsBody | None:
+        """What a ledger knows of some facts; None where none answers."""
+        body = msgspec.json.encode(FactsAsked([FactName(*name) for name in names]))
+        answer = await self._ask_one(lambda url: post(url, FACTS_LOOKUP_PATH, {}, "", body))
+        if not isinstance(answer, PeerAnswer) or answer.status != 200:
+            return None
+        try:
+            return msgspec.json.decode(answer.body, type=FactsBody)
+        except msgspec.MsgspecError:
+            return None  # of a build that says it in other words
+
+    async def _ask_one(self, request: Callable[[str], bytes]) -> PeerAnswer | str | None:
+        """The first ledger's answer; why there is none, or None where no ledger lives."""
+        failed = None
+        for url in self._roster.ledgers():
             try:
                 async with asyncio.timeout(_ANSWER_S):
-                    return passed_on(await self._peers.ask(url, get(url, path, {}, "")))
+                    return await self._peers.ask(url, request(url))
             except PeerFailed as error:
-                failed = str(error)
+                failed = f"The ledger at {url} does not answer: {error}"
             except TimeoutError:
-                failed = f"It has not answered within {_ANSWER_S:.0f} s."
-        if ledgers:
-            return problem(
-                Problem.HISTORY_NOT_RUNNING,
-                f"The ledger at {ledgers[-1]} does not answer: {failed}",
-            )
-        return problem(
-            Problem.HISTORY_NOT_RUNNING,
-            "Nobody keeps history now: start a ledger with `onhand ledger worker`.",
-        )
+                failed = f"The ledger at {url} has not answered within {_ANSWER_S:.0f} s."
+        return failed
+
+
+def _accept(request: web.Request) -> str:
+    return "Accept: text/csv\r\n" if wants_csv(request) else ""

@@ -25,6 +25,7 @@ class Problem(StrEnum):
     INVALID_REQUEST = "invalid-request"
     MISSING_IDENTITY = "missing-identity"
     UNKNOWN_KEY = "unknown-key"
+    BEFORE_HISTORY = "before-history"
     UNKNOWN_PATH = "unknown-path"
     MISSING_SCOPE = "missing-scope"
     REPAIR_REFUSED = "repair-refused"

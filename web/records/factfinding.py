@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import Annotated, TypeAlias
 
 import msgspec
 from aiohttp import web
@@ -128,13 +128,14 @@ class LookedBody(Struct, frozen=True):
     accepted_to and before are handled: what came later may still be missing. repeats_complete:
     whether the log was read from each applied fact to accepted_to for its repetitions.
     refused_since: refused ones are known from this time on; null: as far back as dead letters
-    are kept.
+    are kept. ledger: who looked; it knows all time. Null: workers alone did.
     """
 
     accepted_from: str
     accepted_to: str
     repeats_complete: bool
     refused_since: Time | None
+    ledger: str | None = None
 
 
 class FactsBody(Struct, frozen=True):
@@ -155,6 +156,15 @@ class _Found(Struct):
         self.times[name][place] = body
 
 
+#: Facts as a ledger knows them.
+OfAllTime: TypeAlias = Callable[[Sequence[SourceAndId]], Awaitable[FactsBody | None]]
+
+
+async def no_ledger(names: Sequence[SourceAndId]) -> FactsBody | None:
+    """Nobody keeps history."""
+    return None
+
+
 class FactFinding:
     """Answers both calls.
 
@@ -167,6 +177,7 @@ class FactFinding:
         limits: of a body.
         observe: is told role, outcome and seconds of each answer.
         ruling: by which records are judged.
+        of_all_time: asks a ledger for facts; None where none answers.
     """
 
     def __init__(
@@ -179,8 +190,10 @@ class FactFinding:
         limits: BodyLimits,
         observe: Observe,
         ruling: Ruling,
+        of_all_time: OfAllTime = no_ledger,
     ) -> None:
         self._ask, self._logs, self._roles = ask, logs, roles
+        self._of_all_time = of_all_time
         self._count, self._limits, self._observe = partitions, limits, observe
         self._ruling = ruling
         self._letters = [TopicPartition(dead_letters, p) for p in range(partitions)]
@@ -212,7 +225,7 @@ class FactFinding:
             body = await read_json(request, self._limits)
             if isinstance(body, web.Response):
                 return body
-            names = _names(body)
+            names = names_of(body)
         else:
             values = parameters(query, FACTS)
             missing = [name for name in ("source", "id") if name not in values]
@@ -222,6 +235,22 @@ class FactFinding:
         return await self._find(names, values.get("partial", False))
 
     async def _find(self, names: Sequence[SourceAndId], partial: bool) -> web.Response:
+        known = await self._of_all_time(names)
+        if known is None:
+            found = await self._look(names, partial)
+            return found if isinstance(found, web.Response) else json_reply(found)
+        # The ledger may be a moment behind: what it has not seen, workers may have.
+        missing = [(item.source, item.id) for item in known.items if not item.times]
+        if missing:
+            newer = await self._look(missing, partial=True)
+            if isinstance(newer, FactsBody):
+                seen = {(item.source, item.id): item for item in newer.items}
+                items = [seen.get((item.source, item.id), item) for item in known.items]
+                known = msgspec.structs.replace(known, items=items)
+        return json_reply(known)
+
+    async def _look(self, names: Sequence[SourceAndId], partial: bool) -> FactsBody | web.Response:
+        """As far as windows and dead letters reach."""
         identities = sorted({identity_hash_of(*name) for name in names})
         told = await self._ask(
             [WindowQuestion(t, p, identities) for t in self._roles for p in range(self._count)],
@@ -251,7 +280,7 @@ class FactFinding:
             for name in names
         ]
         now = rfc3339(int(time.time() * 1000))
-        return json_reply(FactsBody(items, lost, looked, now))
+        return FactsBody(items, lost, looked, now)
 
     async def _forward(
         self,
@@ -309,7 +338,12 @@ class FactFinding:
         return back.since_ms
 
 
-def _names(body: bytes) -> list[SourceAndId]:
+def names_of(body: bytes) -> list[SourceAndId]:
+    """Which facts the body of a lookup asks for, each once.
+
+    Raises:
+        BadRequest: it is no such body.
+    """
     try:
         asked = msgspec.json.decode(body, type=FactsAsked)
     except BAD_JSON as error:

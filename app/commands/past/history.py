@@ -106,8 +106,12 @@ def explain(
     pages = list(_pages(sku, location, query, url, as_json))
     facts = [fact for page in pages for fact in page["facts"]]
     row = pages[0]["row"]
-    on_hand, total = (row["on_hand"] if row else 0), sum(fact["change"] for fact in facts)
+    opening, begins = pages[0]["opening"], pages[0]["history"]["begins"]
+    on_hand = row["on_hand"] if row else 0
+    total = opening + sum(fact["change"] for fact in facts)
     sentences = list(_sentences(facts))
+    if begins:
+        sentences.insert(0, f"{opening:+,} from facts before {begins}, which are kept as a sum")
     if as_json:
         print_json({"on_hand": on_hand, "sum": total, "because": sentences, **pages[0]["history"]})
     else:

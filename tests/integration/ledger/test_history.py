@@ -9,10 +9,11 @@ import pytest
 from dev.oracle.reading import TYPES
 from dev.oracle.rows import NOTHING, Row
 from dev.oracle.stock import Oracle, Record, partition_of
-from ledger.books import OUTCOMES, TOPICS, micros
-from ledger.history import At, NotThatFar, Prefix
+from ledger.history import At
+from ledger.lines import OUTCOMES, TOPICS, micros
+from ledger.questions.prefixes import NotThatFar, Prefix
+from ledger.questions.timeline import Wish, leaf
 from ledger.reaches import complete
-from ledger.timeline import Wish, leaf
 from tests.ledgers.kept import Kept, in_batches
 from tests.ledgers.logs import LOCATIONS, PARTITIONS, SKUS, START_MS, a_log, judged
 

@@ -21,9 +21,8 @@ from ledger.reaches import reaches_of
 from tests.ledgers.comparing import assert_agrees, reading
 from tests.ledgers.postgres import Postgres
 from tests.support.feed import a_shop
-from tests.support.workers import Cluster
+from tests.support.workers import LEDGER, Cluster
 
-LEDGER = ("-m", "faust", "-A", "app.ledger", "worker", "-l", "info")
 PARTITIONS = 3
 
 
@@ -154,10 +153,10 @@ async def _assert_the_past_is_told(
 ) -> None:
     # At the position of the second fact there were 3, and at the time of the third one 6.
     status, body = await get(row_url(worker.url, key), at_position=page["facts"][1]["position"])
-    assert (status, body["row"]["on_hand"]) == (200, 3)
+    assert (status, body["on_hand"]) == (200, 3)
     oracle = cluster.oracle()
     at = read_position(body["history"]["position"])
-    assert row_from_json(body["row"]) == (key, oracle.row(key, at))
+    assert row_from_json(body) == (key, oracle.row(key, at))
 
     time = page["facts"][2]["recorded_at"]
 
@@ -166,7 +165,7 @@ async def _assert_the_past_is_told(
         return body if status == 200 else None
 
     body = await until(complete, "complete up to then", 30)
-    assert body["row"]["on_hand"] in (6, 10, 15)  # those of the same millisecond are in it
+    assert body["on_hand"] in (6, 10, 15)  # those of the same millisecond are in it
     status, body = await get(row_url(ledger.url, key), as_of="2100-01-01T00:00:00Z")
     assert (status, body["type"]) == (503, "/problems/not-caught-up")
     status, body = await get(row_url(ledger.url, key), as_of="2001-01-01T00:00:00Z")
@@ -182,7 +181,45 @@ async def _assert_the_past_is_told(
     status, body = await get(f"{ledger.url}/v1/facts", source="truck", id="1")
     assert [time["outcome"] for time in body["items"][0]["times"]] == ["applied"]
 
+    await _assert_lists_facts_and_reports(worker, ledger, key, page)
+
     assert await get(f"{ledger.url}/live") == (200, {"live": True})
+
+
+async def _assert_lists_facts_and_reports(
+    worker: Worker, ledger: Worker, key: Key, page: Any
+) -> None:
+    # Any worker answers, by the ledger's word.
+    position = page["facts"][1]["position"]
+    status, body = await get(f"{worker.url}/v1/inventory", at_position=position, limit="10")
+    assert (status, [(row["sku"], row["on_hand"]) for row in body["items"]]) == (200, [(key[0], 3)])
+    assert body["history"]["position"] == position
+    status, body = await get(f"{worker.url}/v1/facts", source="truck", id="1")
+    assert (status, body["looked"]["ledger"]) == (200, ledger.url)
+    assert [time["outcome"] for time in body["items"][0]["times"]] == ["applied"]
+    assert body == await _looked_up(worker, {"source": "truck", "id": "1"}) | {
+        "as_of": body["as_of"]
+    }
+    status, body = await get(f"{worker.url}/v1/reports/location-totals")
+    assert (status, body["rows"][0]["on_hand"]) == (200, 15)
+    async with aiohttp.request(
+        "GET", f"{worker.url}/v1/reports/location-totals", headers={"Accept": "text/csv"}
+    ) as answer:
+        assert answer.content_type == "text/csv"
+        assert (await answer.text()).splitlines()[1].startswith(f"{key[1]},1,15,15,")
+    status, body = await get(f"{worker.url}/v1/reports/no-such")
+    assert (status, "location-totals" in body["detail"]) == (404, True)
+    code, said = await onhand("report", "location-totals", "--url", worker.url, settings={})
+    assert (code, "ON HAND" in said, "15" in said) == (0, True, True), said
+
+
+async def _looked_up(worker: Worker, name: dict[str, str]) -> dict[str, Any]:
+    async with (
+        aiohttp.ClientSession() as http,
+        http.post(f"{worker.url}/v1/facts/lookup", json={"facts": [name]}) as answer,
+    ):
+        found: dict[str, Any] = await answer.json()
+        return found
 
 
 def line(number: int, sku: str, location: str) -> dict[str, object]:

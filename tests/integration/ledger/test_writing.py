@@ -13,8 +13,8 @@ import sqlalchemy as sa
 
 from dev.oracle.stock import Record, partition_of
 from dev.workers import ROOT
-from ledger.books import OUTCOMES
-from ledger.history import Prefix
+from ledger.lines import OUTCOMES
+from ledger.questions.prefixes import Prefix
 from ledger.schema import event_table, refusal_table
 from ledger.writing import FencedOut, OutOfRange, append
 from tests.ledgers import comparing

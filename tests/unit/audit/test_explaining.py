@@ -12,7 +12,7 @@ from audit.explaining import Explanation, Watch, WatchedFact, explain_row, told
 from audit.recount import Recount, Recounted, as_row
 from domain.rows import Row, row_key
 from domain.rules.two import TWO
-from ledger.books import APPLIED
+from ledger.lines import APPLIED
 
 KEY = row_key("SKU-1", "store-1")
 AT = {"shipments": 1_000, "sales": 1_000}

@@ -1,0 +1,189 @@
+"""What the ledger writes of some records: lines, refusals as they came, and sums by row.
+
+Made column by column: Python runs a comprehension at twice the speed of a loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from operator import itemgetter
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from core.columns import Columns
+from core.fold import CONFLICT
+from core.records import Record
+from core.refusals import Refused
+from core.window import Verdict
+from domain.columns import identity_hash_of
+from domain.events import MAX_ID_CHARS, StockEvent
+from domain.fates import Ending
+from domain.naming import name_of
+from domain.rules.held import CURRENT
+
+#: A topic's number is the place of its role here; an outcome's is its place in the other.
+TOPICS: Final = ("shipments", "sales", "adjustments")
+OUTCOMES: Final = (Ending.APPLIED, Ending.REPEATED, Ending.REFUSED)
+APPLIED, REPEATED, REFUSED = range(3)
+TYPES: Final = {kind.kind: name for name, kind in CURRENT.events.items()}
+
+#: A row of `ledger.schema.event` or `refusal`, in the order of its columns.
+Line: TypeAlias = tuple[Any, ...]
+#: Sums to add to a row of stock: five by kind, events, checksum, updated_at in ms.
+Total: TypeAlias = list[int]
+#: By key of the row, as `domain.rows.row_key` makes it.
+TotalsByRow: TypeAlias = dict[bytes, Total]
+_NO_TOTAL: Final = (0,) * 8
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_OFFSET: Final = itemgetter(2)
+_as_bytes = msgspec.msgpack.Encoder().encode
+
+
+def written_of(
+    topic: int,
+    part: int,
+    records: Sequence[Record],
+    log_ats: Sequence[int],
+    found: Columns,
+    events: Sequence[StockEvent],
+    verdicts: Mapping[int, Verdict],
+    repeats: Mapping[int, int],
+) -> tuple[list[Line], list[Line]]:
+    """Lines of consecutive records, by offset, and of the refused ones what came.
+
+    Args:
+        topic: its number.
+        part: partition.
+        records: as they came.
+        log_ats: the greatest broker's time until each of them, in µs.
+        found: what they say.
+        events: the same whole, of those that are not refused.
+        verdicts: by index of the event, of what is not new.
+        repeats: by index of the event, the offset of the event that it repeats.
+    """
+    whens: list[Line] = [
+        (topic, part, record[0], log_at, record[1] * 1000)
+        for record, log_at in zip(records, log_ats, strict=True)
+    ]
+    letters = {letter.offset: (letter.reason, letter.detail) for letter in found.refused}
+    if not letters and not verdicts:
+        return _applied_lines(whens, found, events), []
+    sound = [i for i, record in enumerate(records) if record[0] not in letters]
+    lines = _applied_lines([whens[i] for i in sound], found, events)
+    refused = [
+        (when, record, letters[record[0]])
+        for when, record in zip(whens, records, strict=True)
+        if record[0] in letters
+    ]
+    conflicts = set()
+    for index, verdict in verdicts.items():
+        if verdict is Verdict.REPEATED:
+            line = lines[index]
+            lines[index] = (*line[:6], REPEATED, repeats[index], *line[8:])
+        else:
+            conflicts.add(index)
+            at = sound[index]
+            refused.append((whens[at], records[at], (CONFLICT.reason, CONFLICT.detail)))
+    if refused:
+        lines = [line for index, line in enumerate(lines) if index not in conflicts]
+        lines += [_refused_line(when, record) for when, record, _ in refused]
+        lines.sort(key=_OFFSET)
+        refused.sort(key=lambda each: each[0][2])
+    return lines, [_refusal(*each) for each in refused]
+
+
+def _applied_lines(
+    whens: Sequence[Line], found: Columns, events: Sequence[StockEvent]
+) -> list[Line]:
+    numbers, datas = found.events, [event.data for event in events]
+    said = zip(
+        [
+            when[4] if event.time is None else micros(event.time)
+            for when, event in zip(whens, events, strict=True)
+        ],
+        [APPLIED] * len(whens),
+        [None] * len(whens),
+        [event.kind for event in events],
+        [data.quantity for data in datas],
+        *(numbers[name].tolist() for name in ("crc", "content", "identity")),
+        [data.sku for data in datas],
+        [data.location for data in datas],
+        [event.source for event in events],
+        [event.id for event in events],
+        [data.reference or None for data in datas],
+        [data.reason or None for data in datas],
+        [data.actor or None for data in datas],
+        strict=True,
+    )
+    return [when + rest for when, rest in zip(whens, said, strict=True)]
+
+
+def _refused_line(when: Line, record: Record) -> Line:
+    """As much as can be read of it; all of it is in its refusal."""
+    event = CURRENT.decode_batch([record[3]], [record[4]])[0]
+    if not isinstance(event, Refused):  # it came to a wrong address, or in conflict
+        data = event.data
+        return (
+            *when,
+            when[4] if event.time is None else micros(event.time),
+            *(REFUSED, None, event.kind, data.quantity, None, None),
+            *(identity_hash_of(event.source, event.id), data.sku, data.location),
+            *(event.source, event.id),
+            *(data.reference or None, data.reason or None, data.actor or None),
+        )
+    name = name_of(record[3], record[4])
+    if name is None or not all(map(_is_storable, name)):
+        return (*when, None, REFUSED, *(None,) * 13)
+    return (
+        *(*when, None, REFUSED, *(None,) * 5, identity_hash_of(*name)),
+        *(None, None, *name, None, None, None),
+    )
+
+
+def _refusal(when: Line, record: Record, why: tuple[str, str]) -> Line:
+    key, value = record[2], record[3]
+    headers = [(name.encode(errors="surrogateescape"), content) for name, content in record[4]]
+    raw = None if value is None else bytes(value)
+    return (*when[:3], str(why[0]), why[1], key, raw, _as_bytes(headers))
+
+
+def _is_storable(text: str) -> bool:
+    """Whether both databases take it, and it is no longer than an id may be."""
+    if "\x00" in text or len(text) > MAX_ID_CHARS:
+        return False
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def count(
+    totals: TotalsByRow,
+    found: Columns,
+    events: Sequence[StockEvent],
+    verdicts: Mapping[int, Verdict],
+) -> None:
+    """Add what is new to the sums of its rows."""
+    columns = [found.events[name].tolist() for name in ("crc", "time_ms")]
+    for index, (key, event, crc, time_ms) in enumerate(
+        zip(found.keys, events, *columns, strict=True)
+    ):
+        if index in verdicts:
+            continue
+        total = totals.get(key)
+        if total is None:
+            total = totals[key] = list(_NO_TOTAL)
+        total[event.kind] += event.data.quantity
+        total[5] += 1
+        total[6] += crc
+        if time_ms > total[7]:
+            total[7] = time_ms
+
+
+def micros(moment: datetime) -> int:
+    """Microseconds since the epoch, exactly: a float of seconds has no room for them."""
+    since = moment - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds

@@ -1,0 +1,1 @@
+"""What the ledger is asked: each answer is the fold of one prefix of the log, made by SQL."""

@@ -1,0 +1,109 @@
+"""Makes snapshots of long rows, so that no question adds up more than some thousand lines.
+
+Of one topic, the lines of a row below an offset never change. So a snapshot can be made at any
+time after, by anybody, and says the same; the way of a batch does nothing for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, Final
+
+from sqlalchemy import Connection, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from ledger.lines import APPLIED, TOPICS, Line
+from ledger.questions.rows import together
+from ledger.schema import event_table, snapshot_table, stock_table
+
+#: Applied lines of one topic between two snapshots of a row.
+STRIDE: Final = 1_000
+#: Rows that are brought up to date in one transaction.
+ROWS_AT_ONCE: Final = 200
+_of: Final = event_table.c
+_snap: Final = snapshot_table.c
+
+
+def long_rows(connection: Connection, limit: int = ROWS_AT_ONCE) -> list[tuple[str, str]]:
+    """Rows with so many lines after their snapshots that at least one topic is worth a new one."""
+    stock = stock_table.c
+    query = (
+        select(stock.sku, stock.location)
+        .where(stock.events >= stock.snapped + len(TOPICS) * STRIDE)
+        .limit(limit)
+    )
+    return [(sku, location) for sku, location in connection.execute(query)]
+
+
+def take_snapshots(connection: Connection, keys: Iterable[tuple[str, str]]) -> int:
+    """Make what is missing for these rows; how many snapshots that were."""
+    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    made = 0
+    for sku, location in keys:
+        covered = 0
+        for topic in range(len(TOPICS)):
+            lines = list(_missing(connection, sku, location, topic))
+            if lines:
+                # Another ledger of this database may have made the same.
+                new = insert(snapshot_table).on_conflict_do_nothing()
+                connection.execute(new, [dict(zip(_NAMES, line, strict=True)) for line in lines])
+                made += len(lines)
+            latest = _latest(connection, sku, location, topic)
+            covered += latest[1][5] if latest else 0
+        connection.execute(
+            update(stock_table)
+            .where(stock_table.c.sku == sku, stock_table.c.location == location)
+            .values(snapped=covered)
+        )
+    return made
+
+
+_NAMES: Final = [column.name for column in snapshot_table.columns]
+_SUMS: Final = [_snap[name] for name in _NAMES[4:-1]]
+
+
+def _latest(
+    connection: Connection, sku: str, location: str, topic: int
+) -> tuple[int, tuple[int, ...]] | None:
+    """Offset and sums of the last snapshot, `occurred_until` behind them."""
+    query = (
+        select(_snap.off, *_SUMS)
+        .where(_snap.sku == sku, _snap.location == location, _snap.topic == topic)
+        .order_by(_snap.off.desc())
+        .limit(1)
+    )
+    found = connection.execute(query).one_or_none()
+    return None if found is None else (found[0], tuple(found[1:]))
+
+
+def _missing(connection: Connection, sku: str, location: str, topic: int) -> Iterator[Line]:
+    """Rows of `snapshot` after each `STRIDE` lines that have none yet."""
+    off, sums = _latest(connection, sku, location, topic) or (0, (*(0,) * 8, -(2**63)))
+    query = (
+        select(_of.off, _of.kind, _of.quantity, _of.crc, _of.recorded_at, _of.occurred_at)
+        .where(
+            _of.sku == sku,
+            _of.location == location,
+            _of.topic == topic,
+            _of.off >= off,
+            _of.outcome == APPLIED,
+        )
+        .order_by(_of.off)
+    )
+    with connection.execute(query, execution_options={"yield_per": STRIDE}) as found:
+        lines = iter(found)
+        while len(some := list(islice(lines, STRIDE))) == STRIDE:
+            sums = (*together([sums[:8], _added(some)]), max(sums[8], *(one[5] for one in some)))
+            yield (sku, location, topic, some[-1][0] + 1, *sums, 0)
+
+
+def _added(lines: Sequence[Any]) -> list[int]:
+    """The sums of some lines: offset, kind, quantity, crc, recorded_at, …."""
+    sums = [0] * 8
+    for _, kind, quantity, crc, recorded_at, *_ in lines:
+        sums[kind] += quantity
+        sums[6] += crc
+        sums[7] = max(sums[7], recorded_at)
+    sums[5] = len(lines)
+    return sums

@@ -1,0 +1,48 @@
+"""Calls that only a ledger answers, as they are described; any worker passes them on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ledger.questions.reporting import REPORTS
+from web.describing import EVERY, JsonObject, as_json_content, call_of, query_of
+from web.history.asking import LEAF, PAST, REPORT, REPORTS_PATH
+from web.http.parameters import Parameter
+from web.http.problems import Problem
+
+#: Parameters of reads that make them questions about the past.
+PAST_ALONE: Mapping[str, Parameter] = {
+    name: one._replace(text=f"{one.text} A ledger answers; parameters of now do not go with it.")
+    for name, one in PAST.items()
+}
+_SAYS_NO = (*EVERY, Problem.TOO_BUSY, Problem.NOT_READY, Problem.NOT_CAUGHT_UP)
+
+
+def calls_of_the_past(sku: JsonObject, location: JsonObject) -> dict[str, JsonObject]:
+    """By path. sku, location: the parameters of a row's path."""
+    name = {
+        "name": "name",
+        "in": "path",
+        "required": True,
+        "schema": {"type": "string", "enum": [*REPORTS]},
+        "description": " ".join(f"{name}: {report.text}" for name, report in REPORTS.items()),
+    }
+    as_csv = {"text/csv": {"schema": {"type": "string"}}}
+    return {
+        "/v1/inventory/{sku}/{location}/timeline": call_of(
+            "Facts of a row with the balance after each, and the row at the same position",
+            200,
+            as_json_content("Timeline"),
+            (*_SAYS_NO, Problem.UNKNOWN_KEY),
+            parameters=[sku, location, *query_of(LEAF)],
+            past=True,
+        ),
+        REPORTS_PATH + "{name}": call_of(
+            "A report over all rows or facts, as of any time, in JSON or CSV",
+            200,
+            as_json_content("Report") | as_csv,
+            (*_SAYS_NO, Problem.UNKNOWN_PATH),
+            parameters=[name, *query_of(REPORT)],
+            past=True,
+        ),
+    }
