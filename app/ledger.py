@@ -15,21 +15,25 @@ from typing import Any
 
 import click
 import faust
+from aiokafka.errors import KafkaError
 from faust.app.base import BootStrategy
 from faust.web.base import BlueprintManager
 
 from app import __version__, topics
+from app.admin import kafka_failed
 from app.config import Settings, SettingsError
 from app.group.options import option_problems
 from app.group.process import OnhandWorker
 from app.group.transport import FAUST_LOG
 from app.logs import configuration
 from app.service import port_problems, refuse_to_start
+from app.upgrades.record import recorded
 from domain.rules.held import CURRENT
 from ledger.engine import LedgerUnavailable, url_of
 from ledger.history import History
 from ledger.keeping import Keeper, LedgerConfig
 from web.ledger import LedgerWeb, LedgerWebConfig
+from wire.batches import Unreadable
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +93,7 @@ class LedgerApp(faust.App):
         if problems:
             refuse_to_start(problems)
         problems = [str(problem) for problem in await topics.check(self.settings)]
+        problems = problems or await self._rules_problems()
         problems += port_problems(self.settings.web_host, self.settings.web_port)
         if not problems:
             try:
@@ -100,6 +105,22 @@ class LedgerApp(faust.App):
         await super().on_start()
         self.keeper.start()
         await self.web_part.start()
+
+    async def _rules_problems(self) -> list[str]:
+        """Its tables have room for the current rules alone: it keeps no history by others."""
+        version = self.settings.version
+        try:
+            last = (await recorded(self.settings)).last
+        except (KafkaError, OSError, TimeoutError, Unreadable) as error:
+            return [kafka_failed(self.settings, error)]
+        begun = None if last is None else last.versions.get(str(version))
+        if begun is None or begun.rules == CURRENT.number:
+            return []
+        return [
+            f"Version {version} counts by rules {begun.rules}, and this ledger keeps history by "
+            f"rules {CURRENT.number} alone: run it with the ONHAND_VERSION of a version that "
+            "counts by these."
+        ]
 
     async def stop(self) -> None:
         """Leave in order; also called by Faust on SIGTERM."""

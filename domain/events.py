@@ -128,8 +128,22 @@ class StockAdjusted(_Event, frozen=True, gc=False, tag="inventory.stock.adjusted
     data: Adjustment
 
 
+class SaleVoided(_Event, frozen=True, gc=False, tag="inventory.sale.voided.v1"):
+    """A sale was taken back before the goods had left: known from rules 3 on."""
+
+    role: ClassVar[str] = "sales"
+    kind: ClassVar[int] = 5
+    opposite: ClassVar[str | None] = "inventory.sale.completed.v1"
+    data: Goods
+
+
 StockEvent: TypeAlias = (
-    ShipmentReceived | ShipmentDispatched | SaleCompleted | SaleReturned | StockAdjusted
+    ShipmentReceived
+    | ShipmentDispatched
+    | SaleCompleted
+    | SaleReturned
+    | StockAdjusted
+    | SaleVoided
 )
 
 
@@ -154,7 +168,8 @@ def contents(events: Sequence[StockEvent], places: Sequence[bytes]) -> list[int]
     `places` are the keys of their rows, which the fold has made already.
 
     The seed differs for any two (type, quantity) of one topic: quantities of shipments and
-    sales are below 2^30 and the kind takes the bits above, adjustments are alone in theirs.
+    sales are below 2^30 and the kind takes the two bits above, which are others for each type
+    of a topic; adjustments are alone in theirs.
     A CRC-32 is one-to-one in its seed, so another type or quantity is always seen; another
     SKU, location, reason or reference is missed once in 2^32 conflicts.
     """

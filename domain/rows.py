@@ -17,10 +17,13 @@ class Row(Struct, frozen=True, omit_defaults=True, gc=False):
     """Stock of one SKU at one location: sums of its events, nothing of a worker's own.
 
     The first five fields are the sums of quantities, in the order of the events' `kind`.
+    A newer rule may have one of the fields at the end, which are not written while they are 0,
+    so that rows of older rules are what they were.
+
     events: how many were applied. checksum: sum of CRC-32 of `source NUL id` of each,
     mod 2^64; with `events` it finds a lost or doubled one. updated_at: greatest recorded
-    time of its events, ms since the epoch. As JSON this is the changelog's and the
-    store's value.
+    time of its events, ms since the epoch. damaged: returned, and not back in stock (rules 3).
+    As JSON this is the changelog's and the store's value.
     """
 
     received: int = 0
@@ -31,6 +34,7 @@ class Row(Struct, frozen=True, omit_defaults=True, gc=False):
     events: int = 0
     checksum: int = 0
     updated_at: int = 0
+    damaged: int = 0
 
     @property
     def on_hand(self) -> int:
@@ -60,8 +64,7 @@ def split_key(key: bytes) -> tuple[str, str]:
     return sku, location
 
 
-#: A row as 64 bytes, one line of the processor's cache. A sum overflows after nine billion
-#: events of the greatest quantity.
+#: A row as numbers of 8 bytes. A sum overflows after nine billion events of the greatest quantity.
 ROW_LINE: Final = np.dtype(
     [(name, "<u8" if name == "checksum" else "<i8") for name in Row.__struct_fields__]
 )

@@ -18,6 +18,7 @@ from domain.columns import EVENT, columns
 from domain.modes import ATTRIBUTES, CONTENT_TYPE
 from domain.rows import ROW_LINE, Row, as_stored, numbers_of
 from domain.rules.held import CURRENT, Ruling
+from domain.rules.three import THREE
 from domain.rules.two import TWO
 
 _EVENTS, _CHECKSUM, _UPDATED_AT = map(
@@ -111,6 +112,7 @@ class Stock:
 STOCK: Final = Stock(Ruling(CURRENT))
 #: By each set of rules, under the name by which the decoding process finds it.
 STOCK_BY_2: Final = Stock(Ruling(TWO))
+STOCK_BY_3: Final = Stock(Ruling(THREE))
 
 
 def imported_as(rules: int) -> str:

@@ -99,6 +99,7 @@ class _Item(Struct):
     events: int
     checksum: str
     updated_at: str
+    damaged: int = 0
 
 
 _FIELDS = Row.__struct_fields__

@@ -168,9 +168,11 @@ def ends_of(
         reader.close()
 
 
-def oracle_of(kafka: str, *, partitions: int, prefix: str = "", window: int = 100_000) -> Oracle:
+def oracle_of(
+    kafka: str, *, partitions: int, prefix: str = "", window: int = 100_000, rules: int = 2
+) -> Oracle:
     """The oracle, fed with the whole log as it is now."""
-    oracle = Oracle(partitions, prefix, window)
+    oracle = Oracle(partitions, prefix, window, rules)
     reader = LogReader(kafka, oracle.topics)
     try:
         for batch in reader.until_end():

@@ -20,6 +20,7 @@ TYPES = {
     "inventory.sale.returned.v1": ("sales", "returned"),
     "inventory.stock.adjusted.v1": ("adjustments", "adjusted"),
 }
+TYPES_OF_RULES = {2: TYPES, 3: {**TYPES, "inventory.sale.voided.v1": ("sales", "sold")}}
 MOST = 10**9
 MOST_NESTED = 256
 RFC3339 = re.compile(
@@ -83,9 +84,19 @@ class Fact(NamedTuple):
     quantity: int
     content: tuple[Any, ...]
 
+    def effect(self, rules: int) -> tuple[str, int]:
+        """Which column of its row it changes by the rules of this number, and by how much."""
+        column = TYPES_OF_RULES[rules][self.kind][1]
+        if rules < 3:
+            return column, self.quantity
+        if self.kind == "inventory.sale.returned.v1" and self.content[5] == "damaged":
+            column = "damaged"
+        is_undone = self.kind == "inventory.sale.voided.v1"
+        return column, -self.quantity if is_undone else self.quantity
 
-def read(value: bytes | None, role: str, headers: Headers = ()) -> Fact:
-    """Say what a record means on a topic of this role.
+
+def read(value: bytes | None, role: str, headers: Headers = (), rules: int = 2) -> Fact:
+    """Say what a record means on a topic of this role, by the rules of this number.
 
     Raises:
         Refuse: it cannot be applied.
@@ -101,13 +112,14 @@ def read(value: bytes | None, role: str, headers: Headers = ()) -> Fact:
         raise Refuse("bad_envelope")
     if (event.get("data") is not None) if packed is not None else ("data" not in event):
         raise Refuse("bad_envelope")
-    if kind not in TYPES:
+    types = TYPES_OF_RULES[rules]
+    if kind not in types:
         raise Refuse("unknown_type")
     if not _is_time(event.get("time")):
         raise Refuse("bad_time")
     data = event.get("data") if packed is None else _unpacked(packed)
     sku, location, quantity, words = _data(data, kind)
-    if TYPES[kind][0] != role:
+    if types[kind][0] != role:
         raise Refuse("misrouted")
     return Fact(
         kind, source, event_id, sku, location, quantity, (kind, sku, location, quantity, *words)

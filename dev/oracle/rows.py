@@ -21,6 +21,7 @@ class Row(NamedTuple):
     events: int = 0
     checksum: int = 0
     updated_at: int = 0
+    damaged: int = 0
 
     @property
     def on_hand(self) -> int:
@@ -31,7 +32,8 @@ class Row(NamedTuple):
         """Both rows' events in one row."""
         sums = [one + more for one, more in zip(self[:6], other[:6], strict=True)]
         checksum = (self.checksum + other.checksum) % 2**64
-        return Row._make([*sums, checksum, max(self.updated_at, other.updated_at)])
+        newest = max(self.updated_at, other.updated_at)
+        return Row._make([*sums, checksum, newest, self.damaged + other.damaged])
 
 
 NOTHING = Row()
@@ -80,7 +82,8 @@ def row_from_json(item: Mapping[str, Any]) -> tuple[Key, Row]:
     """
     changed = datetime.fromisoformat(item["updated_at"].replace("Z", "+00:00")).astimezone(UTC)
     sums = [item[name] for name in Row._fields[:6]]
-    row = Row._make([*sums, int(item["checksum"], 16), round(changed.timestamp() * 1000)])
+    changed_ms = round(changed.timestamp() * 1000)
+    row = Row._make([*sums, int(item["checksum"], 16), changed_ms, item.get("damaged", 0)])
     if row.on_hand != item["on_hand"]:
         raise ValueError(f"on_hand {item['on_hand']} is not the sum of {item}")
     return (item["sku"], item["location"]), row

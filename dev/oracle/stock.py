@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from dev.oracle.reading import ROLES, TYPES, Fact, Refuse, read
+from dev.oracle.reading import ROLES, Fact, Refuse, read
 from dev.oracle.rows import NOTHING, Key, Row
 
 MOST_BYTES = 2**20
@@ -105,6 +105,7 @@ class Oracle:
         partitions: of each source topic.
         prefix: what stands before the names of the three source topics.
         window: an event's repeats are known this many offsets back.
+        rules: number of those that it judges by, 2 or 3.
         history: each key's events by topic.
         repeated: places of records that say again what was said before.
         refused: the contract's reason by place of each record it refuses.
@@ -115,6 +116,7 @@ class Oracle:
     partitions: int
     prefix: str = ""
     window: int = 100_000
+    rules: int = 2
     history: dict[Key, dict[str, History]] = field(default_factory=dict)
     repeated: set[Place] = field(default_factory=set)
     refused: dict[Place, str] = field(default_factory=dict)
@@ -146,7 +148,8 @@ class Oracle:
         self.applied[topic] += 1
         checksum = zlib.crc32(f"{fact.source}\x00{fact.id}".encode())
         row = Row(events=1, checksum=checksum, updated_at=record.timestamp_ms)
-        row = row._replace(**{TYPES[fact.kind][1]: fact.quantity})
+        column, amount = fact.effect(self.rules)
+        row = row._replace(**{column: amount})
         topics = self.history.setdefault((fact.sku, fact.location), {})
         topics.setdefault(topic, History()).add(offset, row)
 
@@ -154,7 +157,9 @@ class Oracle:
         """The fact in a record; None if it repeats one within the window."""
         if record.size > MOST_BYTES:
             raise Refuse("too_large")
-        fact = read(record.value, record.topic.removeprefix(self.prefix), record.headers)
+        fact = read(
+            record.value, record.topic.removeprefix(self.prefix), record.headers, self.rules
+        )
         if not record.key:
             raise Refuse("missing_key")
         if record.key != fact.sku.encode():

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from msgspec.structs import replace
+
 from domain.rows import Row
 
 #: Facts that one set refused and the other counts. Not declared but proved, from the dead letters.
@@ -22,7 +24,21 @@ class RulesChange(NamedTuple):
     explains: Callable[[Row, Row], bool]
 
 
-CHANGES: Final[tuple[RulesChange, ...]] = ()
+def _by_damaged_returns(old: Row, new: Row) -> bool:
+    moved = new.damaged - old.damaged
+    after = replace(old, returned=old.returned - moved, damaged=new.damaged)
+    return moved > 0 and new == after
+
+
+CHANGES: Final = (
+    RulesChange(
+        "damaged-returns",
+        2,
+        3,
+        "returns with the reason `damaged` do not come back to stock",
+        _by_damaged_returns,
+    ),
+)
 
 
 def changes_between(older: int, newer: int) -> list[RulesChange]:

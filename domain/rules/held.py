@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Final
 
 from domain.rules.sets import RuleSet
+from domain.rules.three import THREE
 from domain.rules.two import TWO
 
 #: By number, the older one first.
-HELD: Final[Mapping[int, RuleSet]] = {rules.number: rules for rules in (TWO,)}
+HELD: Final[Mapping[int, RuleSet]] = {rules.number: rules for rules in (TWO, THREE)}
 #: What a deployment begins with.
 CURRENT: Final = TWO
 #: What a version is staged with, unless its command says otherwise.

@@ -26,7 +26,10 @@ Hex16 = Annotated[str, Meta(extra_json_schema={"pattern": "^[0-9a-f]{16}$"})]
 
 
 class RowBody(Struct, frozen=True, gc=False):
-    """One row as the world sees it; items of lists have no `freshness` of their own."""
+    """One row as the world sees it; items of lists have no `freshness` of their own.
+
+    damaged: returned, and not back in stock; left out where there is none, as always by rules 2.
+    """
 
     sku: str
     location: str
@@ -39,6 +42,7 @@ class RowBody(Struct, frozen=True, gc=False):
     events: int
     checksum: Hex16
     updated_at: Time
+    damaged: int | UnsetType = UNSET
     freshness: FreshnessBody | UnsetType = UNSET
 
 
@@ -57,16 +61,18 @@ class SkuBody(Struct, frozen=True):
     updated_at: Time
     items: list[RowBody]
     freshness: FreshnessBody
+    damaged: int | UnsetType = UNSET
 
 
 def row_body(
     sku: str, location: str, row: Row, freshness: FreshnessBody | UnsetType = UNSET
 ) -> RowBody:
     """The row object, with `on_hand` derived."""
-    return RowBody(sku, location, *_sums(row), freshness)
+    return RowBody(sku, location, *_sums(row), row.damaged or UNSET, freshness)
 
 
 def _sums(row: Row) -> tuple[int, int, int, int, int, int, int, str, str]:
+    """As both bodies begin."""
     return (
         row.on_hand,
         row.received,
@@ -141,7 +147,8 @@ async def encoded_items(sku: str, rows: Sequence[tuple[str, Row]], pacer: Pacer)
 
 def sku_frame(sku: str, total: Row, fresh: Freshness) -> tuple[bytes, bytes]:
     """What stands before and after the items of a SKU."""
-    whole = _encode(SkuBody(sku, *_sums(total), [], freshness_body(fresh)))
+    damaged = total.damaged or UNSET
+    whole = _encode(SkuBody(sku, *_sums(total), [], freshness_body(fresh), damaged))
     # In a text a quote is escaped, so this is not in one.
     start, items, end = whole.partition(b',"items":[')
     return start + items, end

@@ -158,4 +158,5 @@ def _plus(one: Row, other: Row) -> Row:
         one.events + other.events,
         (one.checksum + other.checksum) % 2**64,
         max(one.updated_at, other.updated_at),
+        one.damaged + other.damaged,
     )

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from core.partitioning import partition_for
 from core.refusals import Refused
 from dev.oracle.stock import Oracle, Record
 from domain.columns import identity_hash
 from domain.events import Refusal, contents, identity
-from domain.rows import row_key
+from domain.rows import Row, row_key
 from domain.rules.held import CURRENT, HELD
 from domain.rules.sets import RuleSet
 from tests.support.builders import Owner
@@ -62,6 +63,12 @@ def _decided(owner: Owner, rules: RuleSet, line: dict[str, Any]) -> dict[str, An
     }
 
 
+def numbers(row: Row) -> list[int]:
+    """Of a row as it is stored: fields that newer rules have are not written while they are 0."""
+    fields = structs.astuple(row)
+    return [*fields[:8], *(more for more in fields[8:] if more)]
+
+
 @each_set
 @pytest.mark.parametrize("commit", [False, True], ids=["at once", "with a restart after each"])
 def test_a_log_gives_the_same_decisions_for_ever(rules: RuleSet, commit: bool) -> None:
@@ -74,14 +81,12 @@ def test_a_log_gives_the_same_decisions_for_ever(rules: RuleSet, commit: bool) -
     owner.commit()
 
     rows = {key.decode().replace("\x00", " @ "): row for key, row in owner.rows.items()}
-    assert {
-        name: [getattr(row, field) for field in row.__struct_fields__] for name, row in rows.items()
-    } == last["rows"]
+    assert {name: numbers(row) for name, row in rows.items()} == last["rows"]
 
 
 @each_set
 def test_the_oracle_decides_the_same_of_the_whole_log(rules: RuleSet) -> None:
-    oracle = Oracle(PARTITIONS, window=WINDOW)
+    oracle = Oracle(PARTITIONS, window=WINDOW, rules=rules.number)
     for line in FILES[rules.number][:-1]:
         key, value = _bytes(line["key"]), _bytes(line["value"])
         headers = tuple((name, _bytes(content)) for name, content in line.get("headers", ()))
@@ -95,7 +100,7 @@ def test_the_oracle_decides_the_same_of_the_whole_log(rules: RuleSet) -> None:
 
 
 def test_there_is_a_file_for_each_set_that_this_build_holds() -> None:
-    assert [*HELD] == [2]
+    assert [*HELD] == [2, 3]
     assert CURRENT.number == 2
     names = sorted(path.name for path in GOLDEN.glob("events-v*.jsonl"))
     assert names == [f"events-v{number}.jsonl" for number in HELD]
