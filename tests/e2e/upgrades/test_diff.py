@@ -146,6 +146,43 @@ def causes(report: dict[str, Any]) -> dict[str, set[str]]:
     }
 
 
+async def a_corrupt_row_is_found(both: Two, planted: dict[str, set[str]]) -> None:
+    """And keeps the version from being promoted."""
+    force = ("--force", "not-caught-up")
+    await both.corrupted(CORRUPT)
+    report = await both.compared(1)
+    assert causes(report) == {**planted, "": {CORRUPT}}, report
+    accept = ("--accept", "accepted-now,damaged-returns")
+    code, said = await both.upgrade("promote", "2", *force, *accept)
+    assert (code, f"1 of {len(SKUS)} rows differ without a reason" in said) == (1, True), said
+    code, said = await both.upgrade("diff", "--explain", CORRUPT, HERE)
+    assert (code, "That is not what its log gives" in said) == (1, True), said
+    code, said = await both.upgrade("diff", "--explain", BOTH, HERE)
+    assert code == 0, said
+    assert "refused: unknown_type" in said
+    assert "damaged +1" in said
+
+
+async def promoted(both: Two) -> None:
+    """Both versions answer as the oracle by their rules; the new event is taken."""
+    force = ("--force", "not-caught-up")
+    accept = ("--accept", "accepted-now,damaged-returns")
+    overrule = (*force, "--force", "unexplained-rows")
+    code, said = await both.upgrade("promote", "2", *overrule, *accept)
+    assert code == 0, said
+    event = "application/cloudevents+json"
+    assert await both.post(both.a.url, "/v1/events", voided(VOIDED), event) == 202
+    await both.one.caught_up()
+    settings = both.one
+    for version, rules in ((1, 2), (2, 3)):
+        oracle = oracle_of(
+            settings.kafka, partitions=PARTITIONS, prefix=settings.prefix, rules=rules
+        )
+        if version == 2:
+            oracle.history.pop((CORRUPT, HERE))
+        await both.served(oracle, version)
+
+
 async def test_planted_differences_are_found_with_their_causes_and_promote_asks_for_each(
     kafka: Kafka, tmp_path: Path
 ) -> None:
@@ -175,33 +212,8 @@ async def test_planted_differences_are_found_with_their_causes_and_promote_asks_
         code, said = await both.upgrade("promote", "2", *force)
         assert (code, "--accept accepted-now,damaged-returns" in said) == (1, True), said
 
-        await both.corrupted(CORRUPT)
-        report = await both.compared(1)
-        assert causes(report) == {**planted, "": {CORRUPT}}, report
-        accept = ("--accept", "accepted-now,damaged-returns")
-        code, said = await both.upgrade("promote", "2", *force, *accept)
-        assert (code, f"1 of {len(SKUS)} rows differ without a reason" in said) == (1, True), said
-        code, said = await both.upgrade("diff", "--explain", CORRUPT, HERE)
-        assert (code, "That is not what its log gives" in said) == (1, True), said
-        code, said = await both.upgrade("diff", "--explain", BOTH, HERE)
-        assert code == 0, said
-        assert "refused: unknown_type" in said
-        assert "damaged +1" in said
-
-        overrule = (*force, "--force", "unexplained-rows")
-        code, said = await both.upgrade("promote", "2", *overrule, *accept)
-        assert code == 0, said
-        event = "application/cloudevents+json"
-        assert await both.post(both.a.url, "/v1/events", voided(VOIDED), event) == 202
-        await both.one.caught_up()
-        settings = both.one
-        for version, rules in ((1, 2), (2, 3)):
-            oracle = oracle_of(
-                settings.kafka, partitions=PARTITIONS, prefix=settings.prefix, rules=rules
-            )
-            if version == 2:
-                oracle.history.pop((CORRUPT, HERE))
-            await both.served(oracle, version)
+        await a_corrupt_row_is_found(both, planted)
+        await promoted(both)
     except AssertionError as error:
         raise AssertionError(f"{error}\n{both.one.logs()}\n{both.two.logs()}") from None
     finally:
