@@ -101,19 +101,19 @@ imports: $(READY)  ## imports point inward
 CORES := $(shell getconf _NPROCESSORS_ONLN)
 PROCESSES ?= $(shell echo $$(( $(CORES) < 6 ? $(CORES) + 1 : 6 )))
 # $(call on_kafka,DIRS): first what may run side by side, then what holds a user's wait to a limit.
-on_kafka = $(BIN)/pytest -q -n $(PROCESSES) --dist worksteal -m 'not torture and not alone' $(1); \
-	$(BIN)/pytest -q -m 'alone and not torture' $(1)
+on_kafka = $(BIN)/pytest -q -n $(PROCESSES) --dist worksteal -m 'not torture and not alone' $(1) || bad=1; \
+	$(BIN)/pytest -q -m 'alone and not torture' $(1) || bad=1; exit $${bad:-0}
 
 unit: $(READY)  ## pure rules: no Java, no broker; about half a minute
 	@$(BIN)/pytest -q -n $(CORES) tests/unit
 
 integration: $(READY)  ## one part on a real Kafka and RocksDB
-	@$(BIN)/pytest -q -n $(PROCESSES) --dist worksteal tests/integration
+	@$(call on_kafka,tests/integration)
 
 e2e: $(READY)  ## a user with HTTP and topics only, while workers are killed
 	@$(call on_kafka,tests/e2e)
 
-# Both in one run: its processes are busy to the end.
+# Both in one run: all its processes are busy to the end.
 whole: $(READY)
 	@$(call on_kafka,tests/integration tests/e2e)
 

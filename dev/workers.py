@@ -175,7 +175,7 @@ class Worker:
         """SIGTERM: finish what is under way, leave, end."""
         os.kill(self.pid, signal.SIGTERM)
 
-    async def ended(self, timeout_s: float = 30) -> int:
+    async def ended(self, timeout_s: float = 60) -> int:
         """Wait for its end; the exit code."""
 
         async def has_ended() -> bool:
@@ -186,7 +186,7 @@ class Worker:
         assert self.process.returncode is not None
         return self.process.returncode
 
-    async def stop(self, timeout_s: float = 30) -> int:
+    async def stop(self, timeout_s: float = 60) -> int:
         """Ask it to stop and wait; the exit code."""
         self.ask_to_stop()
         return await self.ended(timeout_s)

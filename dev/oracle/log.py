@@ -97,7 +97,7 @@ class LogReader:
         while not self.at_end:
             yield self.poll()
 
-    def ends(self, timeout_s: float = 20) -> dict[tuple[str, int], int]:
+    def ends(self, timeout_s: float = 60) -> dict[tuple[str, int], int]:
         """The next offset of every partition, as Kafka says it now."""
         asker = self._asker = self._asker or Consumer(self._settings)
         ends = {}

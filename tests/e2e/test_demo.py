@@ -39,7 +39,7 @@ def test_the_demo_kills_a_worker_and_finds_every_row_equal() -> None:
 
 def test_the_demo_plays_on_a_kafka_that_runs_and_leaves_it_as_it_was(kafka: Kafka) -> None:
     """Without Java on this machine."""
-    before = set(admin(kafka.bootstrap).list_topics(timeout=20).topics)
+    before = set(admin(kafka.bootstrap).list_topics(timeout=60).topics)
     done = subprocess.run(
         [*DEMO, "--seconds", "8"],
         cwd=ROOT,
@@ -53,9 +53,9 @@ def test_the_demo_plays_on_a_kafka_that_runs_and_leaves_it_as_it_was(kafka: Kafk
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"2/5 Kafka      at {kafka.bootstrap}, which ran already" in done.stdout
     assert len(re.findall(r"rows compared, [1-9][\d,]* equal, 0 differ", done.stdout)) == 2
-    after = set(admin(kafka.bootstrap).list_topics(timeout=20).topics)
+    after = set(admin(kafka.bootstrap).list_topics(timeout=60).topics)
     assert not [topic for topic in after - before if topic.startswith("demo-")]
-    groups = admin(kafka.bootstrap).list_consumer_groups().result(20).valid
+    groups = admin(kafka.bootstrap).list_consumer_groups().result(60).valid
     assert not [group.group_id for group in groups if group.group_id.startswith("demo-")]
 
 

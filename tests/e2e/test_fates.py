@@ -23,7 +23,7 @@ from tests.support.fates import (
 )
 from tests.support.logs import Put, plain_writer
 from tests.support.openapi_check import Contract
-from tests.support.workers import SESSION_S, Cluster
+from tests.support.workers import Cluster
 
 PARTITIONS = 4
 
@@ -144,7 +144,7 @@ async def test_an_owner_that_dies_between_append_and_commit_makes_no_wrong_outco
     await asyncio.sleep(0)
     owner.kill()
     late = await waiting
-    await shops.owned_by({other.url}, timeout_s=6 * SESSION_S)
+    await shops.owned_by({other.url}, timeout_s=120)
     after = await send(10_000)
     await shops.start("a")
     await shops.settled()

@@ -17,7 +17,7 @@ from tables.stats import Stats
 from tests.support.logs import Put, Writer, a_name, make, reader, remove, topic_id
 from wire.transactions import Brokers
 
-WAIT_S = 20.0
+WAIT_S = 60.0
 COMPACT = {"cleanup.policy": "compact", "max.message.bytes": str(8 * 2**20)}
 #: More than one fetch takes of a partition, in bytes that do not compress.
 HALF_A_FETCH = 1_200_000

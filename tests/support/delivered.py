@@ -8,7 +8,7 @@ from typing import Any
 from tables.ports import Delivery, Membership
 from wire.fetch import End
 
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 class Gate:

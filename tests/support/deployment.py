@@ -26,7 +26,7 @@ from dev.workers import until
 from tests.support.builders import a_receipt
 from tests.support.logs import Put, Writer, a_name
 
-WAIT_S = 30.0
+WAIT_S = 60.0
 #: What a test is that uses a worker of its whole file.
 in_worker = pytest.mark.asyncio(loop_scope="module")
 

@@ -28,7 +28,7 @@ from dev.oracle.log import _record as record_of
 from dev.oracle.log import read_topics
 from dev.oracle.stock import Record
 
-TIMEOUT_S = 20.0
+TIMEOUT_S = 60.0
 
 COMPACTED = {
     "cleanup.policy": "compact",

@@ -243,11 +243,11 @@ class Cluster:
             return out.exists() and out.stat().st_size > 0
 
         try:
-            await until(has_begun, "an answer", 20)
+            await until(has_begun, "an answer", 60)
             yield answers
         finally:
             os.kill(process.pid, signal.SIGTERM)
-            process.wait(20)
+            process.wait(60)
         assert process.returncode == 0, out.with_suffix(".log").read_text()
         answers += map(Answer.from_json, out.read_text().splitlines())
 

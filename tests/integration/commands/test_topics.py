@@ -32,7 +32,7 @@ def admin_of(settings: Settings) -> AdminClient:
 def config_of(settings: Settings, topic: str) -> dict[str, str]:
     admin = admin_of(settings)
     resource = ConfigResource(ResourceType.TOPIC, topic)
-    entries = admin.describe_configs([resource])[resource].result(20)
+    entries = admin.describe_configs([resource])[resource].result(60)
     return {name: entry.value for name, entry in entries.items()}
 
 
@@ -40,7 +40,7 @@ def alter(settings: Settings, topic: str, name: str, value: str) -> None:
     admin = admin_of(settings)
     entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
-    admin.incremental_alter_configs([resource])[resource].result(20)
+    admin.incremental_alter_configs([resource])[resource].result(60)
     # The controller took it; the broker that is asked next learns it a moment later.
     deadline = time.monotonic() + 10
     while config_of(settings, topic)[name] != value and time.monotonic() < deadline:
@@ -49,7 +49,7 @@ def alter(settings: Settings, topic: str, name: str, value: str) -> None:
 
 def make(settings: Settings, topic: str, partitions: int) -> None:
     admin = admin_of(settings)
-    admin.create_topics([NewTopic(topic, partitions, 1)])[topic].result(20)
+    admin.create_topics([NewTopic(topic, partitions, 1)])[topic].result(60)
 
 
 async def told(settings: Settings) -> list[str]:

@@ -69,7 +69,7 @@ async def reads(settings: Settings, *expected: tuple[int, str, int]) -> None:
     async def so() -> bool:
         return await log_of(settings) == list(expected)
 
-    await until(so, f"in the record: {expected}", 10)
+    await until(so, f"in the record: {expected}", 60)
 
 
 BEGUN, STAGED = (1, "begin", 1), (2, "stage", 1)

@@ -21,7 +21,7 @@ from dev.workers import ROOT
 def a_topic(bootstrap: str, replicas: int = 1) -> str:
     name = f"t-{uuid.uuid4().hex[:8]}"
     admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
-    admin.create_topics([NewTopic(name, 1, replicas)])[name].result(20)
+    admin.create_topics([NewTopic(name, 1, replicas)])[name].result(60)
     return name
 
 
@@ -110,7 +110,7 @@ def test_a_leader_killed_in_a_cluster_of_three_is_replaced() -> None:
         topic = a_topic(own.bootstrap, replicas=3)
         produce(own.bootstrap, topic, b"before")
         admin = AdminClient({"bootstrap.servers": own.bootstrap, "log_level": 0})
-        leader = admin.list_topics(topic, 20).topics[topic].partitions[0].leader
+        leader = admin.list_topics(topic, 60).topics[topic].partitions[0].leader
 
         own.kill(leader)
         produce(own.bootstrap, topic, b"after")

@@ -12,7 +12,7 @@ from tests.support.logs import Put, Writer, a_name, make
 from tests.support.oracle import META, changelog_topic
 from tests.support.watch import CommitWatch
 
-WAIT_S = 10.0
+WAIT_S = 60.0
 DURABLE = 5
 
 

@@ -120,7 +120,7 @@ async def test_what_is_delivered_between_two_assignments_is_not_charged_to_the_n
     async def free() -> bool:
         return worker.consumer._budget.used == 0
 
-    await until(free, "given back", 5)
+    await until(free, "given back", 30)
 
 
 @in_worker

@@ -44,7 +44,7 @@ async def test_the_groups_offsets_are_the_positions_of_the_meta_record(worker: D
     reader = Consumer(
         {"bootstrap.servers": worker.settings.kafka, "group.id": worker.settings.group}
     )
-    (place,) = reader.committed([Place(worker.shipments, 0)], timeout=20)
+    (place,) = reader.committed([Place(worker.shipments, 0)], timeout=60)
     reader.close()
     assert place.offset == worker.sent
 

@@ -198,6 +198,7 @@ async def test_a_stop_commits_what_is_folded(shop: Shop) -> None:
     assert len(shop.committed_rows()) == 3
 
 
+@pytest.mark.alone
 async def test_a_commit_that_does_not_end_holds_up_a_rebalance_for_half_a_session_only(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:

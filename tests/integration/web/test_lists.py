@@ -79,6 +79,7 @@ async def test_a_dead_owners_partitions_come_from_the_standby_and_the_page_says_
     assert found[0].body["freshness"]["role"] == "standby"
 
 
+@pytest.mark.alone
 async def test_a_frozen_owners_partitions_come_from_the_standby(fleet: Fleet) -> None:
     fleet[1].freeze()
 
@@ -163,6 +164,7 @@ async def test_a_list_never_shows_an_older_state_than_the_one_before(fleet: Flee
     assert (await fleet.get(0, "/v1/inventory")).role == "standby"
 
 
+@pytest.mark.alone
 async def test_a_list_that_scans_much_does_not_keep_others_waiting() -> None:
     async with a_fleet(1, count=2) as fleet:
         for number in range(8000):

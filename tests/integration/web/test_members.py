@@ -23,7 +23,7 @@ from web.cluster.heartbeats import Heartbeat, WorkerState, bytes_of
 from web.cluster.members import Members
 from wire.transactions import Brokers
 
-SOON_S = 15.0
+SOON_S = 60.0
 
 
 class Worker:
@@ -80,6 +80,7 @@ async def topic(kafka: Kafka) -> str:
     return await a_topic(kafka.bootstrap)
 
 
+@pytest.mark.alone
 async def test_workers_find_each_other_and_hear_of_changes_at_once(
     kafka: Kafka, topic: str
 ) -> None:

@@ -130,6 +130,7 @@ async def test_an_unknown_sku_is_a_404_with_freshness(fleet: Fleet) -> None:
     assert answer.body["freshness"]["role"] == "active"
 
 
+@pytest.mark.alone
 async def test_a_sku_with_thousands_of_locations_does_not_keep_others_waiting() -> None:
     async with a_fleet(1, count=1) as fleet:
         for number in range(5000):

@@ -165,6 +165,7 @@ async def test_a_client_of_one_worker_never_sees_time_go_back() -> None:
         assert after.headers["Onhand-Position"] == "sales-0@19"
 
 
+@pytest.mark.alone
 async def test_an_answer_that_would_be_older_is_refused_in_time() -> None:
     async with Fleet(3, count=1) as fleet:
         fleet[1].shelf.hold([0], Role.ACTIVE, sales=20)
@@ -214,6 +215,7 @@ async def test_a_write_is_read_through_any_worker_by_its_position() -> None:
             assert (answer.status, answer.role) == (200, "active")
 
 
+@pytest.mark.alone
 async def test_a_position_that_is_not_reached_is_refused_after_the_wait() -> None:
     async with a_fleet(2, rows=30) as fleet:
         sku = "SKU-0003"

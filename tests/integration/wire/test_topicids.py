@@ -26,7 +26,7 @@ async def test_a_topic_has_the_id_and_the_partitions_that_other_clients_are_told
 
     found = await topics_now(brokers.client, [one, other])
 
-    described = admin(kafka.bootstrap).list_topics(timeout=20).topics
+    described = admin(kafka.bootstrap).list_topics(timeout=60).topics
     assert {name: topic.partitions for name, topic in found.items()} == {
         name: len(described[name].partitions) for name in (one, other)
     }
@@ -54,4 +54,4 @@ async def test_asking_for_a_topic_that_does_not_exist_creates_nothing(
     name = a_name()
 
     assert await topics_now(brokers.client, [name]) == {}
-    assert name not in admin(kafka.bootstrap).list_topics(timeout=20).topics
+    assert name not in admin(kafka.bootstrap).list_topics(timeout=60).topics
