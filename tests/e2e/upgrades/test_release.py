@@ -1,0 +1,121 @@
+"""The last release as version 1 and this build as version 2, with a worker that sleeps over it."""
+
+import asyncio
+import json
+from pathlib import Path
+
+from dev.kafka import Kafka
+from dev.releases import checked_out, releases
+from dev.workers import WORKER, Worker, onhand, until
+from tests.e2e.upgrades.test_switch import (
+    PARTITIONS,
+    SKUS,
+    Load,
+    deliver,
+    get,
+    owns_all,
+    upgrade,
+)
+from tests.support.workers import Cluster
+
+FORCE = ("--force", "not-caught-up")
+
+
+def of_build(root: Path) -> tuple[str, ...]:
+    """What Python is given to be a worker of the build in this folder."""
+    code = (
+        f"import os, sys; os.chdir({str(root)!r}); "
+        f"os.execv(sys.executable, [sys.executable, *{WORKER!r}])"
+    )
+    return ("-c", code)
+
+
+async def build_of(worker: Worker) -> str:
+    _, _, document = await get(f"{worker.url}/openapi.json")
+    return str(document["info"]["version"])
+
+
+async def epoch_of(cluster: Cluster) -> int:
+    code, said = await onhand("upgrade", "log", "--json", settings=cluster.settings)
+    assert code == 0, said
+    return max(int(one["epoch"]) for one in json.loads(said)["records"])
+
+
+async def answers_by_its_record(sleeper: Worker, epoch: int) -> None:
+    """What it says after it woke is of the record that it names, until it has gone over."""
+
+    async def has_gone_over() -> bool:
+        status, _, body = await get(f"{sleeper.url}/v1/inventory/{SKUS[0]}/here")
+        if status == 503:
+            return False
+        assert status == 200, body
+        told = body["freshness"]["version"], body["freshness"]["epoch"]
+        assert told in ((1, epoch - 1), (2, epoch)), told
+        return bool(told[1] == epoch)
+
+    await until(has_gone_over, "gone over: who slept", 60)
+
+
+async def promoted_while_one_sleeps(one: Cluster, load: Load, sleeper: Worker) -> None:
+    """A worker is frozen over the switch; nobody fails, and it answers nothing unlabelled."""
+    sleeper.freeze()
+    await asyncio.sleep(0)
+
+    async def is_missed() -> bool:
+        code, said = await onhand("upgrade", "promote", "2", *FORCE, settings=one.settings)
+        assert code == 1, said
+        return "is silent for" in said
+
+    await until(is_missed, "refused: a worker is silent", 60)
+    await upgrade(one, "promote", "2", *FORCE, "--force", "silent-worker")
+    await load.every_door_answers(2)
+    sleeper.thaw()
+    await answers_by_its_record(sleeper, await epoch_of(one))
+
+
+async def test_the_last_release_hands_over_to_this_build_and_takes_over_again(
+    kafka: Kafka, tmp_path: Path
+) -> None:
+    release = releases()[-1]
+    one = Cluster(kafka.bootstrap, tmp_path, PARTITIONS)
+    two = Cluster(
+        kafka.bootstrap, tmp_path, PARTITIONS, name=one.name, settings={"ONHAND_VERSION": "2"}
+    )
+    root = checked_out(release, tmp_path / "released")
+    a, c, b = one.worker("a"), one.worker("c"), two.worker("b")
+    a.command = c.command = of_build(root)
+    load = Load([a.url, b.url], one.prefix)
+    try:
+        await one.create_topics()
+        await one.start("a", "c")
+        assert await build_of(a) == release.version
+        await deliver(a.url)
+        await upgrade(one, "stage", "2")
+        two.launch("b")
+
+        async def staged() -> bool:
+            try:
+                return await owns_all(b.url)
+            except OSError:
+                return False
+
+        await until(staged, "owned by version 2", 120, every_s=0.2)
+        assert await build_of(b) != release.version
+        await one.caught_up()
+        assert "0 differ" in await upgrade(one, "diff")
+        async with load.running():
+            await promoted_while_one_sleeps(one, load, c)
+            await upgrade(one, "rollback", *FORCE)
+            await load.every_door_answers(1)
+        load.verdict()
+        await one.caught_up()
+        for door in (a, b, c):
+            _, _, body = await get(f"{door.url}/v1/inventory/{SKUS[0]}/here")
+            assert body["on_hand"] == 10_000 - load.sold
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n{one.logs()}\n{two.logs()}") from None
+    finally:
+        if c.alive:
+            c.thaw()
+        one.close()
+        two.close()
