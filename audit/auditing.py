@@ -203,7 +203,7 @@ class Auditor:
         positions = {topic: reach.next_offset for topic, reach in at.items()}
         held = Held(where=THE_LEDGER, role=THE_LEDGER, partition=number, positions=positions)
         held.unread = await self._beyond(number, positions)
-        starts = {number: getattr(reach, "history_from", 0) for number, reach in reaches.items()}
+        starts = moment.begins
         stops = {number: reach.next_offset for number, reach in reaches.items()}
         lines = Lines(ledger, roles, number, starts, stops, self._config.rules)
         recount = self._recount(number, lines.see)

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 from sqlalchemy import URL, Connection, Engine, bindparam, select
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from ledger.books import Reach
 from ledger.engine import LedgerUnavailable, open_reader, open_writer, unavailable
@@ -41,12 +41,13 @@ _stock = stock_table.c
 class LedgerMoment(Struct, frozen=True):
     """A partition of the ledger at one moment.
 
-    reaches: by topic's number. rows: the sums, in the order of `SUM_COLUMNS`, by SKU and
-    location; updated_at in µs.
+    reaches: by topic's number. begins: first offset that there are lines of, by the same.
+    rows: the sums, in the order of `SUM_COLUMNS`, by SKU and location; updated_at in µs.
     """
 
     reaches: Mapping[int, Reach]
     rows: Mapping[tuple[str, str], tuple[int, ...]]
+    begins: Mapping[int, int] = {}
 
 
 class AuditedLedger:
@@ -73,9 +74,14 @@ class AuditedLedger:
                 reaches = reaches_of(connection, part)
                 found = connection.execute(select(*columns).where(_stock.part == part))
                 rows = {(sku, location): tuple(sums) for sku, location, *sums in found}
+                begins = _begins(connection)
         except DBAPIError as error:
             raise unavailable(self._url, error) from error
-        return LedgerMoment({topic: reach for (topic, _), reach in reaches.items()}, rows)
+        return LedgerMoment(
+            {topic: reach for (topic, _), reach in reaches.items()},
+            rows,
+            {topic: first for (topic, number), first in begins.items() if number == part},
+        )
 
     def heads(self) -> list[tuple[int, int, int, bytes]]:
         """Topic's number, partition, next offset and head of each chain that has begun."""
@@ -88,7 +94,7 @@ class AuditedLedger:
             raise unavailable(self._url, error) from error
 
     def lines(
-        self, topic: int, part: int, start: int, stop: int
+        self, topic: int, part: int, start: int, stop: int, limit: int = _PAGE
     ) -> list[tuple[tuple[Any, ...], str | None]]:
         """The next lines with start <= offset < stop, and why each was refused; none at the end."""
         same = (
@@ -101,11 +107,43 @@ class AuditedLedger:
             .select_from(event_table.outerjoin(refusal_table, same))
             .where(_line.topic == topic, _line.part == part, _line.off >= start, _line.off < stop)
             .order_by(_line.off)
-            .limit(_PAGE)
+            .limit(limit)
         )
         try:
             with self._engine.begin() as connection:
                 return [(tuple(line[:-1]), line[-1]) for line in connection.execute(query)]
+        except DBAPIError as error:
+            raise unavailable(self._url, error) from error
+
+    def first_after(self, topic: int, part: int, start: int, stop: int, log_at: int) -> int:
+        """The first offset from `start` on whose line is of this time or later, µs; else `stop`.
+
+        log_at never goes back, so halves will do.
+        """
+        low, high = start, stop
+        try:
+            with self._engine.begin() as connection:
+                while low < high:
+                    middle = (low + high) // 2
+                    found = connection.execute(
+                        select(_line.off, _line.log_at)
+                        .where(_line.topic == topic, _line.part == part, _line.off >= middle)
+                        .order_by(_line.off)
+                        .limit(1)
+                    ).first()
+                    if found is None or found.off >= high or found.log_at >= log_at:
+                        high = middle
+                    else:
+                        low = found.off + 1
+        except DBAPIError as error:
+            raise unavailable(self._url, error) from error
+        return low
+
+    def history_from(self) -> dict[tuple[int, int], int]:
+        """The first offset that there are lines of, by topic's number and partition."""
+        try:
+            with self._engine.begin() as connection:
+                return _begins(connection)
         except DBAPIError as error:
             raise unavailable(self._url, error) from error
 
@@ -129,18 +167,15 @@ class AuditedLedger:
         writer = open_writer(self._url, self._application)
         try:
             with writer.begin() as connection:
+                if found is None and right is None:
+                    return connection.execute(select(_stock.sku).where(*as_found)).first() is None
                 if found is None:
-                    if (
-                        right is None
-                        or connection.execute(select(_stock.sku).where(*as_found)).first()
-                    ):
-                        return right is None
-                    done = connection.execute(stock_table.insert().values(values))
-                elif right is None:
-                    done = connection.execute(stock_table.delete().where(*as_found))
-                else:
-                    done = connection.execute(stock_table.update().where(*as_found).values(values))
-                return bool(done.rowcount == 1)
+                    connection.execute(stock_table.insert().values(values))
+                    return True
+                change = stock_table.update().values(values) if right else stock_table.delete()
+                return bool(connection.execute(change.where(*as_found)).rowcount == 1)
+        except IntegrityError:
+            return False  # it is there by now
         except DBAPIError as error:
             raise unavailable(self._url, error) from error
         finally:
@@ -149,8 +184,12 @@ class AuditedLedger:
     def put_lines(
         self, drop: Iterable[tuple[int, int, int]], lines: Sequence[Sequence[Any]]
     ) -> None:
-        """Delete lines at these places (topic, partition, offset), and write others; at once."""
-        places = [{"t": t, "p": p, "o": o} for t, p, o in drop]
+        """Delete lines at these places (topic, partition, offset), and write others; at once.
+
+        Lines say what the log says, so it does not matter how often that is done.
+        """
+        gone_from = {*drop, *((line[0], line[1], line[2]) for line in lines)}
+        places = [{"t": t, "p": p, "o": o} for t, p, o in sorted(gone_from)]
         gone = event_table.delete().where(
             _line.topic == bindparam("t"), _line.part == bindparam("p"), _line.off == bindparam("o")
         )
@@ -167,6 +206,12 @@ class AuditedLedger:
             raise unavailable(self._url, error) from error
         finally:
             writer.dispose()
+
+
+def _begins(connection: Connection) -> dict[tuple[int, int], int]:
+    at = position_table.c
+    query = select(at.topic, at.part, at.history_from)
+    return {(topic, part): first for topic, part, first in connection.execute(query)}
 
 
 def _forget_snapshots(
