@@ -16,7 +16,7 @@ from app.commands.bridge import bridge
 from app.commands.dlq import dlq
 from app.commands.fact import fact
 from app.commands.past.audit import audit
-from app.commands.past.export import export
+from app.commands.past.export import export_command
 from app.commands.past.history import explain, history
 from app.commands.past.ledger import ledger
 from app.commands.past.report import report
@@ -65,7 +65,7 @@ _COMMANDS: tuple[click.Command, ...] = (
         explain,
         audit,
         report,
-        export,
+        export_command,
         scan,
         dlq,
         bridge,

@@ -23,15 +23,15 @@ from ledger.export.parquet import ParquetFile, pyarrow
 from ledger.export.plan import (
     PLAN,
     ChainAt,
-    Cursor,
+    ExportCursor,
     ExportedFile,
     ExportRefused,
     Manifest,
     Plan,
+    exported_places,
     manifest_name,
     manifests,
-    place,
-    places,
+    place_name,
     plan_in,
     settle,
     write_whole,
@@ -71,7 +71,7 @@ class Exporter:
     ) -> None:
         self._ledger, self._name, self._topics = ledger, name, topics
         self._folder, self._said, self._file_rows = folder, said, file_rows
-        self._places = places(topics, partitions)
+        self._places = exported_places(topics, partitions)
         self._written = 0
 
     def run(self) -> Manifest | None:
@@ -111,7 +111,7 @@ class Exporter:
             ChainAt(self._topics[topic], part, next_offset, head.hex())
             for topic, part, next_offset, head in self._ledger.heads()
         ]
-        known = {place(head.topic, head.partition): head.next for head in heads}
+        known = {place_name(head.topic, head.partition): head.next for head in heads}
         to = {name: known.get(name, 0) for _, _, name in self._places}
         if before:
             start, number, ledger = before[-1].to, before[-1].number + 1, before[-1].ledger
@@ -164,7 +164,7 @@ class Exporter:
         self,
         at: dict[tuple[int, int], int],
         stops: dict[tuple[int, int], int],
-        cursor: Cursor | None,
+        cursor: ExportCursor | None,
     ) -> int | None:
         """Its number since the epoch; None behind the last."""
         if cursor is not None:
@@ -184,7 +184,7 @@ class Exporter:
         day: int,
         at: dict[tuple[int, int], int],
         ends: dict[tuple[int, int], int],
-        cursor: Cursor | None,
+        cursor: ExportCursor | None,
     ) -> None:
         date = (_EPOCH + timedelta(days=day)).date().isoformat()
         number = sum(file.day == date for file in plan.files)
@@ -207,18 +207,18 @@ class Exporter:
                     self._said(self._written)
                     offset = page[-1][0][2] + 1
                     if file.rows >= self._file_rows:
-                        self._note(plan, file, path, Cursor(date, topic, part, offset))
+                        self._note(plan, file, path, ExportCursor(date, topic, part, offset))
                         file, number = None, number + 1
             # The next day's cursor says that this one is whole.
             if file is not None:
                 after = (_EPOCH + timedelta(days=day + 1)).date().isoformat()
-                self._note(plan, file, path, Cursor(after, 0, 0, 0))
+                self._note(plan, file, path, ExportCursor(after, 0, 0, 0))
                 file = None
         finally:
             if file is not None:
                 file.drop()
 
-    def _note(self, plan: Plan, file: ParquetFile, path: str, cursor: Cursor) -> None:
+    def _note(self, plan: Plan, file: ParquetFile, path: str, cursor: ExportCursor) -> None:
         size, digest = file.finish()
         day = path.split("/")[1].removeprefix("day=")
         plan.files.append(

@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Struct
 
 #: Number of the layout of files and manifests.
-FORMAT: Final = 1
+MANIFEST_FORMAT: Final = 1
 PLAN: Final = "plan.json"
 
 
@@ -48,7 +48,7 @@ class ChainAt(Struct, frozen=True):
 class Manifest(Struct, frozen=True, kw_only=True, rename={"start": "from"}):
     """What one export wrote. start, to: next offsets, as `topic-partition`."""
 
-    format: int = FORMAT
+    format: int = MANIFEST_FORMAT
     number: int
     ledger: str
     start: dict[str, int]
@@ -59,7 +59,7 @@ class Manifest(Struct, frozen=True, kw_only=True, rename={"start": "from"}):
     written_at: str
 
 
-class Cursor(Struct, frozen=True):
+class ExportCursor(Struct, frozen=True):
     """Where the next file begins: a day, and in it a topic, a partition and an offset."""
 
     day: str
@@ -77,7 +77,7 @@ class Plan(Struct, kw_only=True):
     to: dict[str, int]
     heads: list[ChainAt]
     files: list[ExportedFile] = []
-    cursor: Cursor | None = None
+    cursor: ExportCursor | None = None
 
 
 def manifest_name(number: int) -> str:
@@ -94,9 +94,9 @@ def manifests(folder: Path) -> list[Manifest]:
     found: list[Manifest] = []
     for path in sorted(folder.glob("manifest-*.json")):
         one: Manifest = _read(path, Manifest)
-        if one.format != FORMAT:
+        if one.format != MANIFEST_FORMAT:
             raise ExportRefused(
-                f"{path} is of format {one.format}, and this build writes {FORMAT}."
+                f"{path} is of format {one.format}, and this build writes {MANIFEST_FORMAT}."
             )
         if found and (one.number != found[-1].number + 1 or one.start != found[-1].to):
             raise ExportRefused(
@@ -142,11 +142,11 @@ def settle(folder: Path) -> None:
         os.close(handle)
 
 
-def place(topic: str, part: int) -> str:
+def place_name(topic: str, part: int) -> str:
     """A topic-partition as manifests name it."""
     return f"{topic}-{part}"
 
 
-def places(topics: Sequence[str], partitions: int) -> list[tuple[int, int, str]]:
+def exported_places(topics: Sequence[str], partitions: int) -> list[tuple[int, int, str]]:
     """Topic's number, partition and name of each topic-partition, in the order of files."""
-    return [(t, p, place(name, p)) for t, name in enumerate(topics) for p in range(partitions)]
+    return [(t, p, place_name(name, p)) for t, name in enumerate(topics) for p in range(partitions)]

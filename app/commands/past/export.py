@@ -10,7 +10,7 @@ from app.commands.console import Ticker, print_json
 from app.commands.running import as_json, refuse, settings_from
 
 
-@click.command(short_help="Write the ledger as Parquet files, by day.")
+@click.command("export", short_help="Write the ledger as Parquet files, by day.")
 @click.option(
     "--to",
     "folder",
@@ -19,7 +19,7 @@ from app.commands.running import as_json, refuse, settings_from
     help="The folder; the first time an empty or new one.",
 )
 @as_json
-def export(folder: Path, as_json: bool) -> None:
+def export_command(folder: Path, as_json: bool) -> None:
     """Write what came to the ledger since the last export into a folder.
 
     Every record is in it once, in facts/day=YYYY-MM-DD/ by the UTC day in which the log took it.
