@@ -15,7 +15,7 @@ DIR ?= /opt/onhand
 SERVICE := app agents web audit ledger tables wire domain importers core
 CODE := $(wildcard app agents web audit ledger tables wire domain importers core dev tests bench examples)
 
-.PHONY: help setup install lock demo kafka format lint types imports unit integration e2e whole readme \
+.PHONY: help setup install lock demo wordcount kafka format lint types imports unit integration e2e whole readme \
 	test torture bench clean
 
 help:
@@ -81,6 +81,9 @@ lock: $(READY)  ## write all lock files again from pyproject.toml and dev/kafka/
 demo: $(READY)  ## Kafka, two workers, traffic, a kill -9, and every row compared
 	@$(BIN)/python -m dev.demo
 
+wordcount: $(READY)  ## the article's WordCount on poems: a kill -9, and every count compared
+	@$(BIN)/python -m dev.wordcount
+
 kafka: $(READY)  ## one Apache Kafka in the foreground; FOLDER=kafka-data keeps its data there
 	@$(BIN)/python -m dev.kafka $(if $(FOLDER),--folder "$(FOLDER)")
 
@@ -93,7 +96,7 @@ lint: $(READY)  ## ruff, and the format check
 	@$(BIN)/ruff format --check .
 
 types: $(READY)  ## mypy, strict
-	@$(BIN)/mypy $(filter-out bench examples,$(CODE))
+	@$(BIN)/mypy $(filter-out bench,$(CODE))
 
 imports: $(READY)  ## imports point inward
 	@if [ -f app/__init__.py ]; then $(BIN)/lint-imports --no-logo; else echo "imports: no app/ yet"; fi

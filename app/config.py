@@ -107,6 +107,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         port = {f"{PREFIX}WEB_PORT": environ.get(f"{PREFIX}WEB_PORT") or str(LEDGER_PORT)}
         return cls.from_env({**environ, **port}, **options)
 
+    @classmethod
+    def of_program(cls, name: str, **options: object) -> Settings:
+        """As `from_env`, for a program that has a name of its own.
+
+        Raises:
+            SettingsError: as there.
+        """
+        return cls.from_env({f"{PREFIX}NAME": name} | dict(os.environ), **options)
+
     @property
     def ledger_group(self) -> str:
         """Consumer group of the ledger, and what its sessions call themselves."""

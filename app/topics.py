@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import msgspec
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -70,6 +70,10 @@ class Created(msgspec.Struct, frozen=True):
     partitions: int
 
 
+#: Says what is wrong with the partition counts of topics, by name.
+CountCheck: TypeAlias = Callable[[Settings, Mapping[str, int]], Iterable[Misfit]]
+
+
 class _Actual(msgspec.Struct):
     partitions: int
     replicas: int
@@ -125,64 +129,95 @@ _DOCUMENTS = (
 )
 
 
+def log_of(settings: Settings, name: str) -> Topic:
+    """A topic that is counted, kept for ever."""
+    return _topic(settings, name, settings.partitions, _SOURCE, max_message_bytes=SOURCE_MAX_BYTES)
+
+
+def changelog_of(settings: Settings, name: str) -> Topic:
+    """A table's."""
+    return _topic(
+        settings,
+        name,
+        settings.partitions,
+        _CHANGELOG,
+        segment_bytes=64 * MIB,
+        min_cleanable_dirty_ratio="0.2",
+        max_compaction_lag_ms=HOUR_MS,
+        max_message_bytes=CHANGELOG_MAX_BYTES,
+    )
+
+
+def dead_letters_of(settings: Settings, name: str) -> Topic:
+    """What a table refused."""
+    return _topic(settings, name, settings.partitions, _DLQ, retention_ms=30 * DAY_MS)
+
+
+def members_of(settings: Settings) -> Topic:
+    """Heartbeats. Only closed segments age out: they are closed often."""
+    return _topic(
+        settings,
+        settings.members_topic,
+        1,
+        _MEMBERS,
+        cleanup_policy="delete",
+        retention_ms=HOUR_MS,
+        segment_ms=HOUR_MS // 6,
+    )
+
+
+def _topic(
+    settings: Settings, name: str, partitions: int, needs: tuple[Need, ...], **config: int | str
+) -> Topic:
+    copies = {"min.insync.replicas": "2"} if settings.replication >= 3 else {}
+    dotted = {key.replace("_", "."): str(value) for key, value in config.items()}
+    # A Need asks for the least; `config` may set more.
+    needed = {need.name: need.value for need in needs}
+    return Topic(name=name, partitions=partitions, config=copies | needed | dotted, needs=needs)
+
+
 def desired(settings: Settings) -> list[Topic]:
     """Every topic of these settings, sources first; docs/architecture.md says what is in each."""
-    count = settings.partitions
-
-    def topic(name: str, partitions: int, needs: tuple[Need, ...], **config: int | str) -> Topic:
-        copies = {"min.insync.replicas": "2"} if settings.replication >= 3 else {}
-        dotted = {key.replace("_", "."): str(value) for key, value in config.items()}
-        # A Need asks for the least; `config` may set more.
-        needed = {need.name: need.value for need in needs}
-        return Topic(name=name, partitions=partitions, config=copies | needed | dotted, needs=needs)
-
+    by_the_broker = {"message_timestamp_type": "LogAppendTime"}
     return [
-        *(
-            topic(source, count, _SOURCE, max_message_bytes=SOURCE_MAX_BYTES)
-            for source in settings.source_topics.values()
-        ),
-        topic(
-            settings.changelog_topic,
-            count,
-            _CHANGELOG,
-            segment_bytes=64 * MIB,
-            min_cleanable_dirty_ratio="0.2",
-            max_compaction_lag_ms=HOUR_MS,
-            max_message_bytes=CHANGELOG_MAX_BYTES,
-        ),
-        topic(settings.dlq_topic, count, _DLQ, retention_ms=30 * DAY_MS),
-        topic(settings.replayed_topic, 1, _REPLAYED, message_timestamp_type="LogAppendTime"),
-        topic(settings.control_topic, 1, _CONTROL, retention_bytes=-1),
+        *(log_of(settings, source) for source in settings.source_topics.values()),
+        changelog_of(settings, settings.changelog_topic),
+        dead_letters_of(settings, settings.dlq_topic),
+        _topic(settings, settings.replayed_topic, 1, _REPLAYED, **by_the_broker),
+        _topic(settings, settings.control_topic, 1, _CONTROL, retention_bytes=-1),
         # Bridges write there often, and read it whole when they start: keep it short.
-        topic(
+        _topic(
+            settings,
             settings.documents_topic,
             1,
             _DOCUMENTS,
-            message_timestamp_type="LogAppendTime",
             segment_bytes=16 * MIB,
             min_cleanable_dirty_ratio="0.2",
             max_compaction_lag_ms=HOUR_MS,
             delete_retention_ms=HOUR_MS,
+            **by_the_broker,
         ),
-        # Only closed segments age out: close them often.
-        topic(
-            settings.members_topic,
-            1,
-            _MEMBERS,
-            cleanup_policy="delete",
-            retention_ms=HOUR_MS,
-            segment_ms=HOUR_MS // 6,
-        ),
+        members_of(settings),
     ]
 
 
 async def create(settings: Settings) -> list[Created]:
-    """Create what is missing and leave the rest alone; returns when all partitions are led.
+    """Create what is missing, and the record of versions; leave the rest alone.
 
     Raises:
         TopicsError: Kafka does not answer or refuses.
     """
-    wanted = desired(settings)
+    created = await make(settings, desired(settings))
+    await beginning.begin_record(settings)
+    return created
+
+
+async def make(settings: Settings, wanted: Sequence[Topic]) -> list[Created]:
+    """Create what is missing of these; returns when all partitions are led.
+
+    Raises:
+        TopicsError: Kafka does not answer or refuses.
+    """
     async with connected(settings) as admin:
         present = await _describe(admin, [topic.name for topic in wanted])
         missing = [topic for topic in wanted if topic.name not in present]
@@ -195,7 +230,6 @@ async def create(settings: Settings) -> list[Created]:
             if time.monotonic() > deadline:
                 raise TopicsError("Kafka created the topics but elected no leaders: see its log.")
             await asyncio.sleep(0.1)
-    await beginning.begin_record(settings)
     return [
         Created(name, "created" if name in created else "exists", actual.partitions)
         for name, actual in ((topic.name, present[topic.name]) for topic in wanted)
@@ -204,7 +238,20 @@ async def create(settings: Settings) -> list[Created]:
 
 async def check(settings: Settings) -> list[Misfit]:
     """Everything about Kafka and the topics that a worker must not start on; [] is good."""
-    wanted = desired(settings)
+    return await misfits(settings, desired(settings), _wrong_counts, "onhand topics create")
+
+
+async def misfits(
+    settings: Settings, wanted: Sequence[Topic], counts: CountCheck, create_by: str
+) -> list[Misfit]:
+    """As `check`, of these topics.
+
+    Args:
+        settings: of the worker.
+        wanted: what has to be there.
+        counts: says which of those that are there have a wrong number of partitions.
+        create_by: the command that creates what is missing.
+    """
     try:
         async with connected(settings) as admin:
             present = await _describe(admin, [topic.name for topic in wanted])
@@ -215,11 +262,9 @@ async def check(settings: Settings) -> list[Misfit]:
         # Of a version last: where the first is of one, no other is missing.
         missing.sort(key=settings.is_of_version)
         problems.append(
-            Misfit(
-                missing[0], f"No topic {', '.join(missing)}: run `onhand topics create`.", "missing"
-            )
+            Misfit(missing[0], f"No topic {', '.join(missing)}: run `{create_by}`.", "missing")
         )
-    problems += _wrong_counts(settings, present)
+    problems += counts(settings, {name: actual.partitions for name, actual in present.items()})
     problems += _too_few_copies(settings, present)
     for topic in wanted:
         if topic.name in present:
@@ -237,8 +282,8 @@ async def exists(settings: Settings, name: str) -> bool:
         return name in await _describe(admin, [name])
 
 
-def _wrong_counts(settings: Settings, present: dict[str, _Actual]) -> Iterable[Misfit]:
-    sources = {n: present[n].partitions for n in settings.source_topics.values() if n in present}
+def _wrong_counts(settings: Settings, present: Mapping[str, int]) -> Iterable[Misfit]:
+    sources = {n: present[n] for n in settings.source_topics.values() if n in present}
     if len(set(sources.values())) > 1:
         counts = ", ".join(f"{name} {count}" for name, count in sources.items())
         yield Misfit(
@@ -256,19 +301,19 @@ def _wrong_counts(settings: Settings, present: dict[str, _Actual]) -> Iterable[M
             "partitions",
         )
     for name in (settings.changelog_topic, settings.dlq_topic):
-        if name in present and present[name].partitions != settings.partitions:
+        if name in present and present[name] != settings.partitions:
             yield Misfit(
                 name,
-                f"Topic {name} has {present[name].partitions} partitions and ONHAND_PARTITIONS is "
+                f"Topic {name} has {present[name]} partitions and ONHAND_PARTITIONS is "
                 f"{settings.partitions}: set that back, or build a new table with the next "
                 "ONHAND_VERSION.",
                 "partitions",
             )
     for name in (settings.replayed_topic, settings.members_topic, settings.control_topic):
-        if name in present and present[name].partitions != 1:
+        if name in present and present[name] != 1:
             yield Misfit(
                 name,
-                f"Topic {name} has {present[name].partitions} partitions and must have 1: delete "
+                f"Topic {name} has {present[name]} partitions and must have 1: delete "
                 "it and run `onhand topics create`.",
                 "partitions",
             )
@@ -323,7 +368,7 @@ async def _create(admin: AIOKafkaAdminClient, topics: list[Topic], replication: 
 
 
 async def _describe(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, _Actual]:
-    """Counts and settings of those that exist."""
+    """CountCheck and settings of those that exist."""
     found: dict[str, _Actual] = {}
     # All topics, not `names`: asking for a name may create it where the broker allows that.
     for topic in await admin.describe_topics():

@@ -10,9 +10,10 @@ import faust
 from faust.web.base import BlueprintManager
 from msgspec.structs import replace
 
-from agents.inventory import inventory_agent
+from agents.counting import counting_agent
 from app import __version__, descriptors
 from app.config import Settings, SettingsError
+from app.counting import CountedTable
 from app.descriptors import TooFewDescriptors
 from app.group.assignment import ChangelogTable, PartitionManager
 from app.group.assignor import OnhandAssignor
@@ -74,19 +75,23 @@ def build(
         raise  # unreachable: refuse ends the process
     app = _faust_app(settings)
     app.settings = settings
-    app.source_topics = tuple(settings.source_topics.values())
     app.end = end
-    consumer = ConsumerDelivery(app)
 
     def owned_elsewhere(partition: int) -> bool:
         owner = app.web_part.members.roster.owner(partition)
         return owner is not None and not owner.leaving
 
     config = _table_config(settings, counted)
-    app.table_config = config
-    app.decoder = Decoder(projection, config.topics, config.partitions)
-    app.imported_as = lambda: imported_as(counted.rules) if is_stock else projection
+    consumer = ConsumerDelivery(app, config.topics)
     app.table = InventoryTable(config, stores, consumer, consumer, app.fail, owned_elsewhere)
+    app.count(
+        CountedTable(
+            config,
+            app.table,
+            Decoder(projection, config.topics, config.partitions),
+            lambda: imported_as(counted.rules) if is_stock else projection,
+        )
+    )
     web_config = _web_config(settings, limits)
     versions = VersionView(settings.client_kwargs(), settings.control_topic, settings.version)
     app.stores = stores
@@ -115,7 +120,7 @@ def _join(app: OnhandApp, settings: Settings, name: str) -> None:
     sources = app.topic(
         *app.source_topics, key_type=bytes, value_type=bytes, partitions=settings.partitions
     )
-    app.agent(sources, name="inventory")(inventory_agent(app.table, app.fail))
+    app.agent(sources, name=name)(counting_agent(app.table, app.fail))
 
 
 def without_pages(app: faust.App) -> None:

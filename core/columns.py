@@ -32,8 +32,9 @@ class Columns(Struct, frozen=True):
     """Consecutive records of one topic-partition, at least one.
 
     keys: of the rows that the events belong to, or whatever bytes the projection's memory
-    needs of each. events: for each key a line, by offset; it begins with `HEAD`. refused: the
-    other records, by offset. first, last: offset and recorded time, in ms, of the first and
+    needs of each. A record without ids may give several, or none. events: for each key a line,
+    by offset; it begins with `HEAD`. refused: the other records, by offset. first, last: offset
+    and recorded time, in ms, of the first and
     the last record, whatever became of it. last_crc: CRC-32 of the last one's key and value.
     """
 
@@ -46,7 +47,7 @@ class Columns(Struct, frozen=True):
 
     @property
     def size(self) -> int:
-        """How many records."""
+        """How many events and refused records."""
         return len(self.keys) + len(self.refused)
 
     def since(self, position: int) -> Columns:

@@ -6,7 +6,7 @@ is a conflict. Neither is remembered, so at most one entry of an identity is ali
 offset, and the decisions are a pure function of the log: they depend neither on where the
 log was cut into batches nor on when entries moved from the tail to the table.
 
-VersionBegun are 56 bits of the identity and 32 of the content. With W = 100,000 an event meets a
+Kept are 56 bits of the identity and 32 of the content. With W = 100,000 an event meets a
 stranger's 56 bits once in 2^56 / W = 7 x 10^11 events. It is then taken for a conflict and
 is in the dead letters; for a repetition only if SKU, location, type and quantity are the
 same as well. A true conflict passes as a repetition at most once in 2^32 conflicts.

@@ -216,6 +216,8 @@ class Decoder:
             stdin=PIPE,
             stdout=PIPE,
             cwd=_FOLDER,
+            # The projection may be anybody's: it is found where this process found it.
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             limit=_PIPE_BYTES,
         )
         answers = cast(asyncio.StreamReader, process.stdout)

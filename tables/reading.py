@@ -82,6 +82,10 @@ class Reading:
         """Where records of this key live, 0 to `count` - 1."""
         return partition_for(key.encode(), self.count)
 
+    def home_of(self, key: bytes) -> int:
+        """The same of a key that need not be text."""
+        return partition_for(key, self.count)
+
     def is_confirmed(self) -> bool:
         """The broker confirmed our membership within half the session timeout (P4)."""
         return monotonic() - self._membership.confirmed_at() < self._confirmed_within_s

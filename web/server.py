@@ -9,6 +9,7 @@ from aiohttp import web
 from msgspec import Struct
 from msgspec.structs import replace
 
+from domain.checks import Refusal
 from domain.rules.held import Ruling
 from tables.audit.repairs import Repairs
 from tables.ports import Fail
@@ -224,7 +225,9 @@ class Web:
             epoch=lambda: self._switch.epoch,
         )
         unreadable = self.members.unreadable
-        self._metrics = Metrics(table, stats, self._in_flight, unreadable, config.topics.values())
+        self._metrics = Metrics(
+            table, stats, self._in_flight, unreadable, config.topics.values(), map(str, Refusal)
+        )
         self._queries = Queries(
             table,
             self.members.roster,

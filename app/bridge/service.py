@@ -81,10 +81,13 @@ class BridgeApp(GroupMember):
         self._said_at = 0.0
         self._news = Tasks(self.fail)
 
-    @property
-    def table(self) -> Bridge:
-        """Where the transport says that a partition cannot go on."""
-        return self.bridge
+    def reader_of(self, topic: str) -> str:
+        """There is one."""
+        return "bridge"
+
+    async def stand_still(self, topic: str, partition: int, sentence: str) -> None:
+        """The topic has lost what would be read next of this partition."""
+        await self.bridge.stand_still(partition, sentence)
 
     def on_webserver_init(self, web: Any) -> None:
         """Our handlers live on the server that Faust starts."""

@@ -41,7 +41,7 @@ def build_bridge(settings: Settings | None = None) -> BridgeApp:
     )
     app.settings = settings
     without_pages(app)
-    consumer = ConsumerDelivery(app)  # type: ignore[arg-type]  # a worker without tables
+    consumer = ConsumerDelivery(app, [settings.bridge_topic])  # type: ignore[arg-type]  # without tables
     config = BridgeConfig(
         kafka=settings.client_kwargs(),
         topic=settings.bridge_topic,

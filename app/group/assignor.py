@@ -121,8 +121,8 @@ class OnhandAssignor(PartitionAssignor):
         self._warming = frozenset(said.warming)
 
     def _holdings(self, said: WorkerMetadata) -> Holdings:
-        """A member's words; of its topics the changelog speaks for all."""
-        (changelog,) = self._table_manager.changelog_topics
+        """A member's words; of its topics any changelog speaks for all."""
+        changelog = min(self._table_manager.changelog_topics)
         return Holdings(
             actives=frozenset(said.assignment.actives.get(changelog, ())),
             standbys=frozenset(said.assignment.standbys.get(changelog, ())),

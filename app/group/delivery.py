@@ -1,8 +1,8 @@
-"""What the table asks of the transport, once Faust has made its consumer."""
+"""What a table asks of the transport, once Faust has made its consumer."""
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from typing import Any
 
 from app.group.ports import Worker
@@ -11,10 +11,15 @@ from wire.fetch import End
 
 
 class ConsumerDelivery:
-    """`tables.takeover.Delivery` and `Membership` over the app's consumer, once there is one."""
+    """`tables.ports.Delivery` and `Membership` over the app's consumer, once there is one.
 
-    def __init__(self, app: Worker) -> None:
-        self._app = app
+    Args:
+        app: whose consumer it is.
+        topics: of the one who asks; what others in this worker read is not its business.
+    """
+
+    def __init__(self, app: Worker, topics: Collection[str]) -> None:
+        self._app, self._topics = app, frozenset(topics)
 
     def _consumer(self) -> BatchConsumer:
         consumer: BatchConsumer = self._app.consumer
@@ -26,7 +31,7 @@ class ConsumerDelivery:
         return self._consumer().start_delivery(partition, positions, epoch)
 
     def stop(self, partition: int) -> Coroutine[Any, Any, None]:
-        return self._consumer().stop_delivery(partition)
+        return self._consumer().stop_delivery(partition, self._topics)
 
     def end(self, topic: str, partition: int) -> End:
         return self._consumer().end(topic, partition)

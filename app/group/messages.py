@@ -6,7 +6,9 @@ Private names of faust-streaming 0.15.3: see `app/group/transport.py`.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterable, Iterator
 
+from aiokafka import TopicPartition
 from faust.transport.conductor import Conductor
 from faust.types import TP, ConsumerMessage
 
@@ -57,3 +59,23 @@ class BatchConductor(Conductor):
         for channel in channels:
             event = self.app.create_event(None, message.value, None, message)
             channel.queue.force_put_nowait(event)
+
+
+def by_partition(
+    tps: Iterable[TopicPartition], reader_of: Callable[[str], str]
+) -> Iterator[tuple[TopicPartition, bool]]:
+    """One reader's topics of a partition one after the other, and whether another one follows.
+
+    So that one fetch is one commit of a reader's partition, not one for each topic.
+    """
+
+    def group(tp: TopicPartition) -> tuple[int, str]:
+        return tp.partition, reader_of(tp.topic)
+
+    last: TopicPartition | None = None
+    for tp in sorted(tps, key=group):
+        if last is not None:
+            yield last, group(last) == group(tp)
+        last = tp
+    if last is not None:
+        yield last, False

@@ -11,22 +11,40 @@ from typing import Any, Protocol
 import faust
 
 from app.config import Settings
-from tables.decoder import Decoder
-from tables.stock import InventoryTable
+from wire.fetch import Fetched
+
+
+class BatchMaker(Protocol):
+    """Makes of what was fetched what its agent takes: `tables.decoder.Decoder` is one."""
+
+    def batch(
+        self, topic: str, partition: int, part: Fetched, epoch: int, more: bool = False
+    ) -> Any:
+        """One partition's; `nbytes` of it says how large it is.
+
+        more: another one of this partition follows at once, for the same reader.
+        """
 
 
 class Worker(Protocol):
     """The worker, as the consumer, the assignor and the assignment see it.
 
-    source_topics: their full names. decoder: makes batches of what was fetched. table: where
-    the batches go. starts_anew: when it has stopped, it is started once more.
+    source_topics: their full names. starts_anew: when it has stopped, it is started once more.
     """
 
     settings: Settings
     source_topics: tuple[str, ...]
-    decoder: Decoder
-    table: InventoryTable
     starts_anew: bool
+
+    @property
+    def decoder(self) -> BatchMaker:
+        """Makes batches of what was fetched."""
+
+    def reader_of(self, topic: str) -> str:
+        """Name of the one who counts a topic; several may live in one worker."""
+
+    async def stand_still(self, topic: str, partition: int, sentence: str) -> None:
+        """A source has lost what its reader would read next of this partition."""
 
     async def may_join(self) -> None:
         """Return once this worker may be a member of the group."""

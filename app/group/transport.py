@@ -14,9 +14,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Collection, Coroutine, Iterator, Mapping
 from contextlib import suppress
-from operator import attrgetter
 from time import monotonic
 from typing import Any, cast
 
@@ -27,7 +26,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from app.group.membership import GroupRefused, advice
-from app.group.messages import BatchConductor, BatchMessage, Undone
+from app.group.messages import BatchConductor, BatchMessage, Undone, by_partition
 from app.group.ports import Worker
 from core.words import in_words
 from tables.ports import NotAMember
@@ -120,12 +119,12 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             consumer.resume(tp)
             self.epochs[tp] = epoch
 
-    async def pause(self, partition: int) -> None:
-        await self._in_thread(self._pause(partition))
+    async def pause(self, partition: int, topics: Collection[str]) -> None:
+        await self._in_thread(self._pause(partition, topics))
 
-    async def _pause(self, partition: int) -> None:
+    async def _pause(self, partition: int, topics: Collection[str]) -> None:
         consumer = self._ensure_consumer()
-        gone = {tp for tp in self.epochs if tp.partition == partition}
+        gone = {tp for tp in self.epochs if tp.partition == partition and tp.topic in topics}
         for tp in gone:
             del self.epochs[tp]
         pause(consumer, gone & consumer.assignment())
@@ -181,20 +180,6 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
 
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Faust warns of partitions that it does not fetch; ours are paused on purpose."""
-
-
-def by_partition(tps: Iterable[TopicPartition]) -> Iterator[tuple[TopicPartition, bool]]:
-    """The topics of a partition one after the other, and whether another one follows.
-
-    So that one fetch is one commit of a partition, not one for each topic.
-    """
-    last: TopicPartition | None = None
-    for tp in sorted(tps, key=attrgetter("partition")):
-        if last is not None:
-            yield last, last.partition == tp.partition
-        last = tp
-    if last is not None:
-        yield last, False
 
 
 class BatchConsumer(driver.Consumer):
@@ -256,8 +241,8 @@ class BatchConsumer(driver.Consumer):
         tps = {TopicPartition(topic, partition): offset for topic, offset in positions.items()}
         await self._thread.seek_and_resume(tps, epoch)
 
-    async def stop_delivery(self, partition: int) -> None:
-        await self._thread.pause(partition)
+    async def stop_delivery(self, partition: int, topics: Collection[str]) -> None:
+        await self._thread.pause(partition, topics)
 
     def end(self, topic: str, partition: int) -> End:
         return self._thread.end(TP(topic, partition))
@@ -285,7 +270,7 @@ class BatchConsumer(driver.Consumer):
             return
         await self._await_room()
         fetched = await self._thread.fetch()
-        for tp, more in by_partition(fetched):
+        for tp, more in by_partition(fetched, self.app.reader_of):
             await self._deliver(TP(*tp), *fetched[tp], more)
         await asyncio.sleep(0)
 
@@ -342,7 +327,8 @@ class BatchConsumer(driver.Consumer):
 
     async def _on_fetch_error(self, tp: TP, error: KafkaError) -> None:
         if isinstance(error, OffsetOutOfRangeError):
-            await self.app.table.stand_still(
+            await self.app.stand_still(
+                tp.topic,
                 tp.partition,
                 f"Topic {tp.topic} no longer holds the next offset of partition {tp.partition}: "
                 "it was cut or recreated. Restore it, or count anew with the next ONHAND_VERSION.",

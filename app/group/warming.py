@@ -66,10 +66,11 @@ class WarmUps:
         self._place_again()
 
     def _are_warm(self, warming: frozenset[int]) -> bool:
-        """With room for what is written until the group is placed."""
-        warm = {
-            held.partition
-            for held in self._partitions()
-            if held.state is Stage.STANDBY and (held.standby_lag_records or 0) <= WARM // 2
+        """With room for what is written until the group is placed; in each of several tables."""
+        held = self._partitions()
+        cold = {
+            one.partition
+            for one in held
+            if one.state is not Stage.STANDBY or (one.standby_lag_records or 0) > WARM // 2
         }
-        return warming <= warm
+        return warming <= {one.partition for one in held} - cold

@@ -30,14 +30,16 @@ from dev.readme.documents import Block, Fault, faults, read
 from dev.reads.answers import owners
 from dev.workers import LIBC, PR_SET_PDEATHSIG, ROOT, environment
 
-DOCUMENTS = ("README.md", "docs/http.md")
+DOCUMENTS = ("README.md", "docs/http.md", "docs/your-own-table.md")
 RUNNABLE = ("sh", "python", "java")
 BLOCK_TIMEOUT_S = 60.0
 READY_TIMEOUT_S = 60.0
 #: Of each topic, as the documents create them.
 PARTITIONS = 12
+#: As the documents have them.
+PORTS = ("6066", "6067", "6068")
 #: Whatever runs for long and is therefore left running.
-_FOREGROUND = re.compile(r"^(?:\w+=\S+ )*onhand worker\b")
+_FOREGROUND = re.compile(r"^(?:\w+=\S+ )*(?:onhand|\S*python -m \w+) worker\b")
 
 
 class Session:
@@ -55,7 +57,7 @@ class Session:
             if entry.name not in ("data", "data-b", ".git"):
                 (self._home / entry.name).symlink_to(entry)
         self._ports = {"9092": kafka.bootstrap.rpartition(":")[2]}
-        self._ports |= {port: str(free_port()) for port in ("6066", "6067")}
+        self._ports |= {port: str(free_port()) for port in PORTS}
         own = {"ONHAND_KAFKA": kafka.bootstrap, "ONHAND_WEB_PORT": self._ports["6066"]}
         self._environment = environment(own)
         if shutil.which("curl") is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import assert_never
+
 import msgspec
 from aiohttp import web
 
@@ -9,7 +11,7 @@ from core.stages import Role
 from domain.lookup import NotCaughtUp, NotReady, TooBusy, TooStale
 from web.cluster.exchange import Head, PeerAnswer
 from web.http.bodies import BAD_JSON
-from web.http.problems import PAGES, Problem
+from web.http.problems import PAGES, Problem, problem
 
 
 class _Typed(msgspec.Struct):
@@ -37,6 +39,23 @@ def problem_of(answer: object) -> Problem | None:
                 return Problem.INTERNAL_ERROR
         case _:
             return None
+
+
+def unanswered_reply(why: NotReady | NotCaughtUp | TooStale | TooBusy) -> web.Response:
+    """Why there is no answer, as a response."""
+    match why:
+        case NotReady(detail, retry_after_s, between_owners):
+            # Tells the worker that passed the request on that asking again will help.
+            former = {"Onhand-Role": str(Role.FORMER)} if between_owners else None
+            return problem(Problem.NOT_READY, detail, retry_after_s=retry_after_s, headers=former)
+        case NotCaughtUp(detail, retry_after_s):
+            return problem(Problem.NOT_CAUGHT_UP, detail, retry_after_s=retry_after_s)
+        case TooStale(detail, retry_after_s):
+            return problem(Problem.TOO_STALE, detail, retry_after_s=retry_after_s)
+        case TooBusy(detail, retry_after_s):
+            return problem(Problem.TOO_BUSY, detail, retry_after_s=retry_after_s)
+        case _:
+            assert_never(why)
 
 
 def is_usable(answer: PeerAnswer | Head) -> bool:

@@ -14,7 +14,6 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from core.stages import Role
-from domain.checks import Refusal
 from tables.reading import Reading
 from tables.stats import COMMIT_BUCKETS_S, Stats
 from web.http.problems import Problem
@@ -42,8 +41,12 @@ class Metrics(Collector):
         in_flight: Callable[[], Mapping[str, int]],
         unreadable: Callable[[], int] = lambda: 0,
         topics: Iterable[str] = (),
+        reasons: Iterable[str] = (),
     ) -> None:
-        """`unreadable`: how much on the members topic was passed over. `topics`: the sources."""
+        """`unreadable`: how much on the members topic was passed over. `topics`: the sources.
+
+        `reasons`: why the projection may refuse a record.
+        """
         self._table = table
         self._stats = stats
         self._in_flight = in_flight
@@ -67,6 +70,7 @@ class Metrics(Collector):
         self.registry.register(self)
         self._children: dict[tuple[str, str], Histogram] = {}
         self._none_of_topics = dict.fromkeys(topics, 0)
+        self._none_of_reasons = dict.fromkeys(reasons, 0)
         answers = ((str(role), "found") for role in Role)
         for role, outcome in (*answers, *(("none", str(problem)) for problem in _REFUSALS)):
             self._children[role, outcome] = self._queries.labels(role, outcome)
@@ -96,7 +100,7 @@ class Metrics(Collector):
             ("onhand_events_duplicate", "Events seen before.", "topic", stats.repeated),
             ("onhand_dead_letters", "Records refused.", "reason", stats.dead_letters),
         ):
-            none = _NO_REFUSALS if label == "reason" else self._none_of_topics
+            none = self._none_of_reasons if label == "reason" else self._none_of_topics
             yield _with_values(CounterMetricFamily(name, text, labels=[label]), none | counts)
         yield from self._partitions()
         yield GaugeMetricFamily(
@@ -165,9 +169,6 @@ class Metrics(Collector):
         yield held_up
         yield standby
         yield _with_values(answering, roles)
-
-
-_NO_REFUSALS = dict.fromkeys((reason.value for reason in Refusal), 0)
 
 
 def _with_values(

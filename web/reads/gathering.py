@@ -15,7 +15,7 @@ from aiohttp import web
 from core.positions import with_epoch
 from core.stages import Freshness, Role
 from domain.lookup import NotCaughtUp, NotReady
-from tables.stock import StockReading
+from tables.reading import Reading
 from web.cluster.admission import Asked, Unanswered
 from web.cluster.answers import is_between_owners, problem_of
 from web.cluster.exchange import PeerAnswer, PeerFailed
@@ -30,14 +30,15 @@ from web.reads.questions import Hop
 from web.reads.spreading import AskOne, Part, Spread
 
 F = TypeVar("F")
+R = TypeVar("R", bound=Reading)
 
 _RANK = {Role.ACTIVE: 0, Role.FORMER: 1, Role.STANDBY: 2}
 
 
-class Gathering(msgspec.Struct):
+class Gathering(msgspec.Struct, Generic[R]):
     """The parts of one worker that answer for many partitions."""
 
-    table: StockReading
+    table: R
     router: Router
     lane: Lane
     version: int
@@ -60,7 +61,7 @@ class Search(ABC, Generic[F]):
     patience: Patience
 
     def __init__(
-        self, gathering: Gathering, asked: Asked, partitions: Iterable[int], partial: bool
+        self, gathering: Gathering[Any], asked: Asked, partitions: Iterable[int], partial: bool
     ) -> None:
         """`partitions`: which to ask for; `partial`: whether some of them may be missing."""
         self.gathering, self._admission = gathering, gathering.router.admission

@@ -11,6 +11,7 @@ from aiohttp import web
 from core.stages import Freshness
 from domain.lookup import NotReady
 from tables.home.store import StoreError
+from tables.stock import StockReading
 from web.cluster.admission import Unanswered, unsure
 from web.cluster.exchange import PeerFailed
 from web.cluster.freshness import FreshnessBody
@@ -42,7 +43,7 @@ class Share(msgspec.Struct, frozen=True):
     places: Mapping[int, LastGiven]
 
 
-async def list_rows(gathering: Gathering, question: ListQuestion) -> web.Response:
+async def list_rows(gathering: Gathering[StockReading], question: ListQuestion) -> web.Response:
     """One page, from every worker that has to do with it."""
     left_out = set(range(gathering.table.count)).difference(question.partitions)
     return await _ListSearch(gathering, question).answer(left_out)
@@ -54,7 +55,7 @@ class _ListSearch(Search[Share]):
     kind = ListBody
     patience = LIST_PATIENCE
 
-    def __init__(self, gathering: Gathering, question: ListQuestion) -> None:
+    def __init__(self, gathering: Gathering[StockReading], question: ListQuestion) -> None:
         # A partition at its end has nothing to say.
         going_on = [p for p in question.partitions if question.places[p] is not None]
         super().__init__(gathering, question.asked, going_on, question.partial)

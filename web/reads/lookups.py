@@ -11,6 +11,7 @@ from aiohttp import web
 from core.stages import Freshness
 from domain.lookup import NotReady
 from tables.home.store import StoreError
+from tables.stock import StockReading
 from web.cluster.admission import Unanswered, unsure
 from web.cluster.freshness import FreshnessBody
 from web.cluster.routing import LOOKUP_PATIENCE
@@ -43,7 +44,7 @@ class LookupBody(msgspec.Struct, frozen=True):
 FoundRows = dict[Key, RowBody | None]
 
 
-async def look_up(gathering: Gathering, question: LookupQuestion) -> web.Response:
+async def look_up(gathering: Gathering[StockReading], question: LookupQuestion) -> web.Response:
     """All keys, from every worker that has to do with them."""
     groups: dict[int, list[Key]] = {}
     async with gathering.lane.turn() as pacer:
@@ -60,7 +61,10 @@ class _LookupSearch(Search[FoundRows]):
     patience = LOOKUP_PATIENCE
 
     def __init__(
-        self, gathering: Gathering, question: LookupQuestion, groups: Mapping[int, Sequence[Key]]
+        self,
+        gathering: Gathering[StockReading],
+        question: LookupQuestion,
+        groups: Mapping[int, Sequence[Key]],
     ) -> None:
         super().__init__(gathering, question.asked, groups, question.partial)
         self._question = question

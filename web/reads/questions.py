@@ -107,7 +107,7 @@ class ListQuestion(msgspec.Struct, frozen=True):
         cursor = cursors.token_of(self.filters, places)
         page = {"limit": str(self.limit), "cursor": cursor or ""}
         filters = {k: str(v) for k, v in msgspec.to_builtins(self.filters).items()}
-        return get(hop.url, ROOT, {**page, **filters, **_partial(hop)}, _lines(hop, partitions))
+        return get(hop.url, ROOT, {**page, **filters, **hop_query(hop)}, hop_lines(hop, partitions))
 
 
 #: For the document. Names, and how many, are checked after decoding: each fault is named.
@@ -137,17 +137,19 @@ class LookupQuestion(msgspec.Struct, frozen=True):
     def request(self, hop: Hop, partitions: Sequence[int], keys: Iterable[Key]) -> bytes:
         """A POST for another worker, of the keys in these partitions alone."""
         body = msgspec.json.encode(Keys(list(keys)))
-        return post(hop.url, LOOKUP_PATH, _partial(hop), _lines(hop, partitions), body)
+        return post(hop.url, LOOKUP_PATH, hop_query(hop), hop_lines(hop, partitions), body)
 
 
 Question: TypeAlias = KeyQuestion | ListQuestion | LookupQuestion
 
 
-def _partial(hop: Hop) -> dict[str, str]:
+def hop_query(hop: Hop) -> dict[str, str]:
+    """Parameters of a question to another worker for some partitions."""
     return {"partial": "true", **waiting(hop.floor, hop.wait_s)}
 
 
-def _lines(hop: Hop, partitions: Iterable[int]) -> str:
+def hop_lines(hop: Hop, partitions: Iterable[int]) -> str:
+    """Its headers, each line ending with CRLF."""
     return f"{hop_headers(hop.version)}{PARTITIONS}: {numbers(partitions)}\r\n"
 
 

@@ -1,15 +1,16 @@
 """The one mapping of look-ups to HTTP: bodies, `Onhand-*` headers, ETag and 304."""
 
 from collections.abc import Sequence
-from typing import Annotated, assert_never
+from typing import Annotated
 
 import msgspec
 from aiohttp import web
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from core.stages import Freshness, Role
-from domain.lookup import Found, Lookup, NotCaughtUp, NotFound, NotReady, TooBusy, TooStale
+from core.stages import Freshness
+from domain.lookup import Found, Lookup, NotFound
 from domain.rows import Row
+from web.cluster.answers import unanswered_reply
 from web.cluster.freshness import FreshnessBody, freshness_body, freshness_headers
 from web.http.pacing import Pacer
 from web.http.problems import Problem, problem
@@ -122,18 +123,8 @@ def reply(lookup: Lookup, version: int, if_none_match: str | None = None) -> web
                 headers=freshness_headers(freshness),
                 freshness=freshness,
             )
-        case NotReady(detail, retry_after_s, between_owners):
-            # Tells the worker that passed the request on that asking again will help.
-            former = {"Onhand-Role": str(Role.FORMER)} if between_owners else None
-            return problem(Problem.NOT_READY, detail, retry_after_s=retry_after_s, headers=former)
-        case NotCaughtUp(detail, retry_after_s):
-            return problem(Problem.NOT_CAUGHT_UP, detail, retry_after_s=retry_after_s)
-        case TooStale(detail, retry_after_s):
-            return problem(Problem.TOO_STALE, detail, retry_after_s=retry_after_s)
-        case TooBusy(detail, retry_after_s):
-            return problem(Problem.TOO_BUSY, detail, retry_after_s=retry_after_s)
         case _:
-            assert_never(lookup)
+            return unanswered_reply(lookup)
 
 
 async def encoded_items(sku: str, rows: Sequence[tuple[str, Row]], pacer: Pacer) -> bytes:

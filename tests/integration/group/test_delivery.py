@@ -15,12 +15,11 @@ import app.group.messages
 import app.group.transport
 from app.group.assignment import PartitionManager
 from app.group.assignor import OnhandAssignor
-from app.group.messages import BatchConductor, BatchMessage, Undone
+from app.group.messages import BatchConductor, BatchMessage, Undone, by_partition
 from app.group.ports import Worker
 from app.group.transport import (
     BatchConsumer,
     BatchConsumerThread,
-    by_partition,
 )
 from dev.workers import until
 from tests.support.deployment import WAIT_S, Deployment, in_worker
@@ -141,7 +140,7 @@ async def test_what_is_fetched_carries_the_number_of_the_seek_before_it(
     position = await worker.kafka_consumer.position(tp)
     for number in range(epoch + 1, epoch + 20):
         worker.writer.write(worker.shipments, [Put(b"no", b"{}")], 1)
-        await worker.consumer.stop_delivery(1)
+        await worker.consumer.stop_delivery(1, worker.app.source_topics)
         await worker.thread.seek_and_resume({tp: position}, number)
 
         async def came(number: int = number) -> bool:
@@ -174,13 +173,40 @@ async def test_the_end_of_a_fetched_partition_is_known_in_the_other_thread(
 def test_the_topics_of_a_partition_come_one_after_the_other_and_the_last_says_so() -> None:
     sales, shipments = ([TopicPartition(topic, p) for p in range(3)] for topic in ("sa", "sh"))
 
-    assert list(by_partition([*sales[:2], shipments[2], shipments[0]])) == [
+    assert list(by_partition([*sales[:2], shipments[2], shipments[0]], lambda topic: "one")) == [
         (sales[0], True),
         (shipments[0], False),
         (sales[1], False),
         (shipments[2], False),
     ]
-    assert list(by_partition([])) == []
+    assert list(by_partition([], lambda topic: "one")) == []
+
+
+def test_what_another_table_reads_of_the_partition_does_not_follow() -> None:
+    """Or a table would wait for it with its commit, and it never comes."""
+    lines, more, words = (TopicPartition(topic, 0) for topic in ("lines", "more", "words"))
+    reader = {"lines": "split", "more": "split", "words": "counts"}
+
+    assert list(by_partition([lines, words, more], reader.__getitem__)) == [
+        (words, False),
+        (lines, True),
+        (more, False),
+    ]
+
+
+@in_worker
+async def test_stopping_one_tables_topics_leaves_the_others_of_the_partition_alone(
+    worker: Deployment,
+) -> None:
+    stopped, *others = worker.app.source_topics
+
+    await worker.consumer.stop_delivery(1, {stopped})
+
+    left = {TopicPartition(topic, 1) for topic in others}
+    assert {tp for tp in worker.thread.epochs if tp.partition == 1} == left
+    assert worker.kafka_consumer.paused() >= {TopicPartition(stopped, 1)}
+    assert not worker.kafka_consumer.paused() & left
+    await worker.rebalance()
 
 
 # ---- the budget

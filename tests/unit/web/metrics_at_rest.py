@@ -3,6 +3,7 @@
 import msgspec
 
 from core.stages import Role, Stage
+from domain.checks import Refusal
 from tables.partition import TRANSACTION, Hold
 from tests.unit.web.fakes import FakeTable, a_status
 from web.operations.metrics import Metrics
@@ -20,7 +21,13 @@ def metrics_at_rest() -> dict[str, dict[str, set[str]]]:
     # Something that is held up has a series for as long as it is, and none before.
     held_up = msgspec.structs.replace(a_status(0), holds={"sales": Hold(3, TRANSACTION, 1)})
     table.statuses = [held_up, standby]
-    metrics = Metrics(table, table.stats, lambda: {"reads": 0}, topics=("shipments", "sales"))
+    metrics = Metrics(
+        table,
+        table.stats,
+        lambda: {"reads": 0},
+        topics=("shipments", "sales"),
+        reasons=[reason.value for reason in Refusal],
+    )
     given: dict[str, dict[str, set[str]]] = {}
     for family in metrics.registry.collect():
         for sample in family.samples:

@@ -42,7 +42,7 @@ from web.reads.spreading import AskOne, Gathered, Part, Spread
 PARTITIONS = 4
 
 
-class Split(Gathering):
+class Split(Gathering[Any]):
     """Partitions asked in groups, as if several workers held them; some by nobody."""
 
     groups: Sequence[int] = (0,) * PARTITIONS
@@ -81,7 +81,7 @@ def a_shelf() -> Shelf:
     return shelf
 
 
-async def a_page(gathering: Gathering, query: str) -> Any:
+async def a_page(gathering: Gathering[Any], query: str) -> Any:
     request = make_mocked_request("GET", f"/v1/inventory?{query}")
     question = await Questions(PARTITIONS, 1, BodyLimits()).of(request)
     assert isinstance(question, ListQuestion)

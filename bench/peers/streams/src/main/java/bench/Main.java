@@ -79,7 +79,7 @@ public final class Main {
     }
 
     /** Tuned for throughput: big batches and polls, a write cache that holds every row, one commit a second. */
-    private static Properties settings(String[] args) {
+    static Properties settings(String[] args) {
         var p = new Properties();
         p.put(StreamsConfig.BOOTSTRAP_SERVERS_CONFIG, args[1]);
         p.put(StreamsConfig.APPLICATION_ID_CONFIG, args[3]);

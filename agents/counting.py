@@ -1,9 +1,9 @@
-"""The agent: shipments, sales and adjustments become stock.
+"""The agent of a table: shipments, sales and adjustments become stock, words become counts.
 
-One agent reads all three source topics, so that one stream sees a partition's batches
-in the order in which they were fetched. Decoding, checking and folding are pure
-functions in `domain/`; writing is the table's business. What is left is the order:
-fold, let the group commit carry it, free the batch's memory.
+One agent reads all source topics of its table, so that one stream sees a partition's batches
+in the order in which they were fetched. Decoding, checking and folding are pure functions of
+the projection; writing is the table's business. What is left is the order: fold, let the
+group commit carry it, free the batch's memory.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Any
 from core.words import in_words
 from tables.decoder import Batch
 from tables.ports import Fail
-from tables.stock import InventoryTable
+from tables.table import Table
 
 log = logging.getLogger(__name__)
 
 
-def inventory_agent(table: InventoryTable, fail: Fail) -> Callable[[Any], Awaitable[None]]:
+def counting_agent(table: Table, fail: Fail) -> Callable[[Any], Awaitable[None]]:
     """The function that `app/wiring.py` registers as a Faust agent.
 
     Args:
@@ -29,7 +29,7 @@ def inventory_agent(table: InventoryTable, fail: Fail) -> Callable[[Any], Awaita
             acknowledge the batch and go on (FS#527), so it must never see one.
     """
 
-    async def inventory(stream: Any) -> None:
+    async def count(stream: Any) -> None:
         async for event in stream.noack().events():
             batch: Batch = event.value
             try:
@@ -44,4 +44,4 @@ def inventory_agent(table: InventoryTable, fail: Fail) -> Callable[[Any], Awaita
                 return
             event.ack()
 
-    return inventory
+    return count

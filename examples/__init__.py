@@ -1,0 +1,1 @@
+"""Programs on Onhand's tables, to read and to run."""

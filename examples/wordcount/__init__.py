@@ -1,0 +1,1 @@
+"""WordCount: lines become words, words become counts, and any worker answers for any word."""

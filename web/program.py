@@ -1,0 +1,133 @@
+"""All of a program's HTTP in one piece: its calls, and those for whoever runs it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+from aiohttp import web
+from msgspec import Struct
+
+from tables.ports import Fail
+from tables.reading import Reading
+from tables.stats import Stats
+from web.cluster.admission import Admission
+from web.cluster.ends import BrokerEnds
+from web.cluster.members import Members
+from web.cluster.peers import Peers
+from web.cluster.routing import Router
+from web.http.connections import ConnectionLimits, guard
+from web.http.outbox import Outbox
+from web.http.pacing import Lane
+from web.http.problems import pages
+from web.operations.metrics import Metrics
+from web.operations.ops import Ops
+from web.reads.gathering import Gathering
+from web.rows.keys import KeyReads
+from web.rows.ranking import TopReads
+from web.rows.routes import KeyRoute, TopRoute
+from web.server import Gate, add_routes, unknown_path
+
+log = logging.getLogger(__name__)
+
+Route: TypeAlias = KeyRoute | TopRoute
+
+#: Questions at once; the others are told to come back.
+_QUESTIONS = 2048
+#: As of `web.server.Limits`: how long `stop` goes on as before, and then waits for questions.
+_NOTICE_S = 1.0
+_DRAIN_S = 10.0
+
+
+class ProgramWebConfig(Struct, frozen=True, kw_only=True):
+    """What the web of a program needs to know of the settings; as `web.server.WebConfig`.
+
+    topics: full names of what the table counts that is read. rules: of its projection.
+    """
+
+    url: str
+    version: int
+    rules: int
+    kafka: Mapping[str, Any]
+    topics: Sequence[str]
+    members_topic: str
+    build: str
+
+
+class ProgramWeb:
+    """One worker's HTTP. Made by app/programs/wiring.py, which calls `attach`, `start`, `stop`."""
+
+    def __init__(
+        self,
+        config: ProgramWebConfig,
+        table: Reading,
+        stats: Stats,
+        routes: Sequence[Route],
+        fail: Fail,
+    ) -> None:
+        """`table`: whose rows `routes` give. `fail`: ends the worker with one sentence."""
+        table.label = (config.version, 0)
+        self._routes = routes
+        self._ends = BrokerEnds(config.kafka)
+        self.members = Members(
+            config.kafka,
+            config.members_topic,
+            table,
+            version=config.version,
+            rules=config.rules,
+            build=config.build,
+            url=config.url,
+            fail=fail,
+        )
+        self._peers = Peers()
+        self._admission = Admission(table, config.topics, self._ends)
+        router = Router(table, self.members.roster, self._peers, self._admission)
+        self._gate = Gate(_QUESTIONS, lambda: self._admission.waiters)
+        metrics = Metrics(
+            table,
+            stats,
+            lambda: {"read": self._gate.inside},
+            self.members.unreadable,
+            config.topics,
+        )
+        self._keys = KeyReads(table, router, config.version, metrics.observe_query)
+        self._tops = TopReads(Gathering(table, router, Lane(), config.version))
+        self._ops = Ops(config.version, table, metrics.registry, self.members.workers)
+
+    def attach(self, app: web.Application) -> None:
+        """Add all routes to an application that does not run yet."""
+        guard(app, ConnectionLimits(), lambda data: None, Outbox())
+        add_routes(app, self._ops.routes())
+        add_routes(app, map(self._route, self._routes), self._gate)
+        add_routes(app, pages())
+        app.router.add_route("*", r"/{path:[\s\S]*}", unknown_path)
+        app.on_cleanup.append(self._on_cleanup)
+
+    def _route(self, route: Route) -> web.RouteDef:
+        return self._keys.route(route) if isinstance(route, KeyRoute) else self._tops.route(route)
+
+    async def start(self) -> None:
+        """Begin to talk to Kafka; returns at once, with or without a broker."""
+        await self.members.start()
+
+    async def stop(self) -> None:
+        """Leave gracefully: say so, wait a moment, then for the questions under way."""
+        self._ops.draining = self._gate.draining = True
+        await self.members.leave()
+        await asyncio.sleep(_NOTICE_S)
+        deadline = asyncio.get_running_loop().time() + _DRAIN_S
+        while any([self._gate.inside]):
+            if asyncio.get_running_loop().time() > deadline:
+                log.warning(
+                    "Some requests are still being handled: %s", {"read": self._gate.inside}
+                )
+                break
+            await asyncio.sleep(0.01)
+
+    async def _on_cleanup(self, app: web.Application) -> None:
+        await self.members.stop()
+        await self._ends.stop()
+        await self._peers.close()
+        await self._admission.close()
