@@ -1,14 +1,16 @@
 """What is on hand of one SKU at one location."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from itertools import starmap
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
-import numpy as np
 from msgspec import Struct
 
-from core.sums import RowNumbers
+if TYPE_CHECKING:
+    from core.sums import RowNumbers  # not of every command: it brings numpy
 
 _encode = msgspec.json.Encoder().encode
 
@@ -62,12 +64,6 @@ def split_key(key: bytes) -> tuple[str, str]:
     """Undo `row_key`; names hold no NUL."""
     sku, _, location = key.decode().partition("\x00")
     return sku, location
-
-
-#: A row as numbers of 8 bytes. A sum overflows after nine billion events of the greatest quantity.
-ROW_LINE: Final = np.dtype(
-    [(name, "<u8" if name == "checksum" else "<i8") for name in Row.__struct_fields__]
-)
 
 
 def numbers_of(stored: bytes) -> RowNumbers:

@@ -16,7 +16,7 @@ from core.records import Address, Record
 from core.sums import Sums
 from domain.columns import EVENT, columns
 from domain.modes import ATTRIBUTES, CONTENT_TYPE
-from domain.rows import ROW_LINE, Row, as_stored, numbers_of
+from domain.rows import Row, as_stored, numbers_of
 from domain.rules.held import CURRENT, Ruling
 from domain.rules.three import THREE
 from domain.rules.two import TWO
@@ -25,6 +25,10 @@ _EVENTS, _CHECKSUM, _UPDATED_AT = map(
     Row.__struct_fields__.index, ("events", "checksum", "updated_at")
 )
 _NONE: Final = (0,) * len(Row.__struct_fields__)
+#: A row as numbers of 8 bytes. A sum overflows after nine billion events of the greatest quantity.
+ROW_LINE: Final = np.dtype(
+    [(name, "<u8" if name == "checksum" else "<i8") for name in Row.__struct_fields__]
+)
 
 
 class StockMemory:

@@ -126,6 +126,7 @@ def cpu_seconds(code: str) -> float:
     return min(float(run.stdout) for run in runs)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     "modules",
     ["app.commands", "app.config, app.commands.ask", "app.commands, app.topics, app.replay"],
