@@ -1,0 +1,42 @@
+"""What a watch says of itself: the last word on each partition."""
+
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+
+from app.commands.past.found import as_document
+from app.commands.past.watch import Watched
+from audit.auditing import Audited
+from audit.comparing import Held, RowDifference
+from domain.rows import Row, row_key
+
+
+def audited(partition: int, wrong: int = 0, unread: str | None = None) -> Audited:
+    held = Held(where="http://a:1", role="active", partition=partition, positions={"sales": 5})
+    held.unread = unread
+    for number in range(wrong):
+        held.differs(RowDifference(row_key(f"SKU-{number}", "here"), Row(sold=1, events=1), None))
+    return Audited(partition=partition, records=10, copies=[held], at=1_795_000_000.0)
+
+
+async def test_drift_is_told_as_json_and_as_a_metric_and_goes_when_it_is_repaired() -> None:
+    watched = Watched(as_document)
+    app = web.Application()
+    app.add_routes(watched.routes())
+    for one in (audited(0), audited(1, wrong=2), audited(2, unread="broke off")):
+        watched.note(one)
+    async with TestClient(TestServer(app)) as client:
+        said = await (await client.get("/v1/audit")).json()
+        assert (said["drift"], [one["drift"] for one in said["partitions"]]) == (2, [0, 2, 0])
+        assert said["partitions"][1]["copies"][0]["differences"][0]["sku"] == "SKU-0"
+        assert said["partitions"][1]["copies"][0]["position"] == "sales-1@4"
+        assert said["partitions"][0]["at"] == "2026-11-18T11:06:40.000Z"
+        metrics = await (await client.get("/metrics")).text()
+        assert 'onhand_audit_drift{partition="1"} 2.0' in metrics
+        assert 'onhand_audit_unread_copies{partition="2"} 1.0' in metrics
+        assert "onhand_audit_records_total 30.0" in metrics
+
+        watched.fail("Kafka stopped sending the log: look whether it runs.")
+        assert "Kafka stopped" in (await (await client.get("/v1/audit")).json())["failed"]
+        watched.note(audited(1))
+        said = await (await client.get("/v1/audit")).json()
+        assert (said["drift"], said["failed"]) == (0, None)
