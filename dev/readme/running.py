@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import aiohttp
@@ -28,7 +28,7 @@ from dev.kafka.jars import jars
 from dev.kafka.java import java
 from dev.readme.documents import Block, Fault, faults, read
 from dev.reads.answers import owners
-from dev.workers import LIBC, PR_SET_PDEATHSIG, ROOT, environment
+from dev.workers import LIBC, PR_SET_PDEATHSIG, ROOT, environment, status_of
 
 DOCUMENTS = ("README.md", "docs/http.md", "docs/your-own-table.md")
 RUNNABLE = ("sh", "python", "java")
@@ -62,7 +62,7 @@ class Session:
         self._environment = environment(own)
         if shutil.which("curl") is None:
             self._environment["PATH"] = f"{_a_curl(folder)}:{os.environ['PATH']}"
-        self._workers: list[tuple[subprocess.Popen[bytes], str]] = []
+        self._workers: list[tuple[subprocess.Popen[bytes], str, Callable[[str], bool]]] = []
 
     def run(self, block: Block) -> str:
         """Run it; what it printed, with the documents' own ports.
@@ -132,9 +132,10 @@ class Session:
                 stderr=log,
                 preexec_fn=_end_with_parent,
             )
-        self._workers.append((process, port))
+        serves = _is_serving if "onhand worker" in line else _is_ready
+        self._workers.append((process, port, serves))
         deadline = time.monotonic() + READY_TIMEOUT_S
-        while not all(_is_serving(each) for _, each in self._workers):
+        while not all(serves(each) for _, each, serves in self._workers):
             if process.poll() is not None or time.monotonic() > deadline:
                 tail = self._log.read_text(errors="replace")[-600:]
                 raise Failed(block, f"the worker of {line!r} does not get ready: {tail}")
@@ -142,7 +143,7 @@ class Session:
 
     def close(self) -> None:
         """End the workers."""
-        for process, _ in self._workers:
+        for process, *_ in self._workers:
             process.kill()
             process.wait()
 
@@ -179,6 +180,11 @@ def _is_serving(port: str) -> bool:
     url = f"http://127.0.0.1:{port}"
     found = asyncio.run(_owners(url))
     return all(found) and url in found
+
+
+def _is_ready(port: str) -> bool:
+    """Whether a worker of somebody's own tables says so."""
+    return asyncio.run(status_of(f"http://127.0.0.1:{port}/ready")) == 200
 
 
 async def _owners(url: str) -> list[str]:
