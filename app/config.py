@@ -25,6 +25,12 @@ _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 _OF_KUBERNETES = re.compile(r"ONHAND_(\w+_)?(SERVICE_(HOST|PORT)|PORT)(_|$)")
 
 
+#: Never in a message.
+_NOT_QUOTED = ("kafka_sasl_password", "tokens", "peer_secret", "ledger_url")
+#: What only commands take; it is no setting of a worker.
+_OF_COMMANDS = ("ONHAND_TOKEN",)
+
+
 class SettingsError(Exception):
     """Settings that cannot be run with; the message is one sentence for each, by line."""
 
@@ -60,6 +66,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     commit_interval_ms: int = 100
     dedup_window: int = 100_000
     topics_check_s: int = 60
+    tokens: str = ""
+    peer_secret: str = ""
+    metrics: str = "token"
     ledger_url: str = ""
     bridge_topic: str = ""
     bridge_map: str = ""
@@ -89,7 +98,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 try:
                     values[field] = read(text.strip())
                 except ValueError as why:
-                    problems.append(f"{PREFIX}{field.upper()} is {text!r}: {why}.")
+                    # Somebody may have put the secret itself where its file belongs.
+                    shown = "set" if field in _NOT_QUOTED else repr(text)
+                    problems.append(f"{PREFIX}{field.upper()} is {shown}: {why}.")
         settings = cls(**values)
         problems += _contradictions(settings)
         if problems:
@@ -291,6 +302,12 @@ def _map_file(text: str) -> str:
     return text
 
 
+def _secret_file(text: str) -> str:
+    if not Path(text).is_file():
+        raise ValueError("there is no such file; docs/security.md says how to make it")
+    return text
+
+
 def _file(text: str) -> str:
     if not Path(text).is_file():
         raise ValueError("there is no such file; use the path of a PEM file")
@@ -319,6 +336,9 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "commit_interval_ms": _whole(1, 60_000),
     "dedup_window": _whole(1, 2**21),
     "topics_check_s": _whole(1, 3_600),
+    "tokens": _secret_file,
+    "peer_secret": _secret_file,
+    "metrics": _one_of("token", "open"),
     "ledger_url": _database,
     "bridge_topic": _topic_name,
     "bridge_map": _map_file,
@@ -348,6 +368,11 @@ def _contradictions(settings: Settings) -> list[str]:
             "ONHAND_KAFKA_SSL_CAFILE is set but would not be used: set "
             "ONHAND_KAFKA_SECURITY_PROTOCOL to SSL or SASL_SSL."
         )
+    if settings.tokens and not settings.peer_secret:
+        problems.append(
+            "ONHAND_TOKENS is set: also set ONHAND_PEER_SECRET, or workers could not ask each "
+            "other any more. docs/security.md says how to make its file."
+        )
     if settings.web_host in WILDCARD_HOSTS and not settings.url:
         problems.append(
             f"ONHAND_WEB_HOST is {settings.web_host}, which nobody can call: set ONHAND_URL to how "
@@ -361,7 +386,11 @@ def _misspelt(environ: Mapping[str, str]) -> list[str]:
     ours = [PREFIX + field.upper() for field in _READERS]
     problems = []
     for name in sorted(environ):
-        if not name.startswith(PREFIX) or name in ours or _OF_KUBERNETES.match(name):
+        if (
+            not name.startswith(PREFIX)
+            or name in (*ours, *_OF_COMMANDS)
+            or _OF_KUBERNETES.match(name)
+        ):
             continue
         if close := difflib.get_close_matches(name, ours, n=1, cutoff=0.85):
             problems.append(f"{name} is not a setting: did you mean {close[0]}?")

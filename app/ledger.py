@@ -20,6 +20,7 @@ from faust.app.base import BootStrategy
 from faust.web.base import BlueprintManager
 
 from app import __version__, topics
+from app.access import access_of
 from app.admin import kafka_failed
 from app.config import Settings, SettingsError
 from app.group.options import option_problems
@@ -32,6 +33,7 @@ from domain.rules.held import CURRENT
 from ledger.engine import LedgerUnavailable, url_of
 from ledger.history import History
 from ledger.keeping import Keeper, LedgerConfig
+from web.access.watched import AccessError
 from web.ledger import LedgerWeb, LedgerWebConfig
 from wire.batches import Unreadable
 
@@ -148,7 +150,8 @@ def build_ledger(settings: Settings | None = None) -> LedgerApp:
     try:
         settings = settings or Settings.of_ledger()
         config = _config(settings)
-    except (SettingsError, LedgerUnavailable) as error:
+        access = access_of(settings)
+    except (SettingsError, LedgerUnavailable, AccessError) as error:
         refuse_to_start(str(error).splitlines())
         raise  # unreachable: refuse ends the process
     session_s = settings.session_timeout_ms / 1000
@@ -190,6 +193,7 @@ def build_ledger(settings: Settings | None = None) -> LedgerApp:
         ),
         app.keeper,
         app.fail,
+        access,
     )
     app.web.blueprints = BlueprintManager([])
     return app

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from agents.counting import counting_agent
 from app import __version__, descriptors
+from app.access import access_of
 from app.config import Settings, SettingsError
 from app.counting import CountedTable
 from app.descriptors import TooFewDescriptors
@@ -33,6 +34,8 @@ from tables.home.rocks import RocksStores
 from tables.home.store import DataFolderInUse, StoreFailed, Stores
 from tables.ports import Fail
 from tables.stock import InventoryTable
+from web.access.access import Access
+from web.access.watched import AccessError
 from web.http.connections import ConnectionLimits
 from web.server import Limits, Web, WebConfig
 from web.versions.view import VersionView
@@ -68,9 +71,10 @@ def build(
     counted: Projection = Stock(ruling) if is_stock else imported(projection)
     try:
         settings = settings or Settings.from_env()
+        access = access_of(settings)
         stores = stores or _stores(settings, counted.name)
         limits = limits or _limits(settings)
-    except (SettingsError, DataFolderInUse, StoreFailed, TooFewDescriptors) as error:
+    except (SettingsError, DataFolderInUse, StoreFailed, TooFewDescriptors, AccessError) as error:
         refuse_to_start(str(error).splitlines())
         raise  # unreachable: refuse ends the process
     app = _faust_app(settings)
@@ -92,18 +96,28 @@ def build(
             lambda: imported_as(counted.rules) if is_stock else projection,
         )
     )
-    web_config = _web_config(settings, limits)
-    versions = VersionView(settings.client_kwargs(), settings.control_topic, settings.version)
     app.stores = stores
-    app.web_part = Web(
-        web_config, app.table, app.table.stats, versions, ruling, app.fail, app.table.repairs
-    )
+    app.web_part = _web_part(app, limits, ruling, access)
     app.news = News(
         app.table.status, app.web_part.members.workers, lambda: app.table.stats.restored
     )
     without_pages(app)
     _join(app, settings, counted.name)
     return app
+
+
+def _web_part(app: OnhandApp, limits: Limits, ruling: Ruling, access: Access) -> Web:
+    settings, table = app.settings, app.table
+    return Web(
+        _web_config(settings, limits),
+        table,
+        table.stats,
+        VersionView(settings.client_kwargs(), settings.control_topic, settings.version),
+        ruling,
+        app.fail,
+        table.repairs,
+        access,
+    )
 
 
 def _join(app: OnhandApp, settings: Settings, name: str) -> None:

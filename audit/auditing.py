@@ -349,12 +349,14 @@ async def _compare(held: Held, copy: RemoteCopy, expected: Expected) -> None:
         held.unread, held.may_pass = str(why), True
 
 
-async def an_auditor(config: AuditConfig, stack: AsyncExitStack) -> Auditor:
-    """An auditor, for as long as the stack is open.
+async def an_auditor(
+    config: AuditConfig, stack: AsyncExitStack, token: str | None = None
+) -> Auditor:
+    """An auditor, for as long as the stack is open; it shows workers this token.
 
     Raises:
         AuditFailed: Kafka does not answer.
     """
     log = await stack.enter_async_context(opened(config.kafka, list(config.topics)))
-    http = await stack.enter_async_context(session())
+    http = await stack.enter_async_context(session(token))
     return Auditor(config, log, http)

@@ -170,7 +170,8 @@ async def ask_repair(
         ) from error
 
 
-def session() -> aiohttp.ClientSession:
-    """For questions to workers; one at a time each."""
+def session(token: str | None = None) -> aiohttp.ClientSession:
+    """For questions to workers, with the caller's token if there is one; one at a time each."""
+    headers = {"Authorization": f"Bearer {token}"} if token else None
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=_ASK_S, sock_read=_SILENCE_S)
-    return aiohttp.ClientSession(timeout=timeout, auto_decompress=False)
+    return aiohttp.ClientSession(timeout=timeout, auto_decompress=False, headers=headers)

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from domain.rules.held import CURRENT
+from web.access.callers import Scope
+from web.access.proofs import PROOF
 from web.http.problems import PROBLEM_JSON
 
 READING, WRITING, OPERATING, INSIDE = "read", "write", "operate", "between workers"
@@ -24,12 +26,36 @@ TAGS = {
 }
 
 
+#: Of the two that a call may ask for where there are tokens; where there are none it asks nothing.
+SECURITY_SCHEMES = {
+    "token": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "Of `onhand token create`, with the scope that the call names. A worker "
+        "that is run without tokens asks for none.",
+    },
+    "worker": {
+        "type": "apiKey",
+        "in": "header",
+        "name": PROOF,
+        "description": "By which one worker proves to another that it is one.",
+    },
+}
+
+
 class Named(NamedTuple):
-    """One call. body: of a request that is taken."""
+    """One call. body: of a request that is taken. scope: of the token; None: it needs none."""
 
     id: str
     tag: str
     body: Any = None
+    scope: Scope | None = Scope.READ
+
+    def security(self) -> list[dict[str, list[str]]]:
+        """As OpenAPI has it."""
+        if self.tag is INSIDE:
+            return [{"worker": []}]
+        return [] if self.scope is None else [{"token": [self.scope]}]
 
 
 _LINE = {"source": "till-17", "id": "4711-1", "sku": "SKU-000042", "location": "store-007"}
@@ -45,6 +71,11 @@ _EVENT = {
 
 _QUESTION = {"topic": "sales", "partition": 0, "identities": [7040911839124361]}
 
+
+def _writes(name: str, body: Any) -> Named:
+    return Named(name, WRITING, body, Scope.WRITE)
+
+
 CALLS = {
     "/v1/inventory/{sku}/{location}": Named("getRow", READING),
     "/v1/inventory/{sku}": Named("getSku", READING),
@@ -54,28 +85,28 @@ CALLS = {
     "/v1/lookup": Named(
         "lookUp", READING, {"keys": [{"sku": "SKU-000042", "location": "store-007"}]}
     ),
-    "/v1/shipments": Named(
-        "postShipments", WRITING, _SALE | {"id": "PO-77-1", "quantity": 24, "reference": "PO-77"}
+    "/v1/shipments": _writes(
+        "postShipments", _SALE | {"id": "PO-77-1", "quantity": 24, "reference": "PO-77"}
     ),
-    "/v1/dispatches": Named(
-        "postDispatches", WRITING, _SALE | {"id": "transfer-9-1", "reference": "transfer-9"}
+    "/v1/dispatches": _writes(
+        "postDispatches", _SALE | {"id": "transfer-9-1", "reference": "transfer-9"}
     ),
-    "/v1/sales": Named("postSales", WRITING, _SALE),
-    "/v1/returns": Named("postReturns", WRITING, _SALE | {"id": "4711-2", "quantity": 1}),
-    "/v1/adjustments": Named(
-        "postAdjustments", WRITING, _LINE | {"id": "4712-1", "quantity": -1, "reason": "damage"}
+    "/v1/sales": _writes("postSales", _SALE),
+    "/v1/returns": _writes("postReturns", _SALE | {"id": "4711-2", "quantity": 1}),
+    "/v1/adjustments": _writes(
+        "postAdjustments", _LINE | {"id": "4712-1", "quantity": -1, "reason": "damage"}
     ),
-    "/v1/events": Named("postEvents", WRITING, _EVENT),
+    "/v1/events": _writes("postEvents", _EVENT),
     "/v1/facts": Named("findFact", READING),
     "/v1/facts/lookup": Named(
         "findFacts", READING, {"facts": [{"source": "till-17", "id": "4711-1"}]}
     ),
-    "/v1/dead-letters": Named("listDeadLetters", OPERATING),
-    "/v1/cluster": Named("getCluster", OPERATING),
-    "/v1/upgrade": Named("getUpgrade", OPERATING),
-    "/live": Named("getLive", OPERATING),
-    "/ready": Named("getReady", OPERATING),
-    "/metrics": Named("getMetrics", OPERATING),
+    "/v1/dead-letters": Named("listDeadLetters", OPERATING, None, Scope.DEAD_LETTERS),
+    "/v1/cluster": Named("getCluster", OPERATING, None, Scope.OPERATE),
+    "/v1/upgrade": Named("getUpgrade", OPERATING, None, Scope.OPERATE),
+    "/live": Named("getLive", OPERATING, None, None),
+    "/ready": Named("getReady", OPERATING, None, None),
+    "/metrics": Named("getMetrics", OPERATING, None, Scope.OPERATE),
     "/v1/sightings": Named(
         "askSightings",
         INSIDE,
@@ -107,6 +138,7 @@ def named(path: str, call: dict[str, Any]) -> dict[str, Any]:
         for one in call.get("parameters", ())
     ]
     more: dict[str, Any] = {"operationId": known.id, "tags": [known.tag]}
+    more["security"] = known.security()
     if parameters:
         more["parameters"] = parameters
     if known.body is not None:

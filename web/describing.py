@@ -31,7 +31,9 @@ def lines_like(item: JsonObject) -> JsonObject:
 
 
 TAGGED = {"ETag": "Weak; for If-None-Match.", **FRESHNESS_HEADERS}
+_CHALLENGE = {"WWW-Authenticate": "What is missing, as RFC 6750 says it."}
 _OF_STATUS = {
+    **dict.fromkeys((401, 403), _CHALLENGE),
     405: {"Allow": "Methods of this path."},
     415: {"Accept": "Media types that this call takes."},
     503: {"Retry-After": "Whole seconds."},
@@ -75,7 +77,8 @@ def problems_of(names: Iterable[Problem], past: bool = False) -> dict[str, JsonO
     return responses
 
 
-EVERY = (Problem.INVALID_REQUEST, Problem.INTERNAL_ERROR)
+PROBES = (Problem.INVALID_REQUEST, Problem.INTERNAL_ERROR)
+EVERY = (*PROBES, Problem.UNAUTHENTICATED, Problem.MISSING_SCOPE)
 WAITS = (Problem.NOT_READY, Problem.NOT_CAUGHT_UP, Problem.TOO_STALE)
 READS = (*EVERY, *WAITS, Problem.TOO_BUSY)
 BODIES = (

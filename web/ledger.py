@@ -14,14 +14,17 @@ from ledger.history import History
 from ledger.keeping import Keeper
 from tables.ports import Fail
 from tables.reading import PartitionStatus
+from web.access.access import OPEN, Access, Demand
+from web.access.callers import Scope
 from web.cluster.heartbeats import LEDGER
 from web.cluster.members import Members
 from web.history.answers import Answers
 from web.history.probes import Probes
 from web.http.connections import ConnectionLimits, guard
+from web.http.gate import Gate
 from web.http.outbox import Outbox
 from web.http.problems import pages
-from web.server import Gate, add_routes, unknown_path
+from web.server import add_routes, unknown_path
 
 #: Questions at once; the others are told to come back.
 _QUESTIONS = 256
@@ -56,8 +59,14 @@ class LedgerWeb:
     """One ledger's HTTP. Made by app/ledger.py, which calls `attach`, `start`, `stop`."""
 
     def __init__(
-        self, config: LedgerWebConfig, history: History, keeper: Keeper, fail: Fail
+        self,
+        config: LedgerWebConfig,
+        history: History,
+        keeper: Keeper,
+        fail: Fail,
+        access: Access = OPEN,
     ) -> None:
+        self._access = access
         self._answers = Answers(history, config.topics, config.url)
         self._probes = Probes(keeper)
         self._gate = Gate(_QUESTIONS)
@@ -72,15 +81,19 @@ class LedgerWeb:
             window=config.window,
             kind=LEDGER,
             fail=fail,
+            access=access,
         )
 
     def attach(self, app: web.Application) -> None:
         """Add all routes to an application that does not run yet."""
         guard(app, ConnectionLimits(), lambda data: None, Outbox())
-        add_routes(app, self._probes.routes())
-        add_routes(app, self._answers.routes(), self._gate)
-        add_routes(app, pages())
-        app.router.add_route("*", r"/{path:[\s\S]*}", unknown_path)
+        access = self._access
+        any_token = access.guarding(Demand.ANY_TOKEN)
+        add_routes(app, self._probes.routes(), guarding=access.of_operations())
+        reading = access.guarding(Scope.READ)
+        add_routes(app, self._answers.routes(), self._gate, guarding=reading)
+        add_routes(app, pages(), guarding=any_token)
+        app.router.add_route("*", r"/{path:[\s\S]*}", any_token("", unknown_path))
         app.on_cleanup.append(self._on_cleanup)
 
     async def start(self) -> None:

@@ -11,13 +11,15 @@ from aiohttp import web
 
 from domain.events import MAX_ID_CHARS
 from web import index
-from web.calls import TAGS, named
+from web.access.callers import Scope
+from web.calls import SECURITY_SCHEMES, TAGS, named
 from web.cluster.freshness import FRESHNESS_HEADERS, FreshnessBody
 from web.cluster.sightings import SIGHTINGS_PATH, SightingsAsked, SightingsBody
 from web.describing import (
     APPENDS,
     BODIES,
     EVERY,
+    PROBES,
     READS,
     REF,
     TAGGED,
@@ -73,6 +75,7 @@ _PARTITIONS = array_of({"type": "integer"})
 _MEMBERS: Mapping[Problem, tuple[str, JsonObject, bool]] = {
     Problem.INVALID_REQUEST: ("errors", array_of(ref_to("Fault")), False),
     Problem.MISSING_IDENTITY: ("errors", array_of(ref_to("Fault")), True),
+    Problem.MISSING_SCOPE: ("scope", {"enum": list(Scope)}, False),
     Problem.UNKNOWN_KEY: ("freshness", ref_to("Freshness"), False),
     Problem.BEFORE_HISTORY: ("begins", _TIME, True),
     Problem.NOT_READY: ("partitions", array_of(ref_to("Held")), False),
@@ -232,12 +235,12 @@ def _paths() -> dict[str, JsonObject]:
             (*EVERY, Problem.TOO_BUSY, Problem.LOG_UNAVAILABLE),
             parameters=query_of(DEAD_LETTERS),
         ),
-        "/live": call_of("Is the process alive", 200, as_json_content("Live"), EVERY),
+        "/live": call_of("Is the process alive", 200, as_json_content("Live"), PROBES),
         "/ready": call_of(
             "Can it answer for something from its own rows",
             200,
             as_json_content("Ready"),
-            (*EVERY, Problem.NOT_READY),
+            (*PROBES, Problem.NOT_READY),
         ),
         "/v1/cluster": call_of("Who holds what, how far", 200, as_json_content("Cluster"), EVERY),
         UPGRADE_PATH: call_of(
@@ -314,7 +317,7 @@ def document(build: str, url: str) -> JsonObject:
         "servers": [{"url": url}],
         "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
         "paths": _paths(),
-        "components": {"schemas": schemas},
+        "components": {"schemas": schemas, "securitySchemes": SECURITY_SCHEMES},
     }
 
 

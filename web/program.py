@@ -13,12 +13,15 @@ from msgspec import Struct
 from tables.ports import Fail
 from tables.reading import Reading
 from tables.stats import Stats
+from web.access.access import OPEN, Access, Demand
+from web.access.callers import Scope
 from web.cluster.admission import Admission
 from web.cluster.ends import BrokerEnds
 from web.cluster.members import Members
 from web.cluster.peers import Peers
 from web.cluster.routing import Router
 from web.http.connections import ConnectionLimits, guard
+from web.http.gate import Gate
 from web.http.outbox import Outbox
 from web.http.pacing import Lane
 from web.http.problems import pages
@@ -28,7 +31,7 @@ from web.reads.gathering import Gathering
 from web.rows.keys import KeyReads
 from web.rows.ranking import TopReads
 from web.rows.routes import KeyRoute, TopRoute
-from web.server import Gate, add_routes, unknown_path
+from web.server import add_routes, unknown_path
 
 log = logging.getLogger(__name__)
 
@@ -66,8 +69,13 @@ class ProgramWeb:
         stats: Stats,
         routes: Sequence[Route],
         fail: Fail,
+        access: Access = OPEN,
     ) -> None:
-        """`table`: whose rows `routes` give. `fail`: ends the worker with one sentence."""
+        """`table`: whose rows `routes` give. `fail`: ends the worker with one sentence.
+
+        `access`: who may call what.
+        """
+        self._access = access
         table.label = (config.version, 0)
         self._routes = routes
         self._ends = BrokerEnds(config.kafka)
@@ -80,8 +88,9 @@ class ProgramWeb:
             build=config.build,
             url=config.url,
             fail=fail,
+            access=access,
         )
-        self._peers = Peers()
+        self._peers = Peers(signed=access.signed)
         self._admission = Admission(table, config.topics, self._ends)
         router = Router(table, self.members.roster, self._peers, self._admission)
         self._gate = Gate(_QUESTIONS, lambda: self._admission.waiters)
@@ -91,6 +100,7 @@ class ProgramWeb:
             lambda: {"read": self._gate.inside},
             self.members.unreadable,
             config.topics,
+            denials=access.refused,
         )
         self._keys = KeyReads(table, router, config.version, metrics.observe_query)
         self._tops = TopReads(Gathering(table, router, Lane(), config.version))
@@ -99,10 +109,13 @@ class ProgramWeb:
     def attach(self, app: web.Application) -> None:
         """Add all routes to an application that does not run yet."""
         guard(app, ConnectionLimits(), lambda data: None, Outbox())
-        add_routes(app, self._ops.routes())
-        add_routes(app, map(self._route, self._routes), self._gate)
-        add_routes(app, pages())
-        app.router.add_route("*", r"/{path:[\s\S]*}", unknown_path)
+        access = self._access
+        any_token, reading = access.guarding(Demand.ANY_TOKEN), access.guarding(Scope.READ)
+        add_routes(app, self._ops.routes(), guarding=access.of_operations())
+        routes = map(self._route, self._routes)
+        add_routes(app, routes, self._gate, guarding=reading)
+        add_routes(app, pages(), guarding=any_token)
+        app.router.add_route("*", r"/{path:[\s\S]*}", any_token("", unknown_path))
         app.on_cleanup.append(self._on_cleanup)
 
     def _route(self, route: Route) -> web.RouteDef:

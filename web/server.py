@@ -16,12 +16,15 @@ from tables.ports import Fail
 from tables.stats import Stats
 from tables.stock import StockReading
 from web import openapi
+from web.access.access import OPEN, Access, Demand
+from web.access.callers import Scope
 from web.cluster.ends import BrokerEnds
 from web.cluster.members import Members
 from web.cluster.sightings import Sightings
 from web.history.passing import Passing
 from web.http.bodies import BodyLimits, Room
 from web.http.connections import ConnectionLimits, guard
+from web.http.gate import Gate
 from web.http.outbox import Outbox
 from web.http.problems import Problem, pages, problem
 from web.http.replies import Handler
@@ -97,43 +100,16 @@ class WebConfig(Struct, frozen=True, kw_only=True):
     limits: Limits = Limits()
 
 
-class Gate:
-    """Bounds how many requests of one kind are handled at once.
-
-    `apart` counts those inside that have a bound of their own.
-    """
-
-    def __init__(self, limit: int, apart: Callable[[], int] = lambda: 0) -> None:
-        self._limit = limit
-        self._apart = apart
-        self.inside = 0
-        self.draining = False
-
-    def guarding(self, handler: Handler) -> Handler:
-        """The handler behind this gate."""
-
-        async def handle(request: web.Request) -> web.StreamResponse:
-            if self.inside - self._apart() >= self._limit:
-                return problem(Problem.TOO_BUSY, f"{self.inside:,} requests are being handled.")
-            self.inside += 1
-            try:
-                response = await handler(request)
-            finally:
-                self.inside -= 1
-            if self.draining:
-                response.force_close()  # the client's next request goes elsewhere
-            return response
-
-        return handle
-
-
 def add_routes(
     app: web.Application,
     routes: Iterable[web.RouteDef],
     through: Gate | None = None,
     door: Door | None = None,
+    guarding: Callable[[str, Handler], Handler] | None = None,
 ) -> None:
     """Add each path with its methods, HEAD for each GET, OPTIONS, and 405 for the rest.
+
+    `guarding` comes first: it is told the path, and judges who may call it (`web.access`).
 
     No aiohttp middleware: two of them would cost a key read 5 µs.
     """
@@ -143,6 +119,8 @@ def add_routes(
         if door is not None:
             handler = door.guarding(handler)
         guarded = handler if through is None else through.guarding(handler)
+        if guarding is not None:
+            guarded = guarding(route.path, guarded)
         methods = by_path.setdefault(route.path, {})
         methods[route.method] = guarded
         if route.method == "GET":
@@ -152,6 +130,8 @@ def add_routes(
         for method, handle in methods.items():
             resource.add_route(method, handle, expect_handler=_go_on)
         others = _other_methods(", ".join(sorted([*methods, "OPTIONS"])))
+        if guarding is not None:
+            others = guarding(path, others)
         resource.add_route("*", others, expect_handler=_go_on)
 
 
@@ -201,12 +181,13 @@ class Web:
         ruling: Ruling,
         fail: Fail | None = None,
         repairs: Repairs | None = None,
+        access: Access = OPEN,
     ) -> None:
         """`ruling`: the rules of its version. `fail`: ends the worker with one sentence.
 
-        `repairs`: who sets rows right.
+        `repairs`: who sets rows right. `access`: who may call what.
         """
-        self._config, self._ruling = config, ruling
+        self._config, self._ruling, self._access = config, ruling, access
         self.versions = versions
         limits = config.limits
         self._ends = BrokerEnds(config.kafka)
@@ -223,10 +204,17 @@ class Web:
             window=config.window,
             fail=fail,
             epoch=lambda: self._switch.epoch,
+            access=access,
         )
         unreadable = self.members.unreadable
         self._metrics = Metrics(
-            table, stats, self._in_flight, unreadable, config.topics.values(), map(str, Refusal)
+            table,
+            stats,
+            self._in_flight,
+            unreadable,
+            config.topics.values(),
+            map(str, Refusal),
+            access.refused,
         )
         self._queries = Queries(
             table,
@@ -238,6 +226,7 @@ class Web:
             self._ends,
             limits.peer_connections,
             self._outbox,
+            access.signed,
         )
         self._appender = Appender(config.kafka, limits.append_timeout_s, limits.turns)
         observe = self._metrics.observe_append
@@ -316,22 +305,28 @@ class Web:
         Call it after others have added theirs: the last route takes every path.
         """
         guard(app, self._config.limits.connections, self._at_once, self._outbox)
-        add_routes(app, self._ops.routes())
-        door = self._door
+        access, door = self._access, self._door
+        reading, writing = access.guarding(Scope.READ), access.guarding(Scope.WRITE)
+        reads, writes = self._gates["read"], self._gates["write"]
+        any_token = access.guarding(Demand.ANY_TOKEN)
         past = self._past
-        add_routes(app, self._facts.routes(), self._gates["write"], door)
-        add_routes(app, past.before(self._queries.routes()), self._gates["read"], door)
-        add_routes(app, past.routes(), self._gates["read"], door)
-        add_routes(app, self._finding.routes(), self._gates["read"], door)
-        add_routes(app, self._dead_letters.routes(), self._gates["read"], door)
-        add_routes(app, self._sightings.routes(), self._gates["read"])
-        add_routes(app, self._neighbours.routes())
-        add_routes(app, self._auditing.routes(), self._gates["read"])
-        add_routes(app, pages())
-        add_routes(app, openapi.routes(self._config.build, self._config.url))
+        add_routes(app, self._ops.routes(), guarding=access.of_operations())
+        add_routes(app, self._facts.routes(), writes, door, writing)
+        add_routes(app, past.before(self._queries.routes()), reads, door, reading)
+        add_routes(app, past.routes(), reads, door, reading)
+        add_routes(app, self._finding.routes(), reads, door, reading)
+        of_letters = access.guarding(Scope.DEAD_LETTERS)
+        add_routes(app, self._dead_letters.routes(), reads, door, of_letters)
+        add_routes(app, self._sightings.routes(), reads, None, access.guarding(Demand.WORKER))
+        operating = access.guarding(Demand.OPERATOR)
+        add_routes(app, self._neighbours.routes(), guarding=operating)
+        add_routes(app, self._auditing.routes(), reads, None, access.guarding(Scope.OPERATE))
+        add_routes(app, pages(), guarding=any_token)
+        document = openapi.routes(self._config.build, self._config.url)
+        add_routes(app, document, guarding=any_token)
         # A dot would not match an encoded line feed.
         # The active version may have calls that this one does not know.
-        unknown = self._gates["read"].guarding(door.guarding(unknown_path))
+        unknown = any_token("", reads.guarding(door.guarding(unknown_path)))
         app.router.add_route("*", r"/{path:[\s\S]*}", unknown, expect_handler=_go_on)
         app.on_cleanup.append(self._on_cleanup)
 
@@ -339,7 +334,8 @@ class Web:
         # Not while draining: it does not know how to close connections.
         if self._ops.draining or not self._door.is_plain(data):
             return None
-        return self._queries.quick(data)
+        admitted = self._access.plain(data)
+        return None if admitted is None else self._queries.quick(admitted)
 
     def _in_flight(self) -> Mapping[str, int]:
         return {kind: gate.inside for kind, gate in self._gates.items()}

@@ -26,6 +26,7 @@ from app.commands.scan import scan
 from app.commands.settings import show_settings
 from app.commands.status import status
 from app.commands.stock import list_command, stock
+from app.commands.token import token
 from app.commands.topics import topics
 from app.commands.worker import worker
 from app.upgrades.commands import upgrade_commands
@@ -70,6 +71,7 @@ _COMMANDS: tuple[click.Command, ...] = (
         dlq,
         bridge,
         upgrade_commands,
+        token,
         show_settings,
         traffic,
     ),

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
 
 from app.commands.console import Cell, coloured, plain, seconds_since, span
+from app.commands.running import token_of_command
 from core.words import in_words
 
 #: A worker answers or refuses within 2 s, and waits for a position for at most 1 s more.
@@ -53,20 +54,25 @@ def ask(
     path: str,
     body: object = None,
     timeout_s: float = TIMEOUT_S,
+    *,
+    with_token: bool = True,
 ) -> Answer:
     """GET a path, or POST a body to it, from the first worker that can answer.
 
     One that is not there, or says 503, is passed over for the next; of several that say 503
     the last one's answer is given. So a POST may go to several: its ids make it count once.
 
+    The token of the command goes with it, unless `with_token` is off.
+
     Raises:
         NoAnswer: no worker there, or each took longer than `timeout_s`.
     """
+    token = token_of_command() if with_token else None
     last: Answer | None = None
     problems, was_asked = [], False
     for worker in workers:
         try:
-            last = _ask_one(worker, path, body, timeout_s)
+            last = _ask_one(worker, path, body, timeout_s, token)
         except (OSError, ValueError, http.client.HTTPException) as error:
             problems.append(f"{worker} ({_why(error)})")
             was_asked |= not isinstance(error, _NOT_ASKED)
@@ -94,12 +100,14 @@ def _why(error: Exception) -> str:
             return in_words(error)
 
 
-def _ask_one(worker: str, path: str, body: object, timeout_s: float) -> Answer:
+def _ask_one(worker: str, path: str, body: object, timeout_s: float, token: str | None) -> Answer:
     parts = urlsplit(worker if "://" in worker else f"http://{worker}")
     secure = parts.scheme == "https"
     kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
     connection = kind(parts.hostname or "", parts.port, timeout=timeout_s)
     headers = {"Accept": "*/*"}
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
     data = None
     if body is not None:
         headers["Content-Type"] = "application/json"

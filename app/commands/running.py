@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
@@ -12,15 +12,45 @@ if TYPE_CHECKING:
     from app.config import Settings
 
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+#: The variable that holds a token for commands.
+TOKEN = "ONHAND_TOKEN"  # noqa: S105 - its name
 
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document, for programs.")
 kafka_option = click.option("--kafka", metavar="HOST:PORT", help="Brokers. Beats ONHAND_KAFKA.")
-url_option = click.option(
+_url = click.option(
     "--url",
     multiple=True,
     help="A worker; any one will do. Several (repeated, or joined by commas): the next is asked "
     "where one does not answer. Beats ONHAND_URL.",
 )
+
+
+_token = click.option(
+    "--token",
+    envvar=TOKEN,
+    expose_value=False,
+    metavar="TOKEN",
+    callback=lambda context, _, value: context.meta.update({TOKEN: value}),
+    help=f"Of `onhand token create`. Others on this machine see an option: better set {TOKEN}.",
+)
+
+
+def url_option(command: F) -> F:
+    """Whom a command asks, and by which token."""
+    return _url(_token(command))
+
+
+def token_of_command() -> str | None:
+    """The token that this command was given, to be sent to those whom it names."""
+    context = click.get_current_context(silent=True)
+    token = None if context is None else context.meta.get(TOKEN)
+    if token is None:
+        return None
+    token = token.strip()
+    if not token.isascii() or not token.isprintable() or " " in token:
+        refuse(f"{TOKEN} (or --token) is no token: `onhand token create` makes one.")
+    return str(token)
 
 
 def workers_of(urls: tuple[str, ...]) -> list[str]:

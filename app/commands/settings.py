@@ -10,6 +10,8 @@ import click
 from app.commands.console import print_json, table
 from app.commands.running import as_json, settings_from
 
+#: These name files, which must exist.
+_FILES = ("tokens", "peer_secret")
 _SECRET = ("password", "secret", "token")
 
 
@@ -27,7 +29,7 @@ def show_settings(as_json: bool) -> None:
     for field in Settings.__struct_fields__:
         name = PREFIX + field.upper()
         value = without_password(str(getattr(settings, field)))
-        if value and any(word in field for word in _SECRET):
+        if value and any(word in field for word in _SECRET) and field not in _FILES:
             value = "***"
         origin = "environment" if os.environ.get(name) else "default"
         shown.append({"name": name, "value": value, "from": origin})

@@ -70,8 +70,14 @@ def look(workers: list[str]) -> dict[str, Any]:
         if not worker["alive"]:
             continue
         try:
-            metrics = ask.ask([worker["url"]], "/metrics", timeout_s=METRICS_TIMEOUT_S)
+            # Heartbeats name this address, nobody in this room: it gets no token.
+            is_named = worker["url"] in workers
+            metrics = ask.ask(
+                [worker["url"]], "/metrics", timeout_s=METRICS_TIMEOUT_S, with_token=is_named
+            )
         except ask.NoAnswer:
+            continue
+        if metrics.status != 200:
             continue
         sums: dict[str, float] = {}
         for name, value in _SAMPLE.findall(metrics.body.decode(errors="replace")):

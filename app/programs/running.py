@@ -14,6 +14,7 @@ from app.config import Settings, SettingsError
 from app.programs.logs import create_topics, topic_problems
 from app.programs.program import Program
 from tables.home.store import DataFolderInUse, StoreFailed
+from web.access.watched import AccessError
 
 
 def run_program(program: Program) -> None:
@@ -54,7 +55,7 @@ def _work(program: Program, settings: Settings) -> None:
 
     try:
         app = build_program(program, settings)
-    except (DataFolderInUse, StoreFailed) as error:
+    except (DataFolderInUse, StoreFailed, AccessError) as error:
         refuse(str(error))
     sys.argv = [sys.argv[0], "worker", "-l", "info"]
     app.main()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from agents.counting import counting_agent
 from app import __version__
+from app.access import access_of
 from app.config import Settings
 from app.counting import CountedTable
 from app.group.assignment import ChangelogTable, PartitionManager
@@ -41,6 +42,7 @@ def build_program(
 
     Raises:
         DataFolderInUse, StoreFailed: the data folder cannot be used.
+        AccessError: a file of tokens or secrets cannot be used.
     """
     app = ProgramApp(
         settings.group,
@@ -69,7 +71,9 @@ def build_program(
         members_topic=settings.members_topic,
         build=__version__,
     )
-    app.web_part = ProgramWeb(config, read.table, read.table.stats, program.routes, app.fail)
+    app.web_part = ProgramWeb(
+        config, read.table, read.table.stats, program.routes, app.fail, access_of(settings)
+    )
     app.news = News(
         read.table.status,
         app.web_part.members.workers,

@@ -63,7 +63,11 @@ def is_usable(answer: PeerAnswer | Head) -> bool:
     if answer.status in (200, 304, 404) and "Onhand-Position" in answer.headers:
         return True
     name = problem_of(answer)
-    return name not in (None, Problem.INTERNAL_ERROR) and PAGES[name].status == answer.status
+    # 401: it does not take this worker for one; the client has shown its token already.
+    return (
+        name not in (None, Problem.INTERNAL_ERROR, Problem.UNAUTHENTICATED)
+        and PAGES[name].status == answer.status
+    )
 
 
 def settles(answer: object) -> bool:

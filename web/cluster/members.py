@@ -26,6 +26,7 @@ from core.words import in_words
 from tables.ports import Fail
 from tables.reading import PartitionStatus
 from tables.tasks import Final, Tasks
+from web.access.access import OPEN, Access
 from web.cluster.address import AddressWatch
 from web.cluster.heartbeats import Claim, Heartbeat, HeldUp, WorkerState, beat_of, bytes_of
 from web.cluster.roster import Roster, WorkerView
@@ -68,8 +69,8 @@ class Members:
     """Tells the others about this worker and keeps the roster of all.
 
     `kafka`: keyword arguments of an aiokafka client. `fail`: ends the worker, where another one
-    has its address. `epoch`: of the record of versions, as far as this worker has read it. `me`:
-    version, rules, build, url, window, kind.
+    has its address. `access`: signs and judges heartbeats. `epoch`: of the record of versions, as
+    far as this worker has read it. `me`: version, rules, build, url, window, kind.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Members:
         interval_s: float = INTERVAL_S,
         fail: Fail | None = None,
         epoch: Callable[[], int | None] = lambda: None,
+        access: Access = OPEN,
         **me: Any,
     ) -> None:
         self._kafka = dict(kafka)
@@ -88,6 +90,7 @@ class Members:
         self._table = table
         self._interval_s = interval_s
         self._epoch = epoch
+        self._beats = access.beats(topic)
         self._me = Heartbeat(instance=secrets.token_hex(8), sequence=0, **me)
         self.roster = Roster(self._me)
         self._unreadable = 0
@@ -161,7 +164,10 @@ class Members:
     async def _say(self, producer: AIOKafkaProducer) -> None:
         self._me = msgspec.structs.replace(self._me, sequence=self._me.sequence + 1)
         topic, partition = self._partition
-        receipt = await producer.send_and_wait(topic, bytes_of(self._beat()), partition=partition)
+        value = bytes_of(self._beat())
+        receipt = await producer.send_and_wait(
+            topic, value, partition=partition, headers=self._beats.headers(value)
+        )
         if self._first_ms is not None and not self._first_ms.done():
             self._first_ms.set_result(receipt.timestamp)
 
@@ -273,11 +279,11 @@ class Members:
                 self._cannot_read(error)
 
     def _hear_one(self, record: Record) -> None:
-        _, log_ms, _, value, _ = record
+        _, log_ms, _, value, headers = record
         beat = beat_of(value)
-        if beat is None:
+        if beat is None or value is None:
             self._cannot_read(None)
-        else:
+        elif self._beats.is_heard(value, headers, log_ms, beat.instance, beat.sequence):
             self._address.hear(beat)
             if self.roster.hear(beat, log_ms):
                 self._log_change(beat)

@@ -16,7 +16,7 @@ import asyncio
 import re
 import ssl
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import NamedTuple
@@ -180,8 +180,12 @@ class _Peer:
 class Peers:
     """Asks other workers. Deadlines are the caller's: cancel `ask` to give up."""
 
-    def __init__(self, limit: int = MAX_OPEN) -> None:
+    def __init__(
+        self, limit: int = MAX_OPEN, signed: Callable[[str, bytes], bytes] | None = None
+    ) -> None:
+        """`signed`: the request to a URL, with what proves who sends it."""
         self._limit = limit
+        self._signed = signed or _as_it_is
         self._peers: dict[str, _Peer] = {}
 
     async def ask(self, url: str, request: bytes, *, waits: bool = False) -> PeerAnswer:
@@ -210,6 +214,7 @@ class Peers:
             self._forget()
             peer = self._peers[url] = _Peer(url)
         peer.asked_at = time.monotonic()
+        request = self._signed(url, request)
         with peer.place(waits):
             connection = peer.take()
             if connection is not None:
@@ -265,6 +270,10 @@ class Peers:
         for peer in self._peers.values():
             peer.close()
         await asyncio.sleep(0)  # lets the transports close
+
+
+def _as_it_is(url: str, request: bytes) -> bytes:
+    return request
 
 
 def get(url: str, path: str, parameters: Mapping[str, str], headers: str) -> bytes:

@@ -99,7 +99,10 @@ class Passing:
         for url in self._roster.ledgers():
             try:
                 async with asyncio.timeout(_ANSWER_S):
-                    return await self._peers.ask(url, request(url))
+                    answer = await self._peers.ask(url, request(url))
+                if answer.status != 401:
+                    return answer
+                failed = f"The ledger at {url} does not take this worker for one."
             except PeerFailed as error:
                 failed = f"The ledger at {url} does not answer: {error}"
             except TimeoutError:

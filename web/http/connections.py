@@ -18,6 +18,7 @@ from aiohttp import StreamReader, web
 from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_response import StreamResponse
 from msgspec import Struct
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from web.http.outbox import Outbox
 from web.http.problems import PAGES, Problem, problem
@@ -346,6 +347,18 @@ class Server(web.Server):
     def __call__(self) -> RequestHandler:
         """Make the handler of one new connection."""
         return Connection(self, self._limits, loop=self._loop, **self._kwargs)
+
+
+def leave_out(request: web.Request, beginning: str) -> None:
+    """Take the headers whose names begin so, in lower case, out of a request.
+
+    Not `request.clone`: it fails on values that are not UTF-8.
+    """
+    kept = CIMultiDict(
+        pair for pair in request.headers.items() if not pair[0].lower().startswith(beginning)
+    )
+    request._headers = CIMultiDictProxy(kept)  # noqa: SLF001  not public, see above
+    request._cache.pop("headers", None)  # noqa: SLF001  not public, see above
 
 
 def guard(

@@ -24,10 +24,11 @@ class Problem(StrEnum):
 
     INVALID_REQUEST = "invalid-request"
     MISSING_IDENTITY = "missing-identity"
+    UNAUTHENTICATED = "unauthenticated"
+    MISSING_SCOPE = "missing-scope"
     UNKNOWN_KEY = "unknown-key"
     BEFORE_HISTORY = "before-history"
     UNKNOWN_PATH = "unknown-path"
-    MISSING_SCOPE = "missing-scope"
     REPAIR_REFUSED = "repair-refused"
     METHOD_NOT_ALLOWED = "method-not-allowed"
     REQUEST_TIMEOUT = "request-timeout"

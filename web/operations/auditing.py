@@ -20,6 +20,7 @@ from tables.audit.copies import Copy, copy_of
 from tables.audit.repairs import Repair, RepairRefused, Repairs
 from tables.home.store import StoreError
 from tables.reading import Reading
+from web.access.callers import CALLER
 from web.http.bodies import BAD_JSON, BodyLimits, read_json
 from web.http.large import PIECE_TIMEOUT_S
 from web.http.parameters import BadRequest, wrong
@@ -96,8 +97,9 @@ class Auditing:
             copy.rows.close()
 
     async def repair(self, request: web.Request) -> web.StreamResponse:
-        """POST what is missing from a row; to its owner, from its own machine."""
-        if self._repairs is None or not _is_local(request.remote):
+        """POST what is missing from a row; to its owner, by a token or from its own machine."""
+        may = CALLER.get() is not None or _is_local(request.remote)
+        if self._repairs is None or not may:
             detail = "Rows are repaired from the machine of the worker that owns them."
             return problem(Problem.MISSING_SCOPE, detail)
         body = await read_json(request, self._limits)

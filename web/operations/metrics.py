@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 from core.stages import Role
 from tables.reading import Reading
 from tables.stats import COMMIT_BUCKETS_S, Stats
+from web.access.denials import Denial
 from web.http.problems import Problem
 
 _MS = 0.001
@@ -42,11 +43,14 @@ class Metrics(Collector):
         unreadable: Callable[[], int] = lambda: 0,
         topics: Iterable[str] = (),
         reasons: Iterable[str] = (),
+        denials: Mapping[str, int] = dict.fromkeys(Denial, 0),
     ) -> None:
         """`unreadable`: how much on the members topic was passed over. `topics`: the sources.
 
-        `reasons`: why the projection may refuse a record.
+        `reasons`: why the projection may refuse a record. `denials`: who was not let in, by why;
+        it goes on to count.
         """
+        self._denials = denials
         self._table = table
         self._stats = stats
         self._in_flight = in_flight
@@ -134,6 +138,9 @@ class Metrics(Collector):
             "Records on the members topic that are no heartbeats.",
             self._unreadable(),
         )
+        text = "Requests and heartbeats of those who did not show who they are, or may not."
+        denials = CounterMetricFamily("onhand_access_denials", text, labels=["reason"])
+        yield _with_values(denials, self._denials)
 
     def _partitions(self) -> Iterator[Metric]:
         """Only the owner reports a partition's lag, or a sum over workers would count it twice."""

@@ -47,7 +47,10 @@ from web.reads.skus import SkuRows, Skus
 
 OwnAnswer = Found | NotFound | SkuRows
 # What of another worker's answer is for the client; the rest belongs to that connection.
-_PASSED_ON = ("content-type", "cache-control", "server", "etag", "retry-after", "onhand-")
+_PASSED_ON = (
+    "content-type", "cache-control", "server", "etag", "retry-after", "onhand-",
+    "www-authenticate",
+)  # fmt: skip
 
 
 class Queries:
@@ -64,11 +67,12 @@ class Queries:
         ends: Ends | None = None,
         peer_connections: int = MAX_OPEN,
         outbox: Outbox | None = None,
+        signed: Callable[[str, bytes], bytes] | None = None,
     ) -> None:
         self._table = table
         self._version = version
         self._observe = observe
-        self.peers = Peers(peer_connections)
+        self.peers = Peers(peer_connections, signed)
         self.admission = self._admission = Admission(table, topics, ends)
         self._router = Router(table, roster, self.peers, self._admission)
         self._lane = Lane()

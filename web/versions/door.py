@@ -60,7 +60,7 @@ _NOT_PASSED_ON = frozenset(
 # What of a request matters to the answer.
 _TAKEN_ALONG = (
     "accept", "content-type", "idempotency-key", "if-none-match", "if-match",
-    "prefer", "ce-", "traceparent", "tracestate", "x-request-id", "authorization",
+    "prefer", "ce-", "traceparent", "tracestate", "x-request-id",
 )  # fmt: skip
 
 
@@ -181,6 +181,9 @@ class Door:
                     answer = await self._peers.ask(url, hop, waits="min_position" in query)
             except (PeerFailed, TimeoutError):
                 continue  # ids make it safe to repeat a POST
+            if answer.status == 401:
+                answer = None  # it does not take this worker for one
+                continue
             if answer.status != 503 or not is_read:
                 break
         if answer is None:

@@ -21,6 +21,8 @@ from domain.events import Refusal, StockEvent, check_names, content
 from domain.fates import Ending
 from domain.modes import Media, media_of
 from domain.rules.held import Ruling
+from web.access.access import missing_scope
+from web.access.callers import CALLER
 from web.cluster.admission import DEFAULT_WAIT_S, MAX_WAIT_S, MAX_WAITERS
 from web.http.bodies import BAD_JSON, BodyLimits, read_json
 from web.http.parameters import (
@@ -48,6 +50,7 @@ from web.writes.lines import (
     content_type_of,
     is_binary_request,
     ranks_of,
+    said_by,
 )
 from web.writes.outcomes import OutcomeBody
 from web.writes.turns import TooLate
@@ -114,6 +117,7 @@ class Fact(Struct, frozen=True):
 
 
 TOO_LARGE = "too_large"
+NOT_ALLOWED = "not_allowed"
 _lines = msgspec.json.Decoder(list[Raw])
 _any = msgspec.json.Decoder(Raw)
 
@@ -289,6 +293,11 @@ class Facts:
         if content(same) != content(outcome):
             detail = f"Its source and id are those of line {first}, which says something else."
             return Fault(line=line, reason=Refusal.ID_CONFLICT, detail=detail)
+        caller = CALLER.get()
+        if caller is not None:
+            if (why := caller.may_write(outcome.source, outcome.data.location)) is not None:
+                return Fault(line=line, reason=NOT_ALLOWED, detail=why)
+            value = said_by(caller.name, value)
         key = outcome.data.sku.encode()
         topic = self._topics[outcome.role]
         record = Outgoing(topic, partition_for(key, self._partitions), key, value)
@@ -323,6 +332,9 @@ def _idempotency_key(request: web.Request) -> str | web.Response | None:
 def _invalid(errors: Sequence[Fault], count: int) -> web.Response:
     """400: names every bad line. Only identities missing is a problem of its own."""
     lines = f"{len(errors):,} of {count:,}"
+    if all(error.reason == NOT_ALLOWED for error in errors):
+        detail = f"Nothing was appended: {lines} lines are not for this token to write."
+        return missing_scope(detail, errors=errors)
     if all(error.reason == MISSING_IDENTITY for error in errors):
         detail = f"Without source and id, a retry would be counted twice: {lines} lines lack them."
         return problem(Problem.MISSING_IDENTITY, detail, errors=errors)

@@ -39,6 +39,8 @@ DATA_FIELDS = ("sku", "location", "quantity", "reason", "reference", "actor")
 LINE_FIELDS = ("source", "id", "time", *DATA_FIELDS)
 EVENT_JSON = "application/cloudevents+json"
 BATCH_JSON = "application/cloudevents-batch+json"
+#: The attribute that says whose token a fact was posted with.
+ACTOR = "onhandactor"
 SPECVERSION_HEADER = "ce-specversion"
 
 MISSING_IDENTITY = "missing_identity"
@@ -177,6 +179,19 @@ class PostedEvents:
         return (outcome.reason, outcome.detail) if isinstance(outcome, Refused) else None
 
 
+def said_by(name: str, event: bytes) -> bytes:
+    """The event, with who posted it: an attribute, so that it is no part of what happened.
+
+    One that came with it is replaced: this is about this posting. All else stays as it came.
+    """
+    try:
+        fields = _raw_fields.decode(event)
+    except BAD_JSON:  # the name of another attribute is no text; the last of two counts
+        return event.rstrip()[:-1] + b"," + _encode({ACTOR: name})[1:]
+    fields.pop(ACTOR, None)
+    return _encode(fields | {ACTOR: name})
+
+
 def not_known(fields: Iterable[str], known: Sequence[str], of: str) -> str | None:
     """Name the fields that are not known, and what they may have been meant for."""
     told = []
@@ -206,6 +221,7 @@ class _Whole(Struct):
 
 
 _fields = msgspec.json.Decoder(dict[str, Any])
+_raw_fields: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Raw])
 _whole = msgspec.json.Decoder(_Whole)
 _any = msgspec.json.Decoder(Raw)
 _encode = msgspec.json.Encoder().encode

@@ -11,7 +11,15 @@ import click
 
 from app.commands.console import Ticker, plain, print_json
 from app.commands.past.found import as_document, exit_code, lines_of, summary
-from app.commands.running import as_json, kafka_option, refuse, run, settings_from, url_option
+from app.commands.running import (
+    as_json,
+    kafka_option,
+    refuse,
+    run,
+    settings_from,
+    token_of_command,
+    url_option,
+)
 
 if TYPE_CHECKING:
     from app.config import Settings
@@ -72,7 +80,7 @@ def audit(
     from it or are in it twice.
 
     A repair adds what is missing through the row's owner, which writes it anew for all copies.
-    It is taken on the machine of the owner alone.
+    It is taken on the machine of the owner alone, or by a token of the scope operate.
 
     With --chain, the chain of hashes over every record is made again from the log, and held
     against the ledger's heads and those in a file. A head that is kept elsewhere shows later
@@ -146,7 +154,9 @@ async def _begin(
     ledger = None if no_ledger else ledger_of(settings)
     if ledger is not None:
         stack.callback(ledger.close)
-    return await an_auditor(await config_of(settings, url, ledger), stack), ledger
+    return await an_auditor(
+        await config_of(settings, url, ledger), stack, token_of_command()
+    ), ledger
 
 
 async def _watch(

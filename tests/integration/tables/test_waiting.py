@@ -15,7 +15,7 @@ from tests.support.fleet import Fleet, a_fleet
 from tests.support.kafka_tools import create
 from web.cluster import admission, peers
 from web.cluster.ends import BrokerEnds
-from web.server import Gate
+from web.http.gate import Gate
 
 SKU = "SKU-0003"
 

@@ -11,6 +11,7 @@ from domain.rules.held import Ruling
 from tests.support.builders import an_active_version
 from tests.support.openapi_check import Contract
 from tests.unit.web.fakes import URL, FakeTable
+from web.access.access import OPEN, Access
 from web.http.connections import ConnectionLimits
 from web.server import Limits, Web, WebConfig
 
@@ -44,7 +45,7 @@ class Worker:
             return response, json.loads(raw) if is_json else raw
 
 
-def a_web(table: FakeTable, limits: Limits) -> Web:
+def a_web(table: FakeTable, limits: Limits, access: Access = OPEN) -> Web:
     config = WebConfig(
         url=URL,
         version=1,
@@ -55,7 +56,7 @@ def a_web(table: FakeTable, limits: Limits) -> Web:
         build=__version__,
         limits=limits,
     )
-    return Web(config, table, table.stats, an_active_version(), Ruling())
+    return Web(config, table, table.stats, an_active_version(), Ruling(), access=access)
 
 
 LIMITS = Limits(

@@ -26,7 +26,7 @@ PUBLISHED = {
 }
 ADDED = {"log-unavailable": 503, "unknown-path": 404, "request-timeout": 408, "internal-error": 500}
 ADDED |= {"history-not-running": 503, "missing-scope": 403, "repair-refused": 409}
-ADDED |= {"before-history": 404}
+ADDED |= {"before-history": 404, "unauthenticated": 401}
 
 
 def body_of(response: web.Response) -> bytes:
