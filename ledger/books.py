@@ -10,7 +10,7 @@ Shared with the table are the rules for one record and the window. Not shared ar
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -24,6 +24,8 @@ from domain.columns import examined
 from domain.rules.held import CURRENT
 from ledger.chain import linked_all, start_of
 from ledger.lines import APPLIED, REFUSED, REPEATED, TOPICS, Line, TotalsByRow, count, written_of
+from wire.batches import Unreadable, pieces
+from wire.fetch import Fetched
 
 
 class Reach(Struct, frozen=True, kw_only=True):
@@ -156,3 +158,32 @@ class Book:
                     repeats[index] = known[identity]
                     assert known[identity] >= offset - size
         return verdicts, repeats
+
+
+def groups_of(part: Fetched, most: int) -> tuple[list[list[list[Record]]], Unreadable | None]:
+    """Records in groups of about `most`, each of slices; and why there are no more.
+
+    At least one group, which may be empty: markers of transactions are progress too.
+    """
+    groups: list[list[list[Record]]] = [[]]
+    count, failed = 0, None
+    for records in _until_unreadable(part):
+        if isinstance(records, Unreadable):
+            failed = records
+            continue
+        if count >= most:
+            groups.append([])
+            count = 0
+        if records:
+            groups[-1].append(records)
+            count += len(records)
+    if failed is not None and not groups[-1]:
+        groups.pop()
+    return groups, failed
+
+
+def _until_unreadable(part: Fetched) -> Iterator[list[Record] | Unreadable]:
+    try:
+        yield from pieces(part.data, part.start)
+    except Unreadable as error:
+        yield error

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -25,9 +25,9 @@ from msgspec import Struct
 from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError
 
-from core.records import Record
 from core.words import in_words
-from ledger.books import Book, Posting
+from ledger.books import Book, Posting, groups_of
+from ledger.chores import Chores, OtherLog, Watch
 from ledger.engine import open_writer, unavailable
 from ledger.lines import TOPICS
 from ledger.reaches import agree_on, books_of, complete
@@ -36,8 +36,8 @@ from ledger.writing import MOST_LINES, FencedOut, LedgerWriter
 from tables.ports import Fail
 from tables.tasks import Tasks
 from wire import clients
-from wire.batches import Unreadable, pieces
-from wire.fetch import Fetched, end_of, fetch
+from wire.batches import Unreadable
+from wire.fetch import Fetched, end_of, end_offsets, fetch
 
 log = logging.getLogger(__name__)
 
@@ -107,6 +107,9 @@ class Keeper:
         self._to_open: dict[int, float] = {}  # by partition: not before this monotonic time
         self._said_complete = 0.0
         self._is_away = False
+        self._chores = Chores(self._engine)
+        self._watch: Watch | None = None
+        self._looked_how_far = False
         #: Whether the group has given this process its part, which may be nothing.
         self.joined = False
         self.kept = Kept()
@@ -126,6 +129,7 @@ class Keeper:
             to_this_schema(self._engine)
             with self._engine.begin() as connection:
                 agree_on(connection, self._config.agreed)
+            self._chores.look()
         except DBAPIError as error:
             raise unavailable(self._config.database, error) from error
 
@@ -149,6 +153,11 @@ class Keeper:
         """Whether some of what is this process's is not open."""
         return bool(self._to_open)
 
+    @property
+    def is_building(self) -> bool:
+        """Whether there are lines, and no indexes to ask them by."""
+        return self._chores.is_building
+
     # ---- the loop
 
     async def _keep(self) -> None:
@@ -166,7 +175,10 @@ class Keeper:
                 fetch_max_bytes=_FETCH_BYTES,
             )
             consumer.subscribe(list(self._config.topics), listener=_Assigned(self, consumer))
+            watch = Watch(self._config.kafka, self._config.topics, self._config.partitions)
             try:
+                await watch.start()
+                self._watch = watch
                 await clients.start(consumer)
                 while True:
                     await self._turn(consumer)
@@ -176,6 +188,8 @@ class Keeper:
                 self._books, self._to_open = {}, {}
                 with suppress(KafkaError, OSError, TimeoutError):
                     await clients.close(consumer, _CLOSE_S)
+                with suppress(KafkaError, OSError, AttributeError):  # it may not have begun
+                    await watch.stop()
             await asyncio.sleep(_RETRY_S)
 
     async def _turn(self, consumer: AIOKafkaConsumer) -> None:
@@ -209,8 +223,20 @@ class Keeper:
 
     async def _open(self, consumer: AIOKafkaConsumer) -> None:
         now = time.monotonic()
-        for part in [part for part, at in self._to_open.items() if at <= now]:
+        ready = [part for part, at in self._to_open.items() if at <= now]
+        if ready and not self._looked_how_far:
+            await self._in_thread(self._chores.begin, sum((await self._ends(consumer)).values()))
+            self._looked_how_far = True
+        for part in ready:
             books = await self._in_thread(self._open_books, part)
+            try:
+                assert self._watch is not None  # started before the consumer
+                await self._watch.check(part, books)
+            except OtherLog as error:
+                self._say_stopped(part, str(error))
+                if part in self._to_open:
+                    self._to_open[part] = time.monotonic() + _AGAIN_S
+                continue
             if part not in self._to_open:
                 return  # a rebalance came meanwhile
             del self._to_open[part]
@@ -265,9 +291,12 @@ class Keeper:
             self.kept.repeated += posting.after.repeated - posting.before.repeated
             self.kept.refused += posting.after.refused - posting.before.refused
         for number, error in failed.items():
-            log.error("%s The ledger tries again every %.0f s.", error, _AGAIN_S)
-            self.kept.stopped[number] = str(error)
+            self._say_stopped(number, str(error))
             self._close(consumer, number, _AGAIN_S)
+
+    def _say_stopped(self, part: int, why: str) -> None:
+        log.error("%s The ledger tries again every %.0f s.", why, _AGAIN_S)
+        self.kept.stopped[part] = why
 
     def _enter_and_commit(
         self, books: Sequence[tuple[Book, Fetched]]
@@ -278,7 +307,7 @@ class Keeper:
         failed: dict[int, Unreadable] = {}
         count = 0
         for book, part in books:
-            groups, error = _groups(part)
+            groups, error = groups_of(part, MOST_LINES)
             if error is not None:
                 failed[book.address.partition] = error
             for number, group in enumerate(groups, start=1):
@@ -313,6 +342,21 @@ class Keeper:
                     until.append((book.topic, part, next_offset, (end.at_ms - _CLOCKS_MS) * 1000))
         if until:
             await self._in_thread(self._write_complete, until)
+        if self._chores.is_building:
+            await self._in_thread(self._chores.finish, await self._ends(consumer))
+        await self._in_thread(self._chores.take_snapshots)
+
+    async def _ends(self, consumer: AIOKafkaConsumer) -> dict[tuple[int, int], int]:
+        """Of all that can be read, by topic's number and partition; other ledgers' too."""
+        tps = [
+            TopicPartition(topic, part)
+            for topic in self._config.topics
+            for part in range(self._config.partitions)
+            if part not in self.kept.stopped
+        ]
+        numbers = {topic: TOPICS.index(role) for topic, role in self._config.topics.items()}
+        ends = await end_offsets(consumer, tps, committed=False)
+        return {(numbers[tp.topic], tp.partition): end for tp, end in ends.items()}
 
     def _write_complete(self, until: Iterable[tuple[int, int, int, int]]) -> None:
         with self._engine.begin() as connection:
@@ -338,35 +382,6 @@ class _Assigned(ConsumerRebalanceListener):  # type: ignore[misc]  # untyped
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         self._keeper.assigned(self._consumer, assigned)
-
-
-def _groups(part: Fetched) -> tuple[list[list[list[Record]]], Unreadable | None]:
-    """Records in groups of about `MOST_LINES`, each of slices; and why there are no more.
-
-    At least one group, which may be empty: markers of transactions are progress too.
-    """
-    groups: list[list[list[Record]]] = [[]]
-    count, failed = 0, None
-    for records in _until_unreadable(part):
-        if isinstance(records, Unreadable):
-            failed = records
-            continue
-        if count >= MOST_LINES:
-            groups.append([])
-            count = 0
-        if records:
-            groups[-1].append(records)
-            count += len(records)
-    if failed is not None and not groups[-1]:
-        groups.pop()
-    return groups, failed
-
-
-def _until_unreadable(part: Fetched) -> Iterator[list[Record] | Unreadable]:
-    try:
-        yield from pieces(part.data, part.start)
-    except Unreadable as error:
-        yield error
 
 
 def _make_folder(database: URL) -> None:

@@ -52,6 +52,9 @@ class Probes:
             return problem(Problem.NOT_READY, "This ledger is stopping.")
         if keeper.is_waiting or not keeper.joined:
             return problem(Problem.NOT_READY, "This ledger has not opened its partitions yet.")
+        if keeper.is_building:
+            said = "This ledger is being built: its questions say how far it is."
+            return problem(Problem.NOT_READY, said)
         lag, stopped = sum(keeper.kept.lag.values()), keeper.kept.stopped
         warnings = [f"Partition {part}: {why}" for part, why in sorted(stopped.items())]
         return json_reply(LedgerReadyBody(True, keeper.partitions, lag, warnings))
