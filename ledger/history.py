@@ -16,7 +16,6 @@ from core.partitioning import partition_for
 from core.positions import format_position
 from domain.columns import identity_hash_of
 from domain.rows import Row
-from ledger import building
 from ledger.engine import open_reader, unavailable
 from ledger.lines import APPLIED, TOPICS
 from ledger.questions import cuts
@@ -25,6 +24,7 @@ from ledger.questions.prefixes import Cut, Cuts, NotThatFar, Prefix
 from ledger.questions.rows import Whose, row_at, row_from, rows_between
 from ledger.reaches import reaches_of
 from ledger.schema import event_table, refusal_table, stock_table
+from ledger.upkeep import building
 
 _of: Final = event_table.c
 _SIGNS: Final = (1, -1, -1, 1, 1)

@@ -27,11 +27,11 @@ from sqlalchemy.exc import DBAPIError
 
 from core.words import in_words
 from ledger.books import Book, Posting, groups_of
-from ledger.chores import Chores, OtherLog, Watch
 from ledger.engine import open_writer, unavailable
 from ledger.lines import TOPICS
 from ledger.reaches import agree_on, books_of, complete
 from ledger.upgrade import to_this_schema
+from ledger.upkeep.chores import Chores, OtherLog, Watch
 from ledger.writing import MOST_LINES, FencedOut, LedgerWriter
 from tables.ports import Fail
 from tables.tasks import Tasks

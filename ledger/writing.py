@@ -20,7 +20,6 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.schema import CreateTable
 
 from domain.rows import split_key
-from ledger import building
 from ledger.books import Posting, Reach
 from ledger.lines import Line
 from ledger.schema import (
@@ -29,6 +28,7 @@ from ledger.schema import (
     position_table,
     refusal_table,
 )
+from ledger.upkeep import building
 
 #: Lines of one transaction.
 MOST_LINES: Final = 20_000

@@ -13,7 +13,6 @@ from typing import Any
 
 from aiohttp import web
 
-from ledger.building import Building
 from ledger.engine import LedgerUnavailable
 from ledger.history import History, Ledger, ListWish
 from ledger.questions.cuts import of_part
@@ -21,6 +20,7 @@ from ledger.questions.prefixes import BeforeHistory, Cuts, NotThatFar, Prefix, t
 from ledger.questions.reporting import REPORTS
 from ledger.questions.reports import ReportWish, columns_of, read_report
 from ledger.questions.timeline import Wish, leaf
+from ledger.upkeep.building import Building
 from web.history.asking import (
     LEAF,
     PAST,

@@ -4,12 +4,12 @@ from random import Random
 
 import pytest
 
-import ledger.snapshots as made
+import ledger.upkeep.snapshots as made
 from dev.oracle.rows import Row
 from ledger.questions.prefixes import Prefix
 from ledger.questions.timeline import Wish, leaf
 from ledger.schema import snapshot_table
-from ledger.snapshots import long_rows, take_snapshots
+from ledger.upkeep.snapshots import long_rows, take_snapshots
 from tests.integration.ledger.test_history import as_row, filled
 from tests.ledgers.comparing import lines
 from tests.ledgers.kept import Kept

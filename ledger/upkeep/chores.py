@@ -9,11 +9,11 @@ from typing import Any, Final
 
 from sqlalchemy import Engine
 
-from ledger import building
 from ledger.books import Book
 from ledger.engine import LedgerUnavailable
 from ledger.reaches import reaches_of
-from ledger.snapshots import ROWS_AT_ONCE, long_rows, take_snapshots
+from ledger.upkeep import building
+from ledger.upkeep.snapshots import ROWS_AT_ONCE, long_rows, take_snapshots
 from tables.home.sources import Sources, Wanted
 from wire.transactions import Brokers
 
