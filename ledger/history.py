@@ -20,7 +20,7 @@ from ledger.engine import open_reader, unavailable
 from ledger.lines import APPLIED, TOPICS
 from ledger.questions import cuts
 from ledger.questions.cuts import Extent
-from ledger.questions.prefixes import Cut, Cuts, NotThatFar, Prefix
+from ledger.questions.prefixes import BeforeHistory, Cut, Cuts, NotThatFar, Prefix
 from ledger.questions.rows import Whose, row_at, row_from, rows_between
 from ledger.reaches import reaches_of
 from ledger.schema import event_table, refusal_table, stock_table
@@ -179,6 +179,17 @@ class Ledger:
     def all_at(self, offsets: Mapping[tuple[int, int], int], part: int | None = None) -> Cuts:
         """As `at`, of all partitions."""
         return cuts.at(self.places(part), offsets, self.topics)
+
+    def held(self, all_cuts: Cuts, part: int | None = None) -> None:
+        """Make sure that a prefix of an earlier answer can still be told.
+
+        Raises:
+            BeforeHistory: its lines went meanwhile.
+        """
+        extents = self.places(part)
+        for at, end in all_cuts.items():
+            if at in extents and 0 < end < extents[at].history_from:
+                raise BeforeHistory(cuts.begins(extents))
 
     # ---- rows
 

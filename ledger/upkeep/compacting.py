@@ -7,12 +7,16 @@ refused (`BeforeHistory`). What the duplicates window still needs is kept, howev
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 
+import msgspec
 from sqlalchemy import Connection, Engine, func, select, text
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError
 
-from ledger.engine import LedgerUnavailable
+from ledger.engine import LedgerUnavailable, open_writer, unavailable, url_of
+from ledger.lines import micros
 from ledger.questions.cuts import Extent, extents_of, offsets_after
 from ledger.questions.rows import together
 from ledger.schema import event_table, position_table, refusal_table, snapshot_table, stock_table
@@ -65,6 +69,30 @@ def compact(
     return Compacted(gone, kept)
 
 
+def compact_ledger(
+    database: str, application: str, before: str, window: int, said: Callable[[int], None]
+) -> Compacted:
+    """The same of a database by its address, and of a time as RFC 3339 with an offset.
+
+    Raises:
+        LedgerUnavailable: it cannot be done; says what to do.
+    """
+    url = url_of(database)
+    try:
+        time = msgspec.convert(before, datetime)
+    except msgspec.ValidationError:
+        time = None
+    if time is None or time.tzinfo is None:
+        raise LedgerUnavailable("--before is a time with an offset, such as 2026-01-01T00:00:00Z.")
+    engine = open_writer(url, application)
+    try:
+        return compact(engine, micros(time), window, said)
+    except DBAPIError as error:
+        raise unavailable(url, error) from error
+    finally:
+        engine.dispose()
+
+
 def _compact_one(connection: Connection, topic: int, part: int, extent: Extent, cut: int) -> int:
     here = _of.topic == topic, _of.part == part, _of.off < cut
     # 1. Where history begins, unless another one was here meanwhile.
@@ -82,7 +110,7 @@ def _compact_one(connection: Connection, topic: int, part: int, extent: Extent, 
     old = select(_snap.sku, _snap.location, *(_snap[name] for name in _NAMES[4:-1])).where(
         _snap.topic == topic, _snap.opening == 1
     )
-    mine = set(connection.execute(_rows_of(part)).tuples())
+    mine = {(sku, location) for sku, location in connection.execute(_rows_of(part))}
     for sku, location, *sums, until in connection.execute(old):
         if (sku, location) in mine:
             found[sku, location] = (*together([sums]), until)

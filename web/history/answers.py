@@ -208,6 +208,7 @@ class Answers:
             if cursor.filters != filters:
                 raise BadRequest(wrong("cursor", "belongs to a list with other filters"))
             cuts, occurred = cursor.ends, cursor.occurred
+            ledger.held(cuts)
             after = (str(cursor.after[0]), str(cursor.after[1]))
         else:
             cuts = dict(self._cuts(ledger, None, past))
@@ -235,6 +236,7 @@ class Answers:
         if "cursor" in values:
             cursor = read_cursor(values["cursor"], (int, int, int))
             time_at, topic, offset = map(int, cursor.after)
+            ledger.held(cursor.ends, part)
             prefix = Prefix(of_part(cursor.ends, part), cursor.occurred)
             after = time_at, topic, offset
         else:

@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from app.commands.running import refuse
+from app.commands.running import as_json, refuse
 
 
 @click.group(short_help="Keep every fact in SQL, and answer for the past.")
@@ -48,3 +48,36 @@ def ledger_worker(faust_options: tuple[str, ...]) -> None:
         refuse(str(error))
     faust = [sys.executable, "-m", "faust", "-A", "app.ledger", "worker", "-l", "info"]
     os.execv(sys.executable, [*faust, *faust_options])  # noqa: S606 - no shell; it takes this process over
+
+
+@ledger.command("compact", short_help="Keep what is old as one sum for each row.")
+@click.option("--before", required=True, metavar="TIME", help="Such as 2026-01-01T00:00:00Z.")
+@as_json
+def ledger_compact(before: str, as_json: bool) -> None:
+    """Delete lines that were recorded before TIME, and keep one sum for each row for them.
+
+    Stock and later answers stay as they are; earlier questions get `before-history` from then on.
+    The log is not touched: a ledger in another database can tell it all again. Lines that the
+    duplicates window needs are kept. It may run beside a ledger, and be stopped at any time.
+    """
+    from app.commands.console import Ticker, print_json
+    from app.config import Settings, SettingsError
+    from ledger.engine import LedgerUnavailable
+    from ledger.upkeep.compacting import compact_ledger
+
+    try:
+        settings = Settings.of_ledger()
+        done = compact_ledger(
+            settings.ledger_database,
+            settings.ledger_group,
+            before,
+            settings.dedup_window,
+            Ticker("lines"),
+        )
+    except (SettingsError, LedgerUnavailable) as error:
+        refuse(str(error))
+    if as_json:
+        print_json(done._asdict())
+        return
+    kept = f" {done.kept:,} more are kept for the duplicates window." if done.kept else ""
+    click.echo(f"{done.lines:,} lines from before {before} are kept as sums.{kept}")

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sqlite3
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -232,6 +233,35 @@ async def post(worker: Worker, lines: list[dict[str, object]]) -> None:
         for each in lines:
             async with http.post(f"{worker.url}/v1/shipments", json=each) as answer:
                 assert answer.status == 202, await answer.text()
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ("last_crc = last_crc + 1", "the last record that was written, at offset"),
+        ("first_crc = first_crc + 1", "its first record is another one"),
+        ("next_offset = next_offset + 1000", "it ends at"),
+    ],
+)
+async def test_a_ledger_of_another_log_writes_nothing_and_says_why(
+    cluster: Cluster, changed: str, says: str
+) -> None:
+    ledger = a_ledger(cluster, "ledger")
+    await ledger.ready()
+    with cluster.feeding(a_shop(partitions=PARTITIONS, skus=10), 60, rate=1_000) as feeder:
+        await feeder.more(60)
+    await all_written(cluster, database_of(ledger))
+    assert await ledger.stop() == 0
+    with sqlite3.connect(ledger.data / "ledger.db") as database:
+        database.execute(f"UPDATE position SET {changed} WHERE last_off IS NOT NULL")
+    database.close()
+    ledger.start()
+
+    async def said() -> bool:
+        return says in ledger.log.read_text() and "ONHAND_LEDGER_URL" in ledger.log.read_text()
+
+    await until(said, "said: that the log is another one", 60)
+    assert ledger.alive
 
 
 async def test_a_ledger_refuses_to_start_in_one_sentence(cluster: Cluster, tmp_path: Path) -> None:
