@@ -31,7 +31,7 @@ from ledger.engine import open_writer, unavailable
 from ledger.lines import TOPICS
 from ledger.reaches import agree_on, books_of, complete
 from ledger.upgrade import to_this_schema
-from ledger.upkeep.chores import Chores, OtherLog, Watch
+from ledger.upkeep.chores import Chores, LogWatch, OtherLog
 from ledger.writing import MOST_LINES, FencedOut, LedgerWriter
 from tables.ports import Fail
 from tables.tasks import Tasks
@@ -108,7 +108,7 @@ class Keeper:
         self._said_complete = 0.0
         self._is_away = False
         self._chores = Chores(self._engine)
-        self._watch: Watch | None = None
+        self._watch: LogWatch | None = None
         self._looked_how_far = False
         #: Whether the group has given this process its part, which may be nothing.
         self.joined = False
@@ -175,7 +175,7 @@ class Keeper:
                 fetch_max_bytes=_FETCH_BYTES,
             )
             consumer.subscribe(list(self._config.topics), listener=_Assigned(self, consumer))
-            watch = Watch(self._config.kafka, self._config.topics, self._config.partitions)
+            watch = LogWatch(self._config.kafka, self._config.topics, self._config.partitions)
             try:
                 await watch.start()
                 self._watch = watch

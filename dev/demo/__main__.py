@@ -29,6 +29,7 @@ from dev.traffic.sending import KafkaSink, Traffic, run_tag
 from dev.traffic.shop import Shop
 from dev.workers import Late, Worker, onhand, until
 
+LEDGER = ("-m", "faust", "-A", "app.ledger", "worker", "-l", "info")
 SKUS, STORES, SEED = 2_000, 40, 1
 EVENTS_PER_S, READS_PER_S = 500, 100
 LINE_EVERY_S = 10.0
@@ -103,13 +104,15 @@ async def _on(stage: Stage, folder: Path, steps: Clock, seconds: float | None) -
         raise Failed(said)
     steps.say(3, "Topics", f"shipments, sales, adjustments: {PARTITIONS} partitions each")
     workers = Worker("a", folder, settings, _port(6066)), Worker("b", folder, settings, _port(6067))
+    ledger = Worker("ledger", folder, settings, _port(6166), command=LEDGER)
     try:
-        for worker in workers:
+        for worker in (*workers, ledger):
             worker.start()
         for worker in workers:
             await worker.ready()
         await _all_owned(workers)
         steps.say(4, "Workers", "   ".join(f"{w.name} {w.url} (pid {w.pid})" for w in workers))
+        print(f"    History    a ledger in SQLite, {ledger.url} (pid {ledger.pid})", flush=True)
         async with running(stage, workers) as parts:
             said = f"{EVENTS_PER_S} events/s · {STORES} stores · {SKUS:,} SKUs · seed {SEED}"
             steps.say(5, "Traffic", f"{said} · 3 % sent twice")
@@ -118,7 +121,7 @@ async def _on(stage: Stage, folder: Path, steps: Clock, seconds: float | None) -
     except Late as late:
         raise Failed(str(late)) from None
     finally:
-        await _stop(workers)
+        await _stop((*workers, ledger))
 
 
 async def _all_owned(workers: tuple[Worker, ...]) -> None:
@@ -290,6 +293,7 @@ async def _compare(parts: Parts, victim: Worker, began: float) -> None:
             raise Failed("rows differ from the log")
     refused = f"{len(oracle.refused)} refused: {', '.join(sorted(set(oracle.refused.values())))}"
     print(f"         Nothing lost, nothing counted twice; {refused or 'nothing refused'}.")
+    await _explain(parts)
     print("         traffic goes on", flush=True)
     parts.traffic.running.set()
     a = parts.workers[0]
@@ -300,10 +304,23 @@ async def _compare(parts: Parts, victim: Worker, began: float) -> None:
     )
     print(
         f"\nTry it (Ctrl-C stops everything), after  export {variables}\n"
-        f"  .venv/bin/onhand stock DEMO-1 · .venv/bin/onhand dlq list · "
+        f"  .venv/bin/onhand history DEMO-1 store-007 · .venv/bin/onhand dlq list · "
         f"kill -9 {parts.workers[1].pid} · {a.url}/v1/cluster\n",
         flush=True,
     )
+
+
+async def _explain(parts: Parts) -> None:
+    """Ask the ledger, through a worker, why there is as much as there is."""
+    words = ("explain", "DEMO-1", "store-007", "--url", parts.workers[0].url)
+
+    async def explained() -> str:
+        code, said = await onhand(*words, settings=parts.stage.variables)
+        return said if code == 0 else ""
+
+    said = await until(explained, "explained: a row by the ledger", 60)
+    print(f"$ onhand {' '.join(words[:3])}")
+    print("".join(f"  {line}\n" for line in said.splitlines()), end="", flush=True)
 
 
 def _check_fates(parts: Parts, oracle: Oracle) -> None:

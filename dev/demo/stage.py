@@ -74,7 +74,8 @@ def _clear(settings: Settings) -> None:
     """Delete the demo's own topics and group, as far as they are there."""
     admin = AdminClient({"bootstrap.servers": settings.kafka, "log_level": 0})
     topics = admin.delete_topics([topic.name for topic in desired(settings)])
-    groups = admin.delete_consumer_groups([settings.group], request_timeout=ANSWER_S)
+    names = [settings.group, settings.ledger_group]
+    groups = admin.delete_consumer_groups(names, request_timeout=ANSWER_S)
     for answer in (*topics.values(), *groups.values()):
         with suppress(KafkaException):  # it was never made, or Kafka is gone
             answer.result(ANSWER_S)

@@ -28,7 +28,7 @@ class OtherLog(LedgerUnavailable):
     """A topic is not the one that this ledger has written down."""
 
 
-class Watch:
+class LogWatch:
     """Compares the sources with what a ledger knows of them.
 
     Args:
