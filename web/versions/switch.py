@@ -64,12 +64,10 @@ class Switch:
         self.answering = view.version
         #: The record that made it the active one, or a later one that left it so.
         self.epoch = 0
+        #: Whether this worker answers from its own version, and has not just slept. Every read
+        #: asks it, so it is kept and not worked out.
+        self.is_here = True
         view.listeners.append(self.heard)
-
-    @property
-    def is_here(self) -> bool:
-        """Whether this worker answers from its own version, and has not just slept."""
-        return self.answering == self._view.version and self._awake.is_set()
 
     def start(self) -> None:
         """Begin with what the record says: a worker that starts now answers from nothing older."""
@@ -141,11 +139,15 @@ class Switch:
 
     def _go_over(self, version: int, epoch: int) -> None:
         self.answering, self.epoch = version, epoch
+        self._note_where()
         self._moved.set()
         self._moved = asyncio.Event()
         self._label()
         for listener in list(self.listeners):
             listener()
+
+    def _note_where(self) -> None:
+        self.is_here = self.answering == self._view.version and self._awake.is_set()
 
     def _label(self) -> None:
         """What this worker's own rows are said to be of.
@@ -169,7 +171,9 @@ class Switch:
             now = time.clock_gettime(time.CLOCK_BOOTTIME)
             if now - before > SLEPT_S + TICK_S:
                 self._awake.clear()
+                self._note_where()
                 await self._view.reread(REREAD_S)
                 self._awake.set()
+                self._note_where()
                 now = time.clock_gettime(time.CLOCK_BOOTTIME)
             before = now
