@@ -21,6 +21,8 @@ from tests.support.workers import Cluster
 
 PARTITIONS = 2
 LOCATION = "store 1"
+#: For one command, on a machine that does much else.
+PATIENCE_S = 300.0
 
 
 @pytest.fixture
@@ -33,7 +35,8 @@ def cluster(kafka: Kafka, tmp_path: Path) -> Iterator[Cluster]:
 
 async def audit(cluster: Cluster, *words: str) -> tuple[int, str]:
     url = next(iter(cluster.alive)).url
-    return await onhand("audit", "--url", url, *words, settings=cluster.settings)
+    words = ("--url", url, *words)
+    return await onhand("audit", *words, settings=cluster.settings, timeout_s=PATIENCE_S)
 
 
 async def audited(cluster: Cluster, *words: str) -> tuple[int, list[dict[str, Any]]]:
@@ -165,9 +168,13 @@ async def everything_is_repaired(cluster: Cluster, skus: list[str]) -> None:
 
 
 async def assert_says_what_cannot_be_compared(cluster: Cluster) -> None:
-    code, said = await onhand("audit", "--url", "http://127.0.0.1:1", settings=cluster.settings)
+    code, said = await onhand(
+        "audit", "--url", "http://127.0.0.1:1", settings=cluster.settings, timeout_s=PATIENCE_S
+    )
     assert (code, "No worker answers" in said) == (2, True)
     other = cluster.settings | {"ONHAND_DEDUP_WINDOW": "77"}
-    code, said = await onhand("audit", "--url", cluster.alive[0].url, settings=other)
+    code, said = await onhand(
+        "audit", "--url", cluster.alive[0].url, settings=other, timeout_s=PATIENCE_S
+    )
     assert code == 2
     assert "is of other rules (window 100000, here 77)" in said
