@@ -21,6 +21,7 @@ from app.group.process import OnhandWorker
 from app.news import spans
 from app.service import port_problems, refuse_to_start
 from tables.tasks import Tasks
+from web.access.access import Access
 from web.operations.bridging import BridgeOps, BridgeView, CarriedBody
 
 log = logging.getLogger("app")
@@ -72,6 +73,7 @@ class BridgeApp(GroupMember):
 
     settings: Settings
     bridge: Bridge
+    access: Access
     _stopping = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -91,7 +93,7 @@ class BridgeApp(GroupMember):
 
     def on_webserver_init(self, web: Any) -> None:
         """Our handlers live on the server that Faust starts."""
-        web.web_app.add_routes(BridgeOps(self.view).routes())
+        web.web_app.add_routes(self.access.operated(BridgeOps(self.view).routes()))
 
     async def on_start(self) -> None:
         """Check, connect, then let the consumer join the group."""

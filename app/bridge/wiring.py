@@ -9,12 +9,14 @@ from msgspec.structs import replace
 
 from agents.bridge import bridge_agent
 from agents.carrying import Bridge, BridgeConfig
+from app.access import access_of
 from app.bridge.mapping import map_of
 from app.bridge.service import BridgeApp, BridgeWorker, TopicManager
 from app.config import Settings, SettingsError
 from app.group.delivery import ConsumerDelivery
 from app.service import refuse_to_start
 from app.wiring import faust_options, without_pages
+from web.access.watched import AccessError
 
 
 def build_bridge(settings: Settings | None = None) -> BridgeApp:
@@ -25,8 +27,9 @@ def build_bridge(settings: Settings | None = None) -> BridgeApp:
     try:
         settings = settings or Settings.from_env()
         by = map_of(settings)
-    except SettingsError as error:
-        refuse_to_start(error.problems)
+        access = access_of(settings)
+    except (SettingsError, AccessError) as error:
+        refuse_to_start(str(error).splitlines())
         raise  # unreachable: refuse ends the process
     settings = replace(settings, web_port=settings.bridge_port, url=_url(settings))
     group = settings.bridge_group(by.name)
@@ -39,7 +42,7 @@ def build_bridge(settings: Settings | None = None) -> BridgeApp:
         canonical_url=_name_in_group(settings),
         **options,
     )
-    app.settings = settings
+    app.settings, app.access = settings, access
     without_pages(app)
     consumer = ConsumerDelivery(app, [settings.bridge_topic])  # type: ignore[arg-type]  # without tables
     config = BridgeConfig(

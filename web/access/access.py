@@ -8,7 +8,7 @@ why. Whoever gets in by a worker's proof is judged by this worker's own tokens a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 from typing import Any
 
@@ -152,7 +152,14 @@ class Access:
         metrics = Demand.NOTHING if self._metrics_are_open else Scope.OPERATE
         probes = dict.fromkeys(("/live", "/ready"), Demand.NOTHING)
         needs = {**probes, "/metrics": metrics, "/v1/cluster": Scope.OPERATE}
-        return lambda path, handler: self._guarded(needs[path], handler)
+        return lambda path, handler: self._guarded(needs.get(path, Scope.OPERATE), handler)
+
+    def operated(self, routes: Iterable[web.RouteDef]) -> Iterator[web.RouteDef]:
+        """The routes of a small server that only those ask who run it."""
+        guarding = self.of_operations()
+        for route in routes:
+            handler = guarding(route.path, route.handler)
+            yield web.RouteDef(route.method, route.path, handler, route.kwargs)
 
     def _guarded(self, need: Scope | Demand, handler: Handler) -> Handler:
         if not self.is_on or need is Demand.NOTHING:

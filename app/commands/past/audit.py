@@ -166,7 +166,14 @@ async def _watch(
     no_ledger: bool,
     port: int,
 ) -> None:
+    from app.access import access_of
     from app.commands.past.watch import Watched, watch
+    from web.access.watched import AccessError
+
+    try:
+        access = access_of(settings)
+    except AccessError as error:
+        refuse(str(error))
 
     def say(found: Audited) -> None:
         for line in lines_of(found):
@@ -175,7 +182,8 @@ async def _watch(
     async with AsyncExitStack() as stack:
         auditor, _ = await _begin(settings, url, no_ledger, stack)
         click.echo(f"Watching: http://{settings.web_host}:{port}/v1/audit")
-        await watch(auditor, numbers, Watched(as_document), say, (settings.web_host, port))
+        at = (settings.web_host, port)
+        await watch(auditor, numbers, Watched(as_document), say, at, access)
 
 
 async def config_of(

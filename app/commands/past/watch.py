@@ -14,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from app.commands.console import moment
+from web.access.access import OPEN, Access
 from web.http.replies import json_reply
 from web.operations.ops import metrics_reply
 
@@ -109,6 +110,7 @@ async def watch(
     watched: Watched,
     say: Callable[[Audited], None],
     at: tuple[str, int],
+    access: Access = OPEN,
 ) -> None:
     """Audit one partition after the other, until cancelled.
 
@@ -118,6 +120,7 @@ async def watch(
         watched: is told of each.
         say: the same, for people.
         at: host and port of the HTTP server.
+        access: who may ask it.
 
     Raises:
         OSError: the port is taken.
@@ -125,7 +128,7 @@ async def watch(
     from audit.log import AuditFailed
 
     app = web.Application()
-    app.add_routes(watched.routes())
+    app.add_routes(access.operated(watched.routes()))
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
+from aiohttp.test_utils import TestClient, TestServer
 
 from domain.rows import Row
 from tests.unit.web.access_files import OTHER, Keys
@@ -66,3 +66,23 @@ async def test_every_kind_of_request_between_workers_proves_itself(
                         assert answer.status not in (401, 403), (request, answer)
         finally:
             CALLER.reset(set_for)
+
+
+async def test_the_small_servers_of_a_bridge_and_an_audit_are_for_those_who_run_them(
+    tmp_path: Path,
+) -> None:
+    keys = Keys(tmp_path)
+    operator, reader = keys.token(Scope.OPERATE), keys.token(Scope.READ)
+
+    async def ok(request: web.Request) -> web.Response:
+        return web.Response()
+
+    app = web.Application()
+    paths = ("/live", "/ready", "/metrics", "/v1/audit")
+    app.add_routes(keys.access().operated([web.get(path, ok) for path in paths]))
+    async with TestClient(TestServer(app)) as client:
+        for token, status in ((operator, 200), (reader, 403), ("", 401)):
+            for path in paths:
+                async with client.get(path, headers={"Authorization": f"Bearer {token}"}) as said:
+                    is_open = path in ("/live", "/ready")
+                    assert said.status == (200 if is_open else status), (path, token)
