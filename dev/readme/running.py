@@ -1,12 +1,12 @@
 """`make readme`: what the documents say, held against the service as it is.
 
-First without a broker (`dev/readme/documents.py`). Then every `sh` block of README.md and
-docs/http.md runs as written and in order, in one shell, against a Kafka and workers of
-its own; the Python, Java and kcat examples too. What stands behind a block as `text` or
-`json` must be what it prints: `…` stands for anything, times and offsets may differ.
+First without a broker (`dev/readme/documents.py`). Then every `sh` block of `DOCUMENTS` runs as
+written and in order, in one shell, against a Kafka and workers of its own; the Python, Java and
+kcat examples too. What stands behind a block as `text` or `json` must be what it prints: `…` stands
+for anything, times and offsets may differ.
 
-Only the addresses are not as written: free ports stand for 9092, 6066 and 6067. On a machine
-without curl, `dev/readme/curl.py` stands in for it.
+Only the addresses are not as written: free ports stand for 9092 and `PORTS`. On a machine without
+curl, `dev/readme/curl.py` stands in for it.
 """
 
 import asyncio
@@ -30,16 +30,16 @@ from dev.readme.documents import Block, Fault, faults, read
 from dev.reads.answers import owners
 from dev.workers import LIBC, PR_SET_PDEATHSIG, ROOT, environment, status_of
 
-DOCUMENTS = ("README.md", "docs/http.md", "docs/your-own-table.md")
+DOCUMENTS = ("README.md", "docs/http.md", "docs/article.md", "docs/your-own-table.md")
 RUNNABLE = ("sh", "python", "java")
 BLOCK_TIMEOUT_S = 60.0
 READY_TIMEOUT_S = 60.0
 #: Of each topic, as the documents create them.
 PARTITIONS = 12
 #: As the documents have them.
-PORTS = ("6066", "6067", "6068")
+PORTS = ("6066", "6067", "6068", "6166")
 #: Whatever runs for long and is therefore left running.
-_FOREGROUND = re.compile(r"^(?:\w+=\S+ )*(?:onhand|\S*python -m \w+) worker\b")
+_FOREGROUND = re.compile(r"^(?:\w+=\S+ )*(?:onhand(?: ledger)?|\S*python -m \w+) worker\b")
 
 
 class Session:
