@@ -13,6 +13,7 @@ import msgspec
 
 from audit.comparing import Held
 from audit.log import AuditFailed
+from core.words import in_words
 from tables.audit.copies import CopyHead
 
 _ASK_S: Final = 10.0
@@ -53,7 +54,7 @@ async def places(
                 state = json.loads(await answer.read())
             return {one["partition"]: _holders(one) for one in state["partitions"]}
         except (aiohttp.ClientError, OSError, ValueError, KeyError, TimeoutError) as error:
-            why = f"{worker} ({error!r})"
+            why = f"{worker}: {in_words(error)}"
     raise AuditFailed(
         f"No worker answers ({why}): start one with `onhand worker`, or name another by --url or "
         "ONHAND_URL."

@@ -131,6 +131,8 @@ def refusal(status: int, body: bytes) -> str:
         return f"The worker answered {status}, not as Onhand does: is it one?"
     if str(problem.get("type")).endswith("/unknown-key"):
         title = ""  # the detail is it, with the names
+    if detail.startswith(title.rstrip(".")):
+        title = ""  # another worker's refusal, passed on
     # The detail sums the faults up, for programs that show one sentence alone.
     said = ": ".join(_unended(part) for part in (title, "; ".join(faults) or detail) if part)
     return f"{plain(said) or f'The worker answered {status}'}."

@@ -66,9 +66,11 @@ def _why(time: dict[str, Any]) -> str:
 
 def _looked(looked: dict[str, Any], found: bool) -> str:
     """How far back the answer can see."""
+    nothing = "" if found else "Nothing was found. "
+    if ledger := looked.get("ledger"):
+        return f"{nothing}Looked at all facts there ever were, in the ledger {ledger}."
     since = looked["refused_since"]
     refused = f"since {since}" if since else "as long as dead letters are kept"
     rest = "" if looked["repeats_complete"] else " There may be more repetitions than these."
-    nothing = "" if found else "Nothing was found. "
     looked_for = "Looked for applied facts within the duplicates windows, and for refused ones"
     return f"{nothing}{looked_for} {refused}.{rest}"

@@ -47,7 +47,10 @@ def stock(
             rows.append(("all", *cells_of(found), ago(found["updated_at"])))
         click.echo(table([[found["sku"]]]))
         click.echo(table([heading("LOCATION"), *rows], right=range(1, len(FIELDS) + 1)))
-        click.echo(ask.freshness_line(found["freshness"]))
+        if past := found.get("history"):  # a ledger was asked, not a worker
+            click.echo(f"as of {past['position']}, by the ledger {past['ledger']}")
+        else:
+            click.echo(ask.freshness_line(found["freshness"]))
     else:
         click.echo(ask.refusal(answer.status, answer.body), err=True)
     sys.exit(0 if answer.status == 200 else 1)

@@ -24,7 +24,10 @@ def main() -> int:
             print(f"Apache Kafka 4.4 (pid {kafka.pid}) at {kafka.bootstrap}; Ctrl-C stops it.")
             print(f"  export ONHAND_KAFKA={kafka.bootstrap}")
             if arguments.folder is None:
-                print("Its data goes when it stops; `make kafka FOLDER=kafka-data` keeps it.")
+                print(
+                    "Its data goes when it stops: remove the workers' data folders then, too. "
+                    "`make kafka FOLDER=kafka-data` keeps it."
+                )
             else:
                 print(f"Its data stays in {arguments.folder}, for the next start there.")
             sys.stdout.flush()

@@ -1,9 +1,11 @@
+import json
+
 import click
 import pytest
 from click.testing import CliRunner
 
 from app import deadletters
-from app.commands import cli
+from app.commands import ask, cli
 from app.commands.console import Cell, ago, coloured, plain, seconds_since, span, table
 from tables.home.letters import Letter
 
@@ -63,3 +65,31 @@ def test_a_time_is_told_as_an_age_and_never_in_the_future() -> None:
     assert ago("2026-11-23T10:00:00.123Z", now=1795428200.0) == "3 min ago"
     assert ago("2026-11-23T10:00:00.123Z", now=1795428001.0) == "seconds ago"
     assert seconds_since("2026-11-23T10:00:00Z", now=0) == 0
+
+
+def test_a_row_that_a_ledger_gave_says_so_instead_of_how_fresh_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    row = {name: 0 for name in ("received", "dispatched", "sold", "returned", "adjusted", "events")}
+    past = {"position": "sales-3@7", "ledger": "http://10.0.0.9:6166"}
+    body = {"sku": "TEA", "location": "here", "on_hand": 0, "updated_at": "2026-11-23T10:00:00Z"}
+    answer = ask.Answer(
+        "http://10.0.0.9:6166", 200, json.dumps(row | body | {"history": past}).encode()
+    )
+    monkeypatch.setattr(ask, "ask", lambda *args: answer)
+
+    said = CliRunner().invoke(cli, ["stock", "TEA", "here"])
+
+    assert said.exit_code == 0
+    assert said.output.splitlines()[-1] == "as of sales-3@7, by the ledger http://10.0.0.9:6166"
+
+
+def test_a_refusal_that_was_passed_on_says_its_title_once() -> None:
+    passed_on = {
+        "title": "Nobody keeps history now",
+        "detail": "Nobody keeps history now: start one.",
+    }
+
+    assert (
+        ask.refusal(503, json.dumps(passed_on).encode()) == "Nobody keeps history now: start one."
+    )
