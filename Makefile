@@ -134,5 +134,5 @@ bench: $(READY)  ## the README's figures, measured here
 	@$(BIN)/python -m bench
 
 clean:  ## remove .venv, caches, Kafka's jars and kept data, local stores
-	rm -rf $(VENV) .kafka data data-b kafka-data .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .kafka data data-b data-h kafka-data .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -291,8 +291,14 @@ def _paths() -> dict[str, JsonObject]:
     }
 
 
-def document(build: str, url: str) -> JsonObject:
-    """The whole document for one worker. `build`: of the code that runs, such as 0.1.0."""
+def document(build: str, url: str, *, guarded: bool = True) -> JsonObject:
+    """The whole document for one worker.
+
+    Args:
+        build: of the code that runs, such as 0.1.0.
+        url: of the worker.
+        guarded: it asks for tokens; one that does not must not say that it refuses who has none.
+    """
     _, of_structs = msgspec.json.schema_components(_STRUCTS, ref_template=REF)
     # RowBody is a name of ours; the world calls it Row.
     told = msgspec.json.encode(of_structs).replace(b'Body"', b'"')
@@ -305,6 +311,11 @@ def document(build: str, url: str) -> JsonObject:
     kinds = ("Movement", "Adjustment")
     schemas["CloudEvent"] = {"oneOf": [ref_to(f"{kind}Event") for kind in kinds]}
     schemas["Data"] = {"anyOf": [ref_to(f"{kind}Data") for kind in kinds]}
+    paths = _paths()
+    if not guarded:
+        for methods in paths.values():
+            for call in methods.values():
+                call.pop("security", None)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -316,14 +327,17 @@ def document(build: str, url: str) -> JsonObject:
         },
         "servers": [{"url": url}],
         "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
-        "paths": _paths(),
-        "components": {"schemas": schemas, "securitySchemes": SECURITY_SCHEMES},
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            **({"securitySchemes": SECURITY_SCHEMES} if guarded else {}),
+        },
     }
 
 
-def routes(build: str, url: str) -> Iterable[web.RouteDef]:
+def routes(build: str, url: str, *, guarded: bool) -> Iterable[web.RouteDef]:
     """GET /openapi.json and GET /, encoded once."""
-    whole = document(build, url)
+    whole = document(build, url, guarded=guarded)
     body = msgspec.json.encode(whole)
     headers = {"Content-Type": JSON, "Cache-Control": "no-cache", **SERVER}
 

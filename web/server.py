@@ -322,7 +322,7 @@ class Web:
         add_routes(app, self._neighbours.routes(), guarding=operating)
         add_routes(app, self._auditing.routes(), reads, None, access.guarding(Scope.OPERATE))
         add_routes(app, pages(), guarding=any_token)
-        document = openapi.routes(self._config.build, self._config.url)
+        document = openapi.routes(self._config.build, self._config.url, guarded=access.has_tokens)
         add_routes(app, document, guarding=any_token)
         # A dot would not match an encoded line feed.
         # The active version may have calls that this one does not know.

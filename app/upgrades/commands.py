@@ -64,7 +64,7 @@ def upgrade_commands() -> None:
     "--rules",
     type=click.INT,
     metavar="N",
-    help="The rules that it counts by.  [default: the newest of this build]",
+    help="The rules that it counts by; without it the newest of this build.",
 )
 @note_option
 @kafka_option

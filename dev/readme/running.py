@@ -54,7 +54,7 @@ class Session:
         self._home, self._state, self._log = folder / "home", folder / "state", folder / "log"
         self._home.mkdir()
         for entry in ROOT.iterdir():
-            if entry.name not in ("data", "data-b", ".git"):
+            if entry.name not in ("data", "data-b", "data-h", ".git"):
                 (self._home / entry.name).symlink_to(entry)
         self._ports = {"9092": kafka.bootstrap.rpartition(":")[2]}
         self._ports |= {port: str(free_port()) for port in PORTS}

@@ -22,7 +22,13 @@ NAMES = ("stock-outs", "oversold", "movers", "shrink", "location-totals", "late-
 @click.option("--from", "since", metavar="TIME", help="Facts from then on; a week without it.")
 @click.option("--location", help="Only this one.")
 @click.option("--late-s", type=click.IntRange(1), help="late-facts: after how many seconds.")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True)
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 10_000),
+    default=100,
+    show_default=True,
+    help="How many lines to show.",
+)
 @click.option("--csv", "as_csv", is_flag=True, help="Comma-separated, for spreadsheets.")
 @url_option
 @as_json

