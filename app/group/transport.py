@@ -78,6 +78,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         # Faust hard-codes a wait of 1,500 ms; one fetch is under way per broker, and a
         # long poll over idle partitions would hold up those that have records.
         interval_s = self.app.settings.commit_interval_ms / 1000
+        self._offsets_are_late = False
         self._pace = Pace(self._ensure_consumer(), interval_s)
         coordinator = self._ensure_consumer()._coordinator
         beat = coordinator._do_heartbeat
@@ -156,8 +157,11 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             async with asyncio.timeout(_OFFSETS_S):
                 await consumer.commit({TopicPartition(*tp): at for tp, at in offsets.items()})
         except (KafkaError, TimeoutError) as error:
-            log.info("Offsets for lag tools not committed for now (%s).", in_words(error))
+            if not self._offsets_are_late:  # said once each time that Kafka goes away
+                log.info("Offsets for lag tools not committed for now (%s).", in_words(error))
+            self._offsets_are_late = True
             return False
+        self._offsets_are_late = False
         return True
 
     async def leave(self) -> None:
