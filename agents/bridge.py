@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from agents.carrying import Bridge, ForeignBatch
+from agents.streams import agent_of
 from tables.ports import Fail
 
 
@@ -14,22 +15,13 @@ def bridge_agent(bridge: Bridge, fail: Fail) -> Callable[[Any], Awaitable[None]]
 
     Args:
         bridge: where the records go.
-        fail: ends the worker. An exception here is a bug, not a refusal: Faust would
-            acknowledge the batch and go on (FS#527), so it must never see one.
+        fail: ends the worker.
     """
+    return agent_of(bridge.take, fail, _could_not)
 
-    async def carry(stream: Any) -> None:
-        async for event in stream.noack().events():
-            batch: ForeignBatch = event.value
-            try:
-                await bridge.take(batch)
-            except Exception as error:
-                await fail(
-                    f"A batch of partition {batch.partition}, offsets {batch.start} to "
-                    f"{batch.next_offset - 1}, could not be carried: {error!r}.",
-                    error,
-                )
-                return
-            event.ack()
 
-    return carry
+def _could_not(batch: ForeignBatch, error: Exception) -> str:
+    return (
+        f"A batch of partition {batch.partition}, offsets {batch.start} to "
+        f"{batch.next_offset - 1}, could not be carried: {error!r}."
+    )

@@ -33,6 +33,8 @@ from domain.rules.held import CURRENT
 from ledger.engine import LedgerUnavailable, url_of
 from ledger.history import History
 from ledger.keeping import Keeper, LedgerConfig
+from tables.home.disk.folders import make_folder
+from tables.home.store import StoreFailed
 from web.access.watched import AccessError
 from web.ledger import LedgerWeb, LedgerWebConfig
 from wire.batches import Unreadable
@@ -151,7 +153,8 @@ def build_ledger(settings: Settings | None = None) -> LedgerApp:
         settings = settings or Settings.of_ledger()
         config = _config(settings)
         access = access_of(settings)
-    except (SettingsError, LedgerUnavailable, AccessError) as error:
+        make_folder(settings.data_dir / settings.ledger_group)  # Faust's own lies in it
+    except (SettingsError, LedgerUnavailable, AccessError, StoreFailed) as error:
         refuse_to_start(str(error).splitlines())
         raise  # unreachable: refuse ends the process
     session_s = settings.session_timeout_ms / 1000
@@ -172,7 +175,6 @@ def build_ledger(settings: Settings | None = None) -> LedgerApp:
         worker_redirect_stdouts=False,
         logging_config=configuration(settings.log_level, settings.log_format),
     )
-    (settings.data_dir / settings.ledger_group).mkdir(parents=True, exist_ok=True)
     app.settings, app.config = settings, config
     app.keeper = Keeper(config, app.fail)
     app.web_part = LedgerWeb(

@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError
 
 from app import topics
 from app.admin import kafka_failed
-from app.counting import CountingApp, settle_memory, share_memory_between_threads
+from app.counting.worker import CountingApp, settle_memory, share_memory_between_threads
 from app.group.options import option_problems
 from app.topicwatch import TopicWatch
 from app.upgrades.beginning import no_record
@@ -32,7 +32,7 @@ _REFUSED = 2
 
 
 class OnhandApp(CountingApp):
-    """A worker that counts stock; `app/counting.py` says in which order Faust calls it.
+    """A worker that counts stock; `app/counting/worker.py` says in which order Faust calls it.
 
     A worker whose version is not staged, or retired, idles: its web answers, and it holds
     nothing and joins nothing until its version is staged. One whose version is retired while

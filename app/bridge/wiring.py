@@ -13,9 +13,11 @@ from app.access import access_of
 from app.bridge.mapping import map_of
 from app.bridge.service import BridgeApp, BridgeWorker, TopicManager
 from app.config import Settings, SettingsError
+from app.counting.parts import faust_options, without_pages
 from app.group.delivery import ConsumerDelivery
 from app.service import refuse_to_start
-from app.wiring import faust_options, without_pages
+from tables.home.disk.folders import make_folder
+from tables.home.store import StoreFailed
 from web.access.watched import AccessError
 
 
@@ -28,12 +30,12 @@ def build_bridge(settings: Settings | None = None) -> BridgeApp:
         settings = settings or Settings.from_env()
         by = map_of(settings)
         access = access_of(settings)
-    except (SettingsError, AccessError) as error:
+        group = settings.bridge_group(by.name)
+        make_folder(settings.data_dir / group)  # Faust's own lies in it
+    except (SettingsError, AccessError, StoreFailed) as error:
         refuse_to_start(str(error).splitlines())
         raise  # unreachable: refuse ends the process
     settings = replace(settings, web_port=settings.bridge_port, url=_url(settings))
-    group = settings.bridge_group(by.name)
-    (settings.data_dir / group).mkdir(parents=True, exist_ok=True)  # Faust's own folder
     options = faust_options(settings, group) | {"Worker": BridgeWorker}
     app = BridgeApp(
         group,

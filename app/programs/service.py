@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from app.counting import CountingApp, settle_memory, share_memory_between_threads
+from app.counting.worker import CountingApp, settle_memory, share_memory_between_threads
 from app.group.options import option_problems
 from app.group.process import OnhandWorker
 from app.programs.logs import topic_problems
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class ProgramApp(CountingApp):
-    """What Faust calls us for; the order is told in `app/counting.py`."""
+    """What Faust calls us for; the order is told in `app/counting/worker.py`."""
 
     program: Program
     web_part: ProgramWeb

@@ -17,6 +17,7 @@ from weakref import WeakSet
 import msgspec
 import rocksdict
 
+from tables.home.disk.folders import make_folder
 from tables.home.disk.sayings import said
 from tables.home.store import (
     FORMAT,
@@ -275,8 +276,8 @@ class RocksStores:
     ) -> None:
         """`name`: of the table; each store's folder begins with it."""
         self._folder, self._name = folder, name
+        make_folder(folder)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(folder / "lock", os.O_CREAT | os.O_RDWR)
         except OSError as error:
             raise said(folder, error, reading=False) from error

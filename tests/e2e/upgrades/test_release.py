@@ -1,6 +1,5 @@
 """The last release as version 1 and this build as version 2, with a worker that sleeps over it."""
 
-import asyncio
 import json
 from pathlib import Path
 
@@ -59,7 +58,6 @@ async def answers_by_its_record(sleeper: Worker, epoch: int) -> None:
 async def promoted_while_one_sleeps(one: Cluster, load: Load, sleeper: Worker) -> None:
     """A worker is frozen over the switch; nobody fails, and it answers nothing unlabelled."""
     sleeper.freeze()
-    await asyncio.sleep(0)
 
     async def is_missed() -> bool:
         code, said = await onhand("upgrade", "promote", "2", *FORCE, settings=one.settings)

@@ -14,9 +14,9 @@ from app.commands import cli
 from app.config import PREFIX, Settings
 from dev.kafka import Kafka, free_port
 from dev.workers import ROOT
-from tests.support.cli import (
-    onhand,
-)
+from tests.support.bridges import COMMAND as BRIDGE
+from tests.support.bridges import MAP
+from tests.support.cli import onhand
 
 
 def test_settings_are_shown_with_where_they_come_from_and_without_passwords() -> None:
@@ -167,3 +167,44 @@ def test_traffic_says_where_it_can_run_if_there_is_no_checkout(tmp_path: Path) -
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert "needs the folder dev/" in done.stderr
+
+
+WORKER = ("-m", "faust", "-A", "app", "worker")
+STARTS = {
+    "a worker": (WORKER, {}),
+    "a worker without a disk": (WORKER, {"ONHAND_STORE": "memory"}),
+    "a ledger": (("-m", "faust", "-A", "app.ledger", "worker"), {}),
+    "a bridge": (BRIDGE, {"ONHAND_BRIDGE_TOPIC": "tills"}),
+    "a program": (("-m", "examples.wordcount", "worker"), {}),
+    "a program without a disk": (
+        ("-m", "examples.wordcount", "worker"), {"ONHAND_STORE": "memory"}
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", STARTS)
+def test_whoever_cannot_make_its_data_folder_says_so_in_one_sentence(
+    what: str, tmp_path: Path
+) -> None:
+    command, more = STARTS[what]
+    (tmp_path / "tills.toml").write_text(f'name = "tills"\n{MAP}')
+    (tmp_path / "file").touch()
+    settings = {
+        "ONHAND_KAFKA": "127.0.0.1:1",
+        "ONHAND_DATA_DIR": str(tmp_path / "file" / "data"),
+        "ONHAND_BRIDGE_MAP": str(tmp_path / "tills.toml"),
+        **more,
+    }
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=ROOT,
+        env=os.environ | settings,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 2, done.stderr
+    (said,) = done.stderr.splitlines()
+    assert str(tmp_path / "file" / "data") in said
+    assert said.endswith("Check the disk and the folder.")

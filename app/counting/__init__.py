@@ -1,0 +1,1 @@
+"""What all workers with tables have in common, and what they are put together from."""
