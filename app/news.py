@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from core.stages import Role
+from core.words import spans
 from tables.reading import PartitionStatus
 from tables.tasks import Tasks
 from web.cluster.roster import WorkerView
@@ -98,15 +99,3 @@ class News:
                 log.info("Worker %s is back.", url)
             elif before[url] and not is_alive:
                 log.info("Worker %s is gone.", url)
-
-
-def spans(numbers: Iterable[int]) -> str:
-    """Numbers as people write them: `0–5, 7`, or `none`."""
-    runs: list[list[int]] = []
-    for number in sorted(numbers):
-        if runs and number == runs[-1][-1] + 1:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
-    texts = (f"{run[0]}–{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
-    return ", ".join(texts) or "none"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from typing import Final
 
 #: Of Kafka's errors, where the name alone says too little.
@@ -58,3 +59,15 @@ def _of_kafka(name: str, error: BaseException, kinds: set[str]) -> str:
 
 def _lower(text: str) -> str:
     return text[:1].lower() + text[1:]
+
+
+def spans(numbers: Iterable[int]) -> str:
+    """Numbers as people write them: `0–5, 7`, or `none`."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    texts = (f"{run[0]}–{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+    return ", ".join(texts) or "none"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -82,15 +82,21 @@ async def compare_and_set(
         reached("checked")
         batch = RecordBatch(TopicPartition(topic, 0), batch_builder(_RECORD_BYTES), 1)
         batch.builder.append(0, NO_TIME_MS, KEY, to_bytes(after), [])
+        written: list[int] = []  # where it lies, if it got that far
+
+        def lies_at(offsets: Sequence[int]) -> None:
+            written.extend(offsets)
+            reached("written")
+
         try:
             async with asyncio.timeout(PATIENCE_S):
-                await producer.commit([batch], lambda offsets: reached("written"))  # 4
+                await producer.commit([batch], lies_at)  # 4
         except ProducerFenced as error:
             # Its own commit may have landed, and only the answer been lost.
-            if not await _is_there(kafka, topic, after):
+            if not await _is_there(kafka, topic, written):
                 raise Overtaken("Another command took over; nothing was changed.") from error
         except (KafkaError, OSError, TimeoutError) as error:
-            await _settle(kafka, topic, transactional_id, after, error)
+            await _settle(kafka, topic, transactional_id, written, error)
     reached("committed")
     return after
 
@@ -99,7 +105,7 @@ async def _settle(
     kafka: Mapping[str, Any],
     topic: str,
     transactional_id: str,
-    after: Versions,
+    written: Sequence[int],
     error: BaseException,
 ) -> None:
     """The answer was lost: end what may be under way, and look.
@@ -111,17 +117,28 @@ async def _settle(
     try:
         async with _brokers(kafka, topic) as brokers, asyncio.timeout(PATIENCE_S):
             await _initialised(brokers, transactional_id)
-        is_there = await _is_there(kafka, topic, after)
+        is_there = await _is_there(kafka, topic, written)
     except (KafkaError, OSError, TimeoutError) as again:
         raise OutcomeUnknown(in_words(again)) from error
     if not is_there:
         raise KafkaError(f"it was not written ({in_words(error)})") from error
 
 
-async def _is_there(kafka: Mapping[str, Any], topic: str, record: Versions) -> bool:
+async def _is_there(kafka: Mapping[str, Any], topic: str, written: Sequence[int]) -> bool:
+    """Whether what was written at these offsets was committed.
+
+    Its place tells, not its content: two who do the same in one moment write the same.
+
+    Raises:
+        OutcomeUnknown: the broker did not say where.
+    """
+    if not written:
+        return False  # a commit is only asked for what was taken
+    if min(written) < 0:
+        raise OutcomeUnknown("the broker no longer knew where it had put the record")
     async with asyncio.timeout(PATIENCE_S):
         history = await read_control(kafka, topic, committed=False)
-    return any(entry.versions == record for entry in history.entries)
+    return any(entry.offset in written for entry in history.entries)
 
 
 async def _initialised(brokers: Brokers, transactional_id: str) -> TransactionalProducer:

@@ -18,8 +18,8 @@ from app.group.assignment import PartitionManager
 from app.group.member import GroupMember
 from app.group.options import option_problems
 from app.group.process import OnhandWorker
-from app.news import spans
 from app.service import port_problems, refuse_to_start
+from core.words import spans
 from tables.tasks import Tasks
 from web.access.access import Access
 from web.operations.bridging import BridgeOps, BridgeView, CarriedBody

@@ -7,8 +7,8 @@ import logging
 from collections.abc import Callable, Sequence
 
 from app.group.placement import WARM
-from app.news import spans
 from core.stages import Stage
+from core.words import spans
 from tables.reading import PartitionStatus
 from tables.tasks import Tasks
 

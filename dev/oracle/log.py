@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from operator import methodcaller
 from threading import Event, Lock, Thread
+from time import monotonic
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -17,6 +18,8 @@ from dev.oracle.stock import Oracle, Record
 
 POLL_RECORDS = 5_000
 POLL_S = 0.2
+#: Longer than any test keeps Kafka away.
+STUCK_S = 240.0
 KAFKA_AWAY = {"_TRANSPORT", "_ALL_BROKERS_DOWN", "_TIMED_OUT", "_RESOLVE"}
 """The client comes back from these by itself."""
 
@@ -93,9 +96,19 @@ class LogReader:
         return self._ends == self._places
 
     def until_end(self) -> Iterator[list[Record]]:
-        """Batches until every partition's end has been seen; for one reading, not for two."""
+        """Batches until every partition's end has been seen; for one reading, not for two.
+
+        Raises:
+            TimeoutError: nothing came for minutes, and not the end either.
+        """
+        deadline = monotonic() + STUCK_S
         while not self.at_end:
-            yield self.poll()
+            batch = self.poll()
+            if batch:
+                deadline = monotonic() + STUCK_S
+            elif monotonic() > deadline:
+                raise TimeoutError(f"no end of {sorted(self._places - self._ends)}: {self._at}")
+            yield batch
 
     def ends(self, timeout_s: float = 60) -> dict[tuple[str, int], int]:
         """The next offset of every partition, as Kafka says it now."""

@@ -24,9 +24,10 @@ from aiokafka.errors import (
 )
 
 from core.stages import Role
+from core.words import spans
 from tables.home import rights
 from tables.home.changelog import ChangelogChanged
-from tables.home.feed import Feed, Log, Probe, Restored, not_whole
+from tables.home.feed import Feed, Log, Probe, Progress, Restored, not_whole
 from tables.home.memory import MemoryStore
 from tables.home.store import Local, Store, StoreUnfit
 from tables.ports import Fail
@@ -295,28 +296,36 @@ class Follower:
         self._changed.set()
 
     def _report(self) -> None:
-        for feed in self._feeds.values():
-            if feed.caught_up.done():
-                continue
-            partition = feed.progress()
+        restoring = [feed for feed in self._feeds.values() if not feed.caught_up.done()]
+        now = monotonic()
+        if slow := [feed for feed in restoring if now - feed.started > _PROGRESS_S]:
             log.info(
-                "Partition %d restores: %s of about %s changelog records, %s/s, %.0f s left.",
-                feed.partition,
-                f"{partition.done:,}",
-                f"{partition.total:,}",
-                f"{partition.rate_per_s:,.0f}",
-                partition.eta_s,
+                "Restoring partition%s %s: %s of about %s changelog records, %s/s, %.0f s left.",
+                "s" if len(slow) > 1 else "",
+                spans(feed.partition for feed in slow),
+                *_added_up([feed.progress() for feed in slow]),
             )
-            stands = monotonic() - feed.moved
-            at_ms = self.known_end(feed.partition).at_ms
-            if at_ms != feed.answered[0]:
-                feed.answered = at_ms, monotonic()
-            if (
-                feed.unreadable is None
-                and stands > _STUCK_S
-                and monotonic() - feed.answered[1] < _ANSWERS_S
-            ):
-                raise RestoreStuck(
-                    f"partition {feed.partition} has stood at changelog offset {feed.position} "
-                    f"of {feed.until} for {stands:.0f} s"
-                )
+        for feed in restoring:
+            self._end_if_stuck(feed)
+
+    def _end_if_stuck(self, feed: Feed) -> None:
+        stands = monotonic() - feed.moved
+        at_ms = self.known_end(feed.partition).at_ms
+        if at_ms != feed.answered[0]:
+            feed.answered = at_ms, monotonic()
+        if (
+            feed.unreadable is None
+            and stands > _STUCK_S
+            and monotonic() - feed.answered[1] < _ANSWERS_S
+        ):
+            raise RestoreStuck(
+                f"partition {feed.partition} has stood at changelog offset {feed.position} "
+                f"of {feed.until} for {stands:.0f} s"
+            )
+
+
+def _added_up(each: Sequence[Progress]) -> tuple[str, str, str, float]:
+    """Of all of them: records done, records in all, records/s, seconds until the last is done."""
+    done, total = sum(one.done for one in each), sum(one.total for one in each)
+    rate, left = sum(one.rate_per_s for one in each), max(one.eta_s for one in each)
+    return f"{done:,}", f"{total:,}", f"{rate:,.0f}", left

@@ -141,7 +141,12 @@ async def test_of_workers_with_two_windows_one_kind_never_joins_and_disturbs_nob
     await cluster.worker(winner).ready()
     assert cluster.worker(loser).process.returncode == 2  # type: ignore[union-attr]
     assert "Set ONHAND_DEDUP_WINDOW back" in cluster.worker(loser).log.read_text()
-    rebalances = generations(cluster, winner)
+
+    async def rebalances_seen() -> int:
+        return generations(cluster, winner)
+
+    # It is ready a moment before it logs what it was assigned.
+    rebalances = await until(rebalances_seen, "told what it was assigned", 20)
 
     cluster.launch(loser)  # as its supervisor does
     assert await cluster.worker(loser).ended(60) == 2

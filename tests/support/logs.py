@@ -25,7 +25,6 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # not in its 
 )
 
 from dev.oracle.log import _record as record_of
-from dev.oracle.log import read_topics
 from dev.oracle.stock import Record
 
 TIMEOUT_S = 60.0
@@ -275,9 +274,9 @@ def clean_often(kafka: str) -> None:
 
 
 def wait_for_compaction(kafka: str, topic: str, records: int) -> None:
-    """Return when at most this many records are left in the topic."""
+    """Return when at most this many records are left in the topic, which has one partition."""
     deadline = time.monotonic() + TIMEOUT_S
-    while (left := len(read_topics(kafka, [topic], committed=False))) > records:
+    while (left := len(raw_reader(kafka).records(topic))) > records:
         if time.monotonic() > deadline:
             raise TimeoutError(f"{topic} still holds {left} records, not {records}")
         time.sleep(0.1)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.news import News, spans
+from app.news import News
 from core.stages import Role
 
 A, S, F = Role.ACTIVE, Role.STANDBY, Role.FORMER
@@ -75,8 +75,3 @@ def test_who_was_dead_before_this_worker_looked_is_no_news(worker: Worker, lines
     worker.others = {"http://b": True, "http://c": True}
     worker.news.look()
     assert lines() == ["Worker http://b is back."]
-
-
-def test_numbers_are_shown_as_people_write_them() -> None:
-    assert spans([]) == "none"
-    assert spans([7, 0, 1, 2, 9, 10]) == "0–2, 7, 9–10"

@@ -6,7 +6,7 @@ import ssl
 import pytest
 from aiokafka import errors
 
-from core.words import in_words
+from core.words import in_words, spans
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,8 @@ def test_every_error_of_kafka_has_words() -> None:
 def test_what_nobody_foresaw_is_named() -> None:
     assert in_words(KeyError("x")) == "KeyError: 'x'"
     assert in_words(ValueError()) == "ValueError"
+
+
+def test_numbers_are_shown_as_people_write_them() -> None:
+    assert spans([]) == "none"
+    assert spans([7, 0, 1, 2, 9, 10]) == "0–2, 7, 9–10"
