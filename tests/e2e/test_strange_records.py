@@ -135,12 +135,9 @@ async def test_behind_an_open_transaction_no_answer_says_that_it_knows_all(
         await until(all_are_behind, "behind, each worker", SOON_S)
         found = await everywhere()
         assert sorted(answer.role for answer in found) == ["active", "standby"]
-
-        async def is_said() -> list[dict[str, str]]:
-            return await held_up(http, cluster.worker("a").url)
-
         # Another worker than the owner hears of it with the next heartbeat.
-        up = await until(is_said, "said what holds it up", SOON_S)
+        a = cluster.worker("a").url
+        up = await until(lambda: held_up(http, a), "said what holds it up", SOON_S)
         assert [(each["position"], each["cause"]) for each in up] == [
             (f"{sales}-0@0", "transaction")
         ]
