@@ -114,6 +114,8 @@ class Partition:
         self.offsets: dict[str, int] = {}
         self.position = ""
         self.ends: dict[str, tuple[int, int]] = {}
+        #: Topics whose log was made anew or cut: nothing of what they hold is in the rows.
+        self.anew: set[str] = set()
         #: What holds it up, by topic; known to its owner.
         self.holds: dict[str, Hold] = {}
         self.progressed = asyncio.Event()
@@ -176,6 +178,7 @@ class Partition:
     def own(self, owned: Owned) -> None:
         """Restored to its end, by whoever may write from now on."""
         self.owned, self.left_whole = owned, True
+        self.anew.clear()  # a take-over compares the logs
         self.move(Stage.ACTIVE)
 
     def unfed(self) -> Feed | None:
@@ -196,7 +199,9 @@ class Partition:
         self.store.close()
         self.progressed.set()
 
-    def saw_end(self, topic: str, end: int, at_ms: int, stable: int | None = None) -> None:
+    def saw_end(
+        self, topic: str, end: int, at_ms: int, stable: int | None = None, counted: int = 0
+    ) -> None:
         """A broker told a source topic's end; the newest word counts.
 
         Args:
@@ -205,12 +210,16 @@ class Partition:
             at_ms: when, ms since the epoch.
             stable: where a committed reader ends, if that was told too: what lies between
                 was acknowledged and waits for the end of somebody's transaction.
+            counted: next offset of the rows *before* the broker was asked; those of now may be
+                ahead of its answer. No log ends before it, but another one may.
         """
         known, known_at_ms = self.ends.get(topic, (0, 0))
         # A greater end is newer, however the clock was set meanwhile. And what was told in times
         # to come was told before the clock was set back: it would count as new until then.
         if at_ms >= known_at_ms or end > known or known_at_ms > time.time() * 1000:
             self.ends[topic] = end, at_ms
+            if end < counted:
+                self.anew.add(topic)
             if stable is not None:
                 self._saw_stable(topic, end, at_ms, stable)
 
@@ -287,8 +296,14 @@ class Partition:
 
     def lag_events(self) -> int:
         """Offsets between the committed positions and the ends last seen, summed over topics."""
-        offsets = self.offsets
-        return sum(max(0, end - offsets.get(topic, 0)) for topic, (end, _) in self.ends.items())
+        return sum(self.lags().values())
+
+    def lags(self) -> dict[str, int]:
+        """The same, by topic; of a log that is another one, all that it holds."""
+        return {
+            topic: end if topic in self.anew else max(0, end - self.offsets.get(topic, 0))
+            for topic, (end, _) in self.ends.items()
+        }
 
     def as_of_ms(self) -> int:
         """When a broker last told the ends: the oldest of the topics', ms since the epoch."""

@@ -193,7 +193,6 @@ class Reading:
     def _status(self, p: Partition) -> PartitionStatus:
         fresh = self.freshness(p.number)
         feed = p.feed
-        lags = {t: max(0, end - p.offsets.get(t, 0)) for t, (end, _) in p.ends.items()}
         return PartitionStatus(
             partition=p.number,
             state=p.state,
@@ -201,7 +200,7 @@ class Reading:
             epoch=p.epoch,
             position=p.position,
             offsets=p.offsets,
-            lags=lags,
+            lags=p.lags(),
             lag_events=p.lag_events(),
             as_of_ms=p.as_of_ms(),
             standby_lag_records=None if feed is None else self._changelog_lag(p),

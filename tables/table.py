@@ -14,7 +14,7 @@ from time import monotonic
 from aiokafka.errors import KafkaError
 
 from core.stages import Role, Stage
-from core.words import in_words
+from core.words import in_words, spans
 from tables.audit.repairs import Repairs
 from tables.config import TableConfig
 from tables.decoder import Batch
@@ -168,7 +168,7 @@ class Table(Reading):
             self._release(p)
             p.stopped_because, p.assigned = None, None
             p.move(Stage.FORMER)
-        log.debug("Assigned: active for %s; standby for %s.", _numbers(active), _numbers(standby))
+        log.debug("Assigned: active for %s; standby for %s.", spans(active), spans(standby))
         self._changed()
         new = sorted((active | standby) - self.held.keys(), key=lambda n: (n in standby, n))
         self._opening.begin(new, lambda p: self._hold(p, p.number in active), self._changed)
@@ -359,15 +359,16 @@ class Table(Reading):
 
     async def _look_at_sources(self) -> None:
         """Ends for partitions whose sources this worker does not fetch."""
-        others = {p.number for p in self.held.values() if p.owned is None or p.owned.is_aside}
+        held = self.held.values()
+        others = {p.number: p.offsets for p in held if p.owned is None or p.owned.is_aside}
         try:
             async with asyncio.timeout(_TICK_S):
-                ends = await self._sources.ends(others - await self._sources.lost(others))
+                ends = await self._sources.ends(others.keys() - await self._sources.lost(others))
         except (KafkaError, TimeoutError, OSError):
             return  # as_of stays where it is: that is the honest answer
         for (topic, number), found in ends.items():
             if (p := self.held.get(number)) is not None:
-                p.saw_end(topic, *found)
+                p.saw_end(topic, *found, counted=others[number].get(topic, 0))
 
     def _close(self, p: Partition) -> None:
         del self.held[p.number]
@@ -394,7 +395,3 @@ class Table(Reading):
             if p.owned is not None
             for topic, at in p.offsets.items()
         }
-
-
-def _numbers(partitions: Iterable[int]) -> str:
-    return ", ".join(map(str, sorted(partitions))) or "none"

@@ -23,14 +23,19 @@ from web.history.probes import Probes
 from web.http.connections import ConnectionLimits, guard
 from web.http.gate import Gate
 from web.http.outbox import Outbox
+from web.http.paths import unknown_path
 from web.http.problems import pages
-from web.server import add_routes, unknown_path
+from web.server import add_routes
 
 #: Questions at once; the others are told to come back.
 _QUESTIONS = 256
 #: How long `stop` goes on as before, so that workers learn of it, and then waits for questions.
 _NOTICE_S = 1.0
 _DRAIN_S = 10.0
+_ELSEWHERE = (
+    "This is a ledger, which answers for the past: ask a worker, which passes questions about the "
+    "past on to it."
+)
 
 
 class LedgerWebConfig(Struct, frozen=True, kw_only=True):
@@ -93,7 +98,7 @@ class LedgerWeb:
         reading = access.guarding(Scope.READ)
         add_routes(app, self._answers.routes(), self._gate, guarding=reading)
         add_routes(app, pages(), guarding=any_token)
-        app.router.add_route("*", r"/{path:[\s\S]*}", any_token("", unknown_path))
+        app.router.add_route("*", r"/{path:[\s\S]*}", any_token("", unknown_path(_ELSEWHERE)))
         app.on_cleanup.append(self._on_cleanup)
 
     async def start(self) -> None:

@@ -24,6 +24,7 @@ from web.http.connections import ConnectionLimits, guard
 from web.http.gate import Gate
 from web.http.outbox import Outbox
 from web.http.pacing import Lane
+from web.http.paths import unknown_path
 from web.http.problems import pages
 from web.operations.metrics import Metrics
 from web.operations.ops import Ops
@@ -31,7 +32,7 @@ from web.reads.gathering import Gathering
 from web.rows.keys import KeyReads
 from web.rows.ranking import TopReads
 from web.rows.routes import KeyRoute, TopRoute
-from web.server import add_routes, unknown_path
+from web.server import add_routes
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +116,7 @@ class ProgramWeb:
         routes = map(self._route, self._routes)
         add_routes(app, routes, self._gate, guarding=reading)
         add_routes(app, pages(), guarding=any_token)
-        app.router.add_route("*", r"/{path:[\s\S]*}", any_token("", unknown_path))
+        app.router.add_route("*", r"/{path:[\s\S]*}", any_token("", unknown_path()))
         app.on_cleanup.append(self._on_cleanup)
 
     def _route(self, route: Route) -> web.RouteDef:

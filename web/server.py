@@ -26,6 +26,7 @@ from web.http.bodies import BodyLimits, Room
 from web.http.connections import ConnectionLimits, guard
 from web.http.gate import Gate
 from web.http.outbox import Outbox
+from web.http.paths import unknown_path
 from web.http.problems import Problem, pages, problem
 from web.http.replies import Handler
 from web.operations.auditing import Auditing
@@ -153,11 +154,6 @@ def _other_methods(allow: str) -> Handler:
         return problem(Problem.METHOD_NOT_ALLOWED, detail, headers={"Allow": allow})
 
     return refuse
-
-
-async def unknown_path(request: web.Request) -> web.Response:
-    """Whatever no route takes."""
-    return problem(Problem.UNKNOWN_PATH, f"There is nothing at {request.path!a}.")
 
 
 def _with_room(limits: Limits) -> tuple[FactLimits, BodyLimits]:
@@ -326,7 +322,7 @@ class Web:
         add_routes(app, document, guarding=any_token)
         # A dot would not match an encoded line feed.
         # The active version may have calls that this one does not know.
-        unknown = any_token("", reads.guarding(door.guarding(unknown_path)))
+        unknown = any_token("", reads.guarding(door.guarding(unknown_path())))
         app.router.add_route("*", r"/{path:[\s\S]*}", unknown, expect_handler=_go_on)
         app.on_cleanup.append(self._on_cleanup)
 

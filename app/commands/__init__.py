@@ -21,7 +21,7 @@ from app.commands.past.history import explain, history
 from app.commands.past.ledger import ledger
 from app.commands.past.report import report
 from app.commands.post import adjust, post
-from app.commands.running import refuse
+from app.commands.running import Commands, refuse
 from app.commands.scan import scan
 from app.commands.settings import show_settings
 from app.commands.status import status
@@ -32,7 +32,10 @@ from app.commands.worker import worker
 from app.upgrades.commands import upgrade_commands
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(__version__, prog_name="onhand")
 def cli() -> None:
     """Stock by SKU and location, from an immutable log of shipments and sales.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -41,12 +42,14 @@ class Answer(NamedTuple):
     body: bytes
 
 
-def inventory_path(sku: str, location: str | None, min_position: str | None) -> str:
+def inventory_path(
+    sku: str, location: str | None, query: Mapping[str, object] = MappingProxyType({})
+) -> str:
     """The path of a SKU's stock, or of its row at a location; ids are percent-encoded."""
     path = "/v1/inventory/" + quote(sku, safe="")
     if location is not None:
         path += "/" + quote(location, safe="")
-    return path + (f"?{urlencode({'min_position': min_position})}" if min_position else "")
+    return path + (f"?{urlencode(query)}" if query else "")
 
 
 def ask(

@@ -8,10 +8,10 @@ from typing import Any
 import click
 
 from app.commands.console import Ticker, moment, plain, print_json, table
-from app.commands.running import as_json, kafka_option, refuse, run, settings_from
+from app.commands.running import Commands, as_json, kafka_option, refuse, run, settings_from
 
 
-@click.group(short_help="What could not be applied, and why.")
+@click.group(cls=Commands, short_help="What could not be applied, and why.")
 def dlq() -> None:
     """Show what the table could not apply, and why; send again what had a wrong address."""
 

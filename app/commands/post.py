@@ -91,7 +91,7 @@ def _ask_back(workers: list[str], sku: str, location: str, difference: int) -> N
     from app.commands import ask
 
     try:
-        answer = ask.ask(workers, ask.inventory_path(sku, location, None))
+        answer = ask.ask(workers, ask.inventory_path(sku, location))
     except ask.NoAnswer as error:
         refuse(str(error))
     before = json.loads(answer.body)["on_hand"] if answer.status == 200 else 0

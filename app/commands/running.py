@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Coroutine
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
@@ -34,6 +35,23 @@ _token = click.option(
     callback=lambda context, _, value: context.meta.update({TOKEN: value}),
     help=f"Of `onhand token create`. Others on this machine see an option: better set {TOKEN}.",
 )
+
+
+class Commands(click.Group):
+    """A group that knows what somebody meant who misspelt one of its commands."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click's; a command that there is not gets those that are spelt much like it."""
+        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            names = self.list_commands(ctx)
+            meant = get_close_matches(args[0], names, n=2, cutoff=0.6)
+            there = (
+                f"Did you mean {' or '.join(meant)}?" if meant else f"There is: {', '.join(names)}."
+            )
+            ctx.fail(f"No such command {args[0]!r}. {there}")
+        return super().resolve_command(ctx, args)
 
 
 def url_option(command: F) -> F:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 import click
@@ -15,24 +16,63 @@ from app.commands.running import as_json, refuse, url_option, workers_of
 FIELDS = ("on_hand", "received", "dispatched", "sold", "returned", "adjusted", "events")
 #: Rows in one page of a list; the service takes no more.
 PAGE = 1_000
+_F = TypeVar("_F", bound=Callable[..., Any])
+#: What may be demanded of any answer, as the service calls it.
+_DEMANDS = (
+    click.option("--min-position", help="Wait until this event is counted (from a POST's answer)."),
+    click.option(
+        "--wait-ms",
+        type=click.IntRange(0, 60_000),
+        help="How long to wait for it; 1,000 by default.",
+    ),
+    click.option(
+        "--max-lag",
+        "max_lag_events",
+        type=click.IntRange(0),
+        metavar="EVENTS",
+        help="Refuse an answer that is further behind.",
+    ),
+    click.option(
+        "--version", type=click.IntRange(1, 999_999), help="Of this version: also a staged one."
+    ),
+    click.option("--as-of", metavar="TIME", help="As it was then: 2026-11-23T10:00:00Z."),
+    click.option(
+        "--clock",
+        type=click.Choice(["recorded", "occurred"]),
+        help="With --as-of: by when the log took the facts (as without it), or when they happened.",
+    ),
+    click.option("--at-position", help="As it was when exactly this had been counted."),
+)
+
+
+def _demands(command: _F) -> _F:
+    for option in reversed(_DEMANDS):
+        command = option(command)
+    return command
+
+
+def _query(demands: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that were given."""
+    return {name: value for name, value in demands.items() if value is not None}
 
 
 @click.command(short_help="How many of a SKU are on hand.")
 @click.argument("sku")
 @click.argument("location", required=False)
 @url_option
-@click.option("--min-position", help="Wait until this event is counted (from a POST's answer).")
+@_demands
 @as_json
 def stock(
-    sku: str, location: str | None, url: tuple[str, ...], min_position: str | None, as_json: bool
+    sku: str, location: str | None, url: tuple[str, ...], as_json: bool, **demands: Any
 ) -> None:
     """Show how many of SKU are on hand, at LOCATION or everywhere.
 
-    The last line says which worker answered, for which partition, and how far behind it is.
+    The last line says which worker answered, for which partition, and how far behind it is. With
+    --as-of or --at-position a ledger answers, for the past.
     """
     from app.commands import ask
 
-    path = ask.inventory_path(sku, location, min_position)
+    path = ask.inventory_path(sku, location, _query(demands))
     try:
         answer = ask.ask(workers_of(url), path)
     except ask.NoAnswer as error:
@@ -47,8 +87,8 @@ def stock(
             rows.append(("all", *cells_of(found), ago(found["updated_at"])))
         click.echo(table([[found["sku"]]]))
         click.echo(table([heading("LOCATION"), *rows], right=range(1, len(FIELDS) + 1)))
-        if past := found.get("history"):  # a ledger was asked, not a worker
-            click.echo(f"as of {past['position']}, by the ledger {past['ledger']}")
+        if past := found.get("history"):  # a ledger has answered
+            click.echo(_as_of(past))
         else:
             click.echo(ask.freshness_line(found["freshness"]))
     else:
@@ -59,8 +99,8 @@ def stock(
 @click.command("list", short_help="Rows of many SKUs, filtered.")
 @click.option("--location", help="Only this location.")
 @click.option("--sku-prefix", help="Only SKUs that begin so.")
-@click.option("--below", type=int, help="Only rows with less than this on hand.")
-@click.option("--above", type=int, help="Only rows with more than this on hand.")
+@click.option("--below", "on_hand_below", type=int, help="Only rows with less than this on hand.")
+@click.option("--above", "on_hand_above", type=int, help="Only rows with more than this on hand.")
 @click.option(
     "--limit",
     default=100,
@@ -69,6 +109,7 @@ def stock(
     help="How many rows to show.",
 )
 @url_option
+@_demands
 @as_json
 def list_command(limit: int, url: tuple[str, ...], as_json: bool, **filters: Any) -> None:
     """Show the rows of many SKUs, in the order of SKU and location.
@@ -77,16 +118,7 @@ def list_command(limit: int, url: tuple[str, ...], as_json: bool, **filters: Any
     """
     from app.commands import ask
 
-    named = {
-        name: value
-        for name, value in (
-            ("location", filters["location"]),
-            ("sku_prefix", filters["sku_prefix"]),
-            ("on_hand_below", filters["below"]),
-            ("on_hand_above", filters["above"]),
-        )
-        if value is not None
-    }
+    named = _query(filters)
     workers = workers_of(url)
     items: list[dict[str, Any]] = []
     found: dict[str, Any] = {"next_cursor": None}
@@ -115,6 +147,14 @@ def list_command(limit: int, url: tuple[str, ...], as_json: bool, **filters: Any
     click.echo(table([("SKU", *heading("LOCATION")), *rows], right=range(2, len(FIELDS) + 2)))
     if found["next_cursor"]:
         click.echo(f"There are more: these are the first {len(items):,} (--limit).")
+    if past := found.get("history"):
+        click.echo(_as_of(past))
+
+
+def _as_of(past: dict[str, Any]) -> str:
+    """Of which moment an answer by a ledger is."""
+    when = f"{past['as_of']} ({past['position']})" if past["as_of"] else past["position"]
+    return f"as of {when}, by the ledger {past['ledger']}"
 
 
 def heading(first: str) -> tuple[str, ...]:

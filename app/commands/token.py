@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from app.commands.console import print_json, table
-from app.commands.running import as_json, refuse
+from app.commands.running import Commands, as_json, refuse
 
 if TYPE_CHECKING:
     from web.access.tokens import Token
@@ -26,7 +26,7 @@ file_option = click.option(
 )
 
 
-@click.group("token", short_help="Make, list and revoke tokens.")
+@click.group("token", cls=Commands, short_help="Make, list and revoke tokens.")
 def token() -> None:
     """Make, list and revoke the tokens by which others may call workers.
 

@@ -8,10 +8,10 @@ from typing import Any
 import click
 
 from app.commands.console import print_json, table
-from app.commands.running import as_json, kafka_option, run, settings_from
+from app.commands.running import Commands, as_json, kafka_option, run, settings_from
 
 
-@click.group(short_help="Create the topics, or check them.")
+@click.group(cls=Commands, short_help="Create the topics, or check them.")
 def topics() -> None:
     """Create the topics, or check that they would lose nothing."""
 

@@ -9,7 +9,7 @@ import click
 
 from app.admin import TopicsError
 from app.commands.console import table
-from app.commands.running import refuse, run
+from app.commands.running import Commands, refuse, run
 from app.config import Settings, SettingsError
 from app.programs.logs import create_topics, topic_problems
 from app.programs.program import Program
@@ -20,7 +20,7 @@ from web.access.watched import AccessError
 def run_program(program: Program) -> None:
     """Do what the command line says; ends the process."""
 
-    @click.group(help=f"{program.name}: a program of tables.")
+    @click.group(cls=Commands, help=f"{program.name}: a program of tables.")
     def commands() -> None: ...
 
     @commands.command("topics", short_help="Create the topics that are missing.")

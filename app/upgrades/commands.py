@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from app.commands.console import Cell, Ticker, moment, plain, print_json, span, table
-from app.commands.running import as_json, kafka_option, settings_from
+from app.commands.running import Commands, as_json, kafka_option, settings_from
 from app.upgrades.diffs import report_document, upgrade_diff
 from app.upgrades.ends import NOT_ALL_CODE, NOT_YET_CODE, end_refused, ended
 
@@ -48,7 +48,7 @@ accept_option = click.option(
 )
 
 
-@click.group("upgrade", short_help="Let a new version take over, and back.")
+@click.group("upgrade", cls=Commands, short_help="Let a new version take over, and back.")
 def upgrade_commands() -> None:
     """Let a new version of the rules take over without a failed request, and back.
 

@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from dev.kafka import Kafka, start
-from dev.workers import Worker, status_of
+from dev.workers import Worker, onhand, status_of
 from tests.support.feed import a_shop
 from tests.support.workers import Cluster
 
@@ -65,6 +65,10 @@ async def a_worker_whose_kafka_goes(
         before = len(said())
         go()
         await asked_for(worker, away_s)
+        code, shown = await onhand("status", "--url", worker.url, settings=cluster.settings)
+        assert code == 1, shown
+        assert "nobody knows how many events are not counted yet" in shown
+        assert "is not known: Kafka last said it " in shown
         meanwhile = len(said())
         come()
         with cluster.feeding(a_shop(partitions=PARTITIONS, run="then"), 200):

@@ -50,24 +50,28 @@ OTHER = {**ROW, "location": "dc-1", "on_hand": -2, "received": 0, "sold": 2, "re
 SUMS = {**ROW, "on_hand": 1006, "sold": 5, "events": 8}
 
 
-HOLDER = {"worker": "http://10.0.0.7:6066", "role": "active", "position": "", "lag_events": 2}
-
-
-CLUSTER = {
-    "version": 1,
-    "workers": [
-        {
-            "url": "http://10.0.0.7:6066", "version": 1, "build": "0.1.0", "state": "running",
-            "alive": False, "this": False, "silent_s": 130.0, "active": 1, "standby": 1,
-        }
-    ],
-    "partitions": [
-        {"partition": 0, "active": HOLDER, "standbys": [], "loading": []},
-        {"partition": 1, "active": None, "standbys": [{**HOLDER, "role": "standby"}], "loading": [
-            {"worker": "http://b", "state": "restoring", "restore": {"done": 50, "total": 200}},
-        ]},
-    ],
+HOLDER = {
+    "worker": "http://10.0.0.7:6066", "role": "active", "position": "sales-0@9", "lag_events": 2,
+    "as_of": "",
 }  # fmt: skip
+
+
+def a_cluster() -> dict[str, object]:
+    restoring = {"worker": "http://b", "state": "restoring", "restore": {"done": 50, "total": 200}}
+    standby = {**HOLDER, "role": "standby"}
+    return {
+        "version": 1,
+        "workers": [
+            {
+                "url": "http://10.0.0.7:6066", "version": 1, "build": "0.1.0", "state": "running",
+                "alive": False, "this": False, "silent_s": 130.0, "active": 1, "standby": 1,
+            }
+        ],
+        "partitions": [
+            {"partition": 0, "active": HOLDER, "standbys": [], "loading": []},
+            {"partition": 1, "active": None, "standbys": [standby], "loading": [restoring]},
+        ],
+    }  # fmt: skip
 
 
 class Worker(BaseHTTPRequestHandler):
@@ -89,7 +93,8 @@ class Worker(BaseHTTPRequestHandler):
             items, cursor = pages[wanted.get("cursor", [""])[0]]
             status, body = 200, {"items": items, "next_cursor": cursor, "freshness": FRESHNESS}
         elif self.path == "/v1/cluster":
-            status, body = 200, CLUSTER
+            HOLDER["as_of"] = moment_ago(0.2)
+            status, body = 200, a_cluster()
         elif self.path.startswith("/v1/inventory/.."):
             status = 400
             body = {

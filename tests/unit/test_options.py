@@ -10,6 +10,7 @@ import pytest
 from faust.cli.base import cli
 from faust.cli.faust import worker
 
+from app.commands.worker import FAUST_OPTIONS
 from app.config import Settings
 from app.group.options import option_problems
 
@@ -72,6 +73,13 @@ def test_what_says_the_same_as_the_settings_or_nothing_to_others_is_taken(
     arguments: list[str],
 ) -> None:
     assert told(*arguments) == []
+
+
+def test_the_options_that_the_command_lets_pass_are_those_of_faust() -> None:
+    def names(command: click.Command) -> set[str]:
+        return {name for each in command.params for name in (*each.opts, *each.secondary_opts)}
+
+    assert names(FAUST_OPTIONS) == names(cast(click.Command, worker.as_click_command()))
 
 
 def test_outside_of_a_command_there_is_nothing_to_say() -> None:

@@ -7,10 +7,10 @@ import sys
 
 import click
 
-from app.commands.running import as_json, refuse
+from app.commands.running import Commands, as_json, refuse
 
 
-@click.group(short_help="Keep every fact in SQL, and answer for the past.")
+@click.group(cls=Commands, short_help="Keep every fact in SQL, and answer for the past.")
 def ledger() -> None:
     """History: what was in stock at any time, and why.
 
@@ -40,8 +40,10 @@ def ledger_worker(faust_options: tuple[str, ...]) -> None:
     It is the same as `faust -A app.ledger worker -l info`. It ends with code 0 after a stop, 2 if
     it refused to start, 70 if it must not go on.
     """
+    from app.commands.worker import check_faust_options
     from app.config import Settings, SettingsError
 
+    check_faust_options(faust_options)
     try:
         Settings.of_ledger()  # bad settings are told at once, not after Faust's 2 s
     except SettingsError as error:

@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+from app.commands.stock import list_command, stock
 from dev.kafka import free_port
 from dev.workers import ROOT
 from tests.support.cli import (
@@ -18,6 +19,8 @@ from tests.support.cli import (
     on_a_terminal,
     onhand,
 )
+from web.history.asking import PAST
+from web.reads.parameters import LIST, READ
 
 
 def test_a_row_is_a_table_for_people_with_who_says_so(worker: str) -> None:
@@ -52,6 +55,27 @@ def test_a_position_to_wait_for_is_passed_on(worker: str) -> None:
     onhand("stock", "SKU/42 é", "store-007", "--url", worker, "--min-position", "sales-3@1,x-0@2")
 
     assert Worker.asked[-1].endswith("store-007?min_position=sales-3%401%2Cx-0%402")
+
+
+def test_whatever_may_be_demanded_of_an_answer_is_an_option(worker: str) -> None:
+    demands = ("--max-lag", "0", "--wait-ms", "5", "--as-of", "2026-11-23T10:00:00Z")
+    more = ("--clock", "occurred", "--version", "2", "--at-position", "x-0@1")
+    wanted = {
+        *("wait_ms=5", "max_lag_events=0", "version=2", "as_of=2026-11-23T10%3A00%3A00Z"),
+        *("clock=occurred", "at_position=x-0%401"),
+    }
+
+    onhand("stock", "SKU/42 é", "store-007", "--url", worker, *demands, *more)
+    assert set(Worker.asked[-1].partition("/store-007?")[2].split("&")) == wanted
+    onhand("list", "--url", worker, "--limit", "1", *demands, *more)
+    assert set(Worker.asked[-1].partition("?")[2].split("&")) == {*wanted, "limit=1"}
+
+
+def test_every_parameter_of_a_read_is_an_option() -> None:
+    demanded = {parameter.name for parameter in stock.params}
+
+    assert {*READ, *PAST} <= demanded
+    assert {*LIST, *PAST} - {"cursor", "partial"} <= {each.name for each in list_command.params}
 
 
 def test_json_is_the_answer_as_it_came_also_when_it_is_no(worker: str) -> None:
@@ -194,7 +218,7 @@ def test_status_tells_of_workers_and_of_partitions_that_want_attention(worker: s
     assert (done.returncode, done.stderr) == (1, "")
     lines = done.stdout.splitlines()
     assert lines[0] == (
-        "Version 1: 0 workers, 1 of 2 partitions have an owner, 2 events not counted yet."
+        "Version 1: 0 workers, 1 of 2 partitions have an owner, 4 events not counted yet."
     )
     assert "silent for 2 min" in lines[2]
     assert lines[3:] == [

@@ -142,12 +142,18 @@ async def test_history_is_answered_by_the_ledger_and_through_any_worker(cluster:
     assert direct == (200, page)
 
     await _assert_the_past_is_told(cluster, worker, ledger, key, page)
+    second = page["facts"][1]["position"]
     for command, says in (
-        ("explain", ("+15 received in 5 shipments", "Together 15")),
-        ("history", ("▁▂▃▅█",)),
+        (("explain", *key), ("+15 received in 5 shipments", "Together 15")),
+        (("history", *key), ("▁▂▃▅█",)),
+        (("stock", *key, "--at-position", second), ("store-1        3 ", "by the ledger")),
+        (("list", "--at-position", second), ("SKU-1  store-1        3 ", "by the ledger")),
     ):
-        code, said = await onhand(command, *key, "--url", worker.url, settings={})
+        code, said = await onhand(*command, "--url", worker.url, settings={})
         assert (code, [one for one in says if one not in said]) == (0, []), said
+    code, said = await onhand("status", "--url", ledger.url, settings={})
+    assert code == 2, said
+    assert "This is a ledger, which answers for the past: ask a worker" in said
 
 
 async def _assert_the_past_is_told(

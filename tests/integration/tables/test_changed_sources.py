@@ -114,6 +114,27 @@ async def test_what_lies_in_a_source_is_compared_where_its_id_tells_nothing(
     assert len(shop.metas()) == 1
 
 
+async def test_who_counted_a_log_that_was_made_anew_is_behind_by_all_that_it_holds(
+    shop: Shop,
+) -> None:
+    shop.append(a_delivery_of(5))
+    async with a_worker(shop) as worker:
+        await worker.own(0)
+        await worker.deliver()
+        await worker.committed()
+        await worker.table.revoke()
+        shop.recreate(shop.shipments, a_delivery_of(2, first=100))
+        await worker.table.assign({0}, ())
+
+        async def is_behind() -> bool:
+            [status] = worker.table.status()
+            return status.stopped_because is not None and status.lag_events == 2
+
+        await until(is_behind, "behind: by the two facts of the new log", WAIT_S, 0.05)
+        [status] = worker.table.status()
+        assert status.lags[shop.shipments] == 2
+
+
 async def test_a_restart_compares_the_last_record_and_goes_on(shop: Shop) -> None:
     shop.append(a_delivery_of(3))
     shop.append([b"not a fact"])

@@ -185,6 +185,26 @@ async def test_an_unknown_path_is_404_of_its_own_kind(worker: Worker) -> None:
     for path in ("/nothing", "/v1", "/v1/stock/SKU-1", "/v1/inventory/a/b/c", "/problems/none"):
         response, body = await worker.ask("GET", path)
         assert (response.status, body["type"]) == (404, "/problems/unknown-path")
+        assert "Did you mean" not in body["detail"]
+
+
+@pytest.mark.parametrize(
+    ("path", "meant"),
+    [
+        ("/v1/inventry/SKU%2F1/store-007", "/v1/inventory/SKU%2F1/store-007"),
+        ("/inventory/SKU-1", "/v1/inventory/SKU-1"),
+        ("/v1/clustr", "/v1/cluster"),
+        ("/metric", "/metrics"),
+        ("/v1/sale", "/v1/sales"),
+    ],
+)
+async def test_a_path_that_is_spelt_much_like_one_is_told_which(
+    worker: Worker, path: str, meant: str
+) -> None:
+    response, body = await worker.ask("GET", path)
+
+    assert response.status == 404
+    assert f"Did you mean '{meant}'?" in body["detail"]
 
 
 # ---- metrics

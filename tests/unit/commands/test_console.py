@@ -7,6 +7,7 @@ from click.testing import CliRunner
 from app import deadletters
 from app.commands import ask, cli
 from app.commands.console import Cell, ago, coloured, plain, seconds_since, span, table
+from app.commands.running import Commands
 from tables.home.letters import Letter
 
 
@@ -93,3 +94,38 @@ def test_a_refusal_that_was_passed_on_says_its_title_once() -> None:
     assert (
         ask.refusal(503, json.dumps(passed_on).encode()) == "Nobody keeps history now: start one."
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["statsu"], "No such command 'statsu'. Did you mean status?"),
+        (["dlq", "lst"], "No such command 'lst'. Did you mean list?"),
+        (["upgrade", "promot", "2"], "No such command 'promot'. Did you mean promote?"),
+        (["topics", "zebra"], "No such command 'zebra'. There is: check, create."),
+    ],
+)
+def test_a_misspelt_command_is_told_which_was_meant(arguments: list[str], told: str) -> None:
+    done = CliRunner().invoke(cli, arguments)
+
+    assert done.exit_code == 2
+    assert told in done.output
+
+
+def test_every_group_of_commands_does_so() -> None:
+    groups = [cli, *(each for each in cli.commands.values() if isinstance(each, click.Group))]
+
+    assert {type(group) for group in groups} == {Commands}
+
+
+@pytest.mark.parametrize("kind", [["worker"], ["ledger", "worker"]])
+@pytest.mark.parametrize("option", ["--nonsense", "--web-prt=1", "more"])
+def test_a_worker_refuses_what_faust_does_not_know_in_its_own_name(
+    kind: list[str], option: str
+) -> None:
+    done = CliRunner().invoke(cli, [*kind, option], prog_name="onhand")
+
+    assert done.exit_code == 2
+    assert f"Usage: onhand {' '.join(kind)} " in done.output
+    assert option.partition("=")[0] in done.output
+    assert "`onhand settings`" in done.output
