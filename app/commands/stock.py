@@ -153,7 +153,7 @@ def list_command(limit: int, url: tuple[str, ...], as_json: bool, **filters: Any
 
 def _as_of(past: dict[str, Any]) -> str:
     """Of which moment an answer by a ledger is."""
-    when = f"{past['as_of']} ({past['position']})" if past["as_of"] else past["position"]
+    when = f"{past['as_of']} ({past['position']})" if past.get("as_of") else past["position"]
     return f"as of {when}, by the ledger {past['ledger']}"
 
 
