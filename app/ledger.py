@@ -29,7 +29,7 @@ from app.group.transport import FAUST_LOG
 from app.logs import configuration
 from app.service import port_problems, refuse_to_start
 from app.upgrades.record import recorded
-from domain.rules.held import CURRENT
+from domain.rules.held import RulesNotHeld, Ruling
 from ledger.engine import LedgerUnavailable, url_of
 from ledger.history import History
 from ledger.keeping import Keeper, LedgerConfig
@@ -97,7 +97,7 @@ class LedgerApp(faust.App):
         if problems:
             refuse_to_start(problems)
         problems = [str(problem) for problem in await topics.check(self.settings)]
-        problems = problems or await self._rules_problems()
+        problems = problems or await self._choose_rules()
         problems += port_problems(self.settings.web_host, self.settings.web_port)
         if not problems:
             try:
@@ -110,21 +110,22 @@ class LedgerApp(faust.App):
         self.keeper.start()
         await self.web_part.start()
 
-    async def _rules_problems(self) -> list[str]:
-        """Its tables have room for the current rules alone: it keeps no history by others."""
+    async def _choose_rules(self) -> list[str]:
+        """Judge by what the record has for this version; why that cannot be."""
         version = self.settings.version
         try:
             last = (await recorded(self.settings)).last
         except (KafkaError, OSError, TimeoutError, Unreadable) as error:
             return [kafka_failed(self.settings, error)]
         begun = None if last is None else last.versions.get(str(version))
-        if begun is None or begun.rules == CURRENT.number:
+        if begun is None:
             return []
-        return [
-            f"Version {version} counts by rules {begun.rules}, and this ledger keeps history by "
-            f"rules {CURRENT.number} alone: run it with the ONHAND_VERSION of a version that "
-            "counts by these."
-        ]
+        try:
+            self.config.ruling.choose(version, begun.rules)
+        except RulesNotHeld as error:
+            return [str(error)]
+        self.web_part.judge_by(begun.rules)
+        return []
 
     async def stop(self) -> None:
         """Leave in order; also called by Faust on SIGTERM."""
@@ -181,6 +182,7 @@ def build_ledger(settings: Settings | None = None) -> LedgerApp:
         LedgerWebConfig(
             url=settings.url,
             version=settings.version,
+            rules=config.ruling.now.number,
             kafka=settings.client_kwargs(),
             topics=list(settings.source_topics.values()),
             members_topic=settings.members_topic,
@@ -210,8 +212,8 @@ def _config(settings: Settings) -> LedgerConfig:
         window=settings.dedup_window,
         session_timeout_ms=settings.session_timeout_ms,
         database=url_of(settings.ledger_database),
+        ruling=Ruling(),
         agreed={
-            "rules": str(CURRENT.number),
             "window": str(settings.dedup_window),
             "partitions": str(settings.partitions),
             "version": settings.group,

@@ -39,7 +39,6 @@ from audit.recount import Expected, Recount, See
 from core.positions import parse_position
 from core.stages import Role
 from domain.rows import encode_row, split_key
-from domain.rules.held import CURRENT
 from domain.rules.sets import RuleSet
 from ledger.audited import AuditedLedger, LedgerMoment
 from ledger.books import Reach
@@ -206,9 +205,8 @@ class Auditor:
         held.unread = await self._beyond(number, positions)
         starts = moment.begins
         stops = {number: reach.next_offset for number, reach in reaches.items()}
-        # A ledger keeps history by these, whatever the version counts by.
-        lines = Lines(ledger, roles, number, starts, stops, CURRENT)
-        recount = self._recount(number, lines.see, CURRENT)
+        lines = Lines(ledger, roles, number, starts, stops, self._config.rules)
+        recount = self._recount(number, lines.see)
         if held.unread is None:
             await self._count(recount, number, positions, lines.hold)
             await lines.finish()
@@ -311,9 +309,7 @@ class Auditor:
             right = None if row is None else encode_row(row)
             await ask_repair(self._http, owner, held, key, found.get(key), right)
 
-    def _recount(
-        self, number: int, see: See | None = None, rules: RuleSet | None = None
-    ) -> Recount:
+    def _recount(self, number: int, see: See | None = None) -> Recount:
         config = self._config
         return Recount(config.topics, number, config.partitions, config.window, config.rules, see)
 

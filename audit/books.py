@@ -16,7 +16,7 @@ from audit.recount import Expected, Recounted
 from core.records import Record
 from core.refusals import Refused
 from domain.events import StockEvent
-from domain.rows import Row, encode_row, row_key
+from domain.rows import CHECKSUM, UPDATED_AT, Row, encode_row, row_key
 from domain.rules.sets import RuleSet
 from ledger.audited import LINE_COLUMNS, AuditedLedger, LedgerMoment
 from ledger.lines import REFUSED, TOPICS
@@ -162,7 +162,7 @@ def _line_of(
     event = rules.decode(record[3], record[4])
     head = (*place, recorded_at)
     if isinstance(event, Refused):
-        return (*head, None, REFUSED, *(None,) * 13)
+        return (*head, None, REFUSED, *(None,) * 15)
     return (*head, *_said(recorded_at, event, counted))
 
 
@@ -175,6 +175,8 @@ def _said(recorded_at: int, event: StockEvent, counted: Recounted) -> tuple[Any,
         *(counted.crc, counted.content, counted.identity),
         *(data.sku, data.location, event.source, event.id),
         *(data.reference or None, data.reason or None, data.actor or None),
+        None if counted.field == event.kind else counted.field,
+        None if counted.amount == data.quantity else counted.amount,
     )
 
 
@@ -189,10 +191,14 @@ async def hold_sums(held: Held, moment: LedgerMoment, expected: Expected) -> Non
 
 def as_sums(tally: Sequence[int] | None) -> tuple[int, ...] | None:
     """As the ledger has it."""
-    return None if tally is None else (*tally[:-1], tally[-1] * 1000)
+    if tally is None:
+        return None
+    return tuple(n * 1000 if at == UPDATED_AT else n for at, n in enumerate(tally))
 
 
 def row_of_sums(sums: Sequence[int]) -> Row:
     """As a copy has it: the checksum modulo 2^64, the time in ms."""
-    *numbers, checksum, updated_at = map(int, sums)
-    return Row(*[*numbers, checksum & _MASK, updated_at // 1000])
+    numbers = list(map(int, sums))
+    numbers[CHECKSUM] &= _MASK
+    numbers[UPDATED_AT] //= 1000
+    return Row(*numbers)

@@ -16,10 +16,10 @@ from typing import Final, NamedTuple, TypeAlias
 from msgspec import Struct
 
 from audit.comparing import RowDifference, Unread
-from audit.recount import CHECKSUM, EVENT_COUNT, SUMS, UPDATED_AT, Recounted
+from audit.recount import Recounted
 from core.records import Record
 from core.refusals import Refused
-from domain.rows import Row
+from domain.rows import CHECKSUM, EVENT_COUNT, ROW_FIELDS, UPDATED_AT
 from domain.rules.sets import RuleSet
 from ledger.lines import APPLIED
 
@@ -29,9 +29,10 @@ _MOST_FOR_PAIRS: Final = 200_000
 #: Facts that a sentence names; the others are counted.
 _NAMED: Final = 5
 _SIGNS: Final = {1: "twice", -1: "missing"}
-#: The sums, events and checksum of some facts, the latter modulo 2^64.
+#: The numbers of some facts, the checksum modulo 2^64; no sum, and so always 0, is the time.
 _Vector: TypeAlias = tuple[int, ...]
-_WIDTH: Final = 7
+_WIDTH: Final = len(ROW_FIELDS)
+_NOT_QUANTITIES: Final = EVENT_COUNT, CHECKSUM, UPDATED_AT
 
 
 class WatchedFact(NamedTuple):
@@ -94,7 +95,7 @@ def explain_row(
         return Explanation([FactCause("missing", counted)], [])
     gap = _gap(difference)
     ahead = [fact for fact in facts if fact.counted.offset >= positions.get(fact.counted.topic, 0)]
-    causes = _causes(gap[:_WIDTH], counted, ahead)
+    causes = _causes(gap, counted, ahead)
     for cause in causes:
         sign = -1 if cause.what == "missing" else 1
         gap = _minus(gap, _times(_sum(map(_vector, cause.facts)), sign))
@@ -170,16 +171,16 @@ def _leftover(
 ) -> tuple[list[FactCause], list[str]]:
     """What no missing or doubled fact explains: another quantity, or nothing known."""
     causes, rest = list(causes), []
-    wrong = [(name, kind) for kind, name in enumerate(SUMS) if gap[kind]]
+    wrong = [(n, at) for at, n in enumerate(ROW_FIELDS) if gap[at] and at not in _NOT_QUANTITIES]
     if gap[EVENT_COUNT] or gap[CHECKSUM]:
         rest.append(
             f"It counts {gap[EVENT_COUNT]:+,} events, and its checksum differs: no one or two of "
             "its facts, and no run of them, make that up."
         )
         return causes, rest
-    for name, kind in wrong:
-        of_kind = [fact for fact in counted if fact.counted.field == kind]
-        says = f"{name} is {gap[kind]:+,} from what {_count(of_kind)} of this kind say"
+    for name, field in wrong:
+        of_kind = [fact for fact in counted if fact.counted.field == field]
+        says = f"{name} is {gap[field]:+,} from what {_count(of_kind)} of this kind say"
         if len(of_kind) == 1:
             causes.append(FactCause("changed", of_kind))
             rest.append(f"{says}: it was counted with another quantity.")
@@ -200,12 +201,11 @@ def _updated_at(difference: RowDifference) -> int:
 
 
 def _gap(difference: RowDifference) -> _Vector:
-    """Found minus right: sums, events, checksum, time."""
-    names = Row.__struct_fields__
+    """Found minus right."""
     right, found = difference.right_row, difference.found_row
-    gap = [getattr(found, name) - getattr(right, name) for name in names]
-    gap[CHECKSUM] &= _MASK
-    return tuple(gap[:UPDATED_AT])
+    gap = [getattr(found, name) - getattr(right, name) for name in ROW_FIELDS]
+    gap[UPDATED_AT] = 0
+    return _reduced(tuple(gap))
 
 
 def _vector(fact: WatchedFact) -> _Vector:
@@ -231,7 +231,7 @@ def _times(vector: _Vector, factor: int) -> _Vector:
 
 
 def _reduced(vector: _Vector) -> _Vector:
-    return (*vector[:CHECKSUM], vector[CHECKSUM] & _MASK)
+    return (*vector[:CHECKSUM], vector[CHECKSUM] & _MASK, *vector[CHECKSUM + 1 :])
 
 
 def _count(facts: Sequence[WatchedFact]) -> str:
@@ -256,6 +256,6 @@ def named_fact(fact: WatchedFact) -> str:
     """A fact in words."""
     at = fact.counted
     return (
-        f"{fact.id} of {fact.source} ({SUMS[at.field]} {at.amount:,}, offset {at.offset} of "
+        f"{fact.id} of {fact.source} ({ROW_FIELDS[at.field]} {at.amount:,}, offset {at.offset} of "
         f"{at.topic})"
     )

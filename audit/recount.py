@@ -17,15 +17,13 @@ from core.columns import Columns
 from core.fold import CONFLICT
 from core.records import Address, Record
 from domain.columns import columns
-from domain.rows import Row
+from domain.rows import CHECKSUM, EVENT_COUNT, ROW_FIELDS, UPDATED_AT, Row
 from domain.rules.sets import RuleSet
 from ledger.lines import APPLIED, REFUSED, REPEATED
 
-#: Five sums by kind, events, checksum, newest time in ms.
+#: The numbers of a row, in the order of its fields; the checksum whole.
 Totals: TypeAlias = list[int]
-SUMS: Final = Row.__struct_fields__[:5]
-EVENT_COUNT, CHECKSUM, UPDATED_AT = 5, 6, 7
-_WIDTH: Final = 8
+_WIDTH: Final = len(ROW_FIELDS)
 #: Names beyond the window that may be kept, so that they are looked through seldom.
 _SPARE: Final = 10_000
 _MASK: Final = 2**64 - 1
@@ -227,4 +225,4 @@ class Expected(NamedTuple):
 
 def as_row(numbers: Totals) -> Row:
     """As it is stored."""
-    return Row(*[*numbers[:CHECKSUM], numbers[CHECKSUM] & _MASK, numbers[UPDATED_AT]])
+    return Row(*[n & _MASK if at == CHECKSUM else n for at, n in enumerate(numbers)])

@@ -45,6 +45,9 @@ class Row(Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 NO_STOCK: Final = Row()
+#: Names of a row's numbers, and the numbers of those that are no quantities.
+ROW_FIELDS: Final = Row.__struct_fields__
+EVENT_COUNT, CHECKSUM, UPDATED_AT = map(ROW_FIELDS.index, ("events", "checksum", "updated_at"))
 
 #: A row as it is stored, read. Raises ValueError where it is none.
 decode_row: Final = msgspec.json.Decoder(Row).decode

@@ -16,19 +16,14 @@ from core.records import Address, Record
 from core.sums import Sums
 from domain.columns import EVENT, columns
 from domain.modes import ATTRIBUTES, CONTENT_TYPE
-from domain.rows import Row, as_stored, numbers_of
+from domain.rows import CHECKSUM, EVENT_COUNT, ROW_FIELDS, UPDATED_AT, as_stored, numbers_of
 from domain.rules.held import CURRENT, Ruling
 from domain.rules.three import THREE
 from domain.rules.two import TWO
 
-_EVENTS, _CHECKSUM, _UPDATED_AT = map(
-    Row.__struct_fields__.index, ("events", "checksum", "updated_at")
-)
-_NONE: Final = (0,) * len(Row.__struct_fields__)
+_NONE: Final = (0,) * len(ROW_FIELDS)
 #: A row as numbers of 8 bytes. A sum overflows after nine billion events of the greatest quantity.
-ROW_LINE: Final = np.dtype(
-    [(name, "<u8" if name == "checksum" else "<i8") for name in Row.__struct_fields__]
-)
+ROW_LINE: Final = np.dtype([(name, "<u8" if name == "checksum" else "<i8") for name in ROW_FIELDS])
 
 
 class StockMemory:
@@ -46,9 +41,9 @@ class StockMemory:
         events, sums = columns.events, self.rows
         rows = sums.change(columns.keys, load)
         sums.add(rows, events["field"], events["amount"].astype(np.int64))
-        sums.add(rows, _EVENTS, 1)
-        sums.add(rows, _CHECKSUM, events["crc"].astype(np.int64))
-        sums.keep_greatest(rows, _UPDATED_AT, events["time_ms"])
+        sums.add(rows, EVENT_COUNT, 1)
+        sums.add(rows, CHECKSUM, events["crc"].astype(np.int64))
+        sums.keep_greatest(rows, UPDATED_AT, events["time_ms"])
 
     def repair(self, key: bytes, found: bytes | None, right: bytes | None, load: Load) -> None:
         """Add what is missing; see `core.projection.Repairable`.
@@ -63,11 +58,11 @@ class StockMemory:
         now = self.rows.get(key)
         assert now is not None  # it has just been changed
         more = [b - a for a, b in zip(was, should, strict=True)]
-        if now[_UPDATED_AT] != was[_UPDATED_AT]:
-            more[_UPDATED_AT] = max(0, should[_UPDATED_AT] - now[_UPDATED_AT])
+        if now[UPDATED_AT] != was[UPDATED_AT]:
+            more[UPDATED_AT] = max(0, should[UPDATED_AT] - now[UPDATED_AT])
         for field, amount in enumerate(more):
             self.rows.add(place, field, (amount + 2**63) % 2**64 - 2**63)
-        if now[_EVENTS] + more[_EVENTS] == 0:
+        if now[EVENT_COUNT] + more[EVENT_COUNT] == 0:
             self._emptied.add(key)
 
     def take(self) -> Changes:
@@ -76,7 +71,7 @@ class StockMemory:
         if not self._emptied:
             return Changes(taken)
         numbers = {key: self.rows.get(key) for key in self._emptied}
-        gone = {key for key, row in numbers.items() if row is not None and row[_EVENTS] == 0}
+        gone = {key for key, row in numbers.items() if row is not None and row[EVENT_COUNT] == 0}
         self._emptied.clear()
         kept = [i for i, key in enumerate(taken.keys) if key not in gone]
         keys, lines = [taken.keys[i] for i in kept], taken.lines[kept]

@@ -16,6 +16,7 @@ from msgspec import Struct
 from sqlalchemy import URL, Connection, Engine, bindparam, select
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from domain.rows import ROW_FIELDS
 from ledger.books import Reach
 from ledger.engine import LedgerUnavailable, open_reader, open_writer, unavailable
 from ledger.reaches import reaches_of
@@ -29,10 +30,6 @@ from ledger.schema import (
 
 #: Columns of a line that an audit compares, in the order of `ledger.schema.event_table`.
 LINE_COLUMNS: Final = [column.name for column in event_table.columns]
-SUM_COLUMNS: Final = (
-    *("received", "dispatched", "sold", "returned", "adjusted", "events", "checksum"),
-    "updated_at",
-)
 _PAGE: Final = 2_000
 _line = event_table.c
 _stock = stock_table.c
@@ -42,7 +39,7 @@ class LedgerMoment(Struct, frozen=True):
     """A partition of the ledger at one moment.
 
     reaches: by topic's number. begins: first offset that there are lines of, by the same.
-    rows: the sums, in the order of `SUM_COLUMNS`, by SKU and location; updated_at in µs.
+    rows: the sums, in the order of `domain.rows.ROW_FIELDS`, by SKU and location; updated_at in µs.
     """
 
     reaches: Mapping[int, Reach]
@@ -68,7 +65,7 @@ class AuditedLedger:
 
     def moment(self, part: int) -> LedgerMoment:
         """Positions and sums of a partition as they are now."""
-        columns = [_stock.sku, _stock.location, *(_stock[name] for name in SUM_COLUMNS)]
+        columns = [_stock.sku, _stock.location, *(_stock[name] for name in ROW_FIELDS)]
         try:
             with self._engine.begin() as connection:
                 reaches = reaches_of(connection, part)
@@ -159,10 +156,10 @@ class AuditedLedger:
         """Put one row in the place of another; False where it is not as it was found any more."""
         values = {"sku": key[0], "location": key[1], "part": part}
         if right is not None:
-            values |= dict(zip(SUM_COLUMNS, right, strict=True))
+            values |= dict(zip(ROW_FIELDS, right, strict=True))
         as_found = [_stock.sku == key[0], _stock.location == key[1]]
         if found is not None:
-            pairs = zip(SUM_COLUMNS, found, strict=True)
+            pairs = zip(ROW_FIELDS, found, strict=True)
             as_found += [_stock[name] == number for name, number in pairs]
         writer = open_writer(self._url, self._application)
         try:
@@ -233,4 +230,4 @@ def _forget_snapshots(
         connection.execute(stock_table.update().where(*row).values(snapped=0))
 
 
-__all__ = ["LINE_COLUMNS", "SUM_COLUMNS", "AuditedLedger", "LedgerMoment", "LedgerUnavailable"]
+__all__ = ["LINE_COLUMNS", "AuditedLedger", "LedgerMoment", "LedgerUnavailable"]

@@ -21,7 +21,7 @@ from core.columns import Columns
 from core.records import Address, Record, crc_of
 from core.window import Verdict, Window
 from domain.columns import examined
-from domain.rules.held import CURRENT
+from domain.rules.sets import RuleSet
 from ledger.chain import linked_all, start_of
 from ledger.lines import APPLIED, REFUSED, REPEATED, TOPICS, Line, TotalsByRow, count, written_of
 from wire.batches import Unreadable, pieces
@@ -70,12 +70,13 @@ class Book:
         address: of its records.
         window: what it accepted lately.
         reach: how far it is, as was committed.
+        rules: of its version.
     """
 
-    def __init__(self, address: Address, window: Window, reach: Reach) -> None:
+    def __init__(self, address: Address, window: Window, reach: Reach, rules: RuleSet) -> None:
         self.address, self.reach = address, reach
         self.topic = TOPICS.index(address.role)
-        self._window = window
+        self._window, self._rules = window, rules
         if not reach.head:
             self.reach = msgspec.structs.replace(
                 reach, head=start_of(address.role, address.partition)
@@ -105,7 +106,7 @@ class Book:
         return posting._replace(after=self.reach)
 
     def _enter(self, records: Sequence[Record], posting: Posting) -> None:
-        found, events = examined(self.address, records, CURRENT)
+        found, events = examined(self.address, records, self._rules)
         verdicts, repeats = self._judge(found)
         log_ats = list(
             accumulate([one[1] * 1000 for one in records], max, initial=self.reach.log_at)
@@ -113,8 +114,9 @@ class Book:
         lines, refusals = written_of(
             *(self.topic, self.address.partition, records, log_ats),
             *(found, events, verdicts, repeats),
+            rules=self._rules,
         )
-        count(posting.totals, found, events, verdicts)
+        count(posting.totals, found, verdicts)
         posting.events.extend(lines)
         posting.refusals.extend(refusals)
         repeated, refused = len(repeats), len(refusals)

@@ -15,19 +15,19 @@ from sqlalchemy.exc import DBAPIError
 from core.partitioning import partition_for
 from core.positions import format_position
 from domain.columns import identity_hash_of
-from domain.rows import Row
+from domain.rows import ROW_FIELDS, Row
 from ledger.engine import open_reader, unavailable
 from ledger.lines import APPLIED, TOPICS
 from ledger.questions import cuts
 from ledger.questions.cuts import Extent
 from ledger.questions.prefixes import BeforeHistory, Cut, Cuts, NotThatFar, Prefix
-from ledger.questions.rows import Whose, row_at, row_from, rows_between
+from ledger.questions.rows import Whose, row_at, rows_between
 from ledger.reaches import reaches_of
 from ledger.schema import event_table, refusal_table, stock_table
+from ledger.sums import change_of, row_from
 from ledger.upkeep import building
 
 _of: Final = event_table.c
-_SIGNS: Final = (1, -1, -1, 1, 1)
 #: Keys of one page that are looked at for it; most of them may be of rows that did not fit.
 _MOST_LOOKED_AT: Final = 5_000
 #: Behind every text that begins so: no name holds it.
@@ -66,18 +66,19 @@ class Entry(NamedTuple):
     reference: str | None
     reason: str | None
     actor: str | None
+    field: int | None
+    amount: int | None
     balance: int | None = None
     refused: tuple[str, str] | None = None
 
     @property
     def change(self) -> int:
         """What it adds to on hand."""
-        if self.kind is None or self.quantity is None or self.outcome != APPLIED:
-            return 0
-        return _SIGNS[self.kind] * self.quantity
+        said = self.kind, self.quantity, self.field, self.amount
+        return change_of(*said) if self.outcome == APPLIED else 0
 
 
-_NAMES: Final = ("topic", "part", "off", *Entry._fields[3:17])
+_NAMES: Final = ("topic", "part", "off", *Entry._fields[3:19])
 
 
 class ListWish(NamedTuple):
@@ -256,8 +257,10 @@ class Ledger:
 
     def stock(self) -> Iterator[tuple[str, str, Row]]:
         """The sums as they are kept: SKU, location, row. In the order of SKU and location."""
-        query = select(stock_table).order_by(stock_table.c.sku, stock_table.c.location)
-        for sku, location, _, *sums, _ in self.connection.execute(query):
+        of = stock_table.c
+        sums_of_row = (of[name] for name in ROW_FIELDS)
+        query = select(of.sku, of.location, *sums_of_row).order_by(of.sku, of.location)
+        for sku, location, *sums in self.connection.execute(query):
             if (row := row_from(sums)) is not None:
                 yield sku, location, row
 

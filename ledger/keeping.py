@@ -26,6 +26,7 @@ from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError
 
 from core.words import in_words
+from domain.rules.held import Ruling
 from ledger.books import Book, Posting, groups_of
 from ledger.engine import open_writer, unavailable
 from ledger.lines import TOPICS
@@ -59,8 +60,8 @@ class LedgerConfig(Struct, frozen=True, kw_only=True):
     """What the ledger needs to know of the settings.
 
     kafka: keyword arguments of an aiokafka client. group: of the consumer, and how a session
-    calls itself at the database. topics: role by full name. agreed: by which rules it is
-    written; a ledger of others is refused.
+    calls itself at the database. topics: role by full name. ruling: by which rules it judges;
+    chosen before `prepare`. agreed: what else it is written by; a ledger of others is refused.
     """
 
     kafka: Mapping[str, Any]
@@ -70,6 +71,7 @@ class LedgerConfig(Struct, frozen=True, kw_only=True):
     window: int
     session_timeout_ms: int
     database: URL
+    ruling: Ruling
     agreed: Mapping[str, str]
 
 
@@ -128,7 +130,8 @@ class Keeper:
                 _make_folder(self._config.database)
             to_this_schema(self._engine)
             with self._engine.begin() as connection:
-                agree_on(connection, self._config.agreed)
+                rules = {"rules": str(self._config.ruling.now.number)}
+                agree_on(connection, rules | dict(self._config.agreed))
             self._chores.look()
         except DBAPIError as error:
             raise unavailable(self._config.database, error) from error
@@ -249,7 +252,8 @@ class Keeper:
     def _open_books(self, part: int) -> dict[str, Book]:
         config = self._config
         with self._engine.begin() as connection:
-            return books_of(connection, part, config.partitions, config.topics, config.window)
+            of_log = config.partitions, config.topics, config.window
+            return books_of(connection, part, *of_log, config.ruling.now)
 
     def _close(self, consumer: AIOKafkaConsumer, part: int, after_s: float = 0.0) -> None:
         """Forget a partition's books; they are opened again, where SQL says that they are."""

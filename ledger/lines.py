@@ -21,21 +21,24 @@ from domain.columns import identity_hash_of
 from domain.events import MAX_ID_CHARS, StockEvent
 from domain.fates import Ending
 from domain.naming import name_of
-from domain.rules.held import CURRENT
+from domain.rows import CHECKSUM, EVENT_COUNT, UPDATED_AT
+from domain.rules.held import HELD
+from domain.rules.sets import RuleSet
+from ledger.sums import NO_SUMS
 
 #: A topic's number is the place of its role here; an outcome's is its place in the other.
 TOPICS: Final = ("shipments", "sales", "adjustments")
 OUTCOMES: Final = (Ending.APPLIED, Ending.REPEATED, Ending.REFUSED)
 APPLIED, REPEATED, REFUSED = range(3)
-TYPES: Final = {kind.kind: name for name, kind in CURRENT.events.items()}
+#: Names of all types that any rules know, by their numbers.
+TYPES: Final = {kind.kind: name for rules in HELD.values() for name, kind in rules.events.items()}
 
 #: A row of `ledger.schema.event` or `refusal`, in the order of its columns.
 Line: TypeAlias = tuple[Any, ...]
-#: Sums to add to a row of stock: five by kind, events, checksum, updated_at in ms.
+#: Sums to add to a row of stock, in the order of `domain.rows.ROW_FIELDS`; updated_at in ms.
 Total: TypeAlias = list[int]
 #: By key of the row, as `domain.rows.row_key` makes it.
 TotalsByRow: TypeAlias = dict[bytes, Total]
-_NO_TOTAL: Final = (0,) * 8
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _OFFSET: Final = itemgetter(2)
 _as_bytes = msgspec.msgpack.Encoder().encode
@@ -50,6 +53,7 @@ def written_of(
     events: Sequence[StockEvent],
     verdicts: Mapping[int, Verdict],
     repeats: Mapping[int, int],
+    rules: RuleSet,
 ) -> tuple[list[Line], list[Line]]:
     """Lines of consecutive records, by offset, and of the refused ones what came.
 
@@ -62,6 +66,7 @@ def written_of(
         events: the same whole, of those that are not refused.
         verdicts: by index of the event, of what is not new.
         repeats: by index of the event, the offset of the event that it repeats.
+        rules: by which they were judged.
     """
     whens: list[Line] = [
         (topic, part, record[0], log_at, record[1] * 1000)
@@ -88,7 +93,7 @@ def written_of(
             refused.append((whens[at], records[at], (CONFLICT.reason, CONFLICT.detail)))
     if refused:
         lines = [line for index, line in enumerate(lines) if index not in conflicts]
-        lines += [_refused_line(when, record) for when, record, _ in refused]
+        lines += [_refused_line(when, record, rules) for when, record, _ in refused]
         lines.sort(key=_OFFSET)
         refused.sort(key=lambda each: each[0][2])
     return lines, [_refusal(*each) for each in refused]
@@ -98,6 +103,7 @@ def _applied_lines(
     whens: Sequence[Line], found: Columns, events: Sequence[StockEvent]
 ) -> list[Line]:
     numbers, datas = found.events, [event.data for event in events]
+    kinds, quantities = [event.kind for event in events], [data.quantity for data in datas]
     said = zip(
         [
             when[4] if event.time is None else micros(event.time)
@@ -105,8 +111,7 @@ def _applied_lines(
         ],
         [APPLIED] * len(whens),
         [None] * len(whens),
-        [event.kind for event in events],
-        [data.quantity for data in datas],
+        *(kinds, quantities),
         *(numbers[name].tolist() for name in ("crc", "content", "identity")),
         [data.sku for data in datas],
         [data.location for data in datas],
@@ -115,14 +120,23 @@ def _applied_lines(
         [data.reference or None for data in datas],
         [data.reason or None for data in datas],
         [data.actor or None for data in datas],
+        _if_other(numbers["field"].tolist(), kinds),
+        _if_other(numbers["amount"].tolist(), quantities),
         strict=True,
     )
     return [when + rest for when, rest in zip(whens, said, strict=True)]
 
 
-def _refused_line(when: Line, record: Record) -> Line:
+def _if_other(numbers: list[int], usual: list[int]) -> list[int | None]:
+    """NULL where they are what they are by rules 2: it takes no room."""
+    if numbers == usual:
+        return [None] * len(numbers)
+    return [None if one == other else one for one, other in zip(numbers, usual, strict=True)]
+
+
+def _refused_line(when: Line, record: Record, rules: RuleSet) -> Line:
     """As much as can be read of it; all of it is in its refusal."""
-    event = CURRENT.decode_batch([record[3]], [record[4]])[0]
+    event = rules.decode_batch([record[3]], [record[4]])[0]
     if not isinstance(event, Refused):  # it came to a wrong address, or in conflict
         data = event.data
         return (
@@ -131,14 +145,14 @@ def _refused_line(when: Line, record: Record) -> Line:
             *(REFUSED, None, event.kind, data.quantity, None, None),
             *(identity_hash_of(event.source, event.id), data.sku, data.location),
             *(event.source, event.id),
-            *(data.reference or None, data.reason or None, data.actor or None),
+            *(data.reference or None, data.reason or None, data.actor or None, None, None),
         )
     name = name_of(record[3], record[4])
     if name is None or not all(map(_is_storable, name)):
-        return (*when, None, REFUSED, *(None,) * 13)
+        return (*when, None, REFUSED, *(None,) * 15)
     return (
         *(*when, None, REFUSED, *(None,) * 5, identity_hash_of(*name)),
-        *(None, None, *name, None, None, None),
+        *(None, None, *name, *(None,) * 5),
     )
 
 
@@ -160,27 +174,23 @@ def _is_storable(text: str) -> bool:
     return True
 
 
-def count(
-    totals: TotalsByRow,
-    found: Columns,
-    events: Sequence[StockEvent],
-    verdicts: Mapping[int, Verdict],
-) -> None:
+def count(totals: TotalsByRow, found: Columns, verdicts: Mapping[int, Verdict]) -> None:
     """Add what is new to the sums of its rows."""
-    columns = [found.events[name].tolist() for name in ("crc", "time_ms")]
-    for index, (key, event, crc, time_ms) in enumerate(
-        zip(found.keys, events, *columns, strict=True)
+    names = ("field", "amount", "crc", "time_ms")
+    columns = (found.events[name].tolist() for name in names)
+    for index, (key, field, amount, crc, time_ms) in enumerate(
+        zip(found.keys, *columns, strict=True)
     ):
         if index in verdicts:
             continue
         total = totals.get(key)
         if total is None:
-            total = totals[key] = list(_NO_TOTAL)
-        total[event.kind] += event.data.quantity
-        total[5] += 1
-        total[6] += crc
-        if time_ms > total[7]:
-            total[7] = time_ms
+            total = totals[key] = list(NO_SUMS)
+        total[field] += amount
+        total[EVENT_COUNT] += 1
+        total[CHECKSUM] += crc
+        if time_ms > total[UPDATED_AT]:
+            total[UPDATED_AT] = time_ms
 
 
 def micros(moment: datetime) -> int:

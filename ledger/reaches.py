@@ -11,6 +11,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from core.records import Address
 from core.window import Window
+from domain.rules.sets import RuleSet
 from ledger.books import Book, Reach
 from ledger.engine import LedgerUnavailable
 from ledger.lines import APPLIED, TOPICS
@@ -49,7 +50,12 @@ def begin(connection: Connection, part: int) -> None:
 
 
 def books_of(
-    connection: Connection, part: int, partitions: int, topics: Mapping[str, str], window: int
+    connection: Connection,
+    part: int,
+    partitions: int,
+    topics: Mapping[str, str],
+    window: int,
+    rules: RuleSet,
 ) -> dict[str, Book]:
     """Open a partition's books where they were left, by full name of the topic.
 
@@ -59,6 +65,7 @@ def books_of(
         partitions: of each topic.
         topics: role by full name.
         window: W, in offsets.
+        rules: of the version.
     """
     begin(connection, part)
     places = reaches_of(connection, part)
@@ -67,7 +74,7 @@ def books_of(
         place = places[TOPICS.index(role), part]
         address = Address(topic, role, part, partitions)
         accepted = _window(connection, address, window, place.next_offset)
-        books[topic] = Book(address, accepted, place)
+        books[topic] = Book(address, accepted, place, rules)
     return books
 
 

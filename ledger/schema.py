@@ -26,6 +26,9 @@ from sqlalchemy import (
     Text,
 )
 
+from domain.rows import ROW_FIELDS, UPDATED_AT
+from ledger.sums import QUANTITIES
+
 METADATA: Final = MetaData()
 _TEXT: Final = Text().with_variant(Text(collation="C"), "postgresql")
 
@@ -38,7 +41,9 @@ def _some(name: str, kind: Any) -> Column[Any]:
 #: its topic-partition, which never goes back; recorded_at: the broker's own. occurred_at: as
 #: recorded_at where the event does not say it. outcome: `ledger.lines.OUTCOMES`. repeat_of:
 #: offset of the event that it says again. kind, quantity, crc, content, identity: as in
-#: `domain/columns.py`. Nothing but the first five and the outcome is known of every record.
+#: `domain/columns.py`. field, amount: as there, where the rules make them something else than
+#: kind and quantity (`ledger/sums.py`); by rules 2 always NULL.
+#: Nothing but the first five and the outcome is known of every record.
 event_table: Final = Table(
     "event",
     METADATA,
@@ -62,6 +67,8 @@ event_table: Final = Table(
     Column("reference", _TEXT),
     Column("reason", _TEXT),
     Column("actor", _TEXT),
+    Column("field", SmallInteger),
+    Column("amount", Integer),
     PrimaryKeyConstraint("topic", "part", "off", name="event_pkey"),
     # Of one row and topic, offsets and log_at rise together: no time is in the index.
     Index("event_row", "sku", "location", "topic", "off"),
@@ -88,8 +95,12 @@ refusal_table: Final = Table(
 
 
 def _sums() -> list[Column[Any]]:
-    names = ("received", "dispatched", "sold", "returned", "adjusted", "events", "checksum")
-    return [_some(name, BigInteger) for name in (*names, "updated_at")]
+    """As `ledger/sums.py`; those that came with newer rules are 0 in lines of before."""
+    added = QUANTITIES.keys() - range(UPDATED_AT)
+    return [
+        Column(name, BigInteger, nullable=False, server_default="0" if number in added else None)
+        for number, name in enumerate(ROW_FIELDS)
+    ]
 
 
 #: Sums of what was applied, by SKU and location. checksum: as in the table, before the modulo.

@@ -19,9 +19,9 @@ from sqlalchemy import Column, Connection, Engine, Table, bindparam, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.schema import CreateTable
 
-from domain.rows import split_key
+from domain.rows import ROW_FIELDS, UPDATED_AT, split_key
 from ledger.books import Posting, Reach
-from ledger.lines import Line
+from ledger.lines import Line, Total
 from ledger.schema import (
     change_table,
     event_table,
@@ -203,7 +203,7 @@ def check_ranges(columns: Iterable[Column[Any]], lines: Iterable[Line]) -> None:
             raise OutOfRange(f"{column.table.name}.{column.name} has no room for {max(numbers)}.")
 
 
-_SUMS: Final = ("received", "dispatched", "sold", "returned", "adjusted", "events", "checksum")
+_SUMS: Final = [name for name in ROW_FIELDS if name != "updated_at"]
 _NAMES: Final = ", ".join(column.name for column in change_table.columns)
 # The greater of two is max() in SQLite and greatest() in PostgreSQL.
 _MERGE: Final = (
@@ -212,6 +212,7 @@ _MERGE: Final = (
     + ", updated_at = CASE WHEN excluded.updated_at > stock.updated_at "
     "THEN excluded.updated_at ELSE stock.updated_at END"
 )
+_AFTER_TIME: Final = UPDATED_AT + 1
 _MARKS: Final = ", ".join("?" * len(change_table.columns))
 _ADD_EACH: Final = f"INSERT INTO stock ({_NAMES}) VALUES ({_MARKS}) {_MERGE}"  # noqa: S608  our names
 _ADD_ALL: Final = text(
@@ -243,15 +244,15 @@ _MAKE_CHANGE_TABLE: Final = CreateTable(change_table, if_not_exists=True)
 
 def _changes(batch: Iterable[Posting]) -> list[Line]:
     """One line for each row, though several topics have changed it."""
-    merged: dict[bytes, Line] = {}
+    merged: dict[bytes, tuple[int, Total]] = {}
     for posting in batch:
         for key, total in posting.totals.items():
-            *sums, updated_at = total
             if (known := merged.get(key)) is not None:
-                sums = [one + more for one, more in zip(known[1:8], sums, strict=True)]
-                updated_at = max(known[8], updated_at)
-            merged[key] = (posting.part, *sums, updated_at)
+                latest = max(known[1][UPDATED_AT], total[UPDATED_AT])
+                total = [one + more for one, more in zip(known[1], total, strict=True)]
+                total[UPDATED_AT] = latest
+            merged[key] = posting.part, total
     return [
-        (*split_key(key), part, *sums, updated_at * 1000)
-        for key, (part, *sums, updated_at) in sorted(merged.items())
+        (*split_key(key), part, *total[:UPDATED_AT], total[UPDATED_AT] * 1000, *total[_AFTER_TIME:])
+        for key, (part, total) in sorted(merged.items())
     ]

@@ -9,7 +9,6 @@ from typing import Any
 from aiohttp import web
 from msgspec import Struct
 
-from domain.rules.held import CURRENT
 from ledger.history import History
 from ledger.keeping import Keeper
 from tables.ports import Fail
@@ -43,6 +42,7 @@ class LedgerWebConfig(Struct, frozen=True, kw_only=True):
 
     url: str
     version: int
+    rules: int
     kafka: Mapping[str, Any]
     topics: Sequence[str]
     members_topic: str
@@ -80,7 +80,7 @@ class LedgerWeb:
             config.members_topic,
             _NoClaims(),
             version=config.version,
-            rules=CURRENT.number,
+            rules=config.rules,
             build=config.build,
             url=config.url,
             window=config.window,
@@ -100,6 +100,10 @@ class LedgerWeb:
         add_routes(app, pages(), guarding=any_token)
         app.router.add_route("*", r"/{path:[\s\S]*}", any_token("", unknown_path(_ELSEWHERE)))
         app.on_cleanup.append(self._on_cleanup)
+
+    def judge_by(self, rules: int) -> None:
+        """Its version counts by these; before `start`."""
+        self._members.judge_by(rules)
 
     async def start(self) -> None:
         """Begin to tell others that this ledger is there."""

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from typing import Final
 
 from domain.events import SaleReturned, SaleVoided, StockEvent
-from domain.rows import Row
+from domain.rows import ROW_FIELDS
 from domain.rules.sets import RuleSet
 from domain.rules.two import TWO
 
 #: The reason of a return, as it stands in `data.reason`.
 DAMAGED: Final = "damaged"
-_DAMAGED_FIELD, _SOLD_FIELD = map(Row.__struct_fields__.index, ("damaged", "sold"))
+_DAMAGED_FIELD, _SOLD_FIELD = map(ROW_FIELDS.index, ("damaged", "sold"))
 
 
 def _effects(events: Sequence[StockEvent]) -> tuple[list[int], list[int]]:

@@ -37,13 +37,13 @@ from ledger.export.plan import (
     write_whole,
 )
 from ledger.lines import APPLIED, OUTCOMES, TOPICS, TYPES
+from ledger.sums import change_of
 
 #: Lines of one file, and of one question to the database.
 FILE_ROWS: Final = 5_000_000
 _PAGE: Final = 20_000
 _DAY_US: Final = 86_400_000_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_SIGNS: Final = (1, -1, -1, 1, 1)
 
 
 class Exporter:
@@ -230,13 +230,12 @@ class Exporter:
     def _row(self, line: tuple[Any, ...], refused: str | None) -> tuple[Any, ...]:
         topic, part, offset, log_at, recorded_at, occurred_at, outcome = line[:7]
         kind, quantity = line[8:10]
-        applied = outcome == APPLIED
         return (
             *(TOPICS[topic], part, offset, log_at, recorded_at, occurred_at),
             *(str(OUTCOMES[outcome]), line[7]),
             None if kind is None else TYPES[kind],
             quantity,
-            _SIGNS[kind] * quantity if applied else 0,
+            change_of(kind, quantity, *line[20:22]) if outcome == APPLIED else 0,
             *line[13:20],
             refused,
         )

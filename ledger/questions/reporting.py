@@ -22,12 +22,12 @@ class ReportKind(NamedTuple):
 REPORTS: Final[Mapping[str, ReportKind]] = {
     "stock-outs": ReportKind(
         "Rows with nothing left, those that sold most first.",
-        ("sku", "location", *SUMS_OF_ROWS),
+        ("sku", "location", *SUMS_OF_ROWS, "damaged"),
         False,
     ),
     "oversold": ReportKind(
         "Rows with less than nothing: more was sold than came in; the worst first.",
-        ("sku", "location", *SUMS_OF_ROWS),
+        ("sku", "location", *SUMS_OF_ROWS, "damaged"),
         False,
     ),
     "movers": ReportKind(
@@ -42,7 +42,7 @@ REPORTS: Final[Mapping[str, ReportKind]] = {
     ),
     "location-totals": ReportKind(
         "All rows of each location in one.",
-        ("location", "rows", *SUMS_OF_ROWS, "events"),
+        ("location", "rows", *SUMS_OF_ROWS, "events", "damaged"),
         False,
     ),
     "late-facts": ReportKind(

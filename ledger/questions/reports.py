@@ -12,11 +12,13 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import text
 
 from core.positions import format_position
+from domain.rows import ROW_FIELDS
 from ledger.history import Ledger
 from ledger.lines import TYPES
 from ledger.questions.cuts import values_text
 from ledger.questions.prefixes import Cuts, time_text
 from ledger.questions.reporting import SUMS_OF_ROWS, Cells, Value
+from ledger.sums import AMOUNT, FIELD, LINE_SUMS, QUANTITIES
 
 
 class ReportWish(NamedTuple):
@@ -45,7 +47,8 @@ def _plain(value: Any) -> Value:
     return value if value is None or isinstance(value, str) else int(value)
 
 
-_FIELDS: Final = SUMS_OF_ROWS[1:]
+_FIELDS: Final = (*SUMS_OF_ROWS[1:], "damaged")
+_SOLD: Final = ROW_FIELDS.index("sold")
 _ON_HAND: Final = "received - dispatched - sold + returned + adjusted"
 _KEPT: Final = f"SELECT sku, location, {', '.join(_FIELDS)}, events FROM stock WHERE :here"  # noqa: S608
 
@@ -57,9 +60,7 @@ def _rows_sql(ledger: Ledger, wish: ReportWish) -> str:
     later += [(*at, 0) for at in now.keys() - wish.ends.keys() if now[at]]
     if not later:
         return f"WITH past AS ({_KEPT})"
-    sums = ", ".join(
-        f"-sum(CASE kind WHEN {kind} THEN quantity ELSE 0 END)" for kind in range(len(_FIELDS))
-    )
+    sums = ", ".join(f"-{LINE_SUMS[number]}" for number in QUANTITIES)
     total = ", ".join(f"sum({name}) AS {name}" for name in (*_FIELDS, "events"))
     return (
         f"WITH later(topic, part, ends) AS (VALUES {values_text(later)}), "  # noqa: S608  our names
@@ -88,10 +89,10 @@ def _balances(ledger: Ledger, wish: ReportWish, having: str, order: str) -> list
 
 
 def _location_totals(ledger: Ledger, wish: ReportWish) -> list[Cells]:
-    sums = ", ".join(f"sum({name})" for name in _FIELDS)
+    sums = ", ".join(f"sum({name})" for name in (*SUMS_OF_ROWS[1:], "events", "damaged"))
     sql = (
-        f"{_rows_sql(ledger, wish)} SELECT location, count(*), sum({_ON_HAND}), {sums}, "  # noqa: S608
-        "sum(events) FROM past WHERE events > 0 GROUP BY location ORDER BY location LIMIT :limit"
+        f"{_rows_sql(ledger, wish)} SELECT location, count(*), sum({_ON_HAND}), {sums} "  # noqa: S608
+        "FROM past WHERE events > 0 GROUP BY location ORDER BY location LIMIT :limit"
     )
     return _read(ledger, sql, wish)
 
@@ -111,10 +112,10 @@ def _facts_sql(wish: ReportWish) -> str:
 def _movers(ledger: Ledger, wish: ReportWish) -> list[Cells]:
     sql = (
         f"{_facts_sql(wish)} SELECT sku, "  # noqa: S608
-        "sum(CASE kind WHEN 2 THEN quantity ELSE -quantity END) AS net, "
-        "sum(CASE kind WHEN 2 THEN quantity ELSE 0 END), "
+        f"sum(CASE kind WHEN 3 THEN -quantity ELSE {AMOUNT} END) AS net, "
+        f"sum(CASE {FIELD} WHEN {_SOLD} THEN {AMOUNT} ELSE 0 END), "
         "sum(CASE kind WHEN 3 THEN quantity ELSE 0 END), count(*) "
-        "FROM facts WHERE kind IN (2, 3) GROUP BY sku ORDER BY net DESC, sku LIMIT :limit"
+        "FROM facts WHERE kind IN (2, 3, 5) GROUP BY sku ORDER BY net DESC, sku LIMIT :limit"
     )
     return _read(ledger, sql, wish)
 

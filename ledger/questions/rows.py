@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from sqlalchemy import (
@@ -10,42 +10,26 @@ from sqlalchemy import (
     Connection,
     and_,
     bindparam,
-    case,
     false,
-    func,
     literal,
+    literal_column,
     or_,
     select,
     tuple_,
     union_all,
 )
 
-from domain.rows import Row
+from domain.rows import ROW_FIELDS, Row
 from ledger.lines import APPLIED, TOPICS
 from ledger.questions.cuts import Extents, begins, of_part
 from ledger.questions.prefixes import BeforeHistory, Cut, Cuts, Prefix
 from ledger.schema import event_table, snapshot_table
+from ledger.sums import LINE_SUMS, NO_SUMS, row_from, together
 
 _of: Final = event_table.c
 _snap: Final = snapshot_table.c
-_MASK: Final = 2**64 - 1
-#: on_hand as SQL.
-CHANGE: Final = _of.quantity * case((_of.kind.in_((1, 2)), -1), else_=1)
-#: Sums of lines, in the order of a row's fields; updated_at in µs.
-LINE_SUMS: Final = [
-    *(func.sum(case((_of.kind == kind, _of.quantity), else_=0)) for kind in range(5)),
-    func.count(),
-    func.sum(_of.crc),
-    func.max(_of.recorded_at),
-]
-_FIELDS: Final = [
-    _snap[name]
-    for name in (
-        *("received", "dispatched", "sold", "returned", "adjusted", "events", "checksum"),
-        *("updated_at", "occurred_until"),
-    )
-]
-_NOTHING: Final = (0,) * 8
+_LINE_SUMS: Final[list[ColumnElement[int]]] = [literal_column(sql) for sql in LINE_SUMS]
+_FIELDS: Final = [_snap[name] for name in (*ROW_FIELDS, "occurred_until")]
 #: SKU and location.
 Whose: TypeAlias = tuple[str, str]
 
@@ -57,26 +41,6 @@ class Snap(NamedTuple):
     off: int
     sums: tuple[int, ...]
     occurred_until: int
-
-
-def row_from(sums: Sequence[Any]) -> Row | None:
-    """PostgreSQL gives sums of bigint as decimals, however small; SQLite None of nothing."""
-    *quantities, events, checksum, updated_at = sums
-    if not events:
-        return None
-    numbers = *quantities, events, int(checksum) & _MASK, int(updated_at) // 1000
-    return Row(*map(int, numbers))
-
-
-def together(parts: Iterable[Sequence[Any]]) -> tuple[int, ...]:
-    """Several sums in one; None counts nothing."""
-    total = list(_NOTHING)
-    for part in parts:
-        numbers = [int(number or 0) for number in part]
-        latest = max(total[7], numbers[7])
-        total = [one + more for one, more in zip(total, numbers, strict=True)]
-        total[7] = latest
-    return tuple(total)
 
 
 def of_row(sku: str, location: str) -> tuple[ColumnElement[bool], ...]:
@@ -115,7 +79,7 @@ def _last_snapshot(topic: int) -> Any:
 
 
 def _rest(topic: int) -> Any:
-    return select(literal(topic), *LINE_SUMS).where(
+    return select(literal(topic), *_LINE_SUMS).where(
         _of.sku == bindparam("sku"),
         _of.location == bindparam("location"),
         _of.topic == topic,
@@ -138,7 +102,7 @@ def snapshots_of(connection: Connection, sku: str, location: str, cut: Cut) -> d
 
 
 def sums_of(connection: Connection, sku: str, location: str, cut: Cut) -> tuple[int, ...]:
-    """Of one row, whatever it has been through: eight numbers, updated_at in µs."""
+    """Of one row, whatever it has been through: see `ledger/sums.py`."""
     snapshots = snapshots_of(connection, sku, location, cut)
     values: dict[str, Any] = {"sku": sku, "location": location}
     for topic in range(len(TOPICS)):
@@ -164,7 +128,7 @@ def openings(
         if until > occurred:
             raise BeforeHistory(begins(places))
         key = sku, location
-        found[key] = together([found.get(key, _NOTHING), sums])
+        found[key] = together([found.get(key, NO_SUMS), sums])
     return found
 
 
@@ -179,8 +143,8 @@ def row_at(
     if prefix.occurred is None:
         return row_from(sums_of(connection, sku, location, prefix.cut))
     here = _snap.sku == sku, _snap.location == location
-    opening = openings(connection, places, prefix.occurred, *here).get((sku, location), _NOTHING)
-    query = select(*LINE_SUMS).where(*of_row(sku, location), *counted(prefix))
+    opening = openings(connection, places, prefix.occurred, *here).get((sku, location), NO_SUMS)
+    query = select(*_LINE_SUMS).where(*of_row(sku, location), *counted(prefix))
     return row_from(together([opening, connection.execute(query).one()]))
 
 
@@ -225,13 +189,13 @@ def rows_between(
         if occurred is not None:
             counts.append(_of.occurred_at <= occurred)
         lines = (
-            select(_of.sku, _of.location, *LINE_SUMS)
+            select(_of.sku, _of.location, *_LINE_SUMS)
             .where(*_between(_of, keys, location), *counts)
             .group_by(_of.sku, _of.location)
         )
         for sku, where, *sums in connection.execute(lines):
             if (sku, where) not in long:
-                found[sku, where] = together([found.get((sku, where), _NOTHING), sums])
+                found[sku, where] = together([found.get((sku, where), NO_SUMS), sums])
     rows = {key: row_from(found[key]) for key in keys if key in found}
     return {key: row for key, row in rows.items() if row is not None}
 

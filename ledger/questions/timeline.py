@@ -15,14 +15,15 @@ from heapq import merge
 from itertools import islice
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from sqlalchemy import ColumnElement, func, select, tuple_
+from sqlalchemy import ColumnElement, func, literal_column, select, tuple_
 
 from ledger.history import ENTRIES, Entry, Ledger, entry_of
 from ledger.lines import APPLIED, TOPICS
 from ledger.questions.cuts import Extents, begins, offsets_after
 from ledger.questions.prefixes import Cut, Prefix
-from ledger.questions.rows import CHANGE, of_row, row_from, sums_of, within
+from ledger.questions.rows import of_row, sums_of, within
 from ledger.schema import event_table
+from ledger.sums import CHANGE, row_from
 
 _of: Final = event_table.c
 #: Where a fact stands in the order: time by the clock, topic, offset.
@@ -169,7 +170,8 @@ class _Reading:
         if not wish.by_occurred:
             return self.on_hand(_smaller(self.end, self._before(stand)))
         here = tuple_(_of.occurred_at, _of.topic, _of.off)
-        query = select(func.coalesce(func.sum(CHANGE), 0)).where(
+        change: ColumnElement[int] = literal_column(CHANGE)
+        query = select(func.coalesce(func.sum(change), 0)).where(
             *of_row(wish.sku, wish.location),
             _of.outcome == APPLIED,
             within(self.end),

@@ -17,7 +17,9 @@ from typing import Final
 from sqlalchemy import Connection, text
 from sqlalchemy.dialects import postgresql, sqlite
 
+from domain.rows import ROW_FIELDS
 from ledger.schema import agreed_table, event_table
+from ledger.sums import LINE_SUMS
 
 #: Records from which on it is worth it.
 FAR: Final = 200_000
@@ -30,12 +32,11 @@ _INDEX: Final = "event_row"
 _LOCK_FOR_WRITING: Final = text("LOCK TABLE event IN ROW EXCLUSIVE MODE")
 _LOCK_FOR_FINISHING: Final = text("LOCK TABLE event IN SHARE ROW EXCLUSIVE MODE")
 _LOCK_FOR_BEGINNING: Final = text("LOCK TABLE event IN ACCESS EXCLUSIVE MODE")
-_SUMS: Final = """
-INSERT INTO stock (sku, location, part, received, dispatched, sold, returned, adjusted,
-    events, checksum, updated_at)
-SELECT sku, location, max(part), {}, count(*), sum(crc), max(recorded_at)
-FROM event WHERE outcome = 0 GROUP BY sku, location
-""".format(", ".join(f"sum(CASE kind WHEN {kind} THEN quantity ELSE 0 END)" for kind in range(5)))
+_SUMS: Final = (
+    f"INSERT INTO stock (sku, location, part, {', '.join(ROW_FIELDS)}) "  # noqa: S608  our names
+    f"SELECT sku, location, max(part), {', '.join(LINE_SUMS)} "
+    "FROM event WHERE outcome = 0 GROUP BY sku, location"
+)
 
 
 class Building(Exception):

@@ -18,14 +18,13 @@ from sqlalchemy.exc import DBAPIError
 from ledger.engine import LedgerUnavailable, open_writer, unavailable, url_of
 from ledger.lines import micros
 from ledger.questions.cuts import Extent, extents_of, offsets_after
-from ledger.questions.rows import together
 from ledger.schema import event_table, position_table, refusal_table, snapshot_table, stock_table
+from ledger.sums import LINE_SUMS, NO_SUMS, together
 from ledger.upkeep import building
 
 _of: Final = event_table.c
 _snap: Final = snapshot_table.c
 _NAMES: Final = [column.name for column in snapshot_table.columns]
-_NOTHING: Final = (0,) * 8
 
 
 class Compacted(NamedTuple):
@@ -115,8 +114,8 @@ def _compact_one(connection: Connection, topic: int, part: int, extent: Extent, 
         if (sku, location) in mine:
             found[sku, location] = (*together([sums]), until)
     for sku, location, *sums, until in connection.execute(_SUMS, {"t": topic, "p": part, "c": cut}):
-        before = found.get((sku, location), (*_NOTHING, until))
-        found[sku, location] = (*together([before[:8], sums]), max(before[8], until))
+        before = found.get((sku, location), (*NO_SUMS, until))
+        found[sku, location] = (*together([before[:-1], sums]), max(before[-1], until))
     _put(connection, topic, cut, found.items())
     # 3. Away with the lines.
     lines = connection.execute(event_table.delete().where(*here)).rowcount
@@ -132,11 +131,9 @@ def _rows_of(part: int) -> Any:
 
 
 _SUMS: Final = text(
-    "SELECT sku, location, {}, count(*), sum(crc), max(recorded_at), max(occurred_at) "  # noqa: S608
+    f"SELECT sku, location, {', '.join(LINE_SUMS)}, max(occurred_at) "  # noqa: S608  our names
     "FROM event WHERE topic = :t AND part = :p AND off < :c AND outcome = 0 "
-    "GROUP BY sku, location".format(
-        ", ".join(f"sum(CASE kind WHEN {kind} THEN quantity ELSE 0 END)" for kind in range(5))
-    )
+    "GROUP BY sku, location"
 )
 
 

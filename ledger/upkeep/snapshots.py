@@ -10,12 +10,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Final
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import ColumnElement, Connection, literal_column, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from domain.rows import CHECKSUM, EVENT_COUNT, UPDATED_AT
 from ledger.lines import APPLIED, TOPICS, Line
-from ledger.questions.rows import together
 from ledger.schema import event_table, snapshot_table, stock_table
+from ledger.sums import AMOUNT, FIELD, NO_SUMS, together
 
 #: Applied lines of one topic between two snapshots of a row.
 STRIDE: Final = 1_000
@@ -50,7 +51,7 @@ def take_snapshots(connection: Connection, keys: Iterable[tuple[str, str]]) -> i
                 connection.execute(new, [dict(zip(_NAMES, line, strict=True)) for line in lines])
                 made += len(lines)
             latest = _latest(connection, sku, location, topic)
-            covered += latest[1][5] if latest else 0
+            covered += latest[1][EVENT_COUNT] if latest else 0
         connection.execute(
             update(stock_table)
             .where(stock_table.c.sku == sku, stock_table.c.location == location)
@@ -61,6 +62,7 @@ def take_snapshots(connection: Connection, keys: Iterable[tuple[str, str]]) -> i
 
 _NAMES: Final = [column.name for column in snapshot_table.columns]
 _SUMS: Final = [_snap[name] for name in _NAMES[4:-1]]
+_EFFECT: Final[list[ColumnElement[int]]] = [literal_column(FIELD), literal_column(AMOUNT)]
 
 
 def _latest(
@@ -79,9 +81,9 @@ def _latest(
 
 def _missing(connection: Connection, sku: str, location: str, topic: int) -> Iterator[Line]:
     """Rows of `snapshot` after each `STRIDE` lines that have none yet."""
-    off, sums = _latest(connection, sku, location, topic) or (0, (*(0,) * 8, -(2**63)))
+    off, sums = _latest(connection, sku, location, topic) or (0, (*NO_SUMS, -(2**63)))
     query = (
-        select(_of.off, _of.kind, _of.quantity, _of.crc, _of.recorded_at, _of.occurred_at)
+        select(_of.off, *_EFFECT, _of.crc, _of.recorded_at, _of.occurred_at)
         .where(
             _of.sku == sku,
             _of.location == location,
@@ -94,16 +96,17 @@ def _missing(connection: Connection, sku: str, location: str, topic: int) -> Ite
     with connection.execute(query, execution_options={"yield_per": STRIDE}) as found:
         lines = iter(found)
         while len(some := list(islice(lines, STRIDE))) == STRIDE:
-            sums = (*together([sums[:8], _added(some)]), max(sums[8], *(one[5] for one in some)))
+            until = max(sums[-1], *(one[5] for one in some))
+            sums = (*together([sums[:-1], _added(some)]), until)
             yield (sku, location, topic, some[-1][0] + 1, *sums, 0)
 
 
 def _added(lines: Sequence[Any]) -> list[int]:
-    """The sums of some lines: offset, kind, quantity, crc, recorded_at, …."""
-    sums = [0] * 8
-    for _, kind, quantity, crc, recorded_at, *_ in lines:
-        sums[kind] += quantity
-        sums[6] += crc
-        sums[7] = max(sums[7], recorded_at)
-    sums[5] = len(lines)
+    """The sums of some lines: offset, field, amount, crc, recorded_at, …."""
+    sums = list(NO_SUMS)
+    for _, field, amount, crc, recorded_at, *_ in lines:
+        sums[field] += amount
+        sums[CHECKSUM] += crc
+        sums[UPDATED_AT] = max(sums[UPDATED_AT], recorded_at)
+    sums[EVENT_COUNT] = len(lines)
     return sums

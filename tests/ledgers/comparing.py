@@ -45,8 +45,7 @@ def assert_agrees(engine: sa.Engine, oracle: Oracle, log: Iterable[Record]) -> N
             (None, row["value"]),  # too large: its size and hash stand for it
         )
     stock = {(r["sku"], r["location"]): tuple(r.values())[3:] for r in lines(engine, stock_table)}
-    # A ledger counts by rules 2, which know of nothing damaged.
-    assert {key: (*sums[:7], sums[7] // 1000, 0) for key, sums in stock.items()} == {  # type: ignore[operator]  # µs
+    assert {key: (*sums[:7], sums[7] // 1000, sums[8]) for key, sums in stock.items()} == {  # type: ignore[operator]  # µs
         key: tuple(row) for key, row in oracle.rows().items()
     }
     for row in lines(engine, position_table):

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 from core.records import Record as Came
 from dev.oracle.stock import Record
+from domain.rules.sets import RuleSet
+from domain.rules.two import TWO
 from ledger.books import Book, Posting
 from ledger.engine import open_reader, open_writer, url_of
 from ledger.history import History
@@ -24,10 +26,13 @@ class Kept:
 
     Args:
         url: of a database that may be new.
+        rules: by which it is kept.
     """
 
-    def __init__(self, url: str, partitions: int = PARTITIONS, window: int = WINDOW) -> None:
-        self.url, self.partitions, self.window = url_of(url), partitions, window
+    def __init__(
+        self, url: str, partitions: int = PARTITIONS, window: int = WINDOW, rules: RuleSet = TWO
+    ) -> None:
+        self.url, self.partitions, self.window, self.rules = url_of(url), partitions, window, rules
         self.engine = open_writer(self.url, NAME)
         to_this_schema(self.engine)
         self.reads = open_reader(self.url, NAME)
@@ -40,7 +45,8 @@ class Kept:
         self.books: dict[int, dict[str, Book]] = {}
         with self.engine.begin() as connection:
             for part in range(self.partitions):
-                self.books[part] = books_of(connection, part, self.partitions, ROLES, self.window)
+                of_log = self.partitions, ROLES, self.window
+                self.books[part] = books_of(connection, part, *of_log, self.rules)
 
     def feed(self, records: Sequence[Record], slice_size: int = 7) -> None:
         """Commit them in one transaction."""

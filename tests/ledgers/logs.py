@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from random import Random
 from typing import Any
 
-from dev.oracle.reading import TYPES
+from dev.oracle.reading import TYPES_OF_RULES
 from dev.oracle.stock import Oracle, Record, partition_of
 
 PARTITIONS, WINDOW = 2, 40
@@ -16,8 +16,10 @@ LOCATIONS = ["store-1", "store-2", "ärmel"]
 START_MS = 1_795_000_000_000
 
 
-def a_log(seed: int, count: int, partitions: int = PARTITIONS) -> list[Record]:
+def a_log(seed: int, count: int, partitions: int = PARTITIONS, types_of: int = 2) -> list[Record]:
     """Records of all topics in the order in which they were appended.
+
+    types_of: rules that know all of their types. By rules 3 some returns are damaged.
 
     Offsets have gaps, the broker's clock steps back, ids come again (within the window and
     beyond, with the same content and with another), and about one record in ten is refused.
@@ -28,8 +30,8 @@ def a_log(seed: int, count: int, partitions: int = PARTITIONS) -> list[Record]:
     records, now_ms = [], START_MS
     for number in range(count):
         now_ms += random.choice((0, 0, 1, 5, 400, -300))
-        sku, kind = random.choice(SKUS), random.choice(list(TYPES))
-        topic, key = TYPES[kind][0], sku
+        sku, kind = random.choice(SKUS), random.choice(list(TYPES_OF_RULES[types_of]))
+        topic, key = TYPES_OF_RULES[types_of][kind][0], sku
         sound = _event(random, number, kind, sku)
         value: bytes | None = sound
         chance = random.random()
@@ -60,6 +62,8 @@ def _event(random: Random, number: int, kind: str, sku: str) -> bytes:
     }
     if kind.endswith("adjusted.v1"):
         data |= {"quantity": random.choice((quantity, -quantity, 0)), "reason": "count"}
+    elif kind.endswith("returned.v1") and number % 2:
+        data["reason"] = "damaged"
     if random.random() < 0.3:
         data["reference"] = f"order-{number % 7}"
     event = {
@@ -81,9 +85,14 @@ def _other(value: bytes) -> bytes:
     return json.dumps(event).encode()
 
 
-def judged(records: Iterable[Record], partitions: int = PARTITIONS, window: int = WINDOW) -> Oracle:
+def judged(
+    records: Iterable[Record],
+    partitions: int = PARTITIONS,
+    window: int = WINDOW,
+    rules: int = 2,
+) -> Oracle:
     """The oracle, fed."""
-    oracle = Oracle(partitions, window=window)
+    oracle = Oracle(partitions, window=window, rules=rules)
     for record in records:
         oracle.feed(record)
     return oracle

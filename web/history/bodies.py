@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from web.http.times import Time
 from web.reads.replies import Hex16, RowBody
@@ -25,7 +25,7 @@ class PastBody(Struct, frozen=True):
 
 
 class PastRowBody(Struct, frozen=True):
-    """One row as it was."""
+    """One row as it was; `damaged` as in rows of now."""
 
     sku: str
     location: str
@@ -39,6 +39,7 @@ class PastRowBody(Struct, frozen=True):
     checksum: Hex16
     updated_at: Time
     history: PastBody
+    damaged: int | UnsetType = UNSET
 
 
 class PastSkuBody(Struct, frozen=True):
@@ -56,6 +57,7 @@ class PastSkuBody(Struct, frozen=True):
     updated_at: Time
     items: list[RowBody]
     history: PastBody
+    damaged: int | UnsetType = UNSET
 
 
 class PastListBody(Struct, frozen=True):

@@ -42,9 +42,9 @@ def past_sku(sku: str, rows: Sequence[At], history: PastBody) -> PastSkuBody:
 
 
 def _fields(body: RowBody) -> dict[str, Any]:
-    """What rows of rules 2 have, by which a ledger counts."""
     fields = msgspec.structs.asdict(body)
-    return {name: value for name, value in fields.items() if name not in ("freshness", "damaged")}
+    del fields["freshness"]
+    return fields
 
 
 def entry_body(entry: Entry, topics: Mapping[int, str]) -> EntryBody:

@@ -13,7 +13,16 @@ if TYPE_CHECKING:
     from audit.explaining import Explanation
 
 _SHOWN = 20
-_FIELDS = ("received", "dispatched", "sold", "returned", "adjusted", "events", "checksum")
+_FIELDS = (
+    "received",
+    "dispatched",
+    "sold",
+    "returned",
+    "adjusted",
+    "damaged",
+    "events",
+    "checksum",
+)
 
 
 def exit_code(found: Sequence[Audited]) -> int:

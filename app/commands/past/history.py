@@ -26,8 +26,11 @@ _WORDS = {
     "inventory.sale.completed.v1": ("sold", "sale"),
     "inventory.sale.returned.v1": ("returned", "return"),
     "inventory.stock.adjusted.v1": ("adjusted", "adjustment"),
+    "inventory.sale.voided.v1": ("voided", "voided sale"),
 }
 _PLURALS = {"dispatch": "dispatches"}
+#: Of a type that a newer service knows.
+_UNKNOWN = ("changed", "fact")
 
 _clock = click.option(
     "--clock",
@@ -173,7 +176,7 @@ def _table(facts: Sequence[dict[str, Any]], clock: str) -> str:
     header = ("WHEN", "WHAT", "CHANGE", "BALANCE", "BY", "ID", "REFERENCE", "WHY")
     rows = []
     for fact in facts:
-        verb, _ = _WORDS.get(fact["type"], ("?", ""))
+        verb, _ = _WORDS.get(fact["type"], _UNKNOWN)
         rows.append(
             (
                 fact[f"{clock}_at"] or "-",
@@ -194,10 +197,12 @@ def _sentences(facts: Sequence[dict[str, Any]]) -> Iterator[str]:
     groups: dict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
     for fact in facts:
         if fact["outcome"] == "applied":
-            verb, noun = _WORDS[fact["type"]]
-            why = fact.get("reason") or "" if noun == "adjustment" else ""
+            verb, noun = _WORDS.get(fact["type"], _UNKNOWN)
+            # What is counted and not on hand is so for its reason: goods that came back damaged.
+            tells_why = noun == "adjustment" or (fact["quantity"] and not fact["change"])
+            why = fact.get("reason") or "" if tells_why else ""
             groups[verb, noun, why].append(fact)
-    order = [noun for _, noun in _WORDS.values()]
+    order = [noun for _, noun in (*_WORDS.values(), _UNKNOWN)]
     for (verb, noun, why), some in sorted(
         groups.items(), key=lambda each: (order.index(each[0][1]), each[0][2])
     ):
