@@ -15,11 +15,11 @@ DIR ?= /opt/onhand
 SERVICE := app agents web audit ledger tables wire domain importers core
 CODE := $(wildcard app agents web audit ledger tables wire domain importers core dev tests bench examples)
 
-.PHONY: help setup install lock demo wordcount kafka format lint types imports unit integration e2e whole readme \
+.PHONY: help setup install lock demo demo-upgrade wordcount kafka format lint types imports unit integration e2e whole readme \
 	test torture bench clean
 
 help:
-	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## (.*)/  make \1|\2/' \
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1|\2/' \
 		| awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
 
 setup: $(READY)  ## create .venv from the lock file, with the `onhand` command in .venv/bin
@@ -80,6 +80,9 @@ lock: $(READY)  ## write all lock files again from pyproject.toml and dev/kafka/
 
 demo: $(READY)  ## Kafka, two workers, traffic, a kill -9, and every row compared
 	@$(BIN)/python -m dev.demo
+
+demo-upgrade: $(READY)  ## a version with other rules takes over under traffic, and back, and again
+	@$(BIN)/python -m dev.demo.upgrade
 
 wordcount: $(READY)  ## the article's WordCount on poems: a kill -9, and every count compared
 	@$(BIN)/python -m dev.wordcount

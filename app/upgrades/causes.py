@@ -25,7 +25,7 @@ from domain.rules.changes import ACCEPTED_NOW, REFUSED_NOW, changes_between
 from domain.rules.sets import RuleSet
 from tables.home.letters import Letter, letter_of
 from web.reads.cursors import RowKey
-from wire.fetch import fetch, stored
+from wire.fetch import end_offsets, fetch, stored
 
 #: Dead letters of one side alone that are held in memory: some 400 MB.
 MOST_ONE_SIDED = 1_000_000
@@ -151,7 +151,9 @@ class OneSided:
     async def _letters(self, tp: TopicPartition) -> AsyncIterator[Letter]:
         consumer = self._consumer
         consumer.assign([tp])
-        end = (await consumer.end_offsets([tp]))[tp]
+        # What a worker answers with is committed, and the marks that say so may be written behind
+        # its answer: so to the very end, and not only to where a committed reader ends now.
+        end = (await end_offsets(consumer, [tp], committed=False))[tp]
         if tp not in self._next:
             self._next[tp] = (await consumer.beginning_offsets([tp]))[tp]
         while self._next[tp] < end:

@@ -106,14 +106,18 @@ def upgrade_stage(
 
 
 @upgrade_commands.command("status", short_help="How versions and workers stand.")
-@click.option("--wait", metavar="TIME", help="Until the staged version is caught up, such as 45m.")
+@click.option(
+    "--wait",
+    metavar="TIME",
+    help="Until the version that is not active is caught up (staged or previous), such as 45m.",
+)
 @stable_option
 @kafka_option
 @as_json
 def upgrade_status(wait: str | None, stable: str, as_json: bool, **options: Any) -> None:
     """Show which version is active, and how far each is, as its workers tell.
 
-    With --wait the exit code is 3 if the staged version is not caught up in time.
+    With --wait the exit code is 3 if the other version is not caught up in time.
     """
     settings, stable_s = settings_from(**options), _seconds(stable)
     until = None if wait is None else time.monotonic() + _seconds(wait)
@@ -127,9 +131,9 @@ def upgrade_status(wait: str | None, stable: str, as_json: bool, **options: Any)
             click.echo(_shown(found))
         if until is None:
             return
-        if found.record.staged is None:
-            end_refused("No version is staged: nothing to wait for.", as_json)
-        if found.progress[found.record.staged].observed == "caught up":
+        if (other := _other(found.record)) is None:
+            end_refused("No version is staged or previous: nothing to wait for.", as_json)
+        if found.progress[other].observed == "caught up":
             return
         if time.monotonic() > until:
             sys.exit(NOT_YET_CODE)
@@ -272,6 +276,11 @@ def upgrade_log(as_json: bool, **options: Any) -> None:
     click.echo(table(rows, right=(0, 3)))
 
 
+def _other(record: Versions) -> int | None:
+    """The version that may become the active one: the staged one, or the way back."""
+    return record.previous if record.staged is None else record.staged
+
+
 def _rules(record: Versions, version: int) -> object:
     kept = record.versions.get(str(version))
     return "unknown" if kept is None else kept.rules
@@ -310,7 +319,8 @@ def _shown(found: Status) -> str:
         )
     lines = [f"Epoch {record.epoch}: version {record.active} is active."]
     lines.append(table(rows, right=(0, 2, 3, 4, 5)))
-    if record.staged is not None and (why := found.progress[record.staged].why):
+    other = _other(record)
+    if other is not None and (why := found.progress[other].why):
         more = f" (and {len(why) - 1} more)" if len(why) > 1 else ""
         lines.append(plain(f"Not caught up: {why[0]}{more}."))
     lines += [

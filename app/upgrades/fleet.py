@@ -90,8 +90,15 @@ class Fleet(msgspec.Struct):
 
     def silent(self) -> list[SeenWorker]:
         """Those that may come back, and answer as they did: they fell silent without goodbye."""
-        gone = WorkerState.GONE
-        return [s for s in self.workers() if not s.is_alive and s.beat.state is not gone]
+        return [seen for seen in self.there() if not seen.is_alive]
+
+    def there(self) -> list[SeenWorker]:
+        """All that have not said goodbye: the living and the silent."""
+        return [seen for seen in self.workers() if seen.beat.state is not WorkerState.GONE]
+
+    def without_record(self, epoch: int) -> list[SeenWorker]:
+        """Those of them that have not said that they have read this record, or a later one."""
+        return [seen for seen in self.there() if (seen.beat.epoch or 0) < epoch]
 
 
 async def heard(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -236,7 +236,8 @@ async def switch(
             accepted=() if report is None else tuple(report.reasons),
             positions=positions,
         )
-        return Switched(after, await confirmed(settings, after.epoch), report)
+        given_up = {seen.beat.url for seen in fleet.silent()}
+        return Switched(after, await confirmed(settings, after.epoch, given_up), report)
 
 
 async def _compare(
@@ -320,18 +321,20 @@ def _positions(fleet: Fleet, version: int) -> str:
     return ",".join(position for _, (_, position) in sorted(parts.items()) if position)
 
 
-async def confirmed(settings: Settings, epoch: int) -> Confirmed:
-    """Wait until every living worker has said that it has read this record."""
-    missing: tuple[str, ...] = ()
-    workers = 0
+async def confirmed(settings: Settings, epoch: int, given_up: Collection[str] = ()) -> Confirmed:
+    """Wait until every worker has said that it has read this record.
+
+    One that falls silent meanwhile counts as a worker all the same: it may still answer. Those
+    given up (their addresses) were silent before; nobody waits for them.
+    """
+    found = Fleet([], 0)
 
     def enough(fleet: Fleet) -> bool:
-        nonlocal missing, workers
-        alive = [seen for seen in fleet.workers() if seen.is_alive]
-        workers = len(alive)
-        missing = tuple(s.beat.url for s in alive if (s.beat.epoch or 0) < epoch)
-        return not missing
+        nonlocal found
+        found = fleet
+        return {seen.beat.url for seen in fleet.without_record(epoch)} <= {*given_up}
 
     began = asyncio.get_running_loop().time()
     await fleets.heard(settings, enough, CONFIRM_S)
-    return Confirmed(workers, missing, asyncio.get_running_loop().time() - began)
+    missing = tuple(seen.beat.url for seen in found.without_record(epoch))
+    return Confirmed(len(found.there()), missing, asyncio.get_running_loop().time() - began)

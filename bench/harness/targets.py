@@ -27,13 +27,15 @@ class Judged:
     word: str
 
 
-def _least(what: str, value: float | None, limit: float, unit: str) -> Iterator[Judged]:
+def least(what: str, value: float | None, limit: float, unit: str) -> Iterator[Judged]:
+    """The goal that a figure is at least so much; none if there is no figure."""
     if value is not None:
         word = "met" if value >= limit else "**missed**"
         yield Judged(what, f"≥ {limit:,g}{unit}", f"{_number(value)}{unit}", word)
 
 
-def _most(what: str, value: float | None, limit: float, unit: str) -> Iterator[Judged]:
+def most(what: str, value: float | None, limit: float, unit: str) -> Iterator[Judged]:
+    """The goal that a figure is at most so much; none if there is no figure."""
     if value is not None:
         word = "met" if value <= limit else "**missed**"
         yield Judged(what, f"≤ {limit:,g}{unit}", f"{_number(value)}{unit}", word)
@@ -56,28 +58,26 @@ def judge(run: "Run") -> list[Judged]:
             ("raw aiokafka", "ingest, of raw fetch", 0.3),
         ):
             rates = [each.events_per_s for name, each in found.items() if name.startswith(start)]
-            judged += _least(what, rate / max(rates) if rates else None, limit, " ×")
-        judged += _most("CPU per event", ours.cpu_us_per_event, 8, " µs")
-        judged += _most("peak memory", ours.span.peak_mb, 350, " MB")
+            judged += least(what, rate / max(rates) if rates else None, limit, " ×")
+        judged += most("CPU per event", ours.cpu_us_per_event, 8, " µs")
+        judged += most("peak memory", ours.span.peak_mb, 350, " MB")
         full = found.get(WINDOWS_FULL)
-        judged += _most(
-            "peak memory, windows full", full.span.peak_mb if full else None, 350, " MB"
-        )
+        judged += most("peak memory, windows full", full.span.peak_mb if full else None, 350, " MB")
         if ours.restored:
             restored = ours.restored.records_per_s
-            judged += _least("restore", restored, 400_000, " records/s")
+            judged += least("restore", restored, 400_000, " records/s")
             others = [
                 each.restored.records_per_s
                 for name, each in found.items()
                 if name.startswith("Kafka Streams") and each.restored
             ]
             ratio = restored / max(others) if others else None
-            judged += _least("restore, of the best Kafka Streams", ratio, 1.5, " ×")
+            judged += least("restore, of the best Kafka Streams", ratio, 1.5, " ×")
     judged += _latencies(run)
     if run.pulse:
-        judged += _most("loop lag p99 at full speed", run.pulse.p99_ms, 25, " ms")
+        judged += most("loop lag p99 at full speed", run.pulse.p99_ms, 25, " ms")
     if run.take_overs:
-        judged += _most("take-over by a standby p99", run.take_overs.p99_s, 1, " s")
+        judged += most("take-over by a standby p99", run.take_overs.p99_s, 1, " s")
     judged += _reads(run)
     return judged
 
@@ -85,27 +85,27 @@ def judge(run: "Run") -> list[Judged]:
 def _latencies(run: "Run") -> Iterator[Judged]:
     for each in run.latencies:
         if each.per_s == 0:
-            yield from _most("CPU, idle", each.cpu_percent, 3, " %")
+            yield from most("CPU, idle", each.cpu_percent, 3, " %")
             continue
         limit_ms = 200 if each.per_s <= 1_000 else 300
-        yield from _most(f"append → readable p99, {each.per_s:,}/s", each.p99_ms, limit_ms, " ms")
+        yield from most(f"append → readable p99, {each.per_s:,}/s", each.p99_ms, limit_ms, " ms")
         if each.per_s <= 1_000:
-            yield from _most(f"CPU, {each.per_s:,}/s", each.cpu_percent, 25, " %")
+            yield from most(f"CPU, {each.per_s:,}/s", each.cpu_percent, 25, " %")
     if own := run.own_write:
         what = f"own write visible through the other worker p99, {own.per_s:,}/s"
-        yield from _most(what, own.p99_ms, 300, " ms")
+        yield from most(what, own.p99_ms, 300, " ms")
 
 
 def _reads(run: "Run") -> Iterator[Judged]:
     found = {(each.what, each.answers.connections): each.answers for each in run.reads}
     alone, many = found.get(("idle", 1)), found.get(("idle", 32))
     forwarded = found.get(("forwarded", 1))
-    yield from _most("key read p50, 1 connection", alone.p50_ms if alone else None, 0.25, " ms")
-    yield from _least("key reads, 32 connections", many.per_s if many else None, 9_000, "/s")
+    yield from most("key read p50, 1 connection", alone.p50_ms if alone else None, 0.25, " ms")
+    yield from least("key reads, 32 connections", many.per_s if many else None, 9_000, "/s")
     added_ms = forwarded.p50_ms - alone.p50_ms if forwarded and alone else None
-    yield from _most("a forwarded read adds, p50", added_ms, 0.5, " ms")
+    yield from most("a forwarded read adds, p50", added_ms, 0.5, " ms")
     beside = [each for each in run.reads if each.what.startswith(BESIDE_FOLDING)]
     # A backlog that ended meanwhile left the worker idle: its p99 would flatter.
     if beside and not any(each.what.endswith(BACKLOG_ENDED) for each in beside):
         worst_ms = max(each.answers.p99_ms for each in beside)
-        yield from _most("key reads beside folding p99", worst_ms, 40, " ms")
+        yield from most("key reads beside folding p99", worst_ms, 40, " ms")

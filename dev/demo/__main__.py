@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,8 +19,8 @@ import aiohttp
 
 from dev.demo.scoreboard import HEADING, CommittedCounts, Readings, clock, line
 from dev.demo.stage import PARTITIONS, Stage, staged
-from dev.kafka import KafkaUnavailable, free_port
-from dev.kafka.broker import port_is_free
+from dev.demo.steps import Clock, Failed, all_owned, port, python_step, stop
+from dev.kafka import KafkaUnavailable
 from dev.oracle.log import FollowingOracle, oracle_of
 from dev.oracle.rows import Comparison, compare
 from dev.oracle.stock import Oracle
@@ -37,23 +37,6 @@ TO_COMPARISON_S = 50.0
 KILL_AT, RESTART_AT = 0.4, 0.7
 
 
-class Failed(Exception):
-    """The demo saw something that must not be."""
-
-
-class Clock:
-    """Times the steps for the numbered lines."""
-
-    def __init__(self) -> None:
-        self._since = time.monotonic()
-
-    def say(self, step: int, name: str, what: str) -> None:
-        """One numbered line with the seconds since the last one."""
-        now = time.monotonic()
-        print(f"{step}/5 {name:<10} {what:<74} {now - self._since:>5.1f} s", flush=True)
-        self._since = now
-
-
 class Parts(NamedTuple):
     """What runs while the demo runs."""
 
@@ -64,17 +47,6 @@ class Parts(NamedTuple):
     following: FollowingOracle
     readings: Readings
     http: aiohttp.ClientSession
-
-
-def python_step() -> str:
-    """Which Python, and how long `make` took to set it up if it has just done so."""
-    version = ".".join(map(str, sys.version_info[:3]))
-    made = Path(sys.prefix) / "pyvenv.cfg"
-    ready = Path(sys.prefix) / ".from-the-lock-file"
-    if ready.exists() and time.time() - ready.stat().st_mtime < 60:
-        took = ready.stat().st_mtime - made.stat().st_mtime
-        return f"{version}, .venv from the lock file in {took:.0f} s"
-    return f"{version}, .venv was there already"
 
 
 async def main_async(seconds: float | None) -> None:
@@ -103,14 +75,14 @@ async def _on(stage: Stage, folder: Path, steps: Clock, seconds: float | None) -
     if code:
         raise Failed(said)
     steps.say(3, "Topics", f"shipments, sales, adjustments: {PARTITIONS} partitions each")
-    workers = Worker("a", folder, settings, _port(6066)), Worker("b", folder, settings, _port(6067))
-    ledger = Worker("ledger", folder, settings, _port(6166), command=LEDGER)
+    workers = Worker("a", folder, settings, port(6066)), Worker("b", folder, settings, port(6067))
+    ledger = Worker("ledger", folder, settings, port(6166), command=LEDGER)
     try:
         for worker in (*workers, ledger):
             worker.start()
         for worker in workers:
             await worker.ready()
-        await _all_owned(workers)
+        await all_owned(workers)
         steps.say(4, "Workers", "   ".join(f"{w.name} {w.url} (pid {w.pid})" for w in workers))
         print(f"    History    a ledger in SQLite, {ledger.url} (pid {ledger.pid})", flush=True)
         async with running(stage, workers) as parts:
@@ -121,31 +93,7 @@ async def _on(stage: Stage, folder: Path, steps: Clock, seconds: float | None) -
     except Late as late:
         raise Failed(str(late)) from None
     finally:
-        await _stop((*workers, ledger))
-
-
-async def _all_owned(workers: tuple[Worker, ...]) -> None:
-    """Wait until each worker finds an owner for every partition."""
-
-    async def found() -> bool:
-        return all([all(await owners(http, w.url, PARTITIONS)) for w in workers])
-
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as http:
-        await until(found, "owned: all partitions", 60)
-
-
-def _port(wished: int) -> int:
-    return wished if port_is_free(wished) else free_port()
-
-
-async def _stop(workers: tuple[Worker, ...]) -> None:
-    for worker in workers:
-        if worker.alive:
-            worker.ask_to_stop()
-    for worker in workers:
-        with suppress(Late):
-            await worker.ended(15)
-        worker.kill()
+        await stop((*workers, ledger))
 
 
 @asynccontextmanager

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -57,6 +57,8 @@ class Readings:
         self._waiting: deque[Answer] = deque()
         self.reads = self.standby = self.failed = 0
         self.slowest_ms = 0.0
+        #: Good answers by the version that gave them.
+        self.versions: Counter[int] = Counter()
         self.wrong: list[str] = []
 
     def took(self, answer: Answer) -> None:
@@ -64,18 +66,20 @@ class Readings:
         self.reads += 1
         if answer.status in (200, 404):
             self.standby += answer.role != "active"
+            self.versions[answer.version] += 1
             self.slowest_ms = max(self.slowest_ms, (answer.ended - answer.began) * 1000)
         else:
             self.failed += 1
         self._waiting.append(answer)
 
-    def judge(self, following: FollowingOracle) -> None:
-        """Hold what can be held against the log."""
+    def judge(self, following: FollowingOracle, version: int | None = None) -> None:
+        """Hold what can be held against the log; with a version, only what is of it."""
         following.check()
         with following.lock:
             for _ in range(len(self._waiting)):
                 answer = self._waiting.popleft()
-                if not judgeable(answer, following.oracle):
+                is_other = version not in (None, answer.version) and answer.version
+                if is_other or not judgeable(answer, following.oracle):
                     self._waiting.append(answer)
                 elif told := fault(answer, following.oracle):
                     self.wrong.append(told)
@@ -84,6 +88,7 @@ class Readings:
         """Begin the next stretch; what was wrong stays known."""
         self.reads = self.standby = self.failed = 0
         self.slowest_ms = 0.0
+        self.versions.clear()
 
 
 HEADING = (

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
+from msgspec.structs import replace
 
 from app.config import Settings
 from app.topics import desired
@@ -71,10 +72,11 @@ def _stage(variables: dict[str, str], kafka: str) -> Stage:
 
 
 def _clear(settings: Settings) -> None:
-    """Delete the demo's own topics and group, as far as they are there."""
+    """Delete the demo's own topics and groups of both versions, as far as they are there."""
+    both = [replace(settings, version=version) for version in (1, 2)]
     admin = AdminClient({"bootstrap.servers": settings.kafka, "log_level": 0})
-    topics = admin.delete_topics([topic.name for topic in desired(settings)])
-    names = [settings.group, settings.ledger_group]
+    topics = admin.delete_topics(list({topic.name for one in both for topic in desired(one)}))
+    names = [name for one in both for name in (one.group, one.ledger_group)]
     groups = admin.delete_consumer_groups(names, request_timeout=ANSWER_S)
     for answer in (*topics.values(), *groups.values()):
         with suppress(KafkaException):  # it was never made, or Kafka is gone

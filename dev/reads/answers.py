@@ -45,6 +45,10 @@ class Answer(NamedTuple):
         as_of: when a broker last answered that worker, as it wrote it.
         row: the row; NOTHING for anything but a 200.
         problem: the problem's name and detail, or why there was no answer.
+        version: of the rules whose row it is; 0 where nothing said so.
+        epoch: of the record of versions that it was answered by; 0 where nothing said so.
+        asked_position: the position that the request named.
+        due: when the request was to be sent, whatever became of those before it; 0: not planned.
     """
 
     began: float
@@ -58,6 +62,10 @@ class Answer(NamedTuple):
     as_of: str = ""
     row: Row = NOTHING
     problem: str = ""
+    version: int = 0
+    epoch: int = 0
+    asked_position: str = ""
+    due: float = 0.0
 
     def to_json(self) -> str:
         """One line."""
@@ -97,6 +105,8 @@ async def ask(http: aiohttp.ClientSession, url: str, key: Key, query: str = "") 
         headers.get("Onhand-Worker", ""),
         headers.get("Onhand-Position", ""),
         headers.get("Onhand-As-Of", ""),
+        version=int(headers.get("Onhand-Version", 0)),
+        epoch=int(headers.get("Onhand-Epoch", 0)),
     )
     try:
         return _with_body(answer, body)
@@ -116,6 +126,11 @@ def _with_body(answer: Answer, body: bytes) -> Answer:
         return answer._replace(problem=f"unreadable: answered for {key}")
     if told != answer[5:9]:
         return answer._replace(problem=f"unreadable: headers {answer[5:9]}, body {told}")
+    by = (fresh.get("version", 0), fresh.get("epoch", 0))
+    if by != (answer.version, answer.epoch):
+        return answer._replace(
+            problem=f"unreadable: headers {answer.version, answer.epoch}, body {by}"
+        )
     return answer._replace(row=row)
 
 
@@ -174,10 +189,10 @@ class Balancer:
         well = [url for url in self.urls if url not in self._out] or self.urls
         return well[next(self._turn) % len(well)]
 
-    def saw(self, answer: Answer) -> None:
-        """Learn from an answer."""
-        if answer.status == 0:
-            self._out.add(answer.asked)
+    def saw(self, asked: str, status: int) -> None:
+        """Learn from an answer: whom it came from, and its status (0: none came)."""
+        if status == 0:
+            self._out.add(asked)
 
     async def probe(self) -> None:
         """Ask every worker for its readiness, for ever."""
@@ -238,7 +253,7 @@ class Reader:
     async def _one(self, http: aiohttp.ClientSession) -> None:
         try:
             answer = await ask(http, self.balancer.next(), self._random.choice(self.keys))
-            self.balancer.saw(answer)
+            self.balancer.saw(answer.asked, answer.status)
             self._took(answer)
         finally:
             self._free.release()

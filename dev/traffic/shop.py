@@ -61,6 +61,8 @@ class Habits:
         moved: a transfer between two stores.
         offline: a till loses its line; its sales come late, their time in the past.
         uncounted: shelves sold from before anyone told what lies on them.
+        damaged: of what comes back, said to be damaged.
+        voided: sales taken back before the goods have left, as tills of the next release say it.
     """
 
     repeated: float = 0.03
@@ -70,6 +72,8 @@ class Habits:
     moved: float = 0.003
     offline: float = 0.001
     uncounted: float = 0.3
+    damaged: float = 0.0
+    voided: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -135,6 +139,7 @@ class Shop:
             (habits.adjusted, self._adjust),
             (habits.moved, self._move),
             (habits.returned, self._return),
+            (habits.voided, self._void),
             (1.0, self._sell),
         ):
             if draw < share:
@@ -204,7 +209,16 @@ class Shop:
         sale = self._random.choice(self._sold)
         self._stock[sale.sku, sale.location] += 1
         back = replace(sale, type="sale.returned", kind="return", quantity=1)
+        if self._habits.damaged and self._chance(self._habits.damaged):
+            back = replace(back, reason="damaged")
         return self._tell(back, now)
+
+    def _void(self, now: datetime) -> None:
+        if not self._sold:
+            return self._sell(now)
+        sale = self._random.choice(self._sold)
+        self._stock[sale.sku, sale.location] += 1
+        return self._tell(replace(sale, type="sale.voided", kind="voided", quantity=1), now)
 
     def _adjust(self, now: datetime) -> None:
         sku, store = self._sku(), self._store(now)

@@ -56,6 +56,15 @@ def a_letter(settings: Settings, offset: int = 7, **changes: Any) -> DeadLetter:
 
 def refuse(settings: Settings, letters: Sequence[DeadLetter], *, commit: bool = True) -> None:
     """Write dead letters as the service does: its own records, in a transaction."""
+    producer = refusing(settings, letters)
+    if commit:
+        producer.commit_transaction(20)
+    else:
+        producer.abort_transaction(20)
+
+
+def refusing(settings: Settings, letters: Sequence[DeadLetter]) -> Producer:
+    """Write them, and leave the transaction open."""
     producer = Producer(
         {
             "bootstrap.servers": settings.kafka,
@@ -71,11 +80,8 @@ def refuse(settings: Settings, letters: Sequence[DeadLetter], *, commit: bool = 
         producer.produce(
             settings.dlq_topic, value, key, partition=letter.partition, headers=headers
         )
-    if commit:
-        producer.commit_transaction(20)
-    else:
-        producer.flush(20)
-        producer.abort_transaction(20)
+    producer.flush(20)
+    return producer
 
 
 def committed(settings: Settings, topic: str) -> list[Message]:

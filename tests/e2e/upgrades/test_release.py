@@ -65,7 +65,9 @@ async def promoted_while_one_sleeps(one: Cluster, load: Load, sleeper: Worker) -
         return "is silent for" in said
 
     await until(is_missed, "refused: a worker is silent", 60)
-    await upgrade(one, "promote", "2", *FORCE, "--force", "silent-worker")
+    overrule = (*FORCE, "--force", "silent-worker")
+    code, said = await onhand("upgrade", "promote", "2", *overrule, settings=one.settings)
+    assert (code, f"Not confirmed by {sleeper.url}" in said) == (5, True), said
     await load.every_door_answers(2)
     sleeper.thaw()
     await answers_by_its_record(sleeper, await epoch_of(one))

@@ -246,6 +246,8 @@ async def test_promote_rollback_and_retire_say_what_they_did_and_the_log_keeps_i
     assert "Rolled back: version 1 is active (epoch 4), 0 of 0 workers" in said
     assert "Not compared: which rows the two versions have differently." in said
     assert (await upgrade(settings, "rollback"))[0] == 0  # already so
+    # Forward again is waited for as any version is.
+    assert (await upgrade(settings, "status", "--wait", "0s"))[0] == 3
     code, said = await upgrade(settings, "retire", "2")
     assert code == 1
     assert "the previous one for only 0 min" in said

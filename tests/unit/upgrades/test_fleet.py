@@ -127,3 +127,23 @@ def test_who_fell_silent_without_goodbye_may_come_back() -> None:
 
 def _gone(beat: Heartbeat) -> Heartbeat:
     return replace(beat, state=WorkerState.GONE)
+
+
+def test_a_worker_that_falls_silent_has_not_confirmed_and_one_that_said_goodbye_is_not_asked() -> (
+    None
+):
+    told = [
+        *beats(1, url="http://a:1", epoch=1),
+        *beats(1, url="http://silent:1", seconds=(-100, -10)),
+        *beats(2, url="http://gone:1", seconds=(-100, -10), state=WorkerState.GONE),
+        *beats(2, url="http://b:1"),
+    ]
+    read = [
+        Beat(b.log_ms, replace(b.beat, epoch=5)) if b.beat.url == "http://b:1" else b for b in told
+    ]
+    fleet = Fleet(sorted(read, key=lambda b: b.log_ms), NOW_MS)
+
+    assert [seen.beat.url for seen in fleet.there()] == [
+        *("http://a:1", "http://b:1", "http://silent:1")
+    ]
+    assert [seen.beat.url for seen in fleet.without_record(5)] == ["http://a:1", "http://silent:1"]

@@ -1,0 +1,37 @@
+"""What only one of two versions refused, as a comparison finds it in their dead letters."""
+
+import asyncio
+
+from msgspec.structs import replace
+
+from app import topics
+from app.config import Settings
+from app.upgrades.causes import OneSided
+from domain.rules.three import THREE
+from domain.rules.two import TWO
+from tables.home.letters import committed_reader
+from tests.support.letters import a_letter, refusing
+from wire import clients
+
+
+async def test_letters_whose_commit_is_being_written_are_waited_for(settings: Settings) -> None:
+    two = replace(settings, version=2)
+    await topics.create(two)
+    letter = a_letter(settings)
+    consumer = committed_reader(settings.client_kwargs())
+    producer = refusing(settings, [letter])
+    try:
+        await clients.start(consumer)
+        one_sided = OneSided((settings, two), (TWO, THREE), consumer)
+        reading = asyncio.create_task(one_sided.read(letter.partition))
+        # Who reads only what is committed ends now, with nothing.
+        await asyncio.wait((reading,), timeout=1)
+        await asyncio.to_thread(producer.commit_transaction, 20)
+        await asyncio.wait_for(reading, 60)
+    finally:
+        await clients.close(consumer, 5)
+
+    position = {(letter.topic, letter.partition): letter.offset}
+    [found] = one_sided.of(0, ("SKU-1", "store-007"), position)
+    assert found.reason == "misrouted"
+    assert one_sided.of(1, ("SKU-1", "store-007"), position) == []

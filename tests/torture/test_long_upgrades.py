@@ -1,0 +1,188 @@
+"""Versions are switched under an open loop, whose every answer is judged, and things go wrong."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from dev.kafka import Kafka
+from dev.switches.running import Tally
+from dev.workers import status_of, until
+from tests.clocks import HOUR_S, Clock
+from tests.support.faults import passes
+from tests.support.kafka_tools import admin
+from tests.support.mutated import worker_without
+from tests.support.switching import Switching, keep_figures, two_versions
+
+#: Lower where the machine carries no more.
+READS_PER_S = float(os.environ.get("TORTURE_READS_PER_S", "500"))
+FACTS_PER_S = float(os.environ.get("TORTURE_FACTS_PER_S", "2000"))
+SWITCHES = int(os.environ.get("TORTURE_SWITCHES", "20"))
+#: Between two switches, so that what is quiet can be told from what is not.
+QUIET_S = 3.0
+
+
+async def test_twenty_switches_under_load_fail_nothing_and_nobody_goes_back(
+    kafka: Kafka, tmp_path: Path
+) -> None:
+    async with two_versions(kafka, tmp_path) as both:
+        await both.set_up("ab", "cd")
+        async with both.open_loop(READS_PER_S, FACTS_PER_S) as tally:
+            await passes(QUIET_S)
+            for number in range(SWITCHES):
+                await both.caught_up()
+                await (both.rollback() if number % 2 else both.promote())
+                await both.every_door_answers(1 if number % 2 else 2)
+                await passes(QUIET_S)
+        verdict = await both.judged(tally)
+        keep_figures(f"{SWITCHES} promotes and rollbacks in turn, 2 + 2 workers", verdict)
+        assert len(verdict.switches) == SWITCHES
+        assert not verdict.faults, verdict.faults
+        await both.assert_exact(1 if SWITCHES % 2 == 0 else 2, tally)
+
+
+#: For what goes wrong: enough to see every answer that would be one too many.
+FEW_READS_PER_S, FEW_FACTS_PER_S = 100.0, 200.0
+
+
+async def settled(both: Switching, tally: Tally, version: int, *kinds: str) -> None:
+    """No fault of these kinds, and in the end every row right through every door."""
+    verdict = await both.judged(tally)
+    assert verdict.reads, "nobody read: this proves nothing"
+    assert not {k: v for k, v in verdict.faults.items() if k in kinds}, verdict.faults
+    await both.assert_exact(version, tally)
+
+
+@pytest.mark.parametrize("victim", ["a", "c"])
+async def test_an_owner_of_either_version_is_killed_as_the_record_is_written(
+    kafka: Kafka, tmp_path: Path, victim: str
+) -> None:
+    async with two_versions(kafka, tmp_path) as both:
+        await both.set_up("ab", "cd")
+        cluster = both.one if victim == "a" else both.two
+        async with both.open_loop(FEW_READS_PER_S, FEW_FACTS_PER_S) as tally:
+            await both.caught_up()
+            # The dead one cannot confirm it: exit code 5.
+            switching = asyncio.create_task(both.promote(code=5))
+            await both.recorded(3, switching)
+            cluster.worker(victim).kill()
+            assert f"Not confirmed by {cluster.worker(victim).url}" in await switching
+            await both.every_door_answers(2)
+            await cluster.start(victim)
+            await both.every_door_answers(2)
+            await passes(QUIET_S)
+        # Who asks the dead one is refused, as without an upgrade.
+        await settled(both, tally, 2, "wrong", "back")
+
+
+async def test_the_new_version_rebalances_as_the_record_is_written(
+    kafka: Kafka, tmp_path: Path
+) -> None:
+    async with two_versions(kafka, tmp_path) as both:
+        await both.set_up("ab", "c")
+        async with both.open_loop(FEW_READS_PER_S, FEW_FACTS_PER_S) as tally:
+            both.two.launch("d")
+            await both.promote("--force", "not-caught-up", "--force", "not-compared")
+            await both.two.worker("d").ready()
+            await both.every_door_answers(2)
+            await passes(QUIET_S)
+        await settled(both, tally, 2, "failed", "wrong", "back")
+
+
+async def test_with_kafka_away_the_epoch_is_held_and_reads_go_on(
+    own_kafka: Kafka, tmp_path: Path
+) -> None:
+    async with two_versions(own_kafka, tmp_path) as both:
+        await both.set_up("ab", "cd")
+        async with both.open_loop(FEW_READS_PER_S, FEW_FACTS_PER_S) as tally:
+            await both.caught_up()
+            await both.promote()
+            await both.every_door_answers(2)
+            own_kafka.pause()
+            await passes(30)
+            own_kafka.resume()
+            await both.caught_up()
+            await both.rollback()
+            await both.every_door_answers(1)
+        # Nobody takes a fact while Kafka is away.
+        tally.posts = [post for post in tally.posts if post.status == 202]
+        await settled(both, tally, 1, "failed", "wrong", "back")
+        assert {a.epoch for a in tally.answers if a.status == 200} == {2, 3, 4}
+
+
+async def test_who_sleeps_over_promote_and_retire_answers_nothing_old_and_brings_nothing_back(
+    kafka: Kafka, tmp_path: Path
+) -> None:
+    async with two_versions(kafka, tmp_path) as both:
+        await both.set_up("ab", "c")
+        sleeper, gone = both.one.worker("a"), f"{both.one.name}-v1-"
+        async with both.open_loop(FEW_READS_PER_S, FEW_FACTS_PER_S) as tally:
+            await both.caught_up()
+            sleeper.freeze()
+            assert "is silent for" in await both.promote(code=1)
+            said = await both.promote("--force", "silent-worker", code=5)
+            assert f"Not confirmed by {sleeper.url}" in said
+            await both.upgrade("retire", "1", "--yes")
+            assert not topics_of(kafka, gone)
+            sleeper.thaw()
+
+            async def idles() -> bool:
+                return await status_of(f"{sleeper.url}/ready", 5) == 503
+
+            await until(idles, "idle: who slept", 60)
+            await both.every_door_answers(2)
+            await passes(QUIET_S)
+        assert not topics_of(kafka, gone)
+        # Who sleeps answers nothing, and what was sent to it then fails, as without an upgrade.
+        await settled(both, tally, 2, "wrong", "back")
+        woken = [a for a in tally.answers if a.asked == sleeper.url and a.status == 200]
+        assert {(a.version, a.epoch) for a in woken} <= {(1, 2), (2, 3), (2, 4), (2, 5)}
+
+
+def topics_of(kafka: Kafka, prefix: str) -> list[str]:
+    names = admin(kafka.bootstrap).list_topics(timeout=60).topics
+    return [name for name in names if name.startswith(prefix)]
+
+
+async def test_workers_whose_clocks_are_an_hour_wrong_switch_as_others_do(
+    kafka: Kafka, tmp_path: Path
+) -> None:
+    async with two_versions(kafka, tmp_path) as both:
+        Clock(both.one, "a").step(HOUR_S)
+        Clock(both.two, "c").step(-HOUR_S)
+        await both.set_up("ab", "cd")
+        async with both.open_loop(FEW_READS_PER_S, FEW_FACTS_PER_S) as tally:
+            await both.caught_up()
+            await both.promote()
+            await both.every_door_answers(2)
+            await both.caught_up()
+            await both.rollback()
+            await both.every_door_answers(1)
+        await settled(both, tally, 1, "failed", "wrong", "back")
+
+
+#: A version that commits so seldom answers at once, and is behind.
+SELDOM = {"ONHAND_COMMIT_INTERVAL_MS": "1500"}
+
+
+@pytest.mark.parametrize(
+    ("without", "faults"), [("", set()), ("no-latch", {"failed"}), ("no-floors", {"back"})]
+)
+async def test_a_version_that_is_behind_is_waited_for_and_without_the_guards_this_would_be_seen(
+    kafka: Kafka, tmp_path: Path, without: str, faults: set[str]
+) -> None:
+    async with two_versions(kafka, tmp_path) as both:
+        both.two.settings |= SELDOM
+        if without:
+            both.one.worker("a").command = worker_without(without)
+        await both.set_up("a", "c")
+        async with both.open_loop(FEW_READS_PER_S, FEW_FACTS_PER_S) as tally:
+            await passes(QUIET_S)
+            await both.promote("--force", "not-caught-up", "--force", "not-compared")
+            await both.every_door_answers(2)
+            await passes(QUIET_S)
+        verdict = await both.judged(tally)
+        assert faults <= set(verdict.faults), verdict.faults
+        if not without:
+            assert not verdict.faults, verdict.faults
