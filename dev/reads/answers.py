@@ -176,17 +176,18 @@ class Balancer:
     """Chooses a worker in turn, as a load balancer would: only those that say they are ready.
 
     A worker that refuses, breaks off or does not answer is left out until its
-    `/ready` says 200 again.
+    `/ready` says 200 again. If none seems well, those that were so last are asked.
     """
 
     def __init__(self, urls: Sequence[str]) -> None:
         self.urls = list(urls)
         self._out: set[str] = set()
+        self._last = self.urls
         self._turn = itertools.count()
 
     def next(self) -> str:
-        """The next worker to ask; all of them if none seems well."""
-        well = [url for url in self.urls if url not in self._out] or self.urls
+        """The next worker to ask."""
+        well = self._last = [url for url in self.urls if url not in self._out] or self._last
         return well[next(self._turn) % len(well)]
 
     def saw(self, asked: str, status: int) -> None:
@@ -199,8 +200,17 @@ class Balancer:
         timeout = aiohttp.ClientTimeout(total=1)
         async with aiohttp.ClientSession(timeout=timeout) as http:
             while True:
-                await asyncio.gather(*(self._probe(http, url) for url in self.urls))
+                await self._probe_all(http)
                 await asyncio.sleep(PROBE_EVERY_S)
+
+    async def probed(self) -> None:
+        """Ask every worker once: before that each one counts as ready."""
+        timeout = aiohttp.ClientTimeout(total=5)
+        async with aiohttp.ClientSession(timeout=timeout) as http:
+            await self._probe_all(http)
+
+    async def _probe_all(self, http: aiohttp.ClientSession) -> None:
+        await asyncio.gather(*(self._probe(http, url) for url in self.urls))
 
     async def _probe(self, http: aiohttp.ClientSession, url: str) -> None:
         try:

@@ -123,6 +123,7 @@ class OpenLoop:
 
     async def run(self) -> None:
         """Go on until cancelled; what is under way then is waited for."""
+        await self._balancer.probed()
         timeout = aiohttp.ClientTimeout(total=PATIENCE_S)
         connector = aiohttp.TCPConnector(limit=0)
         async with aiohttp.ClientSession(timeout=timeout, connector=connector) as http:

@@ -43,7 +43,7 @@ async def test_twenty_switches_under_load_fail_nothing_and_nobody_goes_back(
 
 
 #: For what goes wrong: enough to see every answer that would be one too many.
-FEW_READS_PER_S, FEW_FACTS_PER_S = 100.0, 200.0
+FEW_READS_PER_S, FEW_FACTS_PER_S = 50.0, 100.0
 
 
 async def settled(both: Switching, tally: Tally, version: int, *kinds: str) -> None:

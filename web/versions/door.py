@@ -19,7 +19,7 @@ from aiohttp import web
 from core.positions import epoch_in
 from core.stages import Role
 from tables.reading import Reading
-from web.cluster.admission import OWN_WAIT_S, Admission
+from web.cluster.admission import Admission
 from web.cluster.exchange import PeerAnswer, PeerFailed
 from web.cluster.heartbeats import WorkerState
 from web.cluster.peers import (
@@ -38,6 +38,9 @@ from web.versions.view import VersionView
 
 #: For one try, besides what the caller waits: above what an answer from there may take.
 READ_S, WRITE_S = 3.5, 6.0
+#: For what this worker has answered itself. A version may be promoted that is 2 s behind
+#: (`app.upgrades.fleet.BEHIND_S`): until it has counted that, a read waits and does not fail.
+FLOOR_WAIT_S = 2.5
 _TRIES = 3
 #: How long a token's epoch may be waited for without a `wait_ms`, and the most with one.
 _WAIT_S, _MOST_WAIT_S = 1.0, 10.0
@@ -228,7 +231,7 @@ class Door:
             return _MIN_POSITION.sub(rf"\1min_position=\2,{floor}", query, count=1)
         more = f"min_position={floor}"
         if not _WAIT_MS.search(query):
-            more += f"&wait_ms={int(OWN_WAIT_S * 1000)}"
+            more += f"&wait_ms={int(FLOOR_WAIT_S * 1000)}"
         return f"{query}&{more}" if query else more
 
     def _heard(self, answer: PeerAnswer, partitions: Sequence[int]) -> None:

@@ -1,0 +1,58 @@
+"""What a worker of another version asks of the active one on behalf of its callers."""
+
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from app.upgrades.fleet import BEHIND_S
+from core.positions import parse_position
+from tests.support.builders import an_active_version
+from tests.unit.web.fakes import FakeTable
+from web.cluster.admission import Admission
+from web.http.bodies import BodyLimits
+from web.versions.door import READ_S, Door
+from web.versions.switch import Switch
+
+COUNT = 2
+
+
+@pytest.fixture
+async def door() -> AsyncIterator[Door]:
+    """Of a worker that has answered with what was sold up to sales-0@9."""
+    view, table = an_active_version(), FakeTable(COUNT)
+    admission = Admission(table, ["sales"])
+    admission.heard([0], "sales-0@9")
+    switch = Switch(view, table, admission, list)
+    nobody: Any = None
+    yield Door(view, switch, table, admission, nobody, list, BodyLimits())
+    await switch.stop()
+
+
+async def test_it_waits_for_what_it_answered_as_long_as_a_promoted_version_may_be_behind(
+    door: Door,
+) -> None:
+    query = door._with_floors("", [0])
+    found = re.fullmatch(r"min_position=(\S+)&wait_ms=([0-9]+)", query)
+
+    assert found is not None, query
+    assert parse_position(found[1]) == {("sales", 0): 9}
+    assert BEHIND_S < int(found[2]) / 1000 < READ_S
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("min_position=sales-0@3&wait_ms=0", "min_position=sales-0@3,sales-0@9&wait_ms=0"),
+        ("min_position=sales-0@12", "min_position=sales-0@12,sales-0@9"),
+    ],
+)
+async def test_a_caller_with_a_position_waits_as_long_as_he_says(
+    door: Door, query: str, expected: str
+) -> None:
+    assert door._with_floors(query, [0]) == expected
+
+
+async def test_what_it_has_not_answered_it_does_not_wait_for(door: Door) -> None:
+    assert door._with_floors("fields=sku", [1]) == "fields=sku"
