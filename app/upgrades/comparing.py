@@ -28,6 +28,9 @@ from web.reads.cursors import START, LastGiven, RowKey
 ROUNDS = 12
 #: Partitions that are compared at the same time.
 _AT_ONCE = 4
+#: Pages whose other rows are held at one position meanwhile: that is mostly waiting until one side
+#: has counted what the other has.
+_ASIDE = 64
 
 
 class Difference(NamedTuple):
@@ -81,6 +84,7 @@ class Comparing:
         self._old, self._new = old, new
         self._report, self._said = report, said
         self.tally = Tally()
+        self._room = asyncio.Semaphore(_ASIDE)
 
     async def run(self) -> Tally:
         """Compare everything.
@@ -90,14 +94,19 @@ class Comparing:
         """
         turns = asyncio.Semaphore(_AT_ONCE)
 
-        async def one(partition: int) -> None:
+        async def one(partition: int, aside: asyncio.TaskGroup) -> None:
             async with turns:
-                await self._partition(partition)
+                await self._partition(partition, aside)
 
-        await asyncio.gather(*map(one, range(self._old.partitions)))
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for partition in range(self._old.partitions):
+                    tasks.create_task(one(partition, tasks))
+        except BaseExceptionGroup as group:
+            raise _first_of(group) from None
         return self.tally
 
-    async def _partition(self, partition: int) -> None:
+    async def _partition(self, partition: int, aside: asyncio.TaskGroup) -> None:
         place: LastGiven = START
         while place is not None:
             old, new = await asyncio.gather(
@@ -107,10 +116,12 @@ class Comparing:
                 self.tally = self.tally.plus(equal=old.size)
                 place = old.reach
             else:
-                place = await self._unlike(partition, old, new)
+                place = await self._unlike(partition, old, new, aside)
             self._said(self.tally.rows)
 
-    async def _unlike(self, partition: int, old: RowPage, new: RowPage) -> LastGiven:
+    async def _unlike(
+        self, partition: int, old: RowPage, new: RowPage, aside: asyncio.TaskGroup
+    ) -> LastGiven:
         """Two pages that are not the same, as far as both reach; where to go on."""
         reaches = [reach for reach in (old.reach, new.reach) if reach is not None]
         reach = min(reaches, default=None)
@@ -119,8 +130,17 @@ class Comparing:
         pairs = {key: (ours.get(key), theirs.get(key)) for key in keys}
         unlike = {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
         self.tally = self.tally.plus(equal=len(pairs) - len(unlike))
-        await _Settling(self, partition, unlike, (old.worker, new.worker)).run()
+        if unlike:
+            await self._room.acquire()
+            settling = _Settling(self, partition, unlike, (old.worker, new.worker))
+            aside.create_task(self._settle_aside(settling))
         return reach
+
+    async def _settle_aside(self, settling: _Settling) -> None:
+        try:
+            await settling.run()
+        finally:
+            self._room.release()
 
     async def settled(
         self, partition: int, pairs: Mapping[RowKey, _Pair], position: str = ""
@@ -198,6 +218,12 @@ class _Settling:
             del self._open[key]
             self._seen.pop(key, None)
         await self._comparing.settled(self._partition, pairs, position)
+
+
+def _first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What went wrong first; the rest was ended by it."""
+    first = group.exceptions[0]
+    return _first_of(first) if isinstance(first, BaseExceptionGroup) else first
 
 
 def _marks(raw: RawRow) -> tuple[int, int]:

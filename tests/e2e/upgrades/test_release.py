@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from dev.kafka import Kafka
 from dev.releases import checked_out, releases
 from dev.workers import WORKER, Worker, onhand, until
@@ -15,9 +17,12 @@ from tests.e2e.upgrades.test_switch import (
     owns_all,
     upgrade,
 )
+from tests.support.mutated import worker_without
 from tests.support.workers import Cluster
 
 FORCE = ("--force", "not-caught-up")
+#: A version that commits so seldom answers at once, and is behind.
+SELDOM = {"ONHAND_COMMIT_INTERVAL_MS": "1500"}
 
 
 def of_build(root: Path) -> tuple[str, ...]:
@@ -73,9 +78,13 @@ async def promoted_while_one_sleeps(one: Cluster, load: Load, sleeper: Worker) -
     await answers_by_its_record(sleeper, await epoch_of(one))
 
 
+@pytest.mark.parametrize(
+    "without", ["", pytest.param("no-floors", marks=pytest.mark.torture)], ids=["", "no-floors"]
+)
 async def test_the_last_release_hands_over_to_this_build_and_takes_over_again(
-    kafka: Kafka, tmp_path: Path
+    kafka: Kafka, tmp_path: Path, without: str
 ) -> None:
+    """Without the floors in this build the way back to a version that is behind would be seen."""
     release = releases()[-1]
     one = Cluster(kafka.bootstrap, tmp_path, PARTITIONS)
     two = Cluster(
@@ -84,6 +93,9 @@ async def test_the_last_release_hands_over_to_this_build_and_takes_over_again(
     root = checked_out(release, tmp_path / "released")
     a, c, b = one.worker("a"), one.worker("c"), two.worker("b")
     a.command = c.command = of_build(root)
+    if without:
+        b.command = worker_without(without)
+        a.settings, c.settings = ({**w.settings, **SELDOM} for w in (a, c))
     load = Load([a.url, b.url], one.prefix)
     try:
         await one.create_topics()
@@ -107,6 +119,10 @@ async def test_the_last_release_hands_over_to_this_build_and_takes_over_again(
             await promoted_while_one_sleeps(one, load, c)
             await upgrade(one, "rollback", *FORCE)
             await load.every_door_answers(1)
+        if without:
+            with pytest.raises(AssertionError):
+                load.verdict()
+            return
         load.verdict()
         await one.caught_up()
         for door in (a, b, c):

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.upgrades.comparing import Comparing, Difference, Tally
-from app.upgrades.sides import FoundKeys, RowPage, read_row, rows_in
+from app.upgrades.sides import FoundKeys, NotCompared, RowPage, read_row, rows_in
 from domain.rows import Row
 from web.reads.cursors import RowKey
 from web.reads.replies import row_body
@@ -183,3 +183,45 @@ def test_a_row_is_read_as_it_was_stored() -> None:
     row = Row(1, 2, 3, 4, -5, 6, 2**64 - 1, 1_795_000_000_123)
 
     assert read_row(as_sent(KEYS[0], row)) == row
+
+
+def test_rows_are_read_on_while_others_are_held_at_one_position() -> None:
+    log = [*KEYS, *KEYS]
+
+    class Last(FakeSide):
+        """It has counted what it is asked to wait for only after all was read."""
+
+        read_to_the_end = asyncio.Event()
+
+        async def page(self, partition: int, place: RowKey) -> RowPage:
+            page = await super().page(partition, place)
+            if page.reach is None:
+                self.read_to_the_end.set()
+            return page
+
+        async def look(self, partition: int, keys: Iterable[RowKey], floor: str = "") -> FoundKeys:
+            async with asyncio.timeout(30):
+                await self.read_to_the_end.wait()
+            return await super().look(partition, keys, floor)
+
+    old = FakeSide(log, len(log), random.Random(1))
+    new = Last(log, len(log), random.Random(1))
+    new.blind = {0}
+
+    tally, found = compared(old, new)
+
+    assert [one.sku for one in found] == ["SKU-00"]
+    assert tally == Tally(equal=len(KEYS) - 1, differ=1)
+
+
+def test_what_a_side_fails_with_is_what_the_comparison_fails_with() -> None:
+    class Away(FakeSide):
+        async def look(self, partition: int, keys: Iterable[RowKey], floor: str = "") -> FoundKeys:
+            raise NotCompared("nobody answers")
+
+    old = FakeSide(KEYS, len(KEYS), random.Random(1))
+    new = Away(KEYS, len(KEYS), random.Random(1))
+    new.blind = {0}
+
+    with pytest.raises(NotCompared, match="nobody answers"):
+        compared(old, new)
