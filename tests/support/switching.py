@@ -3,7 +3,7 @@
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
@@ -50,17 +50,17 @@ class Switching:
     async def _ended(self, *arguments: str) -> tuple[int, str]:
         return await onhand("upgrade", *arguments, settings=self.one.settings, timeout_s=240)
 
-    async def _switch(self, *arguments: str, code: int) -> str:
+    async def _switch(self, *arguments: str, codes: Sequence[int]) -> str:
         """As an operator does who is refused since a worker was too busy to be heard."""
         said = ""
 
         async def ended() -> bool:
             nonlocal said
             found, said = await self._ended(*arguments)
-            return found == code
+            return found in codes
 
         try:
-            await until(ended, f"ended with {code}: {arguments}", 120, every_s=1)
+            await until(ended, f"ended with {codes}: {arguments}", 120, every_s=1)
         except Late as late:
             raise Late(f"{late}\n{said}") from None
         return said
@@ -78,11 +78,11 @@ class Switching:
         """The version that is not active is where the active one is."""
         await self.upgrade("status", "--wait", "4m", *STABLE)
 
-    async def promote(self, *more: str, code: int = 0) -> str:
-        return await self._switch("promote", "2", *ACCEPT, *STABLE, *more, code=code)
+    async def promote(self, *more: str, codes: Sequence[int] = (0,)) -> str:
+        return await self._switch("promote", "2", *ACCEPT, *STABLE, *more, codes=codes)
 
-    async def rollback(self, *more: str, code: int = 0) -> str:
-        return await self._switch("rollback", *STABLE, *more, code=code)
+    async def rollback(self, *more: str, codes: Sequence[int] = (0,)) -> str:
+        return await self._switch("rollback", *STABLE, *more, codes=codes)
 
     async def recorded(self, epoch: int, switching: asyncio.Task[str]) -> None:
         """Wait for the record with this number, as whoever reads the topic sees it."""
