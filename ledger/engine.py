@@ -8,6 +8,8 @@ session that holds it, if it is a ledger's that froze); a reader sees one moment
 
 from __future__ import annotations
 
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import URL, Engine, create_engine, event, make_url
@@ -65,6 +67,13 @@ def open_reader(url: URL, application: str) -> Engine:
     return _postgresql(
         url, f"{application} reads", isolation_level="REPEATABLE READ", pool_pre_ping=True
     )
+
+
+def make_place(url: URL) -> None:
+    """Make the folder of an SQLite file; where that cannot be, SQLite says what is wrong."""
+    if url.drivername == "sqlite" and url.database:
+        with suppress(OSError):
+            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
 
 
 def _sqlite(url: URL, begin: str) -> Engine:

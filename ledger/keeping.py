@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -28,7 +27,7 @@ from sqlalchemy.exc import DBAPIError
 from core.words import in_words
 from domain.rules.held import Ruling
 from ledger.books import Book, Posting, groups_of
-from ledger.engine import open_writer, unavailable
+from ledger.engine import make_place, open_writer, unavailable
 from ledger.lines import TOPICS
 from ledger.reaches import agree_on, books_of, complete
 from ledger.upgrade import to_this_schema
@@ -54,6 +53,8 @@ _COMPLETE_S: Final = 1.0
 #: What a broker's clock may differ from ours: so long ago it said that there is no more.
 _CLOCKS_MS: Final = 1_000
 _FETCH_BYTES: Final = 8 * 2**20
+#: Records; a second or two of writing.
+_FAR_BEHIND: Final = 20_000
 
 
 class LedgerConfig(Struct, frozen=True, kw_only=True):
@@ -126,8 +127,7 @@ class Keeper:
 
     def _prepare(self) -> None:
         try:
-            if self._config.database.drivername == "sqlite":
-                _make_folder(self._config.database)
+            make_place(self._config.database)
             to_this_schema(self._engine)
             with self._engine.begin() as connection:
                 rules = {"rules": str(self._config.ruling.now.number)}
@@ -160,6 +160,16 @@ class Keeper:
     def is_building(self) -> bool:
         """Whether there are lines, and no indexes to ask them by."""
         return self._chores.is_building
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether another ledger knows better: this one is built, or far from the log's end."""
+        lag = self.kept.lag
+        if not self.joined or self.is_waiting or self.is_building:
+            return True
+        topics = self._config.topics
+        is_known = all((topic, part) in lag for part in self._books for topic in topics)
+        return not is_known or sum(lag.values()) > _FAR_BEHIND
 
     # ---- the loop
 
@@ -386,15 +396,3 @@ class _Assigned(ConsumerRebalanceListener):  # type: ignore[misc]  # untyped
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         self._keeper.assigned(self._consumer, assigned)
-
-
-def _make_folder(database: URL) -> None:
-    if database.database:
-        with suppress(OSError):  # SQLite says what is wrong
-            Path(database.database).parent.mkdir(parents=True, exist_ok=True)
-
-
-def in_order(topics: Mapping[str, str]) -> list[str]:
-    """Full names in the order of `ledger.books.TOPICS`; topics: role by full name."""
-    by_role = {role: topic for topic, role in topics.items()}
-    return [by_role[role] for role in TOPICS]

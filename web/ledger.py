@@ -87,6 +87,7 @@ class LedgerWeb:
             kind=LEDGER,
             fail=fail,
             access=access,
+            behind=lambda: keeper.is_behind,
         )
 
     def attach(self, app: web.Application) -> None:

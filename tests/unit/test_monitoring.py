@@ -6,15 +6,21 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 
+from app.commands.past.watch import Watched
+from audit.auditing import Audited
+from audit.comparing import Held
 from core.stages import Role
 from dev.readme.documents import _anchors
 from domain.checks import Refusal
+from ledger.keeping import Kept
 from tests.unit.web.metrics_at_rest import metrics_at_rest
+from web.history.probes import Probes
 from web.http.problems import Problem
 
 ROOT = Path(__file__).parents[2]
@@ -32,8 +38,23 @@ QUERIES = [
 ADDED = {"job", "instance"}
 
 
+def metrics_of_others() -> dict[str, dict[str, set[str]]]:
+    """Of a watching audit and of a ledger; as `metrics_at_rest`."""
+    watched = Watched(lambda one: {})
+    held = Held(where="http://a:1", role="active", partition=0, positions={})
+    watched.note(Audited(partition=0, records=1, copies=[held]))
+    keeper: Any = SimpleNamespace(kept=Kept(lag={("sales", 0): 1}))
+    given: dict[str, dict[str, set[str]]] = {}
+    for registry in (watched.registry, Probes(keeper).registry):
+        for sample in (one for family in registry.collect() for one in family.samples):
+            labels = given.setdefault(sample.name, {})
+            for name, value in sample.labels.items():
+                labels.setdefault(name, set()).add(value)
+    return given
+
+
 def test_every_query_asks_for_a_metric_and_labels_that_a_worker_gives() -> None:
-    given = metrics_at_rest()
+    given = metrics_at_rest() | metrics_of_others()
     for query in QUERIES:
         names = set(re.findall(r"\b(?:onhand|process)_\w+", query))
         assert names or query.startswith("up"), query

@@ -78,6 +78,7 @@ class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):
     instance: random per process, so that a restarted worker is a new one.
 
     kind: `LEDGER`, of a process that keeps history; None: an inventory worker.
+    behind: of a ledger that is built, or far from the log's end: others are asked first.
 
     window and epoch are None where a build does not say them.
     """
@@ -93,6 +94,7 @@ class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):
     window: int | None = None
     epoch: int | None = None
     kind: str | None = None
+    behind: bool = False
 
 
 #: `ONHAND_URL` (app/config.py): what is asked of a worker goes there, unread by anybody else.

@@ -70,7 +70,8 @@ class Members:
 
     `kafka`: keyword arguments of an aiokafka client. `fail`: ends the worker, where another one
     has its address. `access`: signs and judges heartbeats. `epoch`: of the record of versions, as
-    far as this worker has read it. `me`: version, rules, build, url, window, kind.
+    far as this worker has read it. `behind`: see `Heartbeat`. `me`: version, rules, build, url,
+    window, kind.
     """
 
     def __init__(
@@ -83,13 +84,14 @@ class Members:
         fail: Fail | None = None,
         epoch: Callable[[], int | None] = lambda: None,
         access: Access = OPEN,
+        behind: Callable[[], bool] = lambda: False,
         **me: Any,
     ) -> None:
         self._kafka = dict(kafka)
         self._partition = TopicPartition(topic, 0)
         self._table = table
         self._interval_s = interval_s
-        self._epoch = epoch
+        self._epoch, self._behind = epoch, behind
         self._beats = access.beats(topic)
         self._me = Heartbeat(instance=secrets.token_hex(8), sequence=0, **me)
         self.roster = Roster(self._me)
@@ -148,7 +150,8 @@ class Members:
 
     def _beat(self) -> Heartbeat:
         claims = tuple(claim_of(status) for status in self._table.status())
-        return msgspec.structs.replace(self._me, claims=claims, epoch=self._epoch())
+        said = {"claims": claims, "epoch": self._epoch(), "behind": self._behind()}
+        return msgspec.structs.replace(self._me, **said)
 
     # ---- telling
 

@@ -133,7 +133,10 @@ class Roster:
         return sorted(views, key=lambda view: view.beat.url)
 
     def ledgers(self) -> list[str]:
-        """Addresses of those that keep this version's history and are alive, newest word first."""
+        """Addresses of those that keep this version's history and are alive, best first.
+
+        One that is built anew beside another comes last, so that nobody is shown half of it.
+        """
         now = self._now()
         found = [
             member
@@ -143,7 +146,13 @@ class Roster:
             and self._is_of_this_version(member.beat)
             and self._clock.silent_for(member.heard_at, now) <= SILENCE_S
         ]
-        found.sort(key=lambda member: (member.beat.state is WorkerState.LEAVING, -member.heard_at))
+        found.sort(
+            key=lambda member: (
+                member.beat.behind,
+                member.beat.state is WorkerState.LEAVING,
+                -member.heard_at,
+            )
+        )
         return [member.beat.url for member in found]
 
     def _rank(self, partition: int) -> list[tuple[_Member, Holder]]:

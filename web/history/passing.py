@@ -94,20 +94,26 @@ class Passing:
             return None  # of a build that says it in other words
 
     async def _ask_one(self, request: Callable[[str], bytes]) -> PeerAnswer | str | None:
-        """The first ledger's answer; why there is none, or None where no ledger lives."""
-        failed = None
+        """A ledger's answer; why there is none, or None where no ledger lives.
+
+        One that cannot say yet (it is built anew, or behind) has the word only if no other can.
+        """
+        failed, not_yet = None, None
         for url in self._roster.ledgers():
             try:
                 async with asyncio.timeout(_ANSWER_S):
                     answer = await self._peers.ask(url, request(url))
-                if answer.status != 401:
+                if answer.status == 503:
+                    not_yet = not_yet or answer
+                elif answer.status == 401:
+                    failed = f"The ledger at {url} does not take this worker for one."
+                else:
                     return answer
-                failed = f"The ledger at {url} does not take this worker for one."
             except PeerFailed as error:
                 failed = f"The ledger at {url} does not answer: {error}"
             except TimeoutError:
                 failed = f"The ledger at {url} has not answered within {_ANSWER_S:.0f} s."
-        return failed
+        return not_yet or failed
 
 
 def _accept(request: web.Request) -> str:

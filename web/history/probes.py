@@ -32,8 +32,8 @@ class Probes:
     def __init__(self, keeper: Keeper) -> None:
         self._keeper = keeper
         self.draining = False
-        self._registry = CollectorRegistry()
-        self._registry.register(_Collected(keeper))
+        self.registry = CollectorRegistry()
+        self.registry.register(_Collected(keeper))
 
     def routes(self) -> Iterator[web.RouteDef]:
         """Of this module."""
@@ -62,7 +62,7 @@ class Probes:
     async def metrics(self, request: web.Request) -> web.Response:
         """GET /metrics, for Prometheus."""
         headers = {"Content-Type": CONTENT_TYPE_PLAIN_0_0_4, "Cache-Control": "no-store", **SERVER}
-        return web.Response(body=generate_latest(self._registry), headers=headers)
+        return web.Response(body=generate_latest(self.registry), headers=headers)
 
 
 class _Collected(Collector):

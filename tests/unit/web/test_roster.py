@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from core.stages import Role
-from web.cluster.heartbeats import Claim, Heartbeat, LogClock, WorkerState, beat_of, bytes_of
+from web.cluster.heartbeats import (
+    LEDGER,
+    Claim,
+    Heartbeat,
+    LogClock,
+    WorkerState,
+    beat_of,
+    bytes_of,
+)
 from web.cluster.roster import SILENCE_S, Roster
 
 URL = "http://10.0.0.{}:6066"
@@ -42,6 +52,12 @@ def a_beat(
         state=state,
         claims=claims,
     )
+
+
+def a_ledger(number: int, *, behind: bool = False, leaving: bool = False) -> Heartbeat:
+    state = WorkerState.LEAVING if leaving else WorkerState.RUNNING
+    beat = a_beat(number, state=state, instance=f"ledger-{number}")
+    return msgspec.structs.replace(beat, kind=LEDGER, behind=behind)
 
 
 class Cluster:
@@ -264,3 +280,15 @@ def test_one_worker_alone_keeps_the_clock_running() -> None:
         clock.hear(i * 500, i * 0.5)
 
     assert clock.silent_for(heard_at, 2.0) == 2.0 > SILENCE_S
+
+
+def test_a_ledger_that_is_built_beside_another_is_asked_last() -> None:
+    cluster = Cluster()
+    cluster.say(a_ledger(1))
+    cluster.say(a_ledger(2, leaving=True))
+    cluster.clock.now += 0.1
+    cluster.say(a_ledger(3, behind=True))
+
+    assert cluster.roster.ledgers() == [URL.format(1), URL.format(2), URL.format(3)]
+    cluster.say(a_ledger(3))
+    assert cluster.roster.ledgers()[0] == URL.format(3)

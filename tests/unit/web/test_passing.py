@@ -1,0 +1,73 @@
+"""Questions about the past go to the ledger that can answer them."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import msgspec
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from tests.unit.web.test_roster import a_beat, a_ledger
+from web.cluster.exchange import PeerAnswer
+from web.cluster.peers import Peers, get
+from web.cluster.roster import Roster
+from web.history.passing import Passing
+from web.http.problems import Problem, problem
+
+Answer = Callable[[], web.Response]
+ASKED = "/v1/inventory/SKU-1/here"
+
+
+def known() -> web.Response:
+    return web.json_response({"on_hand": 7})
+
+
+def unknown() -> web.Response:
+    return problem(Problem.UNKNOWN_KEY, "No event up to there names it.")
+
+
+def building() -> web.Response:
+    return problem(Problem.NOT_READY, "This ledger is being built: 5 of about 7 are written.")
+
+
+@asynccontextmanager
+async def passing(*answers: Answer) -> AsyncIterator[Passing]:
+    """To ledgers that answer so; each spoke later than the one before, so is asked before it."""
+    roster = Roster(a_beat(0))
+    async with AsyncExitStack() as stack:
+        for number, answer in enumerate(answers, start=1):
+
+            async def handle(request: web.Request, answer: Answer = answer) -> web.Response:
+                return answer()
+
+            app = web.Application()
+            app.router.add_get(ASKED, handle)
+            server = await stack.enter_async_context(TestServer(app))
+            url = str(server.make_url("")).rstrip("/")
+            roster.hear(msgspec.structs.replace(a_ledger(number), url=url), 1_000_000 + number)
+        yield Passing(roster, Peers())
+
+
+async def asked(*answers: Answer) -> int | str | None:
+    async with passing(*answers) as history:
+        found = await history._ask_one(lambda url: get(url, ASKED, {}, ""))
+    return found.status if isinstance(found, PeerAnswer) else found
+
+
+@pytest.mark.parametrize(
+    ("answers", "status"),
+    [
+        ((known,), 200),
+        ((known, building), 200),
+        ((building, known), 200),
+        ((unknown, building), 404),
+        ((building,), 503),
+        ((building, building), 503),
+        ((), None),
+    ],
+)
+async def test_a_ledger_that_cannot_say_yet_has_the_word_only_where_no_other_can(
+    answers: tuple[Answer, ...], status: int | None
+) -> None:
+    assert await asked(*answers) == status
