@@ -64,6 +64,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     url: str = ""  # never empty in what `from_env` returns
     session_timeout_ms: int = 10_000
     commit_interval_ms: int = 100
+    catchup_events_per_s: int = 0
     dedup_window: int = 100_000
     topics_check_s: int = 60
     tokens: str = ""
@@ -334,6 +335,7 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "url": _url,
     "session_timeout_ms": _whole(1_000, 1_800_000),
     "commit_interval_ms": _whole(1, 60_000),
+    "catchup_events_per_s": _whole(0, 10_000_000),
     "dedup_window": _whole(1, 2**21),
     "topics_check_s": _whole(1, 3_600),
     "tokens": _secret_file,

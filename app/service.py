@@ -84,6 +84,11 @@ class OnhandApp(CountingApp):
             refuse_to_start(problems)
         await self._begin()
 
+    def most_events_per_s(self) -> int:
+        """A version that nobody asks yet may be kept from what others need."""
+        is_staged = self.web_part.versions.state is VersionState.STAGED
+        return self.settings.catchup_events_per_s if is_staged else 0
+
     def _on_versions(self) -> None:
         if self._has_begun and self.web_part.versions.is_idle and not self._stopping:
             log.warning("%s", self.web_part.versions.not_ready())

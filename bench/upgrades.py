@@ -55,10 +55,13 @@ class Deployment:
     folder: Path
     keys: list[tuple[str, str]]
     events: int
+    catchup_per_s: int = 0
 
     def worker(self, name: str, version: int) -> Worker:
         """One more; it is started."""
-        worker = Worker(name, self.folder, {**self.variables, "ONHAND_VERSION": str(version)})
+        own = {"ONHAND_VERSION": str(version)}
+        own |= {"ONHAND_CATCHUP_EVENTS_PER_S": str(self.catchup_per_s)}
+        worker = Worker(name, self.folder, {**self.variables, **own})
         worker.start()
         return worker
 
@@ -163,7 +166,7 @@ async def deployment(given: argparse.Namespace, kafka: str) -> AsyncIterator[Dep
     keys = [(key.split("\x00")[0], key.split("\x00")[1]) for key in oracle.rows]
     with tempfile.TemporaryDirectory(prefix="onhand-bench-") as folder:
         settings = Settings.from_env(variables)
-        yield Deployment(settings, variables, Path(folder), keys, oracle.records)
+        yield Deployment(settings, variables, Path(folder), keys, oracle.records, given.catchup)
 
 
 async def run(given: argparse.Namespace, kafka: str) -> int:
@@ -216,7 +219,8 @@ def show(
         f"{verdict.reads:,} reads, {verdict.facts:,} facts: {len(verdict.failed):,} failed, "
         f"{verdict.late:,} later than 2 s, {len(verdict.wrong):,} wrong for the version they "
         f"name, {len(verdict.back):,} back in version or time.\n"
-        f"Ingest alone {rates['alone']:,.0f} events/s, of version 2 {rates['second']:,.0f}.\n"
+        f"Ingest alone {rates['alone']:,.0f} events/s, of version 2 {rates['second']:,.0f}"
+        f" ({f'at most {given.catchup:,}' if given.catchup else 'without a bound'}).\n"
     )
     print("| goal | wanted | measured | |\n|---|---|---|---|")
     for one in goals(rates, report, verdict):
@@ -227,6 +231,9 @@ def main() -> int:
     """Measure on a Kafka of its own."""
     parser = argparse.ArgumentParser(prog="python -m bench.upgrades", description=__doc__)
     parser.add_argument("--events", type=int, default=1_000_000, help="in the log (1,000,000)")
+    parser.add_argument(
+        "--catchup", type=int, default=0, help="ONHAND_CATCHUP_EVENTS_PER_S (0: no bound)"
+    )
     parser.add_argument("--switches", type=int, default=20, help="promotes and rollbacks (20)")
     parser.add_argument("--reads", type=float, default=500, help="a second (500)")
     parser.add_argument("--facts", type=float, default=2_000, help="a second (2,000)")

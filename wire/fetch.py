@@ -195,6 +195,24 @@ class Pace:
         self._fetcher._fetch_max_wait_ms = self.URGENT_WAIT_MS if urgent and batches else wait_ms
 
 
+class Ration:
+    """How long to rest, so that no more than so many records a second are taken in."""
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        self._until = clock()
+
+    def took(self, records: int, per_s: int) -> None:
+        """So many were taken; per_s: how many may be, 0: no bound."""
+        now = self._clock()
+        # What nobody used before is not made up for.
+        self._until = max(self._until, now) + records / per_s if per_s else now
+
+    def rest_s(self) -> float:
+        """Until more may be taken; 0 or less: now."""
+        return self._until - self._clock()
+
+
 def assign_paused(consumer: AIOKafkaConsumer, tps: Sequence[TopicPartition]) -> None:
     """Assign for good what will be fetched now and then, each once it is sought and resumed.
 

@@ -35,6 +35,10 @@ class GroupMember(faust.App):
     async def may_join(self) -> None:
         """Return once it may join its group."""
 
+    def most_events_per_s(self) -> int:
+        """What it may take in now; 0: as much as comes."""
+        return 0
+
     async def fail(self, sentence: str, error: BaseException | None) -> None:
         """End the worker now, with one sentence.
 

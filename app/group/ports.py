@@ -49,6 +49,9 @@ class Worker(Protocol):
     async def may_join(self) -> None:
         """Return once this worker may be a member of the group."""
 
+    def most_events_per_s(self) -> int:
+        """What it may take in now; 0: as much as comes."""
+
     async def fail(self, sentence: str, error: BaseException | None) -> None:
         """End the worker now, with one sentence."""
 

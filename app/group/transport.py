@@ -31,7 +31,7 @@ from app.group.ports import Worker
 from core.words import in_words
 from tables.ports import NotAMember
 from tables.tasks import Tasks
-from wire.fetch import End, Fetched, Pace, end_of, fetch, pause
+from wire.fetch import End, Fetched, Pace, Ration, end_of, fetch, pause
 
 log = logging.getLogger(__name__)
 #: For what Faust's services say of themselves ("Starting…"), by class.
@@ -195,6 +195,7 @@ class BatchConsumer(driver.Consumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._budget = Undone()
+        self._ration = Ration()
         self._background = Tasks(self._fail)
         super().__init__(*args, **kwargs)
 
@@ -272,10 +273,15 @@ class BatchConsumer(driver.Consumer):
         if not self.flow_active:
             await self.wait(cast(Any, self.can_resume_flow))
             return
+        if self.app.most_events_per_s() and (rest_s := self._ration.rest_s()) > 0:
+            await asyncio.sleep(min(rest_s, _POLL_S))  # then it looks whether all is as before
+            return
         await self._await_room()
         fetched = await self._thread.fetch()
         for tp, more in by_partition(fetched, self.app.reader_of):
             await self._deliver(TP(*tp), *fetched[tp], more)
+        taken = sum(part.next_offset - part.start for part, _ in fetched.values())
+        self._ration.took(taken, self.app.most_events_per_s())
         await asyncio.sleep(0)
 
     async def _await_room(self) -> None:
