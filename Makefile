@@ -135,6 +135,7 @@ torture: $(READY)  ## minutes of kill -9, freezes, wiped disks and broker restar
 
 bench: $(READY)  ## the README's figures, measured here
 	@$(BIN)/python -m bench
+	@$(BIN)/python -m bench.ledger
 
 clean:  ## remove .venv, caches, Kafka's jars and kept data, local stores
 	rm -rf $(VENV) .kafka data data-b data-h kafka-data .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -98,6 +98,10 @@ class Process:
         """Whether its log holds this text."""
         return text.encode() in self.log.read_bytes()
 
+    def runs(self) -> bool:
+        """Whether it has not ended."""
+        return self._popen.poll() is None
+
     def must_run(self) -> None:
         """Raise `DidNotFinish` if it has ended."""
         code = self._popen.poll()

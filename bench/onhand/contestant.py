@@ -67,7 +67,8 @@ class Onhand:
         self.topics = topics or arena.full
         self.onhand_name = f"{arena.run}-onhand-{workers}{label.replace(' ', '-').replace(',', '')}"
         self.workers: list[Worker] = []
-        self._environments: list[dict[str, str]] = []
+        #: Settings of each worker.
+        self.environments: list[dict[str, str]] = []
         self._arena = arena
         self._count = workers
         self._settings = settings or {}
@@ -103,7 +104,7 @@ class Onhand:
     def launch(self) -> list[Worker]:
         """Start its workers on empty state folders; its topics are there."""
         ports = [free_port() for _ in range(self._count)]
-        self._environments = [
+        self.environments = [
             self._environment(number, port) for number, port in enumerate(ports, 1)
         ]
         self.workers = [self._worker(index) for index in range(self._count)]
@@ -115,7 +116,7 @@ class Onhand:
         self.workers[index] = self._worker(index)
 
     def _worker(self, index: int) -> Worker:
-        environment = self._environments[index]
+        environment = self.environments[index]
         argv = [self._arena.python, "-m", "faust", "-A", "app", "worker", "-l", "info"]
         log = self._arena.log(f"{self.onhand_name}-{index + 1}")
         process = Process(argv, log, env=environment, cwd=self._arena.tree)

@@ -3,15 +3,15 @@ from pathlib import Path
 
 import pytest
 
+from dev.postgres import Postgres, PostgresMissing, postgres_started
 from tests.ledgers.kept import Kept
-from tests.ledgers.postgres import Postgres, PostgresMissing, started
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """One server for all tests; each takes a database of its own."""
     try:
-        with started() as server:
+        with postgres_started() as server:
             yield server
     except PostgresMissing as missing:
         pytest.skip(str(missing))

@@ -17,11 +17,11 @@ from dev.kafka import free_port
 from dev.oracle.log import ends_of, read_topics
 from dev.oracle.rows import Key, read_position, row_from_json
 from dev.oracle.stock import partition_of
+from dev.postgres import Postgres
 from dev.reads.answers import row_url
 from dev.workers import Worker, onhand, until
 from ledger.reaches import reaches_of
 from tests.ledgers.comparing import assert_agrees, reading
-from tests.ledgers.postgres import Postgres
 from tests.support.feed import a_shop
 from tests.support.workers import LEDGER, Cluster
 

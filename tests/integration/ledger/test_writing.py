@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from dev.oracle.stock import Record, partition_of
+from dev.postgres import Postgres
 from dev.workers import ROOT
 from ledger.lines import OUTCOMES
 from ledger.questions.prefixes import Prefix
@@ -21,7 +22,6 @@ from tests.ledgers import comparing
 from tests.ledgers.comparing import lines
 from tests.ledgers.kept import Kept, in_batches
 from tests.ledgers.logs import START_MS, WINDOW, a_log, judged
-from tests.ledgers.postgres import Postgres
 from tests.ledgers.second import race
 from tests.support.builders import as_json, with_data
 

@@ -1,4 +1,4 @@
-"""A real PostgreSQL of the tests' own: a free port, a folder that goes away, no account needed."""
+"""A real PostgreSQL of one's own: a free port, a folder that goes away, no account needed."""
 
 import contextlib
 import os
@@ -27,9 +27,15 @@ class PostgresMissing(Exception):
 
 
 class Postgres:
-    """A server. `kill` is what a power cut does to it, `start` what follows."""
+    """A server. `kill` is what a power cut does to it, `start` what follows.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: empty.
+        is_durable: what is committed outlives the machine. Where what is killed is the server
+            and never the machine, the kernel keeps what it has, and nobody has to wait for it.
+    """
+
+    def __init__(self, folder: Path, *, is_durable: bool = False) -> None:
         missing = [name for name in PROGRAMS if shutil.which(name) is None]
         if missing:
             raise PostgresMissing(
@@ -37,6 +43,7 @@ class Postgres:
                 "apt-get install postgresql, then put /usr/lib/postgresql/*/bin on PATH)."
             )
         self.port, self._folder, self._made = free_port(), folder, 0
+        self._settings = {} if is_durable else {"fsync": "off"}
         self._process: subprocess.Popen[bytes] | None = None
         # PostgreSQL does not run as root.
         self._as: dict[str, Any] = {}
@@ -60,8 +67,8 @@ class Postgres:
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": self._folder,
             "shared_buffers": "64MB",
-            # What is killed here is the server, never the machine: the kernel keeps what it has.
-            "fsync": "off",
+            "max_wal_size": "4GB",
+            **self._settings,
         }
         with log.open("ab") as written:
             self._process = subprocess.Popen(
@@ -105,7 +112,7 @@ class Postgres:
             time.sleep(0.01)
 
     def stop(self) -> None:
-        """End it; it was the tests' own, and nobody needs its last checkpoint."""
+        """End it; nobody needs its last checkpoint."""
         if self._process is not None and self._process.poll() is None:
             self.kill()
 
@@ -125,12 +132,12 @@ def _is_alive(group: int) -> bool:
 
 
 @contextlib.contextmanager
-def started() -> Iterator[Postgres]:
+def postgres_started(*, is_durable: bool = False) -> Iterator[Postgres]:
     """For as long as this is open; raises PostgresMissing."""
     # Not in a folder of pytest's, which only root may enter.
     folder = Path(tempfile.mkdtemp(prefix="onhand-postgres-"))
     try:
-        server = Postgres(folder)
+        server = Postgres(folder, is_durable=is_durable)
         try:
             yield server
         finally:

@@ -1,0 +1,235 @@
+"""`python -m bench.ledger`: the ledger beside its peers, on both databases, and the audit."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from statistics import median
+
+from sqlalchemy import text
+
+from bench.__main__ import BROKER_SETTINGS, OUT
+from bench.facts.events import facts
+from bench.facts.load import Load, load
+from bench.facts.oracle import FIELDS, Oracle, compare, row_key
+from bench.harness.contest import Arena, TopicSet
+from bench.harness.machine import describe
+from bench.harness.progress import say
+from bench.history import beside, questions
+from bench.history.log import Batch, batches, ends_of, hot_batches
+from bench.history.writers import (
+    Bare,
+    OurLedger,
+    WritesBatches,
+    by_copy,
+    by_executemany,
+    by_insert,
+)
+from dev.kafka import start
+from dev.postgres import Postgres, postgres_started
+
+EVENTS, HOT_EVENTS, QUESTIONS = 400_000, 100_000, 300
+QUICK_EVENTS, QUICK_HOT_EVENTS, QUICK_QUESTIONS = 60_000, 5_000, 50
+#: Of the batches, for who inserts each event by itself.
+FEW_BATCHES = 2
+BOTH = ("sqlite", "postgresql")
+
+
+class Judged:
+    """The table of what was aimed for."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def least(self, what: str, value: float, limit: float, unit: str = " ×") -> None:
+        """More is better."""
+        self._line(what, f"≥ {limit:,g}{unit}", f"{_number(value)}{unit}", value >= limit)
+
+    def most(self, what: str, value: float, limit: float, unit: str = " ms") -> None:
+        """Less is better."""
+        self._line(what, f"≤ {limit:,g}{unit}", f"{_number(value)}{unit}", value <= limit)
+
+    def _line(self, what: str, wanted: str, measured: str, is_met: bool) -> None:
+        word = "met" if is_met else "**missed**"
+        self.lines.append(f"| {what} | {wanted} | {measured} | {word} |")
+        say(f"{what}: {measured} ({wanted}, {word})")
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2f}"
+
+
+class Databases:
+    """Empty ones."""
+
+    def __init__(self, server: Postgres | None, folder: Path) -> None:
+        self._server, self._folder, self._made = server, folder, 0
+
+    def new(self, kind: str) -> str:
+        """Its URL."""
+        self._made += 1
+        if kind == "sqlite":
+            return f"sqlite:///{self._folder}/{self._made}.db"
+        assert self._server is not None
+        return self._server.new_database()
+
+
+def timed(side: WritesBatches, log: Sequence[Batch]) -> float:
+    """Events/s."""
+    count, began = 0, time.perf_counter()
+    for batch in log:
+        side.write(batch)
+        count += sum(map(len, batch.values()))
+    return count / (time.perf_counter() - began)
+
+
+def backfilled(url: str, log: Sequence[Batch]) -> float:
+    """Events/s until the indexes are there."""
+    ledger, events = OurLedger(url, built_from=10**6), sum(len(r) for b in log for r in b.values())
+    began = time.perf_counter()
+    for batch in log:
+        ledger.write(batch)
+    ledger.finish()
+    took = time.perf_counter() - began
+    ledger.close()
+    return events / took
+
+
+def write(kind: str, fresh: Databases, log: Sequence[Batch], rounds: int, judged: Judged) -> None:
+    """All sides in turn, round by round; ratios of each round."""
+    bare = by_executemany if kind == "sqlite" else by_copy
+    sides: dict[str, Callable[[], float]] = {
+        "ledger": lambda: _alone(OurLedger(fresh.new(kind)), log),
+        "bare": lambda: _alone(Bare(fresh.new(kind), bare), log),
+        "backfill": lambda: backfilled(fresh.new(kind), log),
+    }
+    if kind == "postgresql":
+        few = log[:FEW_BATCHES]
+        sides["insert"] = lambda: _alone(Bare(fresh.new(kind), by_insert, keeps_sums=False), few)
+    rates: dict[str, list[float]] = {name: [] for name in sides}
+    for number in range(rounds):
+        for name in list(sides)[:: 1 if number % 2 == 0 else -1]:
+            rates[name].append(sides[name]())
+            say(f"{kind}, {name}: {rates[name][-1]:,.0f} events/s")
+    judged.least(f"{kind}: events/s", median(rates["ledger"]), 20_000, "/s")
+    _ratio(judged, f"{kind}: of a bare loop", rates["ledger"], rates["bare"], 0.7)
+    if kind == "postgresql":
+        _ratio(judged, f"{kind}: of INSERT per event", rates["ledger"], rates["insert"], 5)
+    _ratio(judged, f"{kind}: backfill, of the steady rate", rates["backfill"], rates["ledger"], 2)
+
+
+def _alone(side: WritesBatches, log: Sequence[Batch]) -> float:
+    try:
+        return timed(side, log)
+    finally:
+        side.close()
+
+
+def _ratio(
+    judged: Judged, what: str, ours: Sequence[float], theirs: Sequence[float], limit: float
+) -> None:
+    ratios = [one / other for one, other in zip(ours, theirs, strict=True)]
+    spread = f" ({min(ratios):.2f} to {max(ratios):.2f})"
+    judged.least(what + spread, median(ratios), limit)
+
+
+def ask(kind: str, url: str, log: list[Batch], hot: int, times: int, judged: Judged) -> bool:
+    """Fill one, check its rows, ask; whether its rows were right."""
+    ledger = OurLedger(url)
+    for batch in log:
+        ledger.write(batch)
+    is_right = _is_right(ledger, sum(len(r) for b in log for r in b.values()))
+    for batch in hot_batches(hot, ends_of(log)):
+        ledger.write(batch)
+    say(f"{kind}: {questions.snapshots_made(ledger.engine):,} snapshots made")
+    began = time.perf_counter()
+    ledger.opened()
+    judged.most(f"{kind}: a restart loads its windows", time.perf_counter() - began, 5, " s")
+    for answered in questions.asked(url, times):
+        limit = {"as of an occurred time": 60, "one fact by its id": 2}.get(answered.what, 15)
+        what = f"{kind}: {answered.what}, {answered.of}, p99 (p50 {answered.p50_ms:.2f} ms)"
+        judged.most(what, answered.p99_ms, limit)
+    ledger.close()
+    return is_right
+
+
+def _is_right(ledger: OurLedger, events: int) -> bool:
+    oracle = Oracle()
+    for fact in facts(events, seed=1):
+        oracle.count(
+            kind=fact.kind, sku=fact.sku, location=fact.location, quantity=fact.quantity,
+            source=fact.source, id=fact.id,
+        )  # fmt: skip
+    with ledger.engine.begin() as connection:
+        columns = ", ".join(FIELDS)
+        found = {
+            row_key(sku, location): tuple(map(int, sums))
+            for sku, location, *sums in connection.execute(
+                text(f"SELECT sku, location, {columns} FROM stock")
+            )
+        }
+    verdict = compare(oracle, found)
+    say(str(verdict))
+    return "right" in str(verdict) and "WRONG" not in str(verdict)
+
+
+def with_kafka(given: argparse.Namespace, judged: Judged) -> None:
+    """What needs a broker and workers."""
+    with start(settings=BROKER_SETTINGS) as kafka:
+        word = f"ledger{int(time.time()):x}"
+        plan = Load(events=given.events)
+        oracle = load(kafka.bootstrap, {f"{word}.": given.events}, plan)[f"{word}."]
+        topics = TopicSet(f"{word}.", oracle)
+        arena = Arena(kafka.bootstrap, plan.partitions, word, topics, topics, OUT.resolve(), 300.0)
+        audit = beside.audit_beside_raw(arena, given.rounds)
+        judged.least("audit, of raw fetch of the same topics", audit.ratio, 0.25)
+        say(f"the audit's peak: {audit.peak_mb:.0f} MB")
+        found = beside.worker_beside_ledger(arena, given.seconds, given.rounds)
+        judged.most(
+            "CPU of a worker beside a ledger, 5,000 events/s", found.change(0), 5, " % more"
+        )
+        judged.most("reads p99 of a worker beside a ledger", found.change(1), 5, " % more")
+
+
+def _pieces(given: argparse.Namespace) -> Iterator[str]:
+    yield from (given.only.split(",") if given.only else ("write", "ask"))
+
+
+def main() -> int:
+    """Measure, print the table; 1 where a row was wrong."""
+    parser = argparse.ArgumentParser(prog="python -m bench.ledger", description=__doc__)
+    parser.add_argument("--events", type=int, default=0, help=f"({EVENTS:,})")
+    parser.add_argument("--rounds", type=int, default=3, help="of all sides in turn (3)")
+    parser.add_argument("--seconds", type=float, default=15.0, help="of a stretch beside (15)")
+    parser.add_argument("--only", help="comma-separated, of: write, ask (both without it), kafka")
+    parser.add_argument("--quick", action="store_true", help="little of everything, to try it out")
+    given = parser.parse_args()
+    given.events = given.events or (QUICK_EVENTS if given.quick else EVENTS)
+    hot, times = (QUICK_HOT_EVENTS, QUICK_QUESTIONS) if given.quick else (HOT_EVENTS, QUESTIONS)
+    judged, wanted, wrong = Judged(), list(_pieces(given)), []
+    began = describe()
+    with tempfile.TemporaryDirectory() as folder, postgres_started(is_durable=True) as server:
+        fresh, log = Databases(server, Path(folder)), batches(given.events)
+        for kind in BOTH:
+            if "write" in wanted:
+                write(kind, fresh, log, given.rounds, judged)
+            if "ask" in wanted and not ask(kind, fresh.new(kind), log, hot, times, judged):
+                wrong.append(kind)
+    if "kafka" in wanted:
+        with_kafka(given, judged)
+    for key, value in began.items():
+        print(f"- {key}: {value}")
+    print(f"\n{given.events:,} events, {given.rounds} rounds in turn\n")
+    print("| target | wanted | measured | |\n|---|---|---|---|")
+    print("\n".join(judged.lines))
+    for kind in wrong:
+        print(f"WRONG ROWS: {kind}")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
