@@ -75,6 +75,7 @@ lock: $(READY)  ## write all lock files again from pyproject.toml and dev/kafka/
 	eval $(BIN)/uv pip compile $$common pyproject.toml -o requirements.lock; \
 	eval $(BIN)/uv pip compile $$common pyproject.toml --group dev -o requirements-dev.lock; \
 	eval $(BIN)/uv pip compile $$common --group pyproject.toml:warehouse -o requirements-warehouse.lock; \
+	eval $(BIN)/uv pip compile $$common --group pyproject.toml:bridge -o requirements-bridge.lock; \
 	eval $(BIN)/uv pip compile $$common --group pyproject.toml:java -o dev/kafka/java.lock
 	$(BIN)/python -m dev.kafka.jars
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from agents.carrying import Bridge, ForeignBatch
+from agents.carried import ForeignBatch
+from agents.carrying import Bridge
 from agents.streams import agent_of
 from tables.ports import Fail
 

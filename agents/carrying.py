@@ -18,18 +18,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any
 
 import msgspec
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from agents.bridgestats import BridgeStats
+from agents.carried import BridgeConfig, Carried, ForeignBatch
+from agents.learning import Learning, RegistryAway
 from agents.marks import Mark, Marks, mark_key
 from agents.translating import FACT_HEADERS, Translated, Translator
+from core.records import Record
 from domain.stock import STOCK
 from importers.frames.maps import Begin, ForeignMap
 from tables.groupcommit import MAX_TRANSACTIONS_PER_S
@@ -50,71 +50,6 @@ _AGAIN_S = 1.0
 _REFUSALS_IN_A_ROW = 3
 
 
-class BridgeConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """What a bridge works with.
-
-    kafka: keyword arguments of an aiokafka client.
-    topic: that is read. sources: topic of each role. dead_letters, documents: topics.
-    partitions: of each source, and of the dead letters.
-    transactional_id: of a partition of the topic that is read.
-    commit_interval_s: least time between two commits of a partition.
-    session_timeout_s: within which an assignment is given back.
-    """
-
-    kafka: dict[str, Any]
-    topic: str
-    sources: dict[str, str]
-    dead_letters: str
-    documents: str
-    partitions: int
-    transactional_id: Callable[[int], str]
-    commit_interval_s: float
-    session_timeout_s: float
-
-
-class ForeignBatch(msgspec.Struct, frozen=True):
-    """Consecutive records of one partition as fetched; as `tables.decoder.Batch`."""
-
-    partition: int
-    start: int
-    next_offset: int
-    nbytes: int
-    epoch: int
-    data: bytes
-
-
-@dataclass(eq=False)
-class Carried:
-    """A partition that this worker has, and what of it is not committed yet.
-
-    next: offset that is to be delivered next. committed: as its mark says.
-    """
-
-    number: int
-    epoch: int
-    producer: TransactionalProducer | None = None
-    topic_id: str = ""
-    next: int = -1
-    committed: int = -1
-    waiting: list[Translated] = field(default_factory=list)
-    waiting_records: int = 0
-    commit: asyncio.Task[None] | None = None
-    started_at: float = 0.0
-    refusals: int = 0
-    stopped_because: str | None = None
-    room: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @property
-    def is_active(self) -> bool:
-        """Whether its records are being read."""
-        return self.producer is not None and self.stopped_because is None
-
-    @property
-    def position(self) -> int:
-        """Everything below it is done; markers of transactions included."""
-        return self.committed if self.waiting or self.commit else max(self.next, self.committed)
-
-
 class Standstill(Exception):
     """A partition cannot be read on before somebody decides; the message says what to do."""
 
@@ -128,6 +63,7 @@ class Bridge:
         membership: of the group.
         delivery: of batches.
         fail: ends the worker with one sentence.
+        learning: of the schemas that the map's values are read by; None: it needs none.
     """
 
     def __init__(
@@ -137,7 +73,9 @@ class Bridge:
         membership: Membership,
         delivery: Delivery,
         fail: Fail,
+        learning: Learning | None = None,
     ) -> None:
+        self.learning = learning
         self.config, self._by = config, by
         self._membership, self._delivery, self._fail = membership, delivery, fail
         self.stats = BridgeStats()
@@ -159,6 +97,8 @@ class Bridge:
         await self.revoke()
         await self._marks.stop()
         await self._brokers.stop()
+        if self.learning is not None:
+            await self.learning.stop()
 
     def held(self) -> list[Carried]:
         """What this worker was given, by number."""
@@ -217,7 +157,14 @@ class Bridge:
         await self._delivery.stop(p.number)
         while self._is_mine(p):
             try:
+                if self.learning is not None:
+                    await self.learning.answered()
+                p.waits_because = None
                 await self._own(p)
+            except RegistryAway as why:
+                p.waits_because = str(why)
+                await asyncio.sleep(_AGAIN_S)
+                continue
             except (KafkaError, NotAMember, TimeoutError, OSError) as error:
                 log.info("Partition %d is not taken over yet (%r).", p.number, error)
                 await asyncio.sleep(_AGAIN_S)
@@ -304,6 +251,8 @@ class Bridge:
             return
         try:
             for records in pieces(batch.data, batch.start):
+                if not await self._can_be_read(p, records):
+                    return
                 found = self._translator.translate(p.number, records)
                 await asyncio.sleep(0)
                 if not (self._is_mine(p) and p.is_active):
@@ -320,6 +269,19 @@ class Bridge:
         while self._is_mine(p) and p.waiting_records >= FULL_RECORDS:
             p.room.clear()
             await p.room.wait()
+
+    async def _can_be_read(self, p: Carried, records: list[Record]) -> bool:
+        """Whether their schemas are known. If nobody answers, the partition waits, by itself."""
+        if self.learning is None:
+            return True
+        try:
+            await self.learning.learn(records)
+        except RegistryAway as why:
+            if self._is_mine(p):
+                self._again(p)
+                self._held[p.number].waits_because = str(why)
+            return False
+        return self._is_mine(p) and p.is_active
 
     def _wait_for_commit(self, p: Carried, found: Translated) -> None:
         p.waiting.append(found)
@@ -388,9 +350,3 @@ class Bridge:
             return
         log.warning("Partition %d: a commit was refused (%r); taken over anew.", p.number, error)
         self._again(p)
-
-
-def foreign_batch(partition: int, part: Any, epoch: int) -> ForeignBatch:
-    """Of what was fetched."""
-    size = len(part.data)
-    return ForeignBatch(partition, part.start, part.next_offset, size, epoch, part.data)

@@ -26,7 +26,7 @@ _OF_KUBERNETES = re.compile(r"ONHAND_(\w+_)?(SERVICE_(HOST|PORT)|PORT)(_|$)")
 
 
 #: Never in a message.
-_NOT_QUOTED = ("kafka_sasl_password", "tokens", "peer_secret", "ledger_url")
+_NOT_QUOTED = ("kafka_sasl_password", "tokens", "peer_secret", "ledger_url", "bridge_registry")
 #: What only commands take; it is no setting of a worker.
 _OF_COMMANDS = ("ONHAND_TOKEN",)
 
@@ -74,6 +74,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     bridge_topic: str = ""
     bridge_map: str = ""
     bridge_port: int = 6266
+    bridge_registry: str = ""
+    bridge_registry_user: str = ""
+    bridge_registry_password: str = ""
+    bridge_schemas: str = ""
     log_level: str = "INFO"
     log_format: str = "text"
 
@@ -211,9 +215,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return kwargs
 
     def __repr__(self) -> str:
-        shown = {field: getattr(self, field) for field in self.__struct_fields__}
-        if self.kafka_sasl_password:
-            shown["kafka_sasl_password"] = "***"  # noqa: S105 - the mask, not a password
+        shown = msgspec.structs.asdict(self)
+        for field in ("kafka_sasl_password", "bridge_registry_password"):
+            if shown[field]:
+                shown[field] = "***"
         shown["ledger_url"] = without_password(self.ledger_url)
         return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
@@ -255,17 +260,30 @@ def _servers(text: str) -> str:
     return ",".join(servers)
 
 
-def _topic_part(text: str) -> str:
-    if not re.fullmatch(r"[a-zA-Z0-9._-]{1,100}", text):
-        raise ValueError("use at most 100 letters, digits, dots, underscores and hyphens")
-    return text
+def _like(pattern: str, remedy: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(remedy)
+        return text
+
+    return read
 
 
-def _topic_name(text: str) -> str:
-    if not re.fullmatch(r"[a-zA-Z0-9._-]{1,249}", text):
-        raise ValueError("use the name of a topic")
-    return text
-
+_topic_part = _like(
+    r"[a-zA-Z0-9._-]{1,100}",
+    "use at most 100 letters, digits, dots, underscores and hyphens",
+)
+_topic_name = _like(r"[a-zA-Z0-9._-]{1,249}", "use the name of a topic")
+_database = _like(
+    r"(sqlite:///|postgresql(\+psycopg)?://)\S+",
+    "use sqlite:///PATH/ledger.db or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE",
+)
+_host = _like(r"[\w.:%-]+", "use the name or address of an interface, such as 127.0.0.1")
+_registry = _like(
+    r"https?://[^\s/?#@]+(/[^\s?#@]*)?",
+    "use http://HOST:PORT, with a path if the registry has one; its user and password are "
+    "ONHAND_BRIDGE_REGISTRY_USER and ONHAND_BRIDGE_REGISTRY_PASSWORD",
+)
 
 _URL_REMEDY = "use http://HOST:PORT without a path, as other workers reach this one"
 
@@ -283,37 +301,16 @@ def _url(text: str) -> str:
     return text.rstrip("/")
 
 
-def _database(text: str) -> str:
-    if not re.fullmatch(r"(sqlite:///|postgresql(\+psycopg)?://)\S+", text):
-        raise ValueError(
-            "use sqlite:///PATH/ledger.db or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
-        )
-    return text
+def _there(is_there: Callable[[Path], bool], remedy: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if not is_there(Path(text)):
+            raise ValueError(f"there is no such {remedy}")
+        return text
+
+    return read
 
 
-def _host(text: str) -> str:
-    if not re.fullmatch(r"[\w.:%-]+", text):
-        raise ValueError("use the name or address of an interface, such as 127.0.0.1")
-    return text
-
-
-def _map_file(text: str) -> str:
-    if not Path(text).is_file():
-        raise ValueError("there is no such file; docs/bridge.md says how to write a map")
-    return text
-
-
-def _secret_file(text: str) -> str:
-    if not Path(text).is_file():
-        raise ValueError("there is no such file; docs/security.md says how to make it")
-    return text
-
-
-def _file(text: str) -> str:
-    if not Path(text).is_file():
-        raise ValueError("there is no such file; use the path of a PEM file")
-    return text
-
+_secret_file = _there(Path.is_file, "file; docs/security.md says how to make it")
 
 _READERS: dict[str, Callable[[str], Any]] = {
     "kafka": _servers,
@@ -321,7 +318,7 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "kafka_sasl_mechanism": _one_of(*_SASL_MECHANISMS),
     "kafka_sasl_username": str,
     "kafka_sasl_password": str,
-    "kafka_ssl_cafile": _file,
+    "kafka_ssl_cafile": _there(Path.is_file, "file; use the path of a PEM file"),
     "name": _topic_part,
     "topic_prefix": _topic_part,
     "version": _whole(1, 999_999),
@@ -343,8 +340,12 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "metrics": _one_of("token", "open"),
     "ledger_url": _database,
     "bridge_topic": _topic_name,
-    "bridge_map": _map_file,
+    "bridge_map": _there(Path.is_file, "file; docs/bridge.md says how to write a map"),
     "bridge_port": _whole(1, 65_535),
+    "bridge_registry": _registry,
+    "bridge_registry_user": str,
+    "bridge_registry_password": str,
+    "bridge_schemas": _there(Path.is_dir, "folder; docs/bridge.md says what belongs in it"),
     "log_level": _one_of(*_LOG_LEVELS),
     "log_format": _one_of("text", "json"),
 }

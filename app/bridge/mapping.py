@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from agents.learning import Learning
+from app.bridge.registry import Schemas
 from app.config import Settings, SettingsError
 from app.topics import desired
 from domain.rules.held import CURRENT
@@ -35,6 +37,28 @@ def map_of(settings: Settings) -> ForeignMap:
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError([f"{file} cannot be read: {error}."]) from None
     try:
-        return read_map(text, topic, CURRENT.events)
+        by = read_map(text, topic, CURRENT.events)
     except MapError as error:
         raise SettingsError([f"{file}: {told}" for told in error.problems]) from None
+    if by.book is not None and not (settings.bridge_registry or settings.bridge_schemas):
+        raise SettingsError(
+            [
+                f"{file}: encoding is {by.book.encoding}, which is read by schemas: set "
+                "ONHAND_BRIDGE_REGISTRY to the address of their registry, or "
+                "ONHAND_BRIDGE_SCHEMAS to a folder of files (docs/bridge.md#avro-and-protobuf)."
+            ]
+        )
+    return by
+
+
+def learning_of(settings: Settings, by: ForeignMap, kept: Path | None) -> Learning | None:
+    """What fetches the schemas of a map; None: it needs none.
+
+    Args:
+        settings: name the registry.
+        by: the map.
+        kept: a folder for its answers.
+    """
+    if by.book is None:
+        return None
+    return Learning(by.book, Schemas(settings, by.book.encoding, kept))

@@ -10,7 +10,8 @@ from typing import Any
 import click
 from aiokafka.errors import KafkaError
 
-from agents.carrying import Bridge, Carried, ForeignBatch, foreign_batch
+from agents.carried import Carried, ForeignBatch, foreign_batch
+from agents.carrying import Bridge
 from app import __version__, topics
 from app.admin import TopicsError
 from app.config import Settings
@@ -174,11 +175,14 @@ class BridgeApp(GroupMember):
             commit_seconds=stats.commit_seconds,
             facts=stats.facts,
             refused=stats.refused,
+            registry_away=None if self.bridge.learning is None else self.bridge.learning.is_away,
         )
 
     def _body(self, p: Carried) -> CarriedBody:
         if p.stopped_because is not None:
             return CarriedBody(p.number, "stopped", stopped_because=p.stopped_because)
+        if p.waits_because is not None:
+            return CarriedBody(p.number, "waiting", waits_because=p.waits_because)
         if not p.is_active:
             return CarriedBody(p.number, "taking over")
         return CarriedBody(p.number, "active", p.position, self.bridge.lag(p))

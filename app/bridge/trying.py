@@ -10,9 +10,10 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from agents.learning import RegistryAway
 from agents.translating import Translator
 from app.admin import TopicsError, kafka_failed
-from app.bridge.mapping import map_of
+from app.bridge.mapping import learning_of, map_of
 from app.config import Settings
 from app.topics import exists
 from core.records import Record
@@ -49,16 +50,23 @@ async def tried(settings: Settings, limit: int) -> list[Tried]:
     if not await exists(settings, topic):
         raise TopicsError(f"There is no topic {topic}: create it, or name another.")
     translator = Translator(topic, by, settings.partitions)
+    learning = learning_of(settings, by, None)
     consumer = committed_reader(settings.client_kwargs())
     try:
         await consumer.start()
         found = await _first(consumer, topic, limit)
+        if learning is not None:
+            await learning.learn(record for _, record in found)
     except (KafkaError, OSError, TimeoutError) as error:
         raise TopicsError(kafka_failed(settings, error)) from error
     except Unreadable as error:
         raise TopicsError(f"Topic {topic}: {error}") from error
+    except RegistryAway as error:
+        raise TopicsError(str(error)) from error
     finally:
         await consumer.stop()
+        if learning is not None:
+            await learning.stop()
     return [_tried(translator, topic, partition, record) for partition, record in found]
 
 

@@ -8,9 +8,10 @@ import socket
 from msgspec.structs import replace
 
 from agents.bridge import bridge_agent
-from agents.carrying import Bridge, BridgeConfig
+from agents.carried import BridgeConfig
+from agents.carrying import Bridge
 from app.access import access_of
-from app.bridge.mapping import map_of
+from app.bridge.mapping import learning_of, map_of
 from app.bridge.service import BridgeApp, BridgeWorker, TopicManager
 from app.config import Settings, SettingsError
 from app.counting.parts import faust_options, without_pages
@@ -58,7 +59,8 @@ def build_bridge(settings: Settings | None = None) -> BridgeApp:
         commit_interval_s=settings.commit_interval_ms / 1000,
         session_timeout_s=settings.session_timeout_ms / 1000,
     )
-    app.bridge = Bridge(config, by, consumer, consumer, app.fail)
+    learning = learning_of(settings, by, settings.data_dir / group)
+    app.bridge = Bridge(config, by, consumer, consumer, app.fail, learning)
     foreign = app.topic(settings.bridge_topic, key_type=bytes, value_type=bytes)
     app.agent(foreign, name="bridge")(bridge_agent(app.bridge, app.fail))
     return app

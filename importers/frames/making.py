@@ -8,12 +8,13 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
+from uuid import UUID
 
 import msgspec
 
 from core.records import Record, TooLarge
 from importers.frames.maps import ForeignMap, TimeFormat, Tombstones
-from importers.frames.places import NOTHING, NotMapped, Places, Steps, json_of, spelt
+from importers.frames.places import NOTHING, NotMapped, Places, PointInTime, Steps, json_of, spelt
 
 #: Reasons of the bridge's own; all others are those of the rules.
 NOT_MAPPED: Final = "not_mapped"
@@ -158,7 +159,9 @@ def _text(found: Any, name: str, by: ForeignMap, needed: bool) -> str | None:
         if needed:
             raise NotMapped(f"{_called(name, by)} is not there.")
         return None
-    if isinstance(found, bool | float | bytes) or not isinstance(found, str | int):
+    if isinstance(found, Decimal) and found == found.to_integral_value():
+        found = int(found)  # a column of numbers without digits behind the point
+    if isinstance(found, bool | float | bytes) or not isinstance(found, str | int | UUID):
         raise NotMapped(f"{_called(name, by)} is no text.")
     text = str(found)
     words = by.words.get(name)
@@ -178,17 +181,23 @@ def _quantity(found: Any, by: ForeignMap) -> int | float:
         raise NotMapped(f"{_called('quantity', by)} is no number.")
     if isinstance(found, int | float):
         return found
-    if isinstance(found, str | Decimal) and (whole := _WHOLE.fullmatch(str(found))):
+    if isinstance(found, Decimal):
+        found = f"{found:f}"  # never 2E+1
+    if isinstance(found, str) and (whole := _WHOLE.fullmatch(found)):
         return int(whole[1])
-    shown = _shown(str(found)) if isinstance(found, str | Decimal) else "something else"
+    shown = _shown(found) if isinstance(found, str) else "something else"
     raise NotMapped(f"{_called('quantity', by)} is {shown}, no whole number.")
 
 
 def _time(found: Any, by: ForeignMap) -> str | None:
     if found is None or found is NOTHING:
         return None
+    if isinstance(found, PointInTime):
+        return str(found)
     if isinstance(found, datetime):
-        return found.isoformat()
+        if found.tzinfo is None:
+            raise NotMapped(f"{_called('time', by)} is of a clock whose zone nobody knows.")
+        return found.isoformat().replace("+00:00", "Z")
     unit = _UNITS.get(by.time_format)
     if unit is None:
         if isinstance(found, str):

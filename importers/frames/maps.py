@@ -15,7 +15,8 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from importers.frames.places import Steps, spelt, steps_of
-from importers.frames.unframing import Frame, Unframe, unframe
+from importers.frames.schemabook import Encoding, SchemaBook
+from importers.frames.unframing import WITH_SCHEMAS, Frame, Unframe, unframe
 
 #: Of a fact; the first four must come from somewhere.
 NEEDED: Final = ("type", "sku", "location", "quantity")
@@ -62,6 +63,7 @@ class ForeignMap(msgspec.Struct, frozen=True, kw_only=True):
 
     name: of the bridge: its group, its positions and, unless mapped, the source of its facts.
     unframe: reads a value.
+    book: of the schemas that values are read by; whoever reads records fills it. None: JSON.
     constants, paths: where a fact's fields come from; each field is in one of them.
     words: what the texts found for a field mean.
     only: a record, or a line, counts where each of these has one of its words.
@@ -72,6 +74,7 @@ class ForeignMap(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     frame: Frame
     unframe: Unframe
+    book: SchemaBook | None
     constants: dict[str, Any]
     paths: dict[str, Steps]
     words: dict[str, Words]
@@ -86,6 +89,7 @@ class ForeignMap(msgspec.Struct, frozen=True, kw_only=True):
 
 _CHOICES: Final[dict[str, type[StrEnum]]] = {
     "frame": Frame,
+    "encoding": Encoding,
     "time_format": TimeFormat,
     "tombstones": Tombstones,
     "begin": Begin,
@@ -140,6 +144,7 @@ class _Reader:
             self._wrong("", "accept_gaps", "is true or false")
         self._complete({**constants, **paths}, constants, paths)
         self._check_frame(chosen["frame"], only)
+        book = self._book(chosen["frame"], chosen["encoding"])
         if each is None:
             self._check_no_each([*paths.values(), *(steps for steps, _ in only)])
         if self._problems:
@@ -148,7 +153,8 @@ class _Reader:
         return ForeignMap(
             name=name,
             frame=frame,
-            unframe=unframe(frame),
+            unframe=unframe(frame, book),
+            book=book,
             constants=constants,
             paths=paths,
             words=words,
@@ -272,6 +278,26 @@ class _Reader:
                 "The map does not say which changes are facts: add to [only] "
                 '"value.op" = ["c"], with "r" for what a snapshot reads, "u" or "d".'
             )
+
+    def _book(self, frame: str | None, encoding: str | None) -> SchemaBook | None:
+        if encoding is None or encoding == Encoding.JSON:
+            return None
+        if frame not in WITH_SCHEMAS:
+            self._wrong(
+                "", "encoding",
+                f"is {encoding}, whose values have the number of a schema: set frame to one of "
+                f"{', '.join(WITH_SCHEMAS)}",
+            )  # fmt: skip
+        try:
+            return SchemaBook(Encoding(encoding))
+        except ImportError as error:
+            library = (error.name or "").replace("google", "protobuf").partition(".")[0]
+            self._wrong(
+                "", "encoding",
+                f"is {encoding}, which is read by {library}, and that is not installed with the "
+                "service: install requirements-bridge.lock into its environment",
+            )  # fmt: skip
+            return None
 
     def _check_no_each(self, paths: list[Steps]) -> None:
         for steps in paths:

@@ -23,6 +23,22 @@ class NotMapped(Exception):
     """A record cannot be made into facts; its text is one sentence for a person."""
 
 
+class PointInTime(str):
+    """A point in time as RFC 3339 text, from a value that can be nothing else."""
+
+    __slots__ = ()
+
+
+class FieldsOf:
+    """What has fields and is no object of JSON."""
+
+    __slots__ = ()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """What stands under a name, or `default`."""
+        raise NotImplementedError
+
+
 class Nothing(Enum):
     """What stands at a place where nothing stands; `null` is None."""
 
@@ -126,7 +142,7 @@ class Places:
             text = node
             if (node := self._texts.get(text, NOTHING)) is NOTHING:
                 node = self._texts[text] = json_of(text, f"The text on the way to {spelt(steps)}")
-        if isinstance(node, dict):
+        if isinstance(node, dict | FieldsOf):
             return node.get(step, NOTHING)
         if isinstance(node, list) and step.isdecimal():
             return node[int(step)] if len(step) < 10 and int(step) < len(node) else NOTHING

@@ -6,7 +6,9 @@
 | connect | is `{"schema":…,"payload":…}`, as Kafka Connect's JsonConverter writes it |
 | debezium | is a change event, `{"before":…,"after":…,"op":…}`, perhaps wrapped so |
 | outbox | is what Debezium's event router makes of an outbox: JSON, a text of JSON, or wrapped |
-| confluent | is JSON behind a schema's number, or with that number in a header |
+| confluent | is behind a schema's number, or has that number in a header |
+
+Written as Avro or Protobuf, a value always has the number of its schema, and no wrapping.
 """
 
 from __future__ import annotations
@@ -16,14 +18,11 @@ from enum import StrEnum
 from typing import Any, Final, TypeAlias
 
 from core.records import Headers
-from importers.frames.places import NotMapped, json_of
+from importers.frames.places import NOTHING, FieldsOf, NotMapped, json_of
+from importers.frames.schemabook import SchemaBook, numbered
 
 #: Makes a value plain. Raises NotMapped.
 Unframe: TypeAlias = Callable[[bytes, Headers], Any]
-
-VALUE_SCHEMA_ID: Final = "__value_schema_id"
-#: What follows the first byte of a schema's number: 4 bytes of an id, or 16 of a GUID.
-_NUMBER_BYTES: Final = {0: 4, 1: 16}
 
 
 class Frame(StrEnum):
@@ -36,29 +35,18 @@ class Frame(StrEnum):
     CONFLUENT = "confluent"
 
 
-def unframe(frame: Frame) -> Unframe:
-    """How to read the values of this frame."""
-    return _UNFRAME[frame]
+#: Frames whose values may be Avro or Protobuf.
+WITH_SCHEMAS: Final = (Frame.CONFLUENT, Frame.DEBEZIUM, Frame.OUTBOX)
 
 
-def without_schema_id(value: bytes, headers: Headers) -> tuple[bytes, bytes]:
-    """The number of the schema, with its first byte, and the value without it.
-
-    In a header, the value is bare, and may begin with any byte.
-
-    Raises:
-        NotMapped: there is no number.
-    """
-    for name, raw in reversed(headers):
-        if name == VALUE_SCHEMA_ID and raw is not None:
-            return raw, value
-    size = 1 + _NUMBER_BYTES.get(value[0] if value else -1, -1)
-    if not 0 < size <= len(value):
-        raise NotMapped(
-            "The value begins with no schema's number, and no header has one: a plain JSON "
-            "value has the frame json."
-        )
-    return value[:size], value[size:]
+def unframe(frame: Frame, book: SchemaBook | None = None) -> Unframe:
+    """How to read the values of this frame; by the schemas of a book, if they are not JSON."""
+    if book is None:
+        return _UNFRAME[frame]
+    if frame is Frame.DEBEZIUM:
+        read = book.read
+        return lambda value, headers: _change_event(read(value, headers))
+    return book.read
 
 
 def _json(value: bytes, headers: Headers) -> Any:
@@ -75,8 +63,11 @@ def _connect(value: bytes, headers: Headers) -> Any:
 
 
 def _debezium(value: bytes, headers: Headers) -> Any:
-    event = _perhaps_wrapped(value, headers)
-    if not isinstance(event, dict) or "op" not in event:
+    return _change_event(_perhaps_wrapped(value, headers))
+
+
+def _change_event(event: Any) -> Any:
+    if not isinstance(event, dict | FieldsOf) or event.get("op", NOTHING) is NOTHING:
         raise NotMapped(
             "The value has no op, so it is no change event: what ExtractNewRecordState leaves of "
             "one has the frame json or connect."
@@ -90,7 +81,7 @@ def _perhaps_wrapped(value: bytes, headers: Headers) -> Any:
 
 
 def _confluent(value: bytes, headers: Headers) -> Any:
-    return json_of(without_schema_id(value, headers)[1], "The value behind its schema's number")
+    return json_of(numbered(value, headers).value, "The value behind its schema's number")
 
 
 def _is_wrapped(found: Any) -> bool:

@@ -174,8 +174,15 @@ class Bridges:
 
         await self._until(enough, f"made: {count}", timeout_s)
 
+    async def waits(self, name: str) -> str:
+        """Wait for why a partition does."""
+        return await self._in_state(name, "waiting")
+
     async def stands_still(self, name: str) -> str:
         """Wait for why a partition does."""
+        return await self._in_state(name, "stopped")
+
+    async def _in_state(self, name: str, state: str) -> str:
 
         async def why() -> str:
             with suppress(aiohttp.ClientError, TimeoutError):
@@ -185,13 +192,11 @@ class Bridges:
                     timeout=aiohttp.ClientTimeout(total=5),
                 ) as answer:
                     body = await answer.json()
-                    if any(
-                        partition["state"] == "stopped" for partition in body.get("partitions", ())
-                    ):
+                    if any(partition["state"] == state for partition in body.get("partitions", ())):
                         return str(body["detail"])
             return ""
 
-        return await self._until(why, "standing still", 180)
+        return await self._until(why, state, 180)
 
     async def metrics(self, name: str) -> dict[str, float]:
         url = f"{self.workers[name].url}/metrics"

@@ -16,7 +16,8 @@ from web.operations.ops import LiveBody, metrics_reply
 class CarriedBody(Struct, frozen=True, omit_defaults=True):
     """One partition of the foreign topic, for /ready.
 
-    state: `active`, `taking over` or `stopped`. position: of the next record.
+    state: `active`, `taking over`, `waiting` (it goes on by itself) or `stopped`.
+    position: of the next record.
     """
 
     partition: int
@@ -24,10 +25,15 @@ class CarriedBody(Struct, frozen=True, omit_defaults=True):
     position: int | None = None
     lag: int | None = None
     stopped_because: str | None = None
+    waits_because: str | None = None
 
 
 class BridgeView(Struct, frozen=True):
-    """A bridge as it is now. is_assigned: the group has given it partitions, or none."""
+    """A bridge as it is now.
+
+    is_assigned: the group has given it partitions, or none.
+    registry_away: whether a schema was asked for and nobody answered; None: none is needed.
+    """
 
     topic: str
     is_assigned: bool
@@ -38,6 +44,7 @@ class BridgeView(Struct, frozen=True):
     commit_seconds: float
     facts: Mapping[str, int]
     refused: Mapping[str, int]
+    registry_away: bool | None = None
 
 
 class BridgeReadyBody(Struct, frozen=True):
@@ -71,14 +78,8 @@ class BridgeOps(Collector):
     async def ready(self, request: web.Request) -> web.Response:
         """GET /ready: 200 when all that the group gave to this worker is being carried."""
         view = self._view()
-        stopped = next(
-            (
-                partition.stopped_because
-                for partition in view.partitions
-                if partition.stopped_because
-            ),
-            None,
-        )
+        said = [p.stopped_because or p.waits_because for p in view.partitions]
+        stopped = next(filter(None, said), None)
         waiting = [partition for partition in view.partitions if partition.state != "active"]
         if stopped is not None:
             return problem(Problem.NOT_READY, stopped, partitions=view.partitions)
@@ -124,3 +125,6 @@ class BridgeOps(Collector):
         text = "Partitions that wait for a person."
         stopped = sum(partition.state == "stopped" for partition in view.partitions)
         yield GaugeMetricFamily("onhand_bridge_stopped_partitions", text, stopped)
+        if view.registry_away is not None:
+            text = "Whether a schema was asked for, and the registry does not answer."
+            yield GaugeMetricFamily("onhand_bridge_registry_away", text, view.registry_away)

@@ -18,9 +18,11 @@ from importers.frames.maps import (
     ForeignMap,
     read_map,
 )
+from importers.frames.schemabook import WriterSchema
 
 PAGE = (ROOT / "docs/bridge.md").read_text()
-BLOCK = re.compile(r"^```(toml|text|json)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+SCHEMA_7 = b"\0\0\0\0\x07"
+BLOCK = re.compile(r"^```(avsc|toml|text|json)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
 class Example(NamedTuple):
@@ -54,6 +56,7 @@ def examples() -> list[Example]:
     by: ForeignMap | None = None
     record: Record | None = None
     becomes: Any = None
+    schema = ""
     for match in [*BLOCK.finditer(PAGE), None]:
         kind, text = (match[1], match[2]) if match else ("end", "")
         title = re.findall(r"^##+ (.*)$", PAGE[: match.start() if match else None], re.MULTILINE)[
@@ -68,6 +71,10 @@ def examples() -> list[Example]:
             record = None
         if kind == "toml":
             by = read_map(text, "orders", CURRENT.events)
+            if by.book is not None:
+                by.book.add(SCHEMA_7, WriterSchema("AVRO", schema), 0.0)
+        if kind == "avsc":
+            schema = text
         if kind == "text":
             record = a_record(text)
     return found

@@ -1,5 +1,7 @@
 """Maps of a bridge: what is wrong with one is told at once, before any record is read."""
 
+import sys
+
 import pytest
 
 from domain.rules.held import CURRENT
@@ -95,6 +97,12 @@ def test_a_map_says_only_what_is_not_usual() -> None:
             '"value.op" = ["c"], with "r" for what a snapshot reads, "u" or "d".',
         ),
         (
+            "[constants]\n",
+            'encoding = "avro"\n[constants]\n',
+            "Line 2: encoding is avro, whose values have the number of a schema: set frame to one "
+            "of confluent, debezium, outbox.",
+        ),
+        (
             '"value.count"',
             '"each.count"',
             "Line 7: each.count is a place in a line, and the map has no list of lines: add each = "
@@ -133,6 +141,22 @@ def test_what_is_wrong_is_one_sentence_with_its_line_and_the_remedy(
     assert before in GOOD
 
     assert told(GOOD.replace(before, after, 1))[0] == sentence
+
+
+@pytest.mark.parametrize(
+    ("encoding", "module", "library"),
+    [("avro", "fastavro", "fastavro"), ("protobuf", "google.protobuf", "protobuf")],
+)
+def test_a_library_that_is_not_there_is_one_sentence_with_the_remedy(
+    monkeypatch: pytest.MonkeyPatch, encoding: str, module: str, library: str
+) -> None:
+    monkeypatch.delitem(sys.modules, f"importers.frames.{encoding}", raising=False)
+    monkeypatch.setitem(sys.modules, module, None)
+
+    assert told(f'frame = "confluent"\nencoding = "{encoding}"\n{GOOD}') == [
+        f"Line 2: encoding is {encoding}, which is read by {library}, and that is not installed "
+        "with the service: install requirements-bridge.lock into its environment."
+    ]
 
 
 def test_all_problems_are_told_at_once() -> None:
