@@ -185,7 +185,7 @@ def content_of(topic: str, key: bytes, value: bytes, headers: Headers) -> str:
     digest = hashlib.sha256()
     parts: list[bytes | None] = [topic.encode(), key, value]
     for name, content in headers:
-        parts += [name.encode(), content]
+        parts += [name.encode(errors="surrogateescape"), content]
     for part in parts:
         digest.update(b"-" if part is None else b"%d:%b" % (len(part), part))
     return digest.hexdigest()
@@ -205,7 +205,7 @@ async def _sender(settings: Settings, dry_run: bool) -> AsyncIterator[_Send]:
     try:
         async with asyncio.timeout(_PATIENCE_S):
             await brokers.start()
-            counts = await _partitions(brokers, settings)
+            counts = await counted_partitions(brokers, settings)
             transactional_id = f"{settings.name}-replay"
             producer = await TransactionalProducer.open(
                 brokers, transactional_id, _TRANSACTION_TIMEOUT_MS, lane=0
@@ -219,7 +219,7 @@ async def _sender(settings: Settings, dry_run: bool) -> AsyncIterator[_Send]:
             await asyncio.wait_for(brokers.stop(), _GOODBYE_S)
 
 
-async def _partitions(brokers: Brokers, settings: Settings) -> dict[str, int]:
+async def counted_partitions(brokers: Brokers, settings: Settings) -> dict[str, int]:
     """How many each topic has.
 
     Raises:

@@ -31,6 +31,8 @@ _UNITS: Final = {
 }
 _DIGITS: Final = {1: 0, 1_000: 3, 1_000_000: 6, 1_000_000_000: 9}
 _WORD_FIELDS: Final = ("reason", "reference", "actor")
+#: What is no text.
+_AS_FOUND: Final = ("quantity", "time")
 
 
 class Unmade(msgspec.Struct, frozen=True):
@@ -82,9 +84,7 @@ def facts_of(record: Record, topic: str, partition: int, by: ForeignMap) -> Outc
 
 
 def _made(places: Places, position: str, by: ForeignMap) -> Iterator[EventFields]:
-    of_record = [pair for pair in by.only if pair[0][0] != "each"]
-    of_line = [pair for pair in by.only if pair[0][0] == "each"]
-    if not _is_wanted(places, of_record, NOTHING):
+    if not _is_wanted(places, by.only, NOTHING, of_line=False):
         return
     if by.each is None:
         yield _fact(places, position, by, NOTHING, "")
@@ -97,15 +97,19 @@ def _made(places: Places, position: str, by: ForeignMap) -> Iterator[EventFields
     if len(lines) > MAX_LINES:
         raise NotMapped(f"{spelt(by.each)} has more than {MAX_LINES:,} lines.")
     for number, line in enumerate(lines, 1):
-        if _is_wanted(places, of_line, line):
+        if _is_wanted(places, by.only, line, of_line=True):
             yield _fact(places, position, by, line, f"#{number}")
 
 
-def _is_wanted(places: Places, only: list[tuple[Steps, frozenset[str]]], line: Any) -> bool:
+def _is_wanted(
+    places: Places, only: tuple[tuple[Steps, frozenset[str]], ...], line: Any, of_line: bool
+) -> bool:
+    """By the conditions on the record, or by those on a line of it."""
     for steps, words in only:
-        found = places.at(steps, line)
-        if found is NOTHING or _word(found) not in words:
-            return False
+        if (steps[0] == "each") is of_line:
+            found = places.at(steps, line)
+            if found is NOTHING or _word(found) not in words:
+                return False
     return True
 
 
@@ -117,37 +121,32 @@ def _word(found: Any) -> str:
 
 
 def _fact(places: Places, position: str, by: ForeignMap, line: Any, suffix: str) -> EventFields:
-    paths, constants = by.paths, by.constants
-
-    def field(name: str) -> Any:
-        steps = paths.get(name)
-        return constants.get(name) if steps is None else places.at(steps, line)
-
-    def text(name: str, needed: bool = True) -> Any:
-        if name in constants:
-            return constants[name]
-        return _text(places.at(paths[name], line), name, by, needed)
-
-    kind, sku, location = text("type"), text("sku"), text("location")
-    quantity = _quantity(field("quantity"), by)
-    if by.negative_type is not None and isinstance(quantity, int | float) and quantity < 0:
+    at, words, said = places.at, by.words, dict(by.constants)
+    for name, steps in by.paths.items():
+        found = at(steps, line)
+        if name in _AS_FOUND or (type(found) is str and name not in words):  # nearly always
+            said[name] = found
+        else:
+            said[name] = _text(found, name, by, needed=name not in _WORD_FIELDS)
+    kind, quantity = said["type"], _quantity(said["quantity"], by)
+    if by.negative_type is not None and quantity < 0:
         kind, quantity = by.negative_type, -quantity
-    event: EventFields = {"specversion": "1.0", "id": position + suffix}
-    if "id" in paths:
+    id_ = position + suffix
+    if "id" in said:
         # One id of the whole record is not one of each line.
-        of_line = paths["id"][0] == "each"
-        event["id"] = f"{text('id')}{'' if of_line else suffix}"
-    given = "source" in constants or "source" in paths
-    event["source"] = text("source") if given else f"bridge/{by.name}"
-    event["type"] = kind
-    if "time" in paths and (time := _time(field("time"), by)) is not None:
+        id_ = said["id"] if by.paths["id"][0] == "each" else f"{said['id']}{suffix}"
+    event: EventFields = {
+        "specversion": "1.0",
+        "id": id_,
+        "source": said.get("source", f"bridge/{by.name}"),
+        "type": kind,
+    }
+    if "time" in said and (time := _time(said["time"], by)) is not None:
         event["time"] = time
-    data = {"sku": sku, "location": location, "quantity": quantity}
+    data = {"sku": said["sku"], "location": said["location"], "quantity": quantity}
     for name in _WORD_FIELDS:
-        if name in paths or name in constants:
-            word = text(name, needed=False)
-            if word is not None:
-                data[name] = word
+        if (word := said.get(name)) is not None:
+            data[name] = word
     event["data"] = data
     return event
 

@@ -94,30 +94,24 @@ async def records(
     topic: str,
     partition: int | None,
     said: Callable[[int], None],
+    spans: Mapping[int, tuple[int, int]] | None = None,
 ) -> AsyncIterator[Stored]:
     """Committed records from the first to what is the end now.
+
+    Args:
+        consumer: started.
+        topic: to read.
+        partition: only this one; None: all.
+        said: is told now and then how many were read.
+        spans: where to begin and to end in each partition; others are not read.
 
     Raises:
         DeadLettersError: no such topic or partition, or Kafka stopped answering.
     """
-    known: set[int] = set()
-    if topic in await consumer.topics():
-        # Partitions are known only of what is assigned.
-        first = TopicPartition(topic, 0)
-        consumer.assign([first])
-        await consumer.end_offsets([first])
-        known = consumer.partitions_for_topic(topic)
-    wanted = [TopicPartition(topic, p) for p in sorted(known) if partition in (None, p)]
-    if not wanted:
-        if known:
-            raise DeadLettersError(f"There is no partition {partition} of {topic}.")
-        raise DeadLettersError(f"There is no topic {topic}: run `onhand topics create`.")
-    consumer.assign(wanted)
-    await consumer.seek_to_beginning(*wanted)
-    ends = await consumer.end_offsets(wanted)
+    ends = await _assigned(consumer, topic, partition, spans)
     count, progress = 0, time.monotonic()
     # The position, not a count of records: markers of transactions take offsets too.
-    open_ = {tp for tp in wanted if await consumer.position(tp) < ends[tp]}
+    open_ = {tp for tp in ends if await consumer.position(tp) < ends[tp]}
     while open_:
         for tp, part in (await fetch(consumer, 0.5, _AT_ONCE, open_)).items():
             if part.error is not None:
@@ -125,6 +119,8 @@ async def records(
             progress = time.monotonic()
             try:
                 for record in stored(tp, part):
+                    if record.offset >= ends[tp]:
+                        break
                     count += 1
                     yield record
             except Unreadable as error:
@@ -137,6 +133,38 @@ async def records(
                 pause(consumer, [tp])
         if time.monotonic() - progress > _STALLED_S:
             raise DeadLettersError(f"Kafka stopped sending {topic}: look at its log.")
+
+
+async def _assigned(
+    consumer: AIOKafkaConsumer,
+    topic: str,
+    partition: int | None,
+    spans: Mapping[int, tuple[int, int]] | None,
+) -> dict[TopicPartition, int]:
+    """Assign what is to be read, at where it begins; and where each ends."""
+    known: set[int] = set()
+    if topic in await consumer.topics():
+        # Partitions are known only of what is assigned.
+        first = TopicPartition(topic, 0)
+        consumer.assign([first])
+        await consumer.end_offsets([first])
+        known = consumer.partitions_for_topic(topic)
+    wanted = [TopicPartition(topic, p) for p in sorted(known) if partition in (None, p)]
+    if not wanted:
+        if known:
+            raise DeadLettersError(f"There is no partition {partition} of {topic}.")
+        raise DeadLettersError(f"There is no topic {topic}: run `onhand topics create`.")
+    if spans is not None:
+        wanted = [tp for tp in wanted if tp.partition in spans]
+    consumer.assign(wanted)
+    if spans is None:
+        await consumer.seek_to_beginning(*wanted)
+        ends: dict[TopicPartition, int] = await consumer.end_offsets(wanted)
+    else:
+        ends = {tp: spans[tp.partition][1] for tp in wanted}
+        for tp in wanted:
+            consumer.seek(tp, spans[tp.partition][0])
+    return ends
 
 
 def letter_of(record: Stored) -> Letter | None:

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from domain.checks import Refusal
 from web.http.problems import Problem, pages, problem
 from web.http.replies import json_reply
 from web.operations.ops import LiveBody, metrics_reply
@@ -109,7 +110,7 @@ class BridgeOps(Collector):
         text = "Records in the dead letters."
         refused = CounterMetricFamily("onhand_bridge_dead_letters", text, labels=["reason"])
         # A series from the start, so that an alert sees the first one.
-        for reason, count in sorted(({"not_mapped": 0} | dict(view.refused)).items()):
+        for reason, count in sorted((dict.fromkeys(Refusal, 0) | dict(view.refused)).items()):
             refused.add_metric([reason], count)
         yield refused
         yield CounterMetricFamily("onhand_bridge_commits", "Transactions.", view.commits)

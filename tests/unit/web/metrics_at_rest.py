@@ -1,11 +1,15 @@
 """What `/metrics` of a worker gives that has just started."""
 
+from collections.abc import Iterable
+
 import msgspec
+from prometheus_client.core import Metric
 
 from core.stages import Role, Stage
 from domain.checks import Refusal
 from tables.partition import TRANSACTION, Hold
 from tests.unit.web.fakes import FakeTable, a_status
+from web.operations.bridging import BridgeOps, BridgeView, CarriedBody
 from web.operations.metrics import Metrics
 
 
@@ -28,8 +32,29 @@ def metrics_at_rest() -> dict[str, dict[str, set[str]]]:
         topics=("shipments", "sales"),
         reasons=[reason.value for reason in Refusal],
     )
+    return _given(metrics.registry.collect())
+
+
+def bridge_metrics_at_rest() -> dict[str, dict[str, set[str]]]:
+    """The same of a bridge that reads Avro or Protobuf."""
+    view = BridgeView(
+        topic="orders",
+        is_assigned=True,
+        partitions=[CarriedBody(0, "active", 0, 0)],
+        read=0,
+        left=0,
+        commits=0,
+        commit_seconds=0.0,
+        facts={},
+        refused={},
+        registry_away=False,
+    )
+    return _given(BridgeOps(lambda: view).collect())
+
+
+def _given(families: Iterable[Metric]) -> dict[str, dict[str, set[str]]]:
     given: dict[str, dict[str, set[str]]] = {}
-    for family in metrics.registry.collect():
+    for family in families:
         for sample in family.samples:
             labels = given.setdefault(sample.name, {})
             for name, value in sample.labels.items():
