@@ -227,7 +227,7 @@ class _Rereading:
 
 def _digest(fact: MadeFact) -> int:
     event = msgspec.json.decode(fact.value, type=_Identity)
-    return digest_of(event.source, event.id)
+    return digest_of(fact.role, event.source, event.id)
 
 
 class _Identity(msgspec.Struct):

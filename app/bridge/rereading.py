@@ -19,6 +19,7 @@ from core.records import Record, too_large
 from core.refusals import Refused
 from domain.rules.held import CURRENT
 from tables.home.letters import DeadLettersError, letters, records
+from wire.transactions import Brokers
 
 #: (partition, record) of the foreign topic.
 Candidate: TypeAlias = tuple[int, Record]
@@ -87,8 +88,11 @@ async def spans_since(
     """
     topic = settings.bridge_topic
     marks = Marks(settings.client_kwargs(), settings.documents_topic, bridge)
+    brokers = Brokers(settings.client_kwargs(), [topic])
     try:
-        if topic not in await consumer.topics():
+        await brokers.start()
+        now = (await brokers.topics([topic])).get(topic)
+        if now is None:
             raise DeadLettersError(f"There is no topic {topic}: name another.")
         consumer.assign([TopicPartition(topic, 0)])
         await consumer.end_offsets([TopicPartition(topic, 0)])
@@ -104,6 +108,11 @@ async def spans_since(
             mark = await marks.read(tp.partition)
             if mark is None or mark.topic != topic:
                 continue
+            if mark.topic_id != now.id:
+                raise DeadLettersError(
+                    f"{topic} was deleted and created again since the bridge {bridge} read it, so "
+                    "its offsets name other records: give the map another `name`."
+                )
             if since.time_ms is None:
                 start = since.offset
             elif (found := times.get(tp)) is not None:
@@ -117,11 +126,12 @@ async def spans_since(
         raise DeadLettersError(kafka_failed(settings, error)) from error
     finally:
         await marks.stop()
+        await brokers.stop()
 
 
-def digest_of(source: str, id_: str) -> int:
-    """Names a fact in 128 bits: a million of them fit into memory."""
-    return xxhash.xxh3_128_intdigest(f"{len(source)}:{source}{id_}".encode())
+def digest_of(role: str, source: str, id_: str) -> int:
+    """Names a fact in 128 bits: a million of them fit into memory. One id in two topics is two."""
+    return xxhash.xxh3_128_intdigest(f"{role}:{len(source)}:{source}{id_}".encode())
 
 
 async def facts_there(
@@ -152,7 +162,7 @@ async def facts_there(
                 continue
             event = CURRENT.decode(record.value, record.headers)
             if not isinstance(event, Refused):
-                digest = digest_of(event.source, event.id)
+                digest = digest_of(event.role, event.source, event.id)
                 if digest in wanted:
                     there.add(digest)
     return there
