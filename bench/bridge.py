@@ -1,11 +1,12 @@
 """`python -m bench.bridge`: records/s of a bridge beside a bare transactional copy loop.
 
 The same records of the same topic, in turn, in one run; each bridge's facts are counted by
-another client afterwards.
+another client afterwards. `--encoding avro` frames the same rows by a schema's number.
 """
 
 import argparse
 import asyncio
+import io
 import json
 import re
 import statistics
@@ -14,6 +15,7 @@ import tempfile
 import time
 import urllib.request
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -59,13 +61,49 @@ def a_change(n: int) -> bytes:
     return json.dumps({"before": None, "after": after, "op": "c", "ts_ms": 1}).encode()
 
 
-def load(kafka: str, topic: str, count: int) -> None:
+AVRO = {
+    "type": "record",
+    "name": "Change",
+    "fields": [
+        {"name": "op", "type": "string"},
+        {
+            "name": "after",
+            "type": [
+                "null",
+                {
+                    "type": "record",
+                    "name": "Row",
+                    "fields": [
+                        {"name": "id", "type": "long"},
+                        {"name": "article", "type": "string"},
+                        {"name": "store", "type": "string"},
+                        {"name": "pieces", "type": "int"},
+                        {"name": "sold_at", "type": "long"},
+                    ],
+                },
+            ],
+        },
+    ],
+}
+
+
+def in_avro(change: bytes) -> bytes:
+    """The same row behind the number 7."""
+    import fastavro
+
+    raw = io.BytesIO(b"\0\0\0\0\x07")
+    raw.seek(0, io.SEEK_END)
+    fastavro.schemaless_writer(raw, AVRO, json.loads(change))
+    return raw.getvalue()
+
+
+def load(kafka: str, topic: str, count: int, made: Callable[[int], bytes]) -> None:
     """Write the foreign topic."""
     producer = Producer({"bootstrap.servers": kafka, "linger.ms": 20, "compression.type": "zstd"})
     for n in range(count):
         while True:
             try:
-                producer.produce(topic, a_change(n), b"%d" % n, partition=n % PARTITIONS)
+                producer.produce(topic, made(n), b"%d" % n, partition=n % PARTITIONS)
                 break
             except BufferError:
                 producer.poll(0.1)
@@ -112,6 +150,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.bridge", description=__doc__)
     parser.add_argument("--records", type=int, default=300_000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--encoding", choices=("json", "avro"), default="json")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary, start() as kafka:
         folder, name = Path(temporary), f"b{uuid.uuid4().hex[:6]}"
@@ -119,11 +158,16 @@ def main() -> int:
         settings = Settings.from_env({}, kafka=kafka.bootstrap, name=name)
         asyncio.run(_make_topics(settings, "foreign", "copies"))
         say(f"loading {given.records:,} change events")
-        load(kafka.bootstrap, "foreign", given.records)
+        is_avro = given.encoding == "avro"
+        made = (lambda n: in_avro(a_change(n))) if is_avro else a_change
+        load(kafka.bootstrap, "foreign", given.records, made)
+        (folder / "7.avsc").write_text(json.dumps(AVRO))
         copies, bridges = [], []
         for number in range(given.rounds):
             copies.append(copied(kafka.bootstrap, "foreign", "copies", given.records, folder))
-            (folder / "map.toml").write_text(f'name = "round-{number}"\n{MAP}')
+            (folder / "map.toml").write_text(
+                f'name = "round-{number}"\nencoding = "{given.encoding}"\n{MAP}'
+            )
             variables = {
                 "ONHAND_KAFKA": kafka.bootstrap,
                 "ONHAND_NAME": name,
@@ -131,6 +175,7 @@ def main() -> int:
                 "ONHAND_BRIDGE_TOPIC": "foreign",
                 "ONHAND_BRIDGE_MAP": str(folder / "map.toml"),
                 "ONHAND_BRIDGE_PORT": str(free_port()),
+                "ONHAND_BRIDGE_SCHEMAS": str(folder),
             }
             rate, cpu_s = carried(variables, given.records, folder)
             bridges.append(rate)
