@@ -33,7 +33,7 @@ def bridges(kafka: Kafka, tmp_path: Path) -> Iterator[Bridges]:
 async def again(bridges: Bridges, *options: str) -> tuple[int, str]:
     return await onhand(
         "bridge", bridges.topic, "--map", str(bridges.map_file), "--again", *options,
-        settings=bridges.variables,
+        settings=bridges.variables, timeout_s=180,
     )  # fmt: skip
 
 
@@ -73,13 +73,13 @@ async def test_a_mended_map_heals_what_was_refused_each_once(bridges: Bridges) -
 
     code, said = await again(bridges, "--dry-run")
     assert code == 1
-    assert said.startswith(f"Read {letters} records again; would send {126 - len(before)} facts (")
+    assert f"Read {letters} records again; would send {126 - len(before)} facts (" in said
     assert f"{bridges.topic}-3@1 is refused, not_mapped: The value is not JSON" in said
     assert ids(bridges) == before
 
     # Beside a bridge that runs.
     bridges.start("a")
-    bridges.send(map(a_record, range(140, 150)))
+    bridges.send(map(a_record, range(140, 149)))  # none of them is refused
     done = await told(bridges)
     assert (done["read"], done["made"]) == (letters, 126 - len(before))
     assert done["refused"] == {"not_mapped": 14}
@@ -97,7 +97,9 @@ async def test_from_somewhere_on_only_what_is_missing_is_sent(bridges: Bridges) 
     topic = bridges.topic
 
     done = await told(bridges, "--since", f"{topic}-2@3")
-    assert set(ids(bridges)) >= {one for one in good_ids(bridges) if one.startswith(f"{topic}-2@1")}
+    behind = {f"{topic}-2@{offset}" for offset in range(3, 24)} & set(good_ids(bridges))
+    assert behind
+    assert behind <= set(ids(bridges))
     assert done["there"] != 0
     assert (await told(bridges))["made"] == 0
     assert (await told(bridges, "--since", "2100-01-01T00:00:00Z"))["read"] == 0
