@@ -11,6 +11,7 @@ import asyncio
 import logging
 import os
 import sys
+import time
 from typing import Any
 
 import click
@@ -29,6 +30,7 @@ from app.group.transport import FAUST_LOG
 from app.logs import configuration
 from app.service import port_problems, refuse_to_start
 from app.upgrades.record import recorded
+from core.words import spans
 from domain.rules.held import RulesNotHeld, Ruling
 from ledger.engine import LedgerUnavailable, url_of
 from ledger.history import History
@@ -42,6 +44,7 @@ from wire.batches import Unreadable
 log = logging.getLogger(__name__)
 
 _FAILED = 70
+_LOOK_EVERY_S = 0.2
 
 
 class _NoKafka(BootStrategy):
@@ -84,6 +87,7 @@ class LedgerApp(faust.App):
     web_part: LedgerWeb
     #: Asked by the process at its end; a ledger has no reason to.
     starts_anew = False
+    _telling: asyncio.Task[None] | None = None
     _failing = False
     _stopping = False
 
@@ -109,6 +113,20 @@ class LedgerApp(faust.App):
         await super().on_start()
         self.keeper.start()
         await self.web_part.start()
+        self._telling = asyncio.create_task(self._say_ready(), name="the ledger is ready")
+
+    async def _say_ready(self) -> None:
+        """One line, as a worker has it, once this ledger answers."""
+        began, keeper = time.monotonic(), self.keeper
+        while True:
+            if keeper.joined and not keeper.is_waiting and not keeper.is_building:
+                break
+            await asyncio.sleep(_LOOK_EVERY_S)
+        log.info(
+            "This ledger answers, %.1f s after its start. It keeps partitions: %s.",
+            time.monotonic() - began,
+            spans(keeper.partitions),
+        )
 
     async def _choose_rules(self) -> list[str]:
         """Judge by what the record has for this version; why that cannot be."""
@@ -132,6 +150,8 @@ class LedgerApp(faust.App):
         if not self._stopping:
             self._stopping = True
             log.info("Stopping: finishing requests, leaving the group.")
+            if self._telling is not None:
+                self._telling.cancel()
             await asyncio.gather(self.web_part.stop(), self.keeper.stop())
         await super().stop()
 

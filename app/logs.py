@@ -106,6 +106,8 @@ _VALUES = re.compile(r"'[^']*'|\"[^\"]*\"|<[^>]*>|\S*\d\S*")
 _OURS = frozenset(
     ("agents", "app", "audit", "core", "domain", "importers", "ledger", "tables", "web", "wire")
 )
+#: Libraries that say at every start what is no news.
+_QUIET = ("faust", "mode", "aiokafka", "rocksdict", "alembic")
 
 
 def configuration(level: str, kind: str) -> dict[str, Any]:
@@ -129,5 +131,5 @@ def configuration(level: str, kind: str) -> dict[str, Any]:
             },
         },
         "root": {"level": level, "handlers": ["stderr"]},
-        "loggers": {name: quiet for name in ("faust", "mode", "aiokafka", "rocksdict")},
+        "loggers": {name: quiet for name in _QUIET},
     }

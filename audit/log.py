@@ -20,6 +20,8 @@ _STALLED_S: Final = 30.0
 _AT_ONCE: Final = 20_000
 _CLOSE_S: Final = 5.0
 
+_LONGEST_WAIT_MS: Final = 20
+
 
 class AuditFailed(Exception):
     """It cannot be told whether all is well; the message is one sentence."""
@@ -104,6 +106,10 @@ async def opened(kafka: Mapping[str, Any], topics: Sequence[str]) -> AsyncIterat
         auto_offset_reset="none",
         isolation_level="read_committed",
         max_partition_fetch_bytes=4 * 2**20,
+        # What is read is known to be there. And a broker answers one request after the other: who
+        # asks for another partition would wait until the question before, for more of the one that
+        # is read to its end, is given up: half a second each time.
+        fetch_max_wait_ms=_LONGEST_WAIT_MS,
     )
     try:
         try:

@@ -8,28 +8,41 @@ import time
 import unicodedata
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import click
 
-_SILENT_S = 2.0
-_EVERY_S = 1.0
+#: Longer than a person waits gladly without a word, and how often there is one from then on.
+SILENT_S = 2.0
+EVERY_S = 1.0
 #: Control, format, separator, surrogate and unassigned characters: not for a terminal.
 _UNSEEN = ("Cc", "Cf", "Zl", "Zp", "Cs", "Cn", "Co")
 
 
 class Ticker:
-    """Says to stderr how far it is, once it has taken longer than a person waits gladly."""
+    """Says to stderr how far it is, once it has taken longer than a person waits gladly.
+
+    `newest` says so again where nothing new is counted for a while: `app.commands.running.run`
+    asks it to, for most of a wait is for others.
+    """
+
+    newest: ClassVar[Ticker | None] = None
 
     def __init__(self, what: str) -> None:
-        self._what = what
-        self._next = time.monotonic() + _SILENT_S
+        self._what, self._count = what, 0
+        self._next = time.monotonic() + SILENT_S
+        Ticker.newest = self
 
     def __call__(self, count: int) -> None:
         """Be told that `count` are done so far."""
+        self._count = count
         if time.monotonic() > self._next:
-            self._next = time.monotonic() + _EVERY_S
+            self._next = time.monotonic() + EVERY_S
             click.echo(f"{count:,} {self._what} …", err=True)
+
+    def again(self) -> None:
+        """It still goes on."""
+        self(self._count)
 
 
 class Cell(NamedTuple):

@@ -9,8 +9,13 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
+from app.commands.console import SILENT_S, Ticker
+
 if TYPE_CHECKING:
     from app.config import Settings
+
+#: How often it is said that a command waits.
+LOOK_EVERY_S = 1.0
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -102,7 +107,33 @@ def run(work: Coroutine[Any, Any, T], *refusals: type[Exception]) -> T:
     # leaves futures behind that asyncio would show as tracebacks.
     for name in ("aiokafka", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    Ticker.newest = None
     try:
-        return asyncio.run(work)
+        return asyncio.run(_patiently(work))
     except refusals as error:
         refuse(str(error))
+
+
+async def _patiently(work: Coroutine[Any, Any, T]) -> T:
+    """Say that it goes on, for as long as it does: what has a count always, the rest to a person.
+
+    A program that reads what is said would find one more line only where something is slow.
+    """
+    import asyncio
+    import time
+
+    began = time.monotonic()
+
+    async def tell() -> None:
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            if Ticker.newest is not None:
+                Ticker.newest.again()
+            elif sys.stderr.isatty() and time.monotonic() - began > SILENT_S:
+                click.echo(f"Waiting for an answer: {time.monotonic() - began:.0f} s …", err=True)
+
+    telling = asyncio.create_task(tell())
+    try:
+        return await work
+    finally:
+        telling.cancel()

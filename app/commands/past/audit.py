@@ -131,9 +131,10 @@ async def _audit(
     from core.partitioning import partition_for
     from domain.rows import row_key
 
+    said = Ticker("records read")  # from now on: Kafka may take a while to answer at all
     async with AsyncExitStack() as stack:
         auditor, ledger = await _begin(settings, url, no_ledger, stack)
-        auditor.said = Ticker("records read")
+        auditor.said = said
         by_partition: dict[int, list[bytes]] = {}
         for sku, location in repaired:
             number = partition_for(sku.encode(), settings.partitions)

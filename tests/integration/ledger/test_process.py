@@ -154,6 +154,10 @@ async def test_history_is_answered_by_the_ledger_and_through_any_worker(cluster:
     code, said = await onhand("status", "--url", ledger.url, settings={})
     assert code == 2, said
     assert "This is a ledger, which answers for the past: ask a worker" in said
+    log = ledger.log.read_text()
+    assert " app.ledger: This ledger answers, " in log
+    assert "It keeps partitions: 0–2." in log
+    assert "alembic" not in log
 
 
 async def _assert_the_past_is_told(

@@ -1,12 +1,14 @@
+import asyncio
 import json
+import sys
 
 import click
 import pytest
 from click.testing import CliRunner
 
 from app import deadletters
-from app.commands import ask, cli
-from app.commands.console import Cell, ago, coloured, plain, seconds_since, span, table
+from app.commands import ask, cli, console, running
+from app.commands.console import Cell, Ticker, ago, coloured, plain, seconds_since, span, table
 from app.commands.running import Commands
 from tables.home.letters import Letter
 
@@ -129,3 +131,43 @@ def test_a_worker_refuses_what_faust_does_not_know_in_its_own_name(
     assert f"Usage: onhand {' '.join(kind)} " in done.output
     assert option.partition("=")[0] in done.output
     assert "`onhand settings`" in done.output
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits gladly."""
+    monkeypatch.setattr(console, "SILENT_S", 0.0)
+    monkeypatch.setattr(console, "EVERY_S", 0.0)
+    monkeypatch.setattr(running, "SILENT_S", 0.0)
+    monkeypatch.setattr(running, "LOOK_EVERY_S", 0.01)
+
+
+async def until_told(times: int, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    told = ""
+    while told.count(line) < times:
+        await asyncio.sleep(0.01)
+        told += capsys.readouterr().err
+
+
+def test_who_waits_is_told_that_it_goes_on_also_while_nothing_is_counted(
+    impatient: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def slow() -> int:
+        Ticker("records read")(41_000)
+        await until_told(3, "41,000 records read …\n", capsys)
+        return 7
+
+    assert running.run(slow()) == 7
+
+
+def test_a_person_is_told_that_a_command_without_a_count_waits(
+    impatient: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Ticker("of another command")
+
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    running.run(until_told(2, "Waiting for an answer: 0 s …\n", capsys))
+    capsys.readouterr()
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False)
+    running.run(asyncio.sleep(0.1))
+    assert capsys.readouterr().err == ""
