@@ -13,8 +13,8 @@ from typing import ClassVar, NamedTuple
 import click
 
 #: Longer than a person waits gladly without a word, and how often there is one from then on.
-SILENT_S = 2.0
-EVERY_S = 1.0
+GLADLY_S = 2.0
+TOLD_EVERY_S = 1.0
 #: Control, format, separator, surrogate and unassigned characters: not for a terminal.
 _UNSEEN = ("Cc", "Cf", "Zl", "Zp", "Cs", "Cn", "Co")
 
@@ -30,14 +30,14 @@ class Ticker:
 
     def __init__(self, what: str) -> None:
         self._what, self._count = what, 0
-        self._next = time.monotonic() + SILENT_S
+        self._next = time.monotonic() + GLADLY_S
         Ticker.newest = self
 
     def __call__(self, count: int) -> None:
         """Be told that `count` are done so far."""
         self._count = count
         if time.monotonic() > self._next:
-            self._next = time.monotonic() + EVERY_S
+            self._next = time.monotonic() + TOLD_EVERY_S
             click.echo(f"{count:,} {self._what} …", err=True)
 
     def again(self) -> None:

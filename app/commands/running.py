@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
-from app.commands.console import SILENT_S, Ticker
+from app.commands.console import GLADLY_S, Ticker
 
 if TYPE_CHECKING:
     from app.config import Settings
 
 #: How often it is said that a command waits.
-LOOK_EVERY_S = 1.0
+TELL_EVERY_S = 1.0
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -126,10 +126,10 @@ async def _patiently(work: Coroutine[Any, Any, T]) -> T:
 
     async def tell() -> None:
         while True:
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(TELL_EVERY_S)
             if Ticker.newest is not None:
                 Ticker.newest.again()
-            elif sys.stderr.isatty() and time.monotonic() - began > SILENT_S:
+            elif sys.stderr.isatty() and time.monotonic() - began > GLADLY_S:
                 click.echo(f"Waiting for an answer: {time.monotonic() - began:.0f} s …", err=True)
 
     telling = asyncio.create_task(tell())

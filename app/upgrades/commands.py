@@ -16,6 +16,7 @@ from app.upgrades.diffs import report_document, upgrade_diff
 from app.upgrades.ends import NOT_ALL_CODE, NOT_YET_CODE, end_refused, ended
 
 if TYPE_CHECKING:
+    from app.upgrades.fleet import VersionProgress
     from app.upgrades.moves import Status, Switched
     from core.versions import Versions
 
@@ -128,7 +129,7 @@ def upgrade_status(wait: str | None, stable: str, as_json: bool, **options: Any)
         if as_json:
             print_json(_status_document(found))
         else:
-            click.echo(_shown(found))
+            click.echo(_shown(found, stable_s))
         if until is None:
             return
         if (other := _other(found.record)) is None:
@@ -305,22 +306,29 @@ def _status_document(found: Status) -> dict[str, Any]:
     }
 
 
-def _shown(found: Status) -> str:
+def _is(one: VersionProgress, stable_s: float) -> Cell:
+    """How far a version is; what has only just caught up is not said to be behind."""
+    if one.steady_s:
+        return Cell(f"caught up for {one.steady_s} s of {span(stable_s)}", "yellow")
+    return Cell(one.observed, None if one.observed == "caught up" else "yellow")
+
+
+def _shown(found: Status, stable_s: float) -> str:
     record = found.record
     rows: list[tuple[object, ...]] = [
         ("VERSION", "STATE", "RULES", "WORKERS", "OWNED", "NOT COUNTED", "IS")
     ]
     for version, one in sorted(found.progress.items()):
         state = record.state_of(version)
-        observed = Cell(one.observed, None if one.observed == "caught up" else "yellow")
+        observed = _is(one, stable_s)
         rules = _rules(record, version)
         rows.append(
             (version, state, rules, one.workers, one.partitions, f"{one.lag_events:,}", observed)
         )
     lines = [f"Epoch {record.epoch}: version {record.active} is active."]
     lines.append(table(rows, right=(0, 2, 3, 4, 5)))
-    other = _other(record)
-    if other is not None and (why := found.progress[other].why):
+    other = None if (number := _other(record)) is None else found.progress[number]
+    if other is not None and (why := other.why) and not other.steady_s:
         more = f" (and {len(why) - 1} more)" if len(why) > 1 else ""
         lines.append(plain(f"Not caught up: {why[0]}{more}."))
     lines += [

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -191,13 +191,17 @@ async def _minutes_before(consumer: AIOKafkaConsumer, place: TopicPartition, end
 
 
 class VersionProgress(msgspec.Struct, frozen=True):
-    """How far a version is. why: each thing that keeps it from being caught up."""
+    """How far a version is. why: each thing that keeps it from being caught up.
+
+    steady_s: for how long it has been all that, where that is not long enough yet.
+    """
 
     observed: Observed
     workers: int
     partitions: int
     lag_events: int
     why: tuple[str, ...] = ()
+    steady_s: int = 0
 
 
 class _Held(NamedTuple):
@@ -214,6 +218,24 @@ def progress(
     partitions: int,
     standbys: int,
     stable_s: float = STABLE_S,
+) -> VersionProgress:
+    """How far a version is, compared with the active one: see `_progress`."""
+
+    def for_s(seconds: float) -> VersionProgress:
+        return _progress(fleet, version, active, partitions, standbys, seconds)
+
+    found = for_s(stable_s)
+    if found.observed is not Observed.CATCHING_UP:
+        return found
+    # Who was caught up for so long was so for less.
+    steady_s = bisect_left(
+        range(int(stable_s)), True, key=lambda s: for_s(s + 1).observed is not Observed.CAUGHT_UP
+    )
+    return msgspec.structs.replace(found, steady_s=steady_s)
+
+
+def _progress(
+    fleet: Fleet, version: int, active: int, partitions: int, standbys: int, stable_s: float
 ) -> VersionProgress:
     """How far a version is, compared with the active one.
 

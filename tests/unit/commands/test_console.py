@@ -136,10 +136,10 @@ def test_a_worker_refuses_what_faust_does_not_know_in_its_own_name(
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits gladly."""
-    monkeypatch.setattr(console, "SILENT_S", 0.0)
-    monkeypatch.setattr(console, "EVERY_S", 0.0)
-    monkeypatch.setattr(running, "SILENT_S", 0.0)
-    monkeypatch.setattr(running, "LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(console, "GLADLY_S", 0.0)
+    monkeypatch.setattr(console, "TOLD_EVERY_S", 0.0)
+    monkeypatch.setattr(running, "GLADLY_S", 0.0)
+    monkeypatch.setattr(running, "TELL_EVERY_S", 0.01)
 
 
 async def until_told(times: int, line: str, capsys: pytest.CaptureFixture[str]) -> None:

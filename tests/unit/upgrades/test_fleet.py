@@ -56,6 +56,16 @@ def test_one_that_follows_the_active_version_for_a_minute_is_caught_up() -> None
     assert observed(beats(1), beats(2, behind_s=1.5)) == (Observed.CAUGHT_UP, "")
 
 
+def test_for_how_long_one_has_been_caught_up_is_told_where_that_is_not_long_enough() -> None:
+    def steady_s(*groups: list[Beat]) -> int:
+        fleet = Fleet(sorted((b for g in groups for b in g), key=lambda b: b.log_ms), NOW_MS)
+        return progress(fleet, 2, 1, 1, 0).steady_s
+
+    assert steady_s(beats(1), beats(2, seconds=(-20, 0))) == 20
+    assert steady_s(beats(1), beats(2, behind_s=3, seconds=(-20, 0))) == 0
+    assert steady_s(beats(1), beats(2)) == 0  # it is caught up
+
+
 @pytest.mark.parametrize(
     ("groups", "is_", "why"),
     [
