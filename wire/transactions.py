@@ -57,6 +57,8 @@ _TRIES_UNTIL_LOGGED = 20
 _REPLICATION_MS = 30_000
 #: From this size on, compressing holds the loop for longer than a thread costs.
 _LARGE_BYTES = 64 * 1024
+#: What one request carries at most, before compression; a broker takes 100 MiB.
+_TOGETHER_BYTES = 16 * 2**20
 _ZSTD = 4
 _SEQUENCES = 2**31
 _PRODUCER_FENCED = 90  # newer brokers; aiokafka 0.14.0 does not know it
@@ -120,6 +122,13 @@ class RecordBatch(NamedTuple):
     size: int
 
 
+class _Built(NamedTuple):
+    """A batch as it is sent, and the number of the first record of the one behind it."""
+
+    data: bytes
+    next_sequence: int
+
+
 def batch_builder(limit: int) -> DefaultRecordBatchBuilder:
     """An empty batch of at most `limit` bytes before compression, by zstd."""
     return DefaultRecordBatchBuilder(
@@ -173,7 +182,10 @@ class TransactionalProducer:
         batches: Sequence[RecordBatch],
         check: Callable[[Sequence[int]], None] = lambda offsets: None,
     ) -> list[int]:
-        """Write these batches in one transaction, in order.
+        """Write these batches in one transaction, those of a partition in their order.
+
+        Those of different partitions travel together: a broker waits for the replicas of all of a
+        request at once, and of one request of a connection after the other.
 
         Args:
             batches: at least one.
@@ -197,7 +209,7 @@ class TransactionalProducer:
             AddPartitionsToTxnRequest(self._id, *self._producer, list(topics.items())),
             lambda response: [code for _, codes in response.errors for _, code in codes],
         )
-        offsets = [await self._produce(batch) for batch in batches]
+        offsets = await self._produce_all(batches)
         check(offsets)
         await self._ask_coordinator(
             EndTxnRequest(self._id, *self._producer, True),
@@ -218,28 +230,69 @@ class TransactionalProducer:
         )
         self._is_open = False
 
-    async def _produce(self, batch: RecordBatch) -> int:
+    async def _produce_all(self, batches: Sequence[RecordBatch]) -> list[int]:
+        """The offset of each."""
+        waiting: dict[TopicPartition, list[RecordBatch]] = {}
+        for batch in reversed(batches):
+            waiting.setdefault(batch.tp, []).append(batch)
+        found: dict[TopicPartition, list[int]] = {tp: [] for tp in waiting}
+        while any(waiting.values()):
+            # Of a partition a broker takes one batch in a request.
+            together: dict[TopicPartition, _Built] = {}
+            size = 0
+            for tp, its in waiting.items():
+                if its and (not together or size + its[-1].builder.size() <= _TOGETHER_BYTES):
+                    size += its[-1].builder.size()
+                    together[tp] = await self._built(its.pop())
+            await self._produce(together, found)
+        return [found[batch.tp].pop(0) for batch in batches]
+
+    async def _built(self, batch: RecordBatch) -> _Built:
         sequence = self._sequences.get(batch.tp, 0)
         batch.builder.set_producer_state(*self._producer, sequence)
         build = batch.builder.build
         large = batch.builder.size() > _LARGE_BYTES
         data = bytes(await asyncio.to_thread(build) if large else build())
-        topic, partition = batch.tp
-        request = ProduceRequest(self._id, -1, _REPLICATION_MS, [(topic, [(partition, data)])])
+        return _Built(data, (sequence + batch.size) % _SEQUENCES)
 
-        async def produce() -> int:
-            node = await self._brokers.leader(batch.tp)
+    async def _produce(
+        self, left: dict[TopicPartition, _Built], found: Mapping[TopicPartition, list[int]]
+    ) -> None:
+        """Send all that is `left`, until nothing is; what was taken is asked for no more."""
+
+        async def to(node: int, tps: Sequence[TopicPartition]) -> list[KafkaError]:
+            topics: dict[str, list[tuple[int, bytes]]] = {}
+            for tp in tps:
+                topics.setdefault(tp.topic, []).append((tp.partition, left[tp].data))
+            request = ProduceRequest(self._id, -1, _REPLICATION_MS, list(topics.items()))
             response = await self._brokers.client.send(node, request, group=self._data)
-            [(_, [(_, code, offset, *_)])] = response.topics
-            if for_code(code) is DuplicateSequenceNumber:
-                return -1
-            _raise_first([code])
-            return int(offset)
+            codes = []
+            for topic, answers in response.topics:
+                for partition, code, offset, *_ in answers:
+                    codes.append(code)
+                    if (error := for_code(code)) in (NoError, DuplicateSequenceNumber):
+                        codes[-1] = NoError.errno
+                        tp = TopicPartition(topic, partition)
+                        found[tp].append(int(offset) if error is NoError else -1)
+                        # One refused for good used up no numbers: the next batch takes them.
+                        self._sequences[tp] = left.pop(tp).next_sequence
+            return _errors(codes)
 
-        offset = int(await self._until_answered(produce))
-        # A batch that was refused for good used up no numbers: the next one takes them.
-        self._sequences[batch.tp] = (sequence + batch.size) % _SEQUENCES
-        return offset
+        async def produce() -> None:
+            by_leader: dict[int, list[TopicPartition]] = {}
+            for tp in left:
+                by_leader.setdefault(await self._brokers.leader(tp), []).append(tp)
+            # All of them, whatever becomes of one: what a broker took is not to be sent again.
+            answers = await asyncio.gather(
+                *(to(*each) for each in by_leader.items()), return_exceptions=True
+            )
+            _raise_worst(
+                error
+                for answer in answers
+                for error in ([answer] if isinstance(answer, BaseException) else answer)
+            )
+
+        await self._until_answered(produce)
 
     async def _ask_coordinator(self, request: Any, codes: Callable[[Any], list[int]]) -> Any:
         async def ask() -> Any:
@@ -249,7 +302,7 @@ class TransactionalProducer:
                     CoordinationType.TRANSACTION, self._id
                 )
             response = await client.send(self._coordinator, request, group=self._control)
-            _raise_first(codes(response))
+            _raise_worst(_errors(codes(response)))
             return response
 
         return await self._until_answered(ask)
@@ -274,12 +327,25 @@ class TransactionalProducer:
                 await asyncio.sleep(_BACKOFF_S)
 
 
-def _raise_first(codes: Sequence[int]) -> None:
-    """Raise what went wrong, if anything did."""
+def _errors(codes: Iterable[int]) -> list[KafkaError]:
+    """What went wrong, if anything did."""
+    found: list[KafkaError] = []
     for code in codes:
         error = for_code(code)
         if error is InvalidProducerEpoch or code == _PRODUCER_FENCED:
-            raise ProducerFenced
+            found.append(ProducerFenced())
         # The latter says that another partition of the request has an error.
-        if error not in (NoError, OperationNotAttempted):
-            raise error(f"error code {code}")
+        elif error not in (NoError, OperationNotAttempted):
+            found.append(error(f"error code {code}"))
+    return found
+
+
+def _raise_worst(errors: Iterable[BaseException]) -> None:
+    """Raise one of them, if there are any: what no trying again mends comes first."""
+    worst: BaseException | None = None
+    for error in errors:
+        if not isinstance(error, KafkaError) or not error.retriable:
+            raise error
+        worst = worst or error
+    if worst is not None:
+        raise worst
