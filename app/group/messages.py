@@ -5,7 +5,6 @@ Private names of faust-streaming 0.15.3: see `app/group/transport.py`.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Iterator
 
 from aiokafka import TopicPartition
@@ -13,10 +12,7 @@ from faust.transport.conductor import Conductor
 from faust.types import TP, ConsumerMessage
 
 from app.group.ports import Worker
-
-#: Delivered batches that no agent has finished with, in bytes as fetched: so many that the
-#: decoding process always has the next one. Decoded, an event is about 150 bytes.
-BUDGET_BYTES = 2**20
+from app.group.shares import Undone
 
 
 class BatchMessage(ConsumerMessage):
@@ -24,27 +20,6 @@ class BatchMessage(ConsumerMessage):
 
     __slots__ = ("budget",)
     budget: Undone
-
-
-class Undone:
-    """Bytes delivered and not yet acknowledged; a rebalance starts a new one."""
-
-    def __init__(self) -> None:
-        self.used = 0
-        self.room = asyncio.Event()
-        self.room.set()
-
-    def take(self, nbytes: int) -> None:
-        """Delivered."""
-        self.used += nbytes
-        if self.used >= BUDGET_BYTES:
-            self.room.clear()
-
-    def free(self, nbytes: int) -> None:
-        """Acknowledged."""
-        self.used -= nbytes
-        if self.used < BUDGET_BYTES:
-            self.room.set()
 
 
 class BatchConductor(Conductor):

@@ -26,12 +26,13 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from app.group.membership import GroupRefused, advice
-from app.group.messages import BatchConductor, BatchMessage, Undone, by_partition
+from app.group.messages import BatchConductor, BatchMessage, by_partition
 from app.group.ports import Worker
+from app.group.shares import STUCK_S, Deliverable, HasRoom, Undone, watch_agents
 from core.words import in_words
 from tables.ports import NotAMember
 from tables.tasks import Tasks
-from wire.fetch import End, Fetched, Pace, Ration, end_of, fetch, pause
+from wire.fetch import End, Fetched, Pace, Ration, end_of, fetch, interrupt, pause
 
 log = logging.getLogger(__name__)
 #: For what Faust's services say of themselves ("Starting…"), by class.
@@ -41,7 +42,7 @@ MAX_POLL_RECORDS = 5_000
 MAX_PARTITION_FETCH_BYTES = 384 * 1024
 MAX_FETCH_BYTES = 3 * 2**20
 _POLL_S = 0.5
-_STUCK_S, _LEAVE_S = 60.0, 5.0
+_LEAVE_S = 5.0
 #: Less than the 5 s from one to the next: else Faust says that its timer overlaps.
 _OFFSETS_S = 4.0
 
@@ -130,20 +131,26 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             del self.epochs[tp]
         pause(consumer, gone & consumer.assignment())
 
-    async def fetch(self) -> dict[TopicPartition, tuple[Fetched, int]]:
-        """Batches by partition, each with the epoch that it was fetched under."""
-        fetched: dict[TopicPartition, tuple[Fetched, int]] = await self._in_thread(self._fetch())
+    async def fetch(self, has_room: HasRoom) -> dict[TopicPartition, tuple[Fetched, int]]:
+        """Batches of topics that have room, by partition, each with the epoch of its fetch."""
+        fetched: dict[TopicPartition, tuple[Fetched, int]]
+        fetched = await self._in_thread(self._fetch(Deliverable(self.epochs, has_room)))
         return fetched
 
-    async def _fetch(self) -> dict[TopicPartition, tuple[Fetched, int]]:
+    async def _fetch(self, wanted: Deliverable) -> dict[TopicPartition, tuple[Fetched, int]]:
         consumer = self._ensure_consumer()
         await self._check_membership()
         taken = await fetch(
-            consumer, _POLL_S, MAX_POLL_RECORDS, self.epochs, lambda: self.consumer.flow_active
+            consumer, _POLL_S, MAX_POLL_RECORDS, wanted, lambda: self.consumer.flow_active
         )
         self._pace.saw(len(taken))
         # No await since the records were taken: the epochs are those of their fetch.
         return {tp: (part, self.epochs[tp]) for tp, part in taken.items()}
+
+    def look_again(self) -> None:
+        """There is room for what a `fetch` under way may have left where it was."""
+        with suppress(ConsumerNotStarted, RuntimeError):  # it ends, or has ended
+            self.thread_loop.call_soon_threadsafe(interrupt, self._ensure_consumer())
 
     def end(self, tp: TP) -> End:
         # Read from the other thread: three attribute reads, each atomic.
@@ -194,10 +201,10 @@ class BatchConsumer(driver.Consumer):
     _thread: BatchConsumerThread
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._budget = Undone()
         self._ration = Ration()
         self._background = Tasks(self._fail)
         super().__init__(*args, **kwargs)
+        self.start_anew()
 
     async def _fail(self, sentence: str, error: BaseException | None) -> None:
         await self.app.fail(sentence, error)
@@ -231,6 +238,7 @@ class BatchConsumer(driver.Consumer):
     async def on_started(self) -> None:
         await super().on_started()
         self._background.keep(self._watch_membership, "group membership")
+        self._background.keep(self._watch_agents, "agents")
 
     async def on_stop(self) -> None:
         await self._background.cancel()
@@ -277,7 +285,7 @@ class BatchConsumer(driver.Consumer):
             await asyncio.sleep(min(rest_s, _POLL_S))  # then it looks whether all is as before
             return
         await self._await_room()
-        fetched = await self._thread.fetch()
+        fetched = await self._thread.fetch(self._budget.has_room)
         for tp, more in by_partition(fetched, self.app.reader_of):
             await self._deliver(TP(*tp), *fetched[tp], more)
         taken = sum(part.next_offset - part.start for part, _ in fetched.values())
@@ -285,29 +293,24 @@ class BatchConsumer(driver.Consumer):
         await asyncio.sleep(0)
 
     async def _await_room(self) -> None:
-        since = monotonic()
-        while self.flow_active and not (budget := self._budget).room.is_set():
-            try:
-                await asyncio.wait_for(budget.room.wait(), 1.0)
-            except TimeoutError:
-                # With Kafka away commits wait, and so do we; otherwise this is a stall
-                # that would look healthy from outside.
-                if budget is not self._budget or monotonic() - self.confirmed_at() > _STUCK_S / 4:
-                    since = monotonic()
-                elif monotonic() - since > _STUCK_S:
-                    await self.app.fail(
-                        f"The agent has not finished a batch for {_STUCK_S:.0f} s with "
-                        f"{budget.used / 2**20:.0f} MiB waiting.",
-                        None,
-                    )
-                    return
+        """Return once somebody may have more."""
+        while self.flow_active and self._thread.epochs:
+            # Each time anew: a rebalance replaces it.
+            if await self._budget.some_room(topic for topic, _ in list(self._thread.epochs)):
+                return
+
+    async def _watch_agents(self) -> None:
+        def may_wait() -> bool:
+            return not self.flow_active or monotonic() - self.confirmed_at() > STUCK_S / 4
+
+        await watch_agents(lambda: self._budget, may_wait, self.app.fail)
 
     def start_anew(self) -> None:
         """Faust has just cleared its queues: nothing that was delivered will be acknowledged.
 
         Its compiled stream does not acknowledge what it skips (0.15.3, _cython/streams.pyx).
         """
-        self._budget = Undone()
+        self._budget = Undone(self.app.reader_of, lambda: self._thread.look_again())
 
     async def _deliver(self, tp: TP, part: Fetched, epoch: int, more: bool) -> None:
         if not self.flow_active:
@@ -332,7 +335,7 @@ class BatchConsumer(driver.Consumer):
             generation_id=self.app.consumer_generation_id,
         )
         message.budget = self._budget
-        self._budget.take(batch.nbytes)
+        self._budget.take(tp.topic, batch.nbytes)
         self.app.topics.deliver(tp, message)
 
     async def _on_fetch_error(self, tp: TP, error: KafkaError) -> None:
@@ -352,7 +355,7 @@ class BatchConsumer(driver.Consumer):
         if budget is None or message.acked:
             return False
         message.acked = True
-        budget.free(message.serialized_value_size)
+        budget.free(message.topic, message.serialized_value_size)
         return True
 
     # ---- the group's offsets, for lag tools

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from time import monotonic
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.consumer import fetcher
 from faust.types import TP
 
-import app.group.messages
+import app.group.shares
 import app.group.transport
 from app.group.assignment import PartitionManager
 from app.group.assignor import OnhandAssignor
-from app.group.messages import BatchConductor, BatchMessage, Undone, by_partition
-from app.group.ports import Worker
+from app.group.messages import BatchConductor, BatchMessage, by_partition
+from app.group.shares import BUDGET_BYTES, STUCK_S, Undone, watch_agents
 from app.group.transport import (
     BatchConsumer,
     BatchConsumerThread,
@@ -69,7 +68,7 @@ async def test_a_record_passes_from_fetch_to_commit_and_the_budget_is_given_back
     assert worker.app.table.stats.applied[worker.shipments] == applied + 700
 
     async def free() -> bool:
-        return worker.consumer._budget.used == 0
+        return not any(worker.consumer._budget.used.values())
 
     await until(free, "given back", WAIT_S)
     assert not worker.failed
@@ -117,7 +116,7 @@ async def test_what_is_delivered_between_two_assignments_is_not_charged_to_the_n
     await worker.rebalance()
 
     async def free() -> bool:
-        return worker.consumer._budget.used == 0
+        return not any(worker.consumer._budget.used.values())
 
     await until(free, "given back", 30)
 
@@ -212,52 +211,142 @@ async def test_stopping_one_tables_topics_leaves_the_others_of_the_partition_alo
 # ---- the budget
 
 
+def of_all(topic: str) -> str:
+    return "one"
+
+
 async def test_the_budget_holds_and_gives_back() -> None:
-    budget = Undone()
-    budget.take(app.group.messages.BUDGET_BYTES - 1)
-    assert budget.room.is_set()
-    budget.take(1)
-    assert not budget.room.is_set()
-    budget.free(1)
-    assert budget.room.is_set()
+    freed: list[int] = []
+    budget = Undone(of_all, lambda: freed.append(1))
+    budget.take("sales", BUDGET_BYTES - 1)
+    assert budget.has_room("shipments")
+    budget.take("shipments", 1)
+    assert not budget.has_room("sales")
+    budget.free("shipments", 1)
+    assert budget.has_room("sales")
+    budget.free("sales", BUDGET_BYTES - 1)
+    assert freed == [1]
 
 
-class _Stuck(BatchConsumer):
-    """Only what waiting for room needs."""
+async def test_a_reader_whose_share_is_full_takes_nothing_from_another() -> None:
+    budget = Undone(lambda topic: topic)
+    budget.take("lines", BUDGET_BYTES)
 
-    def __init__(self, confirmed_at: float) -> None:
-        self._budget, self.flow_active = Undone(), True
-        self._budget.take(app.group.messages.BUDGET_BYTES)
-        self._confirmed_at = confirmed_at
-        self.app = cast(Worker, self)
+    assert budget.has_room("words")
+    assert await budget.some_room(["lines", "words"])
+    assert not await budget.some_room(["lines"])
+
+
+@in_worker
+async def test_a_step_that_is_far_behind_holds_up_no_other_and_goes_on_by_itself(
+    worker: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Records of its own that wait for its share are in the way of nobody."""
+    far_behind = worker.settings.source_topics["sales"]
+    monkeypatch.setattr(worker.app, "reader_of", lambda topic: topic)
+    await worker.rebalance()  # with shares by these readers
+    budget = worker.consumer._budget
+    budget.take(far_behind, BUDGET_BYTES)
+    tp = TopicPartition(far_behind, 0)
+    worker.writer.write(far_behind, [Put(b"no", b"{}")])
+    fetched = worker.kafka_consumer._fetcher._records
+
+    async def waits() -> bool:
+        return tp in fetched
+
+    await until(waits, "fetched, and not delivered", WAIT_S)
+    await worker.send(20)
+    assert worker.app.table.held[0].offsets.get(far_behind, 0) == 0
+
+    budget.free(far_behind, BUDGET_BYTES)
+    assert await worker.app.table.reached(0, {far_behind: 0}, WAIT_S)
+    monkeypatch.undo()
+    await worker.rebalance()
+
+
+class _Worker:
+    """What ends it."""
+
+    def __init__(self) -> None:
         self.failed: list[str] = []
-
-    def confirmed_at(self) -> float:
-        return self._confirmed_at or monotonic()
 
     async def fail(self, sentence: str, error: BaseException | None) -> None:
         self.failed.append(sentence)
 
 
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The newest is now, in seconds."""
+    moments = [1_000.0]
+    monkeypatch.setattr(app.group.shares, "monotonic", lambda: moments[-1])
+    monkeypatch.setattr(app.group.shares, "_LOOK_S", 0.001)
+    return moments
+
+
+class _Watched:
+    """A worker whose agents are watched."""
+
+    def __init__(self) -> None:
+        self.budget, self.is_away, self.looks = Undone(lambda topic: topic), False, 0
+        self.failed: list[str] = []
+
+    async def watch(self) -> None:
+        def may_wait() -> bool:
+            self.looks += 1
+            return self.is_away
+
+        await watch_agents(lambda: self.budget, may_wait, self.fail)
+
+    async def fail(self, sentence: str, error: BaseException | None) -> None:
+        self.failed.append(sentence)
+
+    async def looked(self) -> None:
+        """Some looks later."""
+        goal = self.looks + 3
+
+        async def enough() -> bool:
+            return self.looks >= goal
+
+        await until(enough, "looked", WAIT_S, 0.001)
+
+
 async def test_an_agent_that_stands_still_while_kafka_answers_ends_the_worker(
-    monkeypatch: pytest.MonkeyPatch,
+    clock: list[float],
 ) -> None:
-    monkeypatch.setattr(app.group.transport, "_STUCK_S", 1.5)
-    stuck = _Stuck(confirmed_at=0)
+    worker = _Watched()
+    worker.budget.take("words", 1)
+    worker.budget.take("lines", BUDGET_BYTES)
+    watching = asyncio.create_task(worker.watch())
+    await worker.looked()
+    clock.append(clock[-1] + STUCK_S - 1)
+    await worker.looked()
+    assert worker.failed == []
 
-    await asyncio.wait_for(stuck._await_room(), WAIT_S)
+    clock.append(clock[-1] + 2)
+    await worker.looked()
+    watching.cancel()
+    assert "The agent of lines has not finished a batch" in worker.failed[0]
 
-    assert "has not finished a batch" in stuck.failed[0]
 
+async def test_neither_an_outage_nor_a_rebalance_is_held_against_the_agent(
+    clock: list[float],
+) -> None:
+    worker = _Watched()
+    worker.budget.take("lines", BUDGET_BYTES)
+    worker.is_away = True
+    watching = asyncio.create_task(worker.watch())
+    await worker.looked()
+    clock.append(clock[-1] + 1_000)
+    await worker.looked()
+    worker.is_away = False  # Kafka is back; the commit needs a moment still
+    await worker.looked()
+    clock.append(clock[-1] + STUCK_S - 1)
+    await worker.looked()
+    worker.budget = Undone(lambda topic: topic)
+    worker.budget.take("lines", BUDGET_BYTES)
+    await worker.looked()
+    clock.append(clock[-1] + STUCK_S - 1)
+    await worker.looked()
 
-async def test_an_outage_is_not_held_against_the_agent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app.group.transport, "_STUCK_S", 1.5)
-    waiting = _Stuck(confirmed_at=monotonic() - 1000)
-    room = asyncio.create_task(waiting._await_room())
-    await asyncio.wait([room], timeout=2.5)
-    waiting._confirmed_at = 0  # Kafka is back; the commit needs a moment still
-    await asyncio.wait([room], timeout=1.2)
-    waiting._budget.free(1)
-    await asyncio.wait_for(room, WAIT_S)
-
-    assert waiting.failed == []
+    watching.cancel()
+    assert worker.failed == []
