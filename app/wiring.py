@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from msgspec.structs import replace
 
@@ -20,6 +21,7 @@ from domain.rules.held import Ruling
 from domain.stock import Stock, imported_as
 from tables.config import TableConfig
 from tables.decoder import Decoder
+from tables.home.kafka import KafkaHome
 from tables.home.store import DataFolderInUse, StoreFailed, Stores
 from tables.ports import Fail
 from tables.stock import InventoryTable
@@ -38,6 +40,7 @@ def build(
     *,
     projection: str = IMPORTED_AS,
     stores: Stores | None = None,
+    home: Callable[..., KafkaHome] = KafkaHome,
     limits: Limits | None = None,
     end: Fail | None = None,
 ) -> OnhandApp:
@@ -49,6 +52,7 @@ def build(
         settings: None: of the environment.
         projection: what is counted, as `module:NAME`.
         stores: where rows rest on this worker. None: as the settings say.
+        home: makes what keeps the rows for all workers.
         limits: of the web. None: as many connections as the process may have.
         end: told when the worker cannot go on. None: the process ends.
     """
@@ -69,7 +73,9 @@ def build(
 
     config = _table_config(settings, counted)
     consumer = ConsumerDelivery(app, config.topics)
-    app.table = InventoryTable(config, stores, consumer, consumer, app.fail, owned_elsewhere(app))
+    app.table = InventoryTable(
+        config, stores, consumer, consumer, app.fail, owned_elsewhere(app), home
+    )
     app.count(
         CountedTable(
             config,

@@ -55,8 +55,9 @@ class Table(Reading):
         delivery: Delivery,
         fail: Fail,
         owned_elsewhere: Callable[[int], bool] = lambda partition: False,
+        home: Callable[..., KafkaHome] = KafkaHome,
     ) -> None:
-        """`owned_elsewhere`: whether another worker says that it owns the partition."""
+        """`home`: made of what `KafkaHome` takes. `owned_elsewhere`: by its owner's own word."""
         super().__init__(config.partitions, config.url, membership, config.session_timeout_s / 2)
         self._config, self._fail = config, fail
         self._delivery, self._owned_elsewhere = delivery, owned_elsewhere
@@ -67,7 +68,7 @@ class Table(Reading):
         self._tasks = Tasks(fail, Superseded)
         self.stats = Stats()
         self._opening = Opening(stores, self.stats, self._tasks, fail)
-        self._home = KafkaHome(config, self.stats, self.held, self._on_unfit, self._changed, fail)
+        self._home = home(config, self.stats, self.held, self._on_unfit, self._changed, fail)
         self._losses = Losses(
             Discarding(stores, self._home.follower.prove),
             self._opening,

@@ -14,6 +14,7 @@ from app.news import News
 from app.programs.program import Names, Program, Step, step_names, table_config
 from app.programs.service import ProgramApp, ProgramWorker
 from tables.decoder import Decoder
+from tables.home.kafka import KafkaHome
 from tables.home.store import Stores
 from tables.ports import Fail
 from tables.table import Table
@@ -25,6 +26,7 @@ def build_program(
     settings: Settings,
     *,
     stores: Callable[[Names], Stores] | None = None,
+    home: Callable[..., KafkaHome] = KafkaHome,
     end: Fail | None = None,
 ) -> ProgramApp:
     """The application; starts nothing and asks nobody.
@@ -33,6 +35,7 @@ def build_program(
         program: what is counted.
         settings: of this worker.
         stores: where the rows of a step rest on this worker. None: as the settings say.
+        home: makes what keeps the rows of a step for all workers.
         end: told when the worker cannot go on. None: the process ends.
 
     Raises:
@@ -42,7 +45,8 @@ def build_program(
     app = ProgramApp(settings.group, **counting_options(settings) | {"Worker": ProgramWorker})
     app.settings, app.program, app.end = settings, program, end
     rest = stores or (lambda names: stores_of(settings, names.folder, names.table))
-    app.count(*(_counted(app, step, rest(step_names(step, settings))) for step in program.steps))
+    with_stores = [(step, rest(step_names(step, settings))) for step in program.steps]
+    app.count(*(_counted(app, step, its, home) for step, its in with_stores))
     for one in app.counted:
         join(app, one, "A table of the program.")
     read = app.counted[-1]
@@ -67,9 +71,11 @@ def build_program(
     return app
 
 
-def _counted(app: ProgramApp, step: Step, stores: Stores) -> CountedTable:
+def _counted(
+    app: ProgramApp, step: Step, stores: Stores, home: Callable[..., KafkaHome]
+) -> CountedTable:
     config = table_config(app.program, step, app.settings)
 
     consumer = ConsumerDelivery(app, config.topics)
-    table = Table(config, stores, consumer, consumer, app.fail, owned_elsewhere(app))
+    table = Table(config, stores, consumer, consumer, app.fail, owned_elsewhere(app), home)
     return CountedTable(config, table, Decoder(step.projection, config.topics, config.partitions))

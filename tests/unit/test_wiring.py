@@ -10,8 +10,11 @@ from typing import Any
 from msgspec.structs import replace
 
 from app.config import Settings
+from app.programs.wiring import build_program
 from app.wiring import build
 from dev.workers import ROOT
+from examples.wordcount.program import WORDCOUNT
+from tables.home.kafka import KafkaHome
 from tables.home.memory import MemoryStores
 from tables.home.rocks import RocksStores
 from web.server import Limits
@@ -31,13 +34,29 @@ async def test_what_the_root_is_handed_is_what_the_worker_is_made_of(tmp_path: P
     async def end(sentence: str, error: BaseException | None) -> None:
         told.append(sentence)
 
-    app = build(settings, stores=stores, limits=replace(Limits(), reads=7), end=end)
+    class Elsewhere(KafkaHome):
+        """Another place for rows."""
+
+    limits = replace(Limits(), reads=7)
+    app = build(settings, stores=stores, home=Elsewhere, limits=limits, end=end)
     await app.fail("It cannot go on.", None)
 
     assert stores_of(app) is stores
+    assert type(app.table._home) is Elsewhere
     assert app.web_part._config.limits.reads == 7
     assert told == ["It cannot go on."]
     assert not (tmp_path / "data").exists()  # nothing was opened, nothing was made
+
+
+def test_a_programs_root_takes_the_same(tmp_path: Path) -> None:
+    class Elsewhere(KafkaHome):
+        """Another place for rows."""
+
+    settings = WORDCOUNT.settings(kafka=NOWHERE, data_dir=tmp_path / "data")
+    app = build_program(WORDCOUNT, settings, stores=lambda names: MemoryStores(), home=Elsewhere)
+
+    assert {type(one.table._home) for one in app.counted} == {Elsewhere}
+    assert not (tmp_path / "data").exists()
 
 
 def test_without_any_of_it_the_settings_decide(tmp_path: Path) -> None:
