@@ -49,7 +49,7 @@ async def places(
         try:
             async with asyncio.timeout(_ASK_S), http.get(f"{worker}/v1/cluster") as answer:
                 if answer.status != 200:
-                    why = f"{worker} answered {answer.status}"
+                    why = f"{worker} {await _refusal(answer)}"  # a ledger says that it is one
                     continue
                 state = json.loads(await answer.read())
             return {one["partition"]: _holders(one) for one in state["partitions"]}
