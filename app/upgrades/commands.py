@@ -309,7 +309,7 @@ def _status_document(found: Status) -> dict[str, Any]:
 def _is(one: VersionProgress, stable_s: float) -> Cell:
     """How far a version is; what has only just caught up is not said to be behind."""
     if one.steady_s:
-        return Cell(f"caught up for {one.steady_s} s of {span(stable_s)}", "yellow")
+        return Cell(f"caught up for {one.steady_s} s of {stable_s:.0f} s", "yellow")
     return Cell(one.observed, None if one.observed == "caught up" else "yellow")
 
 
