@@ -41,3 +41,28 @@ def test_a_clock_that_is_set_back_makes_no_old_word_the_newest(partition: Partit
     partition.saw_end("sales", 10, now)
 
     assert partition.as_of_ms() == now
+
+
+def test_of_a_log_that_ends_before_what_was_counted_nothing_is_in_the_rows(
+    partition: Partition,
+) -> None:
+    now = now_ms()
+    partition.advance({"sales": 10})
+    partition.saw_end("sales", 10, now - 5, counted=10)
+    assert partition.lag_events() == 0
+
+    partition.saw_end("sales", 4, now - 4, counted=10)
+    assert partition.lags() == {"sales": 4}
+    partition.saw_end("sales", 12, now - 3, counted=10)  # it grows on
+    assert partition.lag_events() == 12
+
+
+def test_rows_that_are_ahead_of_an_answer_on_its_way_say_nothing_of_the_log(
+    partition: Partition,
+) -> None:
+    counted_when_asked = 8
+    partition.advance({"sales": 10})
+
+    partition.saw_end("sales", 9, now_ms(), counted=counted_when_asked)
+
+    assert partition.lag_events() == 0
