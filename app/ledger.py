@@ -37,6 +37,7 @@ from ledger.history import History
 from ledger.keeping import Keeper, LedgerConfig
 from tables.home.disk.folders import make_folder
 from tables.home.store import StoreFailed
+from tables.tasks import Tasks
 from web.access.watched import AccessError
 from web.ledger import LedgerWeb, LedgerWebConfig
 from wire.batches import Unreadable
@@ -87,7 +88,7 @@ class LedgerApp(faust.App):
     web_part: LedgerWeb
     #: Asked by the process at its end; a ledger has no reason to.
     starts_anew = False
-    _telling: asyncio.Task[None] | None = None
+    _tasks: Tasks | None = None
     _failing = False
     _stopping = False
 
@@ -113,7 +114,8 @@ class LedgerApp(faust.App):
         await super().on_start()
         self.keeper.start()
         await self.web_part.start()
-        self._telling = asyncio.create_task(self._say_ready(), name="the ledger is ready")
+        self._tasks = Tasks(self.fail)
+        self._tasks.start(self._say_ready(), "the ledger is ready")
 
     async def _say_ready(self) -> None:
         """One line, as a worker has it, once this ledger answers."""
@@ -150,8 +152,8 @@ class LedgerApp(faust.App):
         if not self._stopping:
             self._stopping = True
             log.info("Stopping: finishing requests, leaving the group.")
-            if self._telling is not None:
-                self._telling.cancel()
+            if self._tasks is not None:
+                await self._tasks.cancel()
             await asyncio.gather(self.web_part.stop(), self.keeper.stop())
         await super().stop()
 

@@ -34,7 +34,7 @@ def test_without_a_bound_it_never_rests() -> None:
 async def test_nothing_is_fetched_while_it_rests_unless_the_bound_has_gone() -> None:
     fetched = []
 
-    async def fetch() -> dict[Any, Any]:
+    async def fetch(has_room: object) -> dict[Any, Any]:
         fetched.append(1)
         return {TopicPartition("sales", 0): (Fetched(b"", 0, 10_000), 1)}
 
@@ -45,6 +45,7 @@ async def test_nothing_is_fetched_while_it_rests_unless_the_bound_has_gone() -> 
     consumer: Any = SimpleNamespace(
         flow_active=True,
         _ration=Ration(),
+        _budget=SimpleNamespace(has_room=None),
         _await_room=nothing,
         _deliver=nothing,
         _thread=SimpleNamespace(fetch=fetch),
