@@ -88,7 +88,7 @@ class LedgerApp(faust.App):
     web_part: LedgerWeb
     #: Asked by the process at its end; a ledger has no reason to.
     starts_anew = False
-    _tasks: Tasks | None = None
+    _telling: Tasks | None = None
     _failing = False
     _stopping = False
 
@@ -114,8 +114,8 @@ class LedgerApp(faust.App):
         await super().on_start()
         self.keeper.start()
         await self.web_part.start()
-        self._tasks = Tasks(self.fail)
-        self._tasks.start(self._say_ready(), "the ledger is ready")
+        self._telling = Tasks(self.fail)
+        self._telling.start(self._say_ready(), "the ledger is ready")
 
     async def _say_ready(self) -> None:
         """One line, as a worker has it, once this ledger answers."""
@@ -152,8 +152,8 @@ class LedgerApp(faust.App):
         if not self._stopping:
             self._stopping = True
             log.info("Stopping: finishing requests, leaving the group.")
-            if self._tasks is not None:
-                await self._tasks.cancel()
+            if self._telling is not None:
+                await self._telling.cancel()
             await asyncio.gather(self.web_part.stop(), self.keeper.stop())
         await super().stop()
 
