@@ -43,13 +43,17 @@ class TooManyLetters(Exception):
 
 
 class Counted(NamedTuple):
-    """What one event adds to its row, where it was counted, and why the other side refused it."""
+    """What one event adds to its row, where it was counted, and why the other side refused it.
+
+    name: source and id, by which a repetition is known.
+    """
 
     field: int
     amount: int
     crc: int
     recorded_ms: int
     reason: str
+    name: bytes = b""
 
 
 #: Where a record stands: topic, partition, offset.
@@ -89,6 +93,7 @@ class OneSided:
     Args:
         sides: settings of the old and of the new side.
         rules: of the old and of the new side.
+        windows: offsets of their duplicates windows.
         consumer: of committed records, in no group.
     """
 
@@ -96,8 +101,10 @@ class OneSided:
         self,
         sides: tuple[Settings, Settings],
         rules: tuple[RuleSet, RuleSet],
+        windows: tuple[int, int],
         consumer: AIOKafkaConsumer,
     ) -> None:
+        self._windows = windows
         self._topics = (sides[0].dlq_topic, sides[1].dlq_topic)
         self._sources = set(sides[0].source_topics.values())
         self._rules, self._consumer = rules, consumer
@@ -121,13 +128,20 @@ class OneSided:
                         self._take(side, letter)
 
     def of(self, side: int, key: RowKey, position: Mapping[Place, int]) -> list[Counted]:
-        """What this side alone refused of a row, up to a position."""
-        found = self._refused[side].get(key, {})
-        return [
-            event
-            for (topic, partition, offset), event in found.items()
-            if offset <= position.get((topic, partition), -1)
-        ]
+        """What this side alone refused of a row, up to a position.
+
+        What was said again is refused again here, and counted once by the other side.
+        """
+        window = self._windows[1 - side]
+        found, seen = list[Counted](), dict[tuple[str, int, bytes], int]()
+        for (topic, partition, offset), event in sorted(self._refused[side].get(key, {}).items()):
+            if offset > position.get((topic, partition), -1):
+                continue
+            before = seen.get((topic, partition, event.name))
+            if before is None or before < offset - window:
+                seen[topic, partition, event.name] = offset
+                found.append(event)
+        return found
 
     def _take(self, side: int, letter: Letter) -> None:
         place = letter.topic, letter.partition, letter.offset
@@ -141,8 +155,9 @@ class OneSided:
             return
         [[field], [amount]] = rules.effects([event])
         key = event.data.sku, event.data.location
-        crc = zlib.crc32(identity(event))
-        counted = Counted(field, amount, crc, letter.recorded_ms, letter.reason)
+        name = identity(event)
+        crc = zlib.crc32(name)
+        counted = Counted(field, amount, crc, letter.recorded_ms, letter.reason, name)
         self._rows[side][place] = key
         self._refused[side].setdefault(key, {})[place] = counted
         if len(self._rows[side]) > MOST_ONE_SIDED:

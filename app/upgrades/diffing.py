@@ -111,7 +111,7 @@ async def compared_with(
     rules = {version: _rules_of(last, version) for version in (last.active, other)}
     old, new = _in_order(rules)
     began, groups = time.monotonic(), dict[tuple[str, ...], CauseGroup]()
-    async with asking(settings), _asked(settings, old, new, rules) as asked:
+    async with asking(settings), _asked(settings, last, old, new, rules) as asked:
 
         async def report(partition: int, found: list[Difference]) -> None:
             for one, cause in zip(found, await asked.causes.of(partition, found), strict=True):
@@ -145,7 +145,7 @@ async def explained(
     last, other = await _two(settings)
     rules = {version: _rules_of(last, version) for version in (last.active, other)}
     old, new = _in_order(rules)
-    async with asking(settings), _asked(settings, old, new, rules) as asked:
+    async with asking(settings), _asked(settings, last, old, new, rules) as asked:
         first, second = ((rules[v], last.versions[str(v)].window) for v in (old, new))
         try:
             row = await judged_row(
@@ -189,7 +189,7 @@ class _Asked(NamedTuple):
 
 @asynccontextmanager
 async def _asked(
-    settings: Settings, old: int, new: int, rules: Mapping[int, RuleSet]
+    settings: Settings, last: Versions, old: int, new: int, rules: Mapping[int, RuleSet]
 ) -> AsyncIterator[_Asked]:
     """Both sides and the causes, for as long as this is open."""
     peers = Peers()
@@ -209,7 +209,8 @@ async def _asked(
     try:
         await clients.start(consumer)
         versions = (replace(settings, version=old), replace(settings, version=new))
-        one_sided = OneSided(versions, (rules[old], rules[new]), consumer)
+        first, second = (last.versions[str(version)].window for version in (old, new))
+        one_sided = OneSided(versions, (rules[old], rules[new]), (first, second), consumer)
         sides = (
             Side(old, rules[old].number, settings.partitions, peers, owners),
             Side(new, rules[new].number, settings.partitions, peers, owners),

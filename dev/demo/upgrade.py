@@ -123,10 +123,12 @@ async def running(stage: Stage, workers: Sequence[Worker]) -> AsyncIterator[Part
         async with reading(reader):
             parts = Parts(stage, traffic, following, readings, answers, time.monotonic())
             board = asyncio.create_task(_scoreboard(parts))
-            yield parts
-            board.cancel()
-            if board.done() and not board.cancelled():
-                board.result()
+            try:
+                yield parts
+                if board.done():
+                    board.result()  # a wrong answer
+            finally:
+                board.cancel()
             if sending.done():
                 sending.result()
     finally:

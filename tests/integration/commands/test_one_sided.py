@@ -10,7 +10,7 @@ from app.upgrades.causes import OneSided
 from domain.rules.three import THREE
 from domain.rules.two import TWO
 from tables.home.letters import committed_reader
-from tests.support.letters import a_letter, refusing
+from tests.support.letters import a_letter, refuse, refusing
 from wire import clients
 
 
@@ -22,7 +22,7 @@ async def test_letters_whose_commit_is_being_written_are_waited_for(settings: Se
     producer = refusing(settings, [letter])
     try:
         await clients.start(consumer)
-        one_sided = OneSided((settings, two), (TWO, THREE), consumer)
+        one_sided = OneSided((settings, two), (TWO, THREE), (100, 100), consumer)
         reading = asyncio.create_task(one_sided.read(letter.partition))
         # Who reads only what is committed ends now, with nothing.
         await asyncio.wait((reading,), timeout=1)
@@ -35,3 +35,22 @@ async def test_letters_whose_commit_is_being_written_are_waited_for(settings: Se
     [found] = one_sided.of(0, ("SKU-1", "store-007"), position)
     assert found.reason == "misrouted"
     assert one_sided.of(1, ("SKU-1", "store-007"), position) == []
+
+
+async def test_what_was_said_again_within_the_window_is_counted_once(settings: Settings) -> None:
+    two = replace(settings, version=2)
+    await topics.create(two)
+    first = a_letter(settings, 7)
+    again = [a_letter(settings, offset, value=first.value) for offset in (9, 107, 108, 110)]
+    refuse(settings, [first, *again])
+    consumer = committed_reader(settings.client_kwargs())
+    try:
+        await clients.start(consumer)
+        one_sided = OneSided((settings, two), (TWO, THREE), (1, 100), consumer)
+        await one_sided.read(first.partition)
+    finally:
+        await clients.close(consumer, 5)
+
+    place, key = (first.topic, first.partition), ("SKU-1", "store-007")
+    counted = [len(one_sided.of(0, key, {place: at})) for at in (6, 7, 9, 107, 108, 110)]
+    assert counted == [0, 1, 1, 1, 2, 2]
