@@ -16,8 +16,20 @@ from tests.support.bridges import MAP, Bridges, a_record
 from tests.support.kafka_tools import forget_group, mislead_group, recreate, transactional
 from tests.support.logs import cut
 from tests.support.oracle import own_headers
+from tests.support.registries import Registry, serving
+from tests.support.serialized import serialized
 from wire.filling import BatchFiller
 from wire.transactions import Brokers, TransactionalProducer
+
+SOLD = {
+    "type": "record",
+    "name": "Sold",
+    "fields": [
+        {"name": "article", "type": "string"},
+        {"name": "shop", "type": "string"},
+        {"name": "count", "type": "int"},
+    ],
+}
 
 
 @pytest.fixture
@@ -271,3 +283,32 @@ async def test_metrics_say_what_became_of_the_records(bridges: Bridges) -> None:
     )
     assert found is not None
     assert found.value == letter.value
+
+
+async def test_avro_waits_for_a_registry_that_is_away_and_refuses_nothing_for_it(
+    bridges: Bridges,
+) -> None:
+    bridges.map_text = f'encoding = "avro"\n{MAP}'.replace('"json"', '"confluent"')
+    registry = Registry()
+    with serving(registry):
+        bridges.settings["ONHAND_BRIDGE_REGISTRY"] = registry.url
+        await bridges.create_topics()
+        values = [{"article": f"A-{n}", "shop": "s", "count": 1} for n in range(50)]
+        written = [serialized(registry, SOLD, value)[0] for value in values]
+    bridges.send(written)
+
+    bridges.start("a")
+    told = await bridges.waits("a")
+    assert told.startswith(f"The schema registry does not answer at {registry.url}/schemas/ids/")
+    assert (await bridges.metrics("a"))["onhand_bridge_registry_away"] == 1
+    assert (bridges.facts(), bridges.letters()) == ([], [])
+    with serving(registry):
+        await bridges.carried()
+    assert len(bridges.facts()) == 50
+    assert (await bridges.metrics("a"))["onhand_bridge_registry_away"] == 0
+    # What it answered is kept: nobody is asked after a restart.
+    assert await bridges.workers["a"].stop() == 0
+    bridges.start("a")
+    bridges.send(written)
+    await bridges.carried()
+    assert (len(bridges.facts()), bridges.letters()) == (100, [])

@@ -1,0 +1,144 @@
+"""`onhand bridge --again`: after a map was mended, each fact that was missing is sent once."""
+
+import asyncio
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dev.kafka import Kafka
+from dev.oracle.log import read_topics
+from dev.workers import ROOT, environment, onhand, until
+from tests.support.bridges import MAP, Bridges, a_record
+
+#: Knows three shops of seven.
+THREE_SHOPS = f"""{MAP}
+[words.location]
+s-0 = "s-0"
+s-1 = "s-1"
+s-2 = "s-2"
+"""
+
+
+@pytest.fixture
+def bridges(kafka: Kafka, tmp_path: Path) -> Iterator[Bridges]:
+    running = Bridges(kafka.bootstrap, tmp_path)
+    yield running
+    running.close()
+
+
+async def again(bridges: Bridges, *options: str) -> tuple[int, str]:
+    return await onhand(
+        "bridge", bridges.topic, "--map", str(bridges.map_file), "--again", *options,
+        settings=bridges.variables, timeout_s=180,
+    )  # fmt: skip
+
+
+async def told(bridges: Bridges, *options: str) -> dict[str, int | dict[str, int]]:
+    _, said = await again(bridges, "--json", *options)
+    found: dict[str, int | dict[str, int]] = json.loads(said[said.index("{") :])
+    return found
+
+
+def ids(bridges: Bridges) -> Counter[str]:
+    return Counter(json.loads(fact.value or b"")["id"] for fact in bridges.facts())
+
+
+def good_ids(bridges: Bridges) -> Counter[str]:
+    """Of every record that the usual map makes a fact of."""
+    return Counter(
+        f"{record.topic}-{record.partition}@{record.offset}"
+        for record in read_topics(bridges.kafka, [bridges.topic])
+        if (record.value or b"").startswith(b"{")
+    )
+
+
+async def carry(bridges: Bridges, map_text: str, count: int) -> None:
+    """By a bridge that ends again."""
+    bridges.map_text = map_text
+    await bridges.create_topics()
+    bridges.send(map(a_record, range(count)))
+    bridges.start("a")
+    await bridges.carried()
+    assert await bridges.workers["a"].stop() == 0
+
+
+async def test_a_mended_map_heals_what_was_refused_each_once(bridges: Bridges) -> None:
+    await carry(bridges, THREE_SHOPS, 140)
+    before, letters = ids(bridges), len(bridges.letters())
+    bridges.write_map(MAP)
+
+    code, said = await again(bridges, "--dry-run")
+    assert code == 1
+    assert f"Read {letters} records again; would send {126 - len(before)} facts (" in said
+    assert f"{bridges.topic}-3@1 is refused, not_mapped: The value is not JSON" in said
+    assert ids(bridges) == before
+
+    # Beside a bridge that runs.
+    bridges.start("a")
+    bridges.send(map(a_record, range(140, 149)))  # none of them is refused
+    done = await told(bridges)
+    assert (done["read"], done["made"]) == (letters, 126 - len(before))
+    assert done["refused"] == {"not_mapped": 14}
+    await bridges.carried()
+    assert ids(bridges) == good_ids(bridges)
+
+    done = await told(bridges)
+    assert (done["made"], done["sent_before"]) == (0, 126 - len(before))
+    assert ids(bridges) == good_ids(bridges)
+
+
+async def test_from_somewhere_on_only_what_is_missing_is_sent(bridges: Bridges) -> None:
+    await carry(bridges, f'{MAP}\n[only]\n"value.shop" = ["s-0", "s-1"]\n', 140)
+    bridges.write_map(MAP)
+    topic = bridges.topic
+
+    done = await told(bridges, "--since", f"{topic}-2@3")
+    behind = {f"{topic}-2@{offset}" for offset in range(3, 24)} & set(good_ids(bridges))
+    assert behind
+    assert behind <= set(ids(bridges))
+    assert done["there"] != 0
+    assert (await told(bridges))["made"] == 0
+    assert (await told(bridges, "--since", "2100-01-01T00:00:00Z"))["read"] == 0
+    done = await told(bridges, "--since", "2020-01-01T00:00:00Z")
+    assert done["read"] == 140
+    assert ids(bridges) == good_ids(bridges)
+    assert (await told(bridges, "--since", "2020-01-01T00:00:00Z"))["made"] == 0
+
+    for since, sentence in (
+        ("yesterday", "--since yesterday is no time and no place: write 2026-11-23T10:00:00Z, or "),
+        ("2026-11-23T10:00:00", "--since 2026-11-23T10:00:00 is no time and no place"),
+        ("other-0@1", "--since other-0@1 is a place in other, not in "),
+    ):
+        code, said = await again(bridges, "--since", since)
+        assert (code, said.startswith(sentence)) == (2, True), said
+
+
+async def test_a_run_that_was_killed_is_gone_on_with_and_nothing_is_sent_twice(
+    bridges: Bridges,
+) -> None:
+    await carry(bridges, MAP.replace("value.count", "value.pieces"), 6_000)
+    assert not bridges.facts()
+    bridges.write_map(MAP)
+
+    command = "import sys; from app.commands import main; sys.exit(main())"
+    killed = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", command, "bridge", bridges.topic),
+        *("--map", str(bridges.map_file), "--again"),
+        cwd=ROOT, env=environment(bridges.variables), stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+
+    async def has_begun() -> bool:
+        return bool(bridges.facts_seen()) or killed.returncode is not None
+
+    await until(has_begun, "facts", 180, every_s=0.005)
+    if killed.returncode is None:
+        killed.kill()
+    await killed.wait()
+    await told(bridges)
+
+    assert ids(bridges) == good_ids(bridges)
