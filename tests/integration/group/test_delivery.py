@@ -237,43 +237,6 @@ async def test_a_reader_whose_share_is_full_takes_nothing_from_another() -> None
     assert not await budget.some_room(["lines"])
 
 
-@in_worker
-async def test_a_step_that_is_far_behind_holds_up_no_other_and_goes_on_by_itself(
-    worker: Deployment, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Records of its own that wait for its share are in the way of nobody."""
-    far_behind = worker.settings.source_topics["sales"]
-    monkeypatch.setattr(worker.app, "reader_of", lambda topic: topic)
-    await worker.rebalance()  # with shares by these readers
-    budget = worker.consumer._budget
-    budget.take(far_behind, BUDGET_BYTES)
-    tp = TopicPartition(far_behind, 0)
-    worker.writer.write(far_behind, [Put(b"no", b"{}")])
-    fetched = worker.kafka_consumer._fetcher._records
-
-    async def waits() -> bool:
-        return tp in fetched
-
-    await until(waits, "fetched, and not delivered", WAIT_S)
-    await worker.send(20)
-    assert worker.app.table.held[0].offsets.get(far_behind, 0) == 0
-
-    budget.free(far_behind, BUDGET_BYTES)
-    assert await worker.app.table.reached(0, {far_behind: 0}, WAIT_S)
-    monkeypatch.undo()
-    await worker.rebalance()
-
-
-class _Worker:
-    """What ends it."""
-
-    def __init__(self) -> None:
-        self.failed: list[str] = []
-
-    async def fail(self, sentence: str, error: BaseException | None) -> None:
-        self.failed.append(sentence)
-
-
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The newest is now, in seconds."""
