@@ -19,7 +19,7 @@ from tests.support.workers import Cluster
 from tests.torture.test_long_faults import EAGER
 
 PARTITIONS = 2
-BROKER = {"log.cleaner.backoff.ms": 500, "log.segment.delete.delay.ms": 0}
+BROKER = {"log.cleaner.backoff.ms": 500, "log.segment.delete.delay.ms": 2_000}
 
 each_store = pytest.mark.parametrize("store", ["rocksdb", "memory"])
 
