@@ -285,7 +285,8 @@ class BatchConsumer(driver.Consumer):
             await asyncio.sleep(min(rest_s, _POLL_S))  # then it looks whether all is as before
             return
         await self._await_room()
-        fetched = await self._thread.fetch(self._budget.has_room)
+        # The budget of then: a rebalance may replace it while this waits.
+        fetched = await self._thread.fetch(lambda topic: self._budget.has_room(topic))
         for tp, more in by_partition(fetched, self.app.reader_of):
             await self._deliver(TP(*tp), *fetched[tp], more)
         taken = sum(part.next_offset - part.start for part, _ in fetched.values())

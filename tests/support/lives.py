@@ -10,7 +10,7 @@ import aiohttp
 import msgspec
 from confluent_kafka import Producer
 
-from core.stages import Role
+from core.stages import Role, Stage
 from dev.oracle.stock import sku_in
 from dev.reads.answers import owners
 from dev.workers import Worker, until
@@ -117,13 +117,16 @@ def write_long_changelog(cluster: Cluster, rows: int) -> None:
 
 
 async def restored_of_each(cluster: Cluster, worker: Worker, records: int) -> None:
-    """Wait until a worker that restores all partitions has so much of each."""
+    """Wait until a worker that restores all partitions has so much of each, or all of it."""
 
     async def so_much() -> bool:
         with suppress(aiohttp.ClientError):
             async with aiohttp.request("GET", f"{worker.url}/ready") as response:
                 held = (await response.json())["partitions"]
-            done = [part["restore"]["done"] for part in held if "restore" in part]
+            done = [
+                records if part["state"] == Stage.ACTIVE else part.get("restore", {}).get("done", 0)
+                for part in held
+            ]
             return len(done) == cluster.partitions and min(done) >= records
         return False
 

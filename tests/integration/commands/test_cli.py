@@ -153,7 +153,8 @@ def test_the_workers_help_is_ours_and_its_options_are_passed_on(tmp_path: Path) 
 
 
 def test_traffic_says_where_it_can_run_if_there_is_no_checkout(tmp_path: Path) -> None:
-    shutil.copytree(ROOT / "app", tmp_path / "app")
+    for room in ("app", "core"):
+        shutil.copytree(ROOT / room, tmp_path / room)
     code = "import sys; from app.commands import main; sys.argv[1:] = ['traffic']; main()"
     # -S: no .pth file, so that dev/ is not found; the path of what it needs is given.
     site = Path(pytest.__file__).parents[1]
