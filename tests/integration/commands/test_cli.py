@@ -129,7 +129,12 @@ def cpu_seconds(code: str) -> float:
 @pytest.mark.alone
 @pytest.mark.parametrize(
     "modules",
-    ["app.commands", "app.config, app.commands.ask", "app.commands, app.topics, app.replay"],
+    [
+        "app.commands",
+        "app.config, app.commands.ask",
+        "app.commands, app.topics",
+        "app.commands, app.replay",
+    ],
 )
 def test_every_command_but_the_worker_starts_in_0_3_s(modules: str) -> None:
     heavy = "import sys; sys.exit(any(m in sys.modules for m in ('faust', 'numpy', 'aiohttp')))"
