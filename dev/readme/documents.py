@@ -150,8 +150,10 @@ def _anchors(text: str) -> set[str]:
 def _names(root: Path, document: Document) -> Iterator[Fault]:
     known_settings = {PREFIX + field.upper() for field in Settings.__struct_fields__}
     targets = set(re.findall(r"^([a-z0-9]+):", (root / "Makefile").read_text(), re.MULTILINE))
-    metrics = _metrics(root) | _metrics(root, "bridging.py")
-    paths = set(re.findall(r'"(/v1/[a-z]+)', _source(root, "web")))
+    files = (file for room in ("web", "app") for file in sorted((root / room).rglob("*.py")))
+    served = "".join(file.read_text() for file in files)
+    metrics = set(re.findall(r'"(onhand_\w+)"', served))
+    paths = set(re.findall(r'"(/v1/[a-z]+)', served))
     for line, text in enumerate(document.text.splitlines(), 1):
 
         def fault(what: str, line: int = line) -> Fault:
