@@ -7,37 +7,31 @@ at two positions (a retry), is sent once.
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import msgspec
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError, ProducerFenced
+from aiokafka.errors import MessageSizeTooLargeError
 
-from app.admin import kafka_failed
 from app.config import Settings
 from app.deadletters import reader
+from app.resending import OnlySender, content_of, only_sender, remembered_marks
 from core.partitioning import partition_for
 from core.records import Headers
 from core.refusals import Refused
 from domain.rules.held import NEWEST
-from tables.home.letters import DeadLettersError, Letter, letters, records
+from tables.home.letters import Letter, letters
 from wire.filling import BatchFiller
-from wire.transactions import Brokers, RecordBatch, TransactionalProducer
+from wire.transactions import RecordBatch
 
 #: Sound inside, so that the right address heals them; other refusals need a corrected event.
 REPLAYABLE = ("misrouted", "key_mismatch", "missing_key")
 #: Letters sent in one transaction: one chunk, which is sent and remembered or neither.
 _GROUP = 500
 _GROUP_BYTES = 8 * 2**20
-# While a transaction is open, readers of its source partitions wait. After a kill -9 they
-# wait this long; the next replay ends it at once.
 _TRANSACTION_TIMEOUT_MS = 10_000
-#: To begin, and for one transaction.
-_PATIENCE_S = 30.0
-_GOODBYE_S = 5.0
+_OVERTAKEN = "Another `onhand dlq replay` took over; it sends what this one had not yet."
 #: Of those that cannot be sent so many are named; the others are counted.
 _NAMED = 1000
 
@@ -130,9 +124,8 @@ async def replay(settings: Settings, *, dry_run: bool, said: Callable[[int], Non
     done = Replayed(sent={}, sent_before=0, impossible={}, impossible_count=0, other_reasons=0)
     async with _sender(settings, dry_run) as send, reader(settings) as consumer:  # 1
         remembered = _Remembered()
-        async for record in records(consumer, settings.replayed_topic, None, said):  # 2
-            if record.key is not None and record.value is not None:
-                remembered.read(record.key)
+        async for mark in remembered_marks(consumer, settings, said):  # 2
+            remembered.read(mark)
         group: list[_Resend] = []
         size = 0
         async for letter in letters(consumer, settings.dlq_topic, None, said):  # 3
@@ -180,17 +173,6 @@ def _can_be_sent(headers: Headers) -> bool:
         return False
 
 
-def content_of(topic: str, key: bytes, value: bytes, headers: Headers) -> str:
-    """A name for the record: SHA-256 of its parts, each with its length before it."""
-    digest = hashlib.sha256()
-    parts: list[bytes | None] = [topic.encode(), key, value]
-    for name, content in headers:
-        parts += [name.encode(errors="surrogateescape"), content]
-    for part in parts:
-        digest.update(b"-" if part is None else b"%d:%b" % (len(part), part))
-    return digest.hexdigest()
-
-
 _Send = Callable[[Sequence[_Resend], Replayed], Awaitable[None]]
 
 
@@ -200,46 +182,9 @@ async def _sender(settings: Settings, dry_run: bool) -> AsyncIterator[_Send]:
     if dry_run:
         yield _count
         return
-    topics = [*settings.source_topics.values(), settings.replayed_topic]
-    brokers = Brokers(settings.client_kwargs(), topics)
-    try:
-        async with asyncio.timeout(_PATIENCE_S):
-            await brokers.start()
-            counts = await counted_partitions(brokers, settings)
-            transactional_id = f"{settings.name}-replay"
-            producer = await TransactionalProducer.open(
-                brokers, transactional_id, _TRANSACTION_TIMEOUT_MS, lane=0
-            )
-        sender = _Sender(producer, settings, counts[settings.replayed_topic])
-        yield sender.send
-    except (KafkaError, OSError, TimeoutError) as error:
-        raise DeadLettersError(kafka_failed(settings, error)) from error
-    finally:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(brokers.stop(), _GOODBYE_S)
-
-
-async def counted_partitions(brokers: Brokers, settings: Settings) -> dict[str, int]:
-    """How many each topic has.
-
-    Raises:
-        DeadLettersError: a source has another number than the settings say.
-    """
-    await brokers.client.force_metadata_update()
-    found = brokers.client.cluster.partitions_for_topic
-    counts = {settings.replayed_topic: len(found(settings.replayed_topic) or ())}
-    for topic in settings.source_topics.values():
-        counts[topic] = len(found(topic) or ())
-        if counts[topic] != settings.partitions:
-            raise DeadLettersError(
-                f"Topic {topic} has {counts[topic]} partitions, not {settings.partitions}: run "
-                "`onhand topics check`, for the right key would lead to the wrong one."
-            )
-    if not counts[settings.replayed_topic]:
-        raise DeadLettersError(
-            f"There is no topic {settings.replayed_topic}: run `onhand topics check`."
-        )
-    return counts
+    name = f"{settings.name}-replay"
+    async with only_sender(settings, name, _TRANSACTION_TIMEOUT_MS, _OVERTAKEN) as only:
+        yield _Sender(only, settings).send
 
 
 async def _count(group: Sequence[_Resend], done: Replayed) -> None:
@@ -248,27 +193,18 @@ async def _count(group: Sequence[_Resend], done: Replayed) -> None:
 
 
 class _Sender:
-    """marks: partitions of the topic that remembers."""
-
-    def __init__(self, producer: TransactionalProducer, settings: Settings, marks: int) -> None:
-        self._producer, self._settings, self._marks = producer, settings, marks
+    def __init__(self, only: OnlySender, settings: Settings) -> None:
+        self._only, self._settings = only, settings
 
     async def send(self, group: Sequence[_Resend], done: Replayed) -> None:
         """One transaction; if a record in it is too large, one for each."""
         if not group:
             return
         try:
-            # The producer itself tries for as long as it takes.
-            async with asyncio.timeout(_PATIENCE_S):
-                await self._producer.commit(self._batches(group))
-        except ProducerFenced as error:
-            raise DeadLettersError(
-                "Another `onhand dlq replay` took over; it sends what this one had not yet."
-            ) from error
+            await self._only.commit(self._batches(group))
         except MessageSizeTooLargeError:
             # It fitted when its producer compressed it better; it must not hold up the others.
-            async with asyncio.timeout(_PATIENCE_S):
-                await self._producer.abort()
+            await self._only.abort()
             if len(group) == 1:
                 done.cannot(group[0].letter, "larger than its topic takes today")
                 return
@@ -289,6 +225,7 @@ class _Sender:
             to = f"{resend.topic}-{resend.partition}"
             note = {"to": to, "reason": letter.reason, "version": self._settings.version}
             mark = resend.mark
-            where = TopicPartition(self._settings.replayed_topic, partition_for(mark, self._marks))
+            number = partition_for(mark, self._only.marks)
+            where = TopicPartition(self._settings.replayed_topic, number)
             batches.add(where, mark, msgspec.json.encode(note), [])
         return batches.all()

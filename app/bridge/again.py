@@ -8,18 +8,15 @@ which point on no earlier run can commit.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Final, TypeAlias
 
 import msgspec
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError, ProducerFenced
 
 from agents.learning import Learning, RegistryAway
 from agents.translating import FACT_HEADERS, MadeFact, Translator
-from app.admin import kafka_failed
 from app.bridge.mapping import learning_of, map_of
 from app.bridge.rereading import (
     Candidate,
@@ -33,20 +30,19 @@ from app.bridge.rereading import (
 )
 from app.config import Settings
 from app.deadletters import reader
-from app.replay import content_of, counted_partitions
+from app.resending import content_of, only_sender, remembered_marks
 from core.partitioning import partition_for
 from core.records import Record
 from importers.frames.maps import ForeignMap
-from tables.home.letters import DeadLettersError, records
+from tables.home.letters import DeadLettersError
 from wire.filling import BatchFiller
-from wire.transactions import Brokers, RecordBatch, TransactionalProducer
+from wire.transactions import RecordBatch
 
 #: Of one transaction: it is sent and remembered, or neither.
 _GROUP_RECORDS: Final = 500
 _GROUP_FACTS: Final = 5_000
 _TRANSACTION_TIMEOUT_MS: Final = 30_000
-_PATIENCE_S: Final = 30.0
-_GOODBYE_S: Final = 5.0
+_OVERTAKEN: Final = "Another `onhand bridge --again` took over; it sends what this one had not yet."
 #: Facts that one run looks up; each takes about 100 bytes.
 _MOST_FACTS: Final = 2_000_000
 #: Of those that are refused again so many are named; the others are counted.
@@ -112,10 +108,7 @@ async def read_again(
     learning = learning_of(settings, by, None)
     try:
         async with _sender(settings, by, dry_run) as send, reader(settings) as consumer:  # 1
-            sent: set[bytes] = set()
-            async for record in records(consumer, settings.replayed_topic, None, said):  # 2
-                if record.key is not None and record.value is not None:
-                    sent.add(record.key)
+            sent = {mark async for mark in remembered_marks(consumer, settings, said)}  # 2
             read: _Read
             if since is None:
                 read = lambda: refused_before(consumer, settings, said)  # noqa: E731
@@ -176,16 +169,17 @@ class _Rereading:
 
     async def resend(self, read: _Read, there: set[int]) -> ReadAgain:
         """Send what is not there yet, and say what became of all."""
-        done, group = self._done, list[_Resent]()
+        done, group, facts = self._done, list[_Resent](), 0
         async for partition, record in read():
             done.read += 1
             resent = self._judge(partition, record, there)
             if resent is None:
                 continue
             group.append(resent)
-            if len(group) >= _GROUP_RECORDS or sum(len(one.facts) for one in group) >= _GROUP_FACTS:
+            facts += len(resent.facts)
+            if len(group) >= _GROUP_RECORDS or facts >= _GROUP_FACTS:
                 await self._flush(group)
-                group = []
+                group, facts = [], 0
         await self._flush(group)
         return done
 
@@ -241,32 +235,13 @@ async def _sender(settings: Settings, by: ForeignMap, dry_run: bool) -> AsyncIte
     if dry_run:
         yield _nothing
         return
-    brokers = Brokers(
-        settings.client_kwargs(), [*settings.source_topics.values(), settings.replayed_topic]
-    )
-    try:
-        async with asyncio.timeout(_PATIENCE_S):
-            await brokers.start()
-            counts = await counted_partitions(brokers, settings)
-            transactional_id = f"{settings.bridge_group(by.name)}-again"
-            producer = await TransactionalProducer.open(
-                brokers, transactional_id, _TRANSACTION_TIMEOUT_MS, lane=0
-            )
+    name = f"{settings.bridge_group(by.name)}-again"
+    async with only_sender(settings, name, _TRANSACTION_TIMEOUT_MS, _OVERTAKEN) as only:
 
         async def send(group: list[_Resent]) -> None:
-            async with asyncio.timeout(_PATIENCE_S):
-                await producer.commit(_batches(group, settings, counts[settings.replayed_topic]))
+            await only.commit(_batches(group, settings, only.marks))
 
         yield send
-    except ProducerFenced as error:
-        raise DeadLettersError(
-            "Another `onhand bridge --again` took over; it sends what this one had not yet."
-        ) from error
-    except (KafkaError, OSError, TimeoutError) as error:
-        raise DeadLettersError(kafka_failed(settings, error)) from error
-    finally:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(brokers.stop(), _GOODBYE_S)
 
 
 async def _nothing(group: list[_Resent]) -> None:

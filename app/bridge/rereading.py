@@ -94,9 +94,8 @@ async def spans_since(
         now = (await brokers.topics([topic])).get(topic)
         if now is None:
             raise DeadLettersError(f"There is no topic {topic}: name another.")
-        consumer.assign([TopicPartition(topic, 0)])
-        await consumer.end_offsets([TopicPartition(topic, 0)])
-        tps = [TopicPartition(topic, p) for p in sorted(consumer.partitions_for_topic(topic))]
+        tps = [TopicPartition(topic, p) for p in range(now.partitions)]
+        consumer.assign(tps)
         if since.time_ms is None:
             tps = [tp for tp in tps if tp.partition == since.partition]
         begins = await consumer.beginning_offsets(tps)

@@ -14,7 +14,8 @@ from agents.marks import Mark, mark_key
 from app import topics
 from app.commands import cli
 from app.config import PREFIX, Settings
-from app.replay import content_of, mark_of
+from app.replay import mark_of
+from app.resending import content_of
 from core.positions import format_position, with_epoch
 from core.refusals import DeadLetter
 from core.versions import VersionBegun, VersionChange, Versions, to_bytes

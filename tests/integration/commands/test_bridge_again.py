@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from app.bridge import again as reading_again
+from app.config import Settings
 from dev.kafka import Kafka
 from dev.oracle.log import read_topics
 from dev.workers import ROOT, environment, onhand, until
@@ -115,6 +117,30 @@ async def test_from_somewhere_on_only_what_is_missing_is_sent(bridges: Bridges) 
     ):
         code, said = await again(bridges, "--since", since)
         assert (code, said.startswith(sentence)) == (2, True), said
+
+
+async def test_runs_at_the_same_time_send_each_once_and_who_was_overtaken_says_so(
+    bridges: Bridges, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading_again, "_GROUP_RECORDS", 7)
+    await carry(bridges, MAP.replace("value.count", "value.pieces"), 300)
+    bridges.write_map(MAP)
+    settings = Settings.from_env(
+        bridges.variables, bridge_topic=bridges.topic, bridge_map=str(bridges.map_file)
+    )
+
+    ends = await asyncio.gather(
+        *(
+            reading_again.read_again(settings, None, dry_run=False, said=lambda _: None)
+            for _ in range(3)
+        ),
+        return_exceptions=True,
+    )
+
+    overtaken = [end for end in ends if isinstance(end, BaseException)]
+    assert all("Another `onhand bridge --again` took over" in str(e) for e in overtaken), overtaken
+    assert len(overtaken) < 3
+    assert ids(bridges) == good_ids(bridges)
 
 
 async def test_a_run_that_was_killed_is_gone_on_with_and_nothing_is_sent_twice(

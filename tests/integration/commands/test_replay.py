@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from app import replay, topics
+from app import replay, resending, topics
 from app.config import Settings
 from core.partitioning import partition_for
 from core.records import too_large
@@ -153,8 +153,8 @@ async def test_a_kafka_that_falls_silent_ends_a_replay_with_one_sentence(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.CRITICAL, "asyncio")
-    monkeypatch.setattr(replay, "_PATIENCE_S", 1.0)
-    monkeypatch.setattr(replay, "_GOODBYE_S", 0.5)
+    monkeypatch.setattr(resending, "_PATIENCE_S", 1.0)
+    monkeypatch.setattr(resending, "_GOODBYE_S", 0.5)
     commit = TransactionalProducer.commit
     with start() as own:
         settings = Settings.from_env({}, kafka=own.bootstrap)
