@@ -266,17 +266,17 @@ class TransactionalProducer:
                 topics.setdefault(tp.topic, []).append((tp.partition, left[tp].data))
             request = ProduceRequest(self._id, -1, _REPLICATION_MS, list(topics.items()))
             response = await self._brokers.client.send(node, request, group=self._data)
-            codes = []
+            refused = []
             for topic, answers in response.topics:
                 for partition, code, offset, *_ in answers:
-                    codes.append(code)
                     if (error := for_code(code)) in (NoError, DuplicateSequenceNumber):
-                        codes[-1] = NoError.errno
                         tp = TopicPartition(topic, partition)
                         found[tp].append(int(offset) if error is NoError else -1)
                         # One refused for good used up no numbers: the next batch takes them.
                         self._sequences[tp] = left.pop(tp).next_sequence
-            return _errors(codes)
+                    else:
+                        refused.append(code)
+            return _errors(refused)
 
         async def produce() -> None:
             by_leader: dict[int, list[TopicPartition]] = {}
