@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 #: Of Kafka's errors, where the name alone says too little.
@@ -71,3 +71,8 @@ def spans(numbers: Iterable[int]) -> str:
             runs.append([number])
     texts = (f"{run[0]}–{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
     return ", ".join(texts) or "none"
+
+
+def named_partitions(numbers: Collection[int]) -> str:
+    """At least one: `partition 3` or `partitions 0–5, 7`."""
+    return f"partition{'s' if len(numbers) > 1 else ''} {spans(numbers)}"

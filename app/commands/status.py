@@ -12,7 +12,7 @@ import click
 
 from app.commands.console import Cell, coloured, print_json, seconds_since, span, table
 from app.commands.running import as_json, refuse, url_option, workers_of
-from core.words import spans
+from core.words import named_partitions
 
 WATCH_EVERY_S = 2.0
 WORKER_TIMEOUT_S = 2.0
@@ -230,8 +230,7 @@ _OF_SEVERAL = {"has": "have", "is": "are", "stands": "stand"}
 def _of_partitions(verb: str, rest: str, colour: str, numbers: list[int]) -> str:
     if len(numbers) > 1:
         verb = _OF_SEVERAL[verb]
-    named = f"Partition{'s' if len(numbers) > 1 else ''} {spans(numbers)}"
-    return coloured(Cell(f"{named} {verb} {rest}", colour))
+    return coloured(Cell(f"{named_partitions(numbers).capitalize()} {verb} {rest}", colour))
 
 
 def _warnings(state: dict[str, Any]) -> list[str]:
@@ -244,9 +243,8 @@ def _warnings(state: dict[str, Any]) -> list[str]:
             if told_s is None
             else f"Kafka last said it {span(told_s)} ago"
         )
-        several = len(unknown) > 1
-        named = f"partition{'s' if several else ''} {spans(unknown)} {'are' if several else 'is'}"
-        found.append(f"How far {named} behind is not known: {when}.")
+        verb = "are" if len(unknown) > 1 else "is"
+        found.append(f"How far {named_partitions(unknown)} {verb} behind is not known: {when}.")
     workers: dict[str, list[str]] = {}
     for worker in state["workers"]:
         for warning in worker["warnings"] or ():

@@ -24,7 +24,7 @@ from aiokafka.errors import (
 )
 
 from core.stages import Role
-from core.words import spans
+from core.words import named_partitions
 from tables.home import rights
 from tables.home.changelog import ChangelogChanged
 from tables.home.feed import Feed, Log, Probe, Progress, Restored, not_whole
@@ -300,9 +300,8 @@ class Follower:
         now = monotonic()
         if slow := [feed for feed in restoring if now - feed.started > _PROGRESS_S]:
             log.info(
-                "Restoring partition%s %s: %s of about %s changelog records, %s/s, %.0f s left.",
-                "s" if len(slow) > 1 else "",
-                spans(feed.partition for feed in slow),
+                "Restoring %s: %s of about %s changelog records, %s/s, %.0f s left.",
+                named_partitions([feed.partition for feed in slow]),
                 *_added_up([feed.progress() for feed in slow]),
             )
         for feed in restoring:

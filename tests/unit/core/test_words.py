@@ -6,7 +6,7 @@ import ssl
 import pytest
 from aiokafka import errors
 
-from core.words import in_words, spans
+from core.words import in_words, named_partitions, spans
 
 
 @pytest.mark.parametrize(
@@ -55,3 +55,8 @@ def test_what_nobody_foresaw_is_named() -> None:
 def test_numbers_are_shown_as_people_write_them() -> None:
     assert spans([]) == "none"
     assert spans([7, 0, 1, 2, 9, 10]) == "0–2, 7, 9–10"
+
+
+def test_one_partition_is_named_as_one() -> None:
+    assert named_partitions([3]) == "partition 3"
+    assert named_partitions([7, 0, 1]) == "partitions 0–1, 7"
