@@ -6,9 +6,7 @@ Everything runs in processes and folders of its own and is gone after Ctrl-C.
 import argparse
 import asyncio
 import json
-import signal
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,13 +16,11 @@ from typing import Any, NamedTuple
 import aiohttp
 
 from dev.demo.scoreboard import HEADING, CommittedCounts, Readings, clock, line
-from dev.demo.stage import PARTITIONS, Stage, staged
-from dev.demo.steps import Clock, Failed, all_owned, port, python_step, stop
-from dev.kafka import KafkaUnavailable
+from dev.demo.stage import PARTITIONS, Stage
+from dev.demo.steps import Clock, Failed, all_owned, compared, on_stage, port, shown, stop
 from dev.oracle.log import FollowingOracle, oracle_of
-from dev.oracle.rows import Comparison, compare
 from dev.oracle.stock import Oracle
-from dev.reads.answers import NotWhole, Reader, ask, owners, read_list, reading
+from dev.reads.answers import Reader, ask, owners, reading
 from dev.traffic.sending import KafkaSink, Traffic, run_tag
 from dev.traffic.shop import Shop
 from dev.workers import Late, Worker, onhand, until
@@ -51,22 +47,9 @@ class Parts(NamedTuple):
 
 async def main_async(seconds: float | None) -> None:
     """Set up, show, compare; with `seconds` return then, else go on until cancelled."""
-    this = asyncio.current_task()
-    assert this is not None
-    for ending in (signal.SIGINT, signal.SIGTERM):
-        # Not KeyboardInterrupt: it would end the loop from wherever it is, not the task.
-        asyncio.get_running_loop().add_signal_handler(ending, this.cancel)
-    steps = Clock()
-    steps.say(1, "Python", python_step())
-    with (
-        tempfile.TemporaryDirectory(prefix="onhand-demo-") as folder,
-        staged(Path(folder)) as stage,
-    ):
-        try:
-            steps.say(2, "Kafka", stage.kafka)
-            await _on(stage, Path(folder), steps, seconds)
-        finally:
-            print("Stopping …", flush=True)
+    steps = Clock(5)
+    async with on_stage(steps) as (stage, folder):
+        await _on(stage, folder, steps, seconds)
 
 
 async def _on(stage: Stage, folder: Path, steps: Clock, seconds: float | None) -> None:
@@ -235,9 +218,9 @@ async def _compare(parts: Parts, victim: Worker, began: float) -> None:
     )
     _check_fates(parts, oracle)
     for worker in parts.workers:
-        compared = await _compared(parts, worker, oracle)
-        print(f"         {compared} (through worker {worker.name})")
-        if compared.differ:
+        found = await compared(parts.http, worker, oracle)
+        print(f"         {found} (through worker {worker.name})")
+        if found.differ:
             raise Failed("rows differ from the log")
     refused = f"{len(oracle.refused)} refused: {', '.join(sorted(set(oracle.refused.values())))}"
     print(f"         Nothing lost, nothing counted twice; {refused or 'nothing refused'}.")
@@ -278,13 +261,6 @@ def _check_fates(parts: Parts, oracle: Oracle) -> None:
         raise Failed(f"sent {parts.traffic.sent}, the log holds {log}, committed are {fates}")
 
 
-async def _compared(parts: Parts, worker: Worker, oracle: Oracle) -> Comparison:
-    try:
-        return compare(oracle.rows(), await read_list(parts.http, worker.url))
-    except NotWhole as error:
-        raise Failed(f"the list through worker {worker.name} is not whole: {error}") from None
-
-
 def main() -> int:
     """Run the demo; exit code 0 only if all that it compared was equal."""
     parser = argparse.ArgumentParser(prog="python -m dev.demo", description=__doc__)
@@ -292,14 +268,7 @@ def main() -> int:
         "--seconds", type=float, help="compare after so many seconds of traffic, then end"
     )
     arguments = parser.parse_args()
-    try:
-        asyncio.run(main_async(arguments.seconds))
-    except (asyncio.CancelledError, KeyboardInterrupt):
-        print("Everything is stopped.")
-    except (Failed, KafkaUnavailable) as error:
-        print(f"\nThe demo failed: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return shown(main_async(arguments.seconds))
 
 
 if __name__ == "__main__":

@@ -1,17 +1,23 @@
-"""What every chapter of the demo does: numbered lines, workers that own all, and their end."""
+"""What every chapter of the demo does: its stage, numbered lines, workers that own all, its end."""
 
+import asyncio
+import signal
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 
-from dev.demo.stage import PARTITIONS
-from dev.kafka import free_port
+from dev.demo.stage import PARTITIONS, Stage, staged
+from dev.kafka import KafkaUnavailable, free_port
 from dev.kafka.broker import port_is_free
-from dev.reads.answers import owners
+from dev.oracle.rows import Comparison, compare
+from dev.oracle.stock import Oracle
+from dev.reads.answers import NotWhole, owners, read_list
 from dev.workers import Late, Worker, until
 
 
@@ -22,7 +28,7 @@ class Failed(Exception):
 class Clock:
     """Times the steps for the numbered lines, of which there are so many."""
 
-    def __init__(self, steps: int = 5) -> None:
+    def __init__(self, steps: int) -> None:
         self._steps = steps
         self._since = time.monotonic()
 
@@ -42,6 +48,46 @@ def python_step() -> str:
         took = ready.stat().st_mtime - made.stat().st_mtime
         return f"{version}, .venv from the lock file in {took:.0f} s"
     return f"{version}, .venv was there already"
+
+
+def shown(chapter: Coroutine[Any, Any, None]) -> int:
+    """Run a chapter to its end, or to Ctrl-C; exit code 0 only if nothing was wrong."""
+    try:
+        asyncio.run(chapter)
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        print("Everything is stopped.")
+    except (Failed, KafkaUnavailable) as error:
+        print(f"\nThe demo failed: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+@asynccontextmanager
+async def on_stage(steps: Clock) -> AsyncIterator[tuple[Stage, Path]]:
+    """The first two steps: a Kafka and a folder, until the block ends or is told to by a signal."""
+    this = asyncio.current_task()
+    assert this is not None
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        # Not KeyboardInterrupt: it would end the loop from wherever it is, not the task.
+        asyncio.get_running_loop().add_signal_handler(ending, this.cancel)
+    steps.say(1, "Python", python_step())
+    with (
+        tempfile.TemporaryDirectory(prefix="onhand-demo-") as folder,
+        staged(Path(folder)) as stage,
+    ):
+        try:
+            steps.say(2, "Kafka", stage.kafka)
+            yield stage, Path(folder)
+        finally:
+            print("Stopping …", flush=True)
+
+
+async def compared(http: aiohttp.ClientSession, worker: Worker, oracle: Oracle) -> Comparison:
+    """All rows, as the list through a worker has them."""
+    try:
+        return compare(oracle.rows(), await read_list(http, worker.url))
+    except NotWhole as error:
+        raise Failed(f"the list through worker {worker.name} is not whole: {error}") from None
 
 
 async def all_owned(workers: Sequence[Worker]) -> None:

@@ -7,9 +7,7 @@ the time; each answer is held against the log by the rules of the version that i
 
 import argparse
 import asyncio
-import signal
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -19,13 +17,11 @@ from typing import NamedTuple
 import aiohttp
 
 from dev.demo.scoreboard import Readings, clock
-from dev.demo.stage import PARTITIONS, Stage, staged
-from dev.demo.steps import Clock, Failed, all_owned, port, python_step, stop
-from dev.kafka import KafkaUnavailable
+from dev.demo.stage import PARTITIONS, Stage
+from dev.demo.steps import Clock, Failed, all_owned, compared, on_stage, port, shown, stop
 from dev.oracle.log import FollowingOracle, oracle_of
-from dev.oracle.rows import compare
 from dev.oracle.stock import Oracle
-from dev.reads.answers import Answer, NotWhole, Reader, read_list, reading
+from dev.reads.answers import Answer, Reader, reading
 from dev.reads.verdicts import back_in_time
 from dev.switches.running import RULES
 from dev.switches.verdicts import back_in_version
@@ -56,21 +52,9 @@ class Parts(NamedTuple):
 
 async def main_async() -> None:
     """Set up, switch, compare."""
-    this = asyncio.current_task()
-    assert this is not None
-    for ending in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(ending, this.cancel)
     steps = Clock(4)
-    steps.say(1, "Python", python_step())
-    with (
-        tempfile.TemporaryDirectory(prefix="onhand-demo-") as folder,
-        staged(Path(folder)) as stage,
-    ):
-        try:
-            steps.say(2, "Kafka", stage.kafka)
-            await _on(stage, Path(folder), steps)
-        finally:
-            print("Stopping …", flush=True)
+    async with on_stage(steps) as (stage, folder):
+        await _on(stage, folder, steps)
 
 
 async def _on(stage: Stage, folder: Path, steps: Clock) -> None:
@@ -86,8 +70,8 @@ async def _on(stage: Stage, folder: Path, steps: Clock) -> None:
         for worker in old:
             await worker.ready()
         await all_owned(old)
-        shown = "   ".join(f"{w.name} {w.url} (pid {w.pid})" for w in old)
-        steps.say(3, "Workers", f"of version 1: {shown}")
+        told = "   ".join(f"{w.name} {w.url} (pid {w.pid})" for w in old)
+        steps.say(3, "Workers", f"of version 1: {told}")
         async with running(stage, [*old, *new]) as parts:
             said = f"{EVENTS_PER_S} events/s · {READS_PER_S} reads/s through all ready workers"
             steps.say(4, "Traffic", f"{said} · some returns damaged, some sales voided")
@@ -165,8 +149,8 @@ async def _chapter(parts: Parts, old: Sequence[Worker], new: Sequence[Worker]) -
     await _upgrade(parts, "stage", "2", "--note", "damaged returns")
     for worker in new:
         worker.start()
-    shown = ", ".join(f"{worker.name} (pid {worker.pid})" for worker in new)
-    print(f"  started with ONHAND_VERSION=2: {shown}", flush=True)
+    told = ", ".join(f"{worker.name} (pid {worker.pid})" for worker in new)
+    print(f"  started with ONHAND_VERSION=2: {told}", flush=True)
     await _upgrade(parts, "status", "--wait", "5m", *STABLE, last=5)
     await _upgrade(parts, "diff")
     accept = ("--accept", "accepted-now,damaged-returns")
@@ -209,12 +193,9 @@ async def _compare(parts: Parts, workers: Sequence[Worker]) -> None:
     timeout = aiohttp.ClientTimeout(total=30)
     async with aiohttp.ClientSession(timeout=timeout) as http:
         for worker in workers:
-            try:
-                compared = compare(oracle.rows(), await read_list(http, worker.url))
-            except NotWhole as error:
-                raise Failed(f"the list through {worker.name} is not whole: {error}") from None
-            print(f"         {compared} (through worker {worker.name})", flush=True)
-            if compared.differ:
+            found = await compared(http, worker, oracle)
+            print(f"         {found} (through worker {worker.name})", flush=True)
+            if found.differ:
                 raise Failed("rows differ from the log")
     _judge(parts)
     answers = list(parts.answers)
@@ -235,14 +216,7 @@ async def _compare(parts: Parts, workers: Sequence[Worker]) -> None:
 def main() -> int:
     """Run the chapter; exit code 0 only if nothing was wrong or went back."""
     argparse.ArgumentParser(prog="python -m dev.demo.upgrade", description=__doc__).parse_args()
-    try:
-        asyncio.run(main_async())
-    except (asyncio.CancelledError, KeyboardInterrupt):
-        print("Everything is stopped.")
-    except (Failed, KafkaUnavailable) as error:
-        print(f"\nThe demo failed: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return shown(main_async())
 
 
 if __name__ == "__main__":
