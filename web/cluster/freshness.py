@@ -15,14 +15,15 @@ FRESHNESS_HEADERS = {
     "Onhand-Lag-Events": "Events in the log, known by `Onhand-As-Of`, that are not in the answer.",
     "Onhand-As-Of": "When a broker last answered this worker for this partition.",
     "Onhand-Version": "The version of the rules whose rows these are.",
-    "Onhand-Epoch": "Number of the record of versions that this is answered by.",
+    "Onhand-Epoch": "Number of the newest record by which that version is the active one.",
 }
 
 
 class FreshnessBody(Struct, frozen=True, gc=False):
     """`freshness` in every body: who answers, up to where, how far behind, of which version.
 
-    epoch: number of the record of versions that this is answered by.
+    epoch: number of the newest record by which that version is the active one; of one that never
+    was, of the newest that is known.
     """
 
     role: Role

@@ -299,6 +299,11 @@ def hop_headers(version: int) -> str:
     return f"{HOP}: 1\r\n{HOP_VERSION}: {version}\r\n"
 
 
+def row_headers(version: int, epoch: int) -> str:
+    """The lines of one for rows: it is answered by no older record of versions than this."""
+    return f"{hop_headers(version)}{HOP_EPOCH}: {epoch}\r\n"
+
+
 def through_door(
     method: str, url: str, target: str, version: int, epoch: int, lines: str, body: bytes
 ) -> bytes:

@@ -156,7 +156,9 @@ class Search(ABC, Generic[F]):
         floor = admission.floor_token(partitions, self._asked)
         longest_s = max(admission.wait_s(p, self._asked) for p in partitions)
         wait_s = min(longest_s, max(0.0, spread.until - time.monotonic() - 0.2))
-        request = self.request(Hop(url, self.gathering.version, floor, wait_s), partitions)
+        epoch = self.gathering.table.label[1]
+        hop = Hop(url, self.gathering.version, epoch, floor, wait_s)
+        request = self.request(hop, partitions)
         waits = any(spread.attempts[p].waits for p in partitions)
         answer = await self.gathering.router.peers.ask(url, request, waits=waits)
         body = self._read(answer)

@@ -130,7 +130,7 @@ class Queries:
         read = self._rows if question.location is None else self._row
 
         def there(url: str, floor: str, wait_s: float) -> bytes:
-            return question.request(Hop(url, self._version, floor, wait_s))
+            return question.request(Hop(url, self._version, self._table.label[1], floor, wait_s))
 
         asking: Asking[OwnAnswer] = Asking(
             self._router, partition, question.asked, partial(read, question), there

@@ -21,14 +21,15 @@ from domain.names import fault_of
 from web.cluster.admission import ANYTHING, DEFAULT_WAIT_S, MAX_WAIT_S, Asked
 from web.cluster.peers import (
     HOP,
+    HOP_EPOCH,
     HOP_VERSION,
     IN_PIECES,
     PARTITIONS,
     get,
-    hop_headers,
     is_for_another_version,
     numbers,
     post,
+    row_headers,
     waiting,
 )
 from web.http.bodies import BAD_JSON, BodyLimits, read_json
@@ -48,12 +49,13 @@ MAX_PLAIN_BYTES = 4096
 class Hop(msgspec.Struct, frozen=True):
     """What a question to another worker says besides itself.
 
-    floor: the position that it must have reached; empty if anything will do. wait_s: how long
-    it may wait for that.
+    epoch: of the record of versions by which this worker answers. floor: the position that it must
+    have reached; empty if anything will do. wait_s: how long it may wait for that.
     """
 
     url: str
     version: int
+    epoch: int
     floor: str
     wait_s: float
 
@@ -77,7 +79,7 @@ class KeyQuestion(msgspec.Struct, frozen=True, gc=False):
         query = waiting(hop.floor, hop.wait_s)
         if self.asked.max_lag_events is not None:
             query["max_lag_events"] = str(self.asked.max_lag_events)
-        lines = hop_headers(hop.version)
+        lines = row_headers(hop.version, hop.epoch)
         if self.location is None:
             lines += f"{IN_PIECES}: 1\r\n"
         if self.if_none_match is not None:
@@ -150,7 +152,7 @@ def hop_query(hop: Hop) -> dict[str, str]:
 
 def hop_lines(hop: Hop, partitions: Iterable[int]) -> str:
     """Its headers, each line ending with CRLF."""
-    return f"{hop_headers(hop.version)}{PARTITIONS}: {numbers(partitions)}\r\n"
+    return f"{row_headers(hop.version, hop.epoch)}{PARTITIONS}: {numbers(partitions)}\r\n"
 
 
 class Questions:
@@ -192,14 +194,19 @@ class Questions:
         asked = asked_of(parameters(query, READ), headers)
         return KeyQuestion(*key, asked, headers.get(NONE_MATCH), IN_PIECES in headers)
 
-    def plain(self, data: bytes) -> KeyQuestion | None:
-        """Of the bytes of a whole request; None for all but a plain GET of one row."""
+    def plain(self, data: bytes, epoch: int) -> KeyQuestion | None:
+        """Of the bytes of a whole request; None for all but a plain GET of one row.
+
+        `epoch`: by which answers are given here. A worker that has read a later record is not
+        answered before this one has, too.
+        """
         target = _PLAIN_TARGET.match(data)
         if target is None or len(data) > MAX_PLAIN_BYTES:
             return None
-        hop = self._judged(data[target.end() :])
-        if hop is None:
+        judged = self._judged(data[target.end() :])
+        if judged is None or judged[1] > epoch:
             return None
+        hop = judged[0]
         sku, location, token, wait_ms = target.groups()
         if token is None:
             asked = _ANYTHING_HERE if hop else ANYTHING
@@ -209,10 +216,14 @@ class Questions:
             return None
         return KeyQuestion(sku.decode(), location.decode(), asked)
 
-    def _judge(self, headers: bytes) -> bool | None:
-        """Whether another worker asks; None where a header has something special about it."""
+    def _judge(self, headers: bytes) -> tuple[bool, int] | None:
+        """Whether another worker asks, and its epoch; None where a header is special."""
         found = self._plain_headers.fullmatch(headers)
-        return None if found is None else found.lastindex is not None
+        if found is None:
+            return None
+        # Two of each: they may stand before the host or behind it.
+        hop, epoch, late_hop, late_epoch = found.groups()
+        return (hop or late_hop) is not None, int(epoch or late_epoch or 0)
 
     def _list(self, query: str, headers: Mapping[str, str]) -> ListQuestion:
         values = parameters(query, LIST)
@@ -328,10 +339,10 @@ _ANYTHING_HERE = Asked(hop=True)
 
 
 def _plain_headers(version: int) -> re.Pattern[bytes]:
-    """Harmless headers up to the end of the head; a group matches where it came by a hop."""
+    """Harmless headers up to the end of the head; groups: where it came by a hop, its epoch."""
     other = (
         rf"(?:(?:{_HARMLESS}):[ -~]*|Connection: keep-alive|({HOP}): 1|"
-        rf"{HOP_VERSION}: {version})\r\n"
+        rf"{HOP_VERSION}: {version}|{HOP_EPOCH}: ([0-9]{{1,18}}))\r\n"
     )
     # HTTP/1.1 wants the host named, once; who does not gets aiohttp's word for it.
     head = rf"(?:{other})*Host:[ -~]*\r\n(?:{other})*\r\n"

@@ -53,7 +53,7 @@ class QuickReads:
     def answer(self, data: bytes) -> bytes | None:
         """The whole response to what a quiet connection received at once, or None."""
         started = time.perf_counter()
-        question = self._question(data)
+        question = self._question(data, self._table.label[1])
         if question is None or question.location is None:
             return None
         sku, location, asked = question.sku, question.location, question.asked

@@ -17,7 +17,7 @@ from web.cluster.answers import problem_of, unanswered_reply
 from web.cluster.asking import Asking
 from web.cluster.exchange import LargeAnswer, PeerAnswer
 from web.cluster.freshness import freshness_body, freshness_headers
-from web.cluster.peers import get, hop_headers, is_for_another_version, waiting
+from web.cluster.peers import get, is_for_another_version, row_headers, waiting
 from web.cluster.routing import Router
 from web.http.conditions import refusal_of
 from web.http.large import Large, send
@@ -81,10 +81,10 @@ class KeyReads:
             return (None if row is not None else unsure(fresh)) or RowSeen(row, fresh)
 
         def there(url: str, floor: str, wait_s: float) -> bytes:
-            demands = waiting(floor, wait_s)
+            demands, epoch = waiting(floor, wait_s), self._table.label[1]
             if asked.max_lag_events is not None:
                 demands["max_lag_events"] = str(asked.max_lag_events)
-            return get(url, path, demands, hop_headers(self._version))
+            return get(url, path, demands, row_headers(self._version, epoch))
 
         answer = await Asking[RowSeen](self._router, partition, asked, here, there).answer()
         match answer:

@@ -15,7 +15,6 @@ from contextlib import suppress
 
 from core.positions import parse_position
 from core.stages import Role
-from core.versions import VersionState
 from tables.reading import Reading
 from tables.tasks import Tasks
 from web.cluster.admission import Admission, Offsets
@@ -152,15 +151,17 @@ class Switch:
     def _label(self) -> None:
         """What this worker's own rows are said to be of.
 
-        Until it goes over to another version, they are those of the record that it still follows.
+        The epoch is that of the newest record by which this version is active, whether this
+        worker still follows it or not: so all workers of a version say the same of it to one
+        that is later than they are, and its answers do not go back.
         """
         last = self._view.last
         if last is None:
             return
-        is_late = self.answering == self._view.version != last.active
-        was_active = is_late and self._view.state is not VersionState.STAGED
-        epoch = self.epoch if was_active else last.epoch
-        self._table.label = (self._view.version, epoch)
+        version = self._view.version
+        epochs = (e.versions.epoch for e in self._view.entries if e.versions.active == version)
+        # A version that never was active is asked for by name, or by who knows more.
+        self._table.label = (version, max(epochs, default=last.epoch))
 
     # ---- after sleep
 

@@ -1,17 +1,24 @@
 """What a worker of another version asks of the active one on behalf of its callers."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
+from msgspec.structs import replace
 
 from app.upgrades.fleet import BEHIND_S
 from core.positions import parse_position
+from core.versions import to_bytes
 from tests.support.builders import an_active_version
 from tests.unit.web.fakes import FakeTable
 from web.cluster.admission import Admission
+from web.cluster.peers import HOP, HOP_EPOCH
 from web.http.bodies import BodyLimits
+from web.http.replies import Handler
 from web.versions.door import READ_S, Door
 from web.versions.switch import Switch
 
@@ -56,3 +63,29 @@ async def test_a_caller_with_a_position_waits_as_long_as_he_says(
 
 async def test_what_it_has_not_answered_it_does_not_wait_for(door: Door) -> None:
     assert door._with_floors("fields=sku", [1]) == "fields=sku"
+
+
+async def test_a_worker_that_knows_a_later_record_is_answered_once_this_one_has_read_it(
+    door: Door,
+) -> None:
+    async def labels(request: web.Request) -> web.Response:
+        return web.Response(headers={"Onhand-Epoch": str(door._table.label[1])})
+
+    view = door._view
+    assert view.last is not None
+    door._switch.start()
+    headers = {HOP: "1", HOP_EPOCH: "2"}
+    asked = make_mocked_request("GET", "/v1/inventory/a/b", headers)
+    answering = asyncio.create_task(_answered(door.guarding(labels), asked))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not answering.done()
+
+    later = replace(view.last, epoch=2)
+    view.learn([(to_bytes(later), 1, 0)])
+
+    assert (await answering).headers["Onhand-Epoch"] == "2"
+
+
+async def _answered(handler: Handler, request: web.Request) -> web.StreamResponse:
+    return await handler(request)

@@ -22,8 +22,8 @@ COUNT = 2
 class Stand:
     """One worker of version 1, and what it hears of an owner of version 2."""
 
-    def __init__(self) -> None:
-        self.view = an_active_version()
+    def __init__(self, version: int = 1) -> None:
+        self.view = an_active_version(version, active=1)
         self.table = FakeTable(COUNT)
         self.admission = Admission(self.table, ["sales"])
         self.owners: dict[int, list[str]] = {1: ["sales-0@9", "sales-1@9"], 2: []}
@@ -86,6 +86,21 @@ async def test_a_worker_answers_as_before_until_the_new_version_has_reached_all_
     assert (stand.switch.answering, stand.switch.epoch) == (2, 3)
     assert not stand.switch.is_here
     assert told == [3]
+    # A worker that has not gone over yet asks this one, and tells its client what it answers.
+    assert stand.table.label == (1, 2)
+
+
+async def test_a_version_that_never_was_active_says_the_newest_record_that_is_known() -> None:
+    staged = Stand(version=2)
+    staged.switch.start()
+    assert staged.table.label == (2, 1)
+    staged.record(stage(staged.last, 2, staged.last.versions["1"]))
+    assert staged.table.label == (2, 2)
+    staged.record(promote(staged.last, 2))
+    assert staged.table.label == (2, 3)
+    staged.record(rollback(staged.last))
+    assert staged.table.label == (2, 3)
+    await staged.switch.stop()
 
 
 async def test_it_goes_over_once_and_as_a_whole_and_back_only_by_a_record(stand: Stand) -> None:

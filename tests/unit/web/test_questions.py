@@ -60,6 +60,10 @@ async def read(request: bytes) -> Any:
     return await questions.of(make_mocked_request(method, target, headers, payload=payload))
 
 
+#: Of the record of versions that both workers have read.
+EPOCH = 5
+
+
 def asked_there(question: Question, hop: Hop, floor: Mapping[tuple[str, int], int]) -> Asked:
     """What it must be there: from this floor on, and answered there or not at all."""
     wait_s = hop.wait_s if floor else ANYTHING.wait_s
@@ -67,7 +71,7 @@ def asked_there(question: Question, hop: Hop, floor: Mapping[tuple[str, int], in
 
 
 def a_hop(floor: Mapping[tuple[str, int], int], wait_ms: int) -> Hop:
-    return Hop(URL, 1, format_position(floor), wait_ms / 1000)
+    return Hop(URL, 1, EPOCH, format_position(floor), wait_ms / 1000)
 
 
 @given(
@@ -102,9 +106,16 @@ async def test_a_plain_request_is_the_same_question_whoever_reads_it(
         location.encode(),
     )
 
-    assert questions.plain(request) == await read(request)
-    assert questions.plain(from_a_client) == await read(from_a_client)
-    assert questions.plain(from_a_client) == KeyQuestion(sku, location)
+    assert questions.plain(request, EPOCH) == await read(request)
+    assert questions.plain(from_a_client, EPOCH) == await read(from_a_client)
+    assert questions.plain(from_a_client, EPOCH) == KeyQuestion(sku, location)
+
+
+async def test_a_worker_that_has_read_a_later_record_is_not_answered_at_once() -> None:
+    request = KeyQuestion("a", "b").request(a_hop({}, 0))
+
+    assert questions.plain(request, EPOCH - 1) is None
+    assert questions.plain(request, EPOCH + 1) == questions.plain(request, EPOCH) is not None
 
 
 async def test_another_worker_reads_the_question_of_a_list_or_lookup_as_it_was() -> None:
@@ -128,6 +139,6 @@ async def test_another_worker_reads_the_question_of_a_list_or_lookup_as_it_was()
 async def test_a_header_that_matters_is_read_the_same_or_left_alone(line: str) -> None:
     request = f"GET /v1/inventory/a/b HTTP/1.1\r\nHost: x\r\n{line}\r\n\r\n".encode()
 
-    plain = questions.plain(request)
+    plain = questions.plain(request, EPOCH)
 
     assert plain is None or plain == await read(request)
