@@ -98,7 +98,7 @@ class Auditor:
     """Made by `an_auditor`."""
 
     def __init__(self, config: AuditConfig, log: SourceLog, http: aiohttp.ClientSession) -> None:
-        self._config, self._log, self._http = config, log, http
+        self.config, self._log, self._http = config, log, http
         #: Is told how many records were read, now and then.
         self.said: Callable[[int], None] = lambda count: None
         self._read = 0
@@ -136,19 +136,19 @@ class Auditor:
             await self._count(recount, number, _furthest(held for held, _ in open_))
             for held, copy in open_:
                 await _compare(held, copy, recount.at(held.positions))
-        if self._config.ledger is not None:
-            copies.append(await self._held_ledger(self._config.ledger, number))
+        if self.config.ledger is not None:
+            copies.append(await self._held_ledger(self.config.ledger, number))
         return Audited(partition=number, records=recount.records, copies=copies)
 
     async def _count_behind(self, number: int, recount: Recount) -> list[CopyHolder]:
         """Steps 1: what all copies have at least, and who they are."""
         where: list[CopyHolder] = []
         for _ in range(2):
-            where = (await places(self._http, self._config.workers)).get(number, [])
+            where = (await places(self._http, self.config.workers)).get(number, [])
             known = [parse_position(place.position) for place in where]
             end = {
                 topic: min((at.get((topic, number), -1) + 1 for at in known), default=0)
-                for topic in self._config.topics
+                for topic in self.config.topics
             }
             await self._count(recount, number, end)
         return where
@@ -172,7 +172,7 @@ class Auditor:
 
     def _unlike(self, copy: RemoteCopy, recount: Recount) -> str | None:
         """Why this copy cannot be held against this count."""
-        head, config = copy.head, self._config
+        head, config = copy.head, self.config
         if not head.positions and not any(recount.next.values()):
             return None  # nothing was ever counted
         said = head.rules, head.window, head.partitions, head.version
@@ -198,14 +198,14 @@ class Auditor:
         self, ledger: AuditedLedger, number: int
     ) -> tuple[Held, LedgerMoment, Expected]:
         moment = await asyncio.to_thread(ledger.moment, number)
-        roles, reaches = self._config.topics, moment.reaches
+        roles, reaches = self.config.topics, moment.reaches
         at = {topic: reaches.get(TOPICS.index(role), Reach()) for topic, role in roles.items()}
         positions = {topic: reach.next_offset for topic, reach in at.items()}
         held = Held(where=THE_LEDGER, role=THE_LEDGER, partition=number, positions=positions)
         held.unread = await self._beyond(number, positions)
         starts = moment.begins
         stops = {number: reach.next_offset for number, reach in reaches.items()}
-        lines = Lines(ledger, roles, number, starts, stops, self._config.rules)
+        lines = Lines(ledger, roles, number, starts, stops, self.config.rules)
         recount = self._recount(number, lines.see)
         if held.unread is None:
             await self._count(recount, number, positions, lines.hold)
@@ -225,7 +225,7 @@ class Auditor:
             AuditFailed: it cannot be done; the message says why.
             LedgerUnavailable: the database cannot be written.
         """
-        ledger = self._config.ledger
+        ledger = self.config.ledger
         assert ledger is not None
         for _ in range(_TRIES):
             held, moment, expected = await self._read_ledger(ledger, number)
@@ -238,7 +238,7 @@ class Auditor:
                     "anew, the log says it all again."
                 )
             drop = [
-                (TOPICS.index(self._config.topics[fault.topic]), number, fault.offset)
+                (TOPICS.index(self.config.topics[fault.topic]), number, fault.offset)
                 for fault in faults
                 if fault.what != "missing"
             ]
@@ -271,7 +271,7 @@ class Auditor:
     ) -> dict[tuple[str, bytes], Explanation]:
         """Step 5."""
         wrong = [(held, one) for held in copies for one in held.differences][:_MOST_EXPLAINED]
-        watch = Watch((one.key for _, one in wrong), self._config.rules)
+        watch = Watch((one.key for _, one in wrong), self.config.rules)
         recount = self._recount(number, watch.see)
         await self._count(recount, number, _furthest(held for held, _ in wrong))
         return {
@@ -310,7 +310,7 @@ class Auditor:
             await ask_repair(self._http, owner, held, key, found.get(key), right)
 
     def _recount(self, number: int, see: See | None = None) -> Recount:
-        config = self._config
+        config = self.config
         return Recount(config.topics, number, config.partitions, config.window, config.rules, see)
 
     async def _count(

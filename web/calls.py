@@ -102,6 +102,7 @@ CALLS = {
         "findFacts", READING, {"facts": [{"source": "till-17", "id": "4711-1"}]}
     ),
     "/v1/dead-letters": Named("listDeadLetters", OPERATING, None, Scope.DEAD_LETTERS),
+    "/v1/audit": Named("getAudit", OPERATING, None, Scope.OPERATE),
     "/v1/cluster": Named("getCluster", OPERATING, None, Scope.OPERATE),
     "/v1/upgrade": Named("getUpgrade", OPERATING, None, Scope.OPERATE),
     "/live": Named("getLive", OPERATING, None, None),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -12,11 +12,10 @@ from msgspec import Struct
 from ledger.history import History
 from ledger.keeping import Keeper
 from tables.ports import Fail
-from tables.reading import PartitionStatus
 from web.access.access import OPEN, Access, Demand
 from web.access.callers import Scope
 from web.cluster.heartbeats import LEDGER
-from web.cluster.members import Members
+from web.cluster.members import Members, NothingHeld
 from web.history.answers import Answers
 from web.history.probes import Probes
 from web.http.connections import ConnectionLimits, guard
@@ -50,16 +49,6 @@ class LedgerWebConfig(Struct, frozen=True, kw_only=True):
     window: int
 
 
-class _NoClaims:
-    """A ledger answers for all partitions that are in its database, and claims none."""
-
-    def __init__(self) -> None:
-        self.listeners: list[Callable[[], None]] = []
-
-    def status(self) -> list[PartitionStatus]:
-        return []
-
-
 class LedgerWeb:
     """One ledger's HTTP. Made by app/ledger.py, which calls `attach`, `start`, `stop`."""
 
@@ -78,7 +67,7 @@ class LedgerWeb:
         self._members = Members(
             config.kafka,
             config.members_topic,
-            _NoClaims(),
+            NothingHeld(),  # it answers for all partitions that are in its database
             version=config.version,
             rules=config.rules,
             build=config.build,

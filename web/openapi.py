@@ -39,8 +39,10 @@ from web.history.bodies import (
     ReportBody,
     TimelineBody,
 )
+from web.history.passing import AUDIT_PATH
 from web.http.problems import PAGES, Fault, Problem
 from web.http.replies import JSON, SERVER
+from web.operations.audits import AuditBody
 from web.operations.ops import ClusterBody, HeldBody, LiveBody, ReadyBody
 from web.pastcalls import PAST_ALONE, calls_of_the_past
 from web.reads.lists import ListBody
@@ -65,7 +67,7 @@ _STRUCTS = (
     RowBody, SkuBody, ListBody, LookupBody, Keys, AcceptedBody, ClusterBody, ReadyBody, LiveBody,
     FreshnessBody, HeldBody, EventBody, Fault, SightingsAsked, SightingsBody, UpgradeBody,
     DeadLettersBody, FactsBody, FactsAsked, PastRowBody, PastSkuBody, PastListBody, TimelineBody,
-    ReportBody,
+    ReportBody, AuditBody,
 )  # fmt: skip
 _TIME = {"type": "string", "format": "date-time"}
 _NO_NUL = {"pattern": r"^[^\u0000]*$"}
@@ -243,6 +245,12 @@ def _paths() -> dict[str, JsonObject]:
             (*PROBES, Problem.NOT_READY),
         ),
         "/v1/cluster": call_of("Who holds what, how far", 200, as_json_content("Cluster"), EVERY),
+        AUDIT_PATH: call_of(
+            "What `onhand audit --watch` found last: drift, by partition and copy",
+            200,
+            as_json_content("Audit"),
+            (*EVERY, Problem.TOO_BUSY, Problem.NOT_READY, Problem.AUDIT_NOT_RUNNING),
+        ),
         UPGRADE_PATH: call_of(
             "The record of versions, as read here", 200, as_json_content("Upgrade"), EVERY
         ),

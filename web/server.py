@@ -310,6 +310,7 @@ class Web:
         add_routes(app, self._facts.routes(), writes, door, writing)
         add_routes(app, past.before(self._queries.routes()), reads, door, reading)
         add_routes(app, past.routes(), reads, door, reading)
+        add_routes(app, past.audits(), reads, door, access.guarding(Scope.OPERATE))
         add_routes(app, self._finding.routes(), reads, door, reading)
         of_letters = access.guarding(Scope.DEAD_LETTERS)
         add_routes(app, self._dead_letters.routes(), reads, door, of_letters)

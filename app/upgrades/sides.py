@@ -211,7 +211,7 @@ class Side:
             url = self._owners.get(partition)
             if url is not None:
                 try:
-                    hop = Hop(url, self.version, floor, _CATCH_UP_S)
+                    hop = Hop(url, self.version, 0, floor, _CATCH_UP_S)
                     async with asyncio.timeout(_ANSWER_S):
                         answer = await self._peers.ask(url, request(hop), waits=bool(floor))
                     found = read(answer) if answer.status == 200 else None

@@ -14,8 +14,9 @@ import aiohttp
 
 from dev.workers import ROOT, Worker, until
 from tests.support.logs import Put, plain_writer
-from tests.support.workers import LEDGER, Cluster
+from tests.support.workers import AUDIT, LEDGER, Cluster
 from web.calls import CALLS
+from web.history.passing import AUDIT_PATH
 
 Json = dict[str, Any]
 ROW = "/v1/inventory/SKU-000042/store-007"
@@ -73,12 +74,18 @@ class Answers:
             return status == 200 and answer["events"] > 0
 
         await until(is_counted, "counted: the examples", 60)
+
+        async def is_audited() -> bool:
+            status, answer = await self.to("GET", AUDIT_PATH)
+            return status == 200 and any(one["copies"] for one in answer["partitions"])
+
         await until(is_kept, "kept by the ledger: the examples", 60)
+        await until(is_audited, "audited: a partition", 60)
 
 
 @asynccontextmanager
 async def two_workers(kafka: str, folder: Path) -> AsyncIterator[tuple[Cluster, Answers]]:
-    """With one dead letter, and a ledger."""
+    """With one dead letter, a ledger and an audit that goes on."""
     cluster = Cluster(kafka, folder, 2)
     try:
         await cluster.create_topics()
@@ -90,6 +97,10 @@ async def two_workers(kafka: str, folder: Path) -> AsyncIterator[tuple[Cluster, 
         )
         ledger.start()
         await ledger.ready()
+        audit = Worker("audit", folder, cluster.settings, command=AUDIT)
+        audit.command += ("--port", str(audit.port), "--url", cluster.worker("a").url)
+        cluster.workers["audit"] = audit
+        audit.start()
         timeout = aiohttp.ClientTimeout(total=60)
         async with aiohttp.ClientSession(timeout=timeout) as http:
             yield cluster, Answers(cluster.worker("a").url, http)

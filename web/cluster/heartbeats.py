@@ -65,8 +65,9 @@ class Claim(msgspec.Struct, frozen=True, omit_defaults=True):
     stopped_because: str | None = None
 
 
-#: `Heartbeat.kind` of a process that keeps history.
+#: `Heartbeat.kind` of a process that keeps history, and of one that audits without end.
 LEDGER = "ledger"
+AUDIT = "audit"
 
 
 class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -77,7 +78,7 @@ class Heartbeat(msgspec.Struct, frozen=True, omit_defaults=True):
     epoch: of the versions' control topic, as far as this worker has read it.
     instance: random per process, so that a restarted worker is a new one.
 
-    kind: `LEDGER`, of a process that keeps history; None: an inventory worker.
+    kind: `LEDGER` or `AUDIT`; None: an inventory worker.
     behind: of a ledger that is built, or far from the log's end: others are asked first.
 
     window and epoch are None where a build does not say them.

@@ -65,6 +65,17 @@ class WhatIsHeld(Protocol):
         """One entry for each partition held."""
 
 
+class NothingHeld:
+    """What a process holds that answers for no partition of its own."""
+
+    def __init__(self) -> None:
+        self.listeners: list[Callable[[], None]] = []
+
+    def status(self) -> list[PartitionStatus]:
+        """Nothing."""
+        return []
+
+
 class Members:
     """Tells the others about this worker and keeps the roster of all.
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import msgspec
 
 from core.stages import Role
-from web.cluster.heartbeats import LEDGER, Claim, Heartbeat, LogClock, WorkerState
+from web.cluster.heartbeats import AUDIT, LEDGER, Claim, Heartbeat, LogClock, WorkerState
 
 #: A worker silent for this long gets no requests. Under the promised 2 s, by the
 #: time that a heartbeat takes through Kafka.
@@ -137,11 +137,18 @@ class Roster:
 
         One that is built anew beside another comes last, so that nobody is shown half of it.
         """
+        return self._of_kind(LEDGER)
+
+    def audits(self) -> list[str]:
+        """Addresses of those that audit this version without end and are alive, best first."""
+        return self._of_kind(AUDIT)
+
+    def _of_kind(self, kind: str) -> list[str]:
         now = self._now()
         found = [
             member
             for member in self._members.values()
-            if member.beat.kind == LEDGER
+            if member.beat.kind == kind
             and member.beat.state is not WorkerState.GONE
             and self._is_of_this_version(member.beat)
             and self._clock.silent_for(member.heard_at, now) <= SILENCE_S

@@ -1,7 +1,7 @@
-"""Questions about the past that come to an inventory worker: passed on to a ledger that lives.
+"""Questions that an inventory worker passes on: about the past to a ledger, of drift to an audit.
 
-A worker keeps no history. It finds ledgers by their heartbeats and hands the question on as it
-came, and the answer as it came back.
+A worker keeps no history and audits nothing. It finds those who do by their heartbeats and hands
+the question on as it came, and the answer as it came back.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from aiohttp import web
 
 from domain.naming import SourceAndId
 from web.cluster.exchange import PeerAnswer, PeerFailed
+from web.cluster.heartbeats import AUDIT, LEDGER
 from web.cluster.peers import Peers, get, post
 from web.cluster.roster import Roster
 from web.history.asking import REPORTS_PATH, is_about_the_past
@@ -25,6 +26,7 @@ from web.http.replies import Handler
 from web.reads.queries import passed_on
 from web.records.factfinding import FACTS_LOOKUP_PATH, FactName, FactsAsked, FactsBody
 
+AUDIT_PATH = "/v1/audit"
 #: A question of the past may add up a hundred thousand facts.
 _ANSWER_S = 10.0
 
@@ -60,8 +62,20 @@ class Passing:
         """Those that only a ledger answers."""
         yield web.get(REPORTS_PATH + "{name}", self._report)
 
+    def audits(self) -> Iterator[web.RouteDef]:
+        """What only an audit that never ends can say."""
+        yield web.get(AUDIT_PATH, self._audit)
+
     async def _report(self, request: web.Request) -> web.Response:
         return await self._pass_on(_Asked(*target_of(request), _accept(request)))
+
+    async def _audit(self, request: web.Request) -> web.Response:
+        audits = self._roster.audits()
+        answer = await self._ask_one(AUDIT, audits, lambda url: get(url, AUDIT_PATH, {}, ""))
+        if isinstance(answer, PeerAnswer):
+            return passed_on(answer)
+        detail = "No audit goes on now: start one with `onhand audit --watch`."
+        return problem(Problem.AUDIT_NOT_RUNNING, answer or detail)
 
     def _choosing(self, handler: Handler) -> Handler:
         async def handle(request: web.Request) -> web.StreamResponse:
@@ -74,7 +88,7 @@ class Passing:
 
     async def _pass_on(self, asked: _Asked) -> web.Response:
         path = f"{asked.path}?{asked.query}" if asked.query else asked.path
-        answer = await self._ask_one(lambda url: get(url, path, {}, asked.lines))
+        answer = await self._ask_ledger(lambda url: get(url, path, {}, asked.lines))
         if isinstance(answer, PeerAnswer):
             return passed_on(answer)
         if answer is None:
@@ -85,7 +99,7 @@ class Passing:
     async def facts(self, names: Sequence[SourceAndId]) -> FactsBody | None:
         """What a ledger knows of some facts; None where none answers."""
         body = msgspec.json.encode(FactsAsked([FactName(*name) for name in names]))
-        answer = await self._ask_one(lambda url: post(url, FACTS_LOOKUP_PATH, {}, "", body))
+        answer = await self._ask_ledger(lambda url: post(url, FACTS_LOOKUP_PATH, {}, "", body))
         if not isinstance(answer, PeerAnswer) or answer.status != 200:
             return None
         try:
@@ -93,26 +107,31 @@ class Passing:
         except msgspec.MsgspecError:
             return None  # of a build that says it in other words
 
-    async def _ask_one(self, request: Callable[[str], bytes]) -> PeerAnswer | str | None:
-        """A ledger's answer; why there is none, or None where no ledger lives.
+    async def _ask_ledger(self, request: Callable[[str], bytes]) -> PeerAnswer | str | None:
+        return await self._ask_one(LEDGER, self._roster.ledgers(), request)
+
+    async def _ask_one(
+        self, what: str, urls: Sequence[str], request: Callable[[str], bytes]
+    ) -> PeerAnswer | str | None:
+        """The answer of one of them; why there is none, or None where none lives.
 
         One that cannot say yet (it is built anew, or behind) has the word only if no other can.
         """
         failed, not_yet = None, None
-        for url in self._roster.ledgers():
+        for url in urls:
             try:
                 async with asyncio.timeout(_ANSWER_S):
                     answer = await self._peers.ask(url, request(url))
                 if answer.status == 503:
                     not_yet = not_yet or answer
                 elif answer.status == 401:
-                    failed = f"The ledger at {url} does not take this worker for one."
+                    failed = f"The {what} at {url} does not take this worker for one."
                 else:
                     return answer
             except PeerFailed as error:
-                failed = f"The ledger at {url} does not answer: {error}"
+                failed = f"The {what} at {url} does not answer: {error}"
             except TimeoutError:
-                failed = f"The ledger at {url} has not answered within {_ANSWER_S:.0f} s."
+                failed = f"The {what} at {url} has not answered within {_ANSWER_S:.0f} s."
         return not_yet or failed
 
 

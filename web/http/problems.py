@@ -42,6 +42,7 @@ class Problem(StrEnum):
     PARTITIONS_UNAVAILABLE = "partitions-unavailable"
     LOG_UNAVAILABLE = "log-unavailable"
     HISTORY_NOT_RUNNING = "history-not-running"
+    AUDIT_NOT_RUNNING = "audit-not-running"
     APPEND_FAILED = "append-failed"
     APPEND_INCOMPLETE = "append-incomplete"
 

@@ -167,10 +167,13 @@ async def _watch(
     no_ledger: bool,
     port: int,
 ) -> None:
+    from msgspec.structs import replace
+
     from app.access import access_of
-    from app.commands.past.watch import Watched, watch
+    from app.commands.past.watch import Watched, telling_of, url_at, watch
     from web.access.watched import AccessError
 
+    settings = replace(settings, url=url_at(settings, port))
     try:
         access = access_of(settings)
     except AccessError as error:
@@ -184,7 +187,8 @@ async def _watch(
         auditor, _ = await _begin(settings, url, no_ledger, stack)
         click.echo(f"Watching: http://{settings.web_host}:{port}/v1/audit")
         at = (settings.web_host, port)
-        await watch(auditor, numbers, Watched(as_document), say, at, access)
+        members = telling_of(settings, auditor.config.rules.number, access)
+        await watch(auditor, numbers, Watched(as_document), say, at, access, members)
 
 
 async def config_of(

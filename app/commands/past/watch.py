@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import cycle
@@ -15,11 +16,14 @@ from prometheus_client.registry import Collector
 
 from app.commands.console import moment
 from web.access.access import OPEN, Access
+from web.history.passing import AUDIT_PATH
 from web.http.replies import json_reply
 from web.operations.ops import metrics_reply
 
 if TYPE_CHECKING:
+    from app.config import Settings
     from audit.auditing import Audited, Auditor
+    from web.cluster.members import Members
 
 #: Between two partitions, so that a watch takes no more than a part of a core.
 _PAUSE_S = 1.0
@@ -99,7 +103,7 @@ class Watched(Collector):
         async def live(request: web.Request) -> web.Response:
             return json_reply({"live": True})
 
-        yield web.get("/v1/audit", document)
+        yield web.get(AUDIT_PATH, document)
         yield web.get("/metrics", metrics)
         yield web.get("/live", live)
 
@@ -111,6 +115,7 @@ async def watch(
     say: Callable[[Audited], None],
     at: tuple[str, int],
     access: Access = OPEN,
+    members: Members | None = None,
 ) -> None:
     """Audit one partition after the other, until cancelled.
 
@@ -121,6 +126,7 @@ async def watch(
         say: the same, for people.
         at: host and port of the HTTP server.
         access: who may ask it.
+        members: tells workers that it is there.
 
     Raises:
         OSError: the port is taken.
@@ -133,6 +139,8 @@ async def watch(
     await runner.setup()
     try:
         await web.TCPSite(runner, *at).start()
+        if members is not None:
+            await members.start()
         for number in cycle(numbers):
             try:
                 found = await auditor.partition(number)
@@ -144,7 +152,40 @@ async def watch(
             say(found)
             await asyncio.sleep(max(_PAUSE_S, _behind(found)))
     finally:
+        if members is not None:
+            await members.stop()
         await runner.cleanup()
+
+
+def url_at(settings: Settings, port: int) -> str:
+    """How others reach the watch: as they would a worker of these settings, at another port."""
+    return re.sub(r"(:[0-9]{1,5})?/*$", f":{port}", settings.url, count=1)
+
+
+def telling_of(settings: Settings, rules: int, access: Access) -> Members:
+    """Tells the workers of this version where they find the watch.
+
+    Args:
+        settings: with the watch's own `url`.
+        rules: by which the version counts.
+        access: signs what is told.
+    """
+    from app import __version__
+    from web.cluster.heartbeats import AUDIT
+    from web.cluster.members import Members, NothingHeld
+
+    return Members(
+        settings.client_kwargs(),
+        settings.members_topic,
+        NothingHeld(),
+        version=settings.version,
+        rules=rules,
+        build=__version__,
+        url=settings.url,
+        window=settings.dedup_window,
+        kind=AUDIT,
+        access=access,
+    )
 
 
 def _behind(found: Audited) -> float:

@@ -1,10 +1,12 @@
 """What a watch says of itself: the last word on each partition."""
 
+import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from app.commands.past.found import as_document
-from app.commands.past.watch import Watched
+from app.commands.past.watch import Watched, url_at
+from app.config import Settings
 from audit.auditing import Audited
 from audit.comparing import Held, RowDifference
 from domain.rows import Row, row_key
@@ -40,3 +42,16 @@ async def test_drift_is_told_as_json_and_as_a_metric_and_goes_when_it_is_repaire
         watched.note(audited(1))
         said = await (await client.get("/v1/audit")).json()
         assert (said["drift"], said["failed"]) == (0, None)
+
+
+@pytest.mark.parametrize(
+    ("worker", "watch"),
+    [
+        ("http://127.0.0.1:6066", "http://127.0.0.1:6366"),
+        ("http://stock.example", "http://stock.example:6366"),
+        ("http://[::1]:6066/", "http://[::1]:6366"),
+        ("http://[fd00::7]", "http://[fd00::7]:6366"),
+    ],
+)
+def test_workers_find_it_where_they_find_a_worker_of_its_machine(worker: str, watch: str) -> None:
+    assert url_at(Settings(url=worker), 6366) == watch

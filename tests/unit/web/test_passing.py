@@ -3,16 +3,17 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
-import msgspec
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
+from aiohttp.test_utils import TestServer, make_mocked_request
+from msgspec.structs import replace
 
 from tests.unit.web.test_roster import a_beat, a_ledger
 from web.cluster.exchange import PeerAnswer
+from web.cluster.heartbeats import AUDIT, WorkerState
 from web.cluster.peers import Peers, get
 from web.cluster.roster import Roster
-from web.history.passing import Passing
+from web.history.passing import AUDIT_PATH, Passing
 from web.http.problems import Problem, problem
 
 Answer = Callable[[], web.Response]
@@ -45,14 +46,40 @@ async def passing(*answers: Answer) -> AsyncIterator[Passing]:
             app.router.add_get(ASKED, handle)
             server = await stack.enter_async_context(TestServer(app))
             url = str(server.make_url("")).rstrip("/")
-            roster.hear(msgspec.structs.replace(a_ledger(number), url=url), 1_000_000 + number)
+            roster.hear(replace(a_ledger(number), url=url), 1_000_000 + number)
         yield Passing(roster, Peers())
 
 
 async def asked(*answers: Answer) -> int | str | None:
     async with passing(*answers) as history:
-        found = await history._ask_one(lambda url: get(url, ASKED, {}, ""))
+        found = await history._ask_ledger(lambda url: get(url, ASKED, {}, ""))
     return found.status if isinstance(found, PeerAnswer) else found
+
+
+async def test_a_question_of_drift_goes_to_an_audit_and_to_no_ledger() -> None:
+    roster = Roster(a_beat(0))
+    history = Passing(roster, Peers())
+    request = make_mocked_request("GET", AUDIT_PATH)
+
+    async def audit(_: web.Request) -> web.Response:
+        return web.json_response({"drift": 2})
+
+    app = web.Application()
+    app.router.add_get(AUDIT_PATH, audit)
+    async with TestServer(app) as server:
+        url = str(server.make_url("")).rstrip("/")
+        roster.hear(replace(a_ledger(1), url=url), 1_000_000)
+        none = await history._audit(request)
+        watch = replace(a_ledger(2), url=url, kind=AUDIT)
+        roster.hear(watch, 1_000_001)
+        told = await history._audit(request)
+        roster.hear(replace(watch, sequence=9, state=WorkerState.GONE), 1_000_002)
+        gone = await history._audit(request)
+
+    assert [none.status, told.status, gone.status] == [503, 200, 503]
+    assert told.body == b'{"drift": 2}'
+    assert gone.text is not None
+    assert "onhand audit --watch" in gone.text
 
 
 @pytest.mark.parametrize(

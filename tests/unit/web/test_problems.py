@@ -25,6 +25,7 @@ PUBLISHED = {
     "append-incomplete": 503,
 }
 ADDED = {"log-unavailable": 503, "unknown-path": 404, "request-timeout": 408, "internal-error": 500}
+ADDED |= {"audit-not-running": 503}
 ADDED |= {"history-not-running": 503, "missing-scope": 403, "repair-refused": 409}
 ADDED |= {"before-history": 404, "unauthenticated": 401}
 
