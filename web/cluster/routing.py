@@ -1,7 +1,8 @@
 """Says who is asked for a partition, here or elsewhere, in which order, with how much time.
 
-Order: this worker if it is the owner; else the owner; else whoever is freshest, this worker
-first among equals. A request that came from another worker is answered here or not at all.
+Order: this worker if it is the owner, or near enough for a caller who says how far behind an
+answer may be; else the owner; else whoever is freshest, this worker first among equals. A request
+that came from another worker is answered here or not at all.
 How these attempts are made is told in `web/cluster/asking.py`.
 """
 
@@ -105,14 +106,18 @@ class Router:
                 silent = self._roster.holders(partition, silent=True)
                 others = [holder for holder in silent if not self._is_suspect(holder.url)]
             return others[:MAX_ATTEMPTS]
+        if _will_do(fresh, asked):
+            return [None, *others][:MAX_ATTEMPTS]
         better = (self._is_better(holder, fresh) for holder in others)
         mine = next((place for place, is_better in enumerate(better) if not is_better), len(others))
         # This worker's own rows are at hand: they are never left out.
         mine = min(mine, MAX_ATTEMPTS - 1)
         return [*others[:mine], None, *others[mine:]][:MAX_ATTEMPTS]
 
-    def is_first(self, fresh: Freshness) -> bool:
+    def is_first(self, fresh: Freshness, asked: Asked) -> bool:
         """Whether `attempts` begin with this worker, whose rows are as fresh as this."""
+        if _will_do(fresh, asked):
+            return True
         others = self._roster.holders(fresh.partition)
         return not others or not self._is_better(others[0], fresh)
 
@@ -161,3 +166,9 @@ class Router:
             del self._suspects[url]
             return False
         return True
+
+
+def _will_do(fresh: Freshness, asked: Asked) -> bool:
+    """Whether the caller takes what this worker has, though somebody else may have more."""
+    most = asked.max_lag_events
+    return most is not None and 0 < most >= fresh.lag_events

@@ -207,14 +207,9 @@ class Questions:
         if judged is None or judged[1] > epoch:
             return None
         hop = judged[0]
-        sku, location, token, wait_ms = target.groups()
-        if token is None:
-            asked = _ANYTHING_HERE if hop else ANYTHING
-        elif (wanted := _plain_asked(token, wait_ms, hop)) is not None:
-            asked = wanted
-        else:
-            return None
-        return KeyQuestion(sku.decode(), location.decode(), asked)
+        sku, location, *demands = target.groups()
+        asked = _plain_asked(*demands, hop)
+        return None if asked is None else KeyQuestion(sku.decode(), location.decode(), asked)
 
     def _judge(self, headers: bytes) -> tuple[bool, int] | None:
         """Whether another worker asks, and its epoch; None where a header is special."""
@@ -325,17 +320,18 @@ def _keys(body: bytes) -> list[Key]:
 # ---- a plain request
 
 
-# Ids that need no decoding; then, as other workers write it, a position and a wait.
+# Ids that need no decoding; then, as other workers write it, a position and a wait; then how far
+# behind the answer may be.
 _PLAIN_TARGET = re.compile(
     rb"GET %b/([A-Za-z0-9_-][A-Za-z0-9._-]{0,127})/([A-Za-z0-9_-][A-Za-z0-9._-]{0,127})"
-    rb"(?:\?min_position=([A-Za-z0-9._@,-]+)&wait_ms=([0-9]{1,5}))? HTTP/1\.1\r\n" % ROOT.encode()
+    rb"(?:\?min_position=([A-Za-z0-9._@,-]+)&wait_ms=([0-9]{1,5})(?:&max_lag_events=([0-9]{1,9}))?"
+    rb"|\?max_lag_events=([0-9]{1,9}))? HTTP/1\.1\r\n" % ROOT.encode()
 )
 # Headers that change nothing in the answer.
 _HARMLESS = (
     "User-Agent|Accept|Accept-Encoding|Accept-Language|Cache-Control|Pragma|Traceparent|"
     "Tracestate|X-Request-Id|X-Forwarded-For|X-Forwarded-Host|X-Forwarded-Proto|Forwarded"
 )
-_ANYTHING_HERE = Asked(hop=True)
 
 
 def _plain_headers(version: int) -> re.Pattern[bytes]:
@@ -350,10 +346,17 @@ def _plain_headers(version: int) -> re.Pattern[bytes]:
 
 
 @lru_cache(maxsize=1024)
-def _plain_asked(token: bytes, wait_ms: bytes, hop: bool) -> Asked | None:
+def _plain_asked(
+    token: bytes | None, wait_ms: bytes | None, most: bytes | None, alone: bytes | None, hop: bool
+) -> Asked | None:
+    """What a plain request demands; `alone`: the most events behind, with no position."""
+    lag = most or alone
+    max_lag = None if lag is None else int(lag)
+    if token is None or wait_ms is None:
+        return Asked(max_lag_events=max_lag, hop=hop)
     if int(wait_ms) > MAX_WAIT_S * 1000:
         return None
     try:
-        return Asked(read_position(token.decode()), int(wait_ms) / 1000, None, hop)
+        return Asked(read_position(token.decode()), int(wait_ms) / 1000, max_lag, hop)
     except ValueError:
         return None

@@ -59,7 +59,9 @@ class QuickReads:
         sku, location, asked = question.sku, question.location, question.asked
         partition = self._partition_of(sku)
         fresh = self._table.freshness(partition)
-        if fresh is None or not (asked.hop or self._router.is_first(fresh)):
+        if fresh is None or not (asked.hop or self._router.is_first(fresh, asked)):
+            return None
+        if asked.max_lag_events is not None and fresh.lag_events > asked.max_lag_events:
             return None
         if not self._admission.is_far_enough(fresh, asked):
             return None

@@ -243,13 +243,28 @@ async def test_positions_elsewhere_or_of_other_kinds_hold_nothing_up(token: str)
 async def test_a_staler_answer_than_the_caller_takes_is_refused_anywhere() -> None:
     async with a_fleet(2, rows=30) as fleet:
         sku = "SKU-0003"
-        fleet[fleet.owner_of(sku)].shelf.advance(fleet[0].shelf.partition_of(sku), 11, lag=7)
+        for number in range(2):
+            fleet[number].shelf.advance(fleet[0].shelf.partition_of(sku), 11, lag=7)
         for number in range(2):
             stale = await fleet.row(number, sku, query="?max_lag_events=6")
             enough = await fleet.row(number, sku, query="?max_lag_events=7")
 
             assert (stale.status, stale.problem) == (503, "too-stale")
             assert (enough.status, enough.headers["Onhand-Lag-Events"]) == (200, "7")
+
+
+async def test_who_takes_an_answer_a_little_behind_is_not_sent_on_by_a_standby() -> None:
+    async with a_fleet(2, rows=30) as fleet:
+        sku = "SKU-0003"
+        owner = fleet.owner_of(sku)
+        standby = 1 - owner
+        fleet[standby].shelf.advance(fleet[0].shelf.partition_of(sku), 10, lag=1)
+        near = await fleet.row(standby, sku, query="?max_lag_events=1")
+        exact = await fleet.row(standby, sku, query="?max_lag_events=0")
+
+        assert (near.role, near.headers["Onhand-Worker"]) == ("standby", fleet[standby].url)
+        assert (exact.role, exact.headers["Onhand-Worker"]) == ("active", fleet[owner].url)
+        assert [is_hop for _, _, is_hop in fleet[owner].seen] == [True]
 
 
 async def test_a_partition_that_loads_everywhere_is_not_a_404() -> None:

@@ -28,6 +28,8 @@ PATHS = [
     "/v1/inventory/SKU-1/s-7?min_position=foo&wait_ms=0",
     "/v1/inventory/SKU-1/s-7?min_position=a-1@2,b@3&wait_ms=0",
     "/v1/inventory/SKU-1/s-7?min_position=sales-{p}@9&wait_ms=99999",
+    "/v1/inventory/SKU-1/s-7?max_lag_events=2", "/v1/inventory/SKU-1/s-7?max_lag_events=007",
+    "/v1/inventory/SKU-1/s-7?min_position=sales-{p}@9&wait_ms=0&max_lag_events=5",
     "/v1/inventory/SKU-1/s-7?max_lag_events=0", "/v1/inventory/SKU-1/s-7?", "/v1/inventory/SKU-1/.",
 ]  # fmt: skip
 HEADERS = [

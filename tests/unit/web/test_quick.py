@@ -150,7 +150,10 @@ def test_what_could_change_the_answer_goes_the_long_way(line: str) -> None:
         a_head("/v1/inventory/SKU-1/store-7/x"),
         a_head(PATH + "?"),
         a_head(PATH + "?color=red"),
-        a_head(PATH + "?max_lag_events=0"),
+        a_head(PATH + "&max_lag_events=1"),
+        a_head(PATH + "?max_lag_events=-1"),
+        a_head(PATH + "?max_lag_events=1&max_lag_events=2"),
+        a_head(PATH + "?min_position=sales-0@1&wait_ms=1?max_lag_events=1"),
         a_head(PATH + "?min_position=sales-0@1&wait_ms=10001"),
         a_head(PATH + "?min_position=sales-0@1&wait_ms=1&wait_ms=2"),
         a_head("/v1/inventory/" + "x" * 129 + "/store-7"),
@@ -172,6 +175,23 @@ def test_a_partition_that_somebody_else_owns_goes_the_long_way_unless_by_a_hop()
     by_a_hop = desk.quick(PATH, "Onhand-Hop: 1")
     assert by_a_hop is not None
     assert by_a_hop[0]["Onhand-Role"] == "standby"
+
+
+@pytest.mark.parametrize(("lag", "most", "is_here"), [(3, 3, True), (4, 3, False), (0, 0, False)])
+def test_a_standby_answers_by_itself_who_takes_an_answer_as_far_behind_as_it_is(
+    lag: int, most: int, is_here: bool
+) -> None:
+    desk = Desk(Role.STANDBY)
+    desk.shelf.hold(range(4), Role.STANDBY, sales=10, lag=lag)
+    claim = Claim(partition=desk.partition, state="active", role=Role.ACTIVE, handled=10 + lag)
+    owner = Heartbeat(1, 1, "", "http://owner", "owner", 1, claims=(claim,))
+    desk.roster.hear(owner, 1_000_000)
+
+    answer = desk.quick(f"{PATH}?max_lag_events={most}")
+
+    assert (answer is not None) is is_here
+    if answer is not None:
+        assert (answer[0]["Onhand-Role"], answer[0]["Onhand-Lag-Events"]) == ("standby", str(lag))
 
 
 def test_a_partition_that_loads_goes_the_long_way() -> None:
