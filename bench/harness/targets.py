@@ -104,6 +104,9 @@ def _reads(run: "Run") -> Iterator[Judged]:
     yield from least("key reads, 32 connections", many.per_s if many else None, 9_000, "/s")
     added_ms = forwarded.p50_ms - alone.p50_ms if forwarded and alone else None
     yield from most("a forwarded read adds, p50", added_ms, 0.5, " ms")
+    far, near = found.get(("forwarded", 32)), found.get(("standby", 32))
+    ratio = near.per_s / far.per_s if near and far else None
+    yield from least("reads from a standby, 32 connections", ratio, 1.8, " × forwarded")
     beside = [each for each in run.reads if each.what.startswith(BESIDE_FOLDING)]
     # A backlog that ended meanwhile left the worker idle: its p99 would flatter.
     if beside and not any(each.what.endswith(BACKLOG_ENDED) for each in beside):

@@ -17,6 +17,8 @@ from bench.onhand.web import inventory_path
 
 SAMPLED_KEYS = 5_000
 CONNECTIONS = (1, 32)
+#: Events behind that are allowed where a standby is to answer.
+NEAR_ENOUGH = 1_000
 PULSE_EVERY_S = 0.02
 PULSES_PER_COUNT = 10
 WARM_UP_S = 0.5
@@ -88,7 +90,10 @@ def idle_reads(folded: Onhand, arena: Arena, seconds: float) -> list[Reads]:
 
 
 def forwarded_reads(pair: Onhand, arena: Arena, seconds: float) -> list[Reads]:
-    """Two workers; the first is asked only for rows that the second owns."""
+    """Two workers; the first is asked only for rows that the second owns.
+
+    Then again by a caller who takes what the first one's standby has.
+    """
     asked, owner = pair.launch()
     try:
         pair.wait_until_serving()
@@ -100,7 +105,13 @@ def forwarded_reads(pair: Onhand, arena: Arena, seconds: float) -> list[Reads]:
         say(f"reads, forwarded: {len(foreign)} of 1,000 sampled rows belong to the other worker")
         if not foreign:
             return []
-        return [_measure("forwarded", asked, foreign, count, seconds) for count in CONNECTIONS]
+        near = [f"{path}?max_lag_events={NEAR_ENOUGH}" for path in foreign]
+        kinds = (("forwarded", foreign), ("standby", near))
+        return [
+            _measure(what, asked, paths, count, seconds)
+            for what, paths in kinds
+            for count in CONNECTIONS
+        ]
     finally:
         pair.stop()
 
