@@ -44,6 +44,7 @@ NEEDS: dict[str, Scope] = {
     "/v1/cluster": Scope.OPERATE,
     "/metrics": Scope.OPERATE,
     "/v1/upgrade": Scope.OPERATE,
+    "/v1/audit": Scope.OPERATE,
     **dict.fromkeys(
         ("/v1/shipments", "/v1/dispatches", "/v1/sales", "/v1/returns", "/v1/adjustments",
          "/v1/events"), Scope.WRITE,
