@@ -6,9 +6,10 @@ from pathlib import Path
 
 from app.config import Settings
 from web.access.access import Access
+from web.access.certificates import Tls, read_authorities, read_certificate
 from web.access.proofs import read_secrets
 from web.access.tokens import read_tokens
-from web.access.watched import WatchedFile
+from web.access.watched import WatchedFile, WatchedFiles
 
 
 def access_of(settings: Settings) -> Access:
@@ -19,4 +20,15 @@ def access_of(settings: Settings) -> Access:
         WatchedFile(Path(secrets), read_secrets) if secrets else None,
         settings.url,
         metrics_are_open=settings.metrics == "open",
+        tls=tls_of(settings),
+    )
+
+
+def tls_of(settings: Settings) -> Tls:
+    """What a process shows and believes; raises AccessError where a file cannot be used."""
+    cert, key, ca = (Path(at) for at in (settings.tls_cert, settings.tls_key, settings.tls_ca))
+    shown = lambda: read_certificate(cert, key)  # noqa: E731
+    return Tls(
+        WatchedFiles((cert, key), shown) if settings.tls_cert else None,
+        WatchedFiles((ca,), lambda: read_authorities(ca)) if settings.tls_ca else None,
     )

@@ -8,15 +8,16 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
+
+from app.settings import forms
+from app.settings.agreement import contradictions
 
 PREFIX = "ONHAND_"
 ROLES = ("shipments", "sales", "adjustments")
 #: Where a ledger listens, unless ONHAND_WEB_PORT says another one.
 LEDGER_PORT = 6166
-WILDCARD_HOSTS = ("0.0.0.0", "::")  # noqa: S104 - refused without ONHAND_URL
 
 _SECURITY_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 _SASL_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
@@ -26,7 +27,10 @@ _OF_KUBERNETES = re.compile(r"ONHAND_(\w+_)?(SERVICE_(HOST|PORT)|PORT)(_|$)")
 
 
 #: Never in a message.
-_NOT_QUOTED = ("kafka_sasl_password", "tokens", "peer_secret", "ledger_url", "bridge_registry")
+_NOT_QUOTED = (
+    *("kafka_sasl_password", "tokens", "peer_secret", "tls_key", "ledger_url"),
+    "bridge_registry",
+)
 #: What only commands take; it is no setting of a worker.
 _OF_COMMANDS = ("ONHAND_TOKEN",)
 
@@ -70,6 +74,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tokens: str = ""
     peer_secret: str = ""
     metrics: str = "token"
+    tls_cert: str = ""
+    tls_key: str = ""
+    tls_ca: str = ""
     ledger_url: str = ""
     bridge_topic: str = ""
     bridge_map: str = ""
@@ -107,10 +114,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                     shown = "set" if field in _NOT_QUOTED else repr(text)
                     problems.append(f"{PREFIX}{field.upper()} is {shown}: {why}.")
         settings = cls(**values)
-        problems += _contradictions(settings)
+        problems += contradictions(settings)
         if problems:
             raise SettingsError(problems)
-        return msgspec.structs.replace(settings, url=settings.url or settings._local_url())
+        return msgspec.structs.replace(
+            settings, url=settings.url or settings.local_url(settings.web_port)
+        )
 
     @classmethod
     def of_ledger(cls, environ: Mapping[str, str] | None = None, **options: object) -> Settings:
@@ -222,9 +231,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         shown["ledger_url"] = without_password(self.ledger_url)
         return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
-    def _local_url(self) -> str:
+    def local_url(self, port: int) -> str:
+        """Where this process is reached on the interface that it listens on."""
         host = f"[{self.web_host}]" if ":" in self.web_host else self.web_host
-        return f"http://{host}:{self.web_port}"
+        return f"{'https' if self.tls_cert else 'http'}://{host}:{port}"
 
 
 def without_password(url: str) -> str:
@@ -232,156 +242,46 @@ def without_password(url: str) -> str:
     return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url)
 
 
-def _whole(least: int, most: int) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        if not re.fullmatch(r"-?[0-9]{1,18}", text) or not least <= int(text) <= most:
-            raise ValueError(f"use a whole number from {least} to {most}")
-        return int(text)
-
-    return read
-
-
-def _one_of(*words: str) -> Callable[[str], str]:
-    def read(text: str) -> str:
-        for word in words:
-            if text.lower() == word.lower():
-                return word
-        raise ValueError(f"use one of {', '.join(words)}")
-
-    return read
-
-
-def _servers(text: str) -> str:
-    servers = [server.strip() for server in text.split(",")]
-    for server in servers:
-        match = re.fullmatch(r"([^\s:/\[\]]+|\[[0-9a-fA-F:.]+\]):([0-9]{1,5})", server)
-        if match is None or not 0 < int(match[2]) < 65536:
-            raise ValueError("use HOST:PORT, several joined by commas")
-    return ",".join(servers)
-
-
-def _like(pattern: str, remedy: str) -> Callable[[str], str]:
-    def read(text: str) -> str:
-        if not re.fullmatch(pattern, text):
-            raise ValueError(remedy)
-        return text
-
-    return read
-
-
-_topic_part = _like(
-    r"[a-zA-Z0-9._-]{1,100}",
-    "use at most 100 letters, digits, dots, underscores and hyphens",
-)
-_topic_name = _like(r"[a-zA-Z0-9._-]{1,249}", "use the name of a topic")
-_database = _like(
-    r"(sqlite:///|postgresql(\+psycopg)?://)\S+",
-    "use sqlite:///PATH/ledger.db or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE",
-)
-_host = _like(r"[\w.:%-]+", "use the name or address of an interface, such as 127.0.0.1")
-_registry = _like(
-    r"https?://[^\s/?#@]+(/[^\s?#@]*)?",
-    "use http://HOST:PORT, with a path if the registry has one; its user and password are "
-    "ONHAND_BRIDGE_REGISTRY_USER and ONHAND_BRIDGE_REGISTRY_PASSWORD",
-)
-
-_URL_REMEDY = "use http://HOST:PORT without a path, as other workers reach this one"
-
-
-def _url(text: str) -> str:
-    if not re.fullmatch(r"https?://([^\s/:?#@\[\]]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?/?", text):
-        raise ValueError(_URL_REMEDY)
-    try:
-        parts = urlsplit(text)
-        (parts.hostname or "").encode("idna")  # what every look-up of the name begins with
-        if parts.port == 0:
-            raise ValueError
-    except ValueError:  # a port above 65,535, an address in brackets that is none
-        raise ValueError(_URL_REMEDY) from None
-    return text.rstrip("/")
-
-
-def _there(is_there: Callable[[Path], bool], remedy: str) -> Callable[[str], str]:
-    def read(text: str) -> str:
-        if not is_there(Path(text)):
-            raise ValueError(f"there is no such {remedy}")
-        return text
-
-    return read
-
-
-_secret_file = _there(Path.is_file, "file; docs/security.md says how to make it")
-
 _READERS: dict[str, Callable[[str], Any]] = {
-    "kafka": _servers,
-    "kafka_security_protocol": _one_of(*_SECURITY_PROTOCOLS),
-    "kafka_sasl_mechanism": _one_of(*_SASL_MECHANISMS),
+    "kafka": forms.servers,
+    "kafka_security_protocol": forms.one_of(*_SECURITY_PROTOCOLS),
+    "kafka_sasl_mechanism": forms.one_of(*_SASL_MECHANISMS),
     "kafka_sasl_username": str,
     "kafka_sasl_password": str,
-    "kafka_ssl_cafile": _there(Path.is_file, "file; use the path of a PEM file"),
-    "name": _topic_part,
-    "topic_prefix": _topic_part,
-    "version": _whole(1, 999_999),
-    "partitions": _whole(1, 10_000),
-    "replication": _whole(1, 100),
-    "standbys": _whole(0, 100),
+    "kafka_ssl_cafile": forms.there(Path.is_file, "file; use the path of a PEM file"),
+    "name": forms.topic_part,
+    "topic_prefix": forms.topic_part,
+    "version": forms.whole(1, 999_999),
+    "partitions": forms.whole(1, 10_000),
+    "replication": forms.whole(1, 100),
+    "standbys": forms.whole(0, 100),
     "data_dir": Path,
-    "store": _one_of("rocksdb", "memory"),
-    "web_host": _host,
-    "web_port": _whole(1, 65_535),
-    "url": _url,
-    "session_timeout_ms": _whole(1_000, 1_800_000),
-    "commit_interval_ms": _whole(1, 60_000),
-    "catchup_events_per_s": _whole(0, 10_000_000),
-    "dedup_window": _whole(1, 2**21),
-    "topics_check_s": _whole(1, 3_600),
-    "tokens": _secret_file,
-    "peer_secret": _secret_file,
-    "metrics": _one_of("token", "open"),
-    "ledger_url": _database,
-    "bridge_topic": _topic_name,
-    "bridge_map": _there(Path.is_file, "file; docs/bridge.md says how to write a map"),
-    "bridge_port": _whole(1, 65_535),
-    "bridge_registry": _registry,
+    "store": forms.one_of("rocksdb", "memory"),
+    "web_host": forms.interface,
+    "web_port": forms.whole(1, 65_535),
+    "url": forms.url,
+    "session_timeout_ms": forms.whole(1_000, 1_800_000),
+    "commit_interval_ms": forms.whole(1, 60_000),
+    "catchup_events_per_s": forms.whole(0, 10_000_000),
+    "dedup_window": forms.whole(1, 2**21),
+    "topics_check_s": forms.whole(1, 3_600),
+    "tokens": forms.secret_file,
+    "peer_secret": forms.secret_file,
+    "metrics": forms.one_of("token", "open"),
+    "tls_cert": forms.certificate_file,
+    "tls_key": forms.certificate_file,
+    "tls_ca": forms.certificate_file,
+    "ledger_url": forms.database,
+    "bridge_topic": forms.topic_name,
+    "bridge_map": forms.there(Path.is_file, "file; docs/bridge.md says how to write a map"),
+    "bridge_port": forms.whole(1, 65_535),
+    "bridge_registry": forms.registry,
     "bridge_registry_user": str,
     "bridge_registry_password": str,
-    "bridge_schemas": _there(Path.is_dir, "folder; docs/bridge.md says what belongs in it"),
-    "log_level": _one_of(*_LOG_LEVELS),
-    "log_format": _one_of("text", "json"),
+    "bridge_schemas": forms.there(Path.is_dir, "folder; docs/bridge.md says what belongs in it"),
+    "log_level": forms.one_of(*_LOG_LEVELS),
+    "log_format": forms.one_of("text", "json"),
 }
-
-
-def _contradictions(settings: Settings) -> list[str]:
-    """What is wrong between settings that are each right."""
-    problems = []
-    sasl = settings.kafka_security_protocol.startswith("SASL_")
-    named = bool(settings.kafka_sasl_username), bool(settings.kafka_sasl_password)
-    if sasl and named != (True, True):
-        problems.append(
-            f"ONHAND_KAFKA_SECURITY_PROTOCOL is {settings.kafka_security_protocol}: also set "
-            "ONHAND_KAFKA_SASL_USERNAME and ONHAND_KAFKA_SASL_PASSWORD."
-        )
-    if not sasl and any(named):
-        problems.append(
-            "ONHAND_KAFKA_SASL_USERNAME or its password is set but would not be sent: set "
-            "ONHAND_KAFKA_SECURITY_PROTOCOL to SASL_SSL (or SASL_PLAINTEXT)."
-        )
-    if settings.kafka_ssl_cafile and not settings.kafka_security_protocol.endswith("SSL"):
-        problems.append(
-            "ONHAND_KAFKA_SSL_CAFILE is set but would not be used: set "
-            "ONHAND_KAFKA_SECURITY_PROTOCOL to SSL or SASL_SSL."
-        )
-    if settings.tokens and not settings.peer_secret:
-        problems.append(
-            "ONHAND_TOKENS is set: also set ONHAND_PEER_SECRET, or workers could not ask each "
-            "other any more. docs/security.md says how to make its file."
-        )
-    if settings.web_host in WILDCARD_HOSTS and not settings.url:
-        problems.append(
-            f"ONHAND_WEB_HOST is {settings.web_host}, which nobody can call: set ONHAND_URL to how "
-            f"others reach this worker, such as http://10.0.0.7:{settings.web_port}."
-        )
-    return problems
 
 
 def _misspelt(environ: Mapping[str, str]) -> list[str]:

@@ -142,11 +142,12 @@ def _limits(settings: Settings) -> Limits:
     """As many connections as the process may have, and no more than are of use."""
     share = descriptors.shares(descriptors.raised(), settings.partitions)
     limits, plain = Limits(), ConnectionLimits()
-    # Those for operations come on top.
-    clients = min(plain.connections, share.clients - plain.for_operations)
+    handshakes = min(plain.handshakes, share.clients // 8) if settings.tls_cert else 0
+    # Those for operations, and those that are not secured yet, come on top.
+    clients = min(plain.connections, share.clients - plain.for_operations - handshakes)
     return replace(
         limits,
-        connections=replace(plain, connections=clients),
+        connections=replace(plain, connections=clients, handshakes=handshakes),
         peer_connections=min(limits.peer_connections, share.peers),
     )
 

@@ -13,6 +13,7 @@ One partition is in memory at a time.
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -346,13 +347,18 @@ async def _compare(held: Held, copy: RemoteCopy, expected: Expected) -> None:
 
 
 async def an_auditor(
-    config: AuditConfig, stack: AsyncExitStack, token: str | None = None
+    config: AuditConfig,
+    stack: AsyncExitStack,
+    token: str | None = None,
+    believed: ssl.SSLContext | None = None,
 ) -> Auditor:
     """An auditor, for as long as the stack is open; it shows workers this token.
+
+    `believed`: whose certificates are, of those that workers show.
 
     Raises:
         AuditFailed: Kafka does not answer.
     """
     log = await stack.enter_async_context(opened(config.kafka, list(config.topics)))
-    http = await stack.enter_async_context(session(token))
+    http = await stack.enter_async_context(session(token, believed))
     return Auditor(config, log, http)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, NamedTuple
@@ -171,8 +172,16 @@ async def ask_repair(
         ) from error
 
 
-def session(token: str | None = None) -> aiohttp.ClientSession:
-    """For questions to workers, with the caller's token if there is one; one at a time each."""
+def session(
+    token: str | None = None, believed: ssl.SSLContext | None = None
+) -> aiohttp.ClientSession:
+    """For questions to workers, with the caller's token if there is one; one at a time each.
+
+    `believed`: whose certificates are; None: the system's authorities'.
+    """
     headers = {"Authorization": f"Bearer {token}"} if token else None
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=_ASK_S, sock_read=_SILENCE_S)
-    return aiohttp.ClientSession(timeout=timeout, auto_decompress=False, headers=headers)
+    connector = aiohttp.TCPConnector(ssl=believed or True)
+    return aiohttp.ClientSession(
+        timeout=timeout, auto_decompress=False, headers=headers, connector=connector
+    )

@@ -20,7 +20,6 @@ from web.history.answers import Answers
 from web.history.probes import Probes
 from web.http.connections import ConnectionLimits, guard
 from web.http.gate import Gate
-from web.http.outbox import Outbox
 from web.http.paths import unknown_path
 from web.http.problems import pages
 from web.server import add_routes
@@ -81,8 +80,8 @@ class LedgerWeb:
 
     def attach(self, app: web.Application) -> None:
         """Add all routes to an application that does not run yet."""
-        guard(app, ConnectionLimits(), lambda data: None, Outbox())
         access = self._access
+        guard(app, ConnectionLimits(), tls=access.tls.server())
         any_token = access.guarding(Demand.ANY_TOKEN)
         add_routes(app, self._probes.routes(), guarding=access.of_operations())
         reading = access.guarding(Scope.READ)

@@ -22,7 +22,6 @@ from web.cluster.peers import Peers
 from web.cluster.routing import Router
 from web.http.connections import ConnectionLimits, guard
 from web.http.gate import Gate
-from web.http.outbox import Outbox
 from web.http.pacing import Lane
 from web.http.paths import unknown_path
 from web.http.problems import pages
@@ -91,7 +90,7 @@ class ProgramWeb:
             fail=fail,
             access=access,
         )
-        self._peers = Peers(signed=access.signed)
+        self._peers = Peers(signed=access.signed, tls=access.tls.client)
         self._admission = Admission(table, config.topics, self._ends)
         router = Router(table, self.members.roster, self._peers, self._admission)
         self._gate = Gate(_QUESTIONS, lambda: self._admission.waiters)
@@ -109,8 +108,8 @@ class ProgramWeb:
 
     def attach(self, app: web.Application) -> None:
         """Add all routes to an application that does not run yet."""
-        guard(app, ConnectionLimits(), lambda data: None, Outbox())
         access = self._access
+        guard(app, ConnectionLimits(), tls=access.tls.server())
         any_token, reading = access.guarding(Demand.ANY_TOKEN), access.guarding(Scope.READ)
         add_routes(app, self._ops.routes(), guarding=access.of_operations())
         routes = map(self._route, self._routes)

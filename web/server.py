@@ -223,6 +223,7 @@ class Web:
             limits.peer_connections,
             self._outbox,
             access.signed,
+            access.tls.client,
         )
         self._appender = Appender(config.kafka, limits.append_timeout_s, limits.turns)
         observe = self._metrics.observe_append
@@ -300,8 +301,9 @@ class Web:
 
         Call it after others have added theirs: the last route takes every path.
         """
-        guard(app, self._config.limits.connections, self._at_once, self._outbox)
         access, door = self._access, self._door
+        limits, tls = self._config.limits.connections, access.tls.server()
+        guard(app, limits, self._at_once, self._outbox, tls)
         reading, writing = access.guarding(Scope.READ), access.guarding(Scope.WRITE)
         reads, writes = self._gates["read"], self._gates["write"]
         any_token = access.guarding(Demand.ANY_TOKEN)

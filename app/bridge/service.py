@@ -23,6 +23,7 @@ from app.service import port_problems, refuse_to_start
 from core.words import spans
 from tables.tasks import Tasks
 from web.access.access import Access
+from web.http.connections import ConnectionLimits, guard
 from web.operations.bridging import BridgeOps, BridgeView, CarriedBody
 
 log = logging.getLogger("app")
@@ -94,6 +95,7 @@ class BridgeApp(GroupMember):
 
     def on_webserver_init(self, web: Any) -> None:
         """Our handlers live on the server that Faust starts."""
+        guard(web.web_app, ConnectionLimits(), tls=self.access.tls.server())
         web.web_app.add_routes(self.access.operated(BridgeOps(self.view).routes()))
 
     async def on_start(self) -> None:

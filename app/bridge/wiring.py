@@ -36,7 +36,8 @@ def build_bridge(settings: Settings | None = None) -> BridgeApp:
     except (SettingsError, AccessError, StoreFailed) as error:
         refuse_to_start(str(error).splitlines())
         raise  # unreachable: refuse ends the process
-    settings = replace(settings, web_port=settings.bridge_port, url=_url(settings))
+    port = settings.bridge_port
+    settings = replace(settings, web_port=port, url=settings.local_url(port))
     options = faust_options(settings, group) | {"Worker": BridgeWorker}
     app = BridgeApp(
         group,
@@ -69,8 +70,3 @@ def build_bridge(settings: Settings | None = None) -> BridgeApp:
 def _name_in_group(settings: Settings) -> str:
     """Faust wants another address of each member; nobody calls a bridge by it."""
     return f"http://{socket.gethostname()}-{os.getpid()}:{settings.bridge_port}"
-
-
-def _url(settings: Settings) -> str:
-    host = f"[{settings.web_host}]" if ":" in settings.web_host else settings.web_host
-    return f"http://{host}:{settings.bridge_port}"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import ssl
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
 
 from app.commands.console import Cell, coloured, plain, seconds_since, span
-from app.commands.running import token_of_command
+from app.commands.running import authorities_of_command, token_of_command
 from core.words import in_words
 
 #: A worker answers or refuses within 2 s, and waits for a position for at most 1 s more.
@@ -93,21 +94,35 @@ def ask(
 
 def _why(error: Exception) -> str:
     match error:
+        # A ValueError to Python; both come before anybody was asked.
+        case ssl.SSLCertVerificationError():
+            return (
+                f"its certificate is not believed: {error.verify_message.rstrip('.')}; name the "
+                "file of who signed it by --tls-ca or ONHAND_TLS_CA, and the host as it is in it"
+            )
+        case ValueError() | http.client.InvalidURL():
+            return "that is no address"
         case http.client.RemoteDisconnected():
             return "it closed the connection without an answer"
-        case ValueError() | http.client.InvalidURL():  # before anybody was asked
-            return "that is no address"
         case http.client.HTTPException():
             return "what answers there does not speak HTTP"
+        case ssl.SSLError(reason="WRONG_VERSION_NUMBER" | "RECORD_LAYER_FAILURE"):
+            return "it speaks no TLS: begin its address with http://"
         case _:
             return in_words(error)
 
 
 def _ask_one(worker: str, path: str, body: object, timeout_s: float, token: str | None) -> Answer:
     parts = urlsplit(worker if "://" in worker else f"http://{worker}")
-    secure = parts.scheme == "https"
-    kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=timeout_s)
+    host = parts.hostname or ""
+    connection: http.client.HTTPConnection
+    if parts.scheme == "https":
+        believed = authorities_of_command()
+        connection = http.client.HTTPSConnection(
+            host, parts.port, timeout=timeout_s, context=believed
+        )
+    else:
+        connection = http.client.HTTPConnection(host, parts.port, timeout=timeout_s)
     headers = {"Accept": "*/*"}
     if token:
         headers["Authorization"] = f"Bearer {token}"

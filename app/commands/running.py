@@ -12,6 +12,8 @@ import click
 from app.commands.console import GLADLY_S, Ticker
 
 if TYPE_CHECKING:
+    import ssl
+
     from app.config import Settings
 
 #: How often it is said that a command waits.
@@ -21,6 +23,8 @@ T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 #: The variable that holds a token for commands.
 TOKEN = "ONHAND_TOKEN"  # noqa: S105 - its name
+#: The same one as of workers.
+AUTHORITIES = "ONHAND_TLS_CA"
 
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document, for programs.")
 kafka_option = click.option("--kafka", metavar="HOST:PORT", help="Brokers. Beats ONHAND_KAFKA.")
@@ -42,6 +46,17 @@ _token = click.option(
 )
 
 
+_tls_ca = click.option(
+    "--tls-ca",
+    envvar=AUTHORITIES,
+    expose_value=False,
+    metavar="FILE",
+    callback=lambda context, _, value: context.meta.update({AUTHORITIES: value}),
+    help=f"PEM file of who signed the workers' certificates. Default: {AUTHORITIES}, else the "
+    "system's.",
+)
+
+
 class Commands(click.Group):
     """A group that knows what somebody meant who misspelt one of its commands."""
 
@@ -60,8 +75,8 @@ class Commands(click.Group):
 
 
 def url_option(command: F) -> F:
-    """Whom a command asks, and by which token."""
-    return _url(_token(command))
+    """Whom a command asks, by which token, and whose certificates it believes."""
+    return _url(_token(_tls_ca(command)))
 
 
 def token_of_command() -> str | None:
@@ -74,6 +89,22 @@ def token_of_command() -> str | None:
     if not token.isascii() or not token.isprintable() or " " in token:
         refuse(f"{TOKEN} (or --token) is no token: `onhand token create` makes one.")
     return str(token)
+
+
+def authorities_of_command() -> ssl.SSLContext:
+    """For https: whose certificates are believed; a file that cannot be used ends the command."""
+    import ssl
+    from pathlib import Path
+
+    from web.access.certificates import read_authorities
+    from web.access.watched import AccessError
+
+    context = click.get_current_context(silent=True)
+    named = None if context is None else context.meta.get(AUTHORITIES)
+    try:
+        return ssl.create_default_context() if not named else read_authorities(Path(named))
+    except AccessError as error:
+        refuse(str(error))
 
 
 def workers_of(urls: tuple[str, ...]) -> list[str]:

@@ -119,6 +119,38 @@ def test_a_certificate_is_refused_where_it_would_not_be_used(tmp_path: Path) -> 
     assert "no such file" in problems(KAFKA_SSL_CAFILE=str(tmp_path / "no.pem"))[0]
 
 
+def test_a_certificate_and_its_key_are_set_both_or_neither(tmp_path: Path) -> None:
+    pem = tmp_path / "some.pem"
+    pem.touch()
+
+    assert problems(TLS_CERT=str(pem)) == [
+        "ONHAND_TLS_CERT is set without ONHAND_TLS_KEY: set both, or neither."
+    ]
+    assert problems(TLS_KEY=str(pem)) == [
+        "ONHAND_TLS_KEY is set without ONHAND_TLS_CERT: set both, or neither."
+    ]
+    with_both = {"ONHAND_TLS_CERT": str(pem), "ONHAND_TLS_KEY": str(pem)}
+    assert Settings.from_env(with_both).url == "https://127.0.0.1:6066"
+
+
+def test_a_worker_that_speaks_tls_is_not_announced_as_plain(tmp_path: Path) -> None:
+    pem = tmp_path / "some.pem"
+    pem.touch()
+
+    assert problems(TLS_CERT=str(pem), TLS_KEY=str(pem), URL="http://stock-1:6066") == [
+        "ONHAND_URL is http://stock-1:6066, and with ONHAND_TLS_CERT this process speaks TLS: "
+        "begin it with https://."
+    ]
+
+
+def test_a_key_that_stands_where_its_file_belongs_is_not_quoted() -> None:
+    told = problems(TLS_CERT=__file__, TLS_KEY="-----BEGIN PRIVATE KEY-----")
+
+    assert told[0] == (
+        "ONHAND_TLS_KEY is set: there is no such file; docs/security.md says how to make one."
+    )
+
+
 def test_clients_get_addresses_and_security() -> None:
     plain = Settings.from_env({"ONHAND_KAFKA": "a:9092, [::1]:9093"}).client_kwargs()
     assert plain == {"bootstrap_servers": "a:9092,[::1]:9093", "security_protocol": "PLAINTEXT"}

@@ -17,6 +17,7 @@ from aiohttp import web
 from web.access import proofs
 from web.access.beats import Beats
 from web.access.callers import CALLER, Caller, Scope
+from web.access.certificates import PLAIN, Tls
 from web.access.denials import Denial
 from web.access.proofs import NOBODY, PROOF, PeerMode, PeerSecrets
 from web.access.tokens import Tokens
@@ -54,6 +55,7 @@ class Access:
         secrets: by which workers prove to be workers; None: off.
         url: of this process, as others reach it.
         metrics_are_open: /metrics asks for nothing.
+        tls: what connections are secured by.
     """
 
     def __init__(
@@ -63,9 +65,11 @@ class Access:
         url: str = "",
         *,
         metrics_are_open: bool = False,
+        tls: Tls = PLAIN,
     ) -> None:
         self._tokens, self._secrets, self._url = tokens, secrets, url
         self._metrics_are_open = metrics_are_open
+        self.tls = tls
         #: Is there anything to judge?
         self.is_on = tokens is not None or secrets is not None
         self.has_tokens = tokens is not None

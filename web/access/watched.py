@@ -1,4 +1,4 @@
-"""A file that is read again when it changes, without a restart."""
+"""Files that are read again when they change, without a restart."""
 
 from __future__ import annotations
 
@@ -14,32 +14,33 @@ T = TypeVar("T")
 UNSEEN_S = 1.0
 #: A file of ours is far smaller; whatever is larger is another one.
 MAX_BYTES = 16 * 2**20
-_Mark = tuple[int, int, int]
+_Mark = tuple[int, int, int, int]
 
 
 class AccessError(Exception):
-    """A file of tokens or secrets that cannot be used; the message is one plain sentence."""
+    """A file of tokens, secrets or certificates that cannot be used; one plain sentence."""
 
 
-class WatchedFile(Generic[T]):
-    """What a file holds, as it was when it was last right.
+class WatchedFiles(Generic[T]):
+    """What files make together, as it was when it was last right.
 
     Args:
-        path: of the file; a link is followed, so that a mounted secret may be swapped.
-        read: makes the value of the bytes; raises AccessError.
+        paths: of the files; a link is followed, so that a mounted secret may be swapped.
+        load: makes the value of them; raises AccessError.
 
     Raises:
-        AccessError: it cannot be read at the start. Later that is said in the log, and what
+        AccessError: they cannot be used at the start. Later that is said in the log, and what
             was known before stays.
     """
 
-    def __init__(self, path: Path, read: Callable[[bytes], T]) -> None:
-        self._path, self._read = path, read
+    def __init__(self, paths: tuple[Path, ...], load: Callable[[], T]) -> None:
+        self._paths, self._load = paths, load
         #: How long a change may stay unseen.
         self.every_s = UNSEEN_S
         self._look_at = 0.0
-        self._mark = _mark(path)
-        self._value = self._load()
+        # Before they are read: what changes meanwhile is seen by the next look.
+        self._marks = [_mark(path) for path in paths]
+        self._value = load()
 
     def get(self) -> T:
         """The value; looks for a change once in `every_s`."""
@@ -49,30 +50,43 @@ class WatchedFile(Generic[T]):
         return self._value
 
     def look(self) -> None:
-        """Read it again if it has changed."""
-        mark = _mark(self._path)
-        if mark == self._mark:
+        """Read them again if one has changed."""
+        marks = [_mark(path) for path in self._paths]
+        if marks == self._marks:
             return
-        self._mark = mark
+        self._marks = marks
         try:
             self._value = self._load()
         except AccessError as error:
             log.error("%s What was known before goes on to hold.", error)
         else:
-            log.info("%s was read again.", self._path)
+            verb = "were" if len(self._paths) > 1 else "was"
+            log.info("%s %s read again.", " and ".join(map(str, self._paths)), verb)
 
-    def _load(self) -> T:
-        try:
-            if self._path.stat().st_size > MAX_BYTES:
-                raise AccessError(f"{self._path} is too large to be one of Onhand's files.")
-            return self._read(self._path.read_bytes())
-        except OSError as error:
-            why = error.strerror or type(error).__name__
-            raise AccessError(
-                f"{self._path} cannot be read ({why}): let this user read it."
-            ) from error
-        except AccessError as error:
-            raise AccessError(f"{self._path}: {error}") from error
+
+class WatchedFile(WatchedFiles[T]):
+    """One file. `read` makes the value of its bytes; raises AccessError."""
+
+    def __init__(self, path: Path, read: Callable[[bytes], T]) -> None:
+        super().__init__((path,), lambda: _read_by(path, read))
+
+
+def _read_by(path: Path, read: Callable[[bytes], T]) -> T:
+    try:
+        return read(contents_of(path))
+    except AccessError as error:
+        raise AccessError(f"{path}: {error}") from error
+
+
+def contents_of(path: Path) -> bytes:
+    """What a file holds; raises AccessError, without its name."""
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise AccessError("it is too large to be one of Onhand's files.")
+        return path.read_bytes()
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise AccessError(f"it cannot be read ({why}): let this user read it.") from error
 
 
 def _mark(path: Path) -> _Mark | None:
@@ -80,4 +94,5 @@ def _mark(path: Path) -> _Mark | None:
         found = path.stat()
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    # The last: it can be read now, and could not before.
+    return found.st_mtime_ns, found.st_size, found.st_ino, found.st_ctime_ns

@@ -13,6 +13,7 @@ each connection, connections kept for the next request.
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import ssl
 import time
@@ -22,7 +23,12 @@ from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import urlencode, urlsplit
 
+from core.words import in_words
+from web.access.certificates import PLAIN
 from web.cluster.exchange import FromPeer, LargeAnswer, PeerAnswer, PeerConnection, PeerFailed
+from web.http.handshakes import connect_secured
+
+log = logging.getLogger(__name__)
 
 HOP = "Onhand-Hop"
 HOP_VERSION = "Onhand-Version"
@@ -45,6 +51,8 @@ MAX_WAITING = 128
 #: A worker not asked for this long is forgotten: each one that is started anew in a cluster
 #: of containers has another address.
 FORGET_S = 60.0
+#: How often the log says of one worker that there is no TLS with it.
+_SAY_EVERY_S = 60.0
 #: Connections to all workers, busy and idle.
 MAX_OPEN = 4096
 #: Bodies that one worker sends us in pieces. Slow clients hold these, and nobody else's place.
@@ -89,9 +97,10 @@ def _address(url: str) -> _Address:
 class _Peer:
     """Connections to one worker."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, tls: Callable[[], ssl.SSLContext]) -> None:
         self._address = _address(url)
-        self._tls = ssl.create_default_context() if self._address.tls else None
+        self._tls = tls
+        self._say_at = 0.0
         self.idle: list[PeerConnection] = []
         self.open = 0
         #: Requests under way, those that do not wait for a position and those that do.
@@ -120,18 +129,35 @@ class _Peer:
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
                 host, port = self._address.host, self._address.port
-                await asyncio.get_running_loop().create_connection(
-                    lambda: connection, host, port, ssl=self._tls
-                )
+                if self._address.tls:
+                    await connect_secured(connection, self._tls(), host, port)
+                else:
+                    loop = asyncio.get_running_loop()
+                    await loop.create_connection(lambda: connection, host, port)
         except BaseException as error:
             if not connection.was_made:
                 self.open -= 1  # else `lost` does it
             if isinstance(error, TimeoutError):
                 raise PeerFailed("It accepts no connection.") from error
+            if isinstance(error, ssl.SSLError):
+                raise PeerFailed(self._not_believed(error)) from error
             if isinstance(error, OSError):
                 raise PeerFailed("It refuses connections.") from error
             raise
         return connection
+
+    def _not_believed(self, error: ssl.SSLError) -> str:
+        """Why there is no TLS with it; nobody would find out from refused requests alone."""
+        why = getattr(error, "verify_message", "") or in_words(error)
+        now = time.monotonic()
+        if now >= self._say_at:
+            self._say_at = now + _SAY_EVERY_S
+            log.warning(
+                "The worker at https://%s cannot be asked (%s): its certificate must be signed by "
+                "one in ONHAND_TLS_CA and name this host.",
+                *(self._address.name, why),
+            )
+        return f"There is no TLS with it ({why})."
 
     def take(self) -> PeerConnection | None:
         # Newest first: under light load the others fall idle and are closed by their server.
@@ -181,11 +207,18 @@ class Peers:
     """Asks other workers. Deadlines are the caller's: cancel `ask` to give up."""
 
     def __init__(
-        self, limit: int = MAX_OPEN, signed: Callable[[str, bytes], bytes] | None = None
+        self,
+        limit: int = MAX_OPEN,
+        signed: Callable[[str, bytes], bytes] | None = None,
+        tls: Callable[[], ssl.SSLContext] | None = None,
     ) -> None:
-        """`signed`: the request to a URL, with what proves who sends it."""
+        """`signed`: the request to a URL, with what proves who sends it.
+
+        `tls`: asked for each connection to an https URL; None: the system's authorities.
+        """
         self._limit = limit
         self._signed = signed or _as_it_is
+        self._tls = tls or PLAIN.client
         self._peers: dict[str, _Peer] = {}
 
     async def ask(self, url: str, request: bytes, *, waits: bool = False) -> PeerAnswer:
@@ -212,7 +245,7 @@ class Peers:
         peer = self._peers.get(url)
         if peer is None:
             self._forget()
-            peer = self._peers[url] = _Peer(url)
+            peer = self._peers[url] = _Peer(url, self._tls)
         peer.asked_at = time.monotonic()
         request = self._signed(url, request)
         with peer.place(waits):

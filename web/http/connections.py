@@ -11,7 +11,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable
-from http import HTTPStatus
+from ssl import SSLContext
 from typing import Any
 
 from aiohttp import StreamReader, web
@@ -20,14 +20,19 @@ from aiohttp.web_response import StreamResponse
 from msgspec import Struct
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from web.http.handshakes import Doorstep, Handshakes
 from web.http.outbox import Outbox
-from web.http.problems import PAGES, Problem, problem
+from web.http.problems import PAGES, Problem, last_answer, problem
 
 log = logging.getLogger(__name__)
 
 LARGE_BYTES = 64 * 1024
 #: How a TLS connection begins: a handshake record of any version.
 _TLS = b"\x16\x03"
+_SPEAKS_TLS = (
+    "A client speaks TLS to the port for plain HTTP: its address must begin with http://, or this "
+    "worker needs ONHAND_TLS_CERT and ONHAND_TLS_KEY."
+)
 #: How many are looked at, of those that may be idle, to find one that is.
 _LOOKED_AT = 64
 #: "Used since" is not asked more exactly than this.
@@ -53,8 +58,8 @@ class ConnectionLimits(Struct, frozen=True):
     linger_s: how long the rest of a refused body is read and thrown away.
     connections: of clients, at once. Beyond them the one that is idle for longest goes.
     for_operations: beyond these, while none is idle, for /live, /ready and /metrics alone.
-    write_timeout_s: a client that does not take its answer within this is cut off; only
-        answers above 64 KiB, the rest fits into the system's buffers.
+    handshakes: beside all these, that have not finished theirs; each has `head_timeout_s`.
+    write_timeout_s: who does not take an answer above 64 KiB within this is cut off.
     """
 
     keepalive_timeout_s: float = 75.0
@@ -63,6 +68,7 @@ class ConnectionLimits(Struct, frozen=True):
     write_timeout_s: float = 30.0
     connections: int = 4096
     for_operations: int = 64
+    handshakes: int = 256
 
 
 class Connection(RequestHandler):
@@ -95,15 +101,11 @@ class Connection(RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Take the shortcut, or hand on and arm the deadline while a head is incomplete."""
-        waiter = self._waiter
-        is_quiet = waiter is not None and not waiter.done()
+        is_quiet = self._is_quiet()
         if is_quiet and self._at_boundary and self.counts and self._is_answered(data):
             return
         if is_quiet and data.startswith(_TLS):
-            log.warning(
-                "A client speaks TLS to the port for plain HTTP: its address must begin with "
-                "http://, or something in front of this worker must end TLS."
-            )
+            log.warning(_SPEAKS_TLS)
         if self.for_operations and not data.startswith(_OPERATIONS):
             self._refuse(Problem.TOO_BUSY)
             return
@@ -149,8 +151,9 @@ class Connection(RequestHandler):
         return True
 
     def _is_quiet(self) -> bool:
-        """Whether it waits for a request."""
-        return self._waiter is not None and not self._waiter.done()
+        """Whether it waits for a request, or will: the first may come with the TLS handshake."""
+        waiter = self._waiter
+        return self._request_count == 0 if waiter is None else not waiter.done()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Disarm."""
@@ -237,13 +240,13 @@ class Connection(RequestHandler):
     def _refuse(self, name: Problem) -> None:
         """Answer without a request, then close."""
         if self.transport is not None:
-            response = problem(name, PAGES[name].happened)
-            response.headers["Connection"] = "close"
-            response.headers["Content-Length"] = str(len(response.body))  # type: ignore[arg-type]  # bytes
-            lines = "".join(f"{k}: {v}\r\n" for k, v in response.headers.items())
-            status = HTTPStatus(response.status)
-            head = f"HTTP/1.1 {status} {status.phrase}\r\n{lines}\r\n"
-            self.transport.write(head.encode() + response.body)  # type: ignore[operator]  # bytes
+            self.transport.write(last_answer(name, PAGES[name].happened))
+        self.force_close()
+
+    def give_way(self) -> None:
+        """Close at once: others need the place, and TLS would wait for the client's goodbye."""
+        if self.ssl_context is not None and self.transport is not None:
+            self.transport.abort()
         self.force_close()
 
 
@@ -269,7 +272,12 @@ class Server(web.Server):
     """aiohttp's server, making connections of our kind."""
 
     def __init__(
-        self, plain: web.Server, limits: ConnectionLimits, shortcut: Shortcut, outbox: Outbox
+        self,
+        plain: web.Server,
+        limits: ConnectionLimits,
+        shortcut: Shortcut,
+        outbox: Outbox,
+        tls: Callable[[], SSLContext] | None,
     ) -> None:
         settings = {
             **plain._kwargs,  # noqa: SLF001  not public, see above
@@ -284,12 +292,14 @@ class Server(web.Server):
             loop=plain._loop,  # noqa: SLF001  not public, see above
             **settings,
         )
-        self._limits = limits
+        self._limits, self._taken = limits, 0
         self.shortcut, self.outbox = shortcut, outbox
-        self._taken = 0
         #: Those that may be idle, the longest first, and since when as far as was looked.
         self.quiet: dict[Connection, float] = {}
         self._for_operations: dict[Connection, None] = {}
+        self.handshakes = tls and Handshakes(
+            limits.handshakes, limits.head_timeout_s, tls, self._connection
+        )
 
     def take_in(self, connection: Connection) -> None:
         """Give a new connection its place.
@@ -305,7 +315,7 @@ class Server(web.Server):
             if len(self._for_operations) > self._limits.for_operations:
                 oldest = next(iter(self._for_operations))
                 del self._for_operations[oldest]
-                oldest.force_close()
+                oldest.give_way()
             return
         self._taken += 1
         connection.counts = True
@@ -329,7 +339,7 @@ class Server(web.Server):
                 # Busy, or it took the shortcut meanwhile, which does not tell.
                 self.quiet[longest] = since or known
                 continue
-            longest.force_close()
+            longest.give_way()
             self.let_go(longest)
             return True
         return False
@@ -344,9 +354,18 @@ class Server(web.Server):
             return problem(Problem.UNKNOWN_PATH, "What is asked for begins with a /.")
         return await self._plain_handler(request)
 
-    def __call__(self) -> RequestHandler:
-        """Make the handler of one new connection."""
+    def __call__(self) -> RequestHandler | Doorstep:  # type: ignore[override]  # asyncio wants any
+        """Make the protocol of one new connection."""
+        return self._connection() if self.handshakes is None else self.handshakes.begin()
+
+    def _connection(self) -> Connection:
         return Connection(self, self._limits, loop=self._loop, **self._kwargs)
+
+    def pre_shutdown(self) -> None:
+        """Nobody new comes: those go as well that have not finished their handshakes."""
+        if self.handshakes is not None:
+            self.handshakes.close()
+        super().pre_shutdown()
 
 
 def leave_out(request: web.Request, beginning: str) -> None:
@@ -366,12 +385,16 @@ def guard(
     limits: ConnectionLimits,
     shortcut: Shortcut = lambda data: None,
     outbox: Outbox | None = None,
+    tls: Callable[[], SSLContext] | None = None,
 ) -> None:
-    """Let `app` build guarded connections, whoever runs it. Call it before it is run."""
+    """Let `app` build guarded connections, whoever runs it. Call it before it is run.
+
+    `tls`: asked for each connection, it gives what that one is to use; None: plain HTTP.
+    """
     make_server = app._make_handler  # noqa: SLF001  not public, see above
 
     def make_guarded_server(**kwargs: Any) -> Server:
-        return Server(make_server(**kwargs), limits, shortcut, outbox or Outbox())
+        return Server(make_server(**kwargs), limits, shortcut, outbox or Outbox(), tls)
 
     # Not setattr: in development mode aiohttp warns about it.
     object.__setattr__(app, "_make_handler", make_guarded_server)

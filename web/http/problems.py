@@ -7,6 +7,7 @@ import html
 import math
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,17 @@ def problem(
         body=msgspec.json.encode({**body, "detail": detail, **members}),
         headers=all_headers | dict(headers or {}),
     )
+
+
+def last_answer(name: Problem, detail: str) -> bytes:
+    """The same as bytes, to a client with whom there is no request; it is closed then."""
+    response = problem(name, detail)
+    assert isinstance(response.body, bytes)
+    response.headers["Connection"] = "close"
+    response.headers["Content-Length"] = str(len(response.body))
+    lines = "".join(f"{k}: {v}\r\n" for k, v in response.headers.items())
+    status = HTTPStatus(response.status)
+    return f"HTTP/1.1 {status} {status.phrase}\r\n{lines}\r\n".encode() + response.body
 
 
 #: Of the pages that a worker serves.

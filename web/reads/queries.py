@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator, Mapping
 from functools import partial
+from ssl import SSLContext
 
 from aiohttp import web
 
@@ -68,11 +69,12 @@ class Queries:
         peer_connections: int = MAX_OPEN,
         outbox: Outbox | None = None,
         signed: Callable[[str, bytes], bytes] | None = None,
+        tls: Callable[[], SSLContext] | None = None,
     ) -> None:
         self._table = table
         self._version = version
         self._observe = observe
-        self.peers = Peers(peer_connections, signed)
+        self.peers = Peers(peer_connections, signed, tls)
         self.admission = self._admission = Admission(table, topics, ends)
         self._router = Router(table, roster, self.peers, self._admission)
         self._lane = Lane()

@@ -13,6 +13,7 @@ from app.commands.console import Ticker, plain, print_json
 from app.commands.past.found import as_document, exit_code, lines_of, summary
 from app.commands.running import (
     as_json,
+    authorities_of_command,
     kafka_option,
     refuse,
     run,
@@ -155,9 +156,9 @@ async def _begin(
     ledger = None if no_ledger else ledger_of(settings)
     if ledger is not None:
         stack.callback(ledger.close)
-    return await an_auditor(
-        await config_of(settings, url, ledger), stack, token_of_command()
-    ), ledger
+    config = await config_of(settings, url, ledger)
+    auditor = await an_auditor(config, stack, token_of_command(), authorities_of_command())
+    return auditor, ledger
 
 
 async def _watch(
@@ -185,7 +186,7 @@ async def _watch(
 
     async with AsyncExitStack() as stack:
         auditor, _ = await _begin(settings, url, no_ledger, stack)
-        click.echo(f"Watching: http://{settings.web_host}:{port}/v1/audit")
+        click.echo(f"Watching: {settings.local_url(port)}/v1/audit")
         at = (settings.web_host, port)
         members = telling_of(settings, auditor.config.rules.number, access)
         await watch(auditor, numbers, Watched(as_document), say, at, access, members)

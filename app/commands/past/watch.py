@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 from app.commands.console import moment
 from web.access.access import OPEN, Access
 from web.history.passing import AUDIT_PATH
+from web.http.connections import ConnectionLimits, guard
 from web.http.replies import json_reply
 from web.operations.ops import metrics_reply
 
@@ -134,6 +135,7 @@ async def watch(
     from audit.log import AuditFailed
 
     app = web.Application()
+    guard(app, ConnectionLimits(), tls=access.tls.server())
     app.add_routes(access.operated(watched.routes()))
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()

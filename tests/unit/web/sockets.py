@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 from aiohttp.test_utils import BaseTestServer, TestServer
 
+from web.access.certificates import PLAIN, Tls
 from web.http.connections import ConnectionLimits, Shortcut, guard
 from web.http.problems import PROBLEM_JSON
 
@@ -16,7 +17,7 @@ Opened = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 @asynccontextmanager
 async def a_server(
-    limits: ConnectionLimits, shortcut: Shortcut = lambda data: None
+    limits: ConnectionLimits, shortcut: Shortcut = lambda data: None, tls: Tls = PLAIN
 ) -> AsyncIterator[BaseTestServer]:
     async def hello(request: web.Request) -> web.Response:
         await request.read()
@@ -42,7 +43,7 @@ async def a_server(
     app.router.add_get("/large", large)
     app.router.add_route("*", "/", hello)
     app.router.add_get("/bug", bug)
-    guard(app, limits, shortcut)
+    guard(app, limits, shortcut, tls=tls.server())
     async with TestServer(app) as server:
         try:
             yield server

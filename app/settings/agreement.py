@@ -1,0 +1,53 @@
+"""What is wrong between settings that are each right."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from app.config import Settings
+
+WILDCARD_HOSTS = ("0.0.0.0", "::")  # noqa: S104 - refused without ONHAND_URL
+
+
+def contradictions(settings: Settings) -> list[str]:
+    """One sentence each, with the remedy."""
+    problems = []
+    sasl = settings.kafka_security_protocol.startswith("SASL_")
+    named = bool(settings.kafka_sasl_username), bool(settings.kafka_sasl_password)
+    if sasl and named != (True, True):
+        problems.append(
+            f"ONHAND_KAFKA_SECURITY_PROTOCOL is {settings.kafka_security_protocol}: also set "
+            "ONHAND_KAFKA_SASL_USERNAME and ONHAND_KAFKA_SASL_PASSWORD."
+        )
+    if not sasl and any(named):
+        problems.append(
+            "ONHAND_KAFKA_SASL_USERNAME or its password is set but would not be sent: set "
+            "ONHAND_KAFKA_SECURITY_PROTOCOL to SASL_SSL (or SASL_PLAINTEXT)."
+        )
+    if settings.kafka_ssl_cafile and not settings.kafka_security_protocol.endswith("SSL"):
+        problems.append(
+            "ONHAND_KAFKA_SSL_CAFILE is set but would not be used: set "
+            "ONHAND_KAFKA_SECURITY_PROTOCOL to SSL or SASL_SSL."
+        )
+    if settings.tokens and not settings.peer_secret:
+        problems.append(
+            "ONHAND_TOKENS is set: also set ONHAND_PEER_SECRET, or workers could not ask each "
+            "other any more. docs/security.md says how to make its file."
+        )
+    if bool(settings.tls_cert) != bool(settings.tls_key):
+        has, lacks = ("CERT", "KEY") if settings.tls_cert else ("KEY", "CERT")
+        problems.append(
+            f"ONHAND_TLS_{has} is set without ONHAND_TLS_{lacks}: set both, or neither."
+        )
+    elif settings.tls_cert and settings.url.startswith("http://"):
+        problems.append(
+            f"ONHAND_URL is {settings.url}, and with ONHAND_TLS_CERT this process speaks TLS: "
+            "begin it with https://."
+        )
+    if settings.web_host in WILDCARD_HOSTS and not settings.url:
+        problems.append(
+            f"ONHAND_WEB_HOST is {settings.web_host}, which nobody can call: set ONHAND_URL to how "
+            f"others reach this worker, such as http://10.0.0.7:{settings.web_port}."
+        )
+    return problems

@@ -1,0 +1,103 @@
+"""How the text of a setting becomes its value: a function each, which raises ValueError.
+
+The error's text says what to write instead; it follows the name of the setting.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """A number of that range, bounds included."""
+
+    def read(text: str) -> int:
+        if not re.fullmatch(r"-?[0-9]{1,18}", text) or not least <= int(text) <= most:
+            raise ValueError(f"use a whole number from {least} to {most}")
+        return int(text)
+
+    return read
+
+
+def one_of(*words: str) -> Callable[[str], str]:
+    """One of these words, in letters of any case; returned as it stands here."""
+
+    def read(text: str) -> str:
+        for word in words:
+            if text.lower() == word.lower():
+                return word
+        raise ValueError(f"use one of {', '.join(words)}")
+
+    return read
+
+
+def servers(text: str) -> str:
+    """Of Kafka."""
+    named = [server.strip() for server in text.split(",")]
+    for server in named:
+        match = re.fullmatch(r"([^\s:/\[\]]+|\[[0-9a-fA-F:.]+\]):([0-9]{1,5})", server)
+        if match is None or not 0 < int(match[2]) < 65536:
+            raise ValueError("use HOST:PORT, several joined by commas")
+    return ",".join(named)
+
+
+def like(pattern: str, remedy: str) -> Callable[[str], str]:
+    """What a regular expression takes whole."""
+
+    def read(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(remedy)
+        return text
+
+    return read
+
+
+topic_part = like(
+    r"[a-zA-Z0-9._-]{1,100}",
+    "use at most 100 letters, digits, dots, underscores and hyphens",
+)
+topic_name = like(r"[a-zA-Z0-9._-]{1,249}", "use the name of a topic")
+database = like(
+    r"(sqlite:///|postgresql(\+psycopg)?://)\S+",
+    "use sqlite:///PATH/ledger.db or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE",
+)
+interface = like(r"[\w.:%-]+", "use the name or address of an interface, such as 127.0.0.1")
+registry = like(
+    r"https?://[^\s/?#@]+(/[^\s?#@]*)?",
+    "use http://HOST:PORT, with a path if the registry has one; its user and password are "
+    "ONHAND_BRIDGE_REGISTRY_USER and ONHAND_BRIDGE_REGISTRY_PASSWORD",
+)
+
+_URL_REMEDY = "use http://HOST:PORT without a path, as other workers reach this one"
+
+
+def url(text: str) -> str:
+    """Of a worker; without the slash at its end."""
+    if not re.fullmatch(r"https?://([^\s/:?#@\[\]]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?/?", text):
+        raise ValueError(_URL_REMEDY)
+    try:
+        parts = urlsplit(text)
+        (parts.hostname or "").encode("idna")  # what every look-up of the name begins with
+        if parts.port == 0:
+            raise ValueError
+    except ValueError:  # a port above 65,535, an address in brackets that is none
+        raise ValueError(_URL_REMEDY) from None
+    return text.rstrip("/")
+
+
+def there(is_there: Callable[[Path], bool], remedy: str) -> Callable[[str], str]:
+    """The path of what is there."""
+
+    def read(text: str) -> str:
+        if not is_there(Path(text)):
+            raise ValueError(f"there is no such {remedy}")
+        return text
+
+    return read
+
+
+certificate_file = there(Path.is_file, "file; docs/security.md says how to make one")
+secret_file = there(Path.is_file, "file; docs/security.md says how to make it")
