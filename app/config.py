@@ -77,6 +77,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tls_cert: str = ""
     tls_key: str = ""
     tls_ca: str = ""
+    cors_origins: str = ""
     ledger_url: str = ""
     bridge_topic: str = ""
     bridge_map: str = ""
@@ -271,6 +272,7 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "tls_cert": forms.certificate_file,
     "tls_key": forms.certificate_file,
     "tls_ca": forms.certificate_file,
+    "cors_origins": forms.origins,
     "ledger_url": forms.database,
     "bridge_topic": forms.topic_name,
     "bridge_map": forms.there(Path.is_file, "file; docs/bridge.md says how to write a map"),

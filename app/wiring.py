@@ -135,6 +135,7 @@ def _web_config(settings: Settings, limits: Limits) -> WebConfig:
         build=__version__,
         limits=limits,
         window=settings.dedup_window,
+        origins=tuple(filter(None, settings.cors_origins.split(","))),
     )
 
 

@@ -18,6 +18,7 @@ from web.cluster.heartbeats import LEDGER
 from web.cluster.members import Members, NothingHeld
 from web.history.answers import Answers
 from web.history.probes import Probes
+from web.http.browsers import Browsers
 from web.http.connections import ConnectionLimits, guard
 from web.http.gate import Gate
 from web.http.paths import unknown_path
@@ -81,7 +82,9 @@ class LedgerWeb:
     def attach(self, app: web.Application) -> None:
         """Add all routes to an application that does not run yet."""
         access = self._access
-        guard(app, ConnectionLimits(), tls=access.tls.server())
+        tls = access.tls.server()
+        guard(app, ConnectionLimits(), tls=tls)
+        Browsers(is_secured=tls is not None).tell(app)
         any_token = access.guarding(Demand.ANY_TOKEN)
         add_routes(app, self._probes.routes(), guarding=access.of_operations())
         reading = access.guarding(Scope.READ)

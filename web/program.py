@@ -20,6 +20,7 @@ from web.cluster.ends import BrokerEnds
 from web.cluster.members import Members
 from web.cluster.peers import Peers
 from web.cluster.routing import Router
+from web.http.browsers import Browsers
 from web.http.connections import ConnectionLimits, guard
 from web.http.gate import Gate
 from web.http.pacing import Lane
@@ -109,7 +110,9 @@ class ProgramWeb:
     def attach(self, app: web.Application) -> None:
         """Add all routes to an application that does not run yet."""
         access = self._access
-        guard(app, ConnectionLimits(), tls=access.tls.server())
+        tls = access.tls.server()
+        guard(app, ConnectionLimits(), tls=tls)
+        Browsers(is_secured=tls is not None).tell(app)
         any_token, reading = access.guarding(Demand.ANY_TOKEN), access.guarding(Scope.READ)
         add_routes(app, self._ops.routes(), guarding=access.of_operations())
         routes = map(self._route, self._routes)

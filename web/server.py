@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -23,12 +23,13 @@ from web.cluster.members import Members
 from web.cluster.sightings import Sightings
 from web.history.passing import Passing
 from web.http.bodies import BodyLimits, Room
+from web.http.browsers import Browsers
 from web.http.connections import ConnectionLimits, guard
 from web.http.gate import Gate
 from web.http.outbox import Outbox
 from web.http.paths import unknown_path
 from web.http.problems import Problem, pages, problem
-from web.http.replies import Handler
+from web.http.replies import SERVER, Handler
 from web.operations.auditing import Auditing
 from web.operations.metrics import Metrics
 from web.operations.ops import Ops
@@ -88,6 +89,7 @@ class WebConfig(Struct, frozen=True, kw_only=True):
     dead_letters: the topic of what this version refused.
     build: what `/v1/cluster` says of the code that runs.
     window: offsets of the duplicates window; workers with another one are not asked.
+    origins: of pages that browsers may let ask this worker.
     """
 
     url: str
@@ -98,6 +100,7 @@ class WebConfig(Struct, frozen=True, kw_only=True):
     dead_letters: str
     build: str = ""
     window: int | None = None
+    origins: Sequence[str] = ()
     limits: Limits = Limits()
 
 
@@ -149,7 +152,7 @@ async def _go_on(request: web.Request) -> None:
 def _other_methods(allow: str) -> Handler:
     async def refuse(request: web.Request) -> web.Response:
         if request.method == "OPTIONS":
-            return web.Response(status=204, headers={"Allow": allow})
+            return web.Response(status=204, headers={"Allow": allow, **SERVER})
         detail = f"This path takes {allow}, not {request.method}."
         return problem(Problem.METHOD_NOT_ALLOWED, detail, headers={"Allow": allow})
 
@@ -304,6 +307,7 @@ class Web:
         access, door = self._access, self._door
         limits, tls = self._config.limits.connections, access.tls.server()
         guard(app, limits, self._at_once, self._outbox, tls)
+        Browsers(self._config.origins, tls is not None).tell(app)
         reading, writing = access.guarding(Scope.READ), access.guarding(Scope.WRITE)
         reads, writes = self._gates["read"], self._gates["write"]
         any_token = access.guarding(Demand.ANY_TOKEN)

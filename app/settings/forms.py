@@ -88,6 +88,24 @@ def url(text: str) -> str:
     return text.rstrip("/")
 
 
+def origins(text: str) -> str:
+    """Of pages, as browsers write them: without a slash, and without the port that goes unsaid."""
+    named = []
+    for one in text.lower().split(","):
+        match = re.fullmatch(
+            r"(https?)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?/?", one.strip()
+        )
+        if match is None:
+            raise ValueError(
+                "name each origin whole, such as https://shop.example, several joined by commas; "
+                "there is no wildcard"
+            )
+        scheme, host, port = match.groups(default="")
+        unsaid = ":443" if scheme == "https" else ":80"
+        named.append(f"{scheme}://{host}{'' if port == unsaid else port}")
+    return ",".join(named)
+
+
 def there(is_there: Callable[[Path], bool], remedy: str) -> Callable[[str], str]:
     """The path of what is there."""
 

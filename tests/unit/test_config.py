@@ -151,6 +151,21 @@ def test_a_key_that_stands_where_its_file_belongs_is_not_quoted() -> None:
     )
 
 
+def test_origins_are_as_browsers_write_them() -> None:
+    settings = Settings.from_env(
+        {"ONHAND_CORS_ORIGINS": "https://Shop.example:443/, http://127.0.0.1:3000,http://a:80"}
+    )
+
+    assert settings.cors_origins == "https://shop.example,http://127.0.0.1:3000,http://a"
+
+
+@pytest.mark.parametrize(
+    "given", ["*", "shop.example", "https://*.example", "https://a/page", "null", "https://a,,"]
+)
+def test_an_origin_is_named_whole(given: str) -> None:
+    assert "name each origin whole, such as https://shop.example" in problems(CORS_ORIGINS=given)[0]
+
+
 def test_clients_get_addresses_and_security() -> None:
     plain = Settings.from_env({"ONHAND_KAFKA": "a:9092, [::1]:9093"}).client_kwargs()
     assert plain == {"bootstrap_servers": "a:9092,[::1]:9093", "security_protocol": "PLAINTEXT"}

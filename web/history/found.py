@@ -14,7 +14,7 @@ from domain.fates import Ending
 from domain.naming import SourceAndId
 from ledger.history import Entry, Ledger
 from ledger.lines import OUTCOMES, TYPES
-from web.http.replies import json_reply
+from web.http.replies import PRIVATE, json_reply
 from web.http.times import rfc3339
 from web.records.factfinding import FactBody, FactsBody, LookedBody, TimeBody
 
@@ -33,7 +33,8 @@ def found_facts(ledger: Ledger, names: Sequence[SourceAndId], url: str) -> web.R
         refused_since=None,
         ledger=url,
     )
-    return json_reply(FactsBody(items, [], looked, rfc3339(int(time.time() * 1000))))
+    body = FactsBody(items, [], looked, rfc3339(int(time.time() * 1000)))
+    return json_reply(body, headers=PRIVATE)
 
 
 def _token(ledger: Ledger, offsets: dict[tuple[int, int], int]) -> str:

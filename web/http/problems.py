@@ -5,8 +5,10 @@ What the pages say stands in problems.toml.
 
 import html
 import math
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
+from hashlib import sha256
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -121,6 +123,13 @@ h2{font-size:1rem;margin:1.4rem 0 .2rem}p{margin:.2rem 0}
 code{font:.92em ui-monospace,monospace;background:#8882;border-radius:3px;padding:.1em .3em}
 .s{font:.92em ui-monospace,monospace;opacity:.75}
 footer{margin-top:2.4rem;font-size:.9rem}"""
+_THIS_STYLE = b64encode(sha256(STYLE.encode()).digest()).decode()
+#: Nothing but that style: whatever came to stand in one of these pages, no browser would run it.
+OF_PAGES = {
+    "Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; "
+    f"frame-ancestors 'none'; style-src 'sha256-{_THIS_STYLE}'",
+    "Referrer-Policy": "no-referrer",
+}
 
 
 def _prose(text: str) -> str:
@@ -144,7 +153,7 @@ async def page_of(request: web.Request) -> web.Response:
 <h2>What to do</h2><p>{_prose(page.do)}</p>
 <footer><a href="/openapi.json">All calls</a></footer></body></html>
 """
-    headers = {"Content-Type": "text/html; charset=utf-8", **SERVER}
+    headers = {"Content-Type": "text/html; charset=utf-8", **OF_PAGES, **SERVER}
     return web.Response(body=document.encode(), headers=headers)
 
 

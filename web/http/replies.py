@@ -11,8 +11,11 @@ Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Observe: TypeAlias = Callable[[str, str, float], None]
 
 JSON = "application/json"
-# What every answer of this service says of its server: no versions for strangers.
-SERVER = {"Server": "onhand"}
+# What every answer of this service says of its server (no versions for strangers), and that its
+# bytes are of the type that it names, whatever a browser makes of them.
+SERVER = {"Server": "onhand", "X-Content-Type-Options": "nosniff"}
+#: Of an answer that nobody keeps.
+PRIVATE = {"Cache-Control": "no-store"}
 _encode = msgspec.json.Encoder().encode
 
 

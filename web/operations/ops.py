@@ -14,7 +14,7 @@ from tables.reading import PartitionStatus, Reading
 from web.cluster.heartbeats import Claim
 from web.cluster.roster import WorkerView
 from web.http.problems import Problem, problem
-from web.http.replies import SERVER, json_reply
+from web.http.replies import PRIVATE, SERVER, json_reply
 from web.http.times import rfc3339
 
 _OPENMETRICS = "application/openmetrics-text"
@@ -171,7 +171,8 @@ class Ops(Struct):
 
     async def cluster(self, request: web.Request) -> web.Response:
         """GET /v1/cluster."""
-        return json_reply(cluster_body(self.version, self.table.count, self.workers()))
+        body = cluster_body(self.version, self.table.count, self.workers())
+        return json_reply(body, headers=PRIVATE)
 
 
 def metrics_reply(registry: CollectorRegistry, request: web.Request) -> web.Response:
@@ -182,7 +183,7 @@ def metrics_reply(registry: CollectorRegistry, request: web.Request) -> web.Resp
         body, kind = _openmetrics(registry), openmetrics.CONTENT_TYPE_LATEST
     else:
         body, kind = generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4
-    return web.Response(body=body, headers={"Content-Type": kind, **SERVER})
+    return web.Response(body=body, headers={"Content-Type": kind, **PRIVATE, **SERVER})
 
 
 def held_body(status: PartitionStatus) -> HeldBody:

@@ -26,7 +26,8 @@ from web.reads.replies import ETAG, row_body
 _encode = msgspec.json.Encoder().encode
 _RESPONSE = (
     b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nCache-Control: no-cache\r\n"
-    b"Server: onhand\r\nETag: %b\r\n%%bContent-Length: %%d\r\nDate: %%b\r\n\r\n%%b%%b"
+    b"Server: onhand\r\nX-Content-Type-Options: nosniff\r\nETag: %b\r\n"
+    b"%%bContent-Length: %%d\r\nDate: %%b\r\n\r\n%%b%%b"
 ) % ETAG.encode()
 
 

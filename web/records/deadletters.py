@@ -35,7 +35,7 @@ from web.http.parameters import (
     target_of,
     wrong,
 )
-from web.http.replies import Observe, json_reply
+from web.http.replies import PRIVATE, Observe, json_reply
 from web.http.times import Time, rfc3339
 from web.reads.parameters import LIST
 from web.records.logs import Logs, LogUnavailable
@@ -192,7 +192,8 @@ class DeadLetters:
         )
         since = None if since_ms is None else rfc3339(since_ms)
         now = rfc3339(int(time.time() * 1000))
-        return json_reply(DeadLettersBody(items, next_cursor, since, positions, now))
+        body = DeadLettersBody(items, next_cursor, since, positions, now)
+        return json_reply(body, headers=PRIVATE)
 
     def _decoded(self, token: str | None, filters: _Filters) -> _Cursor | None:
         if token is None:

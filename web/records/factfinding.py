@@ -43,7 +43,7 @@ from web.http.parameters import (
     wrong,
 )
 from web.http.problems import Problem, problem
-from web.http.replies import Observe, json_reply
+from web.http.replies import PRIVATE, Observe, json_reply
 from web.http.times import Time, rfc3339
 from web.reads.parameters import LOOKUP
 from web.records.logs import Logs, LogUnavailable
@@ -238,7 +238,7 @@ class FactFinding:
         known = await self._of_all_time(names)
         if known is None:
             found = await self._look(names, partial)
-            return found if isinstance(found, web.Response) else json_reply(found)
+            return found if isinstance(found, web.Response) else json_reply(found, headers=PRIVATE)
         # The ledger may be a moment behind: what it has not seen, workers may have.
         missing = [(item.source, item.id) for item in known.items if not item.times]
         if missing:
@@ -247,7 +247,7 @@ class FactFinding:
                 seen = {(item.source, item.id): item for item in newer.items}
                 items = [seen.get((item.source, item.id), item) for item in known.items]
                 known = msgspec.structs.replace(known, items=items)
-        return json_reply(known)
+        return json_reply(known, headers=PRIVATE)
 
     async def _look(self, names: Sequence[SourceAndId], partial: bool) -> FactsBody | web.Response:
         """As far as windows and dead letters reach."""

@@ -25,7 +25,7 @@ from web.cluster.heartbeats import Claim, Heartbeat, WorkerState
 from web.cluster.peers import Peers, get
 from web.cluster.roster import WorkerView
 from web.http.bodies import BAD_JSON
-from web.http.replies import json_reply
+from web.http.replies import PRIVATE, json_reply
 from web.versions.view import VersionView
 
 log = logging.getLogger(__name__)
@@ -120,7 +120,7 @@ class Neighbours:
             for claim in mine.claims
             if claim.role == Role.ACTIVE
         ]
-        return json_reply(UpgradeBody(self._view.version, records, owned))
+        return json_reply(UpgradeBody(self._view.version, records, owned), headers=PRIVATE)
 
     async def _ask(self) -> None:
         while True:

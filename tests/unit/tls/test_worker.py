@@ -71,6 +71,21 @@ async def test_a_row_is_the_same_by_the_short_way_and_the_usual_one(
     assert rows[0]["on_hand"] == 7
 
 
+async def test_a_page_tells_browsers_to_come_back_by_https_and_only_where_it_was_asked_so(
+    files: CertificateFiles, worker: BaseTestServer, plain_worker: BaseTestServer
+) -> None:
+    connector = aiohttp.TCPConnector(ssl=files.authority.trusted())
+    page = "/problems/too-busy"
+    async with aiohttp.ClientSession(connector=connector) as http:
+        for url, said in (
+            (f"https://localhost:{worker.port}{page}", "max-age=86400"),
+            (f"https://localhost:{worker.port}/live", None),
+            (f"http://localhost:{plain_worker.port}{page}", None),
+        ):
+            async with http.get(url) as answer:
+                assert answer.headers.get("Strict-Transport-Security") == said
+
+
 async def test_commands_ask_by_https_with_the_authority_that_they_are_given(
     files: CertificateFiles, worker: BaseTestServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
 """The whole of HTTP on a table in memory."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from aiohttp import ClientResponse, web
@@ -45,7 +46,9 @@ class Worker:
             return response, json.loads(raw) if is_json else raw
 
 
-def a_web(table: FakeTable, limits: Limits, access: Access = OPEN) -> Web:
+def a_web(
+    table: FakeTable, limits: Limits, access: Access = OPEN, origins: Sequence[str] = ()
+) -> Web:
     config = WebConfig(
         url=URL,
         version=1,
@@ -55,6 +58,7 @@ def a_web(table: FakeTable, limits: Limits, access: Access = OPEN) -> Web:
         dead_letters="onhand-v1-dlq",
         build=__version__,
         limits=limits,
+        origins=origins,
     )
     return Web(config, table, table.stats, an_active_version(), Ruling(), access=access)
 
