@@ -1,0 +1,1 @@
+"""Documents that retailers send, read line by line: bytes in, lines out; one file a format."""
