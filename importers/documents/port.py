@@ -31,7 +31,7 @@ class Movement(StrEnum):
     ADJUSTED = "adjusted"
 
 
-class ForeignName(msgspec.Struct, frozen=True):
+class ForeignName(msgspec.Struct, frozen=True, gc=False):
     """An item or a place as a document names it.
 
     `scheme`: whose number it is: `gtin` (14 digits, the check digit is right), `gln` (13),
@@ -43,7 +43,7 @@ class ForeignName(msgspec.Struct, frozen=True):
     code: str
 
 
-class AnyLine(msgspec.Struct, frozen=True, kw_only=True):
+class AnyLine(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One line of a document; never by itself, always one of the five below.
 
     `where`: for people: "line 12", "segment 14", "$.epcisBody.eventList[3]". `number`: of this
@@ -60,8 +60,9 @@ class MovedLine(AnyLine, frozen=True, kw_only=True):
 
     `quantity`: above 0, but for `Movement.ADJUSTED`, where it is signed and not 0. `unit`: UN/ECE
     Recommendation 20 in capitals ("KGM"), None for pieces. `time`: an instant, RFC 3339 with
-    `Z`; `day`: the day as written, YYYY-MM-DD, where there is no instant, since the document has
-    no zone. `reason` is given for `Movement.ADJUSTED` only.
+    `Z`; `day`: where there is no instant, since the document has no zone, what its local clock
+    said: YYYY-MM-DD, or YYYY-MM-DDTHH:MM:SS if there is a time of day. `reason` is given for
+    `Movement.ADJUSTED` only.
     """
 
     movement: Movement
