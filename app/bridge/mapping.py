@@ -9,7 +9,8 @@ from app.bridge.registry import Schemas
 from app.config import Settings, SettingsError
 from app.topics import desired
 from domain.rules.held import CURRENT
-from importers.frames.maps import ForeignMap, MapError, read_map
+from importers.frames.maps import ForeignMap, read_map
+from importers.mapfile import MapError
 
 
 def map_of(settings: Settings) -> ForeignMap:

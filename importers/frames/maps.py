@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import re
-import tomllib
 from collections.abc import Collection, Iterator, Mapping
 from enum import StrEnum
 from typing import Any, Final, TypeAlias
@@ -17,6 +16,7 @@ import msgspec
 from importers.frames.places import Steps, spelt, steps_of
 from importers.frames.schemabook import Encoding, SchemaBook
 from importers.frames.unframing import WITH_SCHEMAS, Frame, Unframe, unframe
+from importers.mapfile import MapError, MapReader, quoted
 
 #: Of a fact; the first four must come from somewhere.
 NEEDED: Final = ("type", "sku", "location", "quantity")
@@ -48,14 +48,6 @@ class Begin(StrEnum):
 
     EARLIEST = "earliest"
     LATEST = "latest"
-
-
-class MapError(Exception):
-    """A map that cannot be used; the message is one sentence for each problem, by line."""
-
-    def __init__(self, problems: list[str]) -> None:
-        self.problems = problems
-        super().__init__("\n".join(problems))
 
 
 class ForeignMap(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,22 +101,13 @@ def read_map(text: str, topic: str, types: Collection[str]) -> ForeignMap:
     Raises:
         MapError: names every problem at once, each with its remedy.
     """
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise MapError([f"The map is not TOML: {error}. Mend that place."]) from None
-    return _Reader(document, text, topic, types).read()
+    return _Reader(text, topic, types).read()
 
 
-class _Reader:
-    """Collects what is wrong while it reads."""
-
-    def __init__(
-        self, document: Mapping[str, Any], text: str, topic: str, types: Collection[str]
-    ) -> None:
-        self._document, self._lines = document, text.splitlines()
+class _Reader(MapReader):
+    def __init__(self, text: str, topic: str, types: Collection[str]) -> None:
+        super().__init__(text)
         self._topic, self._types = topic, types
-        self._problems: list[str] = []
 
     def read(self) -> ForeignMap:
         self._unknown(self._document, "", (*_SETTINGS, *_TABLES))
@@ -168,20 +151,6 @@ class _Reader:
         )
 
     # ---- parts of the file
-
-    def _table(self, name: str) -> Mapping[str, Any]:
-        found = self._document.get(name, {})
-        if isinstance(found, dict):
-            return found
-        self._wrong("", name, f"is a table: write [{name}] above its lines")
-        return {}
-
-    def _choice(self, name: str, kind: type[StrEnum]) -> str | None:
-        found = self._document.get(name)
-        if found is None or found in list(kind):
-            return found
-        self._wrong("", name, f"is {_quoted(found)}: use one of {', '.join(kind)}")
-        return None
 
     def _name(self) -> str:
         name = self._document.get("name", self._topic)
@@ -315,48 +284,12 @@ class _Reader:
                 raise ValueError("use a path in quotes, such as value.sku")
             return steps_of(value)
         except ValueError as why:
-            self._wrong(table, key, f"is {_quoted(value)}: {why}")
+            self._wrong(table, key, f"is {quoted(value)}: {why}")
             return None
 
     def _type_at(self, table: str, key: str, value: Any) -> str | None:
         if value is None or value in self._types:
             return value  # type: ignore[no-any-return]
         close = difflib.get_close_matches(str(value), self._types, n=1, cutoff=0.0)
-        self._wrong(table, key, f"is {_quoted(value)}, no type of a fact: did you mean {close[0]}?")
+        self._wrong(table, key, f"is {quoted(value)}, no type of a fact: did you mean {close[0]}?")
         return None
-
-    def _unknown(self, table: Mapping[str, Any], name: str, known: Collection[str]) -> None:
-        for key in table:
-            if key not in known:
-                close = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
-                meant = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}."
-                where = f"[{name}] {key}" if name else key
-                self._problems.append(f"{self._place_of(key, name)}{where} is not known: {meant}")
-
-    def _wrong(self, table: str, key: str, told: str) -> None:
-        where = f"[{table}] {key}" if table else key
-        end = "" if told.endswith("?") else "."
-        self._problems.append(f"{self._place_of(key, table)}{where} {told}{end}")
-
-    def _place_of(self, key: str, table: str | None = None) -> str:
-        """`Line 3: `, where a line of this table begins with the key; tomllib does not tell."""
-        inside = ""
-        for number, line in enumerate(self._lines, 1):
-            bare = line.strip()
-            if header := re.match(r"\[\s*([^\[\]]+?)\s*\]", bare):
-                inside = header[1].replace(" ", "")
-                if table == "" and inside == key:
-                    return f"Line {number}: "
-                if table and inside == f"{table}.{key}":
-                    return f"Line {number}: "
-            elif table in (None, inside) and (
-                re.match(rf"[\"']?{re.escape(key)}[\"']?\s*[=.]", bare)
-                or (table is None and key in bare)
-            ):
-                return f"Line {number}: "
-        return ""
-
-
-def _quoted(value: Any) -> str:
-    text = str(value)
-    return ascii(text if len(text) <= 60 else text[:57] + "...")

@@ -5,9 +5,10 @@ import sys
 import pytest
 
 from domain.rules.held import CURRENT
-from importers.frames.maps import Begin, ForeignMap, MapError, Tombstones, read_map
+from importers.frames.maps import Begin, ForeignMap, Tombstones, read_map
 from importers.frames.places import spelt, steps_of
 from importers.frames.unframing import Frame
+from importers.mapfile import MapError
 
 GOOD = """
 [constants]
