@@ -1,0 +1,83 @@
+"""Texts of cells made into numbers and names, or refused with the end of a sentence."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from decimal import Decimal
+
+from importers.documents.port import ForeignName
+from importers.gtins import gtin_of, require_check_digit
+from importers.items import Refused
+from importers.mapfile import quoted
+
+_FLOAT = re.compile(r"[0-9]+(?:[.,][0-9]+)?[eE]\+?[0-9]+|[0-9]+[.,]0+")
+
+
+def quantity_reader(decimal: str, thousands: str) -> Callable[[str], Decimal]:
+    """A reader of quantities; raises ValueError with what is wrong, without a full stop."""
+    pattern = re.compile(rf"([+-]?)([0-9]{{1,12}})(?:{re.escape(decimal)}([0-9]{{1,6}}))?")
+    grouped = re.compile(
+        rf"([+-]?)([0-9]{{1,3}}(?:{re.escape(thousands)}[0-9]{{3}})*)"
+        rf"(?:{re.escape(decimal)}([0-9]{{1,6}}))?"
+    )
+
+    def read(text: str) -> Decimal:
+        found = pattern.fullmatch(text)
+        if found is None and thousands:
+            found = grouped.fullmatch(text)
+        if found is None:
+            if not text:
+                raise ValueError("is empty")
+            raise ValueError(
+                f"is {quoted(text)}, no number as it is written where decimal is {decimal!r} and "
+                f"thousands is {thousands!r} in the map"
+            )
+        sign, whole, rest = found.groups()
+        digits = whole.replace(thousands, "") if thousands else whole
+        return Decimal(f"{sign}{digits}.{rest or 0}" if rest else f"{sign}{digits}")
+
+    return read
+
+
+def name_reader(scheme: str) -> Callable[[str], ForeignName]:
+    """A reader of items or places of one scheme; raises ValueError, as above."""
+
+    def read(code: str) -> ForeignName:
+        if not code:
+            raise ValueError("is empty")
+        if len(code) > 128:
+            raise ValueError("has more than 128 characters")
+        if scheme == "gtin":
+            code = _gtin(code)
+        elif scheme == "gln":
+            _check_gln(code)
+        return ForeignName(scheme, code)
+
+    return read
+
+
+def _gtin(code: str) -> str:
+    if _FLOAT.fullmatch(code):
+        raise ValueError(
+            f"is {quoted(code)}, which a spreadsheet made of a number; its digits are lost: set "
+            "the column to text before the numbers come in, and export it again"
+        )
+    if not code.isascii() or not code.isdigit() or len(code) not in (8, 12, 13, 14):
+        raise ValueError(
+            f"is {quoted(code)}, no GTIN, which has 8, 12, 13 or 14 digits (a spreadsheet cuts "
+            "leading zeros off: export the column as text)"
+        )
+    try:
+        return gtin_of(code)
+    except Refused as why:
+        raise ValueError(f"is wrong: {str(why).removesuffix('.')}") from None
+
+
+def _check_gln(code: str) -> None:
+    if not code.isascii() or not code.isdigit() or len(code) != 13:
+        raise ValueError(f"is {quoted(code)}, no GLN, which has 13 digits")
+    try:
+        require_check_digit(code, "The GLN")
+    except Refused as why:
+        raise ValueError(f"is wrong: {str(why).removesuffix('.')}") from None

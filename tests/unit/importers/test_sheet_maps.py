@@ -1,0 +1,158 @@
+"""The map of a table: what is wrong with it is told at once; and the draft of one."""
+
+from __future__ import annotations
+
+import io
+import tomllib
+
+import pytest
+
+from importers.documents.port import BrokenDocument, MovedLine
+from importers.documents.sheets.csvs import csv_format
+from importers.documents.sheets.drafting import draft_map
+from importers.documents.sheets.maps import read_sheet_map
+from importers.mapfile import MapError
+
+GOOD = """
+time_form = "%Y-%m-%d"
+[constants]
+kind = "sold"
+[columns]
+gtin = "EAN"
+location = "Store"
+quantity = "Qty"
+time = "Day"
+"""
+
+
+def told_of(text: str) -> list[str]:
+    with pytest.raises(MapError) as wrong:
+        read_sheet_map(text)
+    return wrong.value.problems
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (("time_form", "time_from"), "Line 2: time_from is not known: did you mean time_form?"),
+        (('"sold"', '"sale"'), "Line 4: [constants] kind is 'sale': use one of received, "),
+        (('gtin = "EAN"', ""), "The map does not say what the item (sku, gtin, item) of a row is"),
+        (('"Qty"', "0"), "Line 8: [columns] quantity is no column: write its heading in quotes"),
+        (('"EAN"', '"EAN"\nsku = "No"'), "[columns] gtin is given beside sku: a row has one item"),
+        (("%Y-%m-%d", "%Y-%m"), "Line 2: time_form has no %d: a time needs its whole day"),
+        (("%Y-%m-%d", "%Y-%m-%d %Q"), "time_form has %Q: known are %Y"),
+        (("%Y-%m-%d", "%Y-%m-%d %I"), "has an hour of twelve (%I) without %p"),
+        (("%Y-%m-%d", "%Y-%m-%d %S"), "has a part of the time of day, but not its hour"),
+        (('time_form = "%Y-%m-%d"', ""), "The map does not say how a time is written: set time_fo"),
+        (('\ntime = "Day"', ""), "Line 2: time_form is of a time, and [columns] has none"),
+        (("[columns]", 'quantity = 1\n[columns]'), "quantity is in [constants] too: remove one"),
+        (("[constants]", 'zone = "Mars/Base"\n[constants]'), "zone is wrong: 'Mars/Base'"),
+        (("[constants]", 'delimiter = ";;"\n[constants]'), "delimiter is ';;': use one character"),
+        (("[constants]", 'encoding = "hex"\n[constants]'), "encoding is 'hex': use one such as"),
+        (("[constants]", 'decimal = ";"\n[constants]'), "decimal is ';': use one of '.', ','"),
+        (("[constants]", 'thousands = "."\n[constants]'), "thousands is '.', as decimal is"),
+        (("[constants]", "header = false\n[constants]"), "gtin is a heading, and header is false"),
+        (("[constants]", "skip = -1\n[constants]"), "skip is how many lines to leave out"),
+        (("[columns]", "[negative]\ncounted = \"sold\"\n[columns]"), "[negative] counted is not"),
+        (("[columns]", "[words.quantity]\na = \"1\"\n[columns]"), "[words] quantity has no words"),
+        (("[columns]", "[only]\nState = 1\n[columns]"), "[only] State is a list of texts"),
+        (('"Store"', '"?"'), "Line 7: [columns] location is a question of the draft: answer it."),
+        (("[columns]", "[columns"), "The map is not TOML"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_map_is_told_with_its_line_and_the_remedy(
+    change: tuple[str, str], told: str
+) -> None:
+    assert GOOD.count(change[0]) >= 1
+    problems = told_of(GOOD.replace(*change))
+
+    assert any(told in problem for problem in problems), problems
+    assert all(problem.endswith((".", "?")) for problem in problems)
+
+
+def test_all_that_is_wrong_is_told_at_once() -> None:
+    assert len(told_of(GOOD.replace('"sold"', '"sale"').replace('"Qty"', "0"))) == 2
+
+
+DRAFTED = """EAN;Filiale;Menge;Datum;Vorgang;Bon;Preis
+4006381333931;007;2;23.11.2026;Verkauf;4711;1,99
+4006381333931;007;-1,5;24.11.2026;Verkauf;4712;1,99
+"""
+
+
+def test_a_draft_fills_in_what_the_file_shows_and_asks_what_it_does_not() -> None:
+    draft = draft_map(b"\xef\xbb\xbf" + DRAFTED.encode(), "sales.csv")
+
+    found = tomllib.loads(draft)
+    assert found["delimiter"] == ";"
+    assert found["decimal"] == ","
+    assert found["time_form"] == "%d.%m.%Y"
+    assert found["columns"] == {
+        "gtin": "EAN", "location": "Filiale", "quantity": "Menge", "time": "Datum",
+        "kind": "Vorgang", "reference": "Bon",
+    }  # fmt: skip
+    assert found["zone"] == found["negative"]["sold"] == found["words"]["kind"]["Verkauf"] == "?"
+    assert '# Not used: "Preis".' in draft
+
+
+def test_a_draft_is_refused_until_its_questions_are_answered_and_then_reads_its_file() -> None:
+    draft = draft_map(DRAFTED.encode(), "sales.csv")
+    assert all("is a question of the draft: answer it." in told for told in told_of(draft))
+
+    answered = draft.replace('zone = "?"', 'zone = "Europe/Berlin"')
+    answered = answered.replace('"Verkauf" = "?"', '"Verkauf" = "sold"')
+    by = read_sheet_map(answered.replace('sold = "?"', 'sold = "returned"'))
+    lines = list(csv_format(by, "sales.csv").read(io.BytesIO(DRAFTED.encode())))[1:]
+    assert [line.time for line in lines if isinstance(line, MovedLine)] == [
+        "2026-11-22T23:00:00Z",
+        "2026-11-23T23:00:00Z",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("day", "form"),
+    [("03/04/2026", "?"), ("13/04/2026", "%d/%m/%Y"), ("04/13/2026", "%m/%d/%Y"),
+     ("2026-04-03T10:00:00Z", "rfc3339"), ("20260403", "%Y%m%d"), ("3rd of April", "?"),
+     ("4/13/2026 8:26 PM", "%m/%d/%Y %I:%M %p")],
+)  # fmt: skip
+def test_a_draft_never_guesses_which_number_is_the_month(day: str, form: str) -> None:
+    draft = draft_map(f"sku,qty,date\nA,1,{day}\n".encode(), "x.csv")
+
+    assert tomllib.loads(draft)["time_form"] == form
+
+
+@pytest.mark.parametrize(
+    ("cells", "decimal", "thousands"),
+    [("1;2", ".", None), ("1.5;2", ".", None), ("1,25;2", ",", None), ("1.000;2", "?", None),
+     ("1,000;2", "?", None), ("1.000,5;2", ",", "."), ("1,000.5;2", ".", ","),
+     ("1.000;2,5", "?", None)],
+)  # fmt: skip
+def test_a_draft_never_guesses_whether_a_sign_is_of_thousands(
+    cells: str, decimal: str, thousands: str | None
+) -> None:
+    rows = "".join(f"A;{cell}\n" for cell in cells.split(";"))
+
+    found = tomllib.loads(draft_map(f"sku;qty\n{rows}".encode(), "x.csv"))
+
+    assert (found["decimal"], found.get("thousands")) == (decimal, thousands)
+
+
+@pytest.mark.parametrize(
+    ("data", "encoding", "heading"),
+    [("größe,qty\nA,1\n".encode("cp1252"), "cp1252", "größe"),
+     ("größe,qty\nA,1\n".encode("utf-16"), "utf-16", "größe"),
+     (b'a "b",qty\nA,1\n', "utf-8", 'a "b"')],
+)  # fmt: skip
+def test_a_draft_names_the_encoding_and_is_toml_whatever_the_headings_are(
+    data: bytes, encoding: str, heading: str
+) -> None:
+    draft = draft_map(data, 'a"\\b.csv')
+
+    assert tomllib.loads(draft)["encoding"] == encoding
+    assert heading in draft.replace("\\", "")
+
+
+@pytest.mark.parametrize("data", [b"", b"one line\n", b"a,b\n", b"\0" * 100])
+def test_what_is_no_table_gets_no_draft(data: bytes) -> None:
+    with pytest.raises(BrokenDocument, match="It is no table"):
+        draft_map(data, "x.csv")
