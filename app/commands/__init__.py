@@ -29,6 +29,7 @@ from app.commands.stock import list_command, stock
 from app.commands.token import token
 from app.commands.topics import topics
 from app.commands.worker import worker
+from app.loading.commands import load
 from app.upgrades.commands import upgrade_commands
 
 
@@ -71,6 +72,7 @@ _COMMANDS: tuple[click.Command, ...] = (
         report,
         export_command,
         scan,
+        load,
         dlq,
         bridge,
         upgrade_commands,

@@ -20,7 +20,8 @@ from web.http.problems import PAGES
 
 #: Documents whose every name is checked; in the others only links are.
 CHECKED = (
-    *("README.md", "docs/http.md", "docs/operations.md", "docs/runbook.md", "docs/scanners.md"),
+    *("README.md", "docs/http.md", "docs/loading.md", "docs/operations.md", "docs/runbook.md"),
+    "docs/scanners.md",
 )
 HTTP, RUNBOOK = "docs/http.md", "docs/runbook.md"
 SERVICE = (

@@ -1,0 +1,1 @@
+"""Documents from outside become facts; all of them are checked first."""

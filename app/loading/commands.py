@@ -1,0 +1,149 @@
+"""`onhand load`: what documents say becomes facts, or is only looked at."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from app.commands.console import Ticker, plain
+from app.commands.running import as_json, refuse
+
+if TYPE_CHECKING:
+    from app.loading.checking import Opened
+    from importers.documents.port import Format
+
+_file = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command(short_help="What facts documents are, such as CSV files.")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=_file)
+@click.option("--map", "map_file", metavar="FILE", type=_file, help="Of a table: what is what.")
+@click.option(
+    "--draft-mapping",
+    metavar="FILE",
+    help="Write a map for the table, with questions to answer, and end; - shows it.",
+)
+@click.option("--format", "format_name", metavar="NAME", help="Default: known by the content.")
+@click.option("--catalogue", metavar="FILE", type=_file, help="Items: numbers to SKUs and units.")
+@click.option("--places", metavar="FILE", type=_file, help="Places: numbers to locations, zones.")
+@click.option("--document", metavar="NAME", help="Of a table. Default: the name of its file.")
+@click.option("--dry-run", is_flag=True, help="Show what would become of each line, and end.")
+@click.option("--test", "with_tests", is_flag=True, help="Take documents marked as a test, too.")
+@as_json
+def load(
+    files: tuple[Path, ...],
+    draft_mapping: str | None,
+    dry_run: bool,
+    as_json: bool,
+    **reading: Any,
+) -> None:
+    """Say what facts the lines of each FILE are. They cannot be sent yet: it needs --dry-run.
+
+    Every file is read to its end. A line is a fact, not for stock, or refused with the reason.
+    docs/loading.md shows how.
+
+    Exit code 1: something was refused.
+    """
+    if draft_mapping is not None:
+        _draft(files, draft_mapping)
+    if reading["document"] is not None and (len(files) > 1 or reading["map_file"] is None):
+        refuse("--document names one table: give one FILE, and its --map.")
+    opened = _opened(**reading)
+    if not dry_run:
+        refuse("Documents can be looked at, and not sent yet: add --dry-run.")
+    from app.loading.checking import FileRefused, refuse_twice
+    from app.loading.showing import LoadingShown
+
+    shown = LoadingShown(as_json=as_json)
+    ticker = Ticker("lines checked")
+    try:
+        checked = [opened.check(path, shown.teller(path), ticker) for path in files]
+        refuse_twice(checked)
+    except FileRefused as why:
+        _no(f"{why} Nothing was sent.")
+    refused = any(one.equation.refused for one in checked)
+    shown.checked(checked)
+    sys.exit(1 if refused else 0)
+
+
+def _no(sentence: str) -> NoReturn:
+    """End the command: the answer is no."""
+    click.echo(plain(sentence), err=True)
+    sys.exit(1)
+
+
+def _draft(files: tuple[Path, ...], to: str) -> NoReturn:
+    """Write the draft of a map, and end the command."""
+    from importers.documents.port import BrokenDocument
+    from importers.documents.sheets.drafting import LOOKED_AT_BYTES, draft_map
+
+    if len(files) > 1:
+        refuse("--draft-mapping looks at one table: give one FILE; its map will do for all alike.")
+    try:
+        with files[0].open("rb") as file:
+            text = draft_map(file.read(LOOKED_AT_BYTES), files[0].name)
+        if to == "-":
+            click.echo(text, nl=False)
+        else:
+            with Path(to).open("x", encoding="utf-8") as new:
+                new.write(text)
+    except FileExistsError:
+        refuse(f"{to} is there already: name another file, or remove it.")
+    except OSError as error:
+        refuse(f"{error.filename} cannot be opened: {error.strerror}.")
+    except BrokenDocument as why:
+        _no(f"{files[0]}: {why}")
+    if to != "-":
+        click.echo(f"Wrote {plain(to)}: answer each ? in it, then try it with --dry-run.")
+    sys.exit(0)
+
+
+def _name_of(path: Path) -> str:
+    """As text, whatever bytes it has."""
+    return os.fsencode(path.name).decode("utf-8", "backslashreplace")
+
+
+def _opened(
+    map_file: Path | None,
+    format_name: str | None,
+    catalogue: Path | None,
+    places: Path | None,
+    document: str | None,
+    with_tests: bool,
+) -> Opened:
+    """How files are to be read; ends the command where that cannot be."""
+    from app.loading.checking import Opened
+    from app.loading.facts import FactMaker
+    from importers.documents.catalogue import Catalogue, read_catalogue
+    from importers.documents.lists import ListError
+    from importers.documents.places import PlaceList, read_places
+    from importers.documents.sheets.csvs import CSV, csv_format
+    from importers.documents.sheets.maps import read_sheet_map
+    from importers.mapfile import MapError
+
+    given: Callable[[Path], Format] | None = None
+    path = map_file
+    try:
+        if map_file is not None:
+            by = read_sheet_map(map_file.read_text("utf-8"))
+            given = lambda path: csv_format(by, document or _name_of(path))  # noqa: E731
+            if format_name not in (None, CSV):
+                refuse(
+                    f"--map is of a table, and --format is {format_name}: leave one of them out."
+                )
+        elif format_name == CSV:
+            refuse("A table needs a map: --draft-mapping writes one, and --map takes it.")
+        path = catalogue
+        items = Catalogue(None) if catalogue is None else read_catalogue(catalogue.read_bytes())
+        path = places
+        ours = PlaceList({}) if places is None else read_places(places.read_bytes())
+    except (MapError, ListError) as error:
+        refuse("\n".join(plain(f"{path}: {told}") for told in error.problems))
+    except (OSError, UnicodeDecodeError) as error:
+        refuse(f"{path} cannot be read: {error}.")
+    return Opened(FactMaker(items, ours), with_tests=with_tests, given=given, name=format_name)

@@ -1,0 +1,182 @@
+"""Documents cut into chunks that are sent whole: what each of its lines became."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from enum import StrEnum
+from typing import Final, assert_never
+
+import msgspec
+
+from app.loading.facts import FactMaker, LineFact
+from importers.documents.port import (
+    Document,
+    DocumentPart,
+    LevelLine,
+    MovedLine,
+    OtherLine,
+    RefusedLine,
+    RevokingLine,
+)
+
+#: Of one transaction. No setting: both readings of a file must cut it alike.
+CHUNK_LINES: Final = 8_000
+_NO_LEVELS: Final = (
+    "It is a count, which moves nothing, and counts cannot be loaded yet: post by how much the "
+    "stock was wrong (`onhand adjust … --reason count`)."
+)
+_NO_REVOCATIONS: Final = (
+    "It takes back what {} said, and that cannot be loaded yet: post what makes up for it (`onhand "
+    "adjust … --reason correction`)."
+)
+_TEST: Final = "Its document is a test, as its sender says: --test takes it as a real one."
+
+
+class Became(StrEnum):
+    """What a line is, other than a fact."""
+
+    NOT_FOR_STOCK = "not for stock"
+    REFUSED = "refused"
+
+
+class NoFact(msgspec.Struct, frozen=True):
+    """A line that is no fact, and why; `sentence` has its full stop."""
+
+    where: str
+    became: Became
+    sentence: str
+
+
+class Equation(msgspec.Struct):
+    """How many lines there were, and what became of them.
+
+    levels, revocations: none yet, for they are refused.
+    """
+
+    lines: int = 0
+    facts: int = 0
+    levels: int = 0
+    revocations: int = 0
+    not_for_stock: int = 0
+    refused: int = 0
+
+    def __str__(self) -> str:
+        return (
+            f"{self.lines:,} lines = {self.facts:,} facts + {self.levels:,} levels + "
+            f"{self.revocations:,} revocations + {self.not_for_stock:,} not for stock + "
+            f"{self.refused:,} refused"
+        )
+
+    def holds(self) -> bool:
+        """Whether no line is lost, or counted twice."""
+        parts = (self.facts, self.levels, self.revocations, self.not_for_stock, self.refused)
+        return self.lines == sum(parts)
+
+    def add(self, other: Equation) -> None:
+        """Add what another counted."""
+        for name in self.__struct_fields__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+class DocumentPiece(msgspec.Struct):
+    """Part of one document.
+
+    document: whose. lines: of it, up to the end of this part. is_last: no more follow.
+    is_left_out: it is a test, and nobody asked for tests: it is neither sent nor remembered.
+    """
+
+    document: Document
+    lines: int
+    facts: list[LineFact]
+    is_last: bool = False
+    is_left_out: bool = False
+
+
+class Chunk(msgspec.Struct):
+    """Some lines of a file, by document."""
+
+    equation: Equation
+    pieces: list[DocumentPiece]
+    told: list[NoFact]
+
+    def digest(self) -> bytes:
+        """A name for what it would send."""
+        found = hashlib.blake2b(digest_size=16)
+        for piece in self.pieces:
+            found.update(f"{piece.document.identity}\n{piece.lines} {piece.is_last}\n".encode())
+            found.update(b"\n".join([fact.value for fact in piece.facts]))
+        return found.digest()
+
+
+def chunks(
+    parts: Iterable[DocumentPart], make: FactMaker, *, with_tests: bool, size: int = CHUNK_LINES
+) -> Iterator[Chunk]:
+    """Cut what a reader gives; constant memory, and the same chunks each time.
+
+    Args:
+        parts: of one file.
+        make: makes facts of lines.
+        with_tests: take test documents as real ones.
+        size: lines of a chunk.
+
+    Raises:
+        BrokenDocument: the reader says so.
+    """
+    chunk = Chunk(Equation(), [], [])
+    piece: DocumentPiece | None = None
+    fact_of = make.fact
+    for part in parts:
+        if isinstance(part, Document):
+            if piece is not None:
+                piece.is_last = True
+            piece = DocumentPiece(part, 0, [], is_left_out=part.is_test and not with_tests)
+            chunk.pieces.append(piece)
+            continue
+        if piece is None:
+            raise TypeError("a reader gave a line before its document")
+        piece.lines += 1
+        chunk.equation.lines += 1
+        if piece.is_left_out:
+            chunk.equation.refused += 1
+            chunk.told.append(NoFact(part.where, Became.REFUSED, _TEST))
+        else:
+            _take(part, piece, chunk, fact_of)
+        if chunk.equation.lines >= size:
+            yield chunk
+            piece = DocumentPiece(piece.document, piece.lines, [], is_left_out=piece.is_left_out)
+            chunk = Chunk(Equation(), [piece], [])
+    if piece is not None:
+        piece.is_last = True
+    yield chunk
+
+
+def _take(
+    part: MovedLine | LevelLine | RevokingLine | OtherLine | RefusedLine,
+    piece: DocumentPiece,
+    chunk: Chunk,
+    fact_of: Callable[[str, int, MovedLine], LineFact],
+) -> None:
+    match part:
+        case MovedLine():
+            try:
+                piece.facts.append(fact_of(piece.document.identity, piece.lines, part))
+            except ValueError as why:
+                told = str(why)
+            else:
+                chunk.equation.facts += 1
+                return
+        case OtherLine():
+            chunk.equation.not_for_stock += 1
+            chunk.told.append(NoFact(part.where, Became.NOT_FOR_STOCK, part.rule))
+            return
+        case LevelLine():
+            told = _NO_LEVELS
+        case RevokingLine():
+            told = _NO_REVOCATIONS.format(part.document)
+        case RefusedLine():
+            told = part.sentence
+        case _:
+            assert_never(part)
+    chunk.equation.refused += 1
+    chunk.told.append(NoFact(part.where, Became.REFUSED, told))

@@ -1,0 +1,82 @@
+"""What `onhand load` says: for people line by line, for programs as one document."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import msgspec
+
+from app.commands.console import plain, print_json, table
+from app.loading.checking import CheckedFile
+from app.loading.facts import LineFact
+from app.loading.pieces import NoFact
+
+#: In JSON.
+_NAMED_IN_JSON: Final = 1000
+
+
+class LoadingShown:
+    """Says what becomes of files.
+
+    Args:
+        as_json: for programs.
+    """
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+        self._named: dict[Path, list[NoFact]] = {}
+
+    def teller(self, path: Path) -> Callable[[NoFact], None]:
+        """Is given the lines of a file that are no facts."""
+        named = self._named.setdefault(path, [])
+
+        def told(one: NoFact) -> None:
+            if self._as_json:
+                if len(named) < _NAMED_IN_JSON:
+                    named.append(one)
+            else:
+                click.echo(_sentence(path, one))
+
+        return told
+
+    def checked(self, files: Sequence[CheckedFile]) -> None:
+        """The end of a dry run."""
+        if self._as_json:
+            print_json({"dry_run": True, "files": [self._as_fields(file) for file in files]})
+            return
+        for file in files:
+            if file.first:
+                click.echo(
+                    f"\nThe first of {file.equation.facts:,} facts of {plain(str(file.path))}:"
+                )
+                rows = [_row(fact) for fact in file.first]
+                header = ("LINE", "BECOMES", "SKU", "LOCATION", "QUANTITY", "TIME", "ID")
+                click.echo(table([header, *rows], right=[4]))
+        click.echo("")
+        for file in files:
+            click.echo(plain(f"{file.path} ({file.format.name}): {file.equation}."))
+        click.echo("Nothing was sent.")
+
+    def _as_fields(self, file: CheckedFile) -> dict[str, Any]:
+        return {
+            "file": str(file.path),
+            "format": file.format.name,
+            "documents": len(file.documents),
+            **msgspec.to_builtins(file.equation),
+            "no_facts": msgspec.to_builtins(self._named.get(file.path, [])),
+            "first_facts": [msgspec.json.decode(fact.value) for fact in file.first],
+        }
+
+
+def _sentence(path: Path, one: NoFact) -> str:
+    return plain(f"{path}, {one.where}, is {one.became}: {one.sentence}")
+
+
+def _row(fact: LineFact) -> tuple[str, ...]:
+    event = msgspec.json.decode(fact.value)
+    kind = event["type"].removeprefix("inventory.").removesuffix(".v1")
+    cells = (str(event["data"][name]) for name in ("sku", "location", "quantity"))
+    return (fact.where, kind, *cells, event.get("time", "-"), event["id"])

@@ -1,0 +1,150 @@
+"""`onhand load` up to where it would send, as docs/loading.md shows it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from app.commands import cli
+from dev.readme.documents import read
+from dev.workers import ROOT
+
+PAGE = read(ROOT, "docs/loading.md")
+BLOCKS = [block for block in PAGE.blocks if block.language == "sh"]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def load(*words: str) -> Result:
+    result = CliRunner().invoke(cli, ["load", *words])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def test_the_page_says_what_is_said_and_shows_the_files_that_are_read(folder: Path) -> None:
+    ran = 0
+    for block in BLOCKS:
+        command, *words = shlex.split(block.text)
+        assert block.expected is not None
+        if command == "cat":
+            file = folder / words[0]
+            if file.exists():
+                assert file.read_text().rstrip("\n") == block.expected
+            file.write_text(f"{block.expected}\n")
+        else:
+            assert CliRunner().invoke(cli, words).output.rstrip("\n") == block.expected
+            ran += 1
+    assert ran == 2
+
+
+def test_the_lists_of_the_page_resolve_what_it_says(folder: Path) -> None:
+    for block in BLOCKS:
+        command, *words = shlex.split(block.text)
+        if command == "cat":
+            (folder / words[0]).write_text(f"{block.expected}\n")
+    (folder / "map.toml").write_text(
+        'header = false\n[constants]\nkind = "received"\n'
+        "[columns]\nitem = 1\nplace = 2\nquantity = 3\nunit = 4\n"
+    )
+    (folder / "in.csv").write_text("0815,007,1.25,KGM\n0815,008,1,KGM\n0816,007,1,\n")
+
+    result = load("in.csv", "--map", "map.toml", "--catalogue", "catalogue.csv",
+                  "--places", "places.csv", "--dry-run", "--json")  # fmt: skip
+
+    (file,) = json.loads(result.output)["files"]
+    assert [fact["data"] for fact in file["first_facts"]] == [
+        {"sku": "CHEESE", "location": "store-7", "quantity": 1250}
+    ]
+    assert [one["where"] for one in file["no_facts"]] == ["line 2", "line 3"]
+    assert (result.exit_code, file["lines"], file["facts"], file["refused"]) == (1, 3, 1, 2)
+
+
+MAP = """
+[constants]
+kind = "sold"
+location = "shop-7"
+[columns]
+sku = "sku"
+quantity = "qty"
+"""
+
+
+@pytest.fixture
+def a_file(folder: Path) -> str:
+    (folder / "m.toml").write_text(MAP)
+    (folder / "a.csv").write_text("sku,qty\nA,1\n")
+    return "a.csv"
+
+
+def test_a_dry_run_without_anything_refused_ends_well(a_file: str) -> None:
+    result = load(a_file, "--map", "m.toml", "--dry-run")
+
+    assert result.exit_code == 0
+    assert "1 lines = 1 facts + 0 levels + 0 revocations + 0 not for stock + 0 refused." in (
+        result.output
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (
+            ["a.csv", "--dry-run"],
+            1,
+            "a.csv: It is of no format that is known by its content. If it is a table",
+        ),
+        (
+            ["a.csv", "--format", "epsic", "--dry-run"],
+            1,
+            "There is no format 'epsic': there are csv (with --m",
+        ),
+        (["a.csv", "--map", "m.toml"], 2, "Documents can be looked at, and not sent yet: add"),
+        (["a.csv", "--format", "csv"], 2, "A table needs a map: --draft-mapping writes one"),
+        (["a.csv", "--map", "bad.toml"], 2, "bad.toml: Line 1: kind is not known"),
+        (
+            ["a.csv", "--map", "m.toml", "--format", "x"],
+            2,
+            "--map is of a table, and --format is x",
+        ),
+        (["a.csv", "--map", "m.toml", "--places", "a.csv"], 2, "a.csv: Line 1 has no column locat"),
+        (["a.csv", "--map", "m.toml", "--catalogue", "b.csv"], 2, "b.csv: Line 2: sku is empty"),
+        (["a.csv", "b.csv", "--map", "m.toml", "--document", "x"], 2, "--document names one table"),
+        (["a.csv", "b.csv", "--draft-mapping", "-"], 2, "--draft-mapping looks at one table"),
+        (["a.csv", "--draft-mapping", "m.toml"], 2, "m.toml is there already: name another file"),
+        (["b.csv", "--map", "m.toml", "--dry-run"], 1, "b.csv: The file has no column 'qty'"),
+        (
+            ["x.xlsx", "--dry-run"],
+            1,
+            "x.xlsx: It is an archive, as Excel files are: save the sheet as CSV",
+        ),
+    ],
+)
+def test_what_cannot_be_read_is_told_in_a_sentence_with_the_remedy(
+    a_file: str, folder: Path, words: list[str], code: int, told: str
+) -> None:
+    (folder / "bad.toml").write_text('kind = "sold"\n')
+    (folder / "b.csv").write_text("gtin,Sku\n4006381333931,\n")
+    (folder / "x.xlsx").write_bytes(b"PK\x03\x04rest")
+
+    result = load(*words)
+
+    assert told in result.output
+    assert result.exit_code == code
+
+
+def test_of_several_files_one_that_is_broken_stops_all(a_file: str, folder: Path) -> None:
+    (folder / "b.csv").write_text('sku,qty\nA,1\n"B,2\n')
+
+    result = load(a_file, "b.csv", "--map", "m.toml", "--dry-run")
+
+    assert result.exit_code == 1
+    assert result.output.startswith("b.csv: Line 3 begins a row that cannot be read")
+    assert result.output.endswith("Nothing was sent.\n")
