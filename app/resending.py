@@ -1,6 +1,7 @@
-"""What all who send records of the log again have in common: one at a time, each once for ever.
+"""What all who send records once for ever have in common: one at a time, and it is remembered.
 
-What was sent is remembered in `{name}-replayed`, in the transaction that sends it.
+What was sent is remembered in `{name}-replayed`, or for documents in `{name}-documents`, in the
+transaction that sends it.
 """
 
 from __future__ import annotations
@@ -54,7 +55,11 @@ class OnlySender:
 
 @asynccontextmanager
 async def only_sender(
-    settings: Settings, transactional_id: str, timeout_ms: int, overtaken: str
+    settings: Settings,
+    transactional_id: str,
+    timeout_ms: int,
+    overtaken: str,
+    remembers: str | None = None,
 ) -> AsyncIterator[OnlySender]:
     """From here on no earlier sender of this id can commit, and a later one ends this one.
 
@@ -64,16 +69,18 @@ async def only_sender(
         timeout_ms: while a transaction is open, readers of its partitions wait; after a `kill -9`
             that long, or until the next sender begins.
         overtaken: the sentence for who was ended by a later one.
+        remembers: the topic that remembers; None: that of what was sent again.
 
     Raises:
         DeadLettersError: Kafka is away, or its topics are not as the settings say.
     """
-    topics = [*settings.source_topics.values(), settings.replayed_topic]
+    remembers = remembers or settings.replayed_topic
+    topics = [*settings.source_topics.values(), remembers]
     brokers = Brokers(settings.client_kwargs(), topics)
     try:
         async with asyncio.timeout(_PATIENCE_S):
             await brokers.start()
-            marks = await _marks_partitions(brokers, settings)
+            marks = await _marks_partitions(brokers, settings, remembers)
             producer = await TransactionalProducer.open(
                 brokers, transactional_id, timeout_ms, lane=0
             )
@@ -85,7 +92,7 @@ async def only_sender(
             await asyncio.wait_for(brokers.stop(), _GOODBYE_S)
 
 
-async def _marks_partitions(brokers: Brokers, settings: Settings) -> int:
+async def _marks_partitions(brokers: Brokers, settings: Settings, remembers: str) -> int:
     """How many the topic that remembers has.
 
     Raises:
@@ -99,10 +106,8 @@ async def _marks_partitions(brokers: Brokers, settings: Settings) -> int:
                 f"Topic {topic} has {count} partitions, not {settings.partitions}: run "
                 "`onhand topics check`, for the right key would lead to the wrong one."
             )
-    if not (marks := len(found(settings.replayed_topic) or ())):
-        raise DeadLettersError(
-            f"There is no topic {settings.replayed_topic}: run `onhand topics check`."
-        )
+    if not (marks := len(found(remembers) or ())):
+        raise DeadLettersError(f"There is no topic {remembers}: run `onhand topics check`.")
     return marks
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from app.commands.console import Ticker, plain
-from app.commands.running import as_json, refuse
+from app.commands.running import as_json, kafka_option, refuse, run, settings_from
 
 if TYPE_CHECKING:
     from app.loading.checking import Opened
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _file = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-@click.command(short_help="What facts documents are, such as CSV files.")
+@click.command(short_help="Make facts of documents, such as CSV files.")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=_file)
 @click.option("--map", "map_file", metavar="FILE", type=_file, help="Of a table: what is what.")
 @click.option(
@@ -33,33 +33,40 @@ _file = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--places", metavar="FILE", type=_file, help="Places: numbers to locations, zones.")
 @click.option("--document", metavar="NAME", help="Of a table. Default: the name of its file.")
 @click.option("--dry-run", is_flag=True, help="Show what would become of each line, and end.")
-@click.option("--test", "with_tests", is_flag=True, help="Take documents marked as a test, too.")
+@click.option("--leave-out-refused", is_flag=True, help="Load the rest where lines are refused.")
+@click.option("--test", "with_tests", is_flag=True, help="Load documents marked as a test, too.")
+@kafka_option
 @as_json
 def load(
     files: tuple[Path, ...],
     draft_mapping: str | None,
     dry_run: bool,
+    leave_out_refused: bool,
     as_json: bool,
+    kafka: str | None,
     **reading: Any,
 ) -> None:
-    """Say what facts the lines of each FILE are. They cannot be sent yet: it needs --dry-run.
+    """Make facts of the lines of each FILE: all of it, or nothing.
 
-    Every file is read to its end. A line is a fact, not for stock, or refused with the reason.
-    docs/loading.md shows how.
+    Every file is read to its end and checked before the first fact is sent. A line is a fact, not
+    for stock, or refused with the reason; a refused line stops the load, unless it is left out.
+    What was loaded is remembered for ever: loading it again is refused, and a load that was broken
+    off goes on where it was. docs/loading.md shows how.
 
-    Exit code 1: something was refused.
+    Exit code 1: something was refused, or was loaded before.
     """
     if draft_mapping is not None:
         _draft(files, draft_mapping)
     if reading["document"] is not None and (len(files) > 1 or reading["map_file"] is None):
         refuse("--document names one table: give one FILE, and its --map.")
     opened = _opened(**reading)
-    if not dry_run:
-        refuse("Documents can be looked at, and not sent yet: add --dry-run.")
+    settings = None if dry_run else settings_from(kafka=kafka)
     from app.loading.checking import FileRefused, refuse_twice
+    from app.loading.sending import send_all
     from app.loading.showing import LoadingShown
+    from tables.home.letters import DeadLettersError
 
-    shown = LoadingShown(as_json=as_json)
+    shown = LoadingShown(as_json=as_json, is_dry_run=dry_run)
     ticker = Ticker("lines checked")
     try:
         checked = [opened.check(path, shown.teller(path), ticker) for path in files]
@@ -67,8 +74,20 @@ def load(
     except FileRefused as why:
         _no(f"{why} Nothing was sent.")
     refused = any(one.equation.refused for one in checked)
-    shown.checked(checked)
-    sys.exit(1 if refused else 0)
+    if settings is None:
+        shown.checked(checked)
+        sys.exit(1 if refused else 0)
+    if refused and not leave_out_refused:
+        shown.stopped(checked)
+        sys.exit(1)
+    is_named = reading["document"] is not None
+    work = send_all(settings, opened, checked, is_named=is_named, said=Ticker("lines sent"))
+    try:
+        loaded = run(work, DeadLettersError)
+    except FileRefused as why:
+        _no(str(why))
+    shown.loaded(loaded)
+    sys.exit(1 if any(one.refused for one in loaded) else 0)
 
 
 def _no(sentence: str) -> NoReturn:

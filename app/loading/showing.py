@@ -12,8 +12,11 @@ import msgspec
 from app.commands.console import plain, print_json, table
 from app.loading.checking import CheckedFile
 from app.loading.facts import LineFact
-from app.loading.pieces import NoFact
+from app.loading.pieces import Became, NoFact
+from app.loading.sending import LoadedFile
 
+#: Of refused lines so many are named where they stop a load.
+_NAMED: Final = 20
 #: In JSON.
 _NAMED_IN_JSON: Final = 1000
 
@@ -23,11 +26,13 @@ class LoadingShown:
 
     Args:
         as_json: for programs.
+        is_dry_run: name each line that is no fact.
     """
 
-    def __init__(self, *, as_json: bool) -> None:
-        self._as_json = as_json
+    def __init__(self, *, as_json: bool, is_dry_run: bool) -> None:
+        self._as_json, self._is_dry_run = as_json, is_dry_run
         self._named: dict[Path, list[NoFact]] = {}
+        self._refused = 0
 
     def teller(self, path: Path) -> Callable[[NoFact], None]:
         """Is given the lines of a file that are no facts."""
@@ -37,8 +42,12 @@ class LoadingShown:
             if self._as_json:
                 if len(named) < _NAMED_IN_JSON:
                     named.append(one)
-            else:
+            elif self._is_dry_run:
                 click.echo(_sentence(path, one))
+            elif one.became is Became.REFUSED:
+                self._refused += 1
+                if self._refused <= _NAMED:
+                    click.echo(_sentence(path, one), err=True)
 
         return told
 
@@ -59,6 +68,45 @@ class LoadingShown:
         for file in files:
             click.echo(plain(f"{file.path} ({file.format.name}): {file.equation}."))
         click.echo("Nothing was sent.")
+
+    def stopped(self, files: Sequence[CheckedFile]) -> None:
+        """Refused lines stop the load."""
+        refused = sum(file.equation.refused for file in files)
+        told = (
+            f"Nothing was sent, because of what is refused ({refused:,}): correct it, or load the "
+            "rest with --leave-out-refused. --dry-run shows all of it."
+        )
+        if self._as_json:
+            fields = [self._as_fields(file) for file in files]
+            print_json({"sent": 0, "refused": told, "files": fields})
+            return
+        if self._refused > _NAMED:
+            click.echo(f"… and {self._refused - _NAMED:,} more.", err=True)
+        for file in files:
+            click.echo(plain(f"{file.path}: {file.equation}."), err=True)
+        click.echo(told, err=True)
+
+    def loaded(self, files: Sequence[LoadedFile]) -> None:
+        """The end of a load."""
+        if self._as_json:
+            fields = [
+                {
+                    **self._as_fields(one.file),
+                    "sent": one.sent,
+                    "lines_sent_before": one.went_on,
+                    "refused_because": one.refused or None,
+                }
+                for one in files
+            ]
+            print_json({"sent": sum(one.sent for one in files), "files": fields})
+            return
+        for one in files:
+            if one.refused:
+                click.echo(plain(f"{one.file.path}: {one.refused}"), err=True)
+                continue
+            before = f" {one.went_on:,} lines were acknowledged before." if one.went_on else ""
+            click.echo(plain(f"{one.file.path} ({one.file.format.name}): {one.file.equation}."))
+            click.echo(f"{one.sent:,} facts were sent.{before}")
 
     def _as_fields(self, file: CheckedFile) -> dict[str, Any]:
         return {
