@@ -15,7 +15,7 @@ DIR ?= /opt/onhand
 SERVICE := app agents web audit ledger tables wire domain importers core
 CODE := $(wildcard app agents web audit ledger tables wire domain importers core dev tests bench examples)
 
-.PHONY: help setup install lock demo demo-upgrade wordcount kafka format lint types imports unit integration e2e whole readme \
+.PHONY: help setup install lock demo demo-upgrade wordcount screenshots kafka format lint types imports unit integration e2e whole readme \
 	test torture bench clean
 
 help:
@@ -87,6 +87,9 @@ demo-upgrade: $(READY)  ## a version with other rules takes over under traffic, 
 
 wordcount: $(READY)  ## the article's WordCount on poems: a kill -9, and every count compared
 	@$(BIN)/python -m dev.wordcount
+
+screenshots: $(READY)  ## the pictures of docs/page.md, from real workers in a real Chromium
+	@$(BIN)/python -m dev.screenshots
 
 kafka: $(READY)  ## one Apache Kafka in the foreground; FOLDER=kafka-data keeps its data there
 	@$(BIN)/python -m dev.kafka $(if $(FOLDER),--folder "$(FOLDER)")

@@ -33,6 +33,7 @@ from web.http.replies import SERVER, Handler
 from web.operations.auditing import Auditing
 from web.operations.metrics import Metrics
 from web.operations.ops import Ops
+from web.page.files import PageFiles
 from web.reads.queries import Queries
 from web.records.deadletters import DeadLetters
 from web.records.factfinding import FactFinding
@@ -326,7 +327,9 @@ class Web:
         add_routes(app, self._auditing.routes(), reads, None, access.guarding(Scope.OPERATE))
         add_routes(app, pages(), guarding=any_token)
         document = openapi.routes(self._config.build, self._config.url, guarded=access.has_tokens)
-        add_routes(app, document, guarding=any_token)
+        page = PageFiles()
+        add_routes(app, document, guarding=page.before(any_token))
+        add_routes(app, page.routes())
         # A dot would not match an encoded line feed.
         # The active version may have calls that this one does not know.
         unknown = any_token("", reads.guarding(door.guarding(unknown_path())))

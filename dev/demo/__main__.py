@@ -236,7 +236,7 @@ async def _compare(parts: Parts, victim: Worker, began: float) -> None:
     print(
         f"\nTry it (Ctrl-C stops everything), after  export {variables}\n"
         f"  .venv/bin/onhand history DEMO-1 store-007 · .venv/bin/onhand dlq list · "
-        f"kill -9 {parts.workers[1].pid} · {a.url}/v1/cluster\n",
+        f"kill -9 {parts.workers[1].pid} · {a.url}/\n",
         flush=True,
     )
 

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -16,15 +15,16 @@ from cloudevents.v1.kafka import to_binary, to_structured
 from confluent_kafka import Producer
 
 from dev.kafka import Kafka
-from dev.kafka.java import CACHE, KafkaUnavailable, java, one_at_a_time
+from dev.kafka.java import KafkaUnavailable, java
 from dev.oracle.log import read_topics
+from tests.support.installing import installed, run
 from tests.support.workers import Cluster
 
 SDKS = Path(__file__).parents[1] / "sdks"
 SKU = "SKU-000042"
 DATA = {"sku": SKU, "location": "store-007", "quantity": 2}
 SALE = "inventory.sale.completed.v1"
-SETUP_S, RUN_S = 180, 60
+RUN_S = 60
 
 
 @pytest.fixture(scope="module")
@@ -128,35 +128,6 @@ async def test_python_s_sdk_is_understood_in_each_mode_and_reads_what_is_there(
 # ---- JavaScript and Java
 
 
-def run(what: str, *command: object, cwd: Path, timeout_s: float) -> str:
-    done = subprocess.run(
-        list(map(str, command)), cwd=cwd, capture_output=True, text=True, timeout=timeout_s
-    )
-    assert done.returncode == 0, f"{what}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
-    return done.stdout
-
-
-def installed(name: str, files: tuple[str, ...], tool: str, *command: str) -> Path:
-    """A folder beside Kafka's jars with an SDK in it; made once, by the SDK's own installer."""
-    if shutil.which(tool) is None:
-        pytest.skip(f"There is no {tool} here to install the SDK with.")
-    folder = CACHE / name
-    with one_at_a_time():
-        texts = [(SDKS / file).read_text() for file in files]
-        done = folder / "done"
-        if not done.exists() or done.read_text() != "".join(texts):
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
-            for file, text in zip(files, texts, strict=True):
-                (folder / file).write_text(text)
-            try:
-                run(tool, tool, *command, cwd=folder, timeout_s=SETUP_S)
-            except (AssertionError, subprocess.TimeoutExpired):
-                pytest.skip(f"{tool} cannot install the SDK: it reaches no registry.")
-            done.write_text("".join(texts))
-    return folder
-
-
 async def sold_by(shop: Cluster, what: str, *command: object, cwd: Path) -> set[str]:
     """Run a program that sells and then reads; ids of what it read."""
     args = (*command, shop.kafka, f"{shop.prefix}sales", SKU)
@@ -169,7 +140,9 @@ async def test_javascript_s_sdk_is_understood_in_each_mode_and_reads_what_is_the
 ) -> None:
     if shutil.which("node") is None:
         pytest.skip("There is no node here to run the SDK with.")
-    folder = installed("sdk-js", ("package.json", "package-lock.json"), "npm", "ci", "--no-audit")
+    folder = installed(
+        SDKS, "sdk-js", ("package.json", "package-lock.json"), "npm", "ci", "--no-audit"
+    )
     shutil.copy(SDKS / "shop.js", folder)
 
     remember(shop, sent := {f"js-{mode}" for mode in ("binary", "structured", "buffer")})
@@ -189,7 +162,7 @@ async def test_java_s_sdk_is_understood_in_each_mode_and_reads_what_is_there(
     if "jdk.compiler" not in run("java", runtime, "--list-modules", cwd=SDKS, timeout_s=RUN_S):
         pytest.skip("This Java has no compiler to run the SDK's program with.")
     copy = ("-q", "-B", "dependency:copy-dependencies", "-DoutputDirectory=jars")
-    folder = installed("sdk-java", ("pom.xml",), "mvn", *copy)
+    folder = installed(SDKS, "sdk-java", ("pom.xml",), "mvn", *copy)
 
     program = (runtime, "-cp", "jars/*", SDKS / "Shop.java")
     remember(shop, sent := {f"java-{m}" for m in ("default", "binary", "structured", "vendor")})

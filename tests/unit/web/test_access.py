@@ -24,12 +24,13 @@ from web.access.callers import Scope
 from web.access.tokens import read_tokens
 from web.access.watched import AccessError, WatchedFile
 from web.openapi import document
+from web.page.files import PageFiles
 from web.server import Limits, Web
 from web.writes.appending import Receipt
 
 ROW = "/v1/inventory/SKU-1/s-7"
 LINE = {"source": "till-17", "id": "1", "sku": "SKU-1", "location": "s-7", "quantity": 2}
-OPEN_TO_ALL = ("/live", "/ready")
+OPEN_TO_ALL = ("/live", "/ready", *PageFiles().others)
 #: What each call asks for; every other path asks for some token.
 NEEDS: dict[str, Scope] = {
     ROW: Scope.READ,
@@ -100,7 +101,7 @@ def paths_of(app: web.Application) -> list[tuple[str, str]]:
 # ---- no door is open
 
 
-async def test_no_path_answers_without_a_token_but_the_probes(keys: Keys) -> None:
+async def test_no_path_answers_without_a_token_but_probes_and_files_of_the_page(keys: Keys) -> None:
     async with a_desk(keys.access()) as desk:
         for method, path in paths_of(desk.app):
             response, body = await desk.ask(path, method=method)

@@ -1,0 +1,341 @@
+"""The page in a real browser, on a worker of paper that says whatever a test needs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Page, expect
+
+from dev.browser import PATIENCE_MS
+from tests.support.browsing import a_tab, chromium_here
+from tests.support.installing import installed
+from tests.support.paper import HOSTILE, Paper, a_letter
+from web.http.problems import PAGES, Problem, problem
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+expect.set_options(timeout=PATIENCE_MS)
+AXE = Path(__file__).parents[2] / "axe"
+ROW = "#/row/SKU-000007/store-003"
+PHONE = {"viewport": {"width": 390, "height": 800}, "has_touch": True}
+VIEWS = ("#/", ROW, "#/cluster", "#/dead-letters", "#/calls")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    async with chromium_here() as started:
+        yield started
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def paper() -> AsyncIterator[Paper]:
+    """A shop of 120 rows; one has a repeated sale, and names of another are markup."""
+    worker = Paper()
+    worker.furnish()
+    seventh = worker.put("SKU-000007", "store-003")
+    seventh.add("sold", 40, reference="invoice 4711", actor="ann")
+    seventh.repeat()
+    seventh.add("adjusted", -1, reason="theft")
+    worker.put(HOSTILE, HOSTILE).add("received", 3, source=HOSTILE, id=HOSTILE, reason=HOSTILE)
+    worker.letters = [
+        a_letter("misrouted", "It belongs elsewhere.", '{"id":"4711-1"}'),
+        a_letter("bad_data", HOSTILE, HOSTILE, 1, key=HOSTILE),
+        a_letter("bad_data", "Twice the same.", "x", 2),
+        a_letter("bad_data", "Twice the same.", "x", 2),
+    ]
+    await worker.start()
+    yield worker
+    await worker.stop()
+
+
+def rows(page: Page) -> Any:
+    return page.locator("table.stock tbody tr")
+
+
+# ---- the board
+
+
+async def test_the_board_shows_rows_and_how_fresh_they_are_page_by_page(
+    browser: Browser, paper: Paper
+) -> None:
+    async with a_tab(browser, paper.url) as page:
+        await expect(rows(page)).to_have_count(100)
+        await expect(page.get_by_text("Answered by the owners")).to_contain_text("nothing left")
+        await page.get_by_role("link", name="Next page").first.click()
+        await expect(rows(page)).to_have_count(21)
+        await expect(rows(page).last).to_contain_text("SKU-000030")
+        await page.go_back()
+        await expect(rows(page)).to_have_count(100)
+
+        paper.fresh = {"role": "standby", "lag_events": 17}
+        stale = page.locator(".freshness")
+        await expect(stale).to_contain_text("standbys among others")
+        await expect(stale).to_contain_text("at most 17 facts behind")
+        await expect(stale).to_have_class(re.compile("warn"))
+        paper.fresh = {"as_of": "2026-11-23T10:00:00.000Z"}
+        await expect(stale).to_contain_text("Kafka has not been heard since")
+
+
+async def test_filters_stand_in_the_address_and_a_late_answer_to_another_is_dropped(
+    browser: Browser, paper: Paper
+) -> None:
+    async with a_tab(browser, paper.url) as page:
+        await expect(rows(page)).to_have_count(100)
+        paper.thaw.clear()
+        await page.keyboard.press("/")
+        await page.keyboard.type("SKU-00001")
+        await expect(page).to_have_url(re.compile(r"#/\?sku=SKU-00001$"))
+        await expect(page.get_by_text("Asking the worker").first).to_be_visible()
+        await page.get_by_label("SKU begins with").fill("SKU-000012")
+        await expect(page).to_have_url(re.compile(r"sku=SKU-000012$"))
+        paper.thaw.set()
+        await expect(rows(page)).to_have_count(4)
+        await page.get_by_label("Location").fill("store-002")
+        await expect(rows(page)).to_have_count(1)
+        await page.reload()
+        await expect(rows(page)).to_have_count(1)
+
+        await page.get_by_role("link", name="below zero").click()
+        await expect(rows(page)).to_have_count(1)
+        await expect(rows(page)).to_contain_text("▼ below zero")
+        await page.get_by_label("SKU begins with").fill("none such")
+        await expect(page.get_by_text("No row is such a one.")).to_be_visible()
+        await page.get_by_role("link", name="all rows").click()
+        await expect(rows(page)).to_have_count(100)
+
+
+async def test_a_row_is_reached_and_left_by_keys_alone(browser: Browser, paper: Paper) -> None:
+    async with a_tab(browser, f"{paper.url}/#/?sku=SKU-000007") as page:
+        await expect(rows(page)).to_have_count(4)
+        await page.get_by_role("link", name="SKU-000007").first.focus()
+        for key in ("ArrowDown", "ArrowDown", "ArrowUp", "ArrowDown", "Enter"):
+            await page.keyboard.press(key)
+        heading = page.get_by_role("heading", level=1)
+        await expect(heading).to_have_text("SKU-000007 at store-003")
+        await expect(heading).to_be_focused()
+        await page.keyboard.press("Escape")
+        await expect(page).to_have_url(re.compile(r"#/\?sku=SKU-000007$"))
+
+
+# ---- what cannot be answered
+
+
+async def test_a_refusal_is_told_in_its_own_words_with_the_remedy_and_goes_by_itself(
+    browser: Browser, paper: Paper
+) -> None:
+    detail = "This worker restores 3 partitions: 1,000 of about 9,000 changelog records."
+    paper.refusals["/v1/inventory"] = problem(Problem.NOT_READY, detail, retry_after_s=2)
+    async with a_tab(browser, paper.url) as page:
+        told = page.locator(".problem")
+        await expect(told).to_contain_text(detail)
+        await expect(told).to_contain_text(PAGES[Problem.NOT_READY].do.replace("`", "")[:40])
+        await expect(told).to_contain_text("asked again")
+        await expect(rows(page)).to_have_count(0)
+        assert not await page.get_by_text(re.compile(r"^0 rows")).count()
+        asked = len(paper.asked)
+        paper.refusals.clear()
+        await expect(rows(page)).to_have_count(100)
+        await expect(told).to_have_count(0)
+        assert len(paper.asked) > asked
+
+
+async def test_missing_partitions_are_named_and_their_rows_are_not_zero(
+    browser: Browser, paper: Paper
+) -> None:
+    missing = paper.shelves["SKU-000007", "store-003"].partition
+    paper.missing = [missing]
+    async with a_tab(browser, f"{paper.url}/#/?sku=SKU-000007") as page:
+        await expect(page.locator(".problem")).to_contain_text(f"partition {missing}")
+        await expect(page.locator(".none")).to_contain_text("partitions that answered")
+        assert any("partial=true" in asked for asked in paper.asked)
+        paper.missing = []
+        await expect(rows(page)).to_have_count(4)
+        await expect(page.locator(".problem")).to_have_count(0)
+
+
+async def test_a_name_that_no_fact_has_is_an_answer_and_no_zero(
+    browser: Browser, paper: Paper
+) -> None:
+    async with a_tab(browser, f"{paper.url}/#/row/SKU%2F9/store-001") as page:
+        await expect(page.get_by_text("No event names SKU/9 at store-001.")).to_be_visible()
+        assert not await page.locator(".big").count()
+
+
+# ---- one row
+
+
+async def test_a_row_is_added_up_here_step_by_step_and_a_wrong_one_is_found(
+    browser: Browser, paper: Paper
+) -> None:
+    shelf = paper.shelves["SKU-000007", "store-003"]
+    async with a_tab(browser, f"{paper.url}/{ROW}") as page:
+        await expect(page.locator(".big")).to_have_text(f"−{-shelf.on_hand} on hand")
+        proofs = page.locator(".proof .good")
+        await expect(proofs).to_have_count(2)
+        await expect(proofs.first).to_contain_text(f"{shelf.checksum:016x}")
+        await expect(page.locator(".facts tbody tr")).to_have_count(len(shelf.facts))
+        await expect(page.locator(".facts")).to_contain_text("repeats sales-")
+        assert (await page.locator("path.steps").get_attribute("d") or "").count("V") == len(
+            shelf.facts
+        )
+
+        said = page.locator(".stepper output")
+        await page.get_by_role("button", name="One record back").click()
+        await expect(said).to_contain_text("repeated, so it changed nothing")
+        await page.get_by_role("slider").fill("1")
+        await expect(said).to_contain_text("received +")
+        await expect(page.locator("tr.here")).to_contain_text(shelf.facts[0]["position"])
+
+        shelf.add("received", 50)
+        await expect(page.locator(".big")).to_have_text(f"{shelf.on_hand} on hand")
+        await expect(proofs).to_have_count(2)
+        shelf.checksum += 1
+        shelf.add("sold", 1)
+        await expect(page.locator(".proof .bad").first).to_contain_text("another one: checksum")
+
+
+async def test_without_a_ledger_the_sums_are_there_and_what_to_start_is_said(
+    browser: Browser, paper: Paper
+) -> None:
+    paper.keeps_history = False
+    async with a_tab(browser, f"{paper.url}/{ROW}") as page:
+        await expect(page.locator(".equation")).to_contain_text("received")
+        await expect(page.locator(".why .problem")).to_contain_text("onhand ledger worker")
+        paper.keeps_history = True
+        await expect(page.locator(".proof .good")).to_have_count(2)
+
+
+# ---- hostile texts
+
+
+async def test_names_and_payloads_that_are_markup_stay_text(browser: Browser, paper: Paper) -> None:
+    paper.others = ["javascript:document.title='taken'", "http://127.0.0.1:6068"]
+    async with a_tab(browser, paper.url) as page:
+        await rows(page).first.get_by_role("link").click()
+        await expect(page.get_by_role("heading", level=1)).to_have_text(f"{HOSTILE} at {HOSTILE}")
+        await expect(page.locator(".facts")).to_contain_text(HOSTILE)
+        await page.goto(f"{paper.url}/#/dead-letters")
+        await expect(page.locator(".letters > li")).to_have_count(4)
+        await page.get_by_label("Reason").select_option("bad_data")
+        await expect(page.locator(".letters > li")).to_have_count(3)
+        await page.locator("summary").first.click()
+        await expect(page.locator("pre").first).to_have_text(HOSTILE)
+        await page.goto(f"{paper.url}/#/cluster")
+        await expect(page.get_by_text("javascript:", exact=False).first).to_be_visible()
+        assert await page.locator("img").count() == 0
+        assert await page.locator("a[href^='javascript']").count() == 0
+        assert await page.title() == "Cluster · Onhand"
+
+
+# ---- tokens
+
+
+async def test_a_token_is_asked_for_kept_in_the_tab_and_forgotten(
+    browser: Browser, paper: Paper
+) -> None:
+    paper.token = "read-me"
+    async with a_tab(browser, paper.url) as page:
+        await expect(page.locator(".problem")).to_contain_text("unauthenticated")
+        await page.get_by_label("Token").fill("read me")
+        await page.get_by_role("button", name="Use it").click()
+        await expect(page.locator("#token-says")).to_contain_text("That is no token")
+        await page.get_by_label("Token").fill("read-me")
+        await page.keyboard.press("Enter")
+        await expect(rows(page)).to_have_count(100)
+        await page.reload()
+        await expect(rows(page)).to_have_count(100)
+        assert "read-me" not in await page.content()
+        assert await page.evaluate("[localStorage.length, document.cookie]") == [0, ""]
+        await page.get_by_role("button", name="Forget the token").click()
+        await expect(page.locator(".problem")).to_contain_text("unauthenticated")
+
+
+# ---- a worker that is gone, or asleep
+
+
+async def test_a_worker_that_is_gone_or_frozen_is_told_with_the_others_until_it_is_back(
+    browser: Browser, paper: Paper
+) -> None:
+    async with a_tab(browser, f"{paper.url}/#/cluster") as page:
+        await expect(page.locator(".workers > li")).to_have_count(3)
+        gone = page.get_by_role("alert")
+        await paper.stop()
+        await expect(gone).to_contain_text("has not answered since")
+        for url in paper.others:
+            await expect(gone.get_by_role("link", name=url)).to_have_attribute("href", f"{url}/")
+        await expect(page.locator(".workers > li")).to_have_count(3)  # as it was, and said so
+        paper.lost = {paper.others[0]}
+        await paper.start()
+        await expect(gone).to_have_count(0)
+        moves = page.locator("section", has_text="Moves since")
+        await expect(moves).to_contain_text(f"{paper.others[0]} → ")
+        await expect(page.locator("#said")).to_contain_text("Partition")
+
+        paper.thaw.clear()
+        await expect(gone).to_contain_text("has not answered since")
+        paper.thaw.set()
+        await expect(gone).to_have_count(0)
+
+
+# ---- for everybody
+
+
+async def test_no_view_keeps_anybody_from_reading_it_in_either_theme_or_on_a_phone(
+    browser: Browser, paper: Paper
+) -> None:
+    folder = installed(AXE, "axe", ("package.json", "package-lock.json"), "npm", "ci", "--no-audit")
+    axe = (folder / "node_modules/axe-core/axe.min.js").read_text()
+    few = [key for key in paper.shelves if key[0] in ("SKU-000007", HOSTILE)]
+    paper.shelves = {key: paper.shelves[key] for key in few}  # it looks at each cell
+    for options in ({"color_scheme": "light"}, {"color_scheme": "dark", **PHONE}):
+        async with a_tab(browser, paper.url, **options) as page:
+            for view in VIEWS:
+                await page.goto(f"{paper.url}/{view}")
+                await expect(page.locator("main .view > *").nth(1)).to_be_visible()
+                if view == ROW:
+                    await expect(page.locator(".proof .good")).to_have_count(2)
+                await no_violations(page, axe, f"{view} {options}")
+            await page.goto(f"{paper.url}/#/")
+            paper.missing = [1, 2]
+            await expect(page.locator(".problem")).to_be_visible()
+            await no_violations(page, axe, f"missing {options}")
+            paper.missing = []
+            await paper.stop()
+            await expect(page.get_by_role("alert")).to_be_visible()
+            await no_violations(page, axe, f"gone {options}")
+            await paper.start()
+
+
+async def no_violations(page: Page, axe: str, where: str) -> None:
+    if not await page.evaluate("typeof axe === 'object'"):
+        await page.evaluate(axe)
+    found = await page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    told = [
+        f"{one['id']}: {node['target']} {node['failureSummary']}"
+        for one in found["violations"]
+        for node in one["nodes"][:3]
+    ]
+    assert told == [], where
+    wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert await page.evaluate(wide) <= 0, f"{where} scrolls sideways"
+
+
+async def test_colours_are_chosen_by_a_button_and_nothing_moves_for_who_wants_no_motion(
+    browser: Browser, paper: Paper
+) -> None:
+    async with a_tab(browser, paper.url, color_scheme="light", reduced_motion="reduce") as page:
+        await expect(rows(page)).to_have_count(100)
+        paper.shelves["SKU-000001", "store-001"].add("sold", 1)
+        await expect(page.locator("tr.changed")).to_have_count(1)
+        moving = "getComputedStyle(document.querySelector('tr.changed')).animationName"
+        assert await page.evaluate(moving) == "none"
+        button = page.get_by_role("button", name="Colours")
+        await button.click()
+        await button.click()
+        await expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+        await page.reload()
+        await expect(page.locator("html")).to_have_attribute("data-theme", "dark")

@@ -1,0 +1,50 @@
+"""The page in a real Chromium, whose faults are the test's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser, ConsoleMessage, Page
+
+from dev.browser import PATIENCE_MS, NoChromium, a_browser
+
+
+@asynccontextmanager
+async def chromium_here() -> AsyncIterator[Browser]:
+    """Without one the test is left out, but never in CI, where that would prove nothing."""
+    try:
+        async with a_browser() as browser:
+            yield browser
+    except NoChromium as none:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(str(none))
+
+
+@asynccontextmanager
+async def a_tab(browser: Browser, url: str, **options: Any) -> AsyncIterator[Page]:
+    """The page there. At the end it must have had no fault, and no policy must have stopped it.
+
+    That a worker refuses or is gone Chromium tells on the console, too: that is no fault.
+    """
+    wide = {"width": 1280, "height": 800}
+    context = await browser.new_context(**{"viewport": wide, "locale": "en-GB", **options})
+    context.set_default_timeout(PATIENCE_MS)
+    page = await context.new_page()
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(f"{error}"))
+
+    def heard(message: ConsoleMessage) -> None:
+        is_fault = message.type in ("error", "warning")
+        if is_fault and not message.text.startswith("Failed to load resource"):
+            faults.append(message.text)
+
+    page.on("console", heard)
+    try:
+        await page.goto(url)
+        yield page
+    finally:
+        await context.close()
+    assert faults == []
