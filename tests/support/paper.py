@@ -103,6 +103,7 @@ class Paper:
     Attributes:
         shelves: rows by SKU and location.
         refusals: by the beginning of a path, what it is answered instead.
+        busy: a row of which one is sold each time that somebody lists rows.
         asked: each path with its query, in the order of asking.
         token: if set, what calls must bring.
     """
@@ -121,6 +122,7 @@ class Paper:
         self.loading: list[Json] = []
         self.lost: set[str] = set()
         self.keeps_history = True
+        self.busy: Shelf | None = None
         self.asked: list[str] = []
         self.token = ""
         self.thaw = asyncio.Event()
@@ -217,6 +219,8 @@ class Paper:
                 and shelf.partition not in self.missing
             )
 
+        if self.busy is not None:
+            self.busy.add("sold", 1)
         rows = [shelf for _, shelf in sorted(self.shelves.items()) if fits(shelf)]
         first, limit = int(query.get("cursor", 0)), int(query["limit"])
         more = first + limit < len(rows) or bool(self.missing)

@@ -18,6 +18,12 @@ export class Refused extends Error {
 export class Unreachable extends Error {}
 
 let token = read();
+let heard = () => {};
+
+/** Have this called whenever the worker says anything, be it no. */
+export function whenHeard(listener) {
+  heard = listener;
+}
 
 function read() {
   try {
@@ -82,6 +88,7 @@ export async function ask(where, query = {}, { signal, patienceMs = PATIENCE_MS 
   } catch {
     throw new Unreachable(`What answered (${response.status}) is no Onhand.`);
   }
+  heard();
   if (response.ok) return { body, date, at };
   const retryS = Number(response.headers.get("Retry-After")) || 0;
   throw new Refused(response.status, body ?? {}, retryS);

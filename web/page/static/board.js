@@ -82,7 +82,12 @@ export function board(shell) {
 
   function draw() {
     return [
-      h("div", { class: "title" }, h("h1", { tabindex: "-1" }, "Stock"), found ? freshness(found.fresh, found.answer, true) : null),
+      h(
+        "div",
+        { class: "title" },
+        h("h1", { tabindex: "-1" }, "Stock"),
+        found ? freshness(found.fresh, found.answer, true) : null,
+      ),
       filterForm(),
       found?.missing.size ? missingBox() : null,
       found ? [pages("above"), table(), found.items.length > 20 ? pages("below") : null] : null,
@@ -92,23 +97,43 @@ export function board(shell) {
 
   function filterForm() {
     const field = (name, label, more) =>
-      h("div", {},
+      h(
+        "div",
+        {},
         h("label", { for: `by-${name}` }, label),
-        h("input", { id: `by-${name}`, name, value: query.get(name) ?? "", autocomplete: "off", spellcheck: "false", ...more }));
+        h("input", {
+          id: `by-${name}`,
+          name,
+          value: query.get(name) ?? "",
+          autocomplete: "off",
+          spellcheck: "false",
+          ...more,
+        }),
+      );
     const isAny = Object.keys(FILTERS).some((name) => query.get(name));
     return h(
       "form",
       { class: "fields", role: "search", key: "filters", oninput: later, onsubmit: now },
       field("sku", "SKU begins with", { type: "search" }),
       field("location", "Location", { type: "search", list: "locations" }),
-      h("datalist", { id: "locations" }, [...locations].sort().slice(0, MAX_LOCATIONS).map((one) => h("option", { value: one, key: one }))),
+      h(
+        "datalist",
+        { id: "locations" },
+        [...locations]
+          .sort()
+          .slice(0, MAX_LOCATIONS)
+          .map((one) => h("option", { value: one, key: one })),
+      ),
       field("below", "On hand below", { type: "text", inputmode: "numeric", size: "8" }),
       field("above", "On hand above", { type: "text", inputmode: "numeric", size: "8" }),
       h("button", { class: "unseen" }, "Show"),
-      h("p", { class: "quick" },
+      h(
+        "p",
+        { class: "quick" },
         link("#/?below=0", "below zero", query.toString() === "below=0"),
         link("#/?below=1", "none left", query.toString() === "below=1"),
-        isAny ? link("#/", "all rows") : null),
+        isAny ? link("#/", "all rows") : null,
+      ),
     );
   }
 
@@ -140,8 +165,14 @@ export function board(shell) {
       "section",
       { class: "problem", key: "missing" },
       h("h2", {}, `Not all rows are here: ${names}`),
-      h("p", {}, "Nobody can answer for them now, so rows of their SKUs are left out. That says nothing about what is on hand of those."),
-      remedy("partitions-unavailable") ? h("p", { class: "remedy" }, h("b", {}, "What to do: "), prose(remedy("partitions-unavailable"))) : null,
+      h(
+        "p",
+        {},
+        "Nobody can answer for them now, so rows of their SKUs are left out. That says nothing about what is on hand of those.",
+      ),
+      remedy("partitions-unavailable")
+        ? h("p", { class: "remedy" }, h("b", {}, "What to do: "), prose(remedy("partitions-unavailable")))
+        : null,
       h("p", { class: "dim" }, "Asked again every 2 s."),
     );
   }
@@ -152,9 +183,17 @@ export function board(shell) {
     return h(
       "nav",
       { class: "pages", key: where, "aria-label": `Pages, ${where} the rows` },
-      h("span", {}, isAsking ? "Asking the worker …" : `${count(found.items.length, "row")}${more || isFirst ? "" : ", the last ones"}`),
+      h(
+        "span",
+        {},
+        isAsking
+          ? "Asking the worker …"
+          : `${count(found.items.length, "row")}${more || isFirst ? "" : ", the last ones"}`,
+      ),
       isFirst ? null : link(hashWith("cursor", null), "← First page"),
-      more ? link(hashWith("cursor", found.next), found.items.length < LIMIT ? "Look further →" : "Next page →") : null,
+      more
+        ? link(hashWith("cursor", found.next), found.items.length < LIMIT ? "Look further →" : "Next page →")
+        : null,
     );
   }
 
@@ -167,15 +206,28 @@ export function board(shell) {
       "table",
       { class: "stock", key: "rows", "aria-busy": String(isAsking), onkeydown: moveAmongRows },
       h("caption", { class: "unseen" }, "What is on hand. The arrow keys go from row to row."),
-      h("thead", {}, h("tr", {},
-        h("th", { scope: "col" }, "SKU"), h("th", { scope: "col" }, "Location"), h("th", { scope: "col", class: "n" }, "On hand"),
-        columns.map((name) => h("th", { scope: "col", class: "n wide" }, capital(name))),
-        h("th", { scope: "col", class: "wide when" }, "Changed"))),
-      h("tbody", {}, found.items.map((row) => {
-        const repeats = row.sku === before;
-        before = row.sku;
-        return line(row, repeats, columns);
-      })),
+      h(
+        "thead",
+        {},
+        h(
+          "tr",
+          {},
+          h("th", { scope: "col" }, "SKU"),
+          h("th", { scope: "col" }, "Location"),
+          h("th", { scope: "col", class: "n" }, "On hand"),
+          columns.map((name) => h("th", { scope: "col", class: "n wide" }, capital(name))),
+          h("th", { scope: "col", class: "wide when" }, "Changed"),
+        ),
+      ),
+      h(
+        "tbody",
+        {},
+        found.items.map((row) => {
+          const repeats = row.sku === before;
+          before = row.sku;
+          return line(row, repeats, columns);
+        }),
+      ),
     );
   }
 
@@ -195,8 +247,19 @@ export function board(shell) {
       { key: address, class: fresh.has(address) ? "changed" : null },
       h("th", { scope: "row", class: repeats ? "id same" : "id" }, h("a", { href: address }, row.sku)),
       h("td", {}, row.location),
-      h("td", { class: `n stock ${mood}` }, h("b", {}, number(row.on_hand)), row.on_hand < 0 ? h("span", { class: "tag" }, "▼ below zero") : null),
-      columns.map((name) => h("td", { class: row[name] ? "n wide" : "n wide dim" }, name === "adjusted" ? signed(row[name]) : number(row[name] ?? 0))),
+      h(
+        "td",
+        { class: `n stock ${mood}` },
+        h("b", {}, number(row.on_hand)),
+        row.on_hand < 0 ? h("span", { class: "tag" }, "▼ below zero") : null,
+      ),
+      columns.map((name) =>
+        h(
+          "td",
+          { class: row[name] ? "n wide" : "n wide dim" },
+          name === "adjusted" ? signed(row[name]) : number(row[name] ?? 0),
+        ),
+      ),
       h("td", { class: "wide when" }, momentOf(row.updated_at)),
     );
   }

@@ -23,10 +23,26 @@ export function calls() {
   function draw() {
     if (found === null) return [h("div", { class: "title" }, h("h1", { tabindex: "-1" }, "Calls"))];
     return [
-      h("div", { class: "title" }, h("h1", { tabindex: "-1" }, "Calls"),
-        h("p", { class: "dim" }, "Everything on this page comes from these. All about them is in ",
-          hasToken() ? h("code", {}, found.openapi) : h("a", { href: found.openapi.slice(1) }, found.openapi), ".")),
-      h("dl", { class: "calls", key: "calls" }, found.calls.map((one) => [h("dt", { key: `t ${one.method} ${one.path}` }, where(one)), h("dd", { key: `d ${one.method} ${one.path}` }, prose(one.summary))])),
+      h(
+        "div",
+        { class: "title" },
+        h("h1", { tabindex: "-1" }, "Calls"),
+        h(
+          "p",
+          { class: "dim" },
+          "Everything on this page comes from these. All about them is in ",
+          hasToken() ? h("code", {}, found.openapi) : h("a", { href: found.openapi.slice(1) }, found.openapi),
+          ".",
+        ),
+      ),
+      h(
+        "dl",
+        { class: "calls", key: "calls" },
+        found.calls.map((one) => [
+          h("dt", { key: `t ${one.method} ${one.path}` }, where(one)),
+          h("dd", { key: `d ${one.method} ${one.path}` }, prose(one.summary)),
+        ]),
+      ),
     ];
   }
 

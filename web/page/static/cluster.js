@@ -65,7 +65,13 @@ export function cluster(shell) {
   function draw() {
     return [
       h("div", { class: "title" }, h("h1", { tabindex: "-1" }, "Cluster"), now ? whole() : null),
-      warnings.length ? h("section", { class: "problem", key: "warnings" }, warnings.map((text) => h("p", {}, prose(text)))) : null,
+      warnings.length
+        ? h(
+            "section",
+            { class: "problem", key: "warnings" },
+            warnings.map((text) => h("p", {}, prose(text))),
+          )
+        : null,
       now ? [workers(), legend(), moved(), partitions()] : null,
       upgrade ? versions() : null,
     ];
@@ -76,82 +82,211 @@ export function cluster(shell) {
     const all = now.partitions.length;
     const lag = now.partitions.reduce((n, one) => n + (one.active?.lag_events ?? 0), 0);
     const alive = now.workers.filter((one) => one.alive).length;
-    return h("p", { class: owned === all ? "freshness calm" : "freshness warn" },
+    return h(
+      "p",
+      { class: owned === all ? "freshness calm" : "freshness warn" },
       h("span", { "aria-hidden": "true" }, owned === all ? "●" : "◐"),
       ` ${number(owned)} of ${count(all, "partition")} have an owner · ${count(alive, "worker")} alive · at most ${count(lag, "fact")} to count · as this worker has heard by `,
-      momentOf(answer.date));
+      momentOf(answer.date),
+    );
   }
 
   // ---- workers
 
   function workers() {
     const held = holdings(now);
-    return h("section", { key: "workers" }, h("h2", {}, "Workers"),
-      h("ul", { class: "workers" }, now.workers.map((one) => worker(one, held.get(one.url) ?? new Map()))));
+    return h(
+      "section",
+      { key: "workers" },
+      h("h2", {}, "Workers"),
+      h(
+        "ul",
+        { class: "workers" },
+        now.workers.map((one) => worker(one, held.get(one.url) ?? new Map())),
+      ),
+    );
   }
 
   function worker(one, held) {
-    const heard = one.this ? "this worker" : one.alive ? `heard ${span(one.silent_s * 1000)} ago` : `✕ silent for ${span(one.silent_s * 1000)}`;
-    return h("li", { key: one.url, class: one.alive ? null : "gone" },
-      h("p", {},
+    const heard = one.this
+      ? "this worker"
+      : one.alive
+        ? `heard ${span(one.silent_s * 1000)} ago`
+        : `✕ silent for ${span(one.silent_s * 1000)}`;
+    return h(
+      "li",
+      { key: one.url, class: one.alive ? null : "gone" },
+      h(
+        "p",
+        {},
         one.this ? h("b", { class: "id" }, one.url) : outside(one.url, { class: "id" }),
         h("span", { class: one.alive ? "dim" : "bad" }, ` ${heard}`),
-        h("span", { class: "dim" }, ` · ${one.state} · version ${one.version} · build ${one.build} · owns ${one.active}, stands by for ${one.standby}`)),
-      h("ol", { class: "cells" }, now.partitions.map(({ partition }) => cell(partition, held.get(partition) ?? "none"))));
+        h(
+          "span",
+          { class: "dim" },
+          ` · ${one.state} · version ${one.version} · build ${one.build} · owns ${one.active}, stands by for ${one.standby}`,
+        ),
+      ),
+      h(
+        "ol",
+        { class: "cells" },
+        now.partitions.map(({ partition }) => cell(partition, held.get(partition) ?? "none")),
+      ),
+    );
   }
 
   function cell(partition, state) {
     const [glyph, word] = STATES[state];
-    return h("li", { class: state, title: `partition ${partition}: ${word}` },
-      h("small", { "aria-hidden": "true" }, partition), h("span", { "aria-hidden": "true" }, glyph),
-      state === "none" ? null : h("span", { class: "unseen" }, `partition ${partition}: ${word}`));
+    return h(
+      "li",
+      { class: state, title: `partition ${partition}: ${word}` },
+      h("small", { "aria-hidden": "true" }, partition),
+      h("span", { "aria-hidden": "true" }, glyph),
+      state === "none" ? null : h("span", { class: "unseen" }, `partition ${partition}: ${word}`),
+    );
   }
 
   function legend() {
-    return h("p", { class: "dim legend", key: "legend", "aria-hidden": "true" },
-      Object.entries(STATES).filter(([state]) => state !== "none").map(([, [glyph, word]]) => h("span", {}, `${glyph} ${word} `)));
+    return h(
+      "p",
+      { class: "dim legend", key: "legend", "aria-hidden": "true" },
+      Object.entries(STATES)
+        .filter(([state]) => state !== "none")
+        .map(([, [glyph, word]]) => h("span", {}, `${glyph} ${word} `)),
+    );
   }
 
   function moved() {
-    return h("section", { key: "moves" }, h("h2", {}, "Moves since this view was opened"),
+    return h(
+      "section",
+      { key: "moves" },
+      h("h2", {}, "Moves since this view was opened"),
       moves.length === 0 ? h("p", { class: "dim" }, "No partition has changed its owner.") : null,
-      h("ul", { class: "plain" }, moves.map((one) => h("li", { key: `${one.at} ${one.way}` }, momentOf(one.at), " ",
-        h("span", { class: "id" }, one.way), ` · ${one.partitions.length > 1 ? "partitions" : "partition"} `, h("b", {}, one.partitions.join(" "))))));
+      h(
+        "ul",
+        { class: "plain" },
+        moves.map((one) =>
+          h(
+            "li",
+            { key: `${one.at} ${one.way}` },
+            momentOf(one.at),
+            " ",
+            h("span", { class: "id" }, one.way),
+            ` · ${one.partitions.length > 1 ? "partitions" : "partition"} `,
+            h("b", {}, one.partitions.join(" ")),
+          ),
+        ),
+      ),
+    );
   }
 
   // ---- partitions
 
   function partitions() {
-    return h("section", { key: "partitions" }, h("h2", {}, "Partitions"),
-      h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Partitions" },
-        h("table", {},
-          h("thead", {}, h("tr", {}, h("th", { scope: "col", class: "n" }, "#"),
-            ["Owner", "Behind", "Age", "Standbys", "Not yet answering"].map((name) => h("th", { scope: "col" }, name)))),
-          h("tbody", {}, now.partitions.map(partitionLine)))));
+    return h(
+      "section",
+      { key: "partitions" },
+      h("h2", {}, "Partitions"),
+      h(
+        "div",
+        { class: "scroll", tabindex: "0", role: "region", "aria-label": "Partitions" },
+        h(
+          "table",
+          {},
+          h(
+            "thead",
+            {},
+            h(
+              "tr",
+              {},
+              h("th", { scope: "col", class: "n" }, "#"),
+              ["Owner", "Behind", "Age", "Standbys", "Not yet answering"].map((name) =>
+                h("th", { scope: "col" }, name),
+              ),
+            ),
+          ),
+          h("tbody", {}, now.partitions.map(partitionLine)),
+        ),
+      ),
+    );
   }
 
   function partitionLine({ partition, active, standbys, loading }) {
-    return h("tr", { key: String(partition), class: active ? null : "lost" },
+    return h(
+      "tr",
+      { key: String(partition), class: active ? null : "lost" },
       h("th", { scope: "row", class: "n" }, partition),
       h("td", { class: "id" }, active?.worker ?? h("span", { class: "bad" }, "✕ nobody")),
       h("td", {}, active ? behind(active) : null),
       h("td", {}, active ? ageOf(active) : null),
-      h("td", {}, standbys.map((one) => h("div", {}, h("span", { class: "id" }, one.worker), ` ${one.role === "standby" ? "" : `${one.role} owner, `}`, behind(one), " behind, ", ageOf(one)))),
-      h("td", {}, loading.map((one) => h("div", {}, h("span", { class: "id" }, one.worker), ` ${one.stopped_because ? "✕ stands still" : one.state} `,
-        one.restore ? [h("progress", { max: Math.max(1, one.restore.total), value: one.restore.done, "aria-label": `restore of partition ${partition}` }), ` ${number(one.restore.done)} of ${number(one.restore.total)}`] : null,
-        one.stopped_because ? h("p", { class: "bad" }, one.stopped_because) : null))));
+      h(
+        "td",
+        {},
+        standbys.map((one) =>
+          h(
+            "div",
+            {},
+            h("span", { class: "id" }, one.worker),
+            ` ${one.role === "standby" ? "" : `${one.role} owner, `}`,
+            behind(one),
+            " behind, ",
+            ageOf(one),
+          ),
+        ),
+      ),
+      h(
+        "td",
+        {},
+        loading.map((one) =>
+          h(
+            "div",
+            {},
+            h("span", { class: "id" }, one.worker),
+            ` ${one.stopped_because ? "✕ stands still" : one.state} `,
+            one.restore
+              ? [
+                  h("progress", {
+                    max: Math.max(1, one.restore.total),
+                    value: one.restore.done,
+                    "aria-label": `restore of partition ${partition}`,
+                  }),
+                  ` ${number(one.restore.done)} of ${number(one.restore.total)}`,
+                ]
+              : null,
+            one.stopped_because ? h("p", { class: "bad" }, one.stopped_because) : null,
+          ),
+        ),
+      ),
+    );
   }
 
   function behind(holder) {
     const held = (holder.held_up ?? []).map((up) =>
-      h("p", { class: "warn" }, `held up at ${up.position} by ${up.cause === "transaction" ? "somebody's open transaction" : "what nobody can read"} for ${span(age(up.since, answer))}`));
-    return [h("span", { class: holder.lag_events ? null : "dim" }, holder.lag_events ? `≤ ${number(holder.lag_events)}` : "nothing"), held,
-      holder.stopped_because ? h("p", { class: "bad" }, holder.stopped_because) : null];
+      h(
+        "p",
+        { class: "warn" },
+        `held up at ${up.position} by ${up.cause === "transaction" ? "somebody's open transaction" : "what nobody can read"} for ${span(age(up.since, answer))}`,
+      ),
+    );
+    return [
+      h(
+        "span",
+        { class: holder.lag_events ? null : "dim" },
+        holder.lag_events ? `≤ ${number(holder.lag_events)}` : "nothing",
+      ),
+      held,
+      holder.stopped_because ? h("p", { class: "bad" }, holder.stopped_because) : null,
+    ];
   }
 
   function ageOf(holder) {
     const old = age(holder.as_of, answer);
-    return h("span", { class: old > OLD_MS ? "warn" : "dim" }, span(old), old > OLD_MS ? " without Kafka" : null);
+    return h(
+      "span",
+      { class: old > OLD_MS ? "warn" : "dim" },
+      span(old),
+      old > OLD_MS ? " without Kafka" : null,
+    );
   }
 
   // ---- versions
@@ -159,13 +294,51 @@ export function cluster(shell) {
   function versions() {
     const last = upgrade.records.at(-1)?.record;
     if (!last) return null;
-    const named = [["active", last.active], ["staged", last.staged], ["previous", last.previous]].filter(([, n]) => n);
-    return h("section", { key: "versions" }, h("h2", {}, "Versions"),
-      h("ul", { class: "plain" }, named.map(([state, n]) => h("li", {}, h("b", {}, `Version ${n}`), ` is ${state}`,
-        last.versions?.[n] ? `, by rules ${last.versions[n].rules}` : null, n === upgrade.version ? " · this worker's" : null))),
-      h("details", {}, h("summary", {}, `The record, ${count(upgrade.records.length, "entry", "entries")}`),
-        h("ol", { class: "plain", reversed: true }, upgrade.records.toReversed().map(({ offset, recorded_ms, record }) => h("li", { key: String(offset) },
-          momentOf(recorded_ms), ` epoch ${record.epoch}: ${record.change}, version ${record.active} active`, record.by ? h("span", { class: "dim" }, ` · ${record.by}`) : null, record.note ? ` · ${record.note}` : null)))));
+    const named = [
+      ["active", last.active],
+      ["staged", last.staged],
+      ["previous", last.previous],
+    ].filter(([, n]) => n);
+    return h(
+      "section",
+      { key: "versions" },
+      h("h2", {}, "Versions"),
+      h(
+        "ul",
+        { class: "plain" },
+        named.map(([state, n]) =>
+          h(
+            "li",
+            {},
+            h("b", {}, `Version ${n}`),
+            ` is ${state}`,
+            last.versions?.[n] ? `, by rules ${last.versions[n].rules}` : null,
+            n === upgrade.version ? " · this worker's" : null,
+          ),
+        ),
+      ),
+      h(
+        "details",
+        {},
+        h("summary", {}, `The record, ${count(upgrade.records.length, "entry", "entries")}`),
+        h(
+          "ol",
+          { class: "plain", reversed: true },
+          upgrade.records
+            .toReversed()
+            .map(({ offset, recorded_ms, record }) =>
+              h(
+                "li",
+                { key: String(offset) },
+                momentOf(recorded_ms),
+                ` epoch ${record.epoch}: ${record.change}, version ${record.active} active`,
+                record.by ? h("span", { class: "dim" }, ` · ${record.by}`) : null,
+                record.note ? ` · ${record.note}` : null,
+              ),
+            ),
+        ),
+      ),
+    );
   }
 
   return { title: () => "Cluster", open() {}, step, draw, key() {}, hasData: () => now !== null, close() {} };

@@ -46,7 +46,8 @@ export function history(shell, sku, location) {
     } catch (problem) {
       if (!(problem instanceof Refused)) throw problem;
       refused = problem;
-      notBefore = performance.now() + Math.max(problem.retryS * 1000, problem.status === 503 ? 2000 : AGAIN_MS);
+      notBefore =
+        performance.now() + Math.max(problem.retryS * 1000, problem.status === 503 ? 2000 : AGAIN_MS);
     }
   }
 
@@ -57,7 +58,10 @@ export function history(shell, sku, location) {
     let [all, after] = isGoingOn ? [facts, rows] : [[], [NOTHING]];
     do {
       const query = { limit: PAGE, all: true, cursor: next };
-      const { body } = await ask(`v1/inventory/${path(sku, location)}/timeline`, query, { signal, patienceMs: PATIENCE_MS });
+      const { body } = await ask(`v1/inventory/${path(sku, location)}/timeline`, query, {
+        signal,
+        patienceMs: PATIENCE_MS,
+      });
       all = [...all, ...body.facts];
       after = [...after];
       for (const fact of body.facts) after.push(apply(after.at(-1), fact));
@@ -75,16 +79,21 @@ export function history(shell, sku, location) {
       h("h2", {}, `Why is it ${number(row.on_hand)}?`),
       refused ? noHistory() : null,
       told === null && refused === null ? h("p", { class: "dim" }, "Asking for its facts …") : null,
-      told !== null && !told.row ? h("p", { class: "dim" }, "The ledger has counted no fact of it yet.") : null,
+      told !== null && !told.row
+        ? h("p", { class: "dim" }, "The ledger has counted no fact of it yet.")
+        : null,
       told?.row && facts.length ? [proof(row), stepper(), line(), table()] : null,
     );
   }
 
   function noHistory() {
     const left = Math.max(0, notBefore - performance.now());
-    const start = refused.kind === "history-not-running"
-      ? "The sums above are right all the same. A ledger reads the log from its beginning; this page shows the facts as soon as it answers."
-      : told ? "The facts below are from before." : "";
+    const start =
+      refused.kind === "history-not-running"
+        ? "The sums above are right all the same. A ledger reads the log from its beginning; this page shows the facts as soon as it answers."
+        : told
+          ? "The facts below are from before."
+          : "";
     return problemBox(refused, left, start);
   }
 
@@ -95,45 +104,110 @@ export function history(shell, sku, location) {
     if (cursor !== null) return unfinished();
     if (told.history.begins) return fromAnOpening(row);
     const wrong = differences(folded, told.row);
-    const off = facts.findIndex((fact, i) => fact.outcome === "applied" && fact.balance !== onHand(rows[i + 1]));
+    const off = facts.findIndex(
+      (fact, i) => fact.outcome === "applied" && fact.balance !== onHand(rows[i + 1]),
+    );
     if (off >= 0) wrong.push(`the balance after fact ${off + 1}`);
     const mine = `${number(onHand(folded))} on hand, ${count(folded.events, "fact")}, checksum `;
     return h(
       "div",
       { class: "proof", key: "proof" },
-      verdict(wrong, [`Added up in this browser: ${mine}`, h("span", { class: "id" }, hex(folded.checksum)), "."],
+      verdict(
+        wrong,
+        [`Added up in this browser: ${mine}`, h("span", { class: "id" }, hex(folded.checksum)), "."],
         "So says the ledger's row at the same position, and so does its balance after each fact.",
-        "The ledger's row at the same position is another one"),
+        "The ledger's row at the same position is another one",
+      ),
       besideTheTable(row, folded),
-      h("p", { class: "dim" }, "Position ", h("span", { class: "id wrap" }, told.history.position), " · ledger ", h("span", { class: "id" }, told.history.ledger)),
+      h(
+        "p",
+        { class: "dim" },
+        "Position ",
+        h("span", { class: "id wrap" }, told.history.position),
+        " · ledger ",
+        h("span", { class: "id" }, told.history.ledger),
+      ),
     );
   }
 
   /** The row in RocksDB was folded by other code, in another process. */
   function besideTheTable(row, folded) {
     const more = row.events - folded.events;
-    if (more > 0) return h("p", { class: "warn" }, `◐ The worker's row has ${count(more, "fact")} more than the ledger has yet.`);
-    if (more < 0) return h("p", { class: "warn" }, `◐ The ledger has ${count(-more, "fact")} more than the worker's row yet.`);
-    return verdict(differences(folded, row), [], "The worker's row, which never saw the ledger, says the same.", "The worker's row is another one");
+    if (more > 0)
+      return h(
+        "p",
+        { class: "warn" },
+        `◐ The worker's row has ${count(more, "fact")} more than the ledger has yet.`,
+      );
+    if (more < 0)
+      return h(
+        "p",
+        { class: "warn" },
+        `◐ The ledger has ${count(-more, "fact")} more than the worker's row yet.`,
+      );
+    return verdict(
+      differences(folded, row),
+      [],
+      "The worker's row, which never saw the ledger, says the same.",
+      "The worker's row is another one",
+    );
   }
 
   function verdict(wrong, what, same, other) {
     return wrong.length === 0
       ? h("p", { class: "good" }, "✓ ", what, " ", same)
-      : h("p", { class: "bad" }, "✕ ", what, ` ${other}: ${wrong.join(", ")}. `, "Run ", h("code", {}, "onhand audit"), ".");
+      : h(
+          "p",
+          { class: "bad" },
+          "✕ ",
+          what,
+          ` ${other}: ${wrong.join(", ")}. `,
+          "Run ",
+          h("code", {}, "onhand audit"),
+          ".",
+        );
   }
 
   function fromAnOpening(row) {
     const sum = facts.reduce((n, fact) => n + fact.change, told.opening);
-    return h("div", { class: "proof", key: "proof" },
-      h("p", {}, "Facts until ", momentOf(told.history.begins), ` are kept as one sum, ${number(told.opening)} on hand. With the changes since it is ${number(sum)}; the checksum cannot be counted again from here.`),
-      h("p", { class: sum === told.row.on_hand ? "good" : "bad" }, sum === told.row.on_hand ? "✓ The ledger's row says the same." : `✕ The ledger's row says ${number(told.row.on_hand)}.`));
+    return h(
+      "div",
+      { class: "proof", key: "proof" },
+      h(
+        "p",
+        {},
+        "Facts until ",
+        momentOf(told.history.begins),
+        ` are kept as one sum, ${number(told.opening)} on hand. With the changes since it is ${number(sum)}; the checksum cannot be counted again from here.`,
+      ),
+      h(
+        "p",
+        { class: sum === told.row.on_hand ? "good" : "bad" },
+        sum === told.row.on_hand
+          ? "✓ The ledger's row says the same."
+          : `✕ The ledger's row says ${number(told.row.on_hand)}.`,
+      ),
+    );
   }
 
   function unfinished() {
-    return h("p", { key: "proof" },
+    return h(
+      "p",
+      { key: "proof" },
       `${count(facts.length, "fact")} are read, the oldest ones; the sum can be compared when all are. `,
-      h("button", { type: "button", onclick: () => { limit += 10 * FIRST_FACTS; notBefore = 0; shell.wake(); } }, "Read the others"));
+      h(
+        "button",
+        {
+          type: "button",
+          onclick: () => {
+            limit += 10 * FIRST_FACTS;
+            notBefore = 0;
+            shell.wake();
+          },
+        },
+        "Read the others",
+      ),
+    );
   }
 
   // ---- step by step
@@ -147,10 +221,30 @@ export function history(shell, sku, location) {
     return h(
       "div",
       { class: "stepper", key: "stepper", role: "group", "aria-label": "Step by step" },
-      h("button", { type: "button", disabled: at === 0, onclick: () => go(at - 1), "aria-label": "One record back" }, "−"),
-      h("input", { type: "range", min: 0, max: facts.length, value: at, "aria-label": "Records that are counted",
-        "aria-valuetext": sentence(at), oninput: (event) => go(Number(event.target.value)) }),
-      h("button", { type: "button", disabled: at === facts.length, onclick: () => go(at + 1), "aria-label": "One record on" }, "+"),
+      h(
+        "button",
+        { type: "button", disabled: at === 0, onclick: () => go(at - 1), "aria-label": "One record back" },
+        "−",
+      ),
+      h("input", {
+        type: "range",
+        min: 0,
+        max: facts.length,
+        value: at,
+        "aria-label": "Records that are counted",
+        "aria-valuetext": sentence(at),
+        oninput: (event) => go(Number(event.target.value)),
+      }),
+      h(
+        "button",
+        {
+          type: "button",
+          disabled: at === facts.length,
+          onclick: () => go(at + 1),
+          "aria-label": "One record on",
+        },
+        "+",
+      ),
       h("output", {}, sentence(at)),
     );
   }
@@ -160,7 +254,8 @@ export function history(shell, sku, location) {
     const fact = facts[at - 1];
     const total = told.opening + onHand(rows[at]);
     const which = `Record ${number(at)} of ${number(facts.length)}`;
-    if (fact.outcome !== "applied") return `${which}: ${fact.outcome}, so it changed nothing; ${number(total)} on hand.`;
+    if (fact.outcome !== "applied")
+      return `${which}: ${fact.outcome}, so it changed nothing; ${number(total)} on hand.`;
     return `${which}: ${said(fact.type)} ${signed(fact.change)}, which makes ${number(total)}.`;
   }
 
@@ -177,17 +272,46 @@ export function history(shell, sku, location) {
     const at = stepAt ?? facts.length;
     const until = stepAt === null ? facts.length : Math.min(facts.length, Math.max(at, shownFacts));
     const first = Math.max(0, until - shownFacts);
-    const shown = facts.slice(first, until).map((fact, i) => [first + i + 1, fact]).reverse();
+    const shown = facts
+      .slice(first, until)
+      .map((fact, i) => [first + i + 1, fact])
+      .reverse();
     return h(
       "div",
       { class: "scroll", key: "facts", tabindex: "0", role: "region", "aria-label": "Facts, newest first" },
-      h("table", { class: "facts" },
-        h("thead", {}, h("tr", {},
-          ["Recorded", "What"].map((name) => h("th", { scope: "col" }, name)),
-          ["Change", "Balance"].map((name) => h("th", { scope: "col", class: "n" }, name)),
-          ["Source and id", "Position"].map((name) => h("th", { scope: "col", class: "wide" }, name)))),
-        h("tbody", {}, shown.map(([n, fact]) => factLine(n, fact, n === at && stepAt !== null, n > at)))),
-      first > 0 ? h("button", { type: "button", onclick: () => { shownFacts += SHOWN; shell.redraw(); } }, `Show ${Math.min(SHOWN, first)} older ones`) : null,
+      h(
+        "table",
+        { class: "facts" },
+        h(
+          "thead",
+          {},
+          h(
+            "tr",
+            {},
+            ["Recorded", "What"].map((name) => h("th", { scope: "col" }, name)),
+            ["Change", "Balance"].map((name) => h("th", { scope: "col", class: "n" }, name)),
+            ["Source and id", "Position"].map((name) => h("th", { scope: "col", class: "wide" }, name)),
+          ),
+        ),
+        h(
+          "tbody",
+          {},
+          shown.map(([n, fact]) => factLine(n, fact, n === at && stepAt !== null, n > at)),
+        ),
+      ),
+      first > 0
+        ? h(
+            "button",
+            {
+              type: "button",
+              onclick: () => {
+                shownFacts += SHOWN;
+                shell.redraw();
+              },
+            },
+            `Show ${Math.min(SHOWN, first)} older ones`,
+          )
+        : null,
     );
   }
 
@@ -195,14 +319,38 @@ export function history(shell, sku, location) {
     const applied = fact.outcome === "applied";
     const late = fact.occurred_at && Date.parse(fact.recorded_at) - Date.parse(fact.occurred_at) > 3_600_000;
     const name = `${fact.source ?? "?"} / ${fact.id ?? "?"}`;
-    const more = [fact.reason, fact.reference && `ref. ${fact.reference}`, fact.actor && `by ${fact.actor}`].filter(Boolean);
+    const more = [
+      fact.reason,
+      fact.reference && `ref. ${fact.reference}`,
+      fact.actor && `by ${fact.actor}`,
+    ].filter(Boolean);
     return h(
       "tr",
-      { key: fact.position, class: isHere ? "here" : isLater ? "later" : applied ? null : "dim", "aria-current": isHere ? "step" : null },
-      h("td", { class: "when" }, momentOf(fact.recorded_at), late ? [" ", h("span", { class: "tag" }, "late: of ", momentOf(fact.occurred_at))] : null),
-      h("td", {}, said(fact.type), applied ? null : h("span", { class: "tag" }, fact.outcome === "repeated" ? `repeats ${fact.of}` : `${fact.outcome} ${fact.refused ?? ""}`),
+      {
+        key: fact.position,
+        class: isHere ? "here" : isLater ? "later" : applied ? null : "dim",
+        "aria-current": isHere ? "step" : null,
+      },
+      h(
+        "td",
+        { class: "when" },
+        momentOf(fact.recorded_at),
+        late ? [" ", h("span", { class: "tag" }, "late: of ", momentOf(fact.occurred_at))] : null,
+      ),
+      h(
+        "td",
+        {},
+        said(fact.type),
+        applied
+          ? null
+          : h(
+              "span",
+              { class: "tag" },
+              fact.outcome === "repeated" ? `repeats ${fact.of}` : `${fact.outcome} ${fact.refused ?? ""}`,
+            ),
         more.length ? h("small", {}, ` ${more.join(" · ")}`) : null,
-        h("small", { class: "narrow id" }, name)),
+        h("small", { class: "narrow id" }, name),
+      ),
       h("td", { class: "n" }, applied ? signed(fact.change) : "–"),
       h("td", { class: "n" }, h("b", {}, number(told.opening + onHand(rows[n])))),
       h("td", { class: "id wide" }, name),

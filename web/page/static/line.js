@@ -32,8 +32,12 @@ export function stepLine(steps, opening, until, marked) {
   return h(
     "figure",
     { class: "line" },
-    h("div", { class: "axis", "aria-hidden": "true" },
-      h("span", {}, number(top)), h("span", {}, low < 0 ? number(low) : "0")),
+    h(
+      "div",
+      { class: "axis", "aria-hidden": "true" },
+      h("span", {}, number(top)),
+      h("span", {}, low < 0 ? number(low) : "0"),
+    ),
     h(
       "svg",
       { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", "aria-label": text },

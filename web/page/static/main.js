@@ -1,7 +1,7 @@
 // The frame of the page: which view is shown, when it asks again, and what is said while the
 // worker does not answer. Views only ask and draw.
 
-import { Refused, Unreachable, hasToken, useToken } from "./api.js";
+import { Refused, Unreachable, hasToken, useToken, whenHeard } from "./api.js";
 import { board } from "./board.js";
 import { calls } from "./calls.js";
 import { cluster } from "./cluster.js";
@@ -20,7 +20,12 @@ const REFUSED_MS = 15_000;
 const TOGETHER_MS = 1000;
 const VIEWS = { "": board, row, cluster, "dead-letters": letters, calls };
 const PARTS = { row: 2 };
-const NAV = [["#/", "Stock"], ["#/cluster", "Cluster"], ["#/dead-letters", "Dead letters"], ["#/calls", "Calls"]];
+const NAV = [
+  ["#/", "Stock"],
+  ["#/cluster", "Cluster"],
+  ["#/dead-letters", "Dead letters"],
+  ["#/calls", "Calls"],
+];
 
 const main = document.getElementById("main");
 const workers = new Set(); // addresses that answers have named
@@ -119,7 +124,6 @@ async function keepAsking(mine, signal) {
     try {
       waitMs = await mine.step(signal);
       if (signal.aborted) return;
-      answered();
       problem = null;
     } catch (error) {
       if (signal.aborted) return;
@@ -165,7 +169,6 @@ function failed(error) {
     return GONE_MS;
   }
   if (error instanceof Refused) {
-    answered();
     if (problem?.kind !== error.kind) shell.announce(`${error.title}. ${error.message}`);
     problem = error;
     return error.retryS > 0 ? error.retryS * 1000 : REFUSED_MS;
@@ -180,7 +183,11 @@ function failed(error) {
 function redraw() {
   show(document.getElementById("head"), head());
   show(document.getElementById("alerts"), gone(), broken());
-  show(main, refusal(), h("div", { key: `${place.name} ${place.address}`, class: `view ${place.name || "board"}` }, view.draw()));
+  show(
+    main,
+    refusal(),
+    h("div", { key: `${place.name} ${place.address}`, class: `view ${place.name || "board"}` }, view.draw()),
+  );
   show(document.getElementById("foot"), foot());
 }
 
@@ -188,12 +195,30 @@ function head() {
   const isGone = goneSince !== null;
   return [
     h("a", { class: "name", href: "#/" }, "Onhand"),
-    h("nav", { "aria-label": "Views" }, NAV.map(([href, text]) => {
-      const name = href.slice(2);
-      return h("a", { href, "aria-current": name === place.name ? "page" : name === "" && place.name === "row" ? "true" : null }, text);
-    })),
-    h("p", { class: isGone ? "state bad" : "state" }, h("span", { "aria-hidden": "true" }, isGone ? "✕" : "●"), " ",
-      h("span", { class: "id" }, location.host), isGone ? " does not answer" : ""),
+    h(
+      "nav",
+      { "aria-label": "Views" },
+      NAV.map(([href, text]) => {
+        const name = href.slice(2);
+        return h(
+          "a",
+          {
+            href,
+            "aria-current":
+              name === place.name ? "page" : name === "" && place.name === "row" ? "true" : null,
+          },
+          text,
+        );
+      }),
+    ),
+    h(
+      "p",
+      { class: isGone ? "state bad" : "state" },
+      h("span", { "aria-hidden": "true" }, isGone ? "✕" : "●"),
+      " ",
+      h("span", { class: "id" }, location.host),
+      isGone ? " does not answer" : "",
+    ),
     hasToken() ? h("button", { type: "button", onclick: forget }, "Forget the token") : null,
     themeButton(redraw),
   ];
@@ -208,19 +233,45 @@ function forget() {
 function gone() {
   if (goneSince === null) return null;
   const others = [...workers].filter((url) => url.replace(/\/$/, "") !== location.origin);
-  return h("section", { role: "alert", class: "problem", key: "gone" },
+  return h(
+    "section",
+    { role: "alert", class: "problem", key: "gone" },
     h("h2", {}, `This worker has not answered since ${moment(goneSince)}`),
-    h("p", {}, lastAnswer === null ? "It has not answered yet. " : `What is below is from ${moment(lastAnswer)} and may have changed. `,
-      "It is asked again every second, and this page goes on by itself when it is back."),
+    h(
+      "p",
+      {},
+      lastAnswer === null
+        ? "It has not answered yet. "
+        : `What is below is from ${moment(lastAnswer)} and may have changed. `,
+      "It is asked again every second, and this page goes on by itself when it is back.",
+    ),
     others.length
-      ? h("p", {}, "Any other worker shows the same: ", others.map((url, i) => [i ? ", " : "", outside(url.replace(/\/$/, "") + "/", { key: url, "data-worker": true })]), hasToken() ? ". Each asks for the token again." : ".")
-      : h("p", {}, "No answer has named another worker yet."));
+      ? h(
+          "p",
+          {},
+          "Any other worker shows the same: ",
+          others.map((url, i) => [
+            i ? ", " : "",
+            outside(url.replace(/\/$/, "") + "/", { key: url, "data-worker": true }),
+          ]),
+          hasToken() ? ". Each asks for the token again." : ".",
+        )
+      : h("p", {}, "No answer has named another worker yet."),
+  );
 }
 
 function broken() {
   if (fault === null) return null;
-  return h("section", { role: "alert", class: "problem", key: "fault" }, h("h2", {}, "This page has a fault"),
-    h("p", {}, `${fault.message ?? fault}. Please report it with what the browser's console says. The stock is not touched: this page only reads.`));
+  return h(
+    "section",
+    { role: "alert", class: "problem", key: "fault" },
+    h("h2", {}, "This page has a fault"),
+    h(
+      "p",
+      {},
+      `${fault.message ?? fault}. Please report it with what the browser's console says. The stock is not touched: this page only reads.`,
+    ),
+  );
 }
 
 function refusal() {
@@ -234,8 +285,20 @@ function refusal() {
 }
 
 function foot() {
-  return [h("p", { class: "dim" }, "This page reads the public calls of this worker every few seconds, and writes nothing. ",
-    h("kbd", {}, "/"), " filter · ", h("kbd", {}, "↑"), h("kbd", {}, "↓"), " rows · ", h("kbd", {}, "Esc"), " back")];
+  return [
+    h(
+      "p",
+      { class: "dim" },
+      "This page reads the public calls of this worker every few seconds, and writes nothing. ",
+      h("kbd", {}, "/"),
+      " filter · ",
+      h("kbd", {}, "↑"),
+      h("kbd", {}, "↓"),
+      " rows · ",
+      h("kbd", {}, "Esc"),
+      " back",
+    ),
+  ];
 }
 
 // ---- keys, and the start
@@ -247,6 +310,7 @@ function pressed(event) {
 }
 
 theme();
+whenHeard(answered);
 document.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault(); // an address would be taken for a view
   main.focus();

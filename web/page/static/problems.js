@@ -35,7 +35,11 @@ export function problemBox(problem, nextMs, more = "") {
     h("h2", {}, problem.title),
     h("p", {}, prose(problem.message)),
     faults.length > 1
-      ? h("ul", {}, faults.map((one) => h("li", {}, `${one.parameter ?? ""} ${one.detail}`)))
+      ? h(
+          "ul",
+          {},
+          faults.map((one) => h("li", {}, `${one.parameter ?? ""} ${one.detail}`)),
+        )
       : null,
     held.map((one) => restoring(one)),
     what ? h("p", { class: "remedy" }, h("b", {}, "What to do: "), prose(what)) : null,

@@ -77,10 +77,15 @@ export function row(shell) {
   function draw() {
     return [
       h("p", { class: "back" }, h("a", { href: shell.lastBoard() }, "← Stock")),
-      h("div", { class: "title" },
+      h(
+        "div",
+        { class: "title" },
         h("h1", { tabindex: "-1" }, h("span", { class: "id" }, sku), h("small", {}, " at "), location),
-        now ? freshness(now.row.freshness, now.answer) : null),
-      unknown ? problemBox(unknown, null, "Zero is not the same: no fact has ever named this SKU at this location.") : null,
+        now ? freshness(now.row.freshness, now.answer) : null,
+      ),
+      unknown
+        ? problemBox(unknown, null, "Zero is not the same: no fact has ever named this SKU at this location.")
+        : null,
       now ? sums(now.row) : null,
       now ? past.draw(now.row) : null,
       others.length > 1 ? locations() : null,
@@ -93,15 +98,38 @@ export function row(shell) {
       "section",
       { class: "sums", key: "sums", "aria-label": "On hand now" },
       h("p", { class: told.on_hand < 0 ? "big bad" : "big" }, h("b", {}, number(told.on_hand)), " on hand"),
-      h("ul", { class: "equation" },
-        names.map((name, i) => h("li", { class: told[name] ? "" : "dim" },
-          sign(i, SIGNS[name] * told[name]), h("b", {}, number(i === 0 ? told[name] : Math.abs(told[name]))), ` ${name}`)),
+      h(
+        "ul",
+        { class: "equation" },
+        names.map((name, i) =>
+          h(
+            "li",
+            { class: told[name] ? "" : "dim" },
+            sign(i, SIGNS[name] * told[name]),
+            h("b", {}, number(i === 0 ? told[name] : Math.abs(told[name]))),
+            ` ${name}`,
+          ),
+        ),
         h("li", {}, h("i", {}, "="), h("b", {}, number(told.on_hand)), " on hand"),
-        told.damaged ? h("li", { class: "dim" }, h("b", {}, number(told.damaged)), " came back damaged, and are not on hand") : null),
-      h("p", { class: "dim" },
-        `From ${number(told.events)} facts, the last recorded `, momentOf(told.updated_at),
-        " · checksum ", h("span", { class: "id" }, told.checksum),
-        " · position ", h("span", { class: "id wrap" }, told.freshness.position)),
+        told.damaged
+          ? h(
+              "li",
+              { class: "dim" },
+              h("b", {}, number(told.damaged)),
+              " came back damaged, and are not on hand",
+            )
+          : null,
+      ),
+      h(
+        "p",
+        { class: "dim" },
+        `From ${number(told.events)} facts, the last recorded `,
+        momentOf(told.updated_at),
+        " · checksum ",
+        h("span", { class: "id" }, told.checksum),
+        " · position ",
+        h("span", { class: "id wrap" }, told.freshness.position),
+      ),
     );
   }
 
@@ -111,11 +139,33 @@ export function row(shell) {
       "section",
       { class: "locations", key: "locations" },
       h("h2", {}, "At all locations"),
-      h("ul", {}, some.map((one) => h("li", { key: one.location },
-        h("a", { href: hashOf(one), "aria-current": one.location === location ? "page" : null },
-          one.location, " ", h("b", { class: one.on_hand < 0 ? "bad" : null }, number(one.on_hand)))))),
+      h(
+        "ul",
+        {},
+        some.map((one) =>
+          h(
+            "li",
+            { key: one.location },
+            h(
+              "a",
+              { href: hashOf(one), "aria-current": one.location === location ? "page" : null },
+              one.location,
+              " ",
+              h("b", { class: one.on_hand < 0 ? "bad" : null }, number(one.on_hand)),
+            ),
+          ),
+        ),
+      ),
       others.length > some.length
-        ? h("p", {}, h("a", { href: `#/?sku=${encodeURIComponent(sku)}` }, `All ${number(others.length)} on the board`))
+        ? h(
+            "p",
+            {},
+            h(
+              "a",
+              { href: `#/?sku=${encodeURIComponent(sku)}` },
+              `All ${number(others.length)} on the board`,
+            ),
+          )
         : null,
     );
   }

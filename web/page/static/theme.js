@@ -22,20 +22,24 @@ export function theme() {
 
 /** One button that goes round. */
 export function themeButton(redraw) {
-  return h("button", {
-    type: "button",
-    class: "theme",
-    title: `Colours: ${SAID[chosen]}`,
-    "aria-label": `Colours: ${SAID[chosen]}. Change them.`,
-    onclick() {
-      chosen = NEXT[chosen];
-      try {
-        localStorage.setItem(KEY, chosen);
-      } catch {
-        // Then it holds until the page is closed.
-      }
-      theme();
-      redraw();
+  return h(
+    "button",
+    {
+      type: "button",
+      class: "theme",
+      title: `Colours: ${SAID[chosen]}`,
+      "aria-label": `Colours: ${SAID[chosen]}. Change them.`,
+      onclick() {
+        chosen = NEXT[chosen];
+        try {
+          localStorage.setItem(KEY, chosen);
+        } catch {
+          // Then it holds until the page is closed.
+        }
+        theme();
+        redraw();
+      },
     },
-  }, { "": "◐", light: "○", dark: "●" }[chosen]);
+    { "": "◐", light: "○", dark: "●" }[chosen],
+  );
 }

@@ -28,11 +28,19 @@ export function tokenPanel(used, redraw) {
     "form",
     { class: "panel", key: "token", onsubmit: submit, autocomplete: "off" },
     h("label", { for: "token" }, hasToken() ? "Use another token" : "Token"),
-    h("div", { class: "fields" },
-      h("input", { id: "token", name: "token", type: "password", autocomplete: "off", spellcheck: "false",
-        "aria-describedby": "token-says" }),
-      h("button", {}, "Use it")),
-    h("p", { id: "token-says", class: complaint ? "warn" : "dim" },
-      complaint || prose(HINT)),
+    h(
+      "div",
+      { class: "fields" },
+      h("input", {
+        id: "token",
+        name: "token",
+        type: "password",
+        autocomplete: "off",
+        spellcheck: "false",
+        "aria-describedby": "token-says",
+      }),
+      h("button", {}, "Use it"),
+    ),
+    h("p", { id: "token-says", class: complaint ? "warn" : "dim" }, complaint || prose(HINT)),
   );
 }

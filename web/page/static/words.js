@@ -54,7 +54,8 @@ const ROLES = {
 export function freshness(told, answer, many = false) {
   const [glyph, mood, one, several] = ROLES[told.role] ?? ["?", "warn", told.role, told.role];
   const old = age(told.as_of, answer);
-  const behind = told.lag_events === 0 ? "nothing left to count" : `at most ${count(told.lag_events, "fact")} behind`;
+  const behind =
+    told.lag_events === 0 ? "nothing left to count" : `at most ${count(told.lag_events, "fact")} behind`;
   return h(
     "p",
     { class: `freshness ${old > OLD_MS ? "warn" : mood}` },
@@ -69,8 +70,7 @@ export function freshness(told, answer, many = false) {
 }
 
 /** A text in which what stands between backticks is code. */
-export const prose = (text) =>
-  text.split("`").map((part, i) => (i % 2 === 1 ? h("code", {}, part) : part));
+export const prose = (text) => text.split("`").map((part, i) => (i % 2 === 1 ? h("code", {}, part) : part));
 
 /** A link to another worker. Its address comes from a heartbeat: what is no http is only text. */
 export function outside(url, attributes = {}) {
