@@ -105,6 +105,7 @@ class Paper:
         refusals: by the beginning of a path, what it is answered instead.
         busy: a row of which one is sold each time that somebody lists rows.
         asked: each path with its query, in the order of asking.
+        slow: only requests with this in their address wait until it is thawed; empty: all.
         token: if set, what calls must bring.
     """
 
@@ -125,6 +126,7 @@ class Paper:
         self.busy: Shelf | None = None
         self.asked: list[str] = []
         self.token = ""
+        self.slow = ""
         self.thaw = asyncio.Event()
         self.thaw.set()
         self._runner: web.AppRunner | None = None
@@ -165,7 +167,8 @@ class Paper:
     async def _answer(self, request: web.Request) -> web.Response:
         path = request.raw_path.partition("?")[0]
         self.asked.append(request.raw_path)
-        await self.thaw.wait()
+        if self.slow in request.raw_path:
+            await self.thaw.wait()
         if self.token and request.headers.get("Authorization") != f"Bearer {self.token}":
             return problem(Problem.UNAUTHENTICATED, "This call needs a token.")
         for prefix, refusal in self.refusals.items():

@@ -52,6 +52,38 @@ async def paper() -> AsyncIterator[Paper]:
     await worker.stop()
 
 
+#: Remembers the most rows that were ever shown from then on.
+COUNTS_ROWS = """() => {
+  window.most = 0;
+  const count = () => document.querySelectorAll("table.stock tbody tr").length;
+  const look = () => { window.most = Math.max(window.most, count()); };
+  new MutationObserver(look).observe(document.body, { subtree: true, childList: true });
+}"""
+#: What `show` makes of children that come, move, go and have one key.
+SHOWS = """async () => {
+  const { h, show } = await import("/page/dom.js");
+  const [root, found] = [document.createElement("div"), {}];
+  const put = (...keys) => show(root, keys.map((key) => h("input", { key, value: key })));
+  put("a", "b", "c", "c");
+  const [a, b] = root.children;
+  document.body.append(root);
+  b.focus();
+  put("a", "b", "c", "c");
+  found.twice = root.children.length;
+  put("b", "d", "c");
+  found.kept = root.children[0] === b && document.activeElement === b && !a.isConnected;
+  put("c", "b");
+  found.moved = root.children[1] === b;
+  put("b");
+  found.left = root.children.length;
+  show(root, "<b>text</b>", null, 7);
+  found.text = root.textContent;
+  found.elements = root.children.length;
+  root.remove();
+  return found;
+}"""
+
+
 def rows(page: Page) -> Any:
     return page.locator("table.stock tbody tr")
 
@@ -85,6 +117,7 @@ async def test_filters_stand_in_the_address_and_a_late_answer_to_another_is_drop
 ) -> None:
     async with a_tab(browser, paper.url) as page:
         await expect(rows(page)).to_have_count(100)
+        paper.slow = "sku_prefix=SKU-00001&"
         paper.thaw.clear()
         await page.keyboard.press("/")
         await page.keyboard.type("SKU-00001")
@@ -92,8 +125,13 @@ async def test_filters_stand_in_the_address_and_a_late_answer_to_another_is_drop
         await expect(page.get_by_text("Asking the worker").first).to_be_visible()
         await page.get_by_label("SKU begins with").fill("SKU-000012")
         await expect(page).to_have_url(re.compile(r"sku=SKU-000012$"))
-        paper.thaw.set()
         await expect(rows(page)).to_have_count(4)
+        await page.evaluate(COUNTS_ROWS)
+        paper.thaw.set()
+        asked = len(paper.asked)
+        while len(paper.asked) < asked + 2:  # until it has asked again, and been answered
+            await page.wait_for_event("response")
+        assert await page.evaluate("window.most") <= 4
         await page.get_by_label("Location").fill("store-002")
         await expect(rows(page)).to_have_count(1)
         await page.reload()
@@ -229,6 +267,23 @@ async def test_names_and_payloads_that_are_markup_stay_text(browser: Browser, pa
         assert await page.locator("img").count() == 0
         assert await page.locator("a[href^='javascript']").count() == 0
         assert await page.title() == "Cluster · Onhand"
+
+
+async def test_what_is_shown_is_brought_in_line_and_nothing_else_is_touched(
+    browser: Browser, paper: Paper
+) -> None:
+    async with a_tab(browser, paper.url) as page:
+        found = await page.evaluate(SHOWS)
+
+    shown = {
+        "twice": 4,
+        "kept": True,
+        "moved": True,
+        "left": 1,
+        "text": "<b>text</b>7",
+        "elements": 0,
+    }
+    assert found == shown
 
 
 # ---- tokens

@@ -90,6 +90,8 @@ async def test_a_program_gets_at_the_root_what_it_always_got(worker: Worker) -> 
     assert b"page/main.js" in page
     refused, _ = await worker.ask("POST", "/", headers=BROWSER)
     assert refused.status == 405
+    other, _ = await worker.ask("GET", "/openapi.json", headers=BROWSER)
+    assert other.content_type == "application/json"
 
 
 async def test_with_tokens_the_page_is_open_and_nothing_that_it_shows_is(tmp_path: Path) -> None:

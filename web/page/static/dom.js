@@ -17,13 +17,18 @@ export function h(tag, attributes, ...children) {
 
 /** Make `parent` hold exactly these children. */
 export function show(parent, ...wanted) {
+  const list = flat(wanted);
+  const keys = new Set(list.map((one) => one.key));
   const byKey = new Map();
-  for (const node of parent.childNodes) {
+  for (const node of [...parent.childNodes]) {
     const key = shown.get(node)?.key;
-    if (key !== undefined) byKey.set(key, node);
+    if (key === undefined) continue;
+    // What goes leaves first: a node that had to be moved past it would lose the focus.
+    if (keys.has(key)) byKey.set(key, node);
+    else node.remove();
   }
   let at = parent.firstChild;
-  for (const one of flat(wanted)) {
+  for (const one of list) {
     let node = one.key === undefined ? at : byKey.get(one.key);
     byKey.delete(one.key); // of two with one key, the second is another node
     if (node == null || !fits(node, one)) {
