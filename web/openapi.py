@@ -250,6 +250,7 @@ def _paths() -> dict[str, JsonObject]:
             200,
             as_json_content("Audit"),
             (*EVERY, Problem.TOO_BUSY, Problem.NOT_READY, Problem.AUDIT_NOT_RUNNING),
+            parameters=query_of({"version": READ["version"]}),
         ),
         UPGRADE_PATH: call_of(
             "The record of versions, as read here", 200, as_json_content("Upgrade"), EVERY

@@ -9,12 +9,15 @@ from web.describing import EVERY, JsonObject, as_json_content, call_of, query_of
 from web.history.asking import LEAF, PAST, REPORT, REPORTS_PATH
 from web.http.parameters import Parameter
 from web.http.problems import Problem
+from web.reads.parameters import READ
 
 #: Parameters of reads that make them questions about the past.
 PAST_ALONE: Mapping[str, Parameter] = {
     name: one._replace(text=f"{one.text} A ledger answers; parameters of now do not go with it.")
     for name, one in PAST.items()
 }
+#: A worker reads it; a ledger is of one version.
+_VERSION = {"version": READ["version"]}
 _SAYS_NO = (*EVERY, Problem.TOO_BUSY, Problem.NOT_READY, Problem.NOT_CAUGHT_UP)
 
 
@@ -34,7 +37,7 @@ def calls_of_the_past(sku: JsonObject, location: JsonObject) -> dict[str, JsonOb
             200,
             as_json_content("Timeline"),
             (*_SAYS_NO, Problem.UNKNOWN_KEY),
-            parameters=[sku, location, *query_of(LEAF)],
+            parameters=[sku, location, *query_of({**LEAF, **_VERSION})],
             past=True,
         ),
         REPORTS_PATH + "{name}": call_of(
@@ -42,7 +45,7 @@ def calls_of_the_past(sku: JsonObject, location: JsonObject) -> dict[str, JsonOb
             200,
             as_json_content("Report") | as_csv,
             (*_SAYS_NO, Problem.UNKNOWN_PATH),
-            parameters=[name, *query_of(REPORT)],
+            parameters=[name, *query_of({**REPORT, **_VERSION})],
             past=True,
         ),
     }

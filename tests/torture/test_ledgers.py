@@ -1,5 +1,6 @@
-"""Ledgers in full: a thousand questions of each kind."""
+"""Ledgers in full: a thousand questions of each kind, and everything killed while they write."""
 
+import asyncio
 import json
 import zlib
 from bisect import bisect_right
@@ -7,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from datetime import datetime
 from random import Random
+from typing import Any
 
 import pytest
 from msgspec.structs import astuple
@@ -14,6 +16,8 @@ from msgspec.structs import astuple
 from dev.oracle.reading import Fact, read
 from dev.oracle.rows import NOTHING, Row
 from dev.oracle.stock import Oracle, Record, partition_of
+from dev.postgres import Postgres
+from dev.workers import onhand
 from domain.rules.held import HELD
 from domain.rules.sets import RuleSet
 from ledger.history import At
@@ -21,8 +25,11 @@ from ledger.lines import TOPICS, micros
 from ledger.questions.prefixes import Prefix
 from ledger.upkeep import snapshots
 from tests.integration.ledger.conftest import new_database, postgres
+from tests.integration.ledger.test_process import a_ledger, all_written, assert_exact
 from tests.ledgers.kept import Kept, in_batches
 from tests.ledgers.logs import LOCATIONS, PARTITIONS, SKUS, START_MS, a_log, judged
+from tests.support.feed import a_shop
+from tests.support.workers import Cluster
 
 __all__ = ["new_database", "postgres"]
 
@@ -109,3 +116,40 @@ def test_a_thousand_questions_by_each_clock_and_position_are_the_oracles_fold(
             assert found == told.oracle.row(key, position), (key, offsets)
     assert {partition_of(sku, PARTITIONS) for sku in SKUS} == set(range(PARTITIONS))
     kept.close()
+
+
+async def test_ledger_and_table_agree_after_everything_was_killed_again_and_again(
+    cluster: Cluster, postgres: Postgres
+) -> None:
+    await cluster.create_topics()
+    url, random = postgres.new_database(), Random(4)
+    await cluster.start("worker")
+    first, second = a_ledger(cluster, "first", url), a_ledger(cluster, "second", url)
+    await asyncio.gather(first.ready(), second.ready())
+
+    async def kill_database() -> None:
+        postgres.kill()
+        await asyncio.sleep(random.random())  # how long it is away is part of the case
+        postgres.start()
+
+    with cluster.feeding(a_shop(partitions=12, skus=200), rate=1_500) as feeder:
+        for _ in range(12):
+            await feeder.more(2_000)
+            ledger = random.choice((first, second))
+            done: Any = random.choice((ledger.kill, ledger.freeze, None))
+            if done is None:
+                await kill_database()
+                continue
+            done()
+            await feeder.more(500)
+            ledger.start() if done == ledger.kill else ledger.thaw()
+        for ledger in (first, second):
+            if not ledger.alive:
+                ledger.start()
+    await all_written(cluster, url, 300)
+    assert_exact(cluster, url)
+    await cluster.assert_exact()
+    settings = cluster.settings | {"ONHAND_LEDGER_URL": url}
+    words = "audit", "--url", cluster.worker("worker").url
+    code, said = await onhand(*words, settings=settings, timeout_s=300)
+    assert (code, "all agree" in said) == (0, True), said

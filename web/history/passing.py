@@ -7,6 +7,7 @@ the question on as it came, and the answer as it came back.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -29,6 +30,7 @@ from web.records.factfinding import FACTS_LOOKUP_PATH, FactName, FactsAsked, Fac
 AUDIT_PATH = "/v1/audit"
 #: A question of the past may add up a hundred thousand facts.
 _ANSWER_S = 10.0
+_VERSION = re.compile(r"(?:^|&)version=[1-9][0-9]{0,5}(?=&|$)")
 
 
 class _Asked(NamedTuple):
@@ -87,7 +89,9 @@ class Passing:
         return handle
 
     async def _pass_on(self, asked: _Asked) -> web.Response:
-        path = f"{asked.path}?{asked.query}" if asked.query else asked.path
+        # Which version it is of is settled: this worker's, and so that of any ledger asked.
+        query = _VERSION.sub("", asked.query).lstrip("&")
+        path = f"{asked.path}?{query}" if query else asked.path
         answer = await self._ask_ledger(lambda url: get(url, path, {}, asked.lines))
         if isinstance(answer, PeerAnswer):
             return passed_on(answer)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import resource
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from tests.support.feed import a_shop
 from tests.support.workers import LEDGER, Cluster
 
 PARTITIONS = 3
+#: Less than a ledger's first pages, more than a process's log.
+FULL_BYTES = 60_000
 
 
 @pytest.fixture
@@ -112,6 +115,50 @@ async def test_two_ledgers_share_a_postgresql_and_one_takes_over_from_the_other(
     await all_written(cluster, url)
 
     assert_exact(cluster, url)
+
+
+async def test_a_ledger_goes_on_when_its_database_was_killed_in_mid_stream(
+    cluster: Cluster, postgres: Postgres
+) -> None:
+    url = postgres.new_database()
+    ledger = a_ledger(cluster, "ledger", url)
+    await ledger.ready()
+    with cluster.feeding(a_shop(partitions=PARTITIONS, skus=40), rate=1_500) as feeder:
+        for _ in range(2):
+            await feeder.more(600)
+            postgres.kill()
+            await feeder.more(200)
+            postgres.start()
+    await all_written(cluster, url)
+
+    assert_exact(cluster, url)
+    assert ledger.alive
+    assert "cannot be used" in ledger.log.read_text()
+    assert "Traceback" not in ledger.log.read_text()
+
+
+async def test_a_ledger_whose_disk_is_full_says_so_and_goes_on_when_there_is_room(
+    cluster: Cluster,
+) -> None:
+    ledger = a_ledger(cluster, "ledger")
+    await ledger.ready()
+    with cluster.feeding(a_shop(partitions=PARTITIONS, skus=40), 3_000, rate=1_500) as feeder:
+        await feeder.more(300)
+        # No file of this process may grow beyond what its log has room for: as a full disk.
+        _, most = resource.prlimit(ledger.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(ledger.pid, resource.RLIMIT_FSIZE, (FULL_BYTES, most))
+
+        async def said() -> bool:
+            return "cannot be used (" in ledger.log.read_text()
+
+        await until(said, "said: that the disk is full", 60)
+        assert "must exist, be writable and have room" in ledger.log.read_text()
+        assert ledger.alive
+        resource.prlimit(ledger.pid, resource.RLIMIT_FSIZE, (most, most))
+    await all_written(cluster, database_of(ledger))
+
+    assert_exact(cluster, database_of(ledger))
+    assert "The ledger goes on." in ledger.log.read_text()
 
 
 async def test_history_is_answered_by_the_ledger_and_through_any_worker(cluster: Cluster) -> None:

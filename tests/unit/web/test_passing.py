@@ -13,7 +13,7 @@ from web.cluster.exchange import PeerAnswer
 from web.cluster.heartbeats import AUDIT, WorkerState
 from web.cluster.peers import Peers, get
 from web.cluster.roster import Roster
-from web.history.passing import AUDIT_PATH, Passing
+from web.history.passing import AUDIT_PATH, Passing, _Asked
 from web.http.problems import Problem, problem
 
 Answer = Callable[[], web.Response]
@@ -54,6 +54,25 @@ async def asked(*answers: Answer) -> int | str | None:
     async with passing(*answers) as history:
         found = await history._ask_ledger(lambda url: get(url, ASKED, {}, ""))
     return found.status if isinstance(found, PeerAnswer) else found
+
+
+async def test_the_version_that_a_door_has_chosen_is_not_asked_of_a_ledger() -> None:
+    seen: list[str] = []
+
+    async def handle(request: web.Request) -> web.Response:
+        seen.append(request.path_qs)
+        return web.json_response({})
+
+    roster = Roster(a_beat(0))
+    app = web.Application()
+    app.router.add_get(f"{ASKED}/timeline", handle)
+    async with TestServer(app) as server:
+        url = str(server.make_url("")).rstrip("/")
+        roster.hear(replace(a_ledger(1), url=url), 1_000_000)
+        for query in ("version=2", "version=2&limit=1", "limit=1&version=2&all=true", "limit=1"):
+            request = _Asked(f"{ASKED}/timeline", query, "")
+            assert (await Passing(roster, Peers())._pass_on(request)).status in (200, 503)
+    assert [one.partition("?")[2] for one in seen] == ["", "limit=1", "limit=1&all=true", "limit=1"]
 
 
 async def test_a_question_of_drift_goes_to_an_audit_and_to_no_ledger() -> None:
