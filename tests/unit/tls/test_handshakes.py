@@ -224,8 +224,11 @@ async def test_who_is_idle_gives_place_without_waiting_for_a_goodbye(tls: Tls) -
         held = [await opened(server, tls.client()) for _ in range(3)]
         for _, writer in held:
             writer.transport.pause_reading()  # type: ignore[attr-defined]  # it can
-        assert (await said(server, tls.client(), LAST)).endswith(b"hello")
-        assert of_aiohttp(server)._taken <= 3
+        reader, writer = await opened(server, tls.client())
+        writer.write(SLOW)
+        assert await asyncio.wait_for(reader.readuntil(b"hello"), 30)
+        assert len(of_aiohttp(server).connections) == of_aiohttp(server)._taken == 3
+        writer.close()
         for _, writer in held:
             writer.transport.abort()
 
@@ -244,7 +247,7 @@ async def test_a_secured_connection_holds_no_quarter_of_a_megabyte(tls: Tls) -> 
 
 
 async def test_a_server_that_ends_waits_for_no_handshake(tls: Tls) -> None:
-    async with a_server(LIMITS, tls=tls) as server:
+    async with a_server(ConnectionLimits(head_timeout_s=600), tls=tls) as server:
         reader, writer = await asyncio.open_connection(server.host, server.port)
         writer.write(HELLO)
         await handshakes_are(1, server)
