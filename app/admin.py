@@ -23,9 +23,14 @@ class TopicsError(Exception):
 def kafka_failed(settings: Settings, error: BaseException) -> str:
     """The sentence for an error of Kafka's client, with what to do."""
     if isinstance(error, KafkaConnectionError):
-        login = "" if settings.kafka_security_protocol == "PLAINTEXT" else " with this login"
+        if settings.kafka_security_protocol != "PLAINTEXT":
+            return (
+                f"No Kafka answers at {settings.kafka} with this login: look whether it listens "
+                f"there for {settings.kafka_security_protocol}, and at user, password, token and "
+                "certificates in ONHAND_KAFKA_SASL_… and ONHAND_KAFKA_SSL_…."
+            )
         return (
-            f"No Kafka answers at {settings.kafka}{login}: start it (`make kafka`, or `docker "
+            f"No Kafka answers at {settings.kafka}: start it (`make kafka`, or `docker "
             "compose up -d kafka`), or set ONHAND_KAFKA to where it is."
         )
     return (

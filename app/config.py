@@ -7,12 +7,15 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from app.settings import forms
 from app.settings.agreement import contradictions
+
+if TYPE_CHECKING:
+    import ssl
 
 PREFIX = "ONHAND_"
 ROLES = ("shipments", "sales", "adjustments")
@@ -20,7 +23,7 @@ ROLES = ("shipments", "sales", "adjustments")
 LEDGER_PORT = 6166
 
 _SECURITY_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
-_SASL_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+_SASL_MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER")
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 # Kubernetes puts these into every pod beside a Service called "onhand".
 _OF_KUBERNETES = re.compile(r"ONHAND_(\w+_)?(SERVICE_(HOST|PORT)|PORT)(_|$)")
@@ -28,7 +31,8 @@ _OF_KUBERNETES = re.compile(r"ONHAND_(\w+_)?(SERVICE_(HOST|PORT)|PORT)(_|$)")
 
 #: Never in a message.
 _NOT_QUOTED = (
-    *("kafka_sasl_password", "tokens", "peer_secret", "tls_key", "ledger_url"),
+    *("kafka_sasl_password", "kafka_sasl_token_file", "kafka_ssl_keyfile", "tokens"),
+    *("peer_secret", "tls_key", "ledger_url"),
     "bridge_registry",
 )
 #: What only commands take; it is no setting of a worker.
@@ -54,7 +58,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     kafka_sasl_mechanism: str = "PLAIN"
     kafka_sasl_username: str = ""
     kafka_sasl_password: str = ""
+    kafka_sasl_token_file: str = ""
     kafka_ssl_cafile: str = ""
+    kafka_ssl_certfile: str = ""
+    kafka_ssl_keyfile: str = ""
     name: str = "onhand"
     topic_prefix: str = ""
     version: int = 1
@@ -216,13 +223,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         }
         if self.kafka_security_protocol.startswith("SASL_"):
             kwargs["sasl_mechanism"] = self.kafka_sasl_mechanism
-            kwargs["sasl_plain_username"] = self.kafka_sasl_username
-            kwargs["sasl_plain_password"] = self.kafka_sasl_password
-        if self.kafka_security_protocol.endswith("SSL"):
-            import ssl  # 10 ms that a command without TLS need not pay
+            if self.kafka_sasl_mechanism == "OAUTHBEARER":
+                from wire.credentials import FileToken
 
-            kwargs["ssl_context"] = ssl.create_default_context(cafile=self.kafka_ssl_cafile or None)
+                kwargs["sasl_oauth_token_provider"] = FileToken(Path(self.kafka_sasl_token_file))
+            else:
+                kwargs["sasl_plain_username"] = self.kafka_sasl_username
+                kwargs["sasl_plain_password"] = self.kafka_sasl_password
+        if self.kafka_security_protocol.endswith("SSL"):
+            kwargs["ssl_context"] = self.kafka_context()
         return kwargs
+
+    def kafka_context(self) -> ssl.SSLContext:
+        """TLS to brokers; raises OSError where a file cannot be used."""
+        from app.settings.brokers import (
+            brokers_context,
+        )  # 10 ms that a command without TLS need not pay
+
+        files = self.kafka_ssl_cafile, self.kafka_ssl_certfile, self.kafka_ssl_keyfile
+        return brokers_context(*files)
 
     def __repr__(self) -> str:
         shown = msgspec.structs.asdict(self)
@@ -249,7 +268,10 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "kafka_sasl_mechanism": forms.one_of(*_SASL_MECHANISMS),
     "kafka_sasl_username": str,
     "kafka_sasl_password": str,
-    "kafka_ssl_cafile": forms.there(Path.is_file, "file; use the path of a PEM file"),
+    "kafka_sasl_token_file": forms.there(Path.is_file, "file; it holds the token alone"),
+    "kafka_ssl_cafile": forms.pem_file,
+    "kafka_ssl_certfile": forms.pem_file,
+    "kafka_ssl_keyfile": forms.pem_file,
     "name": forms.topic_part,
     "topic_prefix": forms.topic_part,
     "version": forms.whole(1, 999_999),

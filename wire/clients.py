@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.errors import KafkaConnectionError
 
 if TYPE_CHECKING:  # few need it
     from aiokafka.admin import AIOKafkaAdminClient
@@ -25,7 +26,14 @@ END_S = 5.0
 
 
 async def start(client: KafkaClient) -> None:
-    """As `client.start()`; where that is cancelled, its bootstrap ends first."""
+    """As `client.start()`; where that is cancelled, its bootstrap ends first.
+
+    aiokafka takes a refused OAUTHBEARER token for a taken one (0.14, conn.py: the broker's no
+    comes as one more challenge, which nobody reads), and then hears of no broker.
+
+    Raises:
+        KafkaConnectionError: nobody answers, or not to this login.
+    """
     inner = _inner(client)
     bootstrap = asyncio.create_task(inner.bootstrap())
     inner.bootstrap = lambda: asyncio.shield(bootstrap)
@@ -33,6 +41,10 @@ async def start(client: KafkaClient) -> None:
         await client.start()
     finally:
         await asyncio.wait([bootstrap], timeout=END_S)
+    by_token = inner._sasl_mechanism == "OAUTHBEARER"  # noqa: SLF001  no public name
+    if by_token and not inner.cluster.brokers():
+        await close(client, END_S)
+        raise KafkaConnectionError("The token was refused")
 
 
 async def close(client: KafkaClient, timeout_s: float) -> None:

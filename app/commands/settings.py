@@ -11,7 +11,7 @@ from app.commands.console import print_json, table
 from app.commands.running import as_json, settings_from
 
 #: These name files, which must exist.
-_FILES = ("tokens", "peer_secret")
+_FILES = ("tokens", "peer_secret", "kafka_sasl_token_file")
 _SECRET = ("password", "secret", "token")
 
 

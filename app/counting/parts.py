@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import faust
+from faust.auth import OAuthCredentials
 from faust.web.base import BlueprintManager
 
 from agents.counting import counting_agent
@@ -71,6 +72,8 @@ def _credentials(settings: Settings) -> Any:
         return None
     if protocol == "SSL":
         return faust.SSLCredentials(context=kwargs["ssl_context"])
+    if (token := kwargs.get("sasl_oauth_token_provider")) is not None:
+        return OAuthCredentials(oauth_cb=token, ssl_context=kwargs.get("ssl_context"))
     return faust.SASLCredentials(
         mechanism=settings.kafka_sasl_mechanism,
         username=settings.kafka_sasl_username,

@@ -117,5 +117,6 @@ def there(is_there: Callable[[Path], bool], remedy: str) -> Callable[[str], str]
     return read
 
 
+pem_file = there(Path.is_file, "file; use the path of a PEM file")
 certificate_file = there(Path.is_file, "file; docs/security.md says how to make one")
 secret_file = there(Path.is_file, "file; docs/security.md says how to make it")

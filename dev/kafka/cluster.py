@@ -119,6 +119,7 @@ def start(
     settings: Mapping[str, object] | None = None,
     brokers: int = 1,
     version: str | None = None,
+    listeners: Mapping[str, tuple[str, int]] | None = None,
 ) -> Kafka:
     """Start Kafka and return when it answers, in about 3 s.
 
@@ -129,6 +130,7 @@ def start(
         settings: broker settings that go over ours, by their Kafka names.
         brokers: how many, each also a controller.
         version: another Kafka than the one that is locked.
+        listeners: beside ours, of one broker: security protocol and port by name.
 
     Raises:
         KafkaUnavailable: no Java, no jars, or a broker did not start.
@@ -149,7 +151,9 @@ def start(
     try:
         with said_if_slow("Kafka: starting …", after_s=5):
             for node in nodes:
-                node.prepare({**_properties(node, nodes), **(settings or {})}, cluster_id)
+                node.prepare(
+                    {**_properties(node, nodes, listeners or {}), **(settings or {})}, cluster_id
+                )
                 node.spawn()
             kafka.wait()
     except BaseException:
@@ -174,17 +178,23 @@ def _archive(executable: Path, lib: Path) -> Path:
     return lib.with_name(f"{lib.name}-{zlib.crc32(bytes(executable)):08x}.jsa")
 
 
-def _properties(node: Node, nodes: list[Node]) -> dict[str, object]:
+def _properties(
+    node: Node, nodes: list[Node], more: Mapping[str, tuple[str, int]]
+) -> dict[str, object]:
     copies = min(3, len(nodes))
     voters = ",".join(f"{n.number}@127.0.0.1:{n.controller_port}" for n in nodes)
     listeners = f"CLIENT://127.0.0.1:{node.port},CONTROLLER://127.0.0.1:{node.controller_port}"
+    protocols = "CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT"
+    for name, (protocol, port) in more.items():
+        listeners += f",{name}://127.0.0.1:{port}"
+        protocols += f",{name}:{protocol}"
     return {
         "process.roles": "broker,controller",
         "node.id": node.number,
         "listeners": listeners,
         "inter.broker.listener.name": "CLIENT",
         "controller.listener.names": "CONTROLLER",
-        "listener.security.protocol.map": "CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "listener.security.protocol.map": protocols,
         "controller.quorum.voters": voters,
         "log.dirs": node.folder / "data",
         "auto.create.topics.enable": "false",

@@ -1,3 +1,4 @@
+import asyncio
 import ssl
 import subprocess
 import sys
@@ -6,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.config import PREFIX, Settings, SettingsError
+from tests.support.certificates import CertificateFiles, a_key, in_pem
 
 ROOT = Path(__file__).parents[2]
 
@@ -149,6 +151,38 @@ def test_a_key_that_stands_where_its_file_belongs_is_not_quoted() -> None:
     assert told[0] == (
         "ONHAND_TLS_KEY is set: there is no such file; docs/security.md says how to make one."
     )
+
+
+def test_a_token_is_given_where_the_mechanism_sends_one(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("abc\n")
+    sasl = {"KAFKA_SECURITY_PROTOCOL": "SASL_SSL", "KAFKA_SASL_MECHANISM": "oauthbearer"}
+
+    assert "also set ONHAND_KAFKA_SASL_TOKEN_FILE" in problems(**sasl)[0]
+    assert "would not be sent" in problems(KAFKA_SASL_TOKEN_FILE=str(file))[0]
+    with_it = {**sasl, "KAFKA_SASL_TOKEN_FILE": str(file)}
+    kwargs = Settings.from_env({PREFIX + k: v for k, v in with_it.items()}).client_kwargs()
+    provider = kwargs["sasl_oauth_token_provider"]
+    assert asyncio.run(provider.token()) == "abc"
+    file.write_text("def")
+    assert asyncio.run(provider.token()) == "def"
+    assert "sasl_plain_password" not in kwargs
+
+
+def test_a_clients_certificate_is_tried_before_the_start(tmp_path: Path) -> None:
+    files = CertificateFiles(tmp_path)
+    ssl_only = {"KAFKA_SECURITY_PROTOCOL": "SSL", "KAFKA_SSL_CERTFILE": str(files.cert)}
+
+    Settings.from_env(
+        {PREFIX + k: v for k, v in ssl_only.items()}
+        | {PREFIX + "KAFKA_SSL_KEYFILE": str(files.key)}
+    )
+    assert "set without ONHAND_KAFKA_SSL_CERTFILE" in problems(KAFKA_SSL_KEYFILE=str(files.key))[0]
+    for key in (in_pem(a_key()), in_pem(a_key(), b"wrench"), b"nothing"):
+        files.key.write_bytes(key)
+        (told,) = problems(**ssl_only, KAFKA_SSL_KEYFILE=str(files.key))
+        assert told.startswith("The files of ONHAND_KAFKA_SSL_… cannot be used (")
+    assert "would not be used" in problems(KAFKA_SSL_CERTFILE=str(files.cert))[0]
 
 
 def test_origins_are_as_browsers_write_them() -> None:
