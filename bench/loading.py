@@ -62,10 +62,10 @@ def a_year(path: Path, lines: int) -> None:
             )
 
 
-def loaded(settings: Settings, folder: Path, lines: int, document: str) -> tuple[float, int]:
-    """Seconds of the whole command, and the most memory that it took, in MiB."""
+def loaded(settings: Settings, folder: Path, lines: int, document: str) -> tuple[float, float, int]:
+    """Seconds of the whole command, its CPU seconds, and the most memory that it took, in MiB."""
     command = "import sys; from app.commands import main; sys.exit(main())"
-    began = time.monotonic()
+    began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
         [
             *(sys.executable, "-c", command, "load", "sales.csv", "--map", "m.toml"),
@@ -86,7 +86,9 @@ def loaded(settings: Settings, folder: Path, lines: int, document: str) -> tuple
     seconds = time.monotonic() - began
     sent = json.loads(done.stdout)["sent"]
     assert sent == lines, sent
-    return seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return seconds, cpu_s, after.ru_maxrss // 1024
 
 
 async def one_by_one(settings: Settings) -> float:
@@ -116,8 +118,11 @@ async def measured(kafka: str, lines: int, rounds: int) -> None:
         say(f"writing {lines:,} lines")
         a_year(folder / "sales.csv", lines)
         for number in range(rounds):
-            seconds, mib = loaded(settings, folder, lines, f"round {number}")
-            print(f"{lines:,} lines in {seconds:.1f} s: {lines / seconds:,.0f} lines/s, {mib} MiB")
+            seconds, cpu_s, mib = loaded(settings, folder, lines, f"round {number}")
+            print(
+                f"{lines:,} lines in {seconds:.1f} s: {lines / seconds:,.0f} lines/s, "
+                f"{1e6 * cpu_s / lines:.1f} µs of CPU each, at most {mib} MiB"
+            )
         found = len(read_topics(kafka, settings.source_topics.values()))
         assert found == lines * rounds, found
     print(f"one by one {await one_by_one(settings):,.0f} facts/s")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 _DAY_CHARS = 10
+_MINUTE = re.compile(r":[0-5][0-9]:[0-5][0-9](?:\.[0-9]{6})?")
 
 
 def zone_of(name: str) -> ZoneInfo:
@@ -20,7 +22,6 @@ def zone_of(name: str) -> ZoneInfo:
         ) from None
 
 
-@lru_cache(maxsize=2**15)  # neighbours are of the same second, or at least day
 def instant_of(local: str, zone: ZoneInfo) -> str:
     """As RFC 3339 with Z.
 
@@ -31,6 +32,29 @@ def instant_of(local: str, zone: ZoneInfo) -> str:
     Raises:
         ValueError: this clock never said so; the text says it, without a full stop.
     """
+    # Neighbours are of the same hour, and a zone takes long to ask.
+    if len(local) > _DAY_CHARS and _is_minute(local[13:]) and (hour := _hour(local[:13], zone)):
+        return f"{hour}{local[13:]}Z"
+    return _exactly(local, zone)
+
+
+@lru_cache(maxsize=4096)
+def _is_minute(text: str) -> bool:
+    return _MINUTE.fullmatch(text) is not None
+
+
+@lru_cache(maxsize=4096)
+def _hour(local: str, zone: ZoneInfo) -> str | None:
+    """Which hour of UTC it is, if all of its minutes are the same there."""
+    try:
+        first, last = (_exactly(f"{local}{minute}", zone) for minute in (":00:00", ":59:59"))
+    except ValueError:
+        return None
+    hour = first[:13]
+    return hour if (first, last) == (f"{hour}:00:00Z", f"{hour}:59:59Z") else None
+
+
+def _exactly(local: str, zone: ZoneInfo) -> str:
     try:
         moment = datetime.fromisoformat(local)
         instant = moment.replace(tzinfo=zone).astimezone(UTC)

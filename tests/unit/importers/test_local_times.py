@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from importers.documents.localtimes import instant_of
 from importers.documents.sheets.times import time_reader
@@ -48,6 +51,28 @@ def test_the_zone_makes_an_instant_of_a_local_time_in_summer_and_in_winter() -> 
 
     assert read("2026-07-01 12:00") == ("2026-07-01T10:00:00Z", None)
     assert read("2026-12-01 12:00") == ("2026-12-01T11:00:00Z", None)
+
+
+ZONES = st.sampled_from(
+    ["Europe/Berlin", "Asia/Kolkata", "Australia/Lord_Howe", "America/St_Johns", "Asia/Beirut"]
+).map(ZoneInfo)
+
+
+@given(st.datetimes(datetime(1950, 1, 1), datetime(2037, 1, 1)), ZONES, st.booleans())  # noqa: DTZ001
+def test_neighbours_of_an_hour_are_read_as_each_is_by_itself(
+    moment: datetime, zone: ZoneInfo, is_whole: bool
+) -> None:
+    moment = moment.replace(microsecond=0) if is_whole else moment
+    instant = moment.replace(tzinfo=zone).astimezone(UTC)
+    never_was = instant.astimezone(zone).replace(tzinfo=None) != moment
+
+    try:
+        found = instant_of(moment.isoformat(), zone)
+    except ValueError:
+        assert never_was
+    else:
+        assert datetime.fromisoformat(found) == instant
+        assert not never_was
 
 
 def test_an_hour_that_never_was_is_refused_and_of_one_that_came_twice_the_first_is_taken() -> None:
