@@ -91,8 +91,9 @@ class LevelLine(AnyLine, frozen=True, kw_only=True):
 class RevokingLine(AnyLine, frozen=True, kw_only=True):
     """What an earlier line said is taken back, once.
 
-    `document` and `revoked`: identity of that document, and the number of its line; None for all
-    of its lines.
+    `document` and `revoked`: identity of that document, or what it is `called`, and the number of
+    its line; None for all of its lines. What several are called means all of them that came
+    before.
     """
 
     document: str
@@ -116,12 +117,15 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
 
     `identity`: of the document's own numbers (sender, interchange, message), at most 512
     characters; the same document sent again has the same. `is_test`: its sender says it is a
-    test; it is refused unless it was asked for.
+    test; it is refused unless it was asked for. `called`: by which its sender cancels or replaces
+    it, where that is another; a document and those that replace it one after the other are called
+    alike.
     """
 
     identity: str
     where: str
     is_test: bool = False
+    called: str | None = None
 
 
 #: What a reader yields: a document, then each of its lines as one of five.
