@@ -7,6 +7,7 @@ for it write another serial, or mend a check digit, in silence.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote
 
@@ -89,16 +90,33 @@ def of_uri(text: str, setup: Setup) -> Meaning:
         if tag[1] == "96" and not _fits_96(serial):
             raise _broken(text)
         return _meaning(tag[2], tag[3], serial, setup)
-    kind, _, rest = text.removeprefix("urn:epc:").partition(":")
+    kind = text.removeprefix("urn:epc:").partition(":")[0]
     if kind in ("class", "idpat", "pat"):
         raise Refused(
             Why.NO_ITEM,
             f"{text!r} names a kind of things and not one thing: a quantity has to come with it.",
         )
-    scheme = re.match(r"[a-z]+", rest)
-    if scheme and scheme[0] in _SCHEMES:
-        raise _no_item(_SCHEMES[scheme[0]], text)
+    if what := other_thing(text):
+        raise _no_item(what, text)
     raise _broken(text)
+
+
+def other_thing(text: str) -> str | None:
+    """Say what an EPC URI of a scheme for no items names: "a pallet or parcel (SSCC)"."""
+    scheme = re.match(r"urn:epc:[a-z]+:([a-z]+)", text)
+    return _OTHERS[_SCHEMES[scheme[1]]] if scheme and scheme[1] in _SCHEMES else None
+
+
+@lru_cache(maxsize=1 << 14)
+def gtin_of_parts(prefix: str, item: str) -> str | None:
+    """Join a company prefix and an item reference, whose first digit is the indicator.
+
+    None: they have not the 13 digits that go with a check digit.
+    """
+    if len(prefix) + len(item) != 13:
+        return None
+    payload = item[0] + prefix + item[1:]
+    return f"{payload}{check_digit(payload)}"
 
 
 def of_hex(text: str, setup: Setup) -> Meaning:
@@ -116,7 +134,8 @@ def of_hex(text: str, setup: Setup) -> Meaning:
         )
     size = {_SGTIN_96: 96, _SGTIN_198: 198}.get(header)
     if size is None:
-        raise _no_item(header, text)
+        known = _OTHERS.get(header, f"of no kind that is known here (header {header:02X})")
+        raise _no_item(known, text)
     if bits < size or int(text, 16) & ((1 << (bits - size)) - 1):
         raise _broken(text)
     number = int(text, 16) >> (bits - size)
@@ -141,11 +160,9 @@ def id_uri(prefix: str, item: str, serial: str) -> str:
 
 def _meaning(prefix: str, item: str, serial: str, setup: Setup) -> Meaning:
     epc = id_uri(prefix, item, serial)
-    # Also a tag's binary numbers that are too large for their digits.
-    if len(prefix) + len(item) != 13:
+    gtin = gtin_of_parts(prefix, item)
+    if gtin is None:  # also a tag's binary numbers that are too large for their digits
         raise _broken(epc)
-    payload = item[0] + prefix + item[1:]
-    gtin = f"{payload}{check_digit(payload)}"
     if is_local(gtin):
         raise Refused(
             Why.LOCAL_NUMBER,
@@ -174,8 +191,7 @@ def _seven_bits(rest: int, text: str) -> str:
     return serial
 
 
-def _no_item(header: int, text: str) -> Refused:
-    what = _OTHERS.get(header, f"of no kind that is known here (header {header:02X})")
+def _no_item(what: str, text: str) -> Refused:
     return Refused(
         Why.NO_ITEM,
         f"{text} is {what}, and no stock of a SKU: have the reader pass SGTINs on.",

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from typing import Final
 
+from importers.documents.edifact.reading import EDIFACT
+from importers.documents.epcis.jsonld import EPCIS_JSON
+from importers.documents.epcis.xml import EPCIS_XML
 from importers.documents.port import Format
+from importers.documents.x12.reading import X12
 
 #: The first that a file looks like is taken.
-KNOWN: Final[tuple[Format, ...]] = ()
+KNOWN: Final[tuple[Format, ...]] = (EPCIS_JSON, EPCIS_XML, X12, EDIFACT)
 #: How many bytes tell.
 FIRST_BYTES: Final = 4096
 

@@ -1,0 +1,1 @@
+"""EDIFACT: interchanges of any directory, whose separators stand in UNA."""

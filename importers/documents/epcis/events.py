@@ -1,0 +1,333 @@
+"""An EPCIS event, and which lines it is.
+
+What moved is said by the business step and never by the action, but for DELETE of an ObjectEvent,
+which ends the things. Where, by rules of its own for each direction: a business location is where
+things are afterwards, so that of goods that were shipped is not the place they left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Final
+
+import msgspec
+
+from importers.documents.epcis.identifiers import class_of, place_of, thing_of, word_of
+from importers.documents.epcis.model import KINDS, EpcisEvent, Quantity
+from importers.documents.port import (
+    Document,
+    DocumentPart,
+    ForeignName,
+    LevelLine,
+    MovedLine,
+    Movement,
+    OtherLine,
+    RefusedLine,
+    RevokingLine,
+)
+from importers.documents.values import (
+    CannotRead,
+    checked_decimal,
+    clip,
+    rec20_unit,
+    rfc3339_of,
+    short_identity,
+)
+
+_ACTIONS: Final = ("ADD", "OBSERVE", "DELETE")
+
+
+class _Effect(msgspec.Struct, frozen=True):
+    """What a business step does to stock.
+
+    `movement`: None is a count. `places`: where to look for the place, in this order.
+    """
+
+    movement: Movement | None
+    places: tuple[str, ...]
+    sign: int = 1
+    reason: str | None = None
+
+
+_LEAVING: Final = ("readPoint", "source")
+_STAYING: Final = ("readPoint", "bizLocation")
+_COUNT: Final = _Effect(None, ("bizLocation", "readPoint"))
+_EFFECTS: Final = {
+    "receiving": _Effect(Movement.RECEIVED, ("bizLocation", "destination")),
+    "shipping": _Effect(Movement.DISPATCHED, _LEAVING),
+    "retail_selling": _Effect(Movement.SOLD, (*_LEAVING, "bizLocation")),
+    "destroying": _Effect(Movement.ADJUSTED, _STAYING, -1, "destroying"),
+    "decommissioning": _Effect(Movement.ADJUSTED, _STAYING, -1, "decommissioning"),
+    "void_shipping": _Effect(Movement.ADJUSTED, _LEAVING, 1, "correction"),
+    "stock_taking": _COUNT,
+    "cycle_counting": _COUNT,
+}
+_ENDED: Final = _Effect(Movement.ADJUSTED, _STAYING, -1, "deleted")
+_MADE: Final = _Effect(Movement.ADJUSTED, ("bizLocation", "readPoint"), 1, "transformation")
+_USED_UP: Final = _Effect(Movement.ADJUSTED, _STAYING, -1, "transformation")
+#: Steps of the core vocabulary that move nothing in or out of a place, or only as a part of one
+#: of those above, which would count twice.
+_NO_MOVEMENT: Final = frozenset(
+    (
+        *("accepting", "arriving", "collecting", "commissioning", "creating_class_instance"),
+        *("departing", "encoding", "entering_exiting", "holding", "inspecting", "installing"),
+        *("killing", "loading", "packing", "picking", "removing", "repairing", "replacing"),
+        *("reserving", "sensor_reporting", "staging_outbound", "stocking", "storing"),
+        *("transporting", "unloading", "unpacking"),
+    )
+)
+
+
+def parts_of(
+    event: EpcisEvent, where: str, separator: str, known_by: str
+) -> Iterator[DocumentPart]:
+    """Yield the event as a document of its own, and its lines.
+
+    Args:
+        event: as it was written.
+        where: of the event in its file.
+        separator: between that and the name of a list in it.
+        known_by: its eventID, or what else tells it from all others.
+    """
+    declares = event.error_declaration is not None
+    # An event that is declared wrong comes again with the same eventID: these are two.
+    prefix = "epcis-declaration:" if declares else "epcis:"
+    yield Document(identity=short_identity(prefix + known_by), where=where)
+    if declares:
+        yield RevokingLine(
+            where=where, number="event", document=short_identity(f"epcis:{known_by}"), revoked=None
+        )
+        return
+    try:
+        yield from _Lines(event, where, separator).all()
+    except CannotRead as problem:
+        yield RefusedLine(where=where, number="event", sentence=str(problem))
+
+
+class _Lines:
+    """The lines of one event."""
+
+    def __init__(self, event: EpcisEvent, where: str, separator: str) -> None:
+        self.event, self.where, self.separator = event, where, separator
+
+    def all(self) -> Iterator[DocumentPart]:
+        event = self.event
+        if event.type not in KINDS:
+            raise CannotRead(
+                f"{clip(event.type)} is no type of event of EPCIS 1.2 or 2.0: ask its sender for "
+                f"one of {', '.join(KINDS)}."
+            )
+        time = rfc3339_of(event.event_time)
+        if event.type == "AssociationEvent":
+            yield self.other("An AssociationEvent ties things together and moves no stock.")
+        elif event.type == "TransformationEvent":
+            yield from self.of_list("input", event.input_epc_list, event.input_quantity_list, time)
+            yield from self.of_list(
+                "output", event.output_epc_list, event.output_quantity_list, time
+            )
+        elif isinstance(effect := self.effect(), _Effect):
+            yield from self.moved(effect, *self.goods(), time, prefix="")
+        else:
+            yield effect
+
+    def effect(self) -> _Effect | OtherLine:
+        """Judge by business step; the action alone says only that something was seen."""
+        event = self.event
+        step = word_of(event.biz_step)
+        if event.type != "QuantityEvent" and event.action not in _ACTIONS:
+            raise CannotRead(
+                f"The action {clip(event.action or '')} is none of {', '.join(_ACTIONS)}: ask its "
+                "sender for the right one."
+            )
+        deletes = event.action == "DELETE"
+        if step in _EFFECTS:
+            if deletes and event.type == "TransactionEvent" and step != "void_shipping":
+                raise CannotRead(
+                    f"A TransactionEvent with DELETE and {step} does not say whether goods moved "
+                    "or only their papers: ask its sender for an ObjectEvent."
+                )
+            return _EFFECTS[step]
+        if deletes and event.type == "ObjectEvent":
+            return _ENDED
+        if step in _NO_MOVEMENT:
+            return self.other(f"The business step {step} brings nothing in or out of stock.")
+        if step is None:
+            raise CannotRead(
+                "The event has no business step, so nothing says whether goods came, went or were "
+                "only seen: ask its sender for bizStep."
+            )
+        raise CannotRead(
+            f"The business step {clip(step)} does not say whether goods came or went: ask its "
+            f"sender for one of {', '.join(_EFFECTS)}."
+        )
+
+    def goods(self) -> tuple[str, list[str], str, list[Quantity]]:
+        """Return both lists with their names; a parent is what holds the goods, and none."""
+        event = self.event
+        if event.type == "AggregationEvent":
+            return "childEPCs", event.child_epcs, "childQuantityList", event.child_quantity_list
+        quantities = event.quantity_list
+        if event.type == "QuantityEvent" and event.epc_class is not None:
+            quantities = [Quantity(event.epc_class, event.quantity)]
+        return "epcList", event.epc_list, "quantityList", quantities
+
+    def of_list(
+        self, side: str, epcs: list[str], quantities: list[Quantity], time: str
+    ) -> Iterator[DocumentPart]:
+        """Lines of one side of a transformation."""
+        if epcs or quantities:
+            names = f"{side}EPCList", f"{side}QuantityList"
+            effect = _USED_UP if side == "input" else _MADE
+            yield from self.moved(
+                effect, names[0], epcs, names[1], quantities, time, prefix=f"{side}/"
+            )
+
+    def moved(
+        self,
+        effect: _Effect,
+        epcs_name: str,
+        epcs: list[str],
+        quantities_name: str,
+        quantities: list[Quantity],
+        time: str,
+        *,
+        prefix: str,
+    ) -> Iterator[DocumentPart]:
+        """One line for each item and unit: what its EPCs and quantities add up to.
+
+        So an event whose lists are sorted otherwise has the same lines.
+        """
+        sums: dict[tuple[ForeignName, str | None], Decimal] = {}
+        refused = []
+        seen: set[tuple[ForeignName, str]] = set()
+        for number, epc in enumerate(epcs):
+            try:
+                thing = thing_of(epc)
+            except CannotRead as problem:
+                refused.append(self.refused(epcs_name, number, problem))
+                continue
+            if thing not in seen:  # one thing, however often it was read
+                seen.add(thing)
+                sums[thing[0], None] = sums.get((thing[0], None), Decimal(0)) + 1
+        for number, element in enumerate(quantities):
+            try:
+                key, amount = _amount(element)
+            except CannotRead as problem:
+                refused.append(self.refused(quantities_name, number, problem))
+            else:
+                sums[key] = sums.get(key, Decimal(0)) + amount
+        if not sums and not refused:
+            raise CannotRead(
+                "The event names no goods: ask its sender for their EPCs or quantities."
+            )
+        yield from refused
+        if effect.movement is None and refused and sums:
+            # A count that lacks some things would take them off the stock.
+            for item, unit in sums:
+                yield self.line_refused(
+                    _number(prefix, item, unit),
+                    "Other goods of this count cannot be read, so it is not known how many there "
+                    "are of this one: load the count again when the others are mended.",
+                )
+            return
+        try:
+            place = self.place(effect)
+        except CannotRead as problem:
+            for item, unit in sums:
+                yield self.line_refused(_number(prefix, item, unit), str(problem))
+            return
+        for (item, unit), amount in sums.items():
+            yield self.line(effect, item, place, amount, unit, time, _number(prefix, item, unit))
+
+    def line(
+        self,
+        effect: _Effect,
+        item: ForeignName,
+        place: ForeignName,
+        amount: Decimal,
+        unit: str | None,
+        time: str,
+        number: str,
+    ) -> DocumentPart:
+        reference = next((one.id for one in self.event.biz_transaction_list), None)
+        if reference is not None and len(reference) > 128:
+            reference = None
+        if effect.movement is None:
+            return LevelLine(
+                where=self.where, number=number, item=item, place=place, quantity=amount,
+                unit=unit, time=time, reference=reference,
+            )  # fmt: skip
+        if not amount:
+            return OtherLine(where=self.where, number=number, rule="A quantity of 0 moves nothing.")
+        return MovedLine(
+            where=self.where, number=number, movement=effect.movement, item=item, place=place,
+            quantity=effect.sign * amount, unit=unit, time=time, reason=effect.reason,
+            reference=reference,
+        )  # fmt: skip
+
+    def place(self, effect: _Effect) -> ForeignName:
+        """Find the place by the rule of the direction; each rule names what is asked, in order."""
+        for rule in effect.places:
+            if uri := self.named(rule):
+                return place_of(uri)
+        raise CannotRead(
+            f"The event does not say where: ask its sender for {' or '.join(effect.places)}"
+            f"{' of type location' if effect.places[-1] in ('source', 'destination') else ''}."
+        )
+
+    def named(self, rule: str) -> str | None:
+        event = self.event
+        if rule == "readPoint":
+            return event.read_point.id if event.read_point else None
+        if rule == "bizLocation":
+            return event.biz_location.id if event.biz_location else None
+        if rule == "source":
+            found = [one.source for one in event.source_list if word_of(one.type) == "location"]
+        else:
+            found = [
+                one.destination for one in event.destination_list
+                if word_of(one.type) == "location"
+            ]  # fmt: skip
+        if len(set(found)) > 1:
+            raise CannotRead(f"The event has more than one {rule} of type location: ask which.")
+        return found[0] if found else None
+
+    def other(self, rule: str) -> OtherLine:
+        return OtherLine(where=self.where, number="event", rule=rule)
+
+    def refused(self, name: str, number: int, problem: CannotRead) -> RefusedLine:
+        # XPath counts from 1 and JSON from 0.
+        at = number if self.separator == "." else number + 1
+        return RefusedLine(
+            where=f"{self.where}{self.separator}{name}[{at}]",
+            number=f"{name}[{number}]",
+            sentence=str(problem),
+        )
+
+    def line_refused(self, number: str, sentence: str) -> RefusedLine:
+        return RefusedLine(where=self.where, number=number, sentence=sentence)
+
+
+def _number(prefix: str, item: ForeignName, unit: str | None) -> str:
+    return f"{prefix}{item.code}{f'/{unit}' if unit else ''}"
+
+
+def _amount(element: Quantity) -> tuple[tuple[ForeignName, str | None], Decimal]:
+    item = class_of(element.epc_class)
+    what = f"the quantity of {item.code}"
+    unit = rec20_unit(element.uom, what)
+    if element.quantity is None:
+        raise CannotRead(f"Nothing says how much there is of {item.code}: ask its sender.")
+    amount = checked_decimal(element.quantity, what)
+    if amount < 0:
+        raise CannotRead(
+            f"A quantity of {amount} of {item.code} is below 0, and the business step has the "
+            "direction already: ask its sender what was meant."
+        )
+    if unit is None and item.code[0] == "9":
+        raise CannotRead(
+            f"{item.code} is sold by measure (it begins with 9), and its quantity has no unit: ask "
+            "its sender for it, such as KGM."
+        )
+    return (item, unit), amount
