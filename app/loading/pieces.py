@@ -30,6 +30,10 @@ _NO_REVOCATIONS: Final = (
     "It takes back what {} said, and that cannot be loaded yet: post what makes up for it (`onhand "
     "adjust … --reason correction`)."
 )
+_NO_REPLACEMENTS: Final = (
+    "Its document replaces an earlier one, which cannot be taken back yet, and both would count: "
+    "post by how much they differ (`onhand adjust … --reason correction`)."
+)
 _TEST: Final = "Its document is a test, as its sender says: --test takes it as a real one."
 
 
@@ -84,6 +88,7 @@ class DocumentPiece(msgspec.Struct):
 
     document: whose. lines: of it, up to the end of this part. is_last: no more follow.
     is_left_out: it is a test, and nobody asked for tests: it is neither sent nor remembered.
+    replaces: it takes an earlier document back, so that its own goods may not count beside that.
     """
 
     document: Document
@@ -91,6 +96,7 @@ class DocumentPiece(msgspec.Struct):
     facts: list[LineFact]
     is_last: bool = False
     is_left_out: bool = False
+    replaces: bool = False
 
 
 class Chunk(msgspec.Struct):
@@ -144,7 +150,7 @@ def chunks(
             _take(part, piece, chunk, fact_of)
         if chunk.equation.lines >= size:
             yield chunk
-            piece = DocumentPiece(piece.document, piece.lines, [], is_left_out=piece.is_left_out)
+            piece = msgspec.structs.replace(piece, facts=[])
             chunk = Chunk(Equation(), [piece], [])
     if piece is not None:
         piece.is_last = True
@@ -158,6 +164,8 @@ def _take(
     fact_of: Callable[[str, int, MovedLine], LineFact],
 ) -> None:
     match part:
+        case MovedLine() if piece.replaces:
+            told = _NO_REPLACEMENTS
         case MovedLine():
             try:
                 piece.facts.append(fact_of(piece.document.identity, piece.lines, part))
@@ -173,6 +181,7 @@ def _take(
         case LevelLine():
             told = _NO_LEVELS
         case RevokingLine():
+            piece.replaces = True
             told = _NO_REVOCATIONS.format(part.document)
         case RefusedLine():
             told = part.sentence
