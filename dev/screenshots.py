@@ -70,6 +70,8 @@ async def tell(http: aiohttp.ClientSession, url: str) -> None:
         ]  # fmt: skip
 
     await post(http, url, "shipments", lines("dock", 0, rows, 40))
+    more = {"source": "dock-1", "id": "PO-77-1", "sku": TEA[0], "location": TEA[1], "quantity": 48}
+    await post(http, url, "shipments", [more | {"reference": "PO-77"}])
     for at in range(1, ROUNDS):
         for kind, names, share, most in (
             ("sales", "till", 0.5, 6),

@@ -250,8 +250,8 @@ export function board(shell) {
       h(
         "td",
         { class: `n stock ${mood}` },
-        h("b", {}, number(row.on_hand)),
         row.on_hand < 0 ? h("span", { class: "tag" }, "▼ below zero") : null,
+        h("b", {}, number(row.on_hand)),
       ),
       columns.map((name) =>
         h(

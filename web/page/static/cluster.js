@@ -86,7 +86,7 @@ export function cluster(shell) {
       "p",
       { class: owned === all ? "freshness calm" : "freshness warn" },
       h("span", { "aria-hidden": "true" }, owned === all ? "●" : "◐"),
-      ` ${number(owned)} of ${count(all, "partition")} have an owner · ${count(alive, "worker")} alive · at most ${count(lag, "fact")} to count · as this worker has heard by `,
+      ` ${number(owned)} of ${count(all, "partition")} have an owner · ${count(alive, "worker")} alive · ${lag ? `at most ${count(lag, "fact")}` : "nothing"} left to count · as this worker has heard by `,
       momentOf(answer.date),
     );
   }
@@ -124,7 +124,8 @@ export function cluster(shell) {
         h(
           "span",
           { class: "dim" },
-          ` · ${one.state} · version ${one.version} · build ${one.build} · owns ${one.active}, stands by for ${one.standby}`,
+          ` · version ${one.version} · build ${one.build}`,
+          one.alive ? ` · ${one.state} · owns ${one.active}, stands by for ${one.standby}` : null,
         ),
       ),
       h(
@@ -229,7 +230,7 @@ export function cluster(shell) {
             h("span", { class: "id" }, one.worker),
             ` ${one.role === "standby" ? "" : `${one.role} owner, `}`,
             behind(one),
-            " behind, ",
+            h("span", { class: "dim" }, " behind, "),
             ageOf(one),
           ),
         ),
