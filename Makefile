@@ -13,7 +13,8 @@ READY := $(BIN)/onhand
 # Where `make install` puts the service, and what of the checkout it is.
 DIR ?= /opt/onhand
 SERVICE := app agents web audit ledger tables wire domain importers core
-CODE := $(wildcard app agents web audit ledger tables wire domain importers core dev tests bench examples)
+CLIENT := clients/python
+CODE := $(wildcard app agents web audit ledger tables wire domain importers core dev tests bench examples $(CLIENT))
 
 .PHONY: help setup install lock demo demo-upgrade wordcount screenshots kafka format lint types imports unit integration e2e whole readme \
 	test torture bench clean
@@ -31,9 +32,9 @@ environment = test -n "$(PYTHON)" \
 		pip="$(PYTHON) -m pip --python $(1)/bin/python"; \
 		else $(PYTHON) -m venv --clear $(1); pip="$(1)/bin/python -m pip"; fi
 
-# $(call put_on_path,VENV,FOLDER): the packages in FOLDER are there for whoever runs that Python.
+# $(call put_on_path,VENV,"FOLDER" …): the packages in these are there for whoever runs that Python.
 put_on_path = $(1)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
-	| while read -r site; do echo "$(2)" > "$$site/onhand.pth"; done
+	| while read -r site; do printf '%s\n' $(2) > "$$site/onhand.pth"; done
 
 # $(call program,PYTHON,FILE,MODULE): the `onhand` command.
 program = printf '\#!%s\nimport sys\n\nfrom %s import main\n\nsys.exit(main())\n' "$(1)" "$(3)" > $(2) \
@@ -49,11 +50,11 @@ $(PACKAGES): requirements-dev.lock
 		$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --require-hashes -r requirements-dev.lock \
 		|| { echo "uv reaches no registry here: pip does it."; \
 			$$pip install -q --no-deps --require-hashes -r requirements-dev.lock; }
-	@$(call put_on_path,$(VENV),$(CURDIR))
 	@touch $@
 
 # Apart from the packages, so that a change of it installs nothing again.
 $(READY): Makefile $(PACKAGES)
+	@$(call put_on_path,$(VENV),"$(CURDIR)" "$(CURDIR)/$(CLIENT)")
 	@$(call program,$(CURDIR)/$(BIN)/python,$@,dev.commands)
 
 install:  ## the service alone, without development tools, into DIR=/opt/onhand
@@ -64,7 +65,7 @@ install:  ## the service alone, without development tools, into DIR=/opt/onhand
 		{ [ -x $(BIN)/uv ] && $(BIN)/uv pip install -q --python $(DIR)/.venv/bin/python --no-deps \
 			--no-build --require-hashes -r requirements.lock; } \
 		|| $$pip install -q --no-deps --only-binary :all: --require-hashes -r requirements.lock
-	@$(call put_on_path,$(DIR)/.venv,$(DIR))
+	@$(call put_on_path,$(DIR)/.venv,"$(DIR)")
 	@$(call program,$(DIR)/.venv/bin/python,$(DIR)/.venv/bin/onhand,app.commands)
 	@$(DIR)/.venv/bin/python -m compileall -q $(addprefix $(DIR)/,$(SERVICE))
 	@echo "Installed: $(DIR)/.venv/bin/onhand, $$($(DIR)/.venv/bin/onhand --version)"

@@ -77,6 +77,8 @@ class Worker:
             ends=KnownEnds(self.ends),
             outbox=self.outbox,
         )
+        #: What it serves; a test may add to it before `start`.
+        self.routes: list[web.RouteDef] = list(self.queries.routes())
         #: Requests that reached it, as (method, path with query, whether by a hop).
         self.seen: list[tuple[str, str, bool]] = []
         self._awake = asyncio.Event()
@@ -91,7 +93,7 @@ class Worker:
             return await handler(request)
 
         app = web.Application(middlewares=[watch])
-        app.add_routes(list(self.queries.routes()))
+        app.add_routes(self.routes)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.01)
         await self._runner.setup()
         await web.SockSite(self._runner, self._socket).start()

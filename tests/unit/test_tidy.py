@@ -19,7 +19,7 @@ from dev.workers import ROOT
 SERVICE = (
     *("app", "agents", "web", "audit", "ledger", "tables", "wire", "domain", "importers", "core"),
 )
-HOUSE = (*SERVICE, "dev", "bench", "examples", "tests")
+HOUSE = (*SERVICE, "dev", "bench", "examples", "clients", "tests")
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
 MAX_FILES_IN_A_ROOM = 14

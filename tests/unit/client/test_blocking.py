@@ -1,0 +1,64 @@
+"""The client for programs without asyncio: the same answers, from any thread."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from onhand_client import AsyncClient, BlockingSession, Client, InvalidRequest, Line, Session
+from onhand_client.blocking import BlockingCalls
+from onhand_client.client import Calls
+from tests.unit.client.serving import Shop, a_shop
+
+LINE: Line = {"source": "till-1", "sku": "SKU-0003", "location": "store-1", "quantity": 1}
+
+
+def use(client: Client) -> None:
+    assert client.row("SKU-0003", "store-1").on_hand == 10
+    assert client.sku("SKU-0003").on_hand == 30
+    assert len(client.lookup([("SKU-0003", "store-1")]).rows) == 1
+    assert len(list(client.rows())) == 60
+    assert [len(page.rows) > 0 for page in client.pages(limit=25)][0]
+    with pytest.raises(InvalidRequest):
+        client.row("\u200b", "store-1")
+    session = client.session()
+    assert session.post_sales([LINE]).is_accepted
+    assert client.session(session.export()).position == session.position
+    assert client.session(session.export()).row("SKU-0003", "store-1").on_hand == 10
+
+
+def share(shop: Shop) -> None:
+    """In a thread: every call of this file blocks."""
+    with Client(shop.urls, source="till-1") as client:
+        use(client)
+        with ThreadPoolExecutor(8) as threads:
+            answers = list(threads.map(lambda _: client.row("SKU-0003", "store-1"), range(80)))
+        assert {answer.on_hand for answer in answers} == {10}
+    client.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        client.row("SKU-0003", "store-1")
+
+
+async def test_threads_share_a_client() -> None:
+    async with a_shop() as shop:
+        await asyncio.to_thread(share, shop)
+
+
+def calls_of(kind: type) -> dict[str, list[str]]:
+    return {
+        name: list(inspect.signature(member).parameters)[1:]
+        for name, member in inspect.getmembers(kind, inspect.isfunction)
+        if not name.startswith("_") and name != "close"
+    }
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [(Calls, BlockingCalls), (AsyncClient, Client), (Session, BlockingSession)],
+)
+def test_both_clients_have_the_same_calls_with_the_same_arguments(one: type, other: type) -> None:
+    assert calls_of(one) == calls_of(other)
+    assert inspect.signature(AsyncClient) == inspect.signature(Client)
