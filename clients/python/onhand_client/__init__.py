@@ -20,7 +20,7 @@ from onhand_client.answers import (
     WriteResult,
 )
 from onhand_client.blocking import BlockingSession, Client
-from onhand_client.client import AsyncClient, Session
+from onhand_client.client import AsyncClient, Session, __version__
 from onhand_client.errors import (
     AppendFailed,
     AppendIncomplete,
@@ -45,7 +45,6 @@ from onhand_client.errors import (
     UnknownKey,
     Unsure,
 )
-from onhand_client.version import __version__
 
 __all__ = [
     "AppendFailed",

@@ -39,6 +39,7 @@ _MARGIN_S = 0.2
 #: Between two questions for the cluster; and while nothing changes.
 ASK_CLUSTER_S = 0.5
 REFRESH_S = 10.0
+_WHO_HOLDS_WHAT = Request("GET", "/v1/cluster", kind=Kind.PAGE)
 
 
 class Asking:
@@ -81,7 +82,7 @@ class Asking:
             for url in self.cluster.order(None):
                 try:
                     async with asyncio.timeout(1.0):
-                        reply = await self.transport.send(url, Request("GET", "/v1/cluster"), None)
+                        reply = await self.transport.send(url, _WHO_HOLDS_WHAT, None)
                     self.cluster.take(reply.body)
                     return
                 except (Failed, TimeoutError):

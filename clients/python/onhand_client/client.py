@@ -14,8 +14,10 @@ from onhand_client.pacing import HedgeDelay
 from onhand_client.past import PastReads
 from onhand_client.positions import Positions, imported
 from onhand_client.transport import Kind, Token, Transport
-from onhand_client.version import __version__
 from onhand_client.writing import Writes
+
+#: Of this package, which is released by itself.
+__version__ = "0.1.0"
 
 #: Least and most seconds until a second worker is asked, by kind of request.
 HEDGES = {

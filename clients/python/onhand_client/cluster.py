@@ -14,6 +14,8 @@ from typing import Any
 #: A worker that failed is asked last for so long; twice as long each time that it fails again.
 SUSPECT_S = 1.0
 MOST_SUSPECT_S = 16.0
+#: Who was never measured is taken to answer within this.
+_UNKNOWN_S = 1e-6
 #: An old measurement counts half after so long: who was slow once is tried again.
 _HALF_LIFE_S = 10.0
 
@@ -21,11 +23,12 @@ _HALF_LIFE_S = 10.0
 class _Known:
     """What was seen of one worker: failures in a row, until when to avoid it, how fast it is."""
 
-    __slots__ = ("avoid_until", "failures", "in_flight", "measured_at", "took_s")
+    __slots__ = ("avoid_until", "failures", "in_flight", "measured_at", "probed_until", "took_s")
 
     def __init__(self) -> None:
         self.failures = 0
         self.avoid_until = 0.0
+        self.probed_until = 0.0
         self.in_flight = 0
         self.took_s = 0.0
         self.measured_at = 0.0
@@ -134,15 +137,23 @@ class ClusterMap:
 
     def began(self, url: str) -> None:
         """A request goes to this worker."""
-        self._of(url).in_flight += 1
+        known = self._of(url)
+        known.in_flight += 1
+        if known.failures:
+            # One request finds out whether it is well again; the others do not wait for that.
+            known.probed_until = self._now() + SUSPECT_S
 
-    def ended(self, url: str, took_s: float | None) -> None:
-        """It is over; seconds where there was an answer, which clears the worker of suspicion."""
+    def ended(self, url: str, took_s: float | None, is_usual: bool = True) -> None:
+        """It is over; seconds where there was an answer, which clears the worker of suspicion.
+
+        `is_usual`: a read of a key: by these, workers are compared.
+        """
         known = self._of(url)
         known.in_flight = max(0, known.in_flight - 1)
         if took_s is not None:
             known.failures = 0
-            known.avoid_until = 0.0
+            known.avoid_until = known.probed_until = 0.0
+        if took_s is not None and is_usual:
             known.took_s += 0.2 * (took_s - known.took_s) if known.measured_at else took_s
             known.measured_at = self._now()
 
@@ -163,11 +174,12 @@ class ClusterMap:
 
     def _avoid_until(self, url: str) -> float:
         known = self._known.get(url)
-        return 0.0 if known is None else known.avoid_until
+        return 0.0 if known is None else max(known.avoid_until, known.probed_until)
 
     def _expected_s(self, url: str) -> float:
         known = self._known.get(url)
         if known is None or not known.measured_at:
-            return 0.0  # measured by being asked
+            # Next to nothing, so that it is measured soon.
+            return _UNKNOWN_S * (1 + (known.in_flight if known else 0))
         age_s = self._now() - known.measured_at
         return known.took_s * (1 + known.in_flight) * math.pow(0.5, age_s / _HALF_LIFE_S)

@@ -75,8 +75,7 @@ class Backoff:
         self, asked_s: float | None = None, spread: Callable[[], float] = random.random
     ) -> float:
         """Seconds: at least what the workers asked for, some more each time, never all at once."""
-        pause_s, self._next_s = self._next_s, min(self._next_s * 2, self._most_s)
-        if asked_s is not None:
-            # Not before they said; and not everybody at that very moment.
-            return asked_s + spread() * 0.1 * asked_s
-        return pause_s * (0.5 + spread() * 0.5)
+        pause_s = self._next_s * (0.5 + spread() * 0.5)
+        self._next_s = min(self._next_s * 2, self._most_s)
+        # Not before they said; and not everybody at that very moment.
+        return max(pause_s, (asked_s or 0.0) * (1 + spread() * 0.1))

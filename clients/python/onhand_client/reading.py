@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode
 from onhand_client import answers
 from onhand_client.answers import RowAnswer, SkuAnswer
 from onhand_client.asking import Asking
-from onhand_client.errors import NoAnswer, NotCaughtUp
+from onhand_client.errors import NotCaughtUp
 from onhand_client.partitioning import partition_of
 from onhand_client.positions import Positions, covers
 from onhand_client.transport import Kind, Reply, Request
@@ -88,6 +88,7 @@ class Reads:
             kind,
             body=body,
             headers=None if body is None else _JSON,
+            of_rows=True,
             floor=floor,
             partition=partition,
             any_holder=any_holder,
@@ -95,11 +96,8 @@ class Reads:
         )
         while True:
             reply = await self._asking.ask(request, until)
-            try:
-                fresh = reply.body["freshness"]
-                position = reply.body.get("positions", fresh["position"])
-            except (KeyError, TypeError, AttributeError):
-                raise NoAnswer(f"{reply.asked} answered without freshness.") from None
+            fresh = reply.body["freshness"]
+            position = reply.body.get("positions", fresh["position"])
             if covers(position, held):
                 break
             if time.monotonic() + ASK_AGAIN_S >= until:

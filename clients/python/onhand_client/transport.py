@@ -43,6 +43,7 @@ class Request:
         kind: how long such a request takes.
         body: as it goes out, each time the very same.
         headers: besides those of every request.
+        of_rows: the answer has freshness.
         floor: for `min_position`; added with a wait that fits the time that is left.
         partition: whose owner is asked first; None asks anybody.
         any_holder: a standby will do.
@@ -56,6 +57,7 @@ class Request:
     kind: Kind = Kind.KEY
     body: bytes | None = None
     headers: Mapping[str, str] | None = None
+    of_rows: bool = False
     floor: str = ""
     partition: int | None = None
     any_holder: bool = False
@@ -168,8 +170,8 @@ class Transport:
             why = f"{url} broke off: {type(error).__name__} {error}".rstrip()
             raise Failed(why, gone=True) from error
         finally:
-            self._cluster.ended(url, took_s)
-        return _judged(url, response, data)
+            self._cluster.ended(url, took_s, request.kind is Kind.KEY)
+        return _judged(url, request, response, data)
 
     async def close(self) -> None:
         """Close every connection. May be called twice."""
@@ -178,15 +180,15 @@ class Transport:
             await self._http.close()
 
 
-def _judged(url: str, response: aiohttp.ClientResponse, data: bytes) -> Reply:
+def _judged(url: str, request: Request, response: aiohttp.ClientResponse, data: bytes) -> Reply:
     status = response.status
     try:
-        body = json.loads(data) if data else {}
+        body = json.loads(data)
     except ValueError:
         body = None
     if status < 300:
-        if not isinstance(body, dict):
-            raise Failed(f"{url} answered {status} with something that is no JSON.", gone=True)
+        if not isinstance(body, dict) or (request.of_rows and "freshness" not in body):
+            raise Failed(f"{url} answered {status} with something else.", gone=True)
         return Reply(status, body, url)
     problem = problem_of(status, body if isinstance(body, dict) else {}, _retry_after_s(response))
     if problem.name == "unknown-key":

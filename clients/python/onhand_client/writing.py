@@ -14,6 +14,7 @@ from onhand_client.errors import (
     AppendFailed,
     AppendIncomplete,
     InternalError,
+    NoAnswer,
     OnhandError,
     ProblemError,
     Unsure,
@@ -195,7 +196,11 @@ class Writes:
         """
         failures: list[Failed] = []
         try:
-            return events_in((await self._asking.ask(request, until, failures)).body)
+            found = events_in((await self._asking.ask(request, until, failures)).body)
+            if len(found) != len(events):
+                failures.append(Failed("an answer that does not name each event", gone=False))
+                raise NoAnswer(f"{len(found)} of {len(events)} events were answered for.")
+            return found
         except OnhandError as error:
             if not any(map(_may_be_in, failures)):
                 raise

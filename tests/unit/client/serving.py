@@ -7,7 +7,7 @@ import itertools
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from aiohttp import web
@@ -54,7 +54,9 @@ class Shop(Fleet):
         topics = {name: name for name in TOPICS}
         for worker in self.workers:
             ops = Ops(1, worker.shelf, CollectorRegistry(), worker.roster.workers)
-            facts = Facts(lambda records: self.log.append(records), topics, count, FactLimits(), Ruling())
+            facts = Facts(
+                lambda records: self.log.append(records), topics, count, FactLimits(), Ruling()
+            )
             worker.routes += [*ops.routes(), *facts.routes()]
 
     @property
@@ -123,8 +125,13 @@ async def a_server(*routes: web.RouteDef, handler: Handler | None = None) -> Asy
     """A server that does as the test says; its URL."""
     app = web.Application()
     app.add_routes(routes)
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        assert handler is not None
+        return await handler(request)
+
     if handler is not None:
-        app.router.add_route("*", "/{path:.*}", handler)
+        app.router.add_route("*", "/{path:.*}", handle)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.01)
     await runner.setup()
     listening = socket.create_server(("127.0.0.1", 0))
@@ -133,6 +140,15 @@ async def a_server(*routes: web.RouteDef, handler: Handler | None = None) -> Asy
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
     finally:
         await runner.cleanup()
+
+
+@asynccontextmanager
+async def serving(*handlers: Handler, **options: Any) -> AsyncIterator[AsyncClient]:
+    """A client of a server for each of these, that knows nothing of a cluster."""
+    async with AsyncExitStack() as stack:
+        servers = [a_server(handler=handler) for handler in handlers]
+        urls = [await stack.enter_async_context(server) for server in servers]
+        yield await stack.enter_async_context(AsyncClient(urls, **options))
 
 
 def a_cluster(owners: dict[int, str], workers: Sequence[str], count: int = 4) -> dict[str, Any]:

@@ -71,6 +71,20 @@ def test_many_requests_that_fail_at_once_are_one_failure(cluster: ClusterMap, cl
     assert cluster.order(1)[0] == B
 
 
+def test_one_request_finds_out_whether_a_worker_is_well_again(
+    cluster: ClusterMap, clock: Clock
+) -> None:
+    cluster.suspect(B)
+    clock.now += SUSPECT_S
+    assert cluster.order(1)[0] == B
+    cluster.began(B)
+
+    assert cluster.order(1)[0] == C  # until that one is answered
+
+    cluster.ended(B, 0.01)
+    assert cluster.order(1)[0] == B
+
+
 def test_nobody_is_avoided_for_longer_than_the_most(cluster: ClusterMap, clock: Clock) -> None:
     for _ in range(20):
         cluster.suspect(B)

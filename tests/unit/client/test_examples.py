@@ -20,7 +20,7 @@ SAYS = {
 }
 
 
-@pytest.mark.parametrize(("example", "name"), zip(EXAMPLES, SAYS, strict=True), ids=list(SAYS))
+@pytest.mark.parametrize(("example", "name"), [*zip(EXAMPLES, SAYS, strict=True)], ids=list(SAYS))
 async def test_an_example_runs_and_says_what_it_should(example: str, name: str) -> None:
     async with a_shop(2, count=4, rows=0) as shop:
         shop.put("TEA-1", "store-001", received=24)
@@ -40,7 +40,9 @@ async def test_an_example_runs_and_says_what_it_should(example: str, name: str) 
         assert all(map(str.startswith, lines, SAYS[name]))
         if name == "writes":
             assert len(shop.log.records) == 2499
-            assert all(json.loads(record.value)["source"] == "dock-1" for record in shop.log.records)
+            assert all(
+                json.loads(record.value)["source"] == "dock-1" for record in shop.log.records
+            )
 
 
 async def test_an_example_has_about_ten_lines() -> None:

@@ -38,6 +38,7 @@ def test_a_pause_is_never_shorter_than_the_workers_asked_for() -> None:
 
     assert backoff.pause_s(1.0, lambda: 0.0) == 1.0
     assert backoff.pause_s(1.0, lambda: 1.0) == 1.1
+    assert Backoff().pause_s(0.0, lambda: 1.0) == 0.05  # who says "at once" is not believed
 
 
 def test_pauses_grow_to_a_second_and_differ() -> None:

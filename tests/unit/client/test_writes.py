@@ -20,7 +20,7 @@ from onhand_client import (
     Unsure,
 )
 from onhand_client.writing import MOST_BYTES, MOST_LINES
-from tests.unit.client.serving import Script, a_client, a_problem, a_server, a_shop, cut, hang
+from tests.unit.client.serving import Script, a_client, a_problem, a_shop, cut, hang, serving
 
 
 def a_line(**more: Any) -> Line:
@@ -29,10 +29,10 @@ def a_line(**more: Any) -> Line:
 
 
 def accepted(request: web.Request) -> web.Response:
-    return web.json_response(
-        {"accepted": 1, "events": [{"id": "x", "position": "sales-0@7"}], "position": "sales-0@7"},
-        status=202,
-    )
+    lines = json.loads(request._read_bytes or b"")
+    events = [{"id": line.get("id", "x"), "position": "sales-0@7"} for line in lines]
+    body = {"accepted": len(events), "events": events, "position": "sales-0@7"}
+    return web.json_response(body, status=202)
 
 
 def unsure(request: web.Request) -> web.Response:
@@ -79,9 +79,8 @@ async def test_cloud_events_go_as_they_are() -> None:
 @pytest.mark.parametrize("trouble", [cut, unsure, lambda request: a_problem("append-failed")])
 async def test_after_any_trouble_the_very_same_body_goes_out_again(trouble: Any) -> None:
     scripts = [Script(trouble, trouble, accepted), Script(trouble, trouble, accepted)]
-    async with a_server(handler=scripts[0]) as a, a_server(handler=scripts[1]) as b:
-        async with AsyncClient([a, b]) as client:
-            result = await client.post_sales([a_line()])
+    async with serving(*scripts) as client:
+        result = await client.post_sales([a_line()])
 
     assert result.is_accepted
     sent = [body for script in scripts for *_, body, _ in script.seen]
@@ -103,9 +102,7 @@ async def test_the_lines_of_the_caller_stay_as_they_are() -> None:
 
 async def test_with_an_idempotency_key_the_workers_make_the_ids() -> None:
     async with a_shop() as shop, a_client(*shop.urls) as client:
-        results = [
-            await client.post_sales([a_line()], idempotency_key="order-7") for _ in range(2)
-        ]
+        results = [await client.post_sales([a_line()], idempotency_key="order-7") for _ in range(2)]
 
         assert results[0].events[0].id == results[1].events[0].id
         assert len({json.loads(record.value)["id"] for record in shop.log.records}) == 1
@@ -124,26 +121,21 @@ async def test_a_line_without_source_is_refused_unless_the_client_has_one() -> N
 
 
 async def test_a_write_goes_to_one_worker_at_a_time() -> None:
-    async with a_server(handler=Script(hang)) as a, a_server(handler=Script(hang)) as b:
-        scripts = [Script(hang), Script(hang)]
-        async with a_server(handler=scripts[0]) as a, a_server(handler=scripts[1]) as b:
-            async with AsyncClient([a, b], write_timeout_s=1.5) as client:
-                with pytest.raises(Unsure) as caught:
-                    await client.post_sales([a_line(id="1")])
+    scripts = [Script(hang), Script(hang)]
+    async with serving(*scripts, write_timeout_s=1.5) as client:
+        with pytest.raises(Unsure) as caught:
+            await client.post_sales([a_line(id="1")])
 
     assert sum(len(script.seen) for script in scripts) == 1
-    assert caught.value.result is not None
     assert [(one.id, one.status) for one in caught.value.result.events] == [("1", "unknown")]
 
 
 async def test_at_the_deadline_each_event_is_told_as_far_as_it_is_known() -> None:
-    async with a_server(handler=Script(unsure)) as url:
-        async with AsyncClient(url, write_timeout_s=0.3) as client:
-            with pytest.raises(Unsure) as caught:
-                await client.post_sales([a_line(id="1"), a_line(id="2")])
+    async with serving(Script(unsure), write_timeout_s=0.3) as client:
+        with pytest.raises(Unsure) as caught:
+            await client.post_sales([a_line(id="1"), a_line(id="2")])
 
     result = caught.value.result
-    assert result is not None
     assert not result.is_accepted
     assert [(one.id, one.status, one.position) for one in result.events] == [
         ("1", "accepted", "sales-0@3"),
@@ -156,15 +148,16 @@ async def test_what_surely_did_not_arrive_is_not_called_unsure() -> None:
     async with AsyncClient("http://127.0.0.1:1", write_timeout_s=0.3) as client:
         with pytest.raises(NoAnswer):
             await client.post_sales([a_line()])
-    async with a_server(handler=Script(lambda request: a_problem("too-busy"))) as url:
-        async with AsyncClient(url, write_timeout_s=0.3) as client:
-            with pytest.raises(TooBusy):
-                await client.post_sales([a_line()])
+    async with serving(
+        Script(lambda request: a_problem("too-busy")), write_timeout_s=0.3
+    ) as client:
+        with pytest.raises(TooBusy):
+            await client.post_sales([a_line()])
 
 
 async def test_a_no_after_a_try_that_may_have_arrived_stays_unsure() -> None:
     script = Script(cut, lambda request: a_problem("unauthenticated", 401))
-    async with a_server(handler=script) as url, AsyncClient(url) as client:
+    async with serving(script) as client:
         with pytest.raises(Unsure) as caught:
             await client.post_sales([a_line()])
 
@@ -184,10 +177,8 @@ async def test_more_than_1000_lines_go_in_several_requests_in_their_order() -> N
 
 async def test_lines_that_are_large_go_in_smaller_requests() -> None:
     lines = [a_line(id=str(n), reference="x" * 60_000) for n in range(40)]
-    script = Script(
-        lambda request: web.json_response({"accepted": 0, "events": [], "position": ""}, status=202)
-    )
-    async with a_server(handler=script) as url, AsyncClient(url) as client:
+    script = Script(accepted)
+    async with serving(script) as client:
         await client.post_sales(lines)
 
     bodies = [body for *_, body, _ in script.seen]
@@ -197,10 +188,8 @@ async def test_lines_that_are_large_go_in_smaller_requests() -> None:
 
 async def test_each_request_of_many_lines_has_a_key_of_its_own() -> None:
     lines = [a_line(sku=f"S{n}") for n in range(MOST_LINES + 1)]
-    script = Script(
-        lambda request: web.json_response({"accepted": 0, "events": [], "position": ""}, status=202)
-    )
-    async with a_server(handler=script) as url, AsyncClient(url) as client:
+    script = Script(accepted)
+    async with serving(script) as client:
         await client.post_sales(lines, idempotency_key="count-7")
         await client.post_sales(lines[:2], idempotency_key="count-8")
 
@@ -238,11 +227,20 @@ async def test_what_became_of_each_is_asked_for_and_told() -> None:
         return web.json_response({"accepted": 2, "events": events, "position": "sales-0@5"},
                                  status=202)  # fmt: skip
 
-    async with a_server(handler=Script(outcome)) as url, AsyncClient(url) as client:
+    async with serving(Script(outcome)) as client:
         one, two = (await client.post_sales([a_line(), a_line()], outcome=True)).events
 
     assert (one.outcome, one.of, one.reason) == ("repeated", "sales-0@3", None)
     assert (two.outcome, two.reason, two.detail) == ("refused", "id_conflict", "again")
+
+
+async def test_an_answer_that_does_not_name_each_event_confirms_none() -> None:
+    script = Script(lambda request: web.json_response({"ok": True}, status=202))
+    async with serving(script) as client:
+        with pytest.raises(Unsure) as caught:
+            await client.post_sales([a_line(id="1")])
+
+    assert [event.status for event in caught.value.result.events] == ["unknown"]
 
 
 async def test_a_number_that_json_does_not_know_is_refused_before_anything_is_sent() -> None:
