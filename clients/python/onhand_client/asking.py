@@ -36,6 +36,8 @@ HANGS_S = 0.25
 MOST_WAIT_S = 10.0
 #: Kept back of the time that is left, so that a worker's own word comes before the deadline.
 _MARGIN_S = 0.2
+#: With less time than this left, no other round is begun: it would only be cut off.
+_LEAST_S = 0.05
 #: Between two questions for the cluster; and while nothing changes.
 ASK_CLUSTER_S = 0.5
 REFRESH_S = 10.0
@@ -113,9 +115,11 @@ class Asking:
             if first is None:
                 pause_s = backoff.pause_s(_asked_pause_s(failures))
                 tried.clear()
-                if time.monotonic() + pause_s >= until:
+                if time.monotonic() + pause_s + _LEAST_S >= until:
                     raise _final(failures)
                 await asyncio.sleep(pause_s)
+                if time.monotonic() >= until:
+                    raise _final(failures)
                 continue
             try:
                 return await _Race(self, request, first, others, tried, until).answer()

@@ -17,6 +17,7 @@ from core.positions import Place, format_position
 from core.stages import Role
 from domain.rules.held import Ruling
 from onhand_client import AsyncClient
+from onhand_client.pacing import HedgeDelay
 from tests.support.fleet import Fleet
 from tests.support.shelf import SALES, TOPICS
 from web.operations.ops import Ops
@@ -112,10 +113,18 @@ async def a_shop(size: int = 3, count: int = 6, rows: int = 60) -> AsyncIterator
         yield shop
 
 
+def hedge_after(client: AsyncClient, seconds: float) -> None:
+    """Where requests are counted, a slow machine must not make more of them."""
+    for kind in client._asking.hedges:
+        client._asking.hedges[kind] = HedgeDelay(seconds, seconds)
+
+
 @asynccontextmanager
 async def a_client(*urls: str, **options: Any) -> AsyncIterator[AsyncClient]:
     """Of one worker or some; it knows the cluster already where that can be known."""
+    hedge_s = options.pop("hedge_s", 60.0)
     async with AsyncClient(urls, **options) as client:
+        hedge_after(client, hedge_s)
         await client._asking.learned(5.0)
         yield client
 
@@ -145,10 +154,13 @@ async def a_server(*routes: web.RouteDef, handler: Handler | None = None) -> Asy
 @asynccontextmanager
 async def serving(*handlers: Handler, **options: Any) -> AsyncIterator[AsyncClient]:
     """A client of a server for each of these, that knows nothing of a cluster."""
+    hedge_s = options.pop("hedge_s", 60.0)
     async with AsyncExitStack() as stack:
         servers = [a_server(handler=handler) for handler in handlers]
         urls = [await stack.enter_async_context(server) for server in servers]
-        yield await stack.enter_async_context(AsyncClient(urls, **options))
+        client = await stack.enter_async_context(AsyncClient(urls, **options))
+        hedge_after(client, hedge_s)
+        yield client
 
 
 def a_cluster(owners: dict[int, str], workers: Sequence[str], count: int = 4) -> dict[str, Any]:

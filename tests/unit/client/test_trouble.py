@@ -63,7 +63,7 @@ async def test_a_dead_owner_costs_no_call() -> None:
 
 
 async def test_a_hanging_owner_costs_one_slow_answer_and_is_then_left_alone() -> None:
-    async with a_shop() as shop, a_client(*shop.urls) as client:
+    async with a_shop() as shop, a_client(*shop.urls, hedge_s=0.25) as client:
         owner = shop.owner_of("SKU-0003")
         await client.row("SKU-0003", "store-1")
         shop[owner].freeze()
@@ -79,13 +79,13 @@ async def test_a_hanging_owner_costs_one_slow_answer_and_is_then_left_alone() ->
 
 async def test_two_hanging_workers_cost_no_call_even_without_a_budget() -> None:
     scripts = [Script(hang), Script(hang), Script(good)]
-    async with serving(*scripts) as client:
+    async with serving(*scripts, hedge_s=0.1) as client:
         client._asking.budget = Budget(0.0, 0.0)
 
         assert (await client.row(*KEY)).row is not None
 
 
-async def test_the_second_worker_is_asked_only_when_the_first_is_slow() -> None:
+async def test_no_second_worker_is_asked_while_the_first_is_quick() -> None:
     async with a_shop() as shop, a_client(*shop.urls) as client:
         for number in range(60):
             await client.row(f"SKU-{number % 20:04d}", "store-1")
@@ -95,14 +95,14 @@ async def test_the_second_worker_is_asked_only_when_the_first_is_slow() -> None:
 
 async def test_hedges_end_with_the_budget() -> None:
     slow = Script(hang)
-    async with serving(slow, slow, timeout_s=0.6) as client:
+    async with serving(slow, slow, timeout_s=1.4, hedge_s=0.1) as client:
         client._asking.budget = Budget(0.0, 3.0)
         calls = [client.row(*KEY) for _ in range(10)]
 
         answers = await asyncio.gather(*calls, return_exceptions=True)
 
         assert all(isinstance(answer, NoAnswer) for answer in answers)
-        assert len(slow.seen) == 10 + 3
+        assert 10 < len(slow.seen) <= 10 + 3
 
 
 async def test_without_an_answer_a_call_ends_at_its_deadline_and_says_whom_it_asked() -> None:

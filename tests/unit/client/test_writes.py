@@ -149,7 +149,7 @@ async def test_what_surely_did_not_arrive_is_not_called_unsure() -> None:
         with pytest.raises(NoAnswer):
             await client.post_sales([a_line()])
     async with serving(
-        Script(lambda request: a_problem("too-busy")), write_timeout_s=0.3
+        Script(lambda request: a_problem("too-busy", retry_after="60")), write_timeout_s=9
     ) as client:
         with pytest.raises(TooBusy):
             await client.post_sales([a_line()])
