@@ -162,7 +162,7 @@ async def test_when_all_are_busy_they_are_asked_again_as_late_as_they_said() -> 
 
 async def test_a_pause_that_ends_after_the_deadline_is_not_begun() -> None:
     script = Script(says("too-busy", retry_after="60"))
-    async with serving(script) as client:
+    async with serving(script) as client, asyncio.timeout(30):
         with pytest.raises(TooBusy) as caught:
             await client.row(*KEY)
 
