@@ -1,7 +1,8 @@
 """The client for programs without asyncio: the other one, on a loop in a thread of its own.
 
-One set of rules, tried and tested once, is worth the 0.1 ms that it costs a call to go to the
-thread and back. Any number of threads may share a client, and their calls run side by side.
+One set of rules, tried and tested once, is worth what it costs a call to go to the thread and
+back: some tenths of a millisecond on a busy machine. Any number of threads may share a client,
+and their calls run side by side.
 """
 
 from __future__ import annotations
