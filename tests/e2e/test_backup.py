@@ -1,7 +1,7 @@
 """The backup recipe of docs/operations.md, by real MirrorMaker between two real clusters.
 
-It must copy every fact, nothing twice and nothing that was taken back, though it is killed where
-that hurts most: after it has written, before it has noted how far.
+It must copy every fact and nothing that was taken back, though it is killed where that hurts most:
+after it has written, before it has noted how far. What it then writes twice must count once.
 """
 
 from pathlib import Path
@@ -17,9 +17,9 @@ async def test_a_copy_by_the_recipe_counts_to_the_same_rows(kafka: Kafka, tmp_pa
     with start() as elsewhere:
         copy = Cluster(elsewhere.bootstrap, tmp_path, PARTITIONS, name=shop.name)
         await copy.create_topics()
-        await copied(mirror_of(shop, copy), copy, facts.total())
+        await copied(mirror_of(shop, copy), copy, lambda found: not facts - found)
 
-        assert facts_in(copy) == facts
+        assert facts_in(copy).keys() == facts.keys()
         try:
             await copy.start("a")
             await copy.assert_exact()

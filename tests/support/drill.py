@@ -2,7 +2,8 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
 
 from confluent_kafka import Producer
 
@@ -19,6 +20,9 @@ from tests.support.workers import Cluster
 PARTITIONS = 4
 FACTS = 4_000
 COPY_S = 120.0
+
+#: Topic, partition, key, value and headers of records, and how often each is there.
+Records: TypeAlias = Counter[tuple[object, ...]]
 
 
 def mirror_of(shop: Cluster, copy: Cluster, **changed: str) -> Mirror:
@@ -82,13 +86,13 @@ def one_that_unpacks_beyond_a_mebibyte(cluster: Cluster) -> None:
     assert producer.flush(20) == 0
 
 
-def facts_in(cluster: Cluster, *, committed: bool = True) -> Counter[tuple[object, ...]]:
+def facts_in(cluster: Cluster, *, committed: bool = True) -> Records:
     """Every record of the sources but what a copy cannot keep: its offset and its time."""
     records = read_topics(cluster.kafka, cluster.sources, committed=committed)
     return Counter((r.topic, r.partition, r.key, r.value, r.headers) for r in records)
 
 
-async def filled(shop: Cluster) -> Counter[tuple[object, ...]]:
+async def filled(shop: Cluster) -> Records:
     """Tell the shop's log all that a copier meets; its facts."""
     await shop.create_topics()
     with shop.feeding(a_shop(partitions=PARTITIONS), FACTS):
@@ -98,25 +102,27 @@ async def filled(shop: Cluster) -> Counter[tuple[object, ...]]:
     return facts_in(shop)
 
 
-async def copied(mirror: Mirror, copy: Cluster, count: int) -> None:
-    """Let it copy so many committed records, killed once before it has noted how far it is."""
+async def copied(mirror: Mirror, copy: Cluster, enough: Callable[[Records], bool]) -> None:
+    """Let it copy until it is enough, killed once before it has noted how far it is."""
     mirror.start()
     try:
-        await has_copied(mirror, copy, 1, committed=False)
+        await has_copied(mirror, copy, lambda found: found.total() > 0, committed=False)
         mirror.kill()
         mirror.start()
-        await has_copied(mirror, copy, count)
+        await has_copied(mirror, copy, enough)
     finally:
         mirror.stop()
 
 
-async def has_copied(mirror: Mirror, copy: Cluster, count: int, *, committed: bool = True) -> None:
+async def has_copied(
+    mirror: Mirror, copy: Cluster, enough: Callable[[Records], bool], *, committed: bool = True
+) -> None:
     async def there() -> bool:
         assert mirror.running, mirror.tail()
-        return sum(facts_in(copy, committed=committed).values()) >= count
+        return enough(facts_in(copy, committed=committed))
 
     try:
-        await until(there, f"copied: {count} records", COPY_S, every_s=0.3)
+        await until(there, "copied: as much as is waited for", COPY_S, every_s=0.3)
     except AssertionError as late:
         raise AssertionError(f"{late}\n{mirror.tail()}") from None
 

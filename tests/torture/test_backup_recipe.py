@@ -25,7 +25,9 @@ async def test_with_the_usual_settings_the_copy_has_what_the_log_has_not(
     with start() as elsewhere:
         copy = Cluster(elsewhere.bootstrap, tmp_path, PARTITIONS, name=shop.name)
         await copy.create_topics()
-        await copied(mirror_of(shop, copy, **usual), copy, facts.total() + 1)
+        await copied(
+            mirror_of(shop, copy, **usual), copy, lambda found: found.total() > facts.total()
+        )
 
         assert (facts_in(copy) - facts).total() > 0
 
@@ -42,7 +44,7 @@ async def test_without_room_to_unpack_it_stops_at_one_record_and_lives_on(
         mirror.start()
         try:
             with pytest.raises(AssertionError, match="not copied"):
-                await has_copied(mirror, copy, facts.total())
+                await has_copied(mirror, copy, lambda found: not facts - found)
             assert mirror.running
         finally:
             mirror.stop()
