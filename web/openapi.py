@@ -39,7 +39,7 @@ from web.history.bodies import (
     ReportBody,
     TimelineBody,
 )
-from web.history.passing import AUDIT_PATH
+from web.history.passing import AUDIT_PATH, OF_A_VERSION
 from web.http.problems import PAGES, Fault, Problem
 from web.http.replies import JSON, SERVER
 from web.operations.audits import AuditBody
@@ -250,7 +250,7 @@ def _paths() -> dict[str, JsonObject]:
             200,
             as_json_content("Audit"),
             (*EVERY, Problem.TOO_BUSY, Problem.NOT_READY, Problem.AUDIT_NOT_RUNNING),
-            parameters=query_of({"version": READ["version"]}),
+            parameters=query_of(OF_A_VERSION),
         ),
         UPGRADE_PATH: call_of(
             "The record of versions, as read here", 200, as_json_content("Upgrade"), EVERY

@@ -7,17 +7,15 @@ from collections.abc import Mapping
 from ledger.questions.reporting import REPORTS
 from web.describing import EVERY, JsonObject, as_json_content, call_of, query_of
 from web.history.asking import LEAF, PAST, REPORT, REPORTS_PATH
+from web.history.passing import OF_A_VERSION
 from web.http.parameters import Parameter
 from web.http.problems import Problem
-from web.reads.parameters import READ
 
 #: Parameters of reads that make them questions about the past.
 PAST_ALONE: Mapping[str, Parameter] = {
     name: one._replace(text=f"{one.text} A ledger answers; parameters of now do not go with it.")
     for name, one in PAST.items()
 }
-#: A worker reads it; a ledger is of one version.
-_VERSION = {"version": READ["version"]}
 _SAYS_NO = (*EVERY, Problem.TOO_BUSY, Problem.NOT_READY, Problem.NOT_CAUGHT_UP)
 
 
@@ -37,7 +35,7 @@ def calls_of_the_past(sku: JsonObject, location: JsonObject) -> dict[str, JsonOb
             200,
             as_json_content("Timeline"),
             (*_SAYS_NO, Problem.UNKNOWN_KEY),
-            parameters=[sku, location, *query_of({**LEAF, **_VERSION})],
+            parameters=[sku, location, *query_of({**LEAF, **OF_A_VERSION})],
             past=True,
         ),
         REPORTS_PATH + "{name}": call_of(
@@ -45,7 +43,7 @@ def calls_of_the_past(sku: JsonObject, location: JsonObject) -> dict[str, JsonOb
             200,
             as_json_content("Report") | as_csv,
             (*_SAYS_NO, Problem.UNKNOWN_PATH),
-            parameters=[name, *query_of({**REPORT, **_VERSION})],
+            parameters=[name, *query_of({**REPORT, **OF_A_VERSION})],
             past=True,
         ),
     }

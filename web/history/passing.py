@@ -21,13 +21,16 @@ from web.cluster.peers import Peers, get, post
 from web.cluster.roster import Roster
 from web.history.asking import REPORTS_PATH, is_about_the_past
 from web.history.spreadsheets import wants_csv
-from web.http.parameters import target_of
+from web.http.parameters import BadRequest, parameters, target_of
 from web.http.problems import Problem, problem
 from web.http.replies import Handler
+from web.reads.parameters import READ
 from web.reads.queries import passed_on
 from web.records.factfinding import FACTS_LOOKUP_PATH, FactName, FactsAsked, FactsBody
 
 AUDIT_PATH = "/v1/audit"
+#: Of what a version is asked for by name; the door reads it.
+OF_A_VERSION = {"version": READ["version"]}
 #: A question of the past may add up a hundred thousand facts.
 _ANSWER_S = 10.0
 _VERSION = re.compile(r"(?:^|&)version=[1-9][0-9]{0,5}(?=&|$)")
@@ -72,6 +75,10 @@ class Passing:
         return await self._pass_on(_Asked(*target_of(request), _accept(request)))
 
     async def _audit(self, request: web.Request) -> web.Response:
+        try:
+            parameters(target_of(request)[1], OF_A_VERSION)
+        except BadRequest as bad:
+            return bad.reply()
         audits = self._roster.audits()
         answer = await self._ask_one(AUDIT, audits, lambda url: get(url, AUDIT_PATH, {}, ""))
         if isinstance(answer, PeerAnswer):

@@ -95,6 +95,10 @@ async def test_a_question_of_drift_goes_to_an_audit_and_to_no_ledger() -> None:
         roster.hear(replace(watch, sequence=9, state=WorkerState.GONE), 1_000_002)
         gone = await history._audit(request)
 
+        odd = await history._audit(make_mocked_request("GET", f"{AUDIT_PATH}?version=x"))
+        other = await history._audit(make_mocked_request("GET", f"{AUDIT_PATH}?since=1"))
+
+    assert [odd.status, other.status] == [400, 400]
     assert [none.status, told.status, gone.status] == [503, 200, 503]
     assert told.body == b'{"drift": 2}'
     assert gone.text is not None
