@@ -152,8 +152,7 @@ async def test_certificates_are_renewed_under_traffic_and_no_read_fails(secured:
         # What another worker holds is asked of it by https, and the past of the ledger.
         async def all_are_counted() -> bool:
             async with secured.read() as seen:
-                while seen.total() < 4 * len(SKUS):  # noqa: ASYNC110 - others count
-                    await asyncio.sleep(0.02)
+                await until(_more(seen, 4 * len(SKUS)), "read: all rows", 60)
             return set(seen) == {"own", "passed on"}
 
         await until(all_are_counted, "counted: all facts, through both workers", 60)
