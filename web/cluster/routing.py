@@ -17,7 +17,7 @@ import msgspec
 
 from core.stages import Freshness, Role
 from tables.reading import Reading
-from web.cluster.admission import Admission, Asked
+from web.cluster.admission import Admission, Asked, stale
 from web.cluster.answers import is_usable
 from web.cluster.exchange import Head, PeerAnswer, PeerFailed
 from web.cluster.peers import Peers
@@ -170,5 +170,4 @@ class Router:
 
 def _will_do(fresh: Freshness, asked: Asked) -> bool:
     """Whether the caller takes what this worker has, though somebody else may have more."""
-    most = asked.max_lag_events
-    return most is not None and 0 < most >= fresh.lag_events
+    return bool(asked.max_lag_events) and stale(asked, fresh) is None

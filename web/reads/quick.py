@@ -18,6 +18,7 @@ from aiohttp.helpers import rfc822_formatted_time
 from core.stages import Freshness
 from tables.home.store import StoreError
 from tables.stock import StockReading
+from web.cluster.admission import stale
 from web.cluster.freshness import freshness_body, freshness_headers
 from web.cluster.routing import Router
 from web.reads.questions import Questions
@@ -62,7 +63,7 @@ class QuickReads:
         fresh = self._table.freshness(partition)
         if fresh is None or not (asked.hop or self._router.is_first(fresh, asked)):
             return None
-        if asked.max_lag_events is not None and fresh.lag_events > asked.max_lag_events:
+        if stale(asked, fresh) is not None:
             return None
         if not self._admission.is_far_enough(fresh, asked):
             return None

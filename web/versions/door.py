@@ -53,7 +53,7 @@ _CONTROL = b"control"
 _CONTROL_EPOCH = re.compile(rb"control@([0-9]{1,18})")
 _READS = re.compile(r"/v1/(?:inventory(?:/|$)|lookup$)")
 #: What may be asked of a version by name.
-_OF_A_VERSION = re.compile(r"/v1/(?:inventory(?:/|$)|lookup$|reports/|audit$)")
+_BY_VERSION = re.compile(r"/v1/(?:inventory(?:/|$)|lookup$|reports/|audit$)")
 _KEY = re.compile(r"/v1/inventory/([^/]+)(?:/[^/]+)?")
 _VERSION = re.compile(r"(?:^|&)version=([^&]*)")
 _MIN_POSITION = re.compile(r"(^|&)min_position=([^&]*)")
@@ -111,7 +111,7 @@ class Door:
             path, _, query = request.raw_path.partition("?")
             if (refused := await self._behind(query)) is not None:
                 return refused
-            named = _VERSION.search(query) if _OF_A_VERSION.match(path) else None
+            named = _VERSION.search(query) if _BY_VERSION.match(path) else None
             if named is not None and not re.fullmatch("[1-9][0-9]{0,5}", named[1]):
                 return self._labelled(await handler(request))  # which says what is wrong with it
             version = self._switch.answering if named is None else int(named[1])
