@@ -77,11 +77,9 @@ def _raw_segments(file: BinaryIO) -> Iterator[tuple[_Signs, bytes]]:
                 continue
         elif found := signs.segment.match(buffer, at):
             at = found.end()
-            if buffer[found.start() : found.start() + 3] == b"UNZ":
-                yield signs, found[0]
+            yield signs, found[0]
+            if found[0].startswith(b"UNZ"):
                 signs = _signs(_USUAL, ".,")  # the next interchange has a UNA of its own or none
-            else:
-                yield signs, found[0]
             continue
         if len(buffer) - at > _MAX_SEGMENT_BYTES:
             raise broken_interchange("A segment does not end: its terminator does not come")
