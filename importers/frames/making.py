@@ -30,6 +30,10 @@ _UNITS: Final = {
     TimeFormat.NANOSECONDS: 1_000_000_000,
 }
 _DIGITS: Final = {1: 0, 1_000: 3, 1_000_000: 6, 1_000_000_000: 9}
+#: The one type with a sign, and what the others do to the stock.
+_SIGNED: Final = "inventory.stock.adjusted.v1"
+_ADDING: Final = ("inventory.shipment.received.v1", "inventory.sale.returned.v1")
+_TAKING: Final = ("inventory.shipment.dispatched.v1", "inventory.sale.completed.v1")
 _WORD_FIELDS: Final = ("reason", "reference", "actor")
 #: What is no text.
 _AS_FOUND: Final = ("quantity", "time")
@@ -129,8 +133,8 @@ def _fact(places: Places, position: str, by: ForeignMap, line: Any, suffix: str)
         else:
             said[name] = _text(found, name, by, needed=name not in _WORD_FIELDS)
     kind, quantity = said["type"], _quantity(said["quantity"], by)
-    if by.negative_type is not None and quantity < 0:
-        kind, quantity = by.negative_type, -quantity
+    if by.negative_type is not None and quantity < 0 and kind != _SIGNED:
+        kind, quantity = _opposite(kind, quantity, by.negative_type)
     id_ = position + suffix
     if "id" in said:
         # One id of the whole record is not one of each line.
@@ -149,6 +153,18 @@ def _fact(places: Places, position: str, by: ForeignMap, line: Any, suffix: str)
             data[name] = word
     event["data"] = data
     return event
+
+
+def _opposite(kind: str, quantity: int | float, meant: str) -> tuple[str, int | float]:
+    """What a quantity below 0 is: it must do to the stock what its own type would undo."""
+    if meant == _SIGNED:
+        return meant, quantity if kind in _ADDING else -quantity
+    if meant != kind and any(kind in same and meant in same for same in (_ADDING, _TAKING)):
+        raise NotMapped(
+            f"The quantity of {kind} is below 0, and negative_type, {meant}, would count it the "
+            "wrong way round."
+        )
+    return meant, -quantity
 
 
 def _text(found: Any, name: str, by: ForeignMap, needed: bool) -> str | None:

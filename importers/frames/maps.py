@@ -60,7 +60,8 @@ class ForeignMap(msgspec.Struct, frozen=True, kw_only=True):
     words: what the texts found for a field mean.
     only: a record, or a line, counts where each of these has one of its words.
     each: the list whose lines are a fact each.
-    negative_type: the type of facts whose quantity is below 0, which lose their sign.
+    negative_type: the type of facts whose quantity is below 0. They lose their sign; as an
+        adjustment, they have that of what they do to the stock.
     """
 
     name: str

@@ -69,7 +69,8 @@ class SheetMap(msgspec.Struct, frozen=True, kw_only=True):
     read_time: of a cell; None: rows have no time.
     constants, columns: where a line's fields come from; each field is in one of them.
     words: what the texts found for a field mean.
-    negative: what a row below 0 is, by what it would be above 0; it loses its sign.
+    negative: what a row below 0 is, by what it would be above 0. It loses its sign; as an
+        adjustment, it has that of what it does to the stock.
     only: a row counts where each of these holds. not_for_stock: where none of these does.
     """
 
@@ -269,7 +270,9 @@ class _Reader(MapReader):
         self._unknown(table, "negative", list(LineKind)[:4])
         for kind, value in table.items():
             meant = self._kind("negative", kind, value)
-            if kind in list(LineKind)[:4] and meant is not None:
+            if meant is LineKind.COUNTED:
+                self._wrong("negative", kind, "is counted, and no count is below 0: use another")
+            elif kind in list(LineKind)[:4] and meant is not None:
                 yield LineKind(kind), meant
 
     def _conditions(self, name: str, table: Mapping[str, Any]) -> Iterator[Condition]:

@@ -31,6 +31,8 @@ from importers.mapfile import quoted
 T = TypeVar("T")
 RowLine: TypeAlias = MovedLine | LevelLine | OtherLine | RefusedLine
 _MOVEMENTS: Final = {LineKind(one.value): one for one in Movement}
+_ADDING: Final = (LineKind.RECEIVED, LineKind.RETURNED)
+_BELOW_IGNORED: Final = "Its quantity is below 0, which [negative] of the map ignores."
 _MAX_TEXT_CHARS: Final = 1024
 
 
@@ -151,6 +153,8 @@ class RowReader:
         if quantity <= 0:
             if quantity < 0 and kind is not LineKind.ADJUSTED:
                 kind, quantity = self._opposite(kind, quantity)
+                if kind is LineKind.IGNORED:
+                    return OtherLine(where=where, number=own, rule=_BELOW_IGNORED)
             if not quantity and kind is not LineKind.COUNTED:
                 return OtherLine(where=where, number=own, rule="A quantity of 0 moves nothing.")
         item = self._items[row[self._item_at]]
@@ -192,7 +196,9 @@ class RowReader:
 
     def _opposite(self, kind: LineKind, quantity: Decimal) -> tuple[LineKind, Decimal]:
         if (meant := self._by.negative.get(kind)) is not None:
-            return meant, -quantity
+            # An adjustment is signed: it does to the stock what the row would have undone.
+            is_taken = meant is LineKind.ADJUSTED and kind in _ADDING
+            return meant, quantity if is_taken else -quantity
         if kind is LineKind.COUNTED:
             raise _Unread(f"{self._named('quantity')} is below 0, which no count is: correct it.")
         raise _Unread(

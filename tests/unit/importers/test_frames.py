@@ -260,6 +260,37 @@ def test_a_sign_may_choose_the_type() -> None:
     assert fact(by, LINE)["type"] == SALE
 
 
+ADJUSTED = "inventory.stock.adjusted.v1"
+RECEIVED = "inventory.shipment.received.v1"
+
+
+@pytest.mark.parametrize(
+    ("kind", "negative", "became"),
+    [
+        (SALE, ADJUSTED, (ADJUSTED, 2)),
+        (RECEIVED, ADJUSTED, (ADJUSTED, -2)),
+        (RETURN, ADJUSTED, (ADJUSTED, -2)),
+        (ADJUSTED, RETURN, (ADJUSTED, -2)),
+        (ADJUSTED, SALE, (ADJUSTED, -2)),
+        (SALE, SALE, (SALE, 2)),
+    ],
+)
+def test_a_quantity_below_0_never_does_to_the_stock_what_one_above_0_does(
+    kind: str, negative: str, became: tuple[str, int]
+) -> None:
+    by = a_map(f'negative_type = "{negative}"', type="value.type")
+
+    event = fact(by, {**LINE, "n": -2, "type": kind})
+
+    assert (event["type"], event["data"]["quantity"]) == became
+
+
+def test_a_type_that_would_count_a_quantity_below_0_the_wrong_way_round_is_refused() -> None:
+    by = a_map(f'negative_type = "{RETURN}"', type="value.type")
+
+    assert "the wrong way round" in refused(by, {**LINE, "n": -2, "type": RECEIVED})
+
+
 @pytest.mark.parametrize(
     ("form", "found", "time"),
     [

@@ -54,6 +54,7 @@ def told_of(text: str) -> list[str]:
         (("[constants]", "header = false\n[constants]"), "gtin is a heading, and header is false"),
         (("[constants]", "skip = -1\n[constants]"), "skip is how many lines to leave out"),
         (("[columns]", "[negative]\ncounted = \"sold\"\n[columns]"), "[negative] counted is not"),
+        (("[columns]", "[negative]\nsold = \"counted\"\n[columns]"), "no count is below 0"),
         (("[columns]", "[words.quantity]\na = \"1\"\n[columns]"), "[words] quantity has no words"),
         (("[columns]", "[only]\nState = 1\n[columns]"), "[only] State is a list of texts"),
         (('"Store"', '"?"'), "Line 7: [columns] location is a question of the draft: answer it."),

@@ -190,6 +190,26 @@ def test_a_quantity_below_0_is_a_return_only_if_the_map_says_so() -> None:
     assert (line.movement, line.quantity) == (Movement.RETURNED, Decimal(2))
 
 
+@pytest.mark.parametrize(
+    ("kind", "quantity"), [("sold", 2), ("dispatched", 2), ("returned", -2), ("received", -2)]
+)
+def test_what_becomes_an_adjustment_has_the_sign_of_what_it_does_to_the_stock(
+    kind: str, quantity: int
+) -> None:
+    by = SALES.replace('"sold"', f'"{kind}"\nreason = "correction"')
+
+    line = moved(line_of("A,-2", f'{by}[negative]\n{kind} = "adjusted"\n'))
+
+    assert (line.movement, line.quantity) == (Movement.ADJUSTED, Decimal(quantity))
+
+
+def test_a_quantity_below_0_may_be_ignored_by_the_map() -> None:
+    line = line_of("A,-2", f'{SALES}[negative]\nsold = "ignored"\n')
+
+    assert isinstance(line, OtherLine)
+    assert line.rule == "Its quantity is below 0, which [negative] of the map ignores."
+
+
 def test_an_adjustment_keeps_its_sign_and_needs_a_reason() -> None:
     by = SALES.replace('"sold"', '"adjusted"')
     assert "An adjusted row needs a reason" in refused(line_of("A,-2", by))
