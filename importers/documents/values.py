@@ -30,7 +30,7 @@ _UNIT = re.compile(r"[A-Z0-9]{2,3}")
 #: X12 element 355 has codes of its own for most that Recommendation 20 names, too. Packs have the
 #: two letters of Recommendation 21 here, as senders of EDIFACT write them.
 _X12_UNITS: Final = {
-    "EA": None, "PC": None, "UN": None, "PE": None,
+    "EA": None, "PC": None, "UN": None,
     "KG": "KGM", "GR": "GRM", "LB": "LBR", "OZ": "ONZ",
     "FT": "FOT", "IN": "INH", "YD": "YRD", "MR": "MTR", "CM": "CMT",
     "LT": "LTR", "ML": "MLT", "GA": "GLL", "QT": "QTL", "PT": "PTL", "SF": "FTK",
@@ -38,10 +38,9 @@ _X12_UNITS: Final = {
     "CA": "CS", "CS": "CS", "CT": "CT", "BX": "BX", "PK": "PK", "BG": "BG", "PL": "PX",
     "RL": "RO", "BO": "BO",
 }  # fmt: skip
-#: Whose number it is, by X12 element 235 and EDIFACT element 7143.
-_GTIN_WORDS: Final = frozenset(
-    ("UP", "UA", "UK", "EN", "EO", "UG", "GTIN", "SRV", "UPC", "EAN", "ITF", "U2")
-)
+#: Whose number it is, by X12 element 235 and EDIFACT element 7143. Not UA and U2 of X12, which are
+#: codes of cases without a check digit: one in ten would pass as the GTIN of something else.
+_GTIN_WORDS: Final = frozenset(("UP", "UK", "EN", "EO", "UG", "GTIN", "SRV", "UPC", "EAN", "ITF"))
 _BUYER_WORDS: Final = frozenset(("IN", "CB", "BP", "PI", "SK"))
 _SELLER_WORDS: Final = frozenset(("VN", "VA", "VC", "VP", "SA"))
 _SCHEME_OF_AGENCY: Final = {"9": "gln", "92": "buyer", "91": "seller", "16": "duns"}

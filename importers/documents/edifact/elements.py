@@ -98,12 +98,18 @@ class Item:
         self._more: list[tuple[str, str]] = []
 
     def add(self, pia: EdifactSegment) -> None:
-        """Take in a PIA: code 5 is the item's number, the others are further ones."""
+        """Take in a PIA: code 5 is the item's number, 1 a further one.
+
+        All others are of another item: that which was ordered and this one replaces (4), that
+        which may replace it (2, 3), the one before or after it (6, 7, …).
+        """
+        if pia.at(1) not in ("1", "5"):
+            return
         to = self._main if pia.at(1) == "5" else self._more
         to += [(pia.at(at, 2), pia.at(at, 1)) for at in range(2, len(pia.elements) + 1)]
 
     def name(self) -> ForeignName:
-        """Return the item: what LIN says, else PIA with 5, else any.
+        """Return the item: what LIN says, else PIA with 5, else PIA with 1.
 
         Only a number of the buyer or seller in LIN gives way to a GTIN in PIA.
 

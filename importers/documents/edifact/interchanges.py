@@ -98,7 +98,7 @@ def _raw_segments(file: BinaryIO) -> Iterator[tuple[_Signs, bytes]]:
 def _signs(una: bytes, marks: str) -> _Signs:
     component, element, release, terminator = una[:1], una[1:2], una[3:4], una[5:6]
     signs = [component, element, terminator] + ([release] if release != b" " else [])
-    if len(set(signs)) != len(signs) or any(sign.isalnum() for sign in signs):
+    if len(set(signs)) != len(signs) or any(sign.isalnum() for sign in [*signs, una[2:3]]):
         raise broken_interchange(
             f"UNA names signs that cannot be told apart ({clip(as_text(una))})"
         )

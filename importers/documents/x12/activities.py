@@ -39,6 +39,8 @@ _PLANS: Final = {"QP": "is on order", "QI": "is on its way", "QO": "was missing"
 #: Whose N1 says where the activity was; of several before the same lines the first here counts.
 _REPORTING: Final = ("RL", "SN", "ST", "WH", "BY")
 _MAX_PAIRS: Final = 100_000
+#: Unit, whose numbers, ten pairs, and a location.
+_SDQ_ELEMENTS: Final = 23
 
 
 class ProductActivity:
@@ -57,6 +59,8 @@ class ProductActivity:
         self._za: X12Segment | None = None
         #: Segment, position in it, and elements: qualifier, store and quantity, and unit.
         self._pairs: list[tuple[X12Segment, int, str, str]] = []
+        #: An SDQ with more than it can have.
+        self._overlong: X12Segment | None = None
 
     def take(self, segment: X12Segment) -> Iterator[DocumentPart]:
         """Yield what the set is known to say with this segment."""
@@ -75,7 +79,7 @@ class ProductActivity:
                 number=str(segment.number),
                 rule="QTY in an 852 says again what its ZA say, as a sum or a remark.",
             )
-        elif name in ("LIN", "ZA", "N1", "XPO", "CTT", "SE"):
+        elif name in ("LIN", "ZA", "N1", "XPO", "XQ", "CTT", "SE"):
             yield from self._flush()
             if name == "ZA":
                 self._za, self._has_activity, self._is_fresh = segment, True, False
@@ -83,10 +87,10 @@ class ProductActivity:
                 yield from self._end_of_item()
                 if name == "LIN":
                     self._lin, self._has_activity, self._is_fresh = segment, False, False
+            elif name == "XQ":
+                self._day = _day_of(segment)
             else:
                 self._take_place(segment)
-        elif name == "XQ":
-            self._day = _day_of(segment)
 
     def _take_place(self, segment: X12Segment) -> None:
         if segment.name == "XPO":
@@ -110,6 +114,8 @@ class ProductActivity:
             yield _refused(segment, 0, "An SDQ stands behind no ZA, which says what it counts.")
             return
         elements = segment.elements
+        if any(elements[_SDQ_ELEMENTS:]):
+            self._overlong = segment
         for position in range(2, min(len(elements), 22), 2):
             store = elements[position]
             quantity = elements[position + 1] if position + 1 < len(elements) else ""
@@ -152,6 +158,12 @@ class ProductActivity:
 
     def _check_sum(self, za: X12Segment, pairs: list[tuple[X12Segment, int, str, str]]) -> None:
         """See that the stores' quantities are the total, which is never added to them."""
+        overlong, self._overlong = self._overlong, None
+        if overlong is not None:
+            raise CannotRead(
+                f"The SDQ at {overlong.where} has more than the ten pairs and one location that "
+                "it can have: ask its sender for the others in an SDQ of their own."
+            )
         if pairs and za[2]:
             total = decimal_of(za[2], f"{za.where}, ZA02")
             found = sum(

@@ -52,6 +52,11 @@ SENT: dict[str, tuple[list[str], list[str]]] = {
     "a number of the buyer's gives way to a GTIN": (
         despatch("LIN+1++4711:IN", f"PIA+5+{EAN}:EN", "QTY+12:2"), [f"dispatched 2 {PIECE} {AT}"],
     ),
+    "what it replaces, and what may replace it, are other items": (
+        despatch("LIN+1++4711:IN", f"PIA+4+{EAN}:EN", f"PIA+2+{EAN}:EN", f"PIA+7+{EAN}:EN",
+                 "QTY+12:2", "LIN+2", f"PIA+3+{EAN}:EN", "PIA+5+0017-B", "QTY+12:1"),
+        [f"dispatched 2 4711 {AT}", f"dispatched 1 0017-B {AT}"],
+    ),
     "pieces under cartons are counted once, and a pack's contents never": (
         despatch("PAC+20++CT", LIN, "QTY+12:20", "QTY+59:12", "QTY+21:24"),
         [
@@ -360,6 +365,7 @@ GOOD = edifact(despatch(LIN, "QTY+12:1"), sales(LIN, "QTY+153:1")).decode()
         ("BGM+351+D1+9'", "", "does not begin with BGM"),
         ("BGM+351+D1+9", "BGM+351", "one BGM"),
         ("UNB+", "UNA::::::", "cannot be told apart"),
+        ("UNB+", "UNA:+1? 'UNB+", "cannot be told apart"),
         ("CPS+1", "C!+1", "no name of a segment"),
     ],
 )

@@ -53,6 +53,11 @@ SHIPPED: dict[str, tuple[list[str], list[str]]] = {
     "a buyer's own number is one of its own scheme": (
         ship_notice("HL*3*2*I", "LIN**CB*0012-A", "SN1**4*PC"), [f"dispatched 4 0012-A {AT}"],
     ),
+    "a code of a case that has no check digit is no GTIN": (
+        ship_notice("HL*3*2*I", f"LIN**UA*{UPC}", "SN1**4*EA", "HL*4*2*I", f"LIN**UA*{UPC}*IN*7",
+                    "SN1**4*EA"),
+        [f"dispatched 4 {UPC} {AT}", f"dispatched 4 7 {AT}"],
+    ),
     "a line below a pack below an order": (
         ship_notice("HL*3*2*P", "MAN*GM*1", "HL*4*3*I", LIN, "SN1**4*EA"),
         [f"dispatched 4 {PIECE} {AT}"],
@@ -80,6 +85,7 @@ SHIPPED_REFUSED: dict[str, tuple[list[str], str]] = {
     ),
     "less than nothing": (ship_notice("HL*3*2*I", LIN, "SN1**-4*EA"), "cannot leave"),
     "a unit that nobody knows": (ship_notice("HL*3*2*I", LIN, "SN1**4*QQ"), "is not known here"),
+    "pounds equivalent are no pieces": (ship_notice("HL*3*2*I", LIN, "SN1**4*PE"), "unit 'PE' in"),
     "a parent that is not there": (ship_notice("HL*3*9*I", LIN, "SN1**4*EA"), "no HL before it"),
     "no place that goods left from": (
         [one for one in ship_notice(*ITEM) if not one.startswith("N1*SF")], "No N1*SF",
