@@ -13,7 +13,7 @@ import msgspec
 from importers.documents.lists import ListReader
 from importers.documents.places import foreign_name
 from importers.documents.port import ForeignName
-from importers.gtins import gtin_of, meaning_of
+from importers.gtins import gtin_of, meaning_of, unit_of
 from importers.items import Refused, Setup, Unit
 
 _COLUMNS: Final = ("scheme", "code", "gtin", "sku", "pack", "units", "counted_in")
@@ -93,8 +93,7 @@ class Catalogue:
         Raises:
             ValueError: it is not known; the text is a sentence with the remedy.
         """
-        unit = unit or ""
-        unit = "" if unit in _PIECES else unit
+        unit = _pack(unit or "")
         measure = _MEASURES.get(unit)
         own = (self._entries or {}).get((item, unit))
         if own is not None and own.units is not None:
@@ -149,9 +148,9 @@ class Catalogue:
 def read_catalogue(data: bytes) -> Catalogue:
     """Read a CSV file of `gtin`, or `scheme` and `code`; `sku`; and, where wanted, the others.
 
-    `units`: how many of the SKU's smallest unit are in one of this, 1 by default. `pack`: the
-    unit in documents that this row is for, such as CT; by default for pieces. `counted_in`:
-    piece, gram or millilitre.
+    `units`: how many of the SKU's smallest unit are in one of this, 1 by default; of a pack, and
+    of a GTIN that is one, it must be said. `pack`: the unit in documents that this row is for,
+    such as CT; by default for pieces. `counted_in`: piece, gram or millilitre.
 
     Raises:
         ListError: names every problem at once.
@@ -160,23 +159,30 @@ def read_catalogue(data: bytes) -> Catalogue:
     entries: dict[tuple[ForeignName, str], CatalogueEntry] = {}
     counted: dict[str, CountedIn] = {}
     for line, row in reader.rows():
+        pack = _pack(row.get("pack", ""))
         try:
             name = foreign_name(row, "gtin")
-            entry = _entry(row)
             if name.scheme == "gtin":
                 name = ForeignName("gtin", gtin_of(name.code))
+            entry = _entry(row, name, pack)
         except (ValueError, Refused) as why:
             reader.wrong(line, str(why).removesuffix("."))
             continue
         if counted.setdefault(entry.sku, entry.counted_in) is not entry.counted_in:
             reader.wrong(line, f"{entry.sku!a} is counted in another unit in a line before")
-        if entries.setdefault((name, row.get("pack", "").upper()), entry) != entry:
+        if entries.setdefault((name, pack), entry) != entry:
             reader.wrong(line, f"{name.code!a} is something else in a line before")
     reader.fail_if_wrong()
     return Catalogue(entries)
 
 
-def _entry(row: Mapping[str, str]) -> CatalogueEntry:
+def _pack(unit: str) -> str:
+    """A unit as the entries have it: in capitals, and "" for pieces."""
+    unit = unit.upper()
+    return "" if unit in _PIECES else unit
+
+
+def _entry(row: Mapping[str, str], name: ForeignName, pack: str) -> CatalogueEntry:
     if not row["sku"]:
         raise ValueError("sku is empty: say which it is")
     word = row.get("counted_in") or CountedIn.PIECE
@@ -185,6 +191,10 @@ def _entry(row: Mapping[str, str]) -> CatalogueEntry:
     counted_in = CountedIn(word)
     text = row.get("units", "")
     if not text:
+        is_pack = pack and pack not in _MEASURES
+        if is_pack or (name.scheme == "gtin" and unit_of(name.code) is Unit.PACK):
+            what = f"one {pack[:20]}" if is_pack else f"{name.code}, a pack,"
+            raise ValueError(f"units is empty: say how many of the SKU {what} holds")
         return CatalogueEntry(
             row["sku"], counted_in, Decimal(1) if counted_in is CountedIn.PIECE else None
         )

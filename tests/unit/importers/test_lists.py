@@ -79,6 +79,24 @@ def test_an_item_that_is_not_known_is_refused_with_the_remedy(
     assert told in str(why.value)
 
 
+@pytest.mark.parametrize(
+    ("pack", "unit", "count"),
+    [("Karton", "Karton", 12), ("kt", "KT", 12), ("EA", None, 12), ("pce", "C62", 12)],
+)
+def test_the_word_of_a_pack_is_the_same_in_capitals_and_any_word_for_pieces_is_one(
+    pack: str, unit: str | None, count: int
+) -> None:
+    listed = f"gtin,sku,pack,units\n4006381333931,PEN,{pack},12\n".encode()
+
+    assert read_catalogue(listed).find(PEN, unit).count(Decimal(1)) == count
+
+
+def test_a_measure_is_known_in_small_letters_too() -> None:
+    found = read_catalogue(CATALOGUE).find(named("buyer", "77"), "kgm")
+
+    assert found.count(Decimal("1.25")) == 1250
+
+
 @pytest.mark.parametrize("quantity", ["0.0001", "1.23456", "0.5"])
 def test_a_rest_is_refused_and_never_rounded(quantity: str) -> None:
     unit = "KGM" if quantity != "0.5" else None
@@ -107,6 +125,14 @@ def test_without_a_catalogue_a_gtin_is_the_sku_that_a_scanner_makes_of_it() -> N
         (b"gtin,sku\n4006381333931,\n", "Line 2: sku is empty"),
         (b"gtin,sku,units\n4006381333931,A,0\n", "Line 2: units is '0': use a whole number"),
         (b"gtin,sku,units\n4006381333931,A,1.5\n", "Line 2: units is '1.5'"),
+        (
+            b"gtin,sku,pack\n4006381333931,A,CT\n",
+            "Line 2: units is empty: say how many of the SKU one CT holds",
+        ),
+        (
+            b"gtin,sku\n14006381333938,A\n",
+            "Line 2: units is empty: say how many of the SKU 14006381333938, a pack, holds",
+        ),
         (b"gtin,sku,counted_in\n4006381333931,A,kg\n", "counted_in is 'kg': use one of piece"),
         (b"gtin,sku\n4006381333931,A\n04006381333931,B\n", "Line 3: '04006381333931' is something"),
         (b"gtin,sku,counted_in\n4006381333931,A,gram\n12345678905,A,\n", "Line 3: '12345678905'"),
