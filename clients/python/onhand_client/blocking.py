@@ -11,6 +11,7 @@ import asyncio
 import ssl
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import CancelledError
 from functools import wraps
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
@@ -29,35 +30,49 @@ class _LoopThread:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
+        #: Nothing is given to a loop that ends: nobody would wait for it there.
+        self._gate = threading.Lock()
+        self._is_open = True
         self._thread = threading.Thread(target=self._run, name="onhand-client", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
+        # Calls of other threads that are not done yet end here, and not never.
+        while tasks := asyncio.all_tasks(self._loop):
+            for task in tasks:
+                task.cancel()
+            self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         self._loop.close()
-
-    @property
-    def is_alive(self) -> bool:
-        """Until it was stopped."""
-        return self._thread.is_alive()
 
     def run(self, coroutine: Coroutine[Any, Any, R]) -> R:
         """Its result, or what it raises; whoever is interrupted meanwhile ends it."""
-        if not self._thread.is_alive():
-            coroutine.close()
-            raise RuntimeError("The client is closed.")
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        with self._gate:
+            if not (self._is_open and self._thread.is_alive()):  # nor after a fork
+                coroutine.close()
+                raise RuntimeError("The client is closed.")
+            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         try:
             return future.result()
+        except CancelledError:
+            raise RuntimeError("The client was closed during the call.") from None
         finally:
             future.cancel()
 
-    def stop(self) -> None:
-        """End the thread, and wait for it."""
-        if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
+    def stop(self, last: Coroutine[Any, Any, None]) -> None:
+        """Run that, end the thread, and wait for it. May be called twice, from any thread."""
+        with self._gate:
+            is_first = self._is_open and self._thread.is_alive()
+            self._is_open = False
+            if is_first:
+                future = asyncio.run_coroutine_threadsafe(last, self._loop)
+        if is_first:
+            future.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._loop.stop))
+        else:
+            last.close()
+        self._thread.join()
 
 
 def _blocking(
@@ -183,10 +198,12 @@ class Client(BlockingCalls):
         return BlockingSession(self._client.session(seen), self._thread)
 
     def close(self) -> None:
-        """End the thread and close every connection. May be called twice."""
-        if self._thread.is_alive:
-            self._thread.run(self._client.close())
-            self._thread.stop()
+        """End the thread and close every connection. May be called twice.
+
+        Calls of other threads that are on the way end with a RuntimeError; whether a write of
+        theirs is in the log is then not known.
+        """
+        self._thread.stop(self._client.close())
 
     def __enter__(self) -> Self:
         return self

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from aiohttp import web
 
 from onhand_client import AsyncClient, BlockingSession, Client, InvalidRequest, Line, Session
 from onhand_client.blocking import BlockingCalls
 from onhand_client.client import Calls
-from tests.unit.client.serving import Shop, a_shop
+from tests.unit.client.serving import Shop, a_problem, a_server, a_shop
 
 LINE: Line = {"source": "till-1", "sku": "SKU-0003", "location": "store-1", "quantity": 1}
 
@@ -45,6 +47,42 @@ def share(shop: Shop) -> None:
 async def test_threads_share_a_client() -> None:
     async with a_shop() as shop:
         await asyncio.to_thread(share, shop)
+
+
+def close_beside(client: Client, begun: threading.Event) -> list[str]:
+    """Close it while another thread waits for an answer; what that thread is told."""
+    told = []
+
+    def call() -> None:
+        try:
+            client.row("SKU-1", "store-1", timeout_s=600)
+        except RuntimeError as error:
+            told.append(str(error))
+
+    other = threading.Thread(target=call, daemon=True)
+    other.start()
+    assert begun.wait(30)
+    client.close()
+    client.close()
+    other.join(30)
+    return told
+
+
+@pytest.mark.parametrize("is_hanging", [True, False])
+async def test_who_waits_while_another_thread_closes_the_client_is_told(is_hanging: bool) -> None:
+    begun = threading.Event()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if "inventory" in request.path:
+            begun.set()
+            if is_hanging:
+                await asyncio.Event().wait()
+        return a_problem("not-ready", retry_after="60")
+
+    async with a_server(handler=answer) as url:
+        told = await asyncio.to_thread(close_beside, Client(url), begun)
+
+    assert told in (["The client is closed."], ["The client was closed during the call."])
 
 
 def calls_of(kind: type) -> dict[str, list[str]]:
