@@ -10,6 +10,7 @@ from typing import Any
 from onhand_client import answers
 from onhand_client.answers import Key, LookupAnswer, Page, Row
 from onhand_client.errors import NoAnswer, PartitionsUnavailable, Unavailable
+from onhand_client.partitioning import partition_of
 from onhand_client.reading import Param, Reads, query_of
 from onhand_client.transport import Kind
 
@@ -81,8 +82,10 @@ class ManyReads(Reads):
         """Keys by owner, at most 1,000 in each; with the partitions that they are of."""
         by_owner: dict[str | None, tuple[set[int], list[Key]]] = {}
         full: list[tuple[list[int], list[Key]]] = []
+        await self._partition("", until)  # waits for the cluster once, and not for each key
+        count = self._asking.cluster.partitions
         for key in keys:
-            partition = await self._partition(key[0], until)
+            partition = partition_of(key[0], count) if count else None
             owner = None if partition is None else self._asking.cluster.owner(partition)
             partitions, some = by_owner.setdefault(owner, (set(), []))
             if partition is not None:

@@ -332,3 +332,23 @@ async def test_history_that_does_not_run_is_told_by_name() -> None:
             await client.row_at(*KEY, as_of="2026-11-01T00:00:00Z")
 
     assert script.seen[0][1] == "/v1/inventory/A/store-0?as_of=2026-11-01T00%3A00%3A00Z"
+
+
+async def test_a_lookup_waits_for_an_unknown_cluster_once_and_not_for_each_key() -> None:
+    asked = 0
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        nonlocal asked
+        if request.path == "/v1/cluster":
+            asked += 1
+            await asyncio.Event().wait()
+        found = a_row("A", f"http://{request.host}")
+        return web.json_response(
+            {"items": [found], "unknown": [], "freshness": found["freshness"], "positions": ""}
+        )
+
+    async with a_server(handler=answer) as url, AsyncClient(url, timeout_s=30) as client:
+        found = await client.lookup([("A", "store-0"), ("B", "store-0"), ("C", "store-0")])
+
+    assert list(found.rows) == [("A", "store-0")]
+    assert asked == 1
