@@ -29,6 +29,8 @@ from importers.frames.places import NOTHING, FieldsOf, NotMapped, PointInTime
 from importers.frames.schemabook import Numbered, ReadValue, WriterSchema
 
 _MOST_INDEXES: Final = 100
+#: Of a number, in groups of seven.
+_MOST_BITS: Final = 70
 _WITH_THE_LIBRARY: Final = {
     module.DESCRIPTOR.name: module.DESCRIPTOR.serialized_pb
     for module in (
@@ -174,6 +176,8 @@ def _zigzags(raw: bytes) -> Iterator[tuple[int, int]]:
     for end, byte in enumerate(raw, 1):
         value |= (byte & 0x7F) << shift
         shift += 7
+        if shift > _MOST_BITS:  # else what is broken makes a number of a megabyte, bit by bit
+            return
         if not byte & 0x80:
             yield (value >> 1) ^ -(value & 1), end
             value = shift = 0

@@ -68,6 +68,15 @@ async def test_a_number_of_protobuf_that_nobody_set_is_0(registry: Registry) -> 
     assert (letter.reason, "data.quantity" in letter.detail) == ("bad_data", True)
 
 
+async def test_a_number_longer_than_any_is_refused_and_not_worked_out(registry: Registry) -> None:
+    value, headers = proto_serialized(registry, an_order())
+    overlong = value[:5] + bytes([value[5] | 0x80]) + b"\x80" * 10 + b"\0" + value[6:]
+
+    told = await Reading(a_map("protobuf"), registry=registry.url).refused(overlong, headers)
+
+    assert told == "Which message of its schema the value is cannot be read."
+
+
 async def test_lines_of_a_message_are_a_fact_each(registry: Registry) -> None:
     by = a_map("protobuf", top='each = "value.shops"', sku="value.sku", location="each")
     written = proto_serialized(registry, an_order())
