@@ -29,6 +29,7 @@ class MapReader:
     """
 
     def __init__(self, text: str) -> None:
+        text = text.removeprefix("\ufeff")  # as some editors begin a file
         try:
             self._document: Mapping[str, Any] = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:

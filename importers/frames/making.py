@@ -35,6 +35,8 @@ _SIGNED: Final = "inventory.stock.adjusted.v1"
 _ADDING: Final = ("inventory.shipment.received.v1", "inventory.sale.returned.v1")
 _TAKING: Final = ("inventory.shipment.dispatched.v1", "inventory.sale.completed.v1")
 _WORD_FIELDS: Final = ("reason", "reference", "actor")
+#: A decimal with more is no name of anything.
+_MOST_DIGITS: Final = 128
 #: What is no text.
 _AS_FOUND: Final = ("quantity", "time")
 
@@ -174,7 +176,7 @@ def _text(found: Any, name: str, by: ForeignMap, needed: bool) -> str | None:
         if needed:
             raise NotMapped(f"{_called(name, by)} is not there.")
         return None
-    if isinstance(found, Decimal) and found == found.to_integral_value():
+    if isinstance(found, Decimal) and _is_short(found) and found == found.to_integral_value():
         found = int(found)  # a column of numbers without digits behind the point
     if isinstance(found, bool | float | bytes) or not isinstance(found, str | int | UUID):
         raise NotMapped(f"{_called(name, by)} is no text.")
@@ -187,6 +189,11 @@ def _text(found: Any, name: str, by: ForeignMap, needed: bool) -> str | None:
             f"{_called(name, by)} is {_shown(text)}, a word that [words.{name}] does not have."
         )
     return words[text]
+
+
+def _is_short(found: Decimal) -> bool:
+    """No NaN or infinity, and nothing like 1E+1000000, which is a text of a million digits."""
+    return found.is_finite() and abs(found.adjusted()) < _MOST_DIGITS
 
 
 def _quantity(found: Any, by: ForeignMap) -> int | float:

@@ -11,6 +11,8 @@ from importers.gtins import gtin_of, require_check_digit
 from importers.items import Refused
 from importers.mapfile import quoted
 
+#: That do not break a line: what spreadsheets put between thousands in French, say.
+_OTHER_SPACES = dict.fromkeys(map(ord, "\u00a0\u202f"), " ")
 _FLOAT = re.compile(r"[0-9]+(?:[.,][0-9]+)?[eE]\+?[0-9]+|[0-9]+[.,]0+")
 
 
@@ -23,6 +25,8 @@ def quantity_reader(decimal: str, thousands: str) -> Callable[[str], Decimal]:
     )
 
     def read(text: str) -> Decimal:
+        if thousands == " ":
+            text = text.translate(_OTHER_SPACES)
         found = pattern.fullmatch(text)
         if found is None and thousands:
             found = grouped.fullmatch(text)

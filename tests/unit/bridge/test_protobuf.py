@@ -113,3 +113,21 @@ async def test_decimals_that_registries_take_as_known_are_numbers(registry: Regi
         "sku": "A", "location": "70", "quantity": 2,
     }  # fmt: skip
     assert "'-0.56', no whole number" in await reading.refused(value(unscaled))
+
+
+@pytest.mark.parametrize("number", ["Infinity", "sNaN", "NaN", "1E+1000000", "7.5"])
+async def test_a_decimal_that_is_no_name_of_anything_is_refused(
+    registry: Registry, number: str
+) -> None:
+    file = a_file("odd.proto")
+    file.dependency.append("google/type/decimal.proto")
+    odd = file.message_type.add(name="Odd")
+    odd.field.add(name="sku", number=1, label=1, type=11, type_name=".google.type.Decimal")
+    text = base64.b64encode(file.SerializeToString()).decode()
+    schema = registry.register("odd", {"schemaType": "PROTOBUF", "schema": text})["id"]
+    inside = b"\x0a" + bytes([len(number)]) + number.encode()
+    value = b"\0" + schema.to_bytes(4, "big") + b"\0" + b"\x0a" + bytes([len(inside)]) + inside
+
+    reading = Reading(a_map("protobuf"), registry=registry.url)
+
+    assert await reading.refused(value) == "value.sku, the sku, is no text."

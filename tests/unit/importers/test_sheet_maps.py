@@ -71,6 +71,10 @@ def test_what_is_wrong_with_a_map_is_told_with_its_line_and_the_remedy(
     assert all(problem.endswith((".", "?")) for problem in problems)
 
 
+def test_a_byte_order_mark_is_no_part_of_a_map() -> None:
+    assert read_sheet_map(f"\ufeff{GOOD}").columns == read_sheet_map(GOOD).columns
+
+
 def test_all_that_is_wrong_is_told_at_once() -> None:
     assert len(told_of(GOOD.replace('"sold"', '"sale"').replace('"Qty"', "0"))) == 2
 
