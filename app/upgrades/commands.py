@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from app.commands.console import Cell, Ticker, moment, plain, print_json, span, table
-from app.commands.running import Commands, as_json, kafka_option, settings_from
-from app.upgrades.diffs import report_document, upgrade_diff
+from app.commands.running import Commands, as_json, kafka_option, settings_from, url_option
+from app.upgrades.diffs import doors_of, report_document, upgrade_diff
 from app.upgrades.ends import NOT_ALL_CODE, NOT_YET_CODE, end_refused, ended
 
 if TYPE_CHECKING:
@@ -148,13 +148,14 @@ def upgrade_status(wait: str | None, stable: str, as_json: bool, **options: Any)
 @force_option
 @stable_option
 @kafka_option
+@url_option
 @as_json
 def upgrade_promote(version: int, **options: Any) -> None:
     """Make VERSION the active one: the answers are its answers from then on.
 
     Refused while it is not caught up, or while a worker is silent that may answer from the old
     one. All rows are compared before, as by `onhand upgrade diff`: refused too while some differ
-    for a reason that is not accepted, or for none.
+    for a reason that is not accepted, or for none. --url and --token are as of `diff`.
     """
     names = [name for one in options.pop("accepted") for name in one.split(",") if name]
     _switch(version, options, names)
@@ -179,6 +180,7 @@ def _switch(version: int | None, options: dict[str, Any], accepted: Sequence[str
 
     as_json, stable = options.pop("as_json"), _seconds(options.pop("stable"))
     note, forced = options.pop("note"), options.pop("forced")
+    doors = doors_of(options.pop("url", ()))
     settings = settings_from(**options)
     work = moves.switch(
         settings,
@@ -187,6 +189,7 @@ def _switch(version: int | None, options: dict[str, Any], accepted: Sequence[str
         forced=forced,
         accepted=accepted,
         stable_s=stable,
+        doors=doors,
         said=Ticker("rows compared"),
     )
     done = ended(work, as_json)

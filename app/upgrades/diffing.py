@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from itertools import cycle
 from typing import Final, NamedTuple
 
 from aiokafka import AIOKafkaConsumer
@@ -19,7 +20,7 @@ from app.upgrades.causes import UNEXPLAINED, Cause, Causes, OneSided, TooManyLet
 from app.upgrades.comparing import Comparing, Difference
 from app.upgrades.explaining import JudgedRow, judged_row
 from app.upgrades.fleet import Fleet
-from app.upgrades.sides import NotCompared, Side, owners_in
+from app.upgrades.sides import Doors, NotCompared, Side, owners_in
 from core.versions import Versions
 from domain.rules.held import HELD
 from domain.rules.sets import RuleSet
@@ -82,16 +83,16 @@ class Report(Struct, kw_only=True):
         return sorted({name for group in self.groups for name in group.names})
 
 
-async def compared(settings: Settings, said: Callable[[int], None]) -> Report:
+async def compared(settings: Settings, doors: Doors, said: Callable[[int], None]) -> Report:
     """Compare the active version with the one that is staged, or else with the previous one.
 
     Raises:
         UpgradeRefused: there is no other version, or its rules are not of this build.
         NotCompared: a partition has nobody who answers.
-        NotAsked: Kafka does not answer.
+        NotAsked: Kafka does not answer, or workers want another token.
     """
     last, other = await _two(settings)
-    return await compared_with(settings, last, other, said)
+    return await compared_with(settings, doors, last, other, said)
 
 
 async def _two(settings: Settings) -> tuple[Versions, int]:
@@ -105,13 +106,13 @@ async def _two(settings: Settings) -> tuple[Versions, int]:
 
 
 async def compared_with(
-    settings: Settings, last: Versions, other: int, said: Callable[[int], None]
+    settings: Settings, doors: Doors, last: Versions, other: int, said: Callable[[int], None]
 ) -> Report:
     """The same, of the active version and this one."""
     rules = {version: _rules_of(last, version) for version in (last.active, other)}
     old, new = _in_order(rules)
     began, groups = time.monotonic(), dict[tuple[str, ...], CauseGroup]()
-    async with asking(settings), _asked(settings, last, old, new, rules) as asked:
+    async with asking(settings), _asked(settings, doors, last, old, new, rules) as asked:
 
         async def report(partition: int, found: list[Difference]) -> None:
             for one, cause in zip(found, await asked.causes.of(partition, found), strict=True):
@@ -135,7 +136,7 @@ async def compared_with(
 
 
 async def explained(
-    settings: Settings, key: tuple[str, str], said: Callable[[int], None]
+    settings: Settings, doors: Doors, key: tuple[str, str], said: Callable[[int], None]
 ) -> tuple[int, int, JudgedRow]:
     """One row, event by event, by the same two versions; which they are.
 
@@ -145,7 +146,7 @@ async def explained(
     last, other = await _two(settings)
     rules = {version: _rules_of(last, version) for version in (last.active, other)}
     old, new = _in_order(rules)
-    async with asking(settings), _asked(settings, last, old, new, rules) as asked:
+    async with asking(settings), _asked(settings, doors, last, old, new, rules) as asked:
         first, second = ((rules[v], last.versions[str(v)].window) for v in (old, new))
         try:
             row = await judged_row(
@@ -189,13 +190,21 @@ class _Asked(NamedTuple):
 
 @asynccontextmanager
 async def _asked(
-    settings: Settings, last: Versions, old: int, new: int, rules: Mapping[int, RuleSet]
+    settings: Settings,
+    doors: Doors,
+    last: Versions,
+    old: int,
+    new: int,
+    rules: Mapping[int, RuleSet],
 ) -> AsyncIterator[_Asked]:
     """Both sides and the causes, for as long as this is open."""
-    peers = Peers()
+    believed, named = doors.believed, cycle(doors.urls)
+    peers = Peers(tls=None if believed is None else lambda: believed)
 
     async def owners(version: int) -> dict[int, str]:
         found: dict[int, str] = {}
+        if (url := next(named, None)) is not None:
+            return dict.fromkeys(range(settings.partitions), url)
 
         def enough(fleet: Fleet) -> bool:
             alive = [seen.beat for seen in fleet.workers(version) if seen.is_alive]
@@ -212,8 +221,8 @@ async def _asked(
         first, second = (last.versions[str(version)].window for version in (old, new))
         one_sided = OneSided(versions, (rules[old], rules[new]), (first, second), consumer)
         sides = (
-            Side(old, rules[old].number, settings.partitions, peers, owners),
-            Side(new, rules[new].number, settings.partitions, peers, owners),
+            Side(old, rules[old].number, settings.partitions, peers, owners, doors.token),
+            Side(new, rules[new].number, settings.partitions, peers, owners, doors.token),
         )
         yield _Asked(sides, Causes(rules[old], rules[new], one_sided), consumer)
     finally:

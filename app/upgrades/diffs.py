@@ -9,13 +9,22 @@ import click
 from msgspec import structs
 
 from app.commands.console import Ticker, moment, plain, print_json, table
-from app.commands.running import as_json, kafka_option, settings_from
+from app.commands.running import (
+    as_json,
+    authorities_of_command,
+    kafka_option,
+    settings_from,
+    token_of_command,
+    url_option,
+    workers_of,
+)
 from app.upgrades.ends import REFUSED_CODE, ended
 
 if TYPE_CHECKING:
     from app.upgrades.comparing import Difference
     from app.upgrades.diffing import CauseGroup, Report
     from app.upgrades.explaining import JudgedRow
+    from app.upgrades.sides import Doors
     from domain.rows import Row
 
 
@@ -28,31 +37,51 @@ if TYPE_CHECKING:
     help="One row, event by event; reads its partition from the beginning.",
 )
 @kafka_option
+@url_option
 @as_json
-def upgrade_diff(key: tuple[str, str] | None, as_json: bool, **options: Any) -> None:
+def upgrade_diff(
+    key: tuple[str, str] | None, url: tuple[str, ...], as_json: bool, **options: Any
+) -> None:
     """Compare every row of the active version with the staged one, or with the previous one.
 
     Nothing is stopped for it. A row that differs has either counted the same events by other
     rules, or other events; both are held against what the release declares and what only one
     of the versions refused. The exit code is 1 if some row differs without such a reason, 3 if
     a partition has nobody who answers.
+
+    Asked are the owners of the rows, as their heartbeats tell. Where a worker is named by --url,
+    or a token is given, only that worker is: it passes on what is asked of the other version.
     """
     from app.upgrades import diffing
 
-    settings = settings_from(**options)
+    settings, doors = settings_from(**options), doors_of(url)
     if key is not None:
-        old, new, row = ended(diffing.explained(settings, key, Ticker("records read")), as_json)
+        work = diffing.explained(settings, doors, key, Ticker("records read"))
+        old, new, row = ended(work, as_json)
         if as_json:
             print_json(_row_document(old, new, key, row))
         else:
             click.echo(plain(_explained(old, new, key, row), keep="\n"))
         sys.exit(REFUSED_CODE if row.strange else 0)
-    report = ended(diffing.compared(settings, Ticker("rows compared")), as_json)
+    report = ended(diffing.compared(settings, doors, Ticker("rows compared")), as_json)
     if as_json:
         print_json(report_document(report))
     else:
         click.echo(shown_report(report))
     sys.exit(REFUSED_CODE if report.unexplained else 0)
+
+
+def doors_of(urls: tuple[str, ...]) -> Doors:
+    """Whom to ask, by the options of this command: a token is shown to those alone that are named.
+
+    Heartbeats name others, and anybody may have written them who may write to Kafka.
+    """
+    from app.upgrades.sides import Doors
+
+    token = token_of_command()
+    named = workers_of(urls) if urls or token else []
+    there = [url if "://" in url else f"http://{url}" for url in named]
+    return Doors(there, token, authorities_of_command())
 
 
 def shown_report(report: Report) -> str:

@@ -22,7 +22,7 @@ from app.upgrades import fleet as fleets
 from app.upgrades.asking import UpgradeRefused, asking, known
 from app.upgrades.diffing import Report
 from app.upgrades.fleet import Fleet, Observed, SeenWorker, VersionProgress
-from app.upgrades.sides import NotCompared
+from app.upgrades.sides import Doors, NotCompared
 from core import versions
 from core.versions import Versions
 from domain.rules.held import NEWEST
@@ -191,6 +191,7 @@ async def switch(
     forced: Sequence[str],
     accepted: Sequence[str],
     stable_s: float,
+    doors: Doors,
     said: Callable[[int], None],
 ) -> Switched:
     """Promote a version, or with None go back to the one before.
@@ -205,6 +206,7 @@ async def switch(
         forced: refusals that are overruled.
         accepted: reasons why rows may differ.
         stable_s: for how long it has to be caught up.
+        doors: whom to ask for the rows.
         said: is told how many rows were compared.
 
     Raises:
@@ -222,7 +224,8 @@ async def switch(
         overruled = _refuse(settings, before, fleet, target, forced, stable_s)
         report = None
         if version is not None:
-            report, more = await _compare(settings, before, target, forced, accepted, said)
+            how = forced, accepted, doors, said
+            report, more = await _compare(settings, before, target, *how)
             overruled += more
         if report is not None and report.seconds > _LONG_S:
             fleet = await fleets.heard(settings)
@@ -246,13 +249,14 @@ async def _compare(
     target: int,
     forced: Sequence[str],
     accepted: Sequence[str],
+    doors: Doors,
     said: Callable[[int], None],
 ) -> tuple[Report | None, tuple[str, ...]]:
     """Which rows differ, and what of it was overruled; raises UpgradeRefused for the rest."""
     if NOT_COMPARED in forced:
         return None, (NOT_COMPARED,)
     try:
-        report = await diffing.compared_with(settings, before, target, said)
+        report = await diffing.compared_with(settings, doors, before, target, said)
     except NotCompared as error:
         raise UpgradeRefused(f"{error} Or --force {NOT_COMPARED}.") from error
     refused, overruled = [], []

@@ -1,32 +1,35 @@
 """The rows of one version, partition by partition, as its workers answer with them.
 
-Asked is the owner of each partition, by the calls with which workers ask each other: what it
-says of itself (a page, some keys) and from which position on that holds.
+Asked is the owner of each partition, or a worker that somebody named, by public calls that name
+the version: for a page, some keys, and from which position on that holds. So a comparison needs
+no more rights than any reader.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
 
+from app.commands.ask import refusal
+from app.upgrades.asking import NotAsked
 from core.positions import with_epoch
 from core.stages import Role
 from domain.rows import Row
-from web.cluster.admission import ANYTHING
 from web.cluster.exchange import PeerAnswer, PeerFailed
 from web.cluster.heartbeats import Claim
-from web.cluster.peers import Peers
+from web.cluster.peers import Peers, get, post, waiting
 from web.http.bodies import BAD_JSON
 from web.reads import cursors
 from web.reads.cursors import LastGiven, RowKey
-from web.reads.parameters import Filters
-from web.reads.questions import MAX_KEYS, Hop, Key, ListQuestion, LookupQuestion
+from web.reads.parameters import ROOT, Filters
+from web.reads.questions import LOOKUP_PATH, MAX_KEYS, Key, Keys
 
 T = TypeVar("T")
 
@@ -37,11 +40,26 @@ OWNERLESS_S = 60.0
 _CATCH_UP_S = 10.0
 _ANSWER_S = 15.0
 _AGAIN_S = 0.3
+#: Without a token, or with one that may not read.
+_NOT_LET_IN = (401, 403)
 
 #: Owners of a version's partitions, asked for anew.
 Owners: TypeAlias = Callable[[int], Awaitable[Mapping[int, str]]]
 #: A row as it was sent; rows with the same bytes are the same.
 RawRow: TypeAlias = bytes
+
+
+class Doors(NamedTuple):
+    """Whom a comparison asks.
+
+    urls: workers of any version, which pass on what is asked of the other; none: the owners, as
+    heartbeats tell. token: shown to them. believed: whose certificates are; None: the system's
+    authorities'.
+    """
+
+    urls: Sequence[str] = ()
+    token: str | None = None
+    believed: ssl.SSLContext | None = None
 
 
 class NotCompared(Exception):
@@ -136,14 +154,22 @@ class Side:
         version: whose rows. rules: number of its rules.
         partitions: how many.
         peers: to ask with.
-        owners: finds out who owns them.
+        owners: finds out who owns them, or who else is to be asked.
+        token: shown to them.
     """
 
     def __init__(
-        self, version: int, rules: int, partitions: int, peers: Peers, owners: Owners
+        self,
+        version: int,
+        rules: int,
+        partitions: int,
+        peers: Peers,
+        owners: Owners,
+        token: str | None = None,
     ) -> None:
         self.version, self.rules, self.partitions = version, rules, partitions
         self._peers, self._find = peers, owners
+        self._lines = f"Authorization: Bearer {token}\r\n" if token else ""
         self._owners: Mapping[int, str] = {}
         self._finding = asyncio.Lock()
 
@@ -152,9 +178,13 @@ class Side:
 
         Raises:
             NotCompared: nobody answers for the partition.
+            NotAsked: they want another token.
         """
-        places: list[LastGiven] = [place] * self.partitions
-        question = ListQuestion(Filters(), PAGE_ROWS, places, [partition], True, ANYTHING)
+        # The others are at their end: there is nothing to be said of them.
+        places: list[LastGiven] = [None] * self.partitions
+        places[partition] = place
+        cursor = cursors.token_of(Filters(), places) or ""
+        page = {"limit": str(PAGE_ROWS), "cursor": cursor, **self._query("")}
 
         def read(answer: PeerAnswer) -> RowPage | None:
             body = _as_page(answer.body)
@@ -166,13 +196,16 @@ class Side:
                 reach = reached[partition]
             return RowPage(bytes(body.items), reach, body.freshness.worker)
 
-        return await self._ask(partition, "", lambda hop: question.request(hop, [partition]), read)
+        return await self._ask(
+            partition, lambda url: get(url, ROOT, page, self._lines), read, waits=False
+        )
 
     async def look(self, partition: int, keys: Iterable[RowKey], floor: str = "") -> FoundKeys:
         """These rows, at the position `floor` or later; what is not there is left out.
 
         Raises:
             NotCompared: nobody answers for the partition.
+            NotAsked: they want another token.
         """
         wanted, found = [Key(*key) for key in keys], FoundKeys({}, "", "")
         for first in range(0, len(wanted), MAX_KEYS):
@@ -185,7 +218,7 @@ class Side:
         return found
 
     async def _look(self, partition: int, keys: list[Key], floor: str) -> FoundKeys:
-        question = LookupQuestion(keys, True, ANYTHING)
+        wanted, query = msgspec.json.encode(Keys(keys)), self._query(floor)
 
         def read(answer: PeerAnswer) -> FoundKeys | None:
             body = _as_look(answer.body)
@@ -196,32 +229,44 @@ class Side:
             return FoundKeys(rows, position, body.freshness.worker)
 
         return await self._ask(
-            partition, floor, lambda hop: question.request(hop, [partition], keys), read
+            partition,
+            lambda url: post(url, LOOKUP_PATH, query, self._lines, wanted),
+            read,
+            waits=bool(floor),
         )
+
+    def _query(self, floor: str) -> dict[str, str]:
+        """Of either call: the rows of this version, at the position `floor` or later."""
+        version = {"version": str(self.version), "partial": "true"}
+        return version | waiting(floor, _CATCH_UP_S)
 
     async def _ask(
         self,
         partition: int,
-        floor: str,
-        request: Callable[[Hop], bytes],
+        request: Callable[[str], bytes],
         read: Callable[[PeerAnswer], T | None],
+        *,
+        waits: bool,
     ) -> T:
-        until = time.monotonic() + OWNERLESS_S
+        until, why = time.monotonic() + OWNERLESS_S, ""
         while True:
             url = self._owners.get(partition)
             if url is not None:
                 try:
-                    hop = Hop(url, self.version, 0, floor, _CATCH_UP_S)
                     async with asyncio.timeout(_ANSWER_S):
-                        answer = await self._peers.ask(url, request(hop), waits=bool(floor))
+                        answer = await self._peers.ask(url, request(url), waits=waits)
                     found = read(answer) if answer.status == 200 else None
                     if found is not None:
                         return found
-                except (PeerFailed, TimeoutError, *BAD_JSON):
-                    pass
+                    why = refusal(answer.status, answer.body) if answer.status != 200 else why
+                    if answer.status in _NOT_LET_IN:
+                        raise NotAsked(f"{url} lets nobody compare its rows: {why}")
+                except (PeerFailed, TimeoutError, *BAD_JSON) as error:
+                    why = str(error) or "It has not answered in time."
             if time.monotonic() > until:
+                said = f" ({url}: {why.rstrip('.')})" if why else ""
                 raise NotCompared(
-                    f"No worker of version {self.version} answers for partition {partition}: "
+                    f"No worker of version {self.version} answers for partition {partition}{said}: "
                     "see `onhand upgrade status`."
                 )
             await self._look_around(partition, url)

@@ -1,0 +1,107 @@
+"""How a comparison asks workers for rows: as any reader may, also where they ask who it is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from app.upgrades import sides
+from app.upgrades.asking import NotAsked
+from app.upgrades.diffs import doors_of
+from app.upgrades.sides import NotCompared, Side, rows_in
+from core.positions import parse_position
+from domain.rows import Row
+from tests.unit.web.access_files import Keys
+from tests.unit.web.fakes import FakeTable
+from tests.unit.web.serving import a_web
+from web.access.callers import Scope
+from web.cluster.peers import Peers
+from web.reads.cursors import START, RowKey
+from web.server import Limits
+
+PARTITIONS = 4
+KEYS = [(f"SKU-{n}", "here") for n in range(20)]
+
+
+@asynccontextmanager
+async def a_side(keys: Keys, token: str | None, *, has_tokens: bool) -> AsyncIterator[Side]:
+    """Of a worker that takes no word of a worker without a proof."""
+    table, app = FakeTable(PARTITIONS), web.Application()
+    table.rows = {key: Row(received=n, events=1) for n, key in enumerate(KEYS)}
+    web_part = a_web(table, Limits(notice_s=0, drain_s=0.1), keys.access(has_tokens=has_tokens))
+    web_part.attach(app)
+    server, peers = TestServer(app), Peers()
+    await server.start_server()
+    url = str(server.make_url("")).rstrip("/")
+
+    async def owners(version: int) -> Mapping[int, str]:
+        return dict.fromkeys(range(PARTITIONS), url)
+
+    try:
+        yield Side(1, 2, PARTITIONS, peers, owners, token)
+    finally:
+        await peers.close()
+        await server.close()
+
+
+@pytest.mark.parametrize("has_tokens", [True, False])
+async def test_a_page_holds_the_rows_of_its_partition_alone(
+    tmp_path: Path, has_tokens: bool
+) -> None:
+    keys = Keys(tmp_path)
+    token = keys.token(Scope.READ) if has_tokens else None
+    found: list[RowKey] = []
+    async with a_side(keys, token, has_tokens=has_tokens) as side:
+        for partition in range(PARTITIONS):
+            page = await side.page(partition, START)
+            assert page.reach is None
+            found += rows_in(page.items)
+
+    assert sorted(found) == sorted(KEYS)
+
+
+async def test_keys_are_looked_up_at_the_position_of_their_partition(tmp_path: Path) -> None:
+    keys = Keys(tmp_path)
+    async with a_side(keys, keys.token(Scope.READ), has_tokens=True) as side:
+        partition = FakeTable(PARTITIONS).partition_of(KEYS[0][0])
+        look = await side.look(partition, [KEYS[0], ("SKU-0", "nowhere")], f"sales-{partition}@9")
+
+    assert [*look.rows] == [KEYS[0]]
+    assert parse_position(look.position) == {("sales", partition): 9}
+
+
+@pytest.mark.parametrize("scope", [None, Scope.WRITE])
+async def test_who_may_not_read_is_told_so_at_once(tmp_path: Path, scope: Scope | None) -> None:
+    keys = Keys(tmp_path)
+    token = None if scope is None else keys.token(scope)
+    async with a_side(keys, token, has_tokens=True) as side:
+        with pytest.raises(NotAsked, match="token"):
+            await side.page(0, START)
+
+
+async def test_where_nobody_answers_it_is_said_who_and_why(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sides, "OWNERLESS_S", 0.0)
+    peers = Peers()
+
+    async def owners(version: int) -> Mapping[int, str]:
+        return {0: "http://127.0.0.1:1"}
+
+    side = Side(2, 2, 1, peers, owners)
+    await side._look_around(0, None)
+    said = re.escape("partition 0 (http://127.0.0.1:1: It refuses connections): see")
+    with pytest.raises(NotCompared, match=said):
+        await side.page(0, START)
+    await peers.close()
+
+
+def test_without_a_token_and_a_name_the_owners_are_asked() -> None:
+    assert doors_of(()).urls == []
+    assert doors_of(("a:1,https://b:2",)).urls == ["http://a:1", "https://b:2"]
