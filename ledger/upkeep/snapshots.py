@@ -44,8 +44,11 @@ def take_snapshots(connection: Connection, keys: Iterable[tuple[str, str]]) -> i
     for sku, location in keys:
         covered = 0
         for topic in range(len(TOPICS)):
-            lines = list(_missing(connection, sku, location, topic))
-            if lines:
+            before = _latest(connection, sku, location, topic)
+            lines = list(_missing(connection, sku, location, topic, before))
+            # Retention may have come in between: then lines that were to be added are gone, and
+            # what stands for them is in another snapshot. The next round begins with that one.
+            if lines and _latest(connection, sku, location, topic) == before:
                 # Another ledger of this database may have made the same.
                 new = insert(snapshot_table).on_conflict_do_nothing()
                 connection.execute(new, [dict(zip(_NAMES, line, strict=True)) for line in lines])
@@ -79,9 +82,15 @@ def _latest(
     return None if found is None else (found[0], tuple(found[1:]))
 
 
-def _missing(connection: Connection, sku: str, location: str, topic: int) -> Iterator[Line]:
-    """Rows of `snapshot` after each `STRIDE` lines that have none yet."""
-    off, sums = _latest(connection, sku, location, topic) or (0, (*NO_SUMS, -(2**63)))
+def _missing(
+    connection: Connection,
+    sku: str,
+    location: str,
+    topic: int,
+    before: tuple[int, tuple[int, ...]] | None,
+) -> Iterator[Line]:
+    """Rows of `snapshot` after each `STRIDE` lines that have none yet; `before`: the last one."""
+    off, sums = before or (0, (*NO_SUMS, -(2**63)))
     query = (
         select(_of.off, *_EFFECT, _of.crc, _of.recorded_at, _of.occurred_at)
         .where(

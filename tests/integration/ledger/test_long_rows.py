@@ -1,19 +1,25 @@
 """Snapshots of long rows save adding up, and change no answer."""
 
 from random import Random
+from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 import ledger.upkeep.snapshots as made
 from dev.oracle.rows import Row
+from dev.postgres import Postgres
+from ledger.engine import open_writer
 from ledger.questions.prefixes import Prefix
 from ledger.questions.timeline import Wish, leaf
 from ledger.schema import snapshot_table
+from ledger.upkeep.compacting import compact
 from ledger.upkeep.snapshots import long_rows, take_snapshots
+from tests.integration.ledger.test_compacting import middle
 from tests.integration.ledger.test_history import as_row, filled
 from tests.ledgers.comparing import lines
 from tests.ledgers.kept import Kept
-from tests.ledgers.logs import LOCATIONS, SKUS
+from tests.ledgers.logs import LOCATIONS, SKUS, WINDOW
 
 EVERY = 4
 
@@ -82,3 +88,31 @@ def test_two_that_make_the_same_snapshots_make_them_once(snapped: Kept) -> None:
         take_snapshots(connection, keys)
 
     assert lines(snapped.reads, snapshot_table) == before
+
+
+def test_a_snapshot_is_not_made_of_lines_that_went_while_it_was_made(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite has one writer: nothing comes in between there."""
+    monkeypatch.setattr(made, "STRIDE", EVERY)
+    kept = Kept(postgres.new_database())
+    _, oracle = filled(kept)
+    other, before = open_writer(kept.url, "another"), middle(kept)
+    gone = 0
+
+    def come_between(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+        nonlocal gone
+        if "FROM event" in statement:
+            gone += compact(other, before, WINDOW).lines
+
+    with kept.engine.begin() as connection:
+        keys = long_rows(connection)
+        event.listen(connection, "before_cursor_execute", come_between)
+        take_snapshots(connection, keys)
+    assert gone
+    with kept.history.look() as ledger:
+        for sku, location in keys:
+            prefix = Prefix(ledger.now(ledger.partition_of(sku)))
+            assert as_row(ledger.row(sku, location, prefix)) == oracle.row((sku, location))
+    other.dispose()
+    kept.close()
