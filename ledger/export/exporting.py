@@ -90,6 +90,7 @@ class Exporter:
                     return None
                 self._check(plan)
                 self._write_files(plan)
+                self._check(plan)  # lines may have been compacted before they were read
                 return self._finish(plan)
         except OSError as error:
             raise ExportRefused(f"{self._folder} cannot be written: {error}.") from error

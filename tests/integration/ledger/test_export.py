@@ -19,8 +19,9 @@ from ledger.audited import AuditedLedger
 from ledger.export.exporting import Exporter
 from ledger.export.plan import ExportRefused, Manifest, manifests
 from ledger.lines import TOPICS
+from ledger.upkeep.compacting import compact
 from tests.ledgers.kept import NAME, Kept
-from tests.ledgers.logs import PARTITIONS, a_log, judged
+from tests.ledgers.logs import PARTITIONS, WINDOW, a_log, judged
 
 FILES = "facts/*/*.parquet"
 
@@ -180,3 +181,17 @@ def test_what_would_not_be_exact_is_refused_in_a_sentence(
     with pytest.raises(ExportRefused, match="has lost its first manifest"):
         export(kept, folder)
     ledger.close()
+
+
+def test_lines_that_are_compacted_while_they_are_exported_leave_no_gap_in_silence(
+    kept: Kept, tmp_path: Path
+) -> None:
+    kept.feed(across_days(a_log(4, 400)))
+    folder, after_all = tmp_path / "warehouse", 2**62
+
+    def beside(count: int) -> None:
+        compact(kept.engine, after_all, WINDOW)
+
+    with pytest.raises(ExportRefused, match=r"below [0-9]+ any more"):
+        export(kept, folder, 30, beside)
+    assert manifests(folder) == []
