@@ -288,8 +288,8 @@ class Answers:
         since, starts = None, {}
         if report.of_a_time:
             now = time.time_ns() // 1000 if as_of is None else as_of
-            since = values.get("from", max(now - _WEEK_US, ledger.begins(None)))
-            # Facts of that very time count too.
+            # Facts of that very time count too, and of that at which history begins some are gone.
+            since = values.get("from", max(now - _WEEK_US, ledger.begins(None) + 1))
             starts = dict(ledger.all_until(min(since - 1, now), None))
         late_us = values.get("late_s", _LATE_S) * 10**6
         limit = values.get("limit", DEFAULT_LIMIT)

@@ -6,13 +6,14 @@ import base64
 import binascii
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from itertools import chain
 from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Struct
 
 from core.positions import read_position
-from ledger.lines import micros
+from ledger.lines import TOPICS, micros
 from ledger.questions.prefixes import Cuts
 from web.http.parameters import TEXT, BadRequest, Parameter, boolean, number, part_of, wrong
 from web.reads.parameters import LIST, ROOT, Filters
@@ -22,6 +23,7 @@ REPORTS_PATH = "/v1/reports/"
 TIMELINE = "timeline"
 CLOCKS = ("recorded", "occurred")
 ORDERS = ("asc", "desc")
+_TOPICS, _INT64 = range(len(TOPICS)), 2**63
 
 
 def _time(raw: str) -> int:
@@ -150,6 +152,11 @@ def cursor_text(
     return base64.urlsafe_b64encode(msgspec.msgpack.encode(cursor)).decode().rstrip("=")
 
 
+def _fits(value: int | str) -> bool:
+    """Whether databases can be asked for it."""
+    return "\x00" not in value if isinstance(value, str) else -_INT64 <= value < _INT64
+
+
 def read_cursor(text: str, kinds: tuple[type, ...]) -> Cursor:
     """Undo `cursor_text`.
 
@@ -166,6 +173,9 @@ def read_cursor(text: str, kinds: tuple[type, ...]) -> Cursor:
         cursor = msgspec.msgpack.decode(raw, type=Cursor)
         if tuple(map(type, cursor.after)) != kinds:
             raise ValueError("it is of another question")
+        numbers = (*chain.from_iterable(cursor.cuts), *cursor.after, cursor.occurred or 0)
+        if not all(map(_fits, numbers)) or any(t not in _TOPICS for t, _, _ in cursor.cuts):
+            raise ValueError("it was made by somebody else")
     except (ValueError, binascii.Error, msgspec.MsgspecError) as error:
         raise BadRequest(wrong("cursor", "must be a next_cursor that an answer gave")) from error
     return cursor
