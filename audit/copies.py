@@ -128,6 +128,8 @@ async def _frame(body: aiohttp.StreamReader) -> bytes:
             return await body.readexactly(size)
     except asyncio.IncompleteReadError as error:
         raise CopyUnread("broke off in the middle") from error
+    except (aiohttp.ClientError, OSError) as error:  # killed, or silent for too long
+        raise CopyUnread(f"broke off in the middle ({in_words(error)})") from error
 
 
 async def values_of(copy: RemoteCopy, keys: Collection[bytes]) -> dict[bytes, bytes]:

@@ -132,7 +132,11 @@ async def watch(
     Raises:
         OSError: the port is taken.
     """
+    from aiokafka.errors import KafkaError
+
     from audit.log import AuditFailed
+    from core.words import in_words
+    from ledger.engine import LedgerUnavailable
 
     app = web.Application()
     guard(app, ConnectionLimits(), tls=access.tls.server())
@@ -146,8 +150,12 @@ async def watch(
         for number in cycle(numbers):
             try:
                 found = await auditor.partition(number)
-            except AuditFailed as why:
+            except (AuditFailed, LedgerUnavailable) as why:
                 watched.fail(str(why))
+                await asyncio.sleep(_RETRY_S)
+                continue
+            except (KafkaError, OSError) as why:
+                watched.fail(f"Kafka does not answer ({in_words(why)}).")
                 await asyncio.sleep(_RETRY_S)
                 continue
             watched.note(found)

@@ -1,15 +1,24 @@
 """What a watch says of itself: the last word on each partition."""
 
+import asyncio
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from aiokafka.errors import KafkaConnectionError
 
+from app.commands.past import watch as watching
 from app.commands.past.found import as_document
-from app.commands.past.watch import Watched, url_at
+from app.commands.past.watch import Watched, url_at, watch
 from app.config import Settings
 from audit.auditing import Audited
 from audit.comparing import Held, RowDifference
+from audit.log import AuditFailed
 from domain.rows import Row, row_key
+from ledger.engine import LedgerUnavailable
 
 
 def audited(partition: int, wrong: int = 0, unread: str | None = None) -> Audited:
@@ -55,3 +64,37 @@ async def test_drift_is_told_as_json_and_as_a_metric_and_goes_when_it_is_repaire
 )
 def test_workers_find_it_where_they_find_a_worker_of_its_machine(worker: str, watch: str) -> None:
     assert url_at(Settings(url=worker), 6366) == watch
+
+
+class FailingAuditor:
+    """It cannot audit until all these have gone wrong."""
+
+    def __init__(self, *wrong: Exception) -> None:
+        self._wrong: Iterator[Exception] = iter(wrong)
+
+    async def partition(self, number: int) -> Audited:
+        for error in self._wrong:
+            raise error
+        return audited(number)
+
+
+async def test_a_watch_outlives_whoever_goes_away_and_says_who_that_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(watching, "_RETRY_S", 0.0)
+    watched, done, failed = Watched(as_document), asyncio.Event(), list[str]()
+    monkeypatch.setattr(watched, "fail", failed.append)
+    wrong = (AuditFailed("a"), LedgerUnavailable("b"), KafkaConnectionError(), TimeoutError())
+    auditor: Any = FailingAuditor(*wrong)
+    said = lambda one: done.set()  # noqa: E731
+    task = asyncio.create_task(watch(auditor, [0], watched, said, ("127.0.0.1", 0)))
+    async with asyncio.timeout(30):
+        await asyncio.wait([task, asyncio.create_task(done.wait())], return_when="FIRST_COMPLETED")
+
+    assert not task.done()
+    assert failed[:2] == ["a", "b"]
+    assert all("Kafka does not answer" in one for one in failed[2:])
+    assert len(failed) == len(wrong)
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
