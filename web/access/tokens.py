@@ -76,7 +76,13 @@ def _caller(token: Token) -> Caller:
 
 
 def read_tokens(data: bytes) -> Tokens:
-    """What the file holds; raises AccessError."""
+    """What the file holds; raises AccessError.
+
+    Nothing at all is no list of tokens: a file is empty for a moment while it is copied, and for
+    good on a full disk, and nobody would get in.
+    """
+    if not data.strip():
+        raise AccessError("it is empty, no file of tokens: make one with `onhand token create`.")
     return Tokens(entries_of(data))
 
 

@@ -215,19 +215,19 @@ async def test_a_file_that_cannot_be_read_again_changes_nothing(
 ) -> None:
     token = keys.token()
     async with a_desk(keys.access()) as desk:
-        for spoilt in (b'{"tokens": 1}', b"{", b'{"tokens":[{"id":"x","secret":"abc123"}]}'):
+        for spoilt in (b'{"tokens": 1}', b"{", b"", b'{"tokens":[{"id":"x","secret":"abc123"}]}'):
             keys.tokens.write_bytes(spoilt)
             assert await desk.status(ROW, token) == 200
         keys.tokens.unlink()
         assert await desk.status(ROW, token) == 200
     said = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert len(said) == 4
+    assert len(said) == 5
     assert "abc123" not in caplog.text
 
 
 def test_a_file_that_is_wrong_at_the_start_is_a_sentence(tmp_path: Path) -> None:
     file = tmp_path / "t"
-    for spoilt in ("onhand_00000000_geheim", '{"tokens":[{"sha256":"geheim"}]}', "[1]"):
+    for spoilt in ("onhand_00000000_geheim", '{"tokens":[{"sha256":"geheim"}]}', "[1]", ""):
         file.write_text(spoilt)
         with pytest.raises(AccessError, match="make one with") as refused:
             WatchedFile(file, read_tokens)
