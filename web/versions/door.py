@@ -123,6 +123,8 @@ class Door:
 
     def is_plain(self, data: bytes) -> bool:
         """Whether the bytes of a request may be answered from this worker's rows as they come."""
+        if self._switch.has_slept():
+            return False
         # Most requests name no position: one byte is found out of ten times as fast as a word.
         if b"@" in data and _CONTROL in data:
             named = _CONTROL_EPOCH.findall(data)

@@ -56,6 +56,9 @@ class Switch:
         self._sweep: asyncio.Task[None] | None = None
         self._awake = asyncio.Event()
         self._awake.set()
+        self._looked_at = time.clock_gettime(time.CLOCK_BOOTTIME)
+        #: Whether the watch over its sleep has begun: nobody else wakes it up.
+        self._watches = False
         self._moved = asyncio.Event()
         #: Told when the version or the epoch of the answers has changed.
         self.listeners: list[Callable[[], None]] = []
@@ -76,10 +79,22 @@ class Switch:
 
     async def stop(self) -> None:
         """Decide no more. May be called twice."""
+        self._watches = False
         await self._tasks.cancel()
+        self._wake_up()
+
+    def has_slept(self) -> bool:
+        """Whether nobody has looked for so long that the record may be another one.
+
+        Whoever wakes up meets the requests that wait for it before its own clock rings.
+        """
+        since = time.clock_gettime(time.CLOCK_BOOTTIME) - self._looked_at
+        return since > SLEPT_S + TICK_S
 
     async def awake(self) -> None:
         """Return once this worker has read the record after it slept; at once if it did not."""
+        if self._watches and self.has_slept():
+            self._fall_asleep()  # the watch wakes it up
         if not self._awake.is_set():
             await self._awake.wait()
 
@@ -166,15 +181,23 @@ class Switch:
     # ---- after sleep
 
     async def _tick(self) -> None:
-        before = time.clock_gettime(time.CLOCK_BOOTTIME)
+        self._wake_up()
+        self._watches = True
         while True:
             await asyncio.sleep(TICK_S)
-            now = time.clock_gettime(time.CLOCK_BOOTTIME)
-            if now - before > SLEPT_S + TICK_S:
-                self._awake.clear()
-                self._note_where()
-                await self._view.reread(REREAD_S)
-                self._awake.set()
-                self._note_where()
-                now = time.clock_gettime(time.CLOCK_BOOTTIME)
-            before = now
+            if self.has_slept():
+                self._fall_asleep()
+                try:
+                    await self._view.reread(REREAD_S)
+                finally:  # whatever came of it: requests wait for this
+                    self._wake_up()
+            self._looked_at = time.clock_gettime(time.CLOCK_BOOTTIME)
+
+    def _fall_asleep(self) -> None:
+        self._awake.clear()
+        self._note_where()
+
+    def _wake_up(self) -> None:
+        self._looked_at = time.clock_gettime(time.CLOCK_BOOTTIME)
+        self._awake.set()
+        self._note_where()

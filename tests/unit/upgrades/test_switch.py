@@ -1,6 +1,7 @@
 """When a worker goes over to another version."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -144,3 +145,59 @@ async def test_a_worker_that_starts_after_the_record_never_answers_the_old_versi
 
     assert (late.switch.answering, late.switch.is_here) == (2, False)
     await late.switch.stop()
+
+
+class Sleeper:
+    """The clock of a machine that may be stopped."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(time, "clock_gettime", lambda clock: self.now)
+
+
+async def test_who_wakes_up_answers_nothing_before_the_record_was_read_again(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(switches, "TICK_S", 0.001)
+    clock, reread = Sleeper(monkeypatch), asyncio.Event()
+
+    async def read(within_s: float) -> None:
+        await reread.wait()
+
+    monkeypatch.setattr(stand.view, "reread", read)
+    await stand.switch.stop()
+    stand.switch.start()
+    await asyncio.sleep(0.01)
+    assert (stand.switch.has_slept(), stand.switch.is_here) == (False, True)
+
+    clock.now += 60
+    # Requests that came meanwhile are met before the watch: all in one pass of the loop.
+    asking = asyncio.create_task(stand.switch.awake())
+    await stand.looked()
+    assert (asking.done(), stand.switch.is_here) == (False, False)
+
+    reread.set()
+    async with asyncio.timeout(30):
+        await asking
+    assert (stand.switch.has_slept(), stand.switch.is_here) == (False, True)
+
+
+async def test_where_the_record_cannot_be_read_after_sleep_requests_go_on(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(switches, "TICK_S", 0.001)
+    clock = Sleeper(monkeypatch)
+
+    async def fail(within_s: float) -> None:
+        raise RuntimeError("nobody foresaw this")
+
+    monkeypatch.setattr(stand.view, "reread", fail)
+    await stand.switch.stop()
+    stand.switch.start()
+    await asyncio.sleep(0.01)
+    clock.now += 60
+    async with asyncio.timeout(30):
+        for _ in range(5):
+            await stand.switch.awake()
+            await asyncio.sleep(0.003)
+    assert stand.switch.is_here
