@@ -7,11 +7,13 @@ by one more hop; `Onhand-Version` and `Onhand-Epoch` which one that is, by which
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import re
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, unquote_plus
 
 import msgspec
 from aiohttp import web
@@ -22,6 +24,7 @@ from tables.reading import Reading
 from web.cluster.admission import Admission
 from web.cluster.exchange import PeerAnswer, PeerFailed
 from web.cluster.heartbeats import WorkerState
+from web.cluster.hedging import first_good
 from web.cluster.peers import (
     HOP,
     HOP_EPOCH,
@@ -31,6 +34,7 @@ from web.cluster.peers import (
 )
 from web.cluster.roster import WorkerView
 from web.http.bodies import BodyLimits, read_raw
+from web.http.parameters import target_of
 from web.http.problems import Problem, problem
 from web.http.replies import SERVER, Handler
 from web.versions.switch import Switch
@@ -38,6 +42,10 @@ from web.versions.view import VersionView
 
 #: For one try, besides what the caller waits: above what an answer from there may take.
 READ_S, WRITE_S = 3.5, 6.0
+#: The same of what a ledger answers, or Kafka is read for.
+LONG_S = 12.0
+#: Who has not answered a question about rows for so long may be frozen: the next one is asked, too.
+HEDGE_S = 0.5
 #: For what this worker has answered itself. A version may be promoted that is 2 s behind
 #: (`app.upgrades.fleet.BEHIND_S`): until it has counted that, a read waits and does not fail.
 FLOOR_WAIT_S = 2.5
@@ -54,6 +62,10 @@ _CONTROL_EPOCH = re.compile(rb"control@([0-9]{1,18})")
 _READS = re.compile(r"/v1/(?:inventory(?:/|$)|lookup$)")
 #: What may be asked of a version by name.
 _BY_VERSION = re.compile(r"/v1/(?:inventory(?:/|$)|lookup$|reports/|audit$)")
+#: What a ledger answers, as its own room says it too (`web.history.asking`).
+_TIMELINE = re.compile(r"/v1/inventory/[^/]+/[^/]+/timeline$")
+_MOMENT = re.compile(r"(?:^|&)(?:as_of|at_position)=")
+_FACTS = re.compile(r"/v1/facts(?:/lookup)?$")
 _KEY = re.compile(r"/v1/inventory/([^/]+)(?:/[^/]+)?")
 _VERSION = re.compile(r"(?:^|&)version=([^&]*)")
 _MIN_POSITION = re.compile(r"(^|&)min_position=([^&]*)")
@@ -64,8 +76,10 @@ _NOT_PASSED_ON = frozenset(
 )
 # What of a request matters to the answer.
 _TAKEN_ALONG = (
-    "accept", "content-type", "idempotency-key", "if-none-match", "if-match",
+    "accept", "content-type", "idempotency-key", "if-",
     "prefer", "ce-", "traceparent", "tracestate", "x-request-id",
+    # By these a browser says that a page of somebody else may have asked.
+    "origin", "referer", "sec-fetch-",
 )  # fmt: skip
 
 
@@ -108,7 +122,7 @@ class Door:
                     return problem(Problem.NOT_READY, detail)
                 await self._follow(request.headers.get(HOP_EPOCH, ""))
                 return self._labelled(await handler(request))
-            path, _, query = request.raw_path.partition("?")
+            path, query = target_of(request)
             if (refused := await self._behind(query)) is not None:
                 return refused
             named = _VERSION.search(query) if _BY_VERSION.match(path) else None
@@ -170,29 +184,40 @@ class Door:
                 return read
             body = read
         partitions = self._partitions(path)
+        waits = "min_position" in query
         if is_named:
             query = _VERSION.sub("", query).lstrip("&")
         elif partitions:
             query = self._with_floors(query, partitions)
         target = f"{path}?{query}" if query else path
         is_read = request.method in ("GET", "HEAD") or bool(partitions)
+        is_of_now = bool(partitions) and not _is_about_the_past(path, query)
         # A worker answers a HEAD as a GET, and the server leaves the body out.
         method = "GET" if request.method == "HEAD" else request.method
-        try_s = _waited_s(query) + (READ_S if is_read else WRITE_S)
-        answer: PeerAnswer | None = None
-        for url in self._targets(version, partitions)[:_TRIES]:
+        try_s = _waited_s(query) + _patience_s(path, is_read=is_read, is_of_now=is_of_now)
+
+        async def ask(url: str) -> PeerAnswer:
             epoch = self._view.epoch or 0
             hop = through_door(method, url, target, version, epoch, _lines_of(request), body)
             try:
                 async with asyncio.timeout(try_s):
-                    answer = await self._peers.ask(url, hop, waits="min_position" in query)
-            except (PeerFailed, TimeoutError):
-                continue  # ids make it safe to repeat a POST
+                    answer = await self._peers.ask(url, hop, waits=waits)
+            except TimeoutError as error:
+                raise PeerFailed("It has not answered in time.") from error
             if answer.status == 401:
-                answer = None  # it does not take this worker for one
-                continue
-            if answer.status != 503 or not is_read:
-                break
+                raise PeerFailed("It does not take this worker for one.")
+            return answer
+
+        # Where one fails, the next one is asked: ids make it safe to repeat a POST.
+        answer = await first_good(
+            self._targets(version, partitions)[:_TRIES],
+            ask,
+            good=lambda url, found: found.status != 503 or not is_read,
+            better=lambda one, other: True,
+            failed=lambda url: None,
+            hedge_s=HEDGE_S if is_of_now else math.inf,
+            until=time.monotonic() + _TRIES * try_s,
+        )
         if answer is None:
             detail = f"No worker of version {version} answers now."
             return self._labelled(problem(Problem.NOT_READY, detail, retry_after_s=1))
@@ -231,8 +256,11 @@ class Door:
         floor = self._admission.floor_token(partitions)
         if not floor:
             return query
-        if _MIN_POSITION.search(query):
-            return _MIN_POSITION.sub(rf"\1min_position=\2,{floor}", query, count=1)
+        if (given := _MIN_POSITION.search(query)) is not None:
+            if unquote_plus(given[2]).strip():
+                return f"{query[: given.end()]},{floor}{query[given.end() :]}"
+            # An empty one asks for nothing, and is no part of a token.
+            query = f"{query[: given.start()]}{query[given.end() :]}".lstrip("&")
         more = f"min_position={floor}"
         if not _WAIT_MS.search(query):
             more += f"&wait_ms={int(FLOOR_WAIT_S * 1000)}"
@@ -248,6 +276,17 @@ class Door:
             except msgspec.MsgspecError:
                 return
         self._admission.heard(partitions, token)
+
+
+def _is_about_the_past(path: str, query: str) -> bool:
+    return _TIMELINE.match(path) is not None or _MOMENT.search(query) is not None
+
+
+def _patience_s(path: str, *, is_read: bool, is_of_now: bool) -> float:
+    """For one worker's answer, besides what the caller waits."""
+    if is_of_now:
+        return READ_S
+    return LONG_S if is_read or _FACTS.match(path) else WRITE_S
 
 
 def _waited_s(query: str) -> float:
@@ -270,7 +309,10 @@ def _is_taken_along(name: str, value: str) -> bool:
 
 
 def _answer_of(answer: PeerAnswer) -> web.Response:
+    # Which pages may read it, this worker says.
     headers = {
-        name: value for name, value in answer.headers.items() if name.lower() not in _NOT_PASSED_ON
+        name: value
+        for name, value in answer.headers.items()
+        if name.lower() not in _NOT_PASSED_ON and not name.lower().startswith("access-control-")
     }
     return web.Response(status=answer.status, body=answer.body, headers={**headers, **SERVER})
