@@ -224,6 +224,13 @@ class Bridge:
                 f"{what}, so its offsets name other records: give the map another `name`, which "
                 "begins anew with ids of its own."
             )
+        if mark.next > (end := await self._marks.end(tp, committed=False)):
+            raise Standstill(
+                f"{topic} ends at offset {end}, and was read to {mark.next - 1}: Kafka lost some "
+                "of its records, and new ones at their offsets would be left out. Restore it; or "
+                'give the map another `name` and `begin = "latest"`, which leaves out all that is '
+                "there now."
+            )
         if mark.next >= first:
             return mark.next
         if not self._by.accept_gaps:

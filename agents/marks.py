@@ -89,10 +89,13 @@ class Marks:
         found: dict[TopicPartition, int] = await consumer.beginning_offsets([tp])
         return found[tp]
 
-    async def end(self, tp: TopicPartition) -> int:
-        """The offset behind the last record of a partition. Raises KafkaError."""
+    async def end(self, tp: TopicPartition, *, committed: bool = True) -> int:
+        """The offset behind the last record of a partition, as `end_offsets` means it.
+
+        Raises KafkaError.
+        """
         consumer = await self._started()
-        return (await end_offsets(consumer, [tp], committed=True))[tp]
+        return (await end_offsets(consumer, [tp], committed=committed))[tp]
 
     async def _started(self) -> AIOKafkaConsumer:
         if self._consumer is None:
