@@ -103,6 +103,7 @@ class Paper:
     Attributes:
         shelves: rows by SKU and location.
         refusals: by the beginning of a path, what it is answered instead.
+        fresh, of_row: what the freshness, and a row by itself, say instead.
         busy: a row of which one is sold each time that somebody lists rows.
         asked: each path with its query, in the order of asking.
         slow: only requests with this in their address wait until it is thawed; empty: all.
@@ -119,6 +120,7 @@ class Paper:
         self.refusals: dict[str, web.Response] = {}
         self.missing: list[int] = []
         self.fresh: Json = {}
+        self.of_row: Json = {}
         self.letters: list[Json] = []
         self.loading: list[Json] = []
         self.lost: set[str] = set()
@@ -251,7 +253,7 @@ class Paper:
             detail = f"No event names {sku} at {location}."
             return problem(Problem.UNKNOWN_KEY, detail, freshness=self.freshness())
         fresh = self.freshness(shelf.partition)
-        return web.json_response(shelf.body() | {"freshness": fresh})
+        return web.json_response(shelf.body() | self.of_row | {"freshness": fresh})
 
     def _timeline(self, sku: str, location: str, query: Mapping[str, str]) -> web.Response:
         if not self.keeps_history:

@@ -230,6 +230,10 @@ async def test_a_row_is_added_up_here_step_by_step_and_a_wrong_one_is_found(
         shelf.add("received", 50)
         await expect(page.locator(".big")).to_have_text(f"{shelf.on_hand} on hand")
         await expect(proofs).to_have_count(2)
+        paper.of_row, paper.fresh = {"checksum": "0" * 16}, {"position": "adjustments-0@1"}
+        await expect(page.locator(".proof .warn")).to_contain_text("ahead in another topic")
+        paper.of_row, paper.fresh = {}, {}
+        await expect(proofs).to_have_count(2)
         shelf.checksum += 1
         shelf.add("sold", 1)
         await expect(page.locator(".proof .bad").first).to_contain_text("another one: checksum")

@@ -38,6 +38,12 @@ for await (const piece of process.stdin) text += piece;
 const differs = ({ facts, told }) => differences(facts.reduce(apply, NOTHING), told);
 console.log(JSON.stringify(JSON.parse(text).map(differs)));
 """
+CROSS = """
+import { cross } from %r;
+let text = "";
+for await (const piece of process.stdin) text += piece;
+console.log(JSON.stringify(JSON.parse(text).map(([a, b]) => cross(a, b))));
+"""
 #: Of ids and sources: what is one byte in no encoding, and a character outside the first plane.
 NAMES = ["4711-1", "tür-3", "日本", "a b", "😀", "x" * 300]
 
@@ -49,15 +55,20 @@ def voided(**fields: Any) -> StockEvent:
 
 def told_by_javascript(stories: list[dict[str, Any]]) -> list[list[str]]:
     """In which numbers the page's fold is not as the row that is told."""
+    found: list[list[str]] = run_javascript(SAYS, stories)
+    return found
+
+
+def run_javascript(says: str, about: object) -> Any:
+    """What a program makes of a JSON text, with the page's fold beside it."""
     node, _ = compute_driver_executable()  # comes with the browser's driver
     fold = ROOT.joinpath("web/page/static/fold.js").as_uri()
     done = subprocess.run(
-        [node, "--input-type=module", "-e", SAYS % fold],
-        input=json.dumps(stories), capture_output=True, text=True, timeout=60,
+        [node, "--input-type=module", "-e", says % fold],
+        input=json.dumps(about), capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    found: list[list[str]] = json.loads(done.stdout)
-    return found
+    return json.loads(done.stdout)
 
 
 def a_story(chance: random.Random, rules: int) -> dict[str, Any]:
@@ -129,3 +140,23 @@ def test_a_row_that_is_another_one_is_told_by_each_of_its_numbers() -> None:
     found = told_by_javascript(wrong)
 
     assert found == [[name] for name in (*names, "damaged", "checksum", "updated_at")]
+
+
+def test_two_positions_cross_where_each_is_ahead_of_the_other_in_some_topic() -> None:
+    crossing = [
+        ("sales-3@5,shipments-3@3", "sales-3@4,shipments-3@4"),
+        ("sales-3@5", "shipments-3@0"),
+        ("my-sales-3@10,x-3@9,control@7", "my-sales-3@9,x-3@10,control@7"),
+    ]
+    not_crossing = [
+        ("sales-3@5,shipments-3@3", "sales-3@5,shipments-3@3"),
+        ("sales-3@5,shipments-3@3", "sales-3@4,shipments-3@3"),
+        ("sales-3@5", "sales-3@5,shipments-3@3"),
+        ("sales-3@5,control@9", "sales-3@6,control@7"),
+        ("", "sales-3@6"),
+    ]
+    both = crossing + not_crossing
+    turned = [(b, a) for a, b in both]
+
+    expected = [True] * len(crossing) + [False] * len(not_crossing)
+    assert run_javascript(CROSS, both + turned) == expected * 2

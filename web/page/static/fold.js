@@ -84,3 +84,19 @@ export function differences(row, told) {
   if (Date.parse(mine.updated_at) !== Date.parse(told.updated_at)) wrong.push("updated_at");
   return wrong;
 }
+
+/**
+ * Whether each of two positions is ahead of the other in some topic. Who stands so may have counted
+ * as many facts of a row, and not the same ones.
+ */
+export function cross(a, b) {
+  const [mine, other] = [offsets(a), offsets(b)];
+  const ahead = (one, two) => [...one].some(([place, at]) => at > (two.get(place) ?? -1));
+  return ahead(mine, other) && ahead(other, mine);
+}
+
+/** Of a position, what is of a topic: `control@7` is the epoch of a version. */
+function offsets(position) {
+  const parts = position.split(",").map((part) => part.split("@"));
+  return new Map(parts.filter(([place]) => place && place !== "control").map(([place, at]) => [place, +at]));
+}

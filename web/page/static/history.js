@@ -2,7 +2,7 @@
 
 import { Refused, ask, path } from "./api.js";
 import { h } from "./dom.js";
-import { NOTHING, apply, differences, hex, onHand } from "./fold.js";
+import { NOTHING, apply, cross, differences, hex, onHand } from "./fold.js";
 import { stepLine } from "./line.js";
 import { problemBox } from "./problems.js";
 import { count, momentOf, number, said, signed } from "./words.js";
@@ -145,8 +145,15 @@ export function history(shell, sku, location) {
         { class: "warn" },
         `◐ The ledger has ${count(-more, "fact")} more than the worker's row yet.`,
       );
+    const wrong = differences(folded, row);
+    if (wrong.length > 0 && cross(row.freshness.position, told.history.position))
+      return h(
+        "p",
+        { class: "warn" },
+        "◐ The worker's row has as many facts as the ledger, and not the same ones yet: each is ahead in another topic.",
+      );
     return verdict(
-      differences(folded, row),
+      wrong,
       [],
       "The worker's row, which never saw the ledger, says the same.",
       "The worker's row is another one",
