@@ -105,7 +105,7 @@ def _draft(files: tuple[Path, ...], to: str) -> NoReturn:
         refuse("--draft-mapping looks at one table: give one FILE; its map will do for all alike.")
     try:
         with files[0].open("rb") as file:
-            text = draft_map(file.read(LOOKED_AT_BYTES), files[0].name)
+            text = draft_map(file.read(LOOKED_AT_BYTES), _name_of(files[0]))
         if to == "-":
             click.echo(text, nl=False)
         else:

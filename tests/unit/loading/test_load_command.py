@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from pathlib import Path
 
@@ -146,3 +147,11 @@ def test_of_many_refused_lines_the_first_are_named_and_a_dry_run_names_all(
     assert told.count(" is refused: ") == 20
     assert "… and 10 more." in told
     assert load("b.csv", "--map", "m.toml", "--dry-run").output.count(" is refused: ") == 30
+
+
+def test_a_map_is_drafted_for_a_file_whose_name_is_no_text(folder: Path) -> None:
+    Path(os.fsdecode(b"sales-\xff.csv")).write_text("sku;qty\nA;1\nB;2\n")
+
+    load(os.fsdecode(b"sales-\xff.csv"), "--draft-mapping", "map.toml")
+
+    assert (folder / "map.toml").read_text().startswith(r'# What is what in "sales-\\xff.csv".')
