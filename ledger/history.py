@@ -181,6 +181,15 @@ class Ledger:
         """As `at`, of all partitions."""
         return cuts.at(self.places(part), offsets, self.topics)
 
+    def handled(self, offsets: Mapping[tuple[int, int], int], part: int | None = None) -> None:
+        """Make sure that the ledger has read this far.
+
+        Raises:
+            NotThatFar: it has not.
+        """
+        if offsets:
+            cuts.handled(self.places(part), offsets, self.topics)
+
     def held(self, all_cuts: Cuts, part: int | None = None) -> None:
         """Make sure that a prefix of an earlier answer can still be told.
 

@@ -15,8 +15,8 @@ from app.commands.console import Cell, coloured, plain, seconds_since, span
 from app.commands.running import authorities_of_command, token_of_command
 from core.words import in_words
 
-#: A worker answers or refuses within 2 s, and waits for a position for at most 1 s more.
-TIMEOUT_S = 10.0
+#: A worker answers or refuses within 2 s, and waits for a position for at most 10 s more.
+TIMEOUT_S = 15.0
 #: Younger than this is now: a broker answers a worker at least every half second.
 _NOW_S = 5.0
 _BUSY = 503

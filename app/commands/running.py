@@ -79,6 +79,19 @@ def url_option(command: F) -> F:
     return _url(_token(_tls_ca(command)))
 
 
+def waiting_options(command: F) -> F:
+    """What must be counted before the answer, and how long to wait for that."""
+    position = click.option(
+        "--min-position", help="Wait until this event is counted (from a POST's answer)."
+    )
+    wait = click.option(
+        "--wait-ms",
+        type=click.IntRange(0, 10_000),
+        help="How long to wait for it; 1,000 by default.",
+    )
+    return position(wait(command))
+
+
 def token_of_command() -> str | None:
     """The token that this command was given, to be sent to those whom it names."""
     context = click.get_current_context(silent=True)

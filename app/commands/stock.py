@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import click
 
 from app.commands.console import Cell, ago, print_json, table
-from app.commands.running import as_json, refuse, url_option, workers_of
+from app.commands.running import as_json, refuse, url_option, waiting_options, workers_of
 
 FIELDS = ("on_hand", "received", "dispatched", "sold", "returned", "adjusted", "events")
 #: Rows in one page of a list; the service takes no more.
@@ -19,12 +19,7 @@ PAGE = 1_000
 _F = TypeVar("_F", bound=Callable[..., Any])
 #: What may be demanded of any answer, as the service calls it.
 _DEMANDS = (
-    click.option("--min-position", help="Wait until this event is counted (from a POST's answer)."),
-    click.option(
-        "--wait-ms",
-        type=click.IntRange(0, 60_000),
-        help="How long to wait for it; 1,000 by default.",
-    ),
+    waiting_options,
     click.option(
         "--max-lag",
         "max_lag_events",

@@ -138,6 +138,20 @@ def at(
         NotThatFar: the ledger has not read so far.
         BeforeHistory: the lines there are gone.
     """
+    handled(places, offsets, named)
+    if any(offset + 1 < places[where].history_from for where, offset in offsets.items()):
+        raise BeforeHistory(begins(places))
+    return {where: offset + 1 for where, offset in offsets.items()}
+
+
+def handled(
+    places: Extents, offsets: Mapping[tuple[int, int], int], named: Mapping[int, str]
+) -> None:
+    """Make sure that the ledger has read this far; arguments as those of `at`.
+
+    Raises:
+        NotThatFar: it has not.
+    """
     for (topic, part), offset in offsets.items():
         place = places.get((topic, part))
         reached = 0 if place is None else place.reach.next_offset
@@ -145,9 +159,6 @@ def at(
             raise NotThatFar(
                 f"The ledger is at {reached} of {named[topic]}-{part}, and not beyond {offset}."
             )
-        if place is not None and offset + 1 < place.history_from:
-            raise BeforeHistory(begins(places))
-    return {where: offset + 1 for where, offset in offsets.items()}
 
 
 def of_part(cuts: Cuts, part: int) -> dict[int, int]:

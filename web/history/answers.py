@@ -21,6 +21,7 @@ from ledger.questions.reporting import REPORTS
 from ledger.questions.reports import ReportWish, columns_of, read_report
 from ledger.questions.timeline import Wish, leaf
 from ledger.upkeep.building import Building
+from web.cluster.answers import problem_of
 from web.history.asking import (
     LEAF,
     PAST,
@@ -32,6 +33,7 @@ from web.history.asking import (
     past_of,
     read_cursor,
     timeline_key,
+    wait_of,
 )
 from web.history.bodies import (
     PastBody,
@@ -52,6 +54,8 @@ from web.records.factfinding import FACTS, FACTS_LOOKUP, FACTS_LOOKUP_PATH, FACT
 
 #: Questions that are with the database at once; the others wait.
 _AT_ONCE = 8
+#: Those that wait until the ledger is far enough, and how often each looks: 640 looks a second.
+_MOST_WAITING, _LOOK_EVERY_S = 64, 0.1
 _WEEK_US = 7 * 86_400 * 10**6
 _LATE_S = 3_600
 
@@ -68,6 +72,7 @@ class Answers:
     def __init__(self, history: History, topics: Sequence[str], url: str) -> None:
         self._history, self._topics, self._url = history, list(topics), url
         self._threads = ThreadPoolExecutor(_AT_ONCE, "history")
+        self._waiting = 0
 
     def routes(self) -> Iterator[web.RouteDef]:
         """Under `ROOT` one route takes every path, as with rows of today."""
@@ -87,14 +92,14 @@ class Answers:
         try:
             if path == ROOT:
                 values = parameters(query, PAST_LIST)
-                return await self._ask(self._list, past_of(values), values)
+                return await self._wait(values, self._list, past_of(values), values)
             if (whose := timeline_key(path)) is not None:
                 values = parameters(query, LEAF)
-                return await self._ask(self._timeline, whose, past_of(values), values)
+                return await self._wait(values, self._timeline, whose, past_of(values), values)
             if (key := key_of(path)) is None:
                 return problem(Problem.UNKNOWN_PATH, f"There is nothing at {path}.")
-            read = self._sku if key[1] is None else self._row
-            return await self._ask(read, key, past_of(parameters(query, PAST)))
+            read, values = self._sku if key[1] is None else self._row, parameters(query, PAST)
+            return await self._wait(values, read, key, past_of(values))
         except BadRequest as bad:
             return bad.reply()
 
@@ -106,7 +111,7 @@ class Answers:
             return problem(Problem.UNKNOWN_PATH, f"There is no such report; there are {known}.")
         try:
             values = parameters(target_of(request)[1], REPORT)
-            return await self._ask(self._report, name, values, wants_csv(request))
+            return await self._wait(values, self._report, name, values, wants_csv(request))
         except BadRequest as bad:
             return bad.reply()
 
@@ -129,6 +134,25 @@ class Answers:
         except BadRequest as bad:
             return bad.reply()
 
+    async def _wait(
+        self, values: Mapping[str, Any], work: Callable[..., web.Response], *args: Any
+    ) -> web.Response:
+        """As `_ask`, again until the ledger is far enough or the caller has waited so long."""
+        until = time.monotonic() + wait_of(values)
+        while True:
+            answer = await self._ask(work, *args)
+            left = until - time.monotonic()
+            if problem_of(answer) is not Problem.NOT_CAUGHT_UP or left <= 0:
+                return answer
+            if self._waiting >= _MOST_WAITING:
+                return answer
+            self._waiting += 1
+            try:
+                # Another process may write the ledger, and SQLite wakes nobody.
+                await asyncio.sleep(min(_LOOK_EVERY_S, left))
+            finally:
+                self._waiting -= 1
+
     async def _ask(self, work: Callable[..., web.Response], *args: Any) -> web.Response:
         def look() -> web.Response:
             with self._history.look() as ledger:
@@ -146,13 +170,20 @@ class Answers:
 
     # ---- in a thread
 
+    def _offsets(
+        self, position: Mapping[tuple[str, int], int], part: int | None
+    ) -> dict[tuple[int, int], int]:
+        """Its parts that are about this partition, or any."""
+        return {
+            (self._topics.index(topic), number): offset
+            for (topic, number), offset in position.items()
+            if topic in self._topics and part in (None, number)
+        }
+
     def _cuts(self, ledger: Ledger, part: int | None, past: Past) -> Cuts:
+        ledger.handled(self._offsets(past.least, part), part)
         if past.position is not None:
-            offsets = {
-                (self._topics.index(topic), number): offset
-                for (topic, number), offset in past.position.items()
-                if topic in self._topics and part in (None, number)
-            }
+            offsets = self._offsets(past.position, part)
             if not offsets:
                 where = "any partition" if part is None else f"partition {part}"
                 says = f"has no part for {where}, in which all facts of this SKU are"
@@ -283,7 +314,7 @@ class Answers:
         self, ledger: Ledger, name: str, values: Mapping[str, Any], as_csv: bool
     ) -> web.Response:
         report, as_of = REPORTS[name], values.get("as_of")
-        past = Past(as_of, False, None)
+        past = Past(as_of, False, None, values.get("min_position", {}))
         ends = self._cuts(ledger, None, past)
         since, starts = None, {}
         if report.of_a_time:

@@ -15,8 +15,9 @@ from msgspec import Struct
 from core.positions import read_position
 from ledger.lines import TOPICS, micros
 from ledger.questions.prefixes import Cuts
+from web.cluster.admission import DEFAULT_WAIT_S
 from web.http.parameters import TEXT, BadRequest, Parameter, boolean, number, part_of, wrong
-from web.reads.parameters import LIST, ROOT, Filters
+from web.reads.parameters import LIST, READ, ROOT, Filters
 from web.reads.questions import key_of
 
 REPORTS_PATH = "/v1/reports/"
@@ -49,10 +50,17 @@ _TIME = {"type": "string", "format": "date-time"}
 _CLOCK = _one_of(CLOCKS)._replace(
     text="recorded: when the log took it. occurred: when it happened, as the fact says."
 )
+_FAR_ENOUGH: Mapping[str, Parameter] = {
+    "min_position": READ["min_position"],
+    "wait_ms": READ["wait_ms"]._replace(
+        text="How long to wait until the ledger is that far; 1,000 by default."
+    ),
+}
 PAST: Mapping[str, Parameter] = {
     "as_of": Parameter(_time, _TIME, "As it was at this time."),
     "clock": _CLOCK,
     "at_position": Parameter(read_position, TEXT, "As it was when exactly this had been handled."),
+    **_FAR_ENOUGH,
 }
 LEAF: Mapping[str, Parameter] = {
     **PAST,
@@ -75,6 +83,7 @@ PAST_LIST: Mapping[str, Parameter] = {
     },
 }
 REPORT: Mapping[str, Parameter] = {
+    **_FAR_ENOUGH,
     "as_of": PAST["as_of"],
     "from": Parameter(_time, _TIME, "Of facts recorded from this time on; a week without it."),
     "location": LIST["location"],
@@ -84,15 +93,19 @@ REPORT: Mapping[str, Parameter] = {
 
 
 class Past(NamedTuple):
-    """Which prefix: a time by a clock, a position, or all there is."""
+    """Which prefix: a time by a clock, a position, or all there is.
+
+    least: what must be in the ledger before it answers.
+    """
 
     as_of: int | None
     by_occurred: bool
     position: Mapping[tuple[str, int], int] | None
+    least: Mapping[tuple[str, int], int] = {}
 
 
 def past_of(values: Mapping[str, Any]) -> Past:
-    """Read the three parameters together.
+    """Read the parameters of a moment together.
 
     Raises:
         BadRequest: a time and a position.
@@ -100,7 +113,14 @@ def past_of(values: Mapping[str, Any]) -> Past:
     if "as_of" in values and "at_position" in values:
         raise BadRequest(wrong("at_position", "and as_of are two moments: give one"))
     occurred = values.get("clock") == "occurred"
-    return Past(values.get("as_of"), occurred, values.get("at_position"))
+    least = values.get("min_position", {})
+    return Past(values.get("as_of"), occurred, values.get("at_position"), least)
+
+
+def wait_of(values: Mapping[str, Any]) -> float:
+    """For how many seconds the answer may wait until the ledger is that far."""
+    wait: float = values.get("wait_ms", DEFAULT_WAIT_S * 1000) / 1000
+    return wait
 
 
 def is_about_the_past(path: str, query: str) -> bool:

@@ -27,6 +27,7 @@ from web.http.replies import Handler
 from web.reads.parameters import READ
 from web.reads.queries import passed_on
 from web.records.factfinding import FACTS_LOOKUP_PATH, FactName, FactsAsked, FactsBody
+from web.versions.door import waited_s
 
 AUDIT_PATH = "/v1/audit"
 #: Of what a version is asked for by name; the door reads it.
@@ -99,7 +100,12 @@ class Passing:
         # Which version it is of is settled: this worker's, and so that of any ledger asked.
         query = _VERSION.sub("", asked.query).lstrip("&")
         path = f"{asked.path}?{query}" if query else asked.path
-        answer = await self._ask_ledger(lambda url: get(url, path, {}, asked.lines))
+        answer = await self._ask_one(
+            LEDGER,
+            self._roster.ledgers(),
+            lambda url: get(url, path, {}, asked.lines),
+            waits_s=waited_s(query),
+        )
         if isinstance(answer, PeerAnswer):
             return passed_on(answer)
         if answer is None:
@@ -110,7 +116,9 @@ class Passing:
     async def facts(self, names: Sequence[SourceAndId]) -> FactsBody | None:
         """What a ledger knows of some facts; None where none answers."""
         body = msgspec.json.encode(FactsAsked([FactName(*name) for name in names]))
-        answer = await self._ask_ledger(lambda url: post(url, FACTS_LOOKUP_PATH, {}, "", body))
+        answer = await self._ask_one(
+            LEDGER, self._roster.ledgers(), lambda url: post(url, FACTS_LOOKUP_PATH, {}, "", body)
+        )
         if not isinstance(answer, PeerAnswer) or answer.status != 200:
             return None
         try:
@@ -118,11 +126,13 @@ class Passing:
         except msgspec.MsgspecError:
             return None  # of a build that says it in other words
 
-    async def _ask_ledger(self, request: Callable[[str], bytes]) -> PeerAnswer | str | None:
-        return await self._ask_one(LEDGER, self._roster.ledgers(), request)
-
     async def _ask_one(
-        self, what: str, urls: Sequence[str], request: Callable[[str], bytes]
+        self,
+        what: str,
+        urls: Sequence[str],
+        request: Callable[[str], bytes],
+        *,
+        waits_s: float = 0.0,
     ) -> PeerAnswer | str | None:
         """The answer of one of them; why there is none, or None where none lives.
 
@@ -131,8 +141,8 @@ class Passing:
         failed, not_yet = None, None
         for url in urls:
             try:
-                async with asyncio.timeout(_ANSWER_S):
-                    answer = await self._peers.ask(url, request(url))
+                async with asyncio.timeout(_ANSWER_S + waits_s):
+                    answer = await self._peers.ask(url, request(url), waits=waits_s > 0)
                 if answer.status == 503:
                     not_yet = not_yet or answer
                 elif answer.status == 401:
@@ -142,7 +152,7 @@ class Passing:
             except PeerFailed as error:
                 failed = f"The {what} at {url} does not answer: {error}"
             except TimeoutError:
-                failed = f"The {what} at {url} has not answered within {_ANSWER_S:.0f} s."
+                failed = f"The {what} at {url} has not answered within {_ANSWER_S + waits_s:.0f} s."
         return not_yet or failed
 
 

@@ -167,7 +167,7 @@ class Door:
         wanted = 0 if found is None else epoch_in(unquote(found[2]))
         if wanted <= self._switch.epoch:
             return None
-        if await self._switch.reaches(wanted, _waited_s(query)):
+        if await self._switch.reaches(wanted, waited_s(query)):
             return None
         detail = f"This worker answers by epoch {self._switch.epoch}, not yet by {wanted}."
         return problem(Problem.NOT_CAUGHT_UP, detail, retry_after_s=1)
@@ -183,18 +183,18 @@ class Door:
             if isinstance(read, web.Response):
                 return read
             body = read
-        partitions = self._partitions(path)
+        partitions = self._partitions(path, query)
         waits = "min_position" in query
         if is_named:
             query = _VERSION.sub("", query).lstrip("&")
         elif partitions:
             query = self._with_floors(query, partitions)
         target = f"{path}?{query}" if query else path
-        is_read = request.method in ("GET", "HEAD") or bool(partitions)
-        is_of_now = bool(partitions) and not _is_about_the_past(path, query)
+        is_of_now = bool(partitions)
+        is_read = request.method in ("GET", "HEAD") or is_of_now
         # A worker answers a HEAD as a GET, and the server leaves the body out.
         method = "GET" if request.method == "HEAD" else request.method
-        try_s = _waited_s(query) + _patience_s(path, is_read=is_read, is_of_now=is_of_now)
+        try_s = waited_s(query) + _patience_s(path, is_read=is_read, is_of_now=is_of_now)
 
         async def ask(url: str) -> PeerAnswer:
             epoch = self._view.epoch or 0
@@ -242,9 +242,12 @@ class Door:
 
         return [beat.url for beat in sorted(found, key=rank)]
 
-    def _partitions(self, path: str) -> list[int]:
-        """Whose rows a read may show; none for what is no read."""
-        if not _READS.match(path):
+    def _partitions(self, path: str, query: str) -> list[int]:
+        """Whose rows of now a read may show; none for what is no such read.
+
+        A ledger may be behind what workers have told, and is asked about its own moment.
+        """
+        if not _READS.match(path) or _is_about_the_past(path, query):
             return []
         key = _KEY.fullmatch(path)
         if key is None:
@@ -289,7 +292,7 @@ def _patience_s(path: str, *, is_read: bool, is_of_now: bool) -> float:
     return LONG_S if is_read or _FACTS.match(path) else WRITE_S
 
 
-def _waited_s(query: str) -> float:
+def waited_s(query: str) -> float:
     """How long a caller waits for its position."""
     wait = _WAIT_MS.search(query)
     return _WAIT_S if wait is None else min(_MOST_WAIT_S, int(wait[1]) / 1000)

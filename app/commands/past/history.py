@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode
 import click
 
 from app.commands.console import Cell, plain, print_json, table
-from app.commands.running import as_json, refuse, url_option, workers_of
+from app.commands.running import as_json, refuse, url_option, waiting_options, workers_of
 
 #: Facts in one page of an explanation; the service takes no more.
 _PAGE = 1_000
@@ -55,6 +55,7 @@ _as_of = click.option("--as-of", metavar="TIME", help="As it was then: 2026-11-2
     help="How many facts to show: the newest.",
 )
 @click.option("--all", "everything", is_flag=True, help="Also what was repeated or refused.")
+@waiting_options
 @url_option
 @as_json
 def history(
@@ -66,14 +67,15 @@ def history(
     everything: bool,
     url: tuple[str, ...],
     as_json: bool,
+    **waiting: str | int | None,
 ) -> None:
     """Show the newest facts of SKU at LOCATION, with the balance after each.
 
     The line above the table is the balance from the oldest of them to the newest.
     """
     query = {"clock": clock, "order": "desc", "limit": str(limit)}
-    query |= {"all": "true"} if everything else {}
-    found = _ask(sku, location, query | ({"as_of": as_of} if as_of else {}), url, as_json)
+    query |= _given(as_of=as_of, **waiting) | ({"all": "true"} if everything else {})
+    found = _ask(sku, location, query, url, as_json)
     if as_json:
         print_json(found)
         return
@@ -90,6 +92,7 @@ def history(
 @click.argument("location")
 @_as_of
 @_clock
+@waiting_options
 @url_option
 @as_json
 def explain(
@@ -99,13 +102,14 @@ def explain(
     clock: str,
     url: tuple[str, ...],
     as_json: bool,
+    **waiting: str | int | None,
 ) -> None:
     """Say why there is as much of SKU at LOCATION as there is: all facts, by kind.
 
     Adds up every fact itself, and ends with code 1 where the sum is not what the row says.
     """
     query = {"clock": clock, "limit": str(_PAGE), "all": "true"}
-    query |= {"as_of": as_of} if as_of else {}
+    query |= _given(as_of=as_of, **waiting)
     pages = list(_pages(sku, location, query, url, as_json))
     facts = [fact for page in pages for fact in page["facts"]]
     row = pages[0]["row"]
@@ -124,6 +128,10 @@ def explain(
         click.echo(f"Together {total:,}, as of {_place(pages[0]['history'])}.")
     if total != on_hand:
         refuse(f"The facts add up to {total:,}, and the row says {on_hand:,}: run a new ledger.")
+
+
+def _given(**values: str | int | None) -> dict[str, str]:
+    return {name: str(value) for name, value in values.items() if value is not None}
 
 
 def sparkline(balances: Sequence[int]) -> str:

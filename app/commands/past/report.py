@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 import click
 
 from app.commands.console import Cell, print_json, table
-from app.commands.running import as_json, refuse, url_option, workers_of
+from app.commands.running import as_json, refuse, url_option, waiting_options, workers_of
 
 #: As `ledger.questions.reporting.REPORTS`, which is not loaded for a word.
 NAMES = ("stock-outs", "oversold", "movers", "shrink", "location-totals", "late-facts")
@@ -30,6 +30,7 @@ NAMES = ("stock-outs", "oversold", "movers", "shrink", "location-totals", "late-
     help="How many lines to show.",
 )
 @click.option("--csv", "as_csv", is_flag=True, help="Comma-separated, for spreadsheets.")
+@waiting_options
 @url_option
 @as_json
 def report(
@@ -42,6 +43,7 @@ def report(
     as_csv: bool,
     url: tuple[str, ...],
     as_json: bool,
+    **waiting: str | int | None,
 ) -> None:
     """Show one report, made from the ledger at one position of the log.
 
@@ -51,6 +53,7 @@ def report(
     from app.commands import ask
 
     given = {"as_of": as_of, "from": since, "location": location, "late_s": late_s, "limit": limit}
+    given |= waiting
     query = urlencode({key: value for key, value in given.items() if value is not None})
     try:
         answer = ask.ask(workers_of(url), f"/v1/reports/{quote(name)}?{query}")

@@ -65,6 +65,26 @@ async def test_what_it_has_not_answered_it_does_not_wait_for(door: Door) -> None
     assert door._with_floors("fields=sku", [1]) == "fields=sku"
 
 
+@pytest.mark.parametrize(
+    ("path", "query"),
+    [
+        ("/v1/inventory", "as_of=2026-11-23T10:00:00Z"),
+        ("/v1/inventory/a/b", "clock=occurred&as_of=2026-11-23T10:00:00Z"),
+        ("/v1/inventory/a/b", "at_position=sales-0@3"),
+        ("/v1/inventory/a/b/timeline", "limit=3"),
+    ],
+)
+async def test_a_question_about_the_past_does_not_wait_for_what_was_told_of_now(
+    door: Door, path: str, query: str
+) -> None:
+    assert door._partitions(path, query) == []
+
+
+@pytest.mark.parametrize("path", ["/v1/inventory/a/timeline", "/v1/inventory/as_of=1/b"])
+async def test_a_key_may_be_spelt_like_a_question_about_the_past(door: Door, path: str) -> None:
+    assert len(door._partitions(path, "")) == 1
+
+
 async def test_a_worker_that_knows_a_later_record_is_answered_once_this_one_has_read_it(
     door: Door,
 ) -> None:
