@@ -10,7 +10,7 @@ from ledger.questions.prefixes import BeforeHistory, Prefix
 from ledger.questions.timeline import Wish, leaf
 from ledger.schema import event_table
 from ledger.upkeep.compacting import compact
-from tests.integration.ledger.test_history import as_row, filled
+from tests.integration.ledger.asking.test_history import as_row, filled
 from tests.ledgers.comparing import lines
 from tests.ledgers.kept import Kept, in_batches
 from tests.ledgers.logs import LOCATIONS, SKUS, WINDOW, a_log, judged

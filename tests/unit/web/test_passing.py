@@ -52,7 +52,9 @@ async def passing(*answers: Answer) -> AsyncIterator[Passing]:
 
 async def asked(*answers: Answer) -> int | str | None:
     async with passing(*answers) as history:
-        found = await history._ask_one("ledger", history._roster.ledgers(), lambda url: get(url, ASKED, {}, ""))
+        found = await history._ask_one(
+            "ledger", history._roster.ledgers(), lambda url: get(url, ASKED, {}, "")
+        )
     return found.status if isinstance(found, PeerAnswer) else found
 
 

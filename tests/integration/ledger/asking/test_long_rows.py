@@ -16,7 +16,7 @@ from ledger.schema import snapshot_table
 from ledger.upkeep.compacting import compact
 from ledger.upkeep.snapshots import long_rows, take_snapshots
 from tests.integration.ledger.test_compacting import middle
-from tests.integration.ledger.test_history import as_row, filled
+from tests.integration.ledger.asking.test_history import as_row, filled
 from tests.ledgers.comparing import lines
 from tests.ledgers.kept import Kept
 from tests.ledgers.logs import LOCATIONS, SKUS, WINDOW

@@ -20,7 +20,7 @@ from ledger.questions.reporting import REPORTS
 from ledger.questions.reports import ReportWish, columns_of, read_report
 from ledger.reaches import complete
 from ledger.upkeep.compacting import compact
-from tests.integration.ledger.test_history import applied, as_row, filled
+from tests.integration.ledger.asking.test_history import applied, as_row, filled
 from tests.ledgers.kept import Kept
 from tests.ledgers.logs import LOCATIONS, PARTITIONS, SKUS, WINDOW, a_log
 from web.history.answers import Answers
