@@ -99,7 +99,7 @@ def _round(log: list[Record], size: int, half: int) -> tuple[list[int], list[int
     for first in range(0, len(log), size):
         piece = log[first : first + size]
         found = columns(ADDRESS, piece, CURRENT)
-        decode_ns = _timed(partial(columns, ADDRESS, piece))
+        decode_ns = _timed(partial(columns, ADDRESS, piece, CURRENT))
         fold_ns = _timed(partial(fold, state, ADDRESS, found, absent, list))
         full = first // GROUP != (first + size) // GROUP
         take_ns = _timed(lambda: list(take_group(state).rows.encoded(1_000))) if full else 0

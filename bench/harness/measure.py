@@ -21,8 +21,8 @@ import psutil
 from bench.harness.progress import Ticker
 
 BEGIN_LOOKS_EVERY_S = 0.01
-# While far from the end a look costs the system something; near it, it is precision.
-END_LOOKS_EVERY_S = (0.02, 0.1)
+# A look costs the system some ms; near the end it is precision.
+END_LOOKS_EVERY_S = (0.05, 0.5)
 LOOKS_TO_THE_END = 8
 LOG_TAIL_LINES = 15
 
