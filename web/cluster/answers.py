@@ -84,6 +84,17 @@ def is_between_owners(answer: object) -> bool:
     return isinstance(answer, NotReady) and answer.between_owners
 
 
+def is_soon_another(answer: object, names_position: bool) -> bool:
+    """Whether asking again in a moment may get a better answer.
+
+    Between two owners; or whoever has the rows still reads what this worker has told already, and
+    the caller has named no position that he waits for himself.
+    """
+    return is_between_owners(answer) or (
+        not names_position and problem_of(answer) is Problem.NOT_CAUGHT_UP
+    )
+
+
 def says_more(one: object, other: object) -> bool:
     """Whether the second of two refusals tells the caller more than the first.
 

@@ -15,7 +15,7 @@ from core.stages import Freshness, Role
 from domain.lookup import NotReady, TooBusy
 from tables.home.store import StoreError
 from web.cluster.admission import Asked, Unanswered, stale
-from web.cluster.answers import is_between_owners, is_usable, problem_of, says_more, settles
+from web.cluster.answers import is_soon_another, is_usable, problem_of, says_more, settles
 from web.cluster.exchange import FromPeer, LargeAnswer, PeerAnswer, PeerFailed
 from web.cluster.hedging import first_good
 from web.cluster.peers import PeerCrowded
@@ -59,7 +59,8 @@ class Asking(Generic[T]):
         until = self._attempts.until
         while True:
             answer = await self._answered()
-            if not is_between_owners(answer) or not await again(self._asked, until):
+            is_soon_another_one = is_soon_another(answer, self._attempts.waits)
+            if not is_soon_another_one or not await again(self._asked, until):
                 return answer
             self._attempts = self._router.attempts(self._partition, self._asked, KEY_PATIENCE)
 

@@ -14,7 +14,7 @@ import msgspec
 
 from domain.lookup import NotReady
 from web.cluster.admission import Asked, Unanswered
-from web.cluster.answers import is_between_owners, says_more
+from web.cluster.answers import is_soon_another, says_more
 from web.cluster.exchange import PeerFailed
 from web.cluster.freshness import FreshnessBody
 from web.cluster.hedging import first_good
@@ -71,7 +71,9 @@ class Spread(Generic[F]):
         """Parts that together answer for as many as can be in time; and the rest, and why."""
         parts, refused = await self.ask_for(self.attempts, 0)
         while between := [
-            partition for partition, why in refused.items() if is_between_owners(why)
+            partition
+            for partition, why in refused.items()
+            if is_soon_another(why, self.attempts[partition].waits)
         ]:
             if not await again(self._asked, self.until):
                 break

@@ -12,6 +12,7 @@ from multidict import CIMultiDict
 
 from core.stages import Role
 from tests.support.fleet import Fleet, a_claim, a_fleet
+from web.cluster import admission
 from web.cluster.exchange import PeerAnswer
 from web.http.replies import SERVER
 from web.reads.queries import passed_on
@@ -181,6 +182,27 @@ async def test_an_answer_that_would_be_older_is_refused_in_time() -> None:
 
         assert (answer.status, answer.problem) == (503, "not-caught-up")
         assert time.perf_counter() - started < 2.0
+
+
+@pytest.mark.parametrize("path", ["/v1/inventory/SKU-1/store-0", "/v1/inventory?limit=1"])
+async def test_who_is_not_far_enough_yet_is_asked_again_while_there_is_time(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admission, "OWN_WAIT_S", 0.05)
+    async with Fleet(3, count=1) as fleet:
+        fleet[1].shelf.hold([0], Role.ACTIVE, sales=20)
+        fleet[2].shelf.hold([0], Role.STANDBY, sales=19)
+        fleet.put("SKU-1", "store-0", received=1)
+        fleet.tell()
+        await fleet.row(0, "SKU-1")
+        await fleet[1].die()
+
+        late = asyncio.create_task(fleet.get(0, path))
+        await asyncio.sleep(0.3)
+        assert not late.done()
+        fleet[2].shelf.advance(0, 20)
+
+        assert (await late).status == 200
 
 
 async def test_own_rows_are_not_told_if_they_are_older_than_what_was_passed_on() -> None:
