@@ -15,8 +15,8 @@ from ledger.questions.timeline import Wish, leaf
 from ledger.schema import snapshot_table
 from ledger.upkeep.compacting import compact
 from ledger.upkeep.snapshots import long_rows, take_snapshots
-from tests.integration.ledger.test_compacting import middle
 from tests.integration.ledger.asking.test_history import as_row, filled
+from tests.integration.ledger.test_compacting import middle
 from tests.ledgers.comparing import lines
 from tests.ledgers.kept import Kept
 from tests.ledgers.logs import LOCATIONS, SKUS, WINDOW
