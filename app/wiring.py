@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from app import __version__, descriptors
 from app.access import access_of
+from app.channels.document import topics_document
 from app.config import Settings, SettingsError
 from app.counting.parts import counting_options, join, owned_elsewhere, stores_of, without_pages
 from app.counting.worker import CountedTable
@@ -136,6 +137,7 @@ def _web_config(settings: Settings, limits: Limits) -> WebConfig:
         limits=limits,
         window=settings.dedup_window,
         origins=tuple(filter(None, settings.cors_origins.split(","))),
+        asyncapi=topics_document(settings, __version__),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from aiohttp import web
 from msgspec import Struct
 
+from web.docs.page import DOCS_PATH, TOPICS_PATH
 from web.http.replies import json_reply
 
 
@@ -20,11 +21,16 @@ class IndexCall(Struct, frozen=True):
 
 
 class IndexBody(Struct, frozen=True):
-    """All calls of this worker; `openapi` says all about them."""
+    """All calls of this worker; `openapi` says all about them, `asyncapi` about the topics.
+
+    docs: the same for people.
+    """
 
     name: str
     build: str
     openapi: str
+    asyncapi: str
+    docs: str
     calls: list[IndexCall]
 
 
@@ -35,7 +41,8 @@ def routes(document: Mapping[str, Any]) -> Iterable[web.RouteDef]:
         for path, methods in document["paths"].items()
         for method, call in methods.items()
     ]
-    body = IndexBody("Onhand", document["info"]["version"], "/openapi.json", calls)
+    about = "/openapi.json", TOPICS_PATH, DOCS_PATH
+    body = IndexBody("Onhand", document["info"]["version"], *about, calls)
 
     async def index(request: web.Request) -> web.Response:
         response = json_reply(body)

@@ -5,6 +5,7 @@ from what reads them; only what a POST holds is written out here.
 """
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import msgspec
 from aiohttp import web
@@ -32,6 +33,7 @@ from web.describing import (
     query_of,
     ref_to,
 )
+from web.docs import page
 from web.history.bodies import (
     PastListBody,
     PastRowBody,
@@ -344,8 +346,13 @@ def document(build: str, url: str, *, guarded: bool = True) -> JsonObject:
     }
 
 
-def routes(build: str, url: str, *, guarded: bool) -> Iterable[web.RouteDef]:
-    """GET /openapi.json and GET /, encoded once."""
+def routes(
+    build: str, url: str, topics: Mapping[str, Any], *, guarded: bool
+) -> Iterable[web.RouteDef]:
+    """GET /openapi.json, /asyncapi.json, /docs and /, each made once.
+
+    `topics`: the AsyncAPI document. For the others see `document`.
+    """
     whole = document(build, url, guarded=guarded)
     body = msgspec.json.encode(whole)
     headers = {"Content-Type": JSON, "Cache-Control": "no-cache", **SERVER}
@@ -354,4 +361,5 @@ def routes(build: str, url: str, *, guarded: bool) -> Iterable[web.RouteDef]:
         return web.Response(body=body, headers=headers)
 
     yield web.get("/openapi.json", get)
+    yield from page.routes(whole, topics)
     yield from index.routes(whole)

@@ -90,7 +90,7 @@ class WebConfig(Struct, frozen=True, kw_only=True):
     dead_letters: the topic of what this version refused.
     build: what `/v1/cluster` says of the code that runs.
     window: offsets of the duplicates window; workers with another one are not asked.
-    origins: of pages that browsers may let ask this worker.
+    origins: of pages that browsers may let ask this worker. asyncapi: what `/asyncapi.json` tells.
     """
 
     url: str
@@ -99,6 +99,7 @@ class WebConfig(Struct, frozen=True, kw_only=True):
     topics: Mapping[str, str]
     members_topic: str
     dead_letters: str
+    asyncapi: Mapping[str, Any]
     build: str = ""
     window: int | None = None
     origins: Sequence[str] = ()
@@ -326,7 +327,8 @@ class Web:
         add_routes(app, self._neighbours.routes(), guarding=operating)
         add_routes(app, self._auditing.routes(), reads, None, access.guarding(Scope.OPERATE))
         add_routes(app, pages(), guarding=any_token)
-        document = openapi.routes(self._config.build, self._config.url, guarded=access.has_tokens)
+        about = self._config.build, self._config.url, self._config.asyncapi
+        document = openapi.routes(*about, guarded=access.has_tokens)
         page = PageFiles()
         add_routes(app, document, guarding=page.before(any_token))
         add_routes(app, page.routes())

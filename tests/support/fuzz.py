@@ -21,6 +21,7 @@ PATHS = [
     "/v1/inventory/SKU-1/s-7", "/v1/inventory/SKU-1", "/v1/inventory", "/v1/lookup", "/v1/sales",
     "/v1/shipments", "/v1/dispatches", "/v1/returns", "/v1/adjustments", "/v1/events", "/live",
     "/ready", "/metrics", "/v1/cluster", "/openapi.json", "/problems/not-ready", "/", "*", "//",
+    "/asyncapi.json", "/docs",
     "/v1/inventory/", "/v1/inventory//", "/v1/inventory/%2e%2e/x", "/v1", "http://a:b/v1/sales",
     "/v1/dead-letters", "/v1/sightings", "/v1/facts", "/v1/facts/lookup",
     "/v1/inventory/SKU-2/s-1", "/v1/inventory/SKU-3/s-1", "/v1/inventory/SKU-4", "",

@@ -12,6 +12,9 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 from aiohttp.test_utils import BaseTestServer, TestServer
 
+from app import __version__
+from app.channels.document import topics_document
+from app.config import Settings
 from core.stages import Role
 from domain.rules.held import Ruling
 from tables.stats import Stats
@@ -49,6 +52,7 @@ async def a_target(fuzz: Fuzz) -> AsyncIterator[BaseTestServer]:
         topics={topic: topic for topic in TOPICS},
         members_topic="members",
         dead_letters="onhand-v1-dlq",
+        asyncapi=topics_document(Settings(), __version__),
         limits=LIMITS,
     )
     part, app = Web(config, shelf, Stats(), an_active_version(), Ruling()), web.Application()

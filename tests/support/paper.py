@@ -16,6 +16,8 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from app import __version__
+from app.channels.document import topics_document
+from app.config import Settings
 from dev.kafka import free_port
 from web import openapi
 from web.http.problems import Problem, problem
@@ -23,6 +25,7 @@ from web.page.files import PageFiles
 from web.server import add_routes
 
 Json = dict[str, Any]
+TOPICS = topics_document(Settings(), __version__)
 LEDGER = "http://127.0.0.1:6166"
 HOSTILE = "<img src=x onerror=document.title='taken'>"
 TYPES = {
@@ -152,7 +155,7 @@ class Paper:
         app = web.Application()
         page = PageFiles()
         add_routes(app, page.routes())
-        listing = openapi.routes(__version__, self.url, guarded=False)
+        listing = openapi.routes(__version__, self.url, TOPICS, guarded=False)
         add_routes(app, listing, guarding=page.before(lambda path, handler: handler))
         app.router.add_get("/{path:.*}", self._answer)
         self._runner = web.AppRunner(app)

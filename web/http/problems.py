@@ -123,17 +123,23 @@ h2{font-size:1rem;margin:1.4rem 0 .2rem}p{margin:.2rem 0}
 code{font:.92em ui-monospace,monospace;background:#8882;border-radius:3px;padding:.1em .3em}
 .s{font:.92em ui-monospace,monospace;opacity:.75}
 footer{margin-top:2.4rem;font-size:.9rem}"""
-_THIS_STYLE = b64encode(sha256(STYLE.encode()).digest()).decode()
-#: Nothing but that style: whatever came to stand in one of these pages, no browser would run it.
-OF_PAGES = {
-    "Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; "
-    f"frame-ancestors 'none'; style-src 'sha256-{_THIS_STYLE}'",
-    "Referrer-Policy": "no-referrer",
-}
 
 
-def _prose(text: str) -> str:
-    """Escape, and set what stands between backticks as code."""
+def only_style(style: str) -> str:
+    """The policy of a page with this style in it and nothing else.
+
+    Whatever came to stand in such a page, no browser would run it.
+    """
+    digest = b64encode(sha256(style.encode()).digest()).decode()
+    nothing = (f"{what} 'none'" for what in ("base-uri", "form-action", "frame-ancestors"))
+    return "; ".join(("default-src 'none'", *nothing, f"style-src 'sha256-{digest}'"))
+
+
+OF_PAGES = {"Content-Security-Policy": only_style(STYLE), "Referrer-Policy": "no-referrer"}
+
+
+def prose(text: str) -> str:
+    """Text as HTML: escaped, and what stands between backticks set as code."""
     parts = html.escape(text).split("`")
     return "".join(f"<code>{part}</code>" if i % 2 else part for i, part in enumerate(parts))
 
@@ -149,8 +155,8 @@ async def page_of(request: web.Request) -> web.Response:
 <meta name="viewport" content="width=device-width,initial-scale=1">
 <title>{html.escape(page.title)} · Onhand</title><style>{STYLE}</style></head><body>
 <div class="s">{page.status} {name}</div><h1>{html.escape(page.title)}</h1>
-<h2>What happened</h2><p>{_prose(page.happened)}</p>
-<h2>What to do</h2><p>{_prose(page.do)}</p>
+<h2>What happened</h2><p>{prose(page.happened)}</p>
+<h2>What to do</h2><p>{prose(page.do)}</p>
 <footer><a href="/openapi.json">All calls</a></footer></body></html>
 """
     headers = {"Content-Type": "text/html; charset=utf-8", **OF_PAGES, **SERVER}

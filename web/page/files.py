@@ -63,7 +63,13 @@ class PageFile(Struct, frozen=True):
         return web.Response(body=self.body, headers=self.headers)
 
 
-def _file(body: bytes, kind: str, **more: str) -> PageFile:
+def page_style() -> str:
+    """Of all pages for people; another page may stand on it."""
+    return (_FOLDER / "style.css").read_text(encoding="utf-8")
+
+
+def page_file(body: bytes, kind: str, **more: str) -> PageFile:
+    """A file with the headers of all of them, and `more`, which come before those."""
     etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     return PageFile(body, etag, {"Content-Type": kind, "ETag": etag, **_HEADERS, **more})
 
@@ -79,8 +85,8 @@ class PageFiles:
         }
         # What a problem's page tells people to do, for a page that shows the problem itself.
         found["problems.json"] = (msgspec.json.encode(dict(PAGES)), JSON)
-        self.first = _file(*found.pop(_FIRST), Vary="Accept")
-        self.others = {PAGE_PATH + name: _file(*one) for name, one in found.items()}
+        self.first = page_file(*found.pop(_FIRST), Vary="Accept")
+        self.others = {PAGE_PATH + name: page_file(*one) for name, one in found.items()}
 
     def routes(self) -> Iterator[web.RouteDef]:
         """All but `/`, which programs ask for, too."""

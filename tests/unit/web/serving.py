@@ -8,6 +8,8 @@ from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient
 
 from app import __version__
+from app.channels.document import topics_document
+from app.config import Settings
 from domain.rules.held import Ruling
 from tests.support.builders import an_active_version
 from tests.support.openapi_check import Contract
@@ -57,6 +59,7 @@ def a_web(
         members_topic="onhand-members",
         dead_letters="onhand-v1-dlq",
         build=__version__,
+        asyncapi=topics_document(Settings(), __version__),
         limits=limits,
         origins=origins,
     )

@@ -50,6 +50,7 @@ PATHS = [
     ROW + "?max_lag_events=9",  # the usual one
     "/v1/inventory/SKU-1", "/v1/inventory", "/v1/inventory/SKU-1/none", "/v1/dead-letters", "/live",
     "/ready", "/metrics", "/v1/cluster", "/openapi.json", "/problems/too-busy", "/none",
+    "/asyncapi.json", "/docs",
 ]  # fmt: skip
 
 

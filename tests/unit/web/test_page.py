@@ -106,7 +106,8 @@ async def test_with_tokens_the_page_is_open_and_nothing_that_it_shows_is(tmp_pat
         assert await status("/", **BROWSER) == 200
         for path in PageFiles().others:
             assert await status(path) == 200
-        for path in ("/", "/openapi.json", "/v1/inventory", "/v1/cluster", "/page/none.js"):
+        about = ("/openapi.json", "/asyncapi.json", "/docs")
+        for path in ("/", *about, "/v1/inventory", "/v1/cluster", "/page/none.js"):
             assert await status(path, Accept="application/json") == 401
 
 

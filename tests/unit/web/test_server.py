@@ -105,6 +105,7 @@ async def test_every_call_in_the_document_exists_and_no_other(worker: Worker) ->
     # One route takes them all.
     inside = {("GET", "/v1/inventory/{sku}"), ("GET", KEY), ("GET", f"{KEY}/timeline")}
     about = {("GET", "/openapi.json"), ("GET", "/problems/{name}"), ("GET", "/")}
+    about |= {("GET", "/asyncapi.json"), ("GET", "/docs")}
     # For `onhand audit` alone, of the same build.
     about |= {("GET", "/v1/audit/copies/{partition}"), ("POST", "/v1/audit/repairs")}
     about |= {("GET", path) for path in PageFiles().others}

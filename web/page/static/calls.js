@@ -15,9 +15,13 @@ export function calls() {
   }
 
   /** A browser sends no token with a link: where there are tokens, a path is only text. */
+  function linked(path) {
+    return hasToken() ? h("code", {}, path) : h("a", { href: path.slice(1) }, path);
+  }
+
   function where({ method, path }) {
     const isOpen = method === "GET" && !path.includes("{") && !hasToken();
-    return h("code", {}, `${method} `, isOpen ? h("a", { href: path.slice(1) }, path) : path);
+    return h("code", {}, `${method} `, isOpen ? linked(path) : path);
   }
 
   function draw() {
@@ -30,8 +34,12 @@ export function calls() {
         h(
           "p",
           { class: "dim" },
-          "Everything on this page comes from these. All about them is in ",
-          hasToken() ? h("code", {}, found.openapi) : h("a", { href: found.openapi.slice(1) }, found.openapi),
+          "Everything on this page comes from these. All about them, and about the topics, is at ",
+          linked(found.docs),
+          "; for programs in ",
+          linked(found.openapi),
+          " and ",
+          linked(found.asyncapi),
           ".",
         ),
       ),
