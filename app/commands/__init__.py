@@ -30,6 +30,7 @@ from app.commands.token import token
 from app.commands.topics import topics
 from app.commands.worker import worker
 from app.loading.commands import load
+from app.planning.commands import plan_command
 from app.upgrades.commands import upgrade_commands
 
 
@@ -78,6 +79,7 @@ _COMMANDS: tuple[click.Command, ...] = (
         upgrade_commands,
         token,
         show_settings,
+        plan_command,
         traffic,
     ),
 )

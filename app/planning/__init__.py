@@ -1,0 +1,1 @@
+"""How large a deployment has to be, by a small model: pure arithmetic, nothing is asked."""
