@@ -90,7 +90,7 @@ TAKE_OVER_S: Final = Constant(
 )  # fmt: skip
 PLACING_S: Final = Constant(
     "placing, for each partition squared, times the root of the workers",
-    1.8e-6,
+    1.9e-6,
     "CPU-s",
     _FITTED,
     _SCALE,
