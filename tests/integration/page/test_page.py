@@ -357,6 +357,8 @@ async def test_no_view_keeps_anybody_from_reading_it_in_either_theme_or_on_a_pho
                 if view == ROW:
                     await expect(page.locator(".proof .good")).to_have_count(2)
                 await no_violations(page, axe, f"{view} {options}")
+            await page.goto(f"{paper.url}/docs")
+            await no_violations(page, axe, f"docs {options}")
             await page.goto(f"{paper.url}/#/")
             paper.missing = [1, 2]
             await expect(page.locator(".problem")).to_be_visible()

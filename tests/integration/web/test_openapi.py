@@ -1,5 +1,6 @@
-"""What /openapi.json says, held against real workers: its examples, and whatever it allows."""
+"""What workers say of themselves, held against real ones: calls, answers, and records of topics."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 import pytest
 
 from dev.kafka import Kafka
+from dev.oracle.log import read_topics
+from tests.support.asyncapi_check import TopicContract
 from tests.support.examples import Answers, schemathesis, two_workers
 from tests.support.workers import Cluster
 from web.calls import ANSWERS, CALLS
@@ -33,7 +36,7 @@ def shape(value: Any) -> Any:
 async def test_answers_in_the_document_are_those_of_a_worker(
     workers: tuple[Cluster, Answers],
 ) -> None:
-    _, worker = workers
+    cluster, worker = workers
     answers = await worker.of_every_call()
 
     assert answers.keys() == {call.id for call in CALLS.values()}
@@ -43,6 +46,26 @@ async def test_answers_in_the_document_are_those_of_a_worker(
             assert shown <= {line.split("{")[0].split(" ")[0] for line in answer.splitlines()}
         else:
             assert shape(answer) == shape(ANSWERS[name]), name
+    await each_record_is_told(cluster, worker)
+
+
+async def each_record_is_told(cluster: Cluster, worker: Answers) -> None:
+    """Of all topics, by /asyncapi.json; here, where something is in most of them."""
+    _, document = await worker.to("GET", "/asyncapi.json")
+    contract = TopicContract(document)
+    topics = {one["address"]: name for name, one in document["channels"].items()}
+
+    records = await asyncio.to_thread(read_topics, cluster.kafka, topics)
+
+    found: dict[str, set[str | None]] = {name: set() for name in topics.values()}
+    for record in records:
+        message = contract.message_of(record.topic, record.key, record.value, record.headers)
+        is_letter = record.topic == cluster.sources[0] and record.value == b"<sale/>"
+        assert (message is None) is is_letter, record
+        found[topics[record.topic]].add(message)
+    empty = {"replayed", "documents"}
+    assert {name for name, messages in found.items() if not messages - {None}} == empty
+    assert found["rows"] == {"row", "own"}
 
 
 async def test_whatever_the_document_allows_or_forbids_is_answered_as_it_says(
