@@ -72,6 +72,20 @@ def with_epoch(token: str, epoch: int) -> str:
     return f"{others},control@{epoch}" if others else f"control@{epoch}"
 
 
+_LOG = re.compile(r"(?:^|,)\s*log@([0-9]{1,10})\s*(?=,|$)")
+
+
+def with_log(token: str, log: int) -> str:
+    """The token, and of which log it is: one part more, as `control@` is one."""
+    return f"{token},log@{log}" if token else token
+
+
+def log_in(token: str) -> int | None:
+    """Of which log a token is; None where it does not say."""
+    found = _LOG.search(token)
+    return None if found is None else int(found[1])
+
+
 def epoch_in(token: str) -> int:
     """The greatest epoch that a token names; 0 where it names none."""
     return max(map(int, _EPOCH.findall(token)), default=0)

@@ -241,9 +241,7 @@ class Ledger:
         if wish.location is not None:
             query = query.where(of.location == wish.location)
         if wish.sku_prefix:
-            query = query.where(
-                of.sku >= wish.sku_prefix, of.sku < wish.sku_prefix + _LAST_CHARACTER
-            )
+            query = query.where(begins_with(of.sku, wish.sku_prefix))
         if after is not None:
             query = query.where(tuple_(of.sku, of.location) > tuple_(*after))
         query = query.order_by(of.sku, of.location).limit(count)
@@ -287,6 +285,11 @@ class Ledger:
         return [entry_of(line) for line in self.connection.execute(query)]
 
 
+def begins_with(column: Any, prefix: str) -> Any:
+    """The condition that a text begins so, in a form that an index serves."""
+    return and_(column >= prefix, column < prefix + _LAST_CHARACTER)
+
+
 def _fits(wish: ListWish, row: Row) -> bool:
     below, above = wish.on_hand_below, wish.on_hand_above
     return (below is None or row.on_hand < below) and (above is None or row.on_hand > above)
@@ -319,7 +322,7 @@ class History:
     """
 
     def __init__(self, engine: Engine, topics: Sequence[str], partitions: int) -> None:
-        self._engine, self._topics, self._partitions = engine, topics, partitions
+        self._engine, self._topics, self.partitions = engine, topics, partitions
         self._is_built = False
 
     @contextmanager
@@ -333,7 +336,7 @@ class History:
         try:
             with self._engine.begin() as connection:
                 self._is_built = self._is_built or building.check_built(connection)
-                yield Ledger(connection, self._topics, self._partitions)
+                yield Ledger(connection, self._topics, self.partitions)
         except DBAPIError as error:
             raise unavailable(self._engine.url, error) from error
 

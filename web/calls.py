@@ -82,6 +82,7 @@ CALLS = {
     "/v1/inventory": Named("listRows", READING),
     "/v1/inventory/{sku}/{location}/timeline": Named("getTimeline", HISTORY),
     "/v1/reports/{name}": Named("getReport", HISTORY),
+    "/v1/changes": Named("followChanges", HISTORY),
     "/v1/lookup": Named(
         "lookUp", READING, {"keys": [{"sku": "SKU-000042", "location": "store-007"}]}
     ),
@@ -157,6 +158,8 @@ def _with_answers(name: str, response: dict[str, Any]) -> dict[str, Any]:
     """One response, with an example of what stands in it."""
     content = dict(response.get("content", {}))
     for kind, form in content.items():
+        if "example" in form:
+            continue
         if kind != PROBLEM_JSON:
             content[kind] = form | {"example": ANSWERS[name]}
             continue

@@ -16,14 +16,14 @@ from web.access.access import OPEN, Access, Demand
 from web.access.callers import Scope
 from web.cluster.heartbeats import LEDGER
 from web.cluster.members import Members, NothingHeld
+from web.feed.answering import ChangesAnswers
 from web.history.answers import Answers
 from web.history.probes import Probes
 from web.http.browsers import Browsers
 from web.http.connections import ConnectionLimits, guard
 from web.http.gate import Gate
-from web.http.paths import unknown_path
+from web.http.paths import add_routes, unknown_path
 from web.http.problems import pages
-from web.server import add_routes
 
 #: Questions at once; the others are told to come back.
 _QUESTIONS = 256
@@ -63,7 +63,9 @@ class LedgerWeb:
         self._access = access
         self._answers = Answers(history, config.topics, config.url)
         self._probes = Probes(keeper)
-        self._gate = Gate(_QUESTIONS)
+        self._changes = ChangesAnswers(history, config.topics, history.partitions)
+        # Workers wait here for the next facts, and must keep no question out.
+        self._gate, self._feed_gate = Gate(_QUESTIONS), Gate(_QUESTIONS)
         self._members = Members(
             config.kafka,
             config.members_topic,
@@ -89,6 +91,7 @@ class LedgerWeb:
         add_routes(app, self._probes.routes(), guarding=access.of_operations())
         reading = access.guarding(Scope.READ)
         add_routes(app, self._answers.routes(), self._gate, guarding=reading)
+        add_routes(app, self._changes.routes(), self._feed_gate, guarding=reading)
         add_routes(app, pages(), guarding=any_token)
         app.router.add_route("*", r"/{path:[\s\S]*}", any_token("", unknown_path(_ELSEWHERE)))
         app.on_cleanup.append(self._on_cleanup)
@@ -103,11 +106,12 @@ class LedgerWeb:
 
     async def stop(self) -> None:
         """Leave gracefully: say so, wait a moment, then for the questions under way."""
-        self._probes.draining = self._gate.draining = True
+        self._probes.draining = self._gate.draining = self._feed_gate.draining = True
         await self._members.leave()
         await asyncio.sleep(_NOTICE_S)
+        self._changes.end()
         deadline = asyncio.get_running_loop().time() + _DRAIN_S
-        while any([self._gate.inside]):
+        while self._gate.inside or self._feed_gate.inside:
             if asyncio.get_running_loop().time() > deadline:
                 break
             await asyncio.sleep(0.01)
@@ -115,3 +119,4 @@ class LedgerWeb:
     async def _on_cleanup(self, app: web.Application) -> None:
         await self._members.stop()
         self._answers.close()
+        self._changes.close()

@@ -34,6 +34,7 @@ from web.describing import (
     ref_to,
 )
 from web.docs import page
+from web.feed.asked import ChangesBody
 from web.history.bodies import (
     PastListBody,
     PastRowBody,
@@ -69,7 +70,7 @@ _STRUCTS = (
     RowBody, SkuBody, ListBody, LookupBody, Keys, AcceptedBody, ClusterBody, ReadyBody, LiveBody,
     FreshnessBody, HeldBody, EventBody, Fault, SightingsAsked, SightingsBody, UpgradeBody,
     DeadLettersBody, FactsBody, FactsAsked, PastRowBody, PastSkuBody, PastListBody, TimelineBody,
-    ReportBody, AuditBody,
+    ReportBody, AuditBody, ChangesBody,
 )  # fmt: skip
 _TIME = {"type": "string", "format": "date-time"}
 _NO_NUL = {"pattern": r"^[^\u0000]*$"}

@@ -24,7 +24,7 @@ from web.http.browsers import Browsers
 from web.http.connections import ConnectionLimits, guard
 from web.http.gate import Gate
 from web.http.pacing import Lane
-from web.http.paths import unknown_path
+from web.http.paths import add_routes, unknown_path
 from web.http.problems import pages
 from web.operations.metrics import Metrics
 from web.operations.ops import Ops
@@ -32,7 +32,6 @@ from web.reads.gathering import Gathering
 from web.rows.keys import KeyReads
 from web.rows.ranking import TopReads
 from web.rows.routes import KeyRoute, TopRoute
-from web.server import add_routes
 
 log = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -21,15 +21,17 @@ from web.access.callers import Scope
 from web.cluster.ends import BrokerEnds
 from web.cluster.members import Members
 from web.cluster.sightings import Sightings
+from web.feed.following import FeedLimits, Following
+from web.feed.pages import FeedPages
+from web.feed.source import FeedSource
 from web.history.passing import Passing
 from web.http.bodies import BodyLimits, Room
 from web.http.browsers import Browsers
 from web.http.connections import ConnectionLimits, guard
 from web.http.gate import Gate
 from web.http.outbox import Outbox
-from web.http.paths import unknown_path
-from web.http.problems import Problem, pages, problem
-from web.http.replies import SERVER, Handler
+from web.http.paths import add_routes, go_on, unknown_path
+from web.http.problems import pages
 from web.operations.auditing import Auditing
 from web.operations.metrics import Metrics
 from web.operations.ops import Ops
@@ -58,6 +60,7 @@ class Limits(Struct, frozen=True):
     writes: POSTs of facts handled at once, those that wait for their turn too. Neither those
         whose bodies have not come nor those that wait for an outcome are among them.
     turns: in which writes go to Kafka.
+    feed: readers of changes, who are among no others.
     body_bytes: memory for bodies that are not whole yet, of writes and of lookups each.
     answer_bytes: memory for large answers that wait for their clients to take them.
     append_timeout_s: Kafka's time for one POST; with all the rest, an answer comes within 5 s.
@@ -73,6 +76,7 @@ class Limits(Struct, frozen=True):
     reads: int = 2048
     writes: int = 2048
     turns: TurnLimits = TurnLimits()
+    feed: FeedLimits = FeedLimits()
     body_bytes: int = 32 * 2**20
     answer_bytes: int = 128 * 2**20
     append_timeout_s: float = 4.0
@@ -104,61 +108,6 @@ class WebConfig(Struct, frozen=True, kw_only=True):
     window: int | None = None
     origins: Sequence[str] = ()
     limits: Limits = Limits()
-
-
-def add_routes(
-    app: web.Application,
-    routes: Iterable[web.RouteDef],
-    through: Gate | None = None,
-    door: Door | None = None,
-    guarding: Callable[[str, Handler], Handler] | None = None,
-) -> None:
-    """Add each path with its methods, HEAD for each GET, OPTIONS, and 405 for the rest.
-
-    `guarding` comes first: it is told the path, and judges who may call it (`web.access`).
-
-    No aiohttp middleware: two of them would cost a key read 5 µs.
-    """
-    by_path: dict[str, dict[str, Handler]] = {}
-    for route in routes:
-        handler: Any = route.handler
-        if door is not None:
-            handler = door.guarding(handler)
-        guarded = handler if through is None else through.guarding(handler)
-        if guarding is not None:
-            guarded = guarding(route.path, guarded)
-        methods = by_path.setdefault(route.path, {})
-        methods[route.method] = guarded
-        if route.method == "GET":
-            methods["HEAD"] = guarded
-    for path, methods in by_path.items():
-        resource = app.router.add_resource(path)
-        for method, handle in methods.items():
-            resource.add_route(method, handle, expect_handler=_go_on)
-        others = _other_methods(", ".join(sorted([*methods, "OPTIONS"])))
-        if guarding is not None:
-            others = guarding(path, others)
-        resource.add_route("*", others, expect_handler=_go_on)
-
-
-async def _go_on(request: web.Request) -> None:
-    """Answer `Expect: 100-continue`, pass over any other expectation.
-
-    aiohttp's own handler quotes what it does not know, and fails on what is no text.
-    """
-    if request.headers.get("Expect", "").lower() == "100-continue":
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.writer.output_size = 0  # the answer itself has not begun
-
-
-def _other_methods(allow: str) -> Handler:
-    async def refuse(request: web.Request) -> web.Response:
-        if request.method == "OPTIONS":
-            return web.Response(status=204, headers={"Allow": allow, **SERVER})
-        detail = f"This path takes {allow}, not {request.method}."
-        return problem(Problem.METHOD_NOT_ALLOWED, detail, headers={"Allow": allow})
-
-    return refuse
 
 
 def _with_room(limits: Limits) -> tuple[FactLimits, BodyLimits]:
@@ -267,6 +216,7 @@ class Web:
         self._gates = {
             "read": Gate(limits.reads, lambda: self._queries.waiters() + reading()),
             "write": Gate(limits.writes, lambda: self._facts.waiting + sending()),
+            "feed": Gate(limits.feed.readers),
         }
         table.label = (config.version, 0)
         roster, peers = self.members.roster, self._queries.peers
@@ -283,6 +233,14 @@ class Web:
             neighbours.workers,
             fact_limits.body,
         )
+        source = FeedSource(self._past, self._door)
+        self._feed = Following(
+            FeedPages(source.ask),
+            self._door.guarding(source.here),
+            lambda request: access.admits(request, Scope.READ),
+            limits.feed,
+        )
+        self._metrics.registry.register(self._feed)
         self._auditing = Auditing(table, repairs, lookup_body)
         self._ops = Ops(
             config.version,
@@ -318,6 +276,7 @@ class Web:
         add_routes(app, self._facts.routes(), writes, door, writing)
         add_routes(app, past.before(self._queries.routes()), reads, door, reading)
         add_routes(app, past.routes(), reads, door, reading)
+        add_routes(app, self._feed.routes(), self._gates["feed"], None, reading)
         add_routes(app, past.audits(), reads, door, access.guarding(Scope.OPERATE))
         add_routes(app, self._finding.routes(), reads, door, reading)
         of_letters = access.guarding(Scope.DEAD_LETTERS)
@@ -335,7 +294,7 @@ class Web:
         # A dot would not match an encoded line feed.
         # The active version may have calls that this one does not know.
         unknown = any_token("", reads.guarding(door.guarding(unknown_path())))
-        app.router.add_route("*", r"/{path:[\s\S]*}", unknown, expect_handler=_go_on)
+        app.router.add_route("*", r"/{path:[\s\S]*}", unknown, expect_handler=go_on)
         app.on_cleanup.append(self._on_cleanup)
 
     def _at_once(self, data: bytes) -> bytes | None:
@@ -379,6 +338,7 @@ class Web:
         await self.members.leave()
         limits = self._config.limits
         await asyncio.sleep(limits.notice_s)
+        self._feed.end()
         deadline = asyncio.get_running_loop().time() + limits.drain_s
         while any(self._in_flight().values()):
             if asyncio.get_running_loop().time() > deadline:
@@ -388,6 +348,7 @@ class Web:
 
     async def close(self) -> None:
         """Let go of Kafka and of other workers, after the last request. May be called twice."""
+        await self._feed.close()
         await self.versions.stop()
         await self._neighbours.stop()
         await self._switch.stop()

@@ -28,6 +28,7 @@ ASKED = {
     "/v1/facts": "/v1/facts?source=till-17&id=4711-1",
     "/v1/inventory/{sku}/{location}/timeline": f"{ROW}/timeline?limit=2",
     "/v1/reports/{name}": "/v1/reports/location-totals",
+    "/v1/changes": "/v1/changes?type=inventory.sale.completed.v1&limit=1&wait_ms=10000",
 }
 EVENTS = "application/cloudevents+json"
 

@@ -20,9 +20,9 @@ from app.channels.document import topics_document
 from app.config import Settings
 from dev.kafka import free_port
 from web import openapi
+from web.http.paths import add_routes
 from web.http.problems import Problem, problem
 from web.page.files import PageFiles
-from web.server import add_routes
 
 Json = dict[str, Any]
 TOPICS = topics_document(Settings(), __version__)

@@ -165,6 +165,10 @@ class Access:
             handler = guarding(route.path, route.handler)
             yield web.RouteDef(route.method, route.path, handler, route.kwargs)
 
+    def admits(self, request: web.Request, need: Scope) -> bool:
+        """Whether a request that was let in would be let in now: of an answer without an end."""
+        return not self.is_on or not isinstance(self._judge(request, need), web.Response)
+
     def _guarded(self, need: Scope | Demand, handler: Handler) -> Handler:
         if not self.is_on or need is Demand.NOTHING:
             return handler

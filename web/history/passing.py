@@ -126,6 +126,18 @@ class Passing:
         except msgspec.MsgspecError:
             return None  # of a build that says it in other words
 
+    async def ask(self, target: str, wait_s: float = 0.0) -> PeerAnswer | str | None:
+        """What a ledger says at a path and query; why none does, or None where none lives.
+
+        Args:
+            target: percent-encoded.
+            wait_s: how long the ledger may wait itself before it answers.
+        """
+        ledgers = self._roster.ledgers()
+        return await self._ask_one(
+            LEDGER, ledgers, lambda url: get(url, target, {}, ""), waits_s=wait_s
+        )
+
     async def _ask_one(
         self,
         what: str,

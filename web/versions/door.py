@@ -77,7 +77,7 @@ _NOT_PASSED_ON = frozenset(
 # What of a request matters to the answer.
 _TAKEN_ALONG = (
     "accept", "content-type", "idempotency-key", "if-",
-    "prefer", "ce-", "traceparent", "tracestate", "x-request-id",
+    "last-event-id", "prefer", "ce-", "traceparent", "tracestate", "x-request-id",
     # By these a browser says that a page of somebody else may have asked.
     "origin", "referer", "sec-fetch-",
 )  # fmt: skip
@@ -196,12 +196,53 @@ class Door:
         method = "GET" if request.method == "HEAD" else request.method
         try_s = waited_s(query) + _patience_s(path, is_read=is_read, is_of_now=is_of_now)
 
-        async def ask(url: str) -> PeerAnswer:
+        def hop(url: str) -> bytes:
             epoch = self._view.epoch or 0
-            hop = through_door(method, url, target, version, epoch, _lines_of(request), body)
+            return through_door(method, url, target, version, epoch, _lines_of(request), body)
+
+        targets, hedge_s = self._targets(version, partitions), HEDGE_S if is_of_now else math.inf
+        answer = await self._ask(targets, hop, try_s, hedge_s, waits=waits, is_read=is_read)
+        if answer is None:
+            return self._labelled(_nobody(version))
+        if not is_named and partitions:
+            self._heard(answer, partitions)
+        return _answer_of(answer)
+
+    async def elsewhere(self, target: str, wait_s: float) -> PeerAnswer | web.Response | None:
+        """What the active version's ledger says to a GET of ours; None: this worker is of it.
+
+        Args:
+            target: path and query, percent-encoded.
+            wait_s: how long whoever answers may wait itself.
+        """
+        await self._switch.awake()
+        version, epoch = self._switch.answering, self._view.epoch or 0
+        if version == self._view.version:
+            return None
+
+        def hop(url: str) -> bytes:
+            return through_door("GET", url, target, version, epoch, "", b"")
+
+        targets, waits = self._targets(version, []), wait_s > 0
+        answer = await self._ask(targets, hop, wait_s + LONG_S, math.inf, waits=waits, is_read=True)
+        return answer or _nobody(version)
+
+    async def _ask(
+        self,
+        targets: Sequence[str],
+        hop: Callable[[str], bytes],
+        try_s: float,
+        hedge_s: float,
+        *,
+        waits: bool,
+        is_read: bool,
+    ) -> PeerAnswer | None:
+        """The answer of one of these workers; None where none gives one."""
+
+        async def ask(url: str) -> PeerAnswer:
             try:
                 async with asyncio.timeout(try_s):
-                    answer = await self._peers.ask(url, hop, waits=waits)
+                    answer = await self._peers.ask(url, hop(url), waits=waits)
             except TimeoutError as error:
                 raise PeerFailed("It has not answered in time.") from error
             if answer.status == 401:
@@ -209,21 +250,15 @@ class Door:
             return answer
 
         # Where one fails, the next one is asked: ids make it safe to repeat a POST.
-        answer = await first_good(
-            self._targets(version, partitions)[:_TRIES],
+        return await first_good(
+            targets[:_TRIES],
             ask,
             good=lambda url, found: found.status != 503 or not is_read,
             better=lambda one, other: True,
             failed=lambda url: None,
-            hedge_s=HEDGE_S if is_of_now else math.inf,
+            hedge_s=hedge_s,
             until=time.monotonic() + _TRIES * try_s,
         )
-        if answer is None:
-            detail = f"No worker of version {version} answers now."
-            return self._labelled(problem(Problem.NOT_READY, detail, retry_after_s=1))
-        if not is_named and partitions:
-            self._heard(answer, partitions)
-        return _answer_of(answer)
 
     def _targets(self, version: int, partitions: Sequence[int]) -> list[str]:
         """Whom to ask, best first: the owner of the key, then any, those that leave last."""
@@ -290,6 +325,11 @@ def _patience_s(path: str, *, is_read: bool, is_of_now: bool) -> float:
     if is_of_now:
         return READ_S
     return LONG_S if is_read or _FACTS.match(path) else WRITE_S
+
+
+def _nobody(version: int) -> web.Response:
+    detail = f"No worker of version {version} answers now."
+    return problem(Problem.NOT_READY, detail, retry_after_s=1)
 
 
 def waited_s(query: str) -> float:

@@ -19,10 +19,10 @@ from tests.support.letters import a_deployment, a_letter, refuse
 from tests.support.logs import Put, a_name, make, plain_writer
 from web.cluster.sightings import Told, WindowQuestion
 from web.http.bodies import BodyLimits
+from web.http.paths import add_routes
 from web.records import factfinding
 from web.records.factfinding import FactFinding
 from web.records.logs import Logs
-from web.server import add_routes
 
 Client = TestClient[web.Request, web.Application]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import make_mocked_request
+from aiohttp.test_utils import TestServer, make_mocked_request
 from msgspec.structs import replace
 
 from app.upgrades.fleet import BEHIND_S
@@ -16,7 +16,10 @@ from core.versions import to_bytes
 from tests.support.builders import an_active_version
 from tests.unit.web.fakes import FakeTable
 from web.cluster.admission import Admission
-from web.cluster.peers import HOP, HOP_EPOCH
+from web.cluster.exchange import PeerAnswer
+from web.cluster.heartbeats import Heartbeat
+from web.cluster.peers import HOP, HOP_EPOCH, HOP_VERSION, Peers
+from web.cluster.roster import WorkerView
 from web.http.bodies import BodyLimits
 from web.http.replies import Handler
 from web.versions.door import READ_S, Door
@@ -109,3 +112,34 @@ async def test_a_worker_that_knows_a_later_record_is_answered_once_this_one_has_
 
 async def _answered(handler: Handler, request: web.Request) -> web.StreamResponse:
     return await handler(request)
+
+
+async def test_a_page_of_what_this_worker_tells_on_comes_from_the_active_version(
+    door: Door,
+) -> None:
+    door._switch.start()
+    assert await door.elsewhere("/v1/changes?after=", 0) is None  # this worker is of it
+
+    seen: list[tuple[str, ...]] = []
+
+    async def page(request: web.Request) -> web.Response:
+        headers = (request.headers[name] for name in (HOP, HOP_VERSION))
+        seen.append((request.path_qs, *headers))
+        return web.json_response({"after": "sales-0@3"})
+
+    app = web.Application()
+    app.router.add_get("/v1/changes", page)
+    door._peers, door._switch.answering = Peers(), 2
+    nobody = await door.elsewhere("/v1/changes?after=sales-0@2", 0)
+    async with TestServer(app) as server:
+        url = str(server.make_url("")).rstrip("/")
+        beat = Heartbeat(2, 2, "b", url, "2", 1)
+        door._workers = lambda: [WorkerView(beat, True, True, 0.0, False)]
+        told = await door.elsewhere("/v1/changes?after=sales-0@2", 0)
+    await door._peers.close()
+
+    assert isinstance(nobody, web.Response)
+    assert nobody.status == 503
+    assert isinstance(told, PeerAnswer)
+    assert (told.status, told.body) == (200, b'{"after": "sales-0@3"}')
+    assert seen == [("/v1/changes?after=sales-0@2", "door", "2")]

@@ -11,7 +11,7 @@ from tests.unit.web.fakes import FakeTable
 from tests.unit.web.serving import LIMITS, Worker, a_web
 from tests.unit.web.shop import PARTITIONS, TOPICS, FakeLog, Shop
 from web.http.bodies import BodyLimits
-from web.server import add_routes
+from web.http.paths import add_routes
 from web.writes.facts import FactLimits, Facts
 
 

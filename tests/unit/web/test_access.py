@@ -34,7 +34,7 @@ OPEN_TO_ALL = ("/live", "/ready", "/page/")
 NEEDS: dict[str, Scope] = {
     ROW: Scope.READ,
     f"{ROW}/timeline": Scope.READ,
-    "/v1/reports/negative": Scope.READ,
+    "/v1/reports/negative": Scope.READ, "/v1/changes": Scope.READ,
     "/v1/inventory/SKU-1": Scope.READ,
     "/v1/inventory": Scope.READ,
     "/v1/lookup": Scope.READ,

@@ -16,8 +16,8 @@ from web.access.callers import Scope
 from web.cluster.roster import Roster
 from web.http.bodies import BodyLimits
 from web.http.connections import ConnectionLimits, guard
+from web.http.paths import add_routes
 from web.reads.queries import Queries
-from web.server import add_routes
 
 PATHS = ["/v1/inventory/SKU-1/s-7", "/v1/inventory/SKU-9/s-7", "/v1/inventory/SKU-1"]
 SPELLINGS = [

@@ -1,0 +1,286 @@
+"""`/v1/changes` of a worker: one page, or a stream of pages that has no end.
+
+A reader is where its last `id` says; this worker remembers nothing of it. So nothing piles up
+for one that is slow: it is cut off, and comes back with its place, to this worker or another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+from msgspec import Struct
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from web.cluster.exchange import PeerAnswer
+from web.feed.asked import CHANGES_PATH, Event, FeedAsked, Form, read_asked
+from web.feed.pages import FeedPage, FeedPages, PageSaid, line_of_stream, nobody_tells, page_refusal
+from web.http.parameters import BadRequest
+from web.http.replies import PRIVATE, SERVER, Handler
+
+#: Of each question behind a stream.
+_PAGE_LINES: Final = 1000
+#: Of the kernel, for each reader; it takes twice as much.
+_SEND_BYTES: Final = 128 * 2**10
+#: How a browser is to come back that has lost its connection, in ms.
+_RETRY_MS: Final = 1000
+
+
+class FeedLimits(Struct, frozen=True):
+    """Bounds of one worker's feed.
+
+    readers: at once. Each may hold 256 KiB of the kernel's memory, and 160 KiB of this process's
+        besides the pages that all share.
+    take_s: a reader that has not taken a piece by then is cut off.
+    beat_s: so often, or nearly, each reader hears something; 10 at most, as a page waits.
+    again_s: how soon a ledger is asked again that did not answer.
+    begin_s: how long a new reader waits for a position that the ledger has not come to.
+    """
+
+    readers: int = 128
+    take_s: float = 10.0
+    beat_s: float = 5.0
+    again_s: float = 0.5
+    begin_s: float = 3.0
+
+
+class Following(Collector):
+    """All readers of one worker.
+
+    Args:
+        pages: asks for them.
+        here: answers with one page, whichever version it is of.
+        admits: whether a request may still be answered.
+        limits: see there.
+    """
+
+    def __init__(
+        self,
+        pages: FeedPages,
+        here: Handler,
+        admits: Callable[[web.Request], bool],
+        limits: FeedLimits,
+    ) -> None:
+        self._pages, self._here, self._admits, self._limits = pages, here, admits, limits
+        self._ending = asyncio.Event()
+        self._readers: Counter[Form] = Counter()
+        self._told: Counter[Form] = Counter()
+        self._ended: Counter[str] = Counter({"left": 0, "slow": 0, "refused": 0, "stopping": 0})
+
+    def routes(self) -> Iterator[web.RouteDef]:
+        """Of this module."""
+        yield web.get(CHANGES_PATH, self.answer)
+
+    def end(self) -> None:
+        """This worker stops: readers are to come back, to others."""
+        self._ending.set()
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        """GET /v1/changes."""
+        try:
+            asked = read_asked(request)
+        except BadRequest as bad:
+            return bad.reply()
+        if asked.form is Form.PAGE:
+            return await self._here(request)
+        page = await self._first(asked)
+        if not isinstance(page, FeedPage):
+            return page_refusal(page)
+        headers = {
+            "Content-Type": str(asked.form),
+            "X-Accel-Buffering": "no",  # of nginx: it would keep facts back
+            **PRIVATE,
+            **SERVER,
+        }
+        if request.method == "HEAD":
+            return web.Response(headers=headers)
+        response = web.StreamResponse(headers=headers)
+        self._readers[asked.form] += 1
+        reason = "left"
+        try:
+            _keep_short(request.transport)
+            await response.prepare(request)
+            reason = await _Stream(self, request, response, asked).tell(page)
+        except TimeoutError:
+            reason = "slow"
+            if request.transport is not None:
+                request.transport.abort()
+        except ConnectionError:
+            pass  # it is gone
+        finally:
+            self._readers[asked.form] -= 1
+            self._ended[reason] += 1
+        return response
+
+    async def _first(self, asked: FeedAsked) -> FeedPage | PageSaid:
+        """With what a stream begins: what is wrong with it is said before it does."""
+        until = time.monotonic() + self._limits.begin_s
+        while True:
+            page = await self.next(asked, asked.after, 0)
+            is_behind = isinstance(page, PeerAnswer) and page.status == 503
+            if not is_behind or time.monotonic() >= until or self._ending.is_set():
+                return page
+            await self.pause()
+
+    async def next(self, asked: FeedAsked, after: str, wait_s: float) -> FeedPage | PageSaid:
+        """The page behind a position."""
+        wait_ms = int(wait_s * 1000)
+        target = asked.target(after, limit=_PAGE_LINES, wait_ms=wait_ms)
+        return await self._pages.get(target, wait_s)
+
+    async def close(self) -> None:
+        """After the last request."""
+        await self._pages.close()
+
+    # ---- for its streams
+
+    @property
+    def limits(self) -> FeedLimits:
+        """Of each stream."""
+        return self._limits
+
+    def is_over(self, request: web.Request) -> str | None:
+        """Why a stream is to end now; None: it goes on."""
+        if self._ending.is_set():
+            return "stopping"
+        return None if self._admits(request) else "refused"
+
+    def count(self, form: Form, lines: int) -> None:
+        """So many facts were handed to a connection."""
+        self._told[form] += lines
+
+    async def pause(self) -> None:
+        """Before a ledger is asked again."""
+        try:
+            async with asyncio.timeout(self._limits.again_s):
+                await self._ending.wait()
+        except TimeoutError:
+            return
+
+    async def or_the_end(self, work: Any) -> Any:
+        """What comes of some work; None where this worker stops before."""
+        tasks = [asyncio.ensure_future(work), asyncio.ensure_future(self._ending.wait())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            return tasks[0].result() if tasks[0].done() else None
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    # ---- metrics
+
+    def describe(self) -> list[Metric]:
+        """Nothing: so that registering does not collect."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Who reads, what they were told, and why they went."""
+        streams = (Form.EVENTS, Form.LINES)
+        text = "Streams of changes that are open."
+        readers = GaugeMetricFamily("onhand_feed_readers", text, labels=["form"])
+        text = "Facts that streams of changes were told, each reader's by itself."
+        told = CounterMetricFamily("onhand_feed_deliveries", text, labels=["form"])
+        for form in streams:
+            readers.add_metric([form], self._readers[form])
+            told.add_metric([form], self._told[form])
+        text = "Streams of changes that ended; slow: the reader did not take what came."
+        ended = CounterMetricFamily("onhand_feed_ended", text, labels=["reason"])
+        for reason, count in sorted(self._ended.items()):
+            ended.add_metric([reason], count)
+        yield from (readers, told, ended)
+
+
+class _Stream:
+    """One reader, for as long as it is connected."""
+
+    def __init__(
+        self, feed: Following, request: web.Request, response: web.StreamResponse, asked: FeedAsked
+    ) -> None:
+        self._feed, self._request, self._response, self._asked = feed, request, response, asked
+        self._is_told_to_wait = False
+        self._at: str | None = None
+        self._heard = time.monotonic()
+
+    async def tell(self, page: FeedPage) -> str:
+        """Everything from this page on; returns why it ended.
+
+        Raises:
+            TimeoutError: the reader does not take it.
+            ConnectionError: it is gone.
+        """
+        feed, form = self._feed, self._asked.form
+        if form is Form.EVENTS:
+            await self._write(f"retry: {_RETRY_MS}\n\n".encode())
+        await self._give(page)
+        while (why := feed.is_over(self._request)) is None:
+            said = await feed.or_the_end(feed.next(self._asked, self._at or "", feed.limits.beat_s))
+            if feed.is_over(self._request) is not None:
+                continue
+            if isinstance(said, FeedPage):
+                self._is_told_to_wait = False
+                await self._give(said)
+            elif isinstance(said, PeerAnswer) and said.status < 500:
+                await self._say(Event.PROBLEM, _body_of(said))
+                return "refused"
+            else:
+                await self._wait(said)
+            await self._beat()
+        return why
+
+    async def _give(self, page: FeedPage) -> None:
+        is_new, self._at = page.after != self._at, page.after
+        for piece in page.pieces(self._asked.form):
+            await self._write(piece.data)
+            self._feed.count(self._asked.form, piece.lines)
+            await asyncio.sleep(0)  # a quick reader must not keep the others waiting
+        if page.is_empty and is_new:
+            await self._say(Event.POSITION, b"{}")
+
+    async def _wait(self, said: PageSaid) -> None:
+        """No ledger answers now."""
+        if not self._is_told_to_wait:
+            self._is_told_to_wait = True
+            await self._say(Event.WAITING, _body_of(said))
+        await self._feed.pause()
+
+    async def _beat(self) -> None:
+        if time.monotonic() - self._heard < self._feed.limits.beat_s / 2:
+            return
+        if self._asked.form is Form.EVENTS:
+            await self._write(b":\n\n")
+        else:
+            await self._say(Event.POSITION, b"{}")
+
+    async def _say(self, event: Event, data: bytes) -> None:
+        await self._write(line_of_stream(self._asked.form, event, self._at or "", data))
+
+    async def _write(self, data: bytes) -> None:
+        async with asyncio.timeout(self._feed.limits.take_s):
+            await self._response.write(data)
+        self._heard = time.monotonic()
+
+
+def _keep_short(transport: asyncio.BaseTransport | None) -> None:
+    """Let the kernel hold little for this reader: by itself it takes megabytes for a slow one."""
+    found = None if transport is None else transport.get_extra_info("socket")
+    if found is not None:
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BYTES)
+
+
+def _body_of(said: PageSaid) -> bytes:
+    """What was said instead of a page, as one line of JSON."""
+    body = page_refusal(said).body
+    try:
+        return msgspec.json.encode(msgspec.json.decode(body if isinstance(body, bytes) else b""))
+    except msgspec.MsgspecError:
+        sentence = "What answered is no ledger: something stands between it and this worker."
+        body = nobody_tells(sentence).body
+        assert isinstance(body, bytes)
+        return body

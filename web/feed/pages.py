@@ -1,0 +1,181 @@
+"""Pages of the feed at a worker: asked for once for all readers who want the same.
+
+Readers who have all that there is ask for the same next page. So a hundred of them cost the
+ledger one question, and this worker one copy of each fact. Behind each push stands a poll: a
+page that no ledger gave is asked for again, of whichever ledger answers then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Final, NamedTuple, TypeAlias
+
+import msgspec
+from aiohttp import web
+from msgspec import Raw, Struct
+
+from web.access.callers import CALLER
+from web.cluster.exchange import PeerAnswer
+from web.feed.asked import Form
+from web.http.problems import Problem, problem
+from web.reads.queries import passed_on
+
+#: Pages that are kept for readers who come a moment later: for so long, and so many bytes.
+_KEPT_S: Final = 5.0
+_KEPT_BYTES: Final = 8 * 2**20
+#: A page is held as it came, and in both forms of streams where both are wanted.
+_FORMS: Final = 3
+#: Of one write to a reader, unless one line alone has more.
+WRITE_BYTES: Final = 32 * 2**10
+_encode = msgspec.json.Encoder().encode
+
+#: What a ledger said; or why none did, in a sentence; or None: there is none.
+PageSaid: TypeAlias = PeerAnswer | web.Response | str | None
+#: Asks a ledger of the active version, by path and query, that may wait for so many seconds.
+AskForPage: TypeAlias = Callable[[str, float], Awaitable[PageSaid]]
+
+
+class _Line(Struct):
+    """As `web.feed.asked.ChangeBody`."""
+
+    id: str
+    event: str
+    data: Raw
+
+
+class _Given(Struct):
+    """As `web.feed.asked.ChangesBody`."""
+
+    changes: list[_Line]
+    after: str
+    at_end: bool
+
+
+class FeedPiece(NamedTuple):
+    """Some lines as they are written to a reader. id: of the last."""
+
+    data: bytes
+    lines: int
+    id: str
+
+
+class FeedPage:
+    """A page, written once in each form that somebody wants.
+
+    size: bytes that it may come to take here.
+    """
+
+    def __init__(self, given: _Given, size: int) -> None:
+        self._lines = given.changes
+        self.after, self.at_end, self.size = given.after, given.at_end, size
+        self._pieces: dict[Form, list[FeedPiece]] = {}
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no fact in it."""
+        return not self._lines
+
+    def pieces(self, form: Form) -> list[FeedPiece]:
+        """All lines of it; those of a stream that has no end."""
+        if form not in self._pieces:
+            self._pieces[form] = list(_pieces(self._lines, form))
+        return self._pieces[form]
+
+
+def _pieces(lines: list[_Line], form: Form) -> Iterator[FeedPiece]:
+    data, count = bytearray(), 0
+    for line in lines:
+        data += line_of_stream(form, line.event, line.id, bytes(line.data))
+        count += 1
+        if len(data) >= WRITE_BYTES:
+            yield FeedPiece(bytes(data), count, line.id)
+            data, count = bytearray(), 0
+    if count:
+        yield FeedPiece(bytes(data), count, lines[-1].id)
+
+
+def line_of_stream(form: Form, event: str, ident: str, data: bytes) -> bytes:
+    """What a reader is told, in the form of its stream. data: JSON, in which no line ends."""
+    if form is Form.EVENTS:
+        return f"id: {ident}\nevent: {event}\ndata: ".encode() + data + b"\n\n"
+    return _encode(_Line(ident, event, Raw(data))) + b"\n"
+
+
+class FeedPages:
+    """All pages that this worker has asked for and some reader may still want.
+
+    Args:
+        ask: a ledger.
+    """
+
+    def __init__(self, ask: AskForPage) -> None:
+        self._ask = ask
+        self._asked: dict[tuple[str | None, str], asyncio.Task[FeedPage | PageSaid]] = {}
+        self._kept: dict[tuple[str | None, str], tuple[float, FeedPage]] = {}
+        self._bytes = 0
+
+    async def get(self, target: str, wait_s: float) -> FeedPage | PageSaid:
+        """The page at a path and query, or what was said instead of it."""
+        # What one caller may not see, no other is to be refused; so each asks for itself.
+        caller = CALLER.get()
+        key = None if caller is None else caller.id, target
+        self._forget()
+        if key in self._kept:
+            return self._kept[key][1]
+        if key not in self._asked:
+            self._asked[key] = asyncio.create_task(self._get(key, target, wait_s))
+        return await asyncio.shield(self._asked[key])
+
+    async def close(self) -> None:
+        """AskForPage for nothing more."""
+        tasks = list(self._asked.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _get(
+        self, key: tuple[str | None, str], target: str, wait_s: float
+    ) -> FeedPage | PageSaid:
+        try:
+            said = await self._ask(target, wait_s)
+            page = _page_of(said)
+            if isinstance(page, FeedPage) and not page.is_empty:
+                self._kept[key] = time.monotonic(), page
+                self._bytes += page.size
+            return page
+        finally:
+            del self._asked[key]
+
+    def _forget(self) -> None:
+        since = time.monotonic() - _KEPT_S
+        while self._kept:
+            oldest = next(iter(self._kept))
+            at, page = self._kept[oldest]
+            if at >= since and self._bytes <= _KEPT_BYTES:
+                return
+            del self._kept[oldest]
+            self._bytes -= page.size
+
+
+def _page_of(said: PageSaid) -> FeedPage | PageSaid:
+    if not isinstance(said, PeerAnswer) or said.status != 200:
+        return said
+    try:
+        return FeedPage(msgspec.json.decode(said.body, type=_Given), _FORMS * len(said.body))
+    except msgspec.MsgspecError:
+        return "The ledger's build says it in words that this worker does not know."
+
+
+def nobody_tells(why: str | None) -> web.Response:
+    """503: no ledger, or none that answers."""
+    detail = "Nobody keeps history now: start a ledger with `onhand ledger worker`."
+    return problem(Problem.HISTORY_NOT_RUNNING, why or detail)
+
+
+def page_refusal(said: PageSaid) -> web.Response:
+    """What was said instead of a page, for a client."""
+    if isinstance(said, PeerAnswer):
+        return passed_on(said)
+    return said if isinstance(said, web.Response) else nobody_tells(said)

@@ -1,0 +1,38 @@
+"""Where a worker has its pages from: a ledger of the active version, wherever that is."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from web.feed.asked import read_asked
+from web.feed.pages import PageSaid, nobody_tells
+from web.history.passing import Passing
+from web.http.parameters import BadRequest
+from web.reads.queries import passed_on
+from web.versions.door import Door
+
+
+class FeedSource:
+    """Asks for pages.
+
+    Args:
+        past: knows the ledgers of this worker's version.
+        door: knows workers of the active one, where that is another.
+    """
+
+    def __init__(self, past: Passing, door: Door) -> None:
+        self._past, self._door = past, door
+
+    async def ask(self, target: str, wait_s: float) -> PageSaid:
+        """A page for this worker's readers, of whichever version is active at this moment."""
+        elsewhere = await self._door.elsewhere(target, wait_s)
+        return await self._past.ask(target, wait_s) if elsewhere is None else elsewhere
+
+    async def here(self, request: web.Request) -> web.Response:
+        """A page for a caller, of this worker's version; the door has chosen it."""
+        try:
+            asked = read_asked(request)
+        except BadRequest as bad:
+            return bad.reply()
+        said = await self._past.ask(asked.target(asked.after), asked.wait_s)
+        return nobody_tells(said) if isinstance(said, str | None) else passed_on(said)
