@@ -41,9 +41,11 @@ def cpu_s(worker: Worker) -> float:
 
 async def at_rest(kafka: str, folder: Path, count: int, partitions: int) -> Iterator[str]:
     """Start so many workers on empty topics; a line of the table for each."""
+    name = f"bench-{free_port()}"
     settings = {
         "ONHAND_KAFKA": kafka,
-        "ONHAND_NAME": f"bench-{free_port()}",
+        "ONHAND_NAME": name,
+        "ONHAND_TOPIC_PREFIX": f"{name}.",
         "ONHAND_PARTITIONS": str(partitions),
     }
     code, said = await onhand("topics", "create", settings=settings)
