@@ -32,6 +32,7 @@ from web.http.gate import Gate
 from web.http.outbox import Outbox
 from web.http.paths import add_routes, go_on, unknown_path
 from web.http.problems import pages
+from web.http.raw.shortcuts import Take
 from web.operations.auditing import Auditing
 from web.operations.metrics import Metrics
 from web.operations.ops import Ops
@@ -166,6 +167,12 @@ class Web:
             map(str, Refusal),
             access.refused,
         )
+        sending, reading = fact_limits.body.room.reading, lookup_body.room.reading
+        self._gates = {
+            "read": Gate(limits.reads, lambda: self._queries.waiters() + reading()),
+            "write": Gate(limits.writes, lambda: self._facts.waiting + sending()),
+            "feed": Gate(limits.feed.readers),
+        }
         self._queries = Queries(
             table,
             self.members.roster,
@@ -178,6 +185,7 @@ class Web:
             self._outbox,
             access.signed,
             access.tls.client,
+            self._gates["read"],
         )
         self._appender = Appender(config.kafka, limits.append_timeout_s, limits.turns)
         observe = self._metrics.observe_append
@@ -212,12 +220,6 @@ class Web:
         self._facts = Facts(
             append, config.topics, table.count, fact_limits, ruling, observe, outcomes.of
         )
-        sending, reading = fact_limits.body.room.reading, lookup_body.room.reading
-        self._gates = {
-            "read": Gate(limits.reads, lambda: self._queries.waiters() + reading()),
-            "write": Gate(limits.writes, lambda: self._facts.waiting + sending()),
-            "feed": Gate(limits.feed.readers),
-        }
         table.label = (config.version, 0)
         roster, peers = self.members.roster, self._queries.peers
         neighbours = Neighbours(versions, self.members.workers, roster.is_quiet, peers)
@@ -297,12 +299,11 @@ class Web:
         app.router.add_route("*", r"/{path:[\s\S]*}", unknown, expect_handler=go_on)
         app.on_cleanup.append(self._on_cleanup)
 
-    def _at_once(self, data: bytes) -> bytes | None:
+    def _at_once(self, data: bytes, take: Take) -> bytes | None:
         # Not while draining: it does not know how to close connections.
         if self._ops.draining or not self._door.is_plain(data):
             return None
-        admitted = self._access.plain(data)
-        return None if admitted is None else self._queries.quick(admitted)
+        return self._access.at_once(data, take, self._queries.quick)
 
     def _in_flight(self) -> Mapping[str, int]:
         return {kind: gate.inside for kind, gate in self._gates.items()}

@@ -28,7 +28,10 @@ from web.cluster.heartbeats import Claim, Heartbeat, WorkerState
 from web.cluster.members import claim_of
 from web.cluster.roster import Roster
 from web.http.bodies import BodyLimits
+from web.http.connections import ConnectionLimits, guard
+from web.http.gate import Gate
 from web.http.outbox import Outbox
+from web.http.raw.shortcuts import Take
 from web.reads.queries import Queries
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -68,19 +71,26 @@ class Worker:
         #: Where the topics end, as a broker would say; what is not in here is not known.
         self.ends: dict[Place, int] = {}
         self.outbox = Outbox(32 * 2**20)
+        self.gate = Gate(1_000)
+        #: Role and outcome of each read that it answered.
+        self.counted: list[tuple[str, str]] = []
         self.queries = Queries(
             self.shelf,
             self.roster,
             TOPICS,
             version,
             BodyLimits(),
+            lambda role, outcome, seconds: self.counted.append((role, outcome)),
             ends=KnownEnds(self.ends),
             outbox=self.outbox,
+            gate=self.gate,
         )
         #: What it serves; a test may add to it before `start`.
         self.routes: list[web.RouteDef] = list(self.queries.routes())
         #: Requests that reached it, as (method, path with query, whether by a hop).
         self.seen: list[tuple[str, str, bool]] = []
+        #: Bytes of those that it answered, or handed on, the short way.
+        self.taken: list[bytes] = []
         self._awake = asyncio.Event()
         self._awake.set()
         self._runner: web.AppRunner | None = None
@@ -94,9 +104,20 @@ class Worker:
 
         app = web.Application(middlewares=[watch])
         app.add_routes(self.routes)
+        guard(app, ConnectionLimits(), self._at_once, self.outbox)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.01)
         await self._runner.setup()
         await web.SockSite(self._runner, self._socket).start()
+
+    def _at_once(self, data: bytes, take: Take) -> bytes | None:
+        if not self._awake.is_set():
+            return None
+        answer = self.queries.quick(data, take)
+        if answer is not None:
+            method, target, _ = data.decode().split(" ", 2)
+            self.seen.append((method, target, b"\r\nOnhand-Hop" in data))
+            self.taken.append(data)
+        return answer
 
     def freeze(self) -> None:
         """Take requests and answer none, as under SIGSTOP."""

@@ -1,8 +1,8 @@
 """May this request be answered? Asked once, before anything else looks at it.
 
 Both doors of a worker ask here: the usual one by `guarding`, around each handler, and the short
-way by `plain`, on bytes. What `plain` cannot let through at once goes the usual way, which says
-why. Whoever gets in by a worker's proof is judged by this worker's own tokens again.
+way by `at_once`, on bytes. What cannot be let through there goes the usual way, which says why.
+Whoever gets in by a worker's proof is judged by this worker's own tokens again.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiohttp import web
 
@@ -24,6 +24,7 @@ from web.access.tokens import Tokens
 from web.access.watched import WatchedFile
 from web.http.connections import leave_out
 from web.http.problems import Problem, problem
+from web.http.raw.shortcuts import Shortcut, Take
 from web.http.replies import Handler
 
 #: What only workers may say begins so.
@@ -45,6 +46,13 @@ class Demand(StrEnum):
     ANY_TOKEN = "any token"  # noqa: S105 - no password
     WORKER = "worker"
     OPERATOR = "operate, or a worker"
+
+
+class _Admitted(NamedTuple):
+    """Bytes of a request that is let in, without what says who calls. caller: None: anybody."""
+
+    data: bytes
+    caller: Caller | None = None
 
 
 class Access:
@@ -75,7 +83,7 @@ class Access:
         self.has_tokens = tokens is not None
         #: Headers of those who were let in by these tokens, and what is left of them: a client
         #: sends the same ones each time, and to judge them takes a third of a read.
-        self._seen: dict[bytes, bytes] = {}
+        self._seen: dict[bytes, _Admitted] = {}
         self._seen_of: Tokens | None = None
         self.refused: Counter[str] = Counter({each: 0 for each in Denial})
 
@@ -95,26 +103,40 @@ class Access:
 
     # ---- the short way
 
-    def plain(self, data: bytes) -> bytes | None:
-        """The bytes of a request for a row, without what this room reads; None: not at once."""
+    def at_once(self, data: bytes, take: Take, shortcut: Shortcut) -> bytes | None:
+        """As the shortcut answers, in the name of who calls; None: not at once.
+
+        It is given the bytes without what this room reads.
+        """
+        admitted = self._admitted(data)
+        if admitted is None:
+            return None
+        before = CALLER.set(admitted.caller)
+        try:
+            return shortcut(admitted.data, take)
+        finally:
+            CALLER.reset(before)
+
+    def _admitted(self, data: bytes) -> _Admitted | None:
         if self._tokens is None:
-            return data if self._secrets is None else self._plain(data, self._secrets.get())
+            secrets = None if self._secrets is None else self._secrets.get()
+            return _Admitted(data) if secrets is None else self._plain(data, secrets)
         tokens = self._tokens.get()
         if tokens is not self._seen_of:
             self._seen.clear()
             self._seen_of = tokens
         at = data.find(b"\r\n")
-        if (rest := self._seen.get(data[at:])) is not None:
-            return data[:at] + rest
+        if (seen := self._seen.get(data[at:])) is not None:
+            return _Admitted(data[:at] + seen.data, seen.caller)
         secrets = None if self._secrets is None else self._secrets.get()
         admitted = self._plain(data, secrets)
         if admitted is not None and PROOF.encode() not in data:
             if len(self._seen) >= _SEEN:
                 self._seen.clear()
-            self._seen[data[at:]] = admitted[at:]
+            self._seen[data[at:]] = _Admitted(admitted.data[at:], admitted.caller)
         return admitted
 
-    def _plain(self, data: bytes, secrets: PeerSecrets | None) -> bytes | None:
+    def _plain(self, data: bytes, secrets: PeerSecrets | None) -> _Admitted | None:
         if secrets is not None:
             found = proofs.split(data)
             if found is not None:
@@ -122,7 +144,7 @@ class Access:
             if b"onhand-" in data.lower():
                 return None
         if self._tokens is None:
-            return data
+            return _Admitted(data)
         for beginning in _BEGINNINGS:
             at = data.find(beginning)
             if at >= 0:
@@ -131,19 +153,20 @@ class Access:
                 caller = self._tokens.get().caller_of(data[start:end])
                 if caller is None or Scope.READ not in caller.scopes:
                     return None
-                return data[:at] + data[end:]
+                return _Admitted(data[:at] + data[end:], caller)
         return None
 
-    def _of_worker(self, secrets: PeerSecrets, value: bytes, rest: bytes) -> bytes | None:
+    def _of_worker(self, secrets: PeerSecrets, value: bytes, rest: bytes) -> _Admitted | None:
         by = proofs.vouched(secrets, value, rest.removesuffix(b"\r\n\r\n"), self._url)
         if by is None:
             return None
         if self._tokens is None:
-            return rest
+            return _Admitted(rest)
         if by == NOBODY:
-            return rest if secrets.mode is PeerMode.SIGN else None
+            return _Admitted(rest) if secrets.mode is PeerMode.SIGN else None
         caller = self._tokens.get().named(by)
-        return None if caller is None or Scope.READ not in caller.scopes else rest
+        is_reader = caller is not None and Scope.READ in caller.scopes
+        return _Admitted(rest, caller) if is_reader else None
 
     # ---- the usual way
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import assert_never
 
 import msgspec
@@ -12,6 +13,13 @@ from domain.lookup import NotCaughtUp, NotReady, TooBusy, TooStale
 from web.cluster.exchange import Head, PeerAnswer
 from web.http.bodies import BAD_JSON
 from web.http.problems import PAGES, Problem, problem
+from web.http.replies import SERVER
+
+# What of another worker's answer is for the client; the rest belongs to that connection.
+_FOR_CLIENT = (
+    "content-type", "cache-control", "server", "etag", "retry-after", "onhand-",
+    "www-authenticate",
+)  # fmt: skip
 
 
 class _Typed(msgspec.Struct):
@@ -68,6 +76,13 @@ def is_usable(answer: PeerAnswer | Head) -> bool:
         name not in (None, Problem.INTERNAL_ERROR, Problem.UNAUTHENTICATED)
         and PAGES[name].status == answer.status
     )
+
+
+def for_client(given: Mapping[str, str]) -> dict[str, str]:
+    """The headers of another worker's answer that are passed on."""
+    headers = {k: v for k, v in given.items() if k.lower().startswith(_FOR_CLIENT)}
+    # `Server` stays in its place, but is ours, whatever stands between the two workers.
+    return headers | SERVER
 
 
 def settles(answer: object) -> bool:

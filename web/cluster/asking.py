@@ -18,7 +18,7 @@ from web.cluster.admission import Asked, Unanswered, stale
 from web.cluster.answers import is_soon_another, is_usable, problem_of, says_more, settles
 from web.cluster.exchange import FromPeer, LargeAnswer, PeerAnswer, PeerFailed
 from web.cluster.hedging import first_good
-from web.cluster.peers import PeerCrowded
+from web.cluster.pool import PeerCrowded
 from web.cluster.roster import Holder
 from web.cluster.routing import KEY_PATIENCE, Router, Target, again
 from web.http.problems import Problem

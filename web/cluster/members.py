@@ -27,9 +27,8 @@ from tables.ports import Fail
 from tables.reading import PartitionStatus
 from tables.tasks import Final, Tasks
 from web.access.access import OPEN, Access
-from web.cluster.address import AddressWatch
 from web.cluster.heartbeats import Claim, Heartbeat, HeldUp, WorkerState, beat_of, bytes_of
-from web.cluster.roster import Roster, WorkerView
+from web.cluster.roster import AddressWatch, Roster, WorkerView
 from wire import clients
 from wire.batches import pieces
 from wire.fetch import Fetched, fetch

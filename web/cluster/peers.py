@@ -13,22 +13,22 @@ each connection, connections kept for the next request.
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 import ssl
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from functools import lru_cache
-from typing import NamedTuple
-from urllib.parse import urlencode, urlsplit
+from collections.abc import Callable, Iterable, Mapping
+from urllib.parse import urlencode
 
-from core.words import in_words
 from web.access.certificates import PLAIN
-from web.cluster.exchange import FromPeer, LargeAnswer, PeerAnswer, PeerConnection, PeerFailed
-from web.http.handshakes import connect_secured
-
-log = logging.getLogger(__name__)
+from web.cluster.exchange import (
+    FromPeer,
+    Knows,
+    LargeAnswer,
+    PeerAnswer,
+    PeerConnection,
+    PeerFailed,
+)
+from web.cluster.pool import AtOnce, PeerCrowded, Pool, address_of
 
 HOP = "Onhand-Hop"
 HOP_VERSION = "Onhand-Version"
@@ -42,165 +42,13 @@ NOT_CAUGHT_UP = "Onhand-Not-Caught-Up"
 #: The same, of partitions whose last owner does not know the next one: worth asking again.
 BETWEEN_OWNERS = "Onhand-Between-Owners"
 
-#: A worker that does not even accept a connection for this long is not worth waiting for.
-_CONNECT_TIMEOUT_S = 1.0
-#: Requests under way to one worker. A frozen worker must not collect more.
-MAX_CONNECTIONS = 256
-#: Those beside them that wait for a position over there: they keep nobody else out.
-MAX_WAITING = 128
 #: A worker not asked for this long is forgotten: each one that is started anew in a cluster
 #: of containers has another address.
 FORGET_S = 60.0
-#: How often the log says of one worker that there is no TLS with it.
-_SAY_EVERY_S = 60.0
 #: Connections to all workers, busy and idle.
 MAX_OPEN = 4096
-#: Bodies that one worker sends us in pieces. Slow clients hold these, and nobody else's place.
-MAX_LARGE = 64
 #: As aiohttp reads heads: what is not UTF-8 comes out as it went in.
 _CODEC = ("utf-8", "surrogateescape")
-
-
-class PeerCrowded(PeerFailed):
-    """It was not even asked: this worker has too many requests under way to it."""
-
-
-class _Address(NamedTuple):
-    """Where another worker listens. name: for `Host`."""
-
-    tls: bool
-    host: str
-    port: int
-    name: str
-
-
-@lru_cache(maxsize=1024)
-def _address(url: str) -> _Address:
-    """Read a worker's `ONHAND_URL`, as its heartbeats tell it: nobody has checked it.
-
-    Raises:
-        PeerFailed: nothing can be reached there, or it would not fit into a request.
-    """
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port
-        host.encode("idna")
-    except ValueError as error:
-        raise PeerFailed("Its address is none.") from error
-    is_clean = parts.netloc.isascii() and parts.netloc.isprintable() and " " not in parts.netloc
-    if parts.scheme not in ("http", "https") or not host or not is_clean:
-        raise PeerFailed("Its address is none.")
-    tls = parts.scheme == "https"
-    return _Address(tls, host, port or (443 if tls else 80), parts.netloc)
-
-
-class _Peer:
-    """Connections to one worker."""
-
-    def __init__(self, url: str, tls: Callable[[], ssl.SSLContext]) -> None:
-        self._address = _address(url)
-        self._tls = tls
-        self._say_at = 0.0
-        self.idle: list[PeerConnection] = []
-        self.open = 0
-        #: Requests under way, those that do not wait for a position and those that do.
-        self.under_way = [0, 0]
-        self.large = 0
-        self.asked_at = time.monotonic()
-
-    @contextmanager
-    def place(self, waits: bool) -> Iterator[None]:
-        """Around one request.
-
-        Raises:
-            PeerCrowded: there are too many of its kind.
-        """
-        if self.under_way[waits] >= (MAX_WAITING if waits else MAX_CONNECTIONS):
-            raise PeerCrowded("It has too many requests of ours under way.")
-        self.under_way[waits] += 1
-        try:
-            yield
-        finally:
-            self.under_way[waits] -= 1
-
-    async def connect(self) -> PeerConnection:
-        self.open += 1
-        connection = PeerConnection(self.lost)
-        try:
-            async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-                host, port = self._address.host, self._address.port
-                if self._address.tls:
-                    await connect_secured(connection, self._tls(), host, port)
-                else:
-                    loop = asyncio.get_running_loop()
-                    await loop.create_connection(lambda: connection, host, port)
-        except BaseException as error:
-            if not connection.was_made:
-                self.open -= 1  # else `lost` does it
-            if isinstance(error, TimeoutError):
-                raise PeerFailed("It accepts no connection.") from error
-            if isinstance(error, ssl.SSLError):
-                raise PeerFailed(self._not_believed(error)) from error
-            if isinstance(error, OSError):
-                raise PeerFailed("It refuses connections.") from error
-            raise
-        return connection
-
-    def _not_believed(self, error: ssl.SSLError) -> str:
-        """Why there is no TLS with it; nobody would find out from refused requests alone."""
-        why = getattr(error, "verify_message", "") or in_words(error)
-        now = time.monotonic()
-        if now >= self._say_at:
-            self._say_at = now + _SAY_EVERY_S
-            log.warning(
-                "The worker at https://%s cannot be asked (%s): its certificate must be signed by "
-                "one in ONHAND_TLS_CA and name this host.",
-                *(self._address.name, why),
-            )
-        return f"There is no TLS with it ({why})."
-
-    def take(self) -> PeerConnection | None:
-        # Newest first: under light load the others fall idle and are closed by their server.
-        while self.idle:
-            connection = self.idle.pop()
-            if connection.reusable:
-                return connection
-            connection.abort()
-        return None
-
-    def give_back(self, connection: PeerConnection) -> None:
-        """After a request: keep it for the next one if it can be used again."""
-        if connection.is_free():
-            self.idle.append(connection)
-        else:
-            connection.abort()
-
-    def keep(self, large: LargeAnswer, connection: PeerConnection) -> None:
-        """A place for a body in pieces, until it is closed.
-
-        Raises:
-            PeerCrowded: there are too many.
-        """
-        if self.large >= MAX_LARGE:
-            large.close()
-            raise PeerCrowded("It sends us too many large answers.")
-        self.large += 1
-
-        def end() -> None:
-            self.large -= 1
-            self.give_back(connection)
-
-        large.ended = end
-
-    def close(self) -> None:
-        """Close what is idle."""
-        while self.idle:
-            self.idle.pop().abort()
-
-    def lost(self, connection: PeerConnection) -> None:
-        self.open -= 1
-        with suppress(ValueError):
-            self.idle.remove(connection)
 
 
 class Peers:
@@ -219,7 +67,7 @@ class Peers:
         self._limit = limit
         self._signed = signed or _as_it_is
         self._tls = tls or PLAIN.client
-        self._peers: dict[str, _Peer] = {}
+        self._peers: dict[str, Pool] = {}
 
     async def ask(self, url: str, request: bytes, *, waits: bool = False) -> PeerAnswer:
         """Send one request, made by `get` or `post`, and return the answer.
@@ -245,7 +93,7 @@ class Peers:
         peer = self._peers.get(url)
         if peer is None:
             self._forget()
-            peer = self._peers[url] = _Peer(url, self._tls)
+            peer = self._peers[url] = Pool(url, self._tls)
         peer.asked_at = time.monotonic()
         request = self._signed(url, request)
         with peer.place(waits):
@@ -262,6 +110,22 @@ class Peers:
             self._make_room()
             return await self._exchange(peer, await peer.connect(), request, may_be_large)
 
+    def has_idle(self, url: str) -> bool:
+        """Whether a connection to that worker waits for a request."""
+        peer = self._peers.get(url)
+        return peer is not None and bool(peer.idle)
+
+    def ask_at_once(self, url: str, request: bytes, knows: Knows) -> AtOnce | None:
+        """As `ask`, without a task; None, and nothing sent, where no connection may take it.
+
+        knows: see `PeerConnection.ask_plainly`.
+        """
+        peer = self._peers.get(url)
+        if peer is None:
+            return None
+        peer.asked_at = time.monotonic()
+        return peer.ask_at_once(self._signed(url, request), knows)
+
     def _make_room(self) -> None:
         """For one connection more: at the cost of one that is idle.
 
@@ -277,7 +141,7 @@ class Peers:
         raise PeerCrowded("This worker has no connection left for it.")
 
     async def _exchange(
-        self, peer: _Peer, connection: PeerConnection, request: bytes, may_be_large: bool
+        self, peer: Pool, connection: PeerConnection, request: bytes, may_be_large: bool
     ) -> FromPeer:
         try:
             answer = await connection.ask(request, may_be_large)
@@ -323,7 +187,7 @@ def post(url: str, path: str, parameters: Mapping[str, str], headers: str, body:
 def _head(method: str, url: str, path: str, parameters: Mapping[str, str], lines: str) -> bytes:
     # Positions stay as they are, readable in logs and for `QuickReads`.
     query = f"?{urlencode(parameters, safe='@,:')}" if parameters else ""
-    where = f"Host: {_address(url).name}"
+    where = f"Host: {address_of(url).name}"
     return f"{method} {path}{query} HTTP/1.1\r\n{where}\r\n{lines}\r\n".encode(*_CODEC)
 
 

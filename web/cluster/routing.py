@@ -114,12 +114,19 @@ class Router:
         mine = min(mine, MAX_ATTEMPTS - 1)
         return [*others[:mine], None, *others[mine:]][:MAX_ATTEMPTS]
 
-    def is_first(self, fresh: Freshness, asked: Asked) -> bool:
-        """Whether `attempts` begin with this worker, whose rows are as fresh as this."""
-        if _will_do(fresh, asked):
-            return True
-        others = self._roster.holders(fresh.partition)
-        return not others or not self._is_better(others[0], fresh)
+    def before_this(self, partition: int, fresh: Freshness | None, asked: Asked) -> Holder | None:
+        """Whom `attempts` begin with, if not with this worker, whose rows are as fresh as this."""
+        if fresh is not None and _will_do(fresh, asked):
+            return None
+        others = self._roster.holders(partition)
+        if not others or (fresh is not None and not self._is_better(others[0], fresh)):
+            return None
+        return others[0]
+
+    def is_trusted(self, holder: Holder) -> bool:
+        """Whether it owns the partition and nothing speaks against it."""
+        is_owner = holder.role is Role.ACTIVE and not holder.leaving
+        return is_owner and not self._is_suspect(holder.url)
 
     def _is_better(self, other: Holder, fresh: Freshness) -> bool:
         if other.leaving or self._is_suspect(other.url):

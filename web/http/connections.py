@@ -9,8 +9,8 @@ touches are in this file; tests/unit/web/test_connections.py says what broke.
 
 import asyncio
 import logging
-import re
 from collections.abc import Callable
+from functools import partial
 from ssl import SSLContext
 from typing import Any
 
@@ -20,33 +20,18 @@ from aiohttp.web_response import StreamResponse
 from msgspec import Struct
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from web.http.handshakes import Doorstep, Handshakes
 from web.http.outbox import Outbox
 from web.http.problems import PAGES, Problem, last_answer, problem
+from web.http.raw.handshakes import Doorstep, Handshakes, tell_of_tls
+from web.http.raw.shortcuts import LATER, OPERATIONS, Shortcut, is_one_whole_get, never
 
 log = logging.getLogger(__name__)
 
 LARGE_BYTES = 64 * 1024
-#: How a TLS connection begins: a handshake record of any version.
-_TLS = b"\x16\x03"
-_SPEAKS_TLS = (
-    "A client speaks TLS to the port for plain HTTP: its address must begin with http://, or this "
-    "worker needs ONHAND_TLS_CERT and ONHAND_TLS_KEY."
-)
 #: How many are looked at, of those that may be idle, to find one that is.
 _LOOKED_AT = 64
 #: "Used since" is not asked more exactly than this.
 _ABOUT_S = 0.5
-#: What a connection in the lane of operations may ask.
-_OPERATIONS = tuple(
-    f"{method} {path}{end}".encode()
-    for method in ("GET", "HEAD")
-    for path in ("/live", "/ready", "/metrics")
-    for end in (" ", "?")
-)
-#: Answers a request from its bytes, before aiohttp sees it: the whole response to what a
-#: quiet connection received at once, or None for what must go the usual way.
-Shortcut = Callable[[bytes], bytes | None]
 
 
 class ConnectionLimits(Struct, frozen=True):
@@ -75,8 +60,8 @@ class Connection(RequestHandler):
     """One client connection, with a deadline for each request's head."""
 
     __slots__ = (
-        "_at_boundary", "_body", "_has_ended", "_head_deadline", "_limits", "_server",
-        "counts", "for_operations",
+        "_asked", "_at_boundary", "_behind", "_body", "_has_ended", "_head_deadline", "_limits",
+        "_server", "counts", "for_operations",
     )  # fmt: skip
 
     def __init__(self, server: "Server", limits: ConnectionLimits, **kwargs: Any) -> None:
@@ -85,6 +70,9 @@ class Connection(RequestHandler):
         self._limits = limits
         self._head_deadline: asyncio.TimerHandle | None = None
         self._at_boundary = True
+        #: The request whose answer comes later by the shortcut, and what came behind it.
+        self._asked: bytes | None = None
+        self._behind = b""
         #: Of the request that came last; those before it are whole.
         self._body: StreamReader | None = None
         #: It has one of the places that are bounded.
@@ -101,15 +89,25 @@ class Connection(RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Take the shortcut, or hand on and arm the deadline while a head is incomplete."""
+        if self._asked is not None:
+            # Requests are answered in their order: what is not here yet waits with its sender.
+            self._behind += data
+            if self.transport is not None:
+                self.transport.pause_reading()
+            return
         is_quiet = self._is_quiet()
         if is_quiet and self._at_boundary and self.counts and self._is_answered(data):
             return
-        if is_quiet and data.startswith(_TLS):
-            log.warning(_SPEAKS_TLS)
-        if self.for_operations and not data.startswith(_OPERATIONS):
+        if is_quiet:
+            tell_of_tls(data)
+        if self.for_operations and not data.startswith(OPERATIONS):
             self._refuse(Problem.TOO_BUSY)
             return
-        self._at_boundary = is_quiet and self._at_boundary and _is_one_whole_get(data)
+        self._hand_on(data, is_quiet)
+
+    def _hand_on(self, data: bytes, is_quiet: bool) -> None:
+        """The usual way."""
+        self._at_boundary = is_quiet and self._at_boundary and is_one_whole_get(data)
         super().data_received(data)
         if self._messages:
             self._body = self._messages[-1][1]
@@ -128,15 +126,35 @@ class Connection(RequestHandler):
         if self._paused or self.transport is None:
             return False
         try:
-            response = self._server.shortcut(data)
+            response = self._server.shortcut(data, partial(self._take, data))
         except Exception:
             log.exception("The shortcut met a bug; the request goes the usual way")
             return False
         if response is None:
             return False
-        self.transport.write(response)
+        if response is LATER:
+            self._asked = data
+        else:
+            self.transport.write(response)
         self._next_keepalive_close_time = self._loop.time() + self._limits.keepalive_timeout_s
         return True
+
+    def _take(self, request: bytes, response: bytes | None) -> None:
+        """The answer that was to come later; None: the request goes the usual way."""
+        transport = self.transport
+        if request is not self._asked or transport is None or transport.is_closing():
+            return
+        self._asked = None
+        if response is None:
+            self._hand_on(request, is_quiet=True)
+        else:
+            transport.write(response)
+            if self._has_ended:  # then nothing came behind
+                self.force_close()
+        if self._behind:
+            behind, self._behind = self._behind, b""
+            transport.resume_reading()
+            self.data_received(behind)
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's own has this answer
         """Whether to stay: a client that ends its side after its request gets its answer.
@@ -144,8 +162,10 @@ class Connection(RequestHandler):
         Without this, asyncio closes both sides at once (`nc -N`, HTTP/1.0 clients, tests that
         write and shut down). Not for a request that is not whole: the rest cannot come.
         """
-        has_tls = self.ssl_context is not None  # TLS has no half of a connection
-        if self._is_quiet() or self._body is None or not self._body.is_eof() or has_tls:
+        if self.ssl_context is not None:
+            return False  # TLS has no half of a connection
+        is_whole = self._body is not None and self._body.is_eof() and not self._is_quiet()
+        if self._asked is None and not is_whole:
             return False
         self._has_ended = True
         return True
@@ -159,16 +179,14 @@ class Connection(RequestHandler):
         """Disarm."""
         if self._head_deadline is not None:
             self._head_deadline.cancel()
+        self._asked = None
         self._server.let_go(self)
         super().connection_lost(exc)
 
-    def loop_time(self) -> float:
-        """Of its event loop, in seconds."""
-        return self._loop.time()
-
     def has_been_quiet_since(self) -> float | None:
         """When it fell idle, plus the keep-alive time; None while it is not."""
-        is_idle = self._is_quiet() and not self._messages and self._head_deadline is None
+        is_asked = self._messages or self._asked is not None
+        is_idle = self._is_quiet() and not is_asked and self._head_deadline is None
         return self._next_keepalive_close_time if is_idle else None
 
     def handle_error(
@@ -250,24 +268,6 @@ class Connection(RequestHandler):
         self.force_close()
 
 
-def _is_one_whole_get(data: bytes) -> bool:
-    """Whether aiohttp's parser, at a boundary between requests, is at one again after this.
-
-    Only then may the next bytes be read as a request: a client's bytes must never be cut in
-    another place than aiohttp would cut them. Who sends anything else, a body or requests
-    in pieces, goes the usual way for the rest of the connection.
-    """
-    return (
-        data.startswith((b"GET /", b"HEAD /"))
-        and data.find(b"\r\n\r\n") == len(data) - 4
-        and _BODY.search(data) is None
-    )
-
-
-# What announces a body or another protocol.
-_BODY = re.compile(rb"\n(?:Content-Length|Transfer-Encoding|Upgrade)[ \t]*:", re.IGNORECASE)
-
-
 class Server(web.Server):
     """aiohttp's server, making connections of our kind."""
 
@@ -319,7 +319,7 @@ class Server(web.Server):
             return
         self._taken += 1
         connection.counts = True
-        self.quiet[connection] = connection.loop_time() + self._limits.keepalive_timeout_s
+        self.quiet[connection] = self._loop.time() + self._limits.keepalive_timeout_s
 
     def let_go(self, connection: Connection) -> None:
         """Its place is free."""
@@ -383,7 +383,7 @@ def leave_out(request: web.Request, beginning: str) -> None:
 def guard(
     app: web.Application,
     limits: ConnectionLimits,
-    shortcut: Shortcut = lambda data: None,
+    shortcut: Shortcut = never,
     outbox: Outbox | None = None,
     tls: Callable[[], SSLContext] | None = None,
 ) -> None:

@@ -22,17 +22,27 @@ class Gate:
         self.inside = 0
         self.draining = False
 
+    def enter(self) -> bool:
+        """Take a place, if there is one; whoever has one must `leave`."""
+        if self.inside - self._apart() >= self._limit:
+            return False
+        self.inside += 1
+        return True
+
+    def leave(self) -> None:
+        """Give the place back."""
+        self.inside -= 1
+
     def guarding(self, handler: Handler) -> Handler:
         """The handler behind this gate."""
 
         async def handle(request: web.Request) -> web.StreamResponse:
-            if self.inside - self._apart() >= self._limit:
+            if not self.enter():
                 return problem(Problem.TOO_BUSY, f"{self.inside:,} requests are being handled.")
-            self.inside += 1
             try:
                 response = await handler(request)
             finally:
-                self.inside -= 1
+                self.leave()
             if self.draining:
                 response.force_close()  # the client's next request goes elsewhere
             return response

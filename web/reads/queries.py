@@ -6,7 +6,7 @@ Any worker answers any key.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator
 from functools import partial
 from ssl import SSLContext
 
@@ -16,7 +16,7 @@ from core.stages import Freshness
 from domain.lookup import Found, NotFound
 from tables.stock import StockReading
 from web.cluster.admission import Admission, Unanswered, unsure
-from web.cluster.answers import problem_of
+from web.cluster.answers import for_client, problem_of
 from web.cluster.asking import Asking
 from web.cluster.ends import Ends
 from web.cluster.exchange import LargeAnswer, PeerAnswer, PeerFailed
@@ -24,11 +24,12 @@ from web.cluster.peers import MAX_OPEN, Peers
 from web.cluster.roster import Roster
 from web.cluster.routing import Router
 from web.http.bodies import BodyLimits
+from web.http.gate import Gate
 from web.http.large import BrokenOff, Large, announce, send
 from web.http.outbox import Outbox
 from web.http.pacing import Lane
 from web.http.parameters import BadRequest
-from web.http.replies import SERVER, Observe
+from web.http.replies import Observe
 from web.reads.gathering import Gathering
 from web.reads.lists import list_rows
 from web.reads.lookups import look_up
@@ -43,15 +44,11 @@ from web.reads.questions import (
     Questions,
 )
 from web.reads.quick import QuickReads
+from web.reads.relay import RowRelay
 from web.reads.replies import reply
 from web.reads.skus import SkuRows, Skus
 
 OwnAnswer = Found | NotFound | SkuRows
-# What of another worker's answer is for the client; the rest belongs to that connection.
-_PASSED_ON = (
-    "content-type", "cache-control", "server", "etag", "retry-after", "onhand-",
-    "www-authenticate",
-)  # fmt: skip
 
 
 class Queries:
@@ -70,7 +67,9 @@ class Queries:
         outbox: Outbox | None = None,
         signed: Callable[[str, bytes], bytes] | None = None,
         tls: Callable[[], SSLContext] | None = None,
+        gate: Gate | None = None,
     ) -> None:
+        """`gate`: has places for reads that are handed on the short way; None: none is."""
         self._table = table
         self._version = version
         self._observe = observe
@@ -81,8 +80,10 @@ class Queries:
         self._skus = Skus(table, self._admission, self._lane, version, outbox or Outbox())
         self._gathering = Gathering(table, self._router, self._lane, version)
         self._questions = Questions(table.count, version, limits)
+        relay = None if gate is None else RowRelay(self._router, table, version, gate, observe)
+        quick = QuickReads(self._questions, table, self._router, version, observe, relay)
         #: For the server, to be asked before aiohttp is: `QuickReads.answer`.
-        self.quick = QuickReads(self._questions, table, self._router, version, observe).answer
+        self.quick = quick.answer
 
     def waiters(self) -> int:
         """Requests that wait for a position."""
@@ -166,7 +167,7 @@ class Queries:
 
 def passed_on(answer: PeerAnswer) -> web.Response:
     """Another worker's answer: status, body, and the headers that are for the client."""
-    headers = _for_client(answer.headers)
+    headers = for_client(answer.headers)
     return web.Response(status=answer.status, headers=headers, body=answer.body)
 
 
@@ -182,13 +183,7 @@ def passed_on_in_pieces(answer: LargeAnswer) -> Large:
         except PeerFailed as failed:
             raise BrokenOff(str(failed)) from failed
 
-    return Large(status, _for_client(headers), length, pieces(), answer.close)
-
-
-def _for_client(given: Mapping[str, str]) -> dict[str, str]:
-    headers = {k: v for k, v in given.items() if k.lower().startswith(_PASSED_ON)}
-    # `Server` stays in its place, but is ours, whatever stands between the two workers.
-    return headers | SERVER
+    return Large(status, for_client(headers), length, pieces(), answer.close)
 
 
 async def _say_nothing() -> None:

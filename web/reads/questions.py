@@ -76,15 +76,23 @@ class KeyQuestion(msgspec.Struct, frozen=True, gc=False):
         """The same GET for another worker."""
         key = (self.sku,) if self.location is None else (self.sku, self.location)
         path = "/".join((ROOT, *(quote(part, safe="") for part in key)))
-        query = waiting(hop.floor, hop.wait_s)
-        if self.asked.max_lag_events is not None:
-            query["max_lag_events"] = str(self.asked.max_lag_events)
-        lines = row_headers(hop.version, hop.epoch)
-        if self.location is None:
-            lines += f"{IN_PIECES}: 1\r\n"
-        if self.if_none_match is not None:
-            lines += f"{NONE_MATCH}: {self.if_none_match}\r\n"
-        return get(hop.url, path, query, lines)
+        most, in_pieces = self.asked.max_lag_events, self.location is None
+        return b"GET " + path.encode() + _behind_key(hop, most, in_pieces, self.if_none_match)
+
+
+# Many differ in the key alone; to write the rest takes 6 µs.
+@lru_cache(maxsize=256)
+def _behind_key(hop: Hop, most: int | None, in_pieces: bool, if_none_match: str | None) -> bytes:
+    """What follows the path of a question for a key. most: events that it may be behind."""
+    query = waiting(hop.floor, hop.wait_s)
+    if most is not None:
+        query["max_lag_events"] = str(most)
+    lines = row_headers(hop.version, hop.epoch)
+    if in_pieces:
+        lines += f"{IN_PIECES}: 1\r\n"
+    if if_none_match is not None:
+        lines += f"{NONE_MATCH}: {if_none_match}\r\n"
+    return get(hop.url, "", query, lines).removeprefix(b"GET ")
 
 
 class ListQuestion(msgspec.Struct, frozen=True):

@@ -4,6 +4,7 @@ aiohttp takes 65 µs of Python for a request whose row takes 5. So what is plain
 of one key, whole, alone and with nothing special about it, is answered here, and all
 else goes the usual way (`web/reads/queries.py`): None means just that. Both ways make one
 `Question` of it and give the same answer; tests/unit/web/test_quick.py holds them together.
+A row that another worker owns is handed on from here, too (`web/reads/relay.py`).
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from tables.stock import StockReading
 from web.cluster.admission import stale
 from web.cluster.freshness import freshness_body, freshness_headers
 from web.cluster.routing import Router
+from web.http.raw.shortcuts import Take
 from web.reads.questions import Questions
+from web.reads.relay import RowRelay, nobody
 from web.reads.replies import ETAG, row_body
 
 _encode = msgspec.json.Encoder().encode
@@ -42,18 +45,20 @@ class QuickReads:
         router: Router,
         version: int,
         observe: Callable[[str, str, float], None],
+        relay: RowRelay | None,
     ) -> None:
+        """`relay`: None: what others own goes the usual way."""
         self._question = questions.plain
         self._table = table
         self._router = router
         self._admission = router.admission
         self._version = version
-        self._observe = observe
+        self._observe, self._relay = observe, relay
         self._partition_of = lru_cache(maxsize=16_384)(table.partition_of)
         self._known: list[tuple[Freshness, bytes, bytes] | None] = [None] * table.count
 
-    def answer(self, data: bytes) -> bytes | None:
-        """The whole response to what a quiet connection received at once, or None."""
+    def answer(self, data: bytes, take: Take = nobody) -> bytes | None:
+        """The response to what a quiet connection received at once; see `Shortcut`."""
         started = time.perf_counter()
         question = self._question(data, self._table.label[1])
         if question is None or question.location is None:
@@ -61,7 +66,12 @@ class QuickReads:
         sku, location, asked = question.sku, question.location, question.asked
         partition = self._partition_of(sku)
         fresh = self._table.freshness(partition)
-        if fresh is None or not (asked.hop or self._router.is_first(fresh, asked)):
+        if not asked.hop:
+            other = self._router.before_this(partition, fresh, asked)
+            if other is not None:
+                relay = self._relay
+                return None if relay is None else relay.begin(question, partition, other, take)
+        if fresh is None:
             return None
         if stale(asked, fresh) is not None:
             return None

@@ -18,7 +18,7 @@ from web.cluster.answers import is_soon_another, says_more
 from web.cluster.exchange import PeerFailed
 from web.cluster.freshness import FreshnessBody
 from web.cluster.hedging import first_good
-from web.cluster.peers import PeerCrowded
+from web.cluster.pool import PeerCrowded
 from web.cluster.routing import Attempts, Patience, Router, Target, again
 
 F = TypeVar("F")

@@ -13,7 +13,7 @@ from dev.kafka import Kafka
 from dev.workers import until
 from tests.support.fleet import Fleet, a_fleet
 from tests.support.kafka_tools import create
-from web.cluster import admission, peers
+from web.cluster import admission, pool
 from web.cluster.ends import BrokerEnds
 from web.http.gate import Gate
 
@@ -50,7 +50,7 @@ async def test_hundreds_that_wait_through_one_worker_keep_no_other_read_out() ->
             done = sum(task.done() for task in waiting)
             return fleet[asked].queries.waiters() + done >= len(waiting)
 
-        await until_waiting(fleet, owner, peers.MAX_WAITING)
+        await until_waiting(fleet, owner, pool.MAX_WAITING)
         await until(all_there, "all that wait, or were refused", 30, every_s=0.01)
 
         for _ in range(20):
@@ -60,7 +60,7 @@ async def test_hundreds_that_wait_through_one_worker_keep_no_other_read_out() ->
         rows = await fleet.get(asked, "/v1/inventory")
         assert (sku.status, rows.status) == (200, 200)
 
-        assert fleet[owner].queries.waiters() <= peers.MAX_WAITING
+        assert fleet[owner].queries.waiters() <= pool.MAX_WAITING
         await end(waiting)
 
 

@@ -3,66 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
+from tests.support.scripted import ScriptedServer, always, never
 from web.cluster.exchange import PeerFailed
 from web.cluster.peers import Peers, get, post
 
 OK = b'HTTP/1.1 200 OK\r\nETag: W/"x"\r\nContent-Length: 2\r\nDate: now\r\n\r\nhi'
-Serve = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
-
-
-class Server:
-    """Answers each request head with whatever `serve` writes."""
-
-    def __init__(self, serve: Serve) -> None:
-        self._serve = serve
-        self.heads: list[bytes] = []
-        self.connections = 0
-        self._writers: list[asyncio.StreamWriter] = []
-
-    async def __aenter__(self) -> Server:
-        self._server = await asyncio.start_server(self._handle, "127.0.0.1", 0)
-        port = self._server.sockets[0].getsockname()[1]
-        self.url = f"http://127.0.0.1:{port}"
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-        self.hang_up()
-        await self._server.wait_closed()
-
-    def hang_up(self) -> None:
-        """Close all connections."""
-        for writer in self._writers:
-            writer.close()
-
-    def is_connected(self) -> bool:
-        return any(not writer.is_closing() for writer in self._writers)
-
-    async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        self._writers.append(writer)
-        try:
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                self.heads.append(head)
-                await self._serve(head, writer)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            writer.close()
-
-
-def always(answer: bytes) -> Serve:
-    async def serve(head: bytes, writer: asyncio.StreamWriter) -> None:
-        writer.write(answer)
-
-    return serve
-
-
-async def never(head: bytes, writer: asyncio.StreamWriter) -> None:
-    """Frozen: reads and says nothing."""
 
 
 @pytest.fixture
@@ -83,7 +32,7 @@ async def until(condition: Callable[[], bool]) -> None:
 async def test_status_headers_and_body_come_as_they_are_on_one_kept_connection(
     peers: Peers,
 ) -> None:
-    async with Server(always(OK)) as server:
+    async with ScriptedServer(always(OK)) as server:
         for _ in range(3):
             answer = await peers.ask(server.url, get(server.url, "/x", {}, "Onhand-Hop: 1\r\n"))
 
@@ -100,14 +49,14 @@ async def test_an_answer_in_many_pieces_is_one_answer(peers: Peers) -> None:
             writer.write(OK[i : i + 1])
             await asyncio.sleep(0)
 
-    async with Server(serve) as server:
+    async with ScriptedServer(serve) as server:
         assert (await peers.ask(server.url, get(server.url, "/", {}, ""))).body == b"hi"
         assert (await peers.ask(server.url, get(server.url, "/", {}, ""))).body == b"hi"
 
 
 @pytest.mark.parametrize("length", [b"", b"Content-Length: 99\r\n"])
 async def test_a_304_has_no_body_whatever_its_length_says(peers: Peers, length: bytes) -> None:
-    async with Server(always(b"HTTP/1.1 304 Not Modified\r\n%b\r\n" % length)) as server:
+    async with ScriptedServer(always(b"HTTP/1.1 304 Not Modified\r\n%b\r\n" % length)) as server:
         for _ in range(2):
             answer = await peers.ask(server.url, get(server.url, "/", {}, ""))
             assert (answer.status, answer.body) == (304, b"")
@@ -115,7 +64,7 @@ async def test_a_304_has_no_body_whatever_its_length_says(peers: Peers, length: 
 
 
 async def test_a_connection_closed_meanwhile_costs_nothing_but_a_new_one(peers: Peers) -> None:
-    async with Server(always(OK)) as server:
+    async with ScriptedServer(always(OK)) as server:
         await peers.ask(server.url, get(server.url, "/", {}, ""))
         server.hang_up()
 
@@ -124,7 +73,7 @@ async def test_a_connection_closed_meanwhile_costs_nothing_but_a_new_one(peers: 
 
 
 async def test_idle_connections_that_the_server_closed_are_forgotten(peers: Peers) -> None:
-    async with Server(always(OK)) as server:
+    async with ScriptedServer(always(OK)) as server:
         request = get(server.url, "/", {}, "")
         await asyncio.gather(*(peers.ask(server.url, request) for _ in range(5)))
         peer = peers._peers[server.url]
@@ -137,7 +86,7 @@ async def test_idle_connections_that_the_server_closed_are_forgotten(peers: Peer
 
 async def test_a_connection_that_the_server_wants_closed_is_not_used_again(peers: Peers) -> None:
     closing = OK.replace(b"ETag", b"Connection: close\r\nETag")
-    async with Server(always(closing)) as server:
+    async with ScriptedServer(always(closing)) as server:
         for _ in range(2):
             assert (await peers.ask(server.url, get(server.url, "/", {}, ""))).body == b"hi"
         assert server.connections == 2
@@ -153,7 +102,7 @@ async def test_an_answer_given_up_is_never_taken_for_the_next_one(peers: Peers) 
         else:
             writer.write(OK)
 
-    async with Server(serve) as server:
+    async with ScriptedServer(serve) as server:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
                 await peers.ask(server.url, get(server.url, "/slow", {}, ""))
@@ -176,7 +125,7 @@ async def test_an_answer_given_up_is_never_taken_for_the_next_one(peers: Peers) 
     ],
 )
 async def test_what_is_no_answer_of_ours_is_a_failure(peers: Peers, answer: bytes) -> None:
-    async with Server(always(answer)) as server:
+    async with ScriptedServer(always(answer)) as server:
         with pytest.raises(PeerFailed):
             await peers.ask(server.url, get(server.url, "/", {}, ""))
 
@@ -186,13 +135,13 @@ async def test_an_answer_cut_off_is_a_failure(peers: Peers) -> None:
         writer.write(OK[:-1])
         writer.close()
 
-    async with Server(serve) as server:
+    async with ScriptedServer(serve) as server:
         with pytest.raises(PeerFailed):
             await peers.ask(server.url, get(server.url, "/", {}, ""))
 
 
 async def test_nobody_there_is_a_failure(peers: Peers) -> None:
-    async with Server(always(OK)) as server:
+    async with ScriptedServer(always(OK)) as server:
         url = server.url
     with pytest.raises(PeerFailed, match="refuses"):
         await peers.ask(url, get(url, "/", {}, ""))
@@ -201,8 +150,8 @@ async def test_nobody_there_is_a_failure(peers: Peers) -> None:
 async def test_a_frozen_worker_collects_only_so_many_connections(
     peers: Peers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("web.cluster.peers.MAX_CONNECTIONS", 3)
-    async with Server(never) as server:
+    monkeypatch.setattr("web.cluster.pool.MAX_CONNECTIONS", 3)
+    async with ScriptedServer(never) as server:
         request = get(server.url, "/", {}, "")
         asked = [asyncio.create_task(peers.ask(server.url, request)) for _ in range(3)]
         await asyncio.sleep(0)
@@ -222,7 +171,11 @@ async def test_workers_that_nobody_asks_any_more_are_forgotten(
     peers: Peers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("web.cluster.peers.FORGET_S", -1.0)  # not asked at this moment is long ago
-    async with Server(always(OK)) as idle, Server(never) as busy, Server(always(OK)) as new:
+    async with (
+        ScriptedServer(always(OK)) as idle,
+        ScriptedServer(never) as busy,
+        ScriptedServer(always(OK)) as new,
+    ):
         await peers.ask(idle.url, get(idle.url, "/", {}, ""))
         under_way = asyncio.create_task(peers.ask(busy.url, get(busy.url, "/", {}, "")))
         await until(lambda: bool(busy.heads))
@@ -235,7 +188,7 @@ async def test_workers_that_nobody_asks_any_more_are_forgotten(
 
 
 async def test_a_post_carries_its_body(peers: Peers) -> None:
-    async with Server(always(OK)) as server:
+    async with ScriptedServer(always(OK)) as server:
         await peers.ask(server.url, post(server.url, "/v1/lookup", {"a": "x y"}, "A: b\r\n", b""))
 
         assert b"\r\nContent-Length: 0\r\nA: b\r\n" in server.heads[0]

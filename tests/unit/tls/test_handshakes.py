@@ -16,7 +16,8 @@ from tests.support.certificates import Authority, CertificateFiles
 from tests.unit.web.sockets import LAST, POST, QUICK, SLOW, a_server, problem_in, say
 from web.access.certificates import Tls
 from web.http.connections import ConnectionLimits, Server
-from web.http.handshakes import Secured
+from web.http.raw.handshakes import Secured
+from web.http.raw.shortcuts import LATER, Take
 
 LIMITS = ConnectionLimits()
 #: How a client begins, and never goes on.
@@ -78,7 +79,7 @@ async def handshakes_are(count: int, server: BaseTestServer) -> None:
 
 
 async def test_the_usual_way_and_the_short_way_answer_in_tls(tls: Tls) -> None:
-    def quick(data: bytes) -> bytes | None:
+    def quick(data: bytes, take: Take) -> bytes | None:
         return b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nquick" if data == QUICK else None
 
     async with a_server(LIMITS, quick, tls) as server:
@@ -120,8 +121,40 @@ async def hasty(server: BaseTestServer, trusted: ssl.SSLContext, request: bytes)
 
 
 async def test_a_request_that_comes_with_the_handshake_goes_the_short_way(tls: Tls) -> None:
-    async with a_server(LIMITS, lambda data: b"quick" if data == QUICK else None, tls) as server:
+    def quick(data: bytes, take: Take) -> bytes | None:
+        return b"quick" if data == QUICK else None
+
+    async with a_server(LIMITS, quick, tls) as server:
         assert await hasty(server, tls.client(), QUICK) == b"quick"
+
+
+async def test_an_answer_that_comes_later_comes_in_tls_and_what_is_behind_it_waits(
+    tls: Tls,
+) -> None:
+    asked: asyncio.Queue[Take] = asyncio.Queue()
+
+    def later(data: bytes, take: Take) -> bytes | None:
+        if data != QUICK:
+            return None
+        asked.put_nowait(take)
+        return LATER
+
+    async with a_server(LIMITS, later, tls) as server:
+        reader, writer = await opened(server, tls.client())
+        writer.write(QUICK)
+        take = await asyncio.wait_for(asked.get(), 30)
+        writer.write(SLOW)
+        assert (await said(server, tls.client(), LAST)).endswith(b"hello")  # it has been read
+        take(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nquick")
+        assert b"hello" not in await asyncio.wait_for(reader.readuntil(b"quick"), 30)
+        assert await asyncio.wait_for(reader.readuntil(b"hello"), 30)
+
+        # Who closes by TLS closes both sides.
+        writer.write(QUICK)
+        take = await asyncio.wait_for(asked.get(), 30)
+        writer.close()
+        assert (await said(server, tls.client(), LAST)).endswith(b"hello")
+        take(b"to nobody")
 
 
 async def test_half_a_head_that_comes_with_the_handshake_has_its_deadline(tls: Tls) -> None:

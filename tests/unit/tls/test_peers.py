@@ -11,7 +11,7 @@ from app.config import Settings
 from tests.support.certificates import Authority, CertificateFiles
 from tests.unit.web.sockets import a_server
 from web.access.certificates import Tls
-from web.cluster.exchange import PeerFailed
+from web.cluster.exchange import PeerAnswer, PeerFailed
 from web.cluster.peers import Peers, get
 from web.http.connections import ConnectionLimits
 
@@ -46,6 +46,11 @@ async def test_a_worker_is_asked_by_a_name_or_an_address_that_its_certificate_ha
         for _ in range(3):  # on one connection
             assert await asked(peers, url) == (200, b"hello")
         assert peers._peers[url].open == 1
+        under_way = peers.ask_at_once(url, get(url, "/", {}, ""), lambda data: None)
+        assert under_way is not None
+        found = await under_way.answer
+        assert isinstance(found, PeerAnswer)
+        assert found.body == b"hello"
         status, body = await asked(peers, url, "/large?bytes=2000000")
         assert (status, len(body)) == (200, 2_000_000)
         await peers.close()

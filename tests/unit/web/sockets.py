@@ -9,15 +9,16 @@ from aiohttp import web
 from aiohttp.test_utils import BaseTestServer, TestServer
 
 from web.access.certificates import PLAIN, Tls
-from web.http.connections import ConnectionLimits, Shortcut, guard
+from web.http.connections import ConnectionLimits, guard
 from web.http.problems import PROBLEM_JSON
+from web.http.raw.shortcuts import Shortcut, never
 
 Opened = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @asynccontextmanager
 async def a_server(
-    limits: ConnectionLimits, shortcut: Shortcut = lambda data: None, tls: Tls = PLAIN
+    limits: ConnectionLimits, shortcut: Shortcut = never, tls: Tls = PLAIN
 ) -> AsyncIterator[BaseTestServer]:
     async def hello(request: web.Request) -> web.Response:
         await request.read()

@@ -3,8 +3,8 @@
 import msgspec
 import pytest
 
-from web.cluster.address import AddressTaken, AddressWatch
 from web.cluster.heartbeats import Heartbeat, WorkerState
+from web.cluster.roster import AddressTaken, AddressWatch
 
 ME = Heartbeat(1, 1, "", "http://a:1", "me", 1)
 OTHER = msgspec.structs.replace(ME, instance="other")

@@ -16,6 +16,7 @@ from web.cluster.heartbeats import Heartbeat
 from web.cluster.roster import Roster
 from web.http.bodies import BodyLimits
 from web.http.connections import ConnectionLimits, guard
+from web.http.raw.shortcuts import Take
 from web.reads.queries import Queries
 
 #: Status line, headers, body.
@@ -46,8 +47,8 @@ async def a_server(shelf: Shelf, quick: bool) -> AsyncIterator[tuple[BaseTestSer
     queries = Queries(shelf, Roster(ME), TOPICS, 1, BodyLimits())
     taken: list[bytes] = []
 
-    def shortcut(data: bytes) -> bytes | None:
-        answer = queries.quick(data) if quick else None
+    def shortcut(data: bytes, take: Take) -> bytes | None:
+        answer = queries.quick(data, take) if quick else None
         if answer is not None:
             taken.append(data)
         return answer

@@ -17,6 +17,7 @@ from web.cluster.roster import Roster
 from web.http.bodies import BodyLimits
 from web.http.connections import ConnectionLimits, guard
 from web.http.paths import add_routes
+from web.http.raw.shortcuts import Take
 from web.reads.queries import Queries
 
 PATHS = ["/v1/inventory/SKU-1/s-7", "/v1/inventory/SKU-9/s-7", "/v1/inventory/SKU-1"]
@@ -64,9 +65,10 @@ async def alike(keys: Keys, requests: list[bytes]) -> list[bytes]:
     for quick in (True, False):
         queries = Queries(shelf, Roster(ME), TOPICS, 1, BodyLimits())
 
-        def shortcut(data: bytes, queries: Queries = queries, quick: bool = quick) -> bytes | None:
-            admitted = access.plain(data) if quick else None
-            answer = None if admitted is None else queries.quick(admitted)
+        def shortcut(
+            data: bytes, take: Take, queries: Queries = queries, quick: bool = quick
+        ) -> bytes | None:
+            answer = access.at_once(data, take, queries.quick) if quick else None
             if answer is not None:
                 taken.append(data)
             return answer

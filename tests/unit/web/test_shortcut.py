@@ -2,6 +2,8 @@
 
 import asyncio
 import re
+import socket
+import struct
 from contextlib import suppress
 
 import pytest
@@ -9,6 +11,7 @@ from aiohttp.test_utils import BaseTestServer
 
 from tests.unit.web.sockets import LAST, POST, QUICK, SLOW, a_server, say
 from web.http.connections import ConnectionLimits
+from web.http.raw.shortcuts import LATER, Take
 
 
 class Quick:
@@ -18,7 +21,7 @@ class Quick:
         self.taken = 0
         self.news = asyncio.Event()
 
-    def __call__(self, data: bytes) -> bytes | None:
+    def __call__(self, data: bytes, take: Take) -> bytes | None:
         self.news.set()
         if data != QUICK:
             return None
@@ -83,7 +86,7 @@ async def test_answers_of_both_ways_keep_their_order() -> None:
 
 
 async def test_a_client_that_does_not_read_gets_no_more_by_the_shortcut() -> None:
-    def large(data: bytes) -> bytes:
+    def large(data: bytes, take: Take) -> bytes:
         asked.append(data)
         return b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n" + b" " * 1_000_000
 
@@ -99,7 +102,7 @@ async def test_a_client_that_does_not_read_gets_no_more_by_the_shortcut() -> Non
 
 
 async def test_a_bug_in_the_shortcut_costs_no_answer(caplog: pytest.LogCaptureFixture) -> None:
-    def bug(data: bytes) -> bytes:
+    def bug(data: bytes, take: Take) -> bytes:
         raise RuntimeError("a bug")
 
     async with a_server(ConnectionLimits(), bug) as server:
@@ -116,4 +119,188 @@ async def test_a_connection_that_only_takes_the_shortcut_is_kept_open() -> None:
             writer.write(QUICK)
             assert await asyncio.wait_for(reader.readuntil(b"quick"), 5)
             await asyncio.sleep(0.04)
+        writer.close()
+
+
+# ---- answers that come later
+
+
+class Later:
+    """Takes what is QUICK, and answers when the test does."""
+
+    def __init__(self) -> None:
+        self._asked: asyncio.Queue[Take] = asyncio.Queue()
+
+    def __call__(self, data: bytes, take: Take) -> bytes | None:
+        if data != QUICK:
+            return None
+        self._asked.put_nowait(take)
+        return LATER
+
+    async def asked(self) -> Take:
+        return await asyncio.wait_for(self._asked.get(), 30)
+
+    def is_asked(self) -> bool:
+        return not self._asked.empty()
+
+
+def an_answer(text: str) -> bytes:
+    return f"HTTP/1.1 200 OK\r\nContent-Length: {len(text)}\r\n\r\n{text}".encode()
+
+
+async def next_answer(reader: asyncio.StreamReader) -> bytes:
+    """Its body."""
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
+    length = re.search(rb"Content-Length: ([0-9]+)", head)
+    assert length is not None
+    return await asyncio.wait_for(reader.readexactly(int(length[1])), 30)
+
+
+async def test_what_comes_behind_a_request_under_way_is_answered_after_it() -> None:
+    later = Later()
+    async with a_server(ConnectionLimits(), later) as server:
+        reader, writer = await asyncio.open_connection(server.host, server.port)
+        writer.write(QUICK)
+        first = await later.asked()
+        writer.write(QUICK)
+        await other_bytes_are_read(server)
+        assert not later.is_asked()
+        first(an_answer("first"))
+        assert await next_answer(reader) == b"first"
+
+        second = await later.asked()
+        writer.write(SLOW)
+        await other_bytes_are_read(server)
+        second(None)  # the usual way: there is nothing at that path
+        assert await next_answer(reader) == b"404: Not Found"
+        assert await next_answer(reader) == b"hello"
+
+        writer.write(QUICK)
+        assert await next_answer(reader) == b"404: Not Found"  # it came in pieces before
+        writer.close()
+
+
+async def test_many_requests_behind_one_under_way_are_all_answered() -> None:
+    later = Later()
+    async with a_server(ConnectionLimits(), later) as server:
+        reader, writer = await asyncio.open_connection(server.host, server.port)
+        writer.write(QUICK)
+        take = await later.asked()
+        long = SLOW.replace(b"Host: x", b"Host: x\r\nX-Long: " + b"x" * 4_000)
+        sending = asyncio.create_task(send(writer, long, 500))
+        await other_bytes_are_read(server)
+        take(an_answer("first"))
+
+        assert await next_answer(reader) == b"first"
+        for _ in range(500):
+            assert await next_answer(reader) == b"hello"
+        await sending
+        writer.close()
+
+
+async def send(writer: asyncio.StreamWriter, request: bytes, times: int) -> None:
+    for _ in range(times):
+        writer.write(request)
+        await writer.drain()
+
+
+async def other_bytes_are_read(server: BaseTestServer) -> None:
+    """Whatever was sent before has been read: what comes on another connection has."""
+    assert (await say(server, LAST)).endswith(b"hello")
+
+
+async def test_a_client_that_ends_its_side_gets_the_answer_that_is_under_way() -> None:
+    later = Later()
+    async with a_server(ConnectionLimits(), later) as server:
+        for behind, told in ((b"", [b"told"]), (SLOW, [b"told", b"hello"])):
+            reader, writer = await asyncio.open_connection(server.host, server.port)
+            writer.write(QUICK)
+            take = await later.asked()
+            if behind:
+                writer.write(behind)
+                await other_bytes_are_read(server)
+            writer.write_eof()
+            await other_bytes_are_read(server)
+            take(an_answer("told"))
+
+            assert [await next_answer(reader) for _ in told] == told
+            assert await asyncio.wait_for(reader.read(), 30) == b""
+            writer.close()
+
+
+async def test_an_answer_for_a_client_that_is_gone_goes_to_nobody() -> None:
+    later = Later()
+    async with a_server(ConnectionLimits(connections=1), later) as server:
+        for response in (an_answer("to nobody"), None):
+            _, writer = await asyncio.open_connection(server.host, server.port)
+            writer.write(QUICK)
+            take = await later.asked()
+            reset = struct.pack("ii", 1, 0)  # who only ends his side still waits for the answer
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+            writer.transport.abort()
+            await its_place_is_free(server)
+
+            take(response)
+
+
+async def test_who_has_ended_his_side_is_not_kept_after_the_last_answer() -> None:
+    later = Later()
+
+    def sooner_or_later(data: bytes, take: Take) -> bytes | None:
+        return an_answer("at once") if data == SLOW else later(data, take)
+
+    async with a_server(ConnectionLimits(), sooner_or_later) as server:
+        reader, writer = await asyncio.open_connection(server.host, server.port)
+        writer.write(QUICK)
+        take = await later.asked()
+        writer.write(SLOW)
+        await other_bytes_are_read(server)
+        writer.write_eof()
+        take(an_answer("told"))
+
+        assert await next_answer(reader) == b"told"
+        assert await next_answer(reader) == b"at once"
+        assert await asyncio.wait_for(reader.read(), 30) == b""
+        writer.close()
+
+
+async def its_place_is_free(server: BaseTestServer) -> None:
+    for _ in range(3_000):
+        if b"hello" in await say(server, LAST):
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it is still taken")
+
+
+async def test_only_the_request_under_way_is_answered_by_its_own_answer_and_once() -> None:
+    later = Later()
+    async with a_server(ConnectionLimits(), later) as server:
+        reader, writer = await asyncio.open_connection(server.host, server.port)
+        writer.write(QUICK)
+        first = await later.asked()
+        first(an_answer("first"))
+        first(an_answer("again"))
+        assert await next_answer(reader) == b"first"
+        writer.write(QUICK)
+        second = await later.asked()
+        first(an_answer("again"))
+        first(None)
+        second(an_answer("second"))
+
+        assert await next_answer(reader) == b"second"
+        writer.close()
+
+
+async def test_a_connection_with_an_answer_under_way_is_not_taken_for_idle() -> None:
+    later = Later()
+    limits = ConnectionLimits(connections=1)
+    async with a_server(limits, later) as server:
+        reader, writer = await asyncio.open_connection(server.host, server.port)
+        writer.write(QUICK)
+        take = await later.asked()
+        assert (await say(server, SLOW)).startswith(b"HTTP/1.1 503")  # it found no idle one
+        take(an_answer("told"))
+
+        assert await next_answer(reader) == b"told"
+        assert (await say(server, LAST)).endswith(b"hello")  # and this one does
         writer.close()

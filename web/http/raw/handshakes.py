@@ -9,6 +9,7 @@ connection holds 256 KiB there, four thousand of them a gigabyte. So a new conne
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from asyncio.sslproto import SSLProtocol
 from collections.abc import Callable
@@ -16,11 +17,25 @@ from typing import ClassVar
 
 from web.http.problems import Problem, last_answer
 
+log = logging.getLogger(__name__)
+
 #: How a TLS connection begins: a handshake record.
 _HANDSHAKE = 0x16
 #: The other side's last word is waited for no longer than this.
 _GOODBYE_S = 1.0
+#: The same, of any version, at a port for plain HTTP.
+_TLS = b"\x16\x03"
+_SPEAKS_TLS = (
+    "A client speaks TLS to the port for plain HTTP: its address must begin with http://, or this "
+    "worker needs ONHAND_TLS_CERT and ONHAND_TLS_KEY."
+)
 _NO_TLS = "This port speaks TLS: begin its address with https://."
+
+
+def tell_of_tls(data: bytes) -> None:
+    """Log where a client speaks TLS that speaks to nobody who understands it."""
+    if data.startswith(_TLS):
+        log.warning(_SPEAKS_TLS)
 
 
 class Secured(SSLProtocol):

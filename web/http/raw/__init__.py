@@ -1,0 +1,1 @@
+"""What a connection brings before aiohttp sees it: TLS, and requests that are answered at once."""
