@@ -23,6 +23,8 @@ from onhand_client.transport import Token
 
 P = ParamSpec("P")
 R = TypeVar("R")
+#: Of a loop that ends: a connection that was given up late is closed in the next ones.
+_LAST_TURNS = 5
 
 
 class _LoopThread:
@@ -45,6 +47,8 @@ class _LoopThread:
                 task.cancel()
             self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
         self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        for _ in range(_LAST_TURNS):
+            self._loop.run_until_complete(asyncio.sleep(0))
         self._loop.close()
 
     def run(self, coroutine: Coroutine[Any, Any, R]) -> R:

@@ -20,9 +20,9 @@ from web.cluster.roster import Roster
 from web.http.bodies import BodyLimits
 from web.http.connections import ConnectionLimits, guard
 from web.http.gate import Gate
+from web.http.paths import add_routes
 from web.http.raw.shortcuts import Take
 from web.reads.queries import Queries
-from web.server import add_routes
 
 ME = Heartbeat(version=1, rules=1, build="", url="http://me", instance="me", sequence=0)
 PATH = "/v1/inventory/SKU-1/store-7"
