@@ -89,11 +89,11 @@ class Switch:
         Whoever wakes up meets the requests that wait for it before its own clock rings.
         """
         since = time.clock_gettime(time.CLOCK_BOOTTIME) - self._looked_at
-        return since > SLEPT_S + TICK_S
+        return self._watches and since > SLEPT_S + TICK_S
 
     async def awake(self) -> None:
         """Return once this worker has read the record after it slept; at once if it did not."""
-        if self._watches and self.has_slept():
+        if self.has_slept():
             self._fall_asleep()  # the watch wakes it up
         if not self._awake.is_set():
             await self._awake.wait()

@@ -143,3 +143,13 @@ async def test_a_page_of_what_this_worker_tells_on_comes_from_the_active_version
     assert isinstance(told, PeerAnswer)
     assert (told.status, told.body) == (200, b'{"after": "sales-0@3"}')
     assert seen == [("/v1/changes?after=sales-0@2", "door", "2")]
+
+
+async def test_before_its_watch_has_begun_a_worker_takes_no_time_for_sleep(door: Door) -> None:
+    door._switch._looked_at -= 10
+    assert not door._switch.has_slept()
+
+    door._switch.start()
+    await asyncio.sleep(0)
+    door._switch._looked_at -= 10
+    assert door._switch.has_slept()
