@@ -6,7 +6,7 @@ import asyncio
 import random
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,14 +15,18 @@ from confluent_kafka import Producer
 from playwright.async_api import Browser, Page, expect
 
 from dev.browser import PATIENCE_MS, NoChromium, a_browser
-from dev.demo.stage import PARTITIONS, staged
+from dev.demo.stage import PARTITIONS, Stage, staged
 from dev.demo.steps import Failed, all_owned, port, stop
+from dev.demo.watched import watched
 from dev.kafka import KafkaUnavailable
-from dev.workers import ROOT, Late, Worker, onhand
+from dev.traffic.sending import run_tag
+from dev.traffic.shop import Shop
+from dev.workers import ROOT, Late, Worker, onhand, until
 
 LEDGER = ("-m", "faust", "-A", "app.ledger", "worker", "-l", "info")
 FOLDER = ROOT / "docs" / "page"
 SKUS, STORES, ROUNDS = 40, 5, 14
+DEMO_EVENTS_PER_S, DEMO_EVENTS = 200, 2_000
 TEA = ("TEA-1", "store-001")
 ROW = f"#/row/{TEA[0]}/{TEA[1]}"
 
@@ -139,6 +143,30 @@ async def watch_a_kill(browser: Browser, url: str, victim: Worker) -> None:
     await page.close()
 
 
+async def watch_the_demo(browser: Browser, stage: Stage, workers: Sequence[Worker]) -> None:
+    """The demo's panel, after a visitor has killed a worker."""
+    shop = Shop(seed=1, skus=SKUS, stores=STORES, partitions=PARTITIONS, run=run_tag())
+    async with watched(
+        stage.settings, workers, shop, DEMO_EVENTS_PER_S, port(6060), say=print
+    ) as seen:
+        seen.keeper.is_open = True
+        page = await browser.new_page(viewport={"width": 1280, "height": 900})
+        await page.goto(f"{seen.panel.url}#/cluster")
+        await expect(page.locator("#demo li", has_text="answers")).to_have_count(len(workers))
+
+        async def has_some() -> bool:
+            seen.check()
+            return seen.meter.last.counted > DEMO_EVENTS
+
+        await until(has_some, "counted: some events", 60)
+        await page.get_by_role("button", name=f"Kill worker {workers[-1].name}").click()
+        moves = page.locator("section", has_text="Moves since").locator("li")
+        await moves.filter(has_text=f"{workers[-1].url} →").first.wait_for()
+        await expect(page.locator(".freshness")).to_contain_text(f"{PARTITIONS} of {PARTITIONS}")
+        await kept(page, "demo")
+        await page.close()
+
+
 async def all_pictures() -> None:
     """Set up, tell, take them."""
     expect.set_options(timeout=PATIENCE_MS)
@@ -161,6 +189,7 @@ async def all_pictures() -> None:
                 for picture in PICTURES:
                     await photograph(browser, workers[0].url, picture)
                 await watch_a_kill(browser, workers[0].url, workers[1])
+                await watch_the_demo(browser, stage, workers)
         finally:
             await stop([*workers, ledger])
 

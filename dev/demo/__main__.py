@@ -1,6 +1,7 @@
 """`make demo`: Kafka, two workers, traffic, a `kill -9`, and every row compared with the log.
 
-Everything runs in processes and folders of its own and is gone after Ctrl-C.
+Then it stays: a page with a Kill button per worker is the visitor's. Everything runs in processes
+and folders of its own and is gone after Ctrl-C.
 """
 
 import argparse
@@ -15,13 +16,16 @@ from typing import Any, NamedTuple
 
 import aiohttp
 
-from dev.demo.scoreboard import HEADING, CommittedCounts, Readings, clock, line
+from dev.demo.keeper import BACK_AFTER_S
+from dev.demo.scoreboard import HEADING, Readings, clock, line
 from dev.demo.stage import PARTITIONS, Stage
 from dev.demo.steps import Clock, Failed, all_owned, compared, on_stage, port, shown, stop
+from dev.demo.watched import Watched, watched
 from dev.oracle.log import FollowingOracle, oracle_of
+from dev.oracle.rows import read_position
 from dev.oracle.stock import Oracle
 from dev.reads.answers import Reader, ask, owners, reading
-from dev.traffic.sending import KafkaSink, Traffic, run_tag
+from dev.traffic.sending import run_tag
 from dev.traffic.shop import Shop
 from dev.workers import Late, Worker, onhand, until
 
@@ -31,6 +35,9 @@ EVENTS_PER_S, READS_PER_S = 500, 100
 LINE_EVERY_S = 10.0
 TO_COMPARISON_S = 50.0
 KILL_AT, RESTART_AT = 0.4, 0.7
+#: While a visitor looks on, which may be for hours.
+VISITOR_EVENTS_PER_S, VISITOR_READS_PER_S = 50, 20
+LOOK_EVERY_S = 0.2
 
 
 class Parts(NamedTuple):
@@ -38,11 +45,23 @@ class Parts(NamedTuple):
 
     stage: Stage
     workers: tuple[Worker, Worker]
-    traffic: Traffic
-    counts: CommittedCounts
+    watched: Watched
     following: FollowingOracle
+    reader: Reader
     readings: Readings
     http: aiohttp.ClientSession
+    began: float
+
+    def clock(self) -> str:
+        """How long the traffic has run."""
+        return clock(time.monotonic() - self.began)
+
+    def check(self) -> None:
+        """Raise what is wrong so far."""
+        self.watched.check()
+        self.readings.judge(self.following)
+        if self.readings.wrong:
+            raise Failed("wrong answer: " + self.readings.wrong[0])
 
 
 async def main_async(seconds: float | None) -> None:
@@ -71,6 +90,7 @@ async def _on(stage: Stage, folder: Path, steps: Clock, seconds: float | None) -
         async with running(stage, workers) as parts:
             said = f"{EVENTS_PER_S} events/s · {STORES} stores · {SKUS:,} SKUs · seed {SEED}"
             steps.say(5, "Traffic", f"{said} · 3 % sent twice")
+            print(f"    Page       {parts.watched.panel.url}", flush=True)
             await own_write(parts)
             await show(parts, seconds)
     except Late as late:
@@ -81,28 +101,28 @@ async def _on(stage: Stage, folder: Path, steps: Clock, seconds: float | None) -
 
 @asynccontextmanager
 async def running(stage: Stage, workers: tuple[Worker, Worker]) -> AsyncIterator[Parts]:
-    """Traffic, readers and whoever counts, until the end of the block."""
-    kafka, prefix = stage.settings.kafka, stage.settings.topic_prefix
-    traffic, readings = Traffic(EVENTS_PER_S), Readings()
-    sink = KafkaSink(kafka, prefix, traffic.acked)
-    await sink.start()
+    """Traffic, readers, the panel and whoever counts, until the end of the block."""
+    settings, readings, began = stage.settings, Readings(), time.monotonic()
     shop = Shop(seed=SEED, skus=SKUS, stores=STORES, partitions=PARTITIONS, run=run_tag())
     keys = [(sku, store) for sku in shop.skus[:100] for store in shop.stores]
     reader = Reader([w.url for w in workers], keys, READS_PER_S, readings.took, timeout_s=10)
-    counts = CommittedCounts(kafka, stage.settings.changelog_topic)
-    following = FollowingOracle(kafka, Oracle(PARTITIONS, prefix))
+    following = FollowingOracle(settings.kafka, Oracle(PARTITIONS, settings.topic_prefix))
+
+    def say(what: str) -> None:
+        print(f"{clock(time.monotonic() - began)}    {what}", flush=True)
+
     timeout = aiohttp.ClientTimeout(total=30)
-    sending = asyncio.create_task(traffic.run(shop, sink))
     try:
-        async with aiohttp.ClientSession(timeout=timeout) as http, reading(reader):
-            yield Parts(stage, workers, traffic, counts, following, readings, http)
-            if sending.done():
-                sending.result()
+        async with (
+            watched(settings, workers, shop, EVENTS_PER_S, port(6060), say=say) as seen,
+            aiohttp.ClientSession(timeout=timeout) as http,
+            reading(reader),
+        ):
+            parts = Parts(stage, workers, seen, following, reader, readings, http, began)
+            yield parts
+            parts.check()
     finally:
-        sending.cancel()
-        await sink.stop()
         following.close()
-        counts.close()
 
 
 async def own_write(parts: Parts) -> None:
@@ -130,7 +150,9 @@ async def _post(
         answer: dict[str, Any] = await response.json(content_type=None)
         if response.status != 202:
             raise Failed(f"POST /v1/{kind}: {response.status} {answer}")
-        parts.traffic.counts["posted"] += 1
+        # That answer is the acknowledgement: it says where the record stands.
+        (((topic, partition), offset),) = read_position(answer["position"]).items()
+        parts.watched.meter.books.acked(topic, partition, offset)
         return response.status, answer
 
 
@@ -152,8 +174,6 @@ async def _ask_for(
 async def show(parts: Parts, seconds: float | None) -> None:
     """The table, the kill, the comparison, and then the table again for ever."""
     to_comparison = seconds or TO_COMPARISON_S
-    victim = parts.workers[0]
-    began = time.monotonic()
     story = [
         (KILL_AT * to_comparison, _kill),
         (RESTART_AT * to_comparison, _restart),
@@ -162,55 +182,42 @@ async def show(parts: Parts, seconds: float | None) -> None:
     print(HEADING)
     next_line = LINE_EVERY_S
     while True:
-        await asyncio.to_thread(parts.counts.poll)
-        parts.readings.judge(parts.following)
-        elapsed = time.monotonic() - began
+        await asyncio.sleep(LOOK_EVERY_S)
+        parts.check()
+        elapsed = time.monotonic() - parts.began
         if elapsed >= next_line:
             next_line += LINE_EVERY_S
-            _show_line(parts, began)
+            print(line(parts.clock(), parts.watched.meter.last, parts.readings), flush=True)
+            parts.readings.start_again()
         if story and elapsed >= story[0][0]:
-            await story.pop(0)[1](parts, victim, began)
+            await story.pop(0)[1](parts)
             if not story and seconds is not None:
                 return
-        if parts.readings.wrong:
-            raise Failed("wrong answer: " + parts.readings.wrong[0])
+            if not story:
+                _hand_over(parts)
 
 
-def _show_line(parts: Parts, began: float) -> None:
-    # Fates first: what is sent in between may look in flight, never the other way round.
-    fates = parts.counts.fates
-    print(line(began, parts.traffic.sent, fates, parts.readings), flush=True)
-    parts.readings.start_again()
-
-
-async def _kill(parts: Parts, victim: Worker, began: float) -> None:
+async def _kill(parts: Parts) -> None:
+    victim = parts.workers[0]
     owned = (await owners(parts.http, victim.url, PARTITIONS)).count(victim.url)
     victim.kill()
-    at = clock(time.monotonic() - began)
     print(
-        f"{at}    kill -9 worker {victim.name} (pid {victim.pid}), "
+        f"{parts.clock()}    kill -9 worker {victim.name} (pid {victim.pid}), "
         f"owner of {owned} of {PARTITIONS} partitions",
         flush=True,
     )
 
 
-async def _restart(parts: Parts, victim: Worker, began: float) -> None:
+async def _restart(parts: Parts) -> None:
+    victim = parts.workers[0]
     victim.start()
-    at = clock(time.monotonic() - began)
-    print(f"{at}    worker {victim.name} started again (pid {victim.pid})", flush=True)
+    print(f"{parts.clock()}    worker {victim.name} started again (pid {victim.pid})", flush=True)
 
 
-async def _compare(parts: Parts, victim: Worker, began: float) -> None:
-    await victim.ready()
-    parts.traffic.running.clear()
-    print(f"{clock(time.monotonic() - began)}    traffic paused; ", end="", flush=True)
-
-    async def all_settled() -> bool:
-        await asyncio.to_thread(parts.counts.poll)
-        parts.readings.judge(parts.following)
-        return parts.counts.fates.total >= parts.traffic.sent
-
-    await until(all_settled, "applied: all that was sent", 60)
+async def _compare(parts: Parts) -> None:
+    await parts.workers[0].ready()
+    print(f"{parts.clock()}    traffic paused; ", end="", flush=True)
+    await parts.watched.paused()
     print("whole log read again from offset 0 by other code:")
     settings = parts.stage.settings
     oracle = await asyncio.to_thread(
@@ -225,18 +232,27 @@ async def _compare(parts: Parts, victim: Worker, began: float) -> None:
     refused = f"{len(oracle.refused)} refused: {', '.join(sorted(set(oracle.refused.values())))}"
     print(f"         Nothing lost, nothing counted twice; {refused or 'nothing refused'}.")
     await _explain(parts)
-    print("         traffic goes on", flush=True)
-    parts.traffic.running.set()
-    a = parts.workers[0]
+
+
+def _hand_over(parts: Parts) -> None:
+    """From here on it is the visitor's."""
+    traffic = parts.watched.traffic
+    traffic.rate, parts.reader.rate = VISITOR_EVENTS_PER_S, VISITOR_READS_PER_S
+    traffic.running.set()
+    parts.watched.keeper.is_open = True
     variables = " ".join(
         f"{name}={value}"
         for name, value in parts.stage.variables.items()
         if name != "ONHAND_PARTITIONS"  # the default
     )
     print(
-        f"\nTry it (Ctrl-C stops everything), after  export {variables}\n"
+        f"\nNow it is yours: a page with a Kill button per worker, beside sent = counted + …\n"
+        f"  {parts.watched.panel.url}\n"
+        f"Traffic goes on with {VISITOR_EVENTS_PER_S} events/s; a worker that died is started "
+        f"again after {BACK_AFTER_S:g} s.\n"
+        f"Ctrl-C stops everything. On the command line, after  export {variables}\n"
         f"  .venv/bin/onhand history DEMO-1 store-007 · .venv/bin/onhand dlq list · "
-        f"kill -9 {parts.workers[1].pid} · {a.url}/\n",
+        f"kill -9 {parts.workers[1].pid}\n",
         flush=True,
     )
 
@@ -255,10 +271,11 @@ async def _explain(parts: Parts) -> None:
 
 
 def _check_fates(parts: Parts, oracle: Oracle) -> None:
-    fates = parts.counts.fates
+    now = parts.watched.meter.last
     log = sum(oracle.applied.values()), len(oracle.repeated), len(oracle.refused)
-    if tuple(fates) != log or oracle.fed != parts.traffic.sent:
-        raise Failed(f"sent {parts.traffic.sent}, the log holds {log}, committed are {fates}")
+    is_whole = now.drift == 0 and oracle.fed == now.sent + now.others
+    if not is_whole or (now.counted, now.repeated, now.refused) != log:
+        raise Failed(f"committed are {now}, drift {now.drift}; the log holds {log}")
 
 
 def main() -> int:

@@ -1,53 +1,11 @@
 """What the demo shows while it runs: every number here is counted or timed, none is assumed."""
 
-import json
-import time
 from collections import Counter, deque
-from collections.abc import Mapping
-from typing import Any, NamedTuple
 
-from dev.oracle.log import FollowingOracle, LogReader
+from dev.demo.meter import Balance
+from dev.oracle.log import FollowingOracle
 from dev.reads.answers import Answer
 from dev.reads.verdicts import fault, judgeable
-
-META = b"\x00meta"
-
-
-class Fates(NamedTuple):
-    """What became of the log's records, as the service has committed it."""
-
-    counted: int
-    repeated: int
-    dead: int
-
-    @property
-    def total(self) -> int:
-        """Records with a fate."""
-        return self.counted + self.repeated + self.dead
-
-
-class CommittedCounts:
-    """Follows the changelog's meta records, committed ones only."""
-
-    def __init__(self, kafka: str, changelog: str) -> None:
-        self._reader = LogReader(kafka, [changelog])
-        self._metas: dict[int, Mapping[str, Any]] = {}
-
-    def poll(self) -> None:
-        """Take what has come; waits 0.2 s for it."""
-        for record in self._reader.poll():
-            if record.key == META:
-                self._metas[record.partition] = json.loads(record.value or b"")
-
-    @property
-    def fates(self) -> Fates:
-        """Sums over all partitions and topics."""
-        counts = [count for meta in self._metas.values() for count in meta["counts"].values()]
-        return Fates(*(sum(count[n] for count in counts) for n in range(3)))
-
-    def close(self) -> None:
-        """Give the connections back."""
-        self._reader.close()
 
 
 class Readings:
@@ -92,17 +50,18 @@ class Readings:
 
 
 HEADING = (
-    "         sent = counted + repeated + dead + in flight │ reads  standby  failed  wrong  slowest"
+    "         sent = counted + repeated + refused + in flight, drift │ "
+    "reads  standby  failed  wrong  slowest"
 )
 
 
-def line(began: float, sent: int, fates: Fates, readings: Readings) -> str:
+def line(at: str, now: Balance, readings: Readings) -> str:
     """One line of the table."""
-    elapsed = time.monotonic() - began
-    log = f"{sent:>8,}  {fates.counted:>8,}  {fates.repeated:>8,}  {fates.dead:>4,}"
+    log = f"{now.sent + now.others:>8,}  {now.counted:>8,}  {now.repeated:>9,}  {now.refused:>8,}"
+    log += f"  {now.in_flight:>10,}  {now.drift:>5,}"
     reads = f"{readings.reads:>5,}  {readings.standby:>7,}  {readings.failed:>6,}"
     wrong = f"{len(readings.wrong):>5,}  {readings.slowest_ms:>4,.0f} ms"
-    return f"{clock(elapsed)}{log}  {sent - fates.total:>10,} │ {reads}  {wrong}"
+    return f"{at}{log} │ {reads}  {wrong}"
 
 
 def clock(seconds: float) -> str:

@@ -16,6 +16,7 @@ from typing import Protocol
 import aiohttp
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
+from aiokafka.structs import RecordMetadata
 
 from dev.oracle.reading import ROLES
 from dev.traffic.shop import Sent, Shop
@@ -56,11 +57,19 @@ class Sink(Protocol):
 class KafkaSink:
     """Appends to the topics, acknowledged by all in-sync replicas."""
 
-    def __init__(self, kafka: str, topic_prefix: str, acked: Callable[[Sent], None]) -> None:
+    def __init__(
+        self,
+        kafka: str,
+        topic_prefix: str,
+        acked: Callable[[Sent], None],
+        placed: Callable[[str, int, int], None] = lambda topic, partition, offset: None,
+    ) -> None:
+        """`acked`, `placed`: called for each record that Kafka took, with what it is and where."""
         self.partitions = 1
         self._prefix = topic_prefix
         self._acked = acked
-        self._waiting: set[asyncio.Future[object]] = set()
+        self._placed = placed
+        self._waiting: set[asyncio.Future[RecordMetadata]] = set()
         self._failed: BaseException | None = None
         self._producer = AIOKafkaProducer(
             bootstrap_servers=kafka, enable_idempotence=True, linger_ms=10
@@ -97,7 +106,12 @@ class KafkaSink:
             self._waiting.add(answered)
             answered.add_done_callback(lambda future, one=one: self._answered(future, one))
 
-    def _answered(self, future: asyncio.Future[object], one: Sent) -> None:
+    async def answered(self) -> None:
+        """Wait until Kafka has answered for all that was handed over before."""
+        if self._waiting:
+            await asyncio.wait(set(self._waiting))
+
+    def _answered(self, future: asyncio.Future[RecordMetadata], one: Sent) -> None:
         self._waiting.discard(future)
         if future.cancelled():
             return
@@ -105,6 +119,8 @@ class KafkaSink:
             self._failed = error
         else:
             self._acked(one)
+            told = future.result()
+            self._placed(told.topic, told.partition, told.offset)
 
     async def stop(self) -> None:
         """Wait for the answers still due, then disconnect."""
@@ -223,7 +239,7 @@ class Traffic:
     def __init__(self, rate: float) -> None:
         self.rate = rate
         self.counts: Counter[str] = Counter()
-        self.running = asyncio.Event()
+        self.running, self._halted = asyncio.Event(), asyncio.Event()
         self.running.set()
 
     def acked(self, one: Sent) -> None:
@@ -235,6 +251,11 @@ class Traffic:
         """Acknowledged records."""
         return sum(self.counts.values())
 
+    async def pause(self) -> None:
+        """While it runs: returns when nothing more is handed over until `running` is set."""
+        self.running.clear()
+        await self._halted.wait()
+
     async def run(self, shop: Shop, sink: Sink, seconds: float | None = None) -> None:
         """Send until the time is over, or for ever."""
         started = before = time.monotonic()
@@ -242,7 +263,9 @@ class Traffic:
         while seconds is None or before < started + seconds:
             await asyncio.sleep(TICK_S)
             if not self.running.is_set():
+                self._halted.set()
                 await self.running.wait()
+                self._halted.clear()
                 before = time.monotonic()
             now = time.monotonic()
             # After a halt it goes on at the same rate, and does not make up for it at once.

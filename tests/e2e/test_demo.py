@@ -1,9 +1,11 @@
 """`make demo`, as a visitor runs it."""
 
+import json
 import re
 import signal
 import subprocess
 import sys
+from urllib.request import Request, urlopen
 
 import psutil
 
@@ -65,8 +67,13 @@ def test_ctrl_c_stops_everything_that_the_demo_started() -> None:
         assert demo.stdout is not None
         for line in demo.stdout:
             said += line
-            if line.startswith("5/5"):
+            if line.startswith("    Page"):
                 break
+        page = said.split()[-1]
+        with urlopen(Request(page, headers={"Accept": "text/html"}), timeout=30) as answer:
+            assert b"demo/panel.js" in answer.read()
+        with urlopen(f"{page}v1/cluster", timeout=30) as answer:
+            assert len(json.load(answer)["workers"]) == 2
         demo.send_signal(signal.SIGINT)
         said += demo.communicate(timeout=60)[0]
 

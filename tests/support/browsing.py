@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.async_api import Browser, ConsoleMessage, Page
 
 from dev.browser import PATIENCE_MS, NoChromium, a_browser
+from tests.support.installing import installed
+
+AXE = Path(__file__).parents[1] / "axe"
+PHONE = {"viewport": {"width": 390, "height": 800}, "has_touch": True}
 
 
 @asynccontextmanager
@@ -47,3 +52,24 @@ async def a_tab(browser: Browser, url: str, **options: Any) -> AsyncIterator[Pag
     finally:
         await context.close()
     assert faults == []
+
+
+def axe_core() -> str:
+    """What looks for what keeps people from reading a page."""
+    folder = installed(AXE, "axe", ("package.json", "package-lock.json"), "npm", "ci", "--no-audit")
+    return (folder / "node_modules/axe-core/axe.min.js").read_text()
+
+
+async def no_violations(page: Page, axe: str, where: str) -> None:
+    """Nothing keeps anybody from reading it, and it does not scroll sideways."""
+    if not await page.evaluate("typeof axe === 'object'"):
+        await page.evaluate(axe)
+    found = await page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    told = [
+        f"{one['id']}: {node['target']} {node['failureSummary']}"
+        for one in found["violations"]
+        for node in one["nodes"][:3]
+    ]
+    assert told == [], where
+    wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert await page.evaluate(wide) <= 0, f"{where} scrolls sideways"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,16 +11,13 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
 from dev.browser import PATIENCE_MS
-from tests.support.browsing import a_tab, chromium_here
-from tests.support.installing import installed
+from tests.support.browsing import PHONE, a_tab, axe_core, chromium_here, no_violations
 from tests.support.paper import HOSTILE, Paper, a_letter
 from web.http.problems import PAGES, Problem, problem
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 expect.set_options(timeout=PATIENCE_MS)
-AXE = Path(__file__).parents[2] / "axe"
 ROW = "#/row/SKU-000007/store-003"
-PHONE = {"viewport": {"width": 390, "height": 800}, "has_touch": True}
 VIEWS = ("#/", ROW, "#/cluster", "#/dead-letters", "#/calls")
 
 
@@ -345,8 +341,7 @@ async def test_a_worker_that_is_gone_or_frozen_is_told_with_the_others_until_it_
 async def test_no_view_keeps_anybody_from_reading_it_in_either_theme_or_on_a_phone(
     browser: Browser, paper: Paper
 ) -> None:
-    folder = installed(AXE, "axe", ("package.json", "package-lock.json"), "npm", "ci", "--no-audit")
-    axe = (folder / "node_modules/axe-core/axe.min.js").read_text()
+    axe = axe_core()
     few = [key for key in paper.shelves if key[0] in ("SKU-000007", HOSTILE)]
     paper.shelves = {key: paper.shelves[key] for key in few}  # it looks at each cell
     for options in ({"color_scheme": "light"}, {"color_scheme": "dark", **PHONE}):
@@ -368,20 +363,6 @@ async def test_no_view_keeps_anybody_from_reading_it_in_either_theme_or_on_a_pho
             await expect(page.get_by_role("alert")).to_be_visible()
             await no_violations(page, axe, f"gone {options}")
             await paper.start()
-
-
-async def no_violations(page: Page, axe: str, where: str) -> None:
-    if not await page.evaluate("typeof axe === 'object'"):
-        await page.evaluate(axe)
-    found = await page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-    told = [
-        f"{one['id']}: {node['target']} {node['failureSummary']}"
-        for one in found["violations"]
-        for node in one["nodes"][:3]
-    ]
-    assert told == [], where
-    wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-    assert await page.evaluate(wide) <= 0, f"{where} scrolls sideways"
 
 
 async def test_colours_are_chosen_by_a_button_and_nothing_moves_for_who_wants_no_motion(
