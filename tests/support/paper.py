@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import unquote
@@ -107,6 +107,7 @@ class Paper:
         shelves: rows by SKU and location.
         refusals: by the beginning of a path, what it is answered instead.
         fresh, of_row: what the freshness, and a row by itself, say instead.
+        drifts: rows that an audit found to differ at a standby; None: nobody audits.
         busy: a row of which one is sold each time that somebody lists rows.
         asked: each path with its query, in the order of asking.
         slow: only requests with this in their address wait until it is thawed; empty: all.
@@ -127,6 +128,7 @@ class Paper:
         self.letters: list[Json] = []
         self.loading: list[Json] = []
         self.lost: set[str] = set()
+        self.drifts: Sequence[Json] | None = ()
         self.keeps_history = True
         self.busy: Shelf | None = None
         self.asked: list[str] = []
@@ -200,6 +202,8 @@ class Paper:
                 return web.json_response(self.upgrade())
             case ["v1", "dead-letters"]:
                 return web.json_response(self.dead(query))
+            case ["v1", "audit"]:
+                return self._audit()
             case ["ready"]:
                 return web.json_response({"ready": True, "partitions": [], "warnings": []})
         return problem(Problem.UNKNOWN_PATH, f"There is nothing at {path}.")
@@ -320,6 +324,32 @@ class Paper:
         }  # fmt: skip
         records = [{"offset": 0, "recorded_ms": 1795428000123, "record": record}]
         return {"version": 1, "records": records, "owned": []}
+
+    def _audit(self) -> web.Response:
+        """Owner, standby and ledger of two partitions; the standby of the second differs."""
+        drifts = self.drifts
+        if drifts is None:
+            return problem(Problem.AUDIT_NOT_RUNNING, "Nobody audits now.")
+
+        def copy(where: str, role: str, rows: Sequence[Json], **more: Any) -> Json:
+            seen = {"where": where, "role": role, "position": "sales-1@41", "rows": 60}
+            counts = {"sales": {"found": [3, 0, 0], "right": [2, 0, 1]}} if rows else {}
+            said = {"agrees": not rows, "unread": None, "counts": counts, "more": 0}
+            return seen | said | {"differences": [*rows]} | more
+
+        ledger = copy("ledger", "ledger", [], lines=4711, faults=[])
+        away = {"agrees": False, "unread": "it does not answer"}
+        first = [copy(self.url, "active", []), copy(self.others[1], "standby", [], **away)]
+        second = [copy(self.url, "active", []), copy(self.others[0], "standby", drifts), ledger]
+        partitions = [
+            {
+                "partition": n, "records": 4_711, "seconds": 0.125, "copies": copies,
+                "drift": n * len(drifts), "at": iso(datetime.now(UTC)),
+            }
+            for n, copies in enumerate((first, second))
+        ]  # fmt: skip
+        told = {"drift": len(drifts), "failed": None, "partitions": partitions}
+        return web.json_response(told)
 
     def dead(self, query: Mapping[str, str]) -> Json:
         wanted = query.get("reason")

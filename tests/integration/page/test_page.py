@@ -18,7 +18,7 @@ from web.http.problems import PAGES, Problem, problem
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 expect.set_options(timeout=PATIENCE_MS)
 ROW = "#/row/SKU-000007/store-003"
-VIEWS = ("#/", ROW, "#/cluster", "#/dead-letters", "#/calls")
+VIEWS = ("#/", ROW, "#/cluster", "#/dead-letters", "#/audit", "#/calls")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -244,6 +244,29 @@ async def test_without_a_ledger_the_sums_are_there_and_what_to_start_is_said(
         await expect(page.locator(".why .problem")).to_contain_text("onhand ledger worker")
         paper.keeps_history = True
         await expect(page.locator(".proof .good")).to_have_count(2)
+
+
+async def test_an_audit_names_each_copy_and_what_differs_or_says_what_to_start(
+    browser: Browser, paper: Paper
+) -> None:
+    paper.drifts = None
+    async with a_tab(browser, f"{paper.url}/#/audit") as page:
+        await expect(page.locator(".problem")).to_contain_text("onhand audit --watch")
+        paper.drifts = []
+        await expect(page.locator(".freshness")).to_contain_text("no drift in what was compared")
+        copies = page.locator("tbody td > div")
+        await expect(copies).to_have_count(5)
+        await expect(copies.nth(1)).to_contain_text("not compared: it does not answer")
+        await expect(copies.last).to_contain_text("4,711 lines, as the log says")
+
+        row = dict.fromkeys(("received", "sold", "updated_at"), 7)
+        wrong = {"sku": HOSTILE, "location": "store/3", "causes": [], "rest": []}
+        paper.drifts = [wrong | {"found": row | {"sold": 3, "updated_at": 1}, "right": row}]
+        await expect(page.locator(".freshness")).to_contain_text("1 thing differs from the log")
+        await expect(copies.nth(3)).to_contain_text(f"{HOSTILE} at store/3: sold 3, should be 7")
+        await expect(copies.nth(3)).to_contain_text("counted 3, 0, 0, should be 2, 0, 1")
+        await copies.nth(3).get_by_role("link", name=HOSTILE).click()
+        await expect(page.get_by_text(f"No event names {HOSTILE} at store/3.")).to_be_visible()
 
 
 # ---- hostile texts

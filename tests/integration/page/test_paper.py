@@ -20,6 +20,7 @@ ASKED = {
     "/v1/inventory/SKU-000007/store-003/timeline?limit=5&all=true": f"{KEY}/timeline",
     "/v1/cluster": "/v1/cluster",
     "/v1/upgrade": "/v1/upgrade",
+    "/v1/audit": "/v1/audit",
     "/v1/dead-letters?limit=5": "/v1/dead-letters",
     "/ready": "/ready",
 }

@@ -2,6 +2,7 @@
 // worker does not answer. Views only ask and draw.
 
 import { Refused, Unreachable, hasToken, useToken, whenHeard } from "./api.js";
+import { audit } from "./audit.js";
 import { board } from "./board.js";
 import { calls } from "./calls.js";
 import { cluster } from "./cluster.js";
@@ -18,12 +19,13 @@ const GONE_MS = 1000;
 /** What waiting does not change, such as a missing scope, is still asked again now and then. */
 const REFUSED_MS = 15_000;
 const TOGETHER_MS = 1000;
-const VIEWS = { "": board, row, cluster, "dead-letters": letters, calls };
+const VIEWS = { "": board, row, cluster, "dead-letters": letters, audit, calls };
 const PARTS = { row: 2 };
 const NAV = [
   ["#/", "Stock"],
   ["#/cluster", "Cluster"],
   ["#/dead-letters", "Dead letters"],
+  ["#/audit", "Audit"],
   ["#/calls", "Calls"],
 ];
 
