@@ -80,7 +80,7 @@ lock: $(READY)  ## write all lock files again from pyproject.toml and dev/kafka/
 	eval $(BIN)/uv pip compile $$common --group pyproject.toml:java -o dev/kafka/java.lock
 	$(BIN)/python -m dev.kafka.jars
 
-demo: $(READY)  ## Kafka, two workers, traffic, a kill -9, and every row compared
+demo: $(READY)  ## Kafka, two workers, traffic, a kill -9, every row compared; then a page to kill from
 	@$(BIN)/python -m dev.demo
 
 demo-upgrade: $(READY)  ## a version with other rules takes over under traffic, and back, and again

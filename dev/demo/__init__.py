@@ -1,1 +1,1 @@
-"""`make demo`: two workers, traffic, a kill, and every row compared."""
+"""`make demo`: two workers, traffic, a kill, every row compared; then a page with Kill buttons."""
