@@ -386,19 +386,3 @@ async def test_no_view_keeps_anybody_from_reading_it_in_either_theme_or_on_a_pho
             await expect(page.get_by_role("alert")).to_be_visible()
             await no_violations(page, axe, f"gone {options}")
             await paper.start()
-
-
-async def test_colours_are_chosen_by_a_button_and_nothing_moves_for_who_wants_no_motion(
-    browser: Browser, paper: Paper
-) -> None:
-    async with a_tab(browser, paper.url, color_scheme="light", reduced_motion="reduce") as page:
-        await expect(rows(page)).to_have_count(100)
-        paper.busy = paper.shelves["SKU-000001", "store-001"]
-        moving = "(row) => getComputedStyle(row).animationName"
-        assert await page.locator("tr.changed").evaluate(moving) == "none"
-        button = page.get_by_role("button", name="Colours")
-        await button.click()
-        await button.click()
-        await expect(page.locator("html")).to_have_attribute("data-theme", "dark")
-        await page.reload()
-        await expect(page.locator("html")).to_have_attribute("data-theme", "dark")
