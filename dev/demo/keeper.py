@@ -24,12 +24,14 @@ class Life:
     Attributes:
         died: when its process was found dead, as time.monotonic(); None: it runs.
         is_ready: whether it answers.
+        is_awaited: it died, and has not answered since. A slow answer alone is no death.
         kills: how often a visitor killed it.
     """
 
     worker: Worker
     died: float | None = None
     is_ready: bool = False
+    is_awaited: bool = False
     kills: int = 0
 
 
@@ -62,7 +64,7 @@ class Keeper:
     async def _look(self, life: Life) -> None:
         worker = life.worker
         if not worker.alive:
-            life.is_ready = False
+            life.is_ready, life.is_awaited = False, True
             if life.died is None:
                 life.died = time.monotonic()
                 if self.is_open:
@@ -72,10 +74,11 @@ class Keeper:
                 self.say(f"worker {worker.name} started again (pid {worker.pid})")
             return
         life.died = None
-        was_ready = life.is_ready
         life.is_ready = await status_of(f"{worker.url}/ready") == 200
-        if life.is_ready and not was_ready and self.is_open:
-            self.say(f"worker {worker.name} answers again")
+        if life.is_ready and life.is_awaited:
+            life.is_awaited = False
+            if self.is_open:
+                self.say(f"worker {worker.name} answers again")
 
     def _back_in_s(self, life: Life) -> float:
         return max(0.0, (life.died or 0.0) + self.back_after_s - time.monotonic())
