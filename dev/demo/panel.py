@@ -23,6 +23,7 @@ from yarl import URL
 
 from dev.demo.keeper import NotNow
 from dev.demo.meter import Balance
+from dev.kafka import free_port
 from web.page.files import PAGE_PATH, PageFiles
 
 LOOPBACK = "127.0.0.1"
@@ -53,14 +54,13 @@ class Kept(Protocol):
 
 
 class Panel:
-    """The server's answers. `url`: of the page; whoever knows it may kill."""
+    """The server's answers. `port`: another one, if somebody took it before it served."""
 
     def __init__(self, port: int, kept: Kept, balance: Callable[[], Balance]) -> None:
         self.port = port
         self._kept = kept
         self._balance = balance
         self._begins = f"/{secrets.token_urlsafe(16)}"
-        self.url = f"http://{LOOPBACK}:{port}{self._begins}/"
         self._http: aiohttp.ClientSession | None = None
         page = PageFiles()
         #: For all that is sent: the page's policy, and no address to another page.
@@ -71,6 +71,11 @@ class Panel:
             raise ValueError("the page has another head than the panel is made for")
         self._first = first.replace("</head>", HEAD).encode()
         self._files = page.others
+
+    @property
+    def url(self) -> str:
+        """Of the page; whoever knows it may kill."""
+        return f"http://{LOOPBACK}:{self.port}{self._begins}/"
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
@@ -89,7 +94,11 @@ class Panel:
         async with aiohttp.ClientSession(timeout=TIMEOUT) as self._http:
             await runner.setup()
             try:
-                await web.TCPSite(runner, LOOPBACK, self.port).start()
+                try:
+                    await web.TCPSite(runner, LOOPBACK, self.port).start()
+                except OSError:
+                    self.port = free_port()
+                    await web.TCPSite(runner, LOOPBACK, self.port).start()
                 yield
             finally:
                 await runner.cleanup()

@@ -149,3 +149,13 @@ async def test_its_state_has_the_meter_and_each_worker(
     assert told["meter"] == {**kept.balance._asdict(), "drift": drift}
     assert [worker["name"] for worker in told["workers"]] == ["a", "b"]
     assert told["open"] is True
+
+
+async def test_a_port_that_somebody_took_meanwhile_is_left_to_them(
+    panel: Panel, kept: PaperKeeper
+) -> None:
+    other = Panel(panel.port, kept, kept.reading)
+    async with other.serving():
+        assert other.port != panel.port
+        assert (await asked(other.url, headers=BROWSER))[0] == 200
+        assert (await asked(panel.url, headers=BROWSER))[0] == 200
