@@ -139,7 +139,6 @@ class FeedMark:
 
     def __init__(self, ledger: Ledger, ends: Cuts) -> None:
         self._places, self._topics = ledger.places(None), ledger.topics
-        self._offsets: dict[Place, int] = {}
         self._texts: dict[Place, str] = {}
         self._log = 0
         for place, end in sorted(ends.items()):

@@ -59,8 +59,8 @@ class Asking(Generic[T]):
         until = self._attempts.until
         while True:
             answer = await self._answered()
-            is_soon_another_one = is_soon_another(answer, self._attempts.waits)
-            if not is_soon_another_one or not await again(self._asked, until):
+            is_final = not is_soon_another(answer, self._attempts.waits)
+            if is_final or not await again(self._asked, until):
                 return answer
             self._attempts = self._router.attempts(self._partition, self._asked, KEY_PATIENCE)
 

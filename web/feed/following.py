@@ -21,7 +21,8 @@ from prometheus_client.registry import Collector
 
 from web.cluster.exchange import PeerAnswer
 from web.feed.asked import CHANGES_PATH, Event, FeedAsked, Form, read_asked
-from web.feed.pages import FeedPage, FeedPages, PageSaid, line_of_stream, nobody_tells, page_refusal
+from web.feed.pages import FeedPage, FeedPages, PageSaid, as_it_was_said, line_of_stream
+from web.history.passing import nobody_tells
 from web.http.parameters import BadRequest
 from web.http.replies import PRIVATE, SERVER, Handler
 
@@ -92,7 +93,7 @@ class Following(Collector):
             return await self._here(request)
         page = await self._first(asked)
         if not isinstance(page, FeedPage):
-            return page_refusal(page)
+            return as_it_was_said(page)
         headers = {
             "Content-Type": str(asked.form),
             "X-Accel-Buffering": "no",  # of nginx: it would keep facts back
@@ -276,7 +277,7 @@ def _keep_short(transport: asyncio.BaseTransport | None) -> None:
 
 def _body_of(said: PageSaid) -> bytes:
     """What was said instead of a page, as one line of JSON."""
-    body = page_refusal(said).body
+    body = as_it_was_said(said).body
     try:
         return msgspec.json.encode(msgspec.json.decode(body if isinstance(body, bytes) else b""))
     except msgspec.MsgspecError:

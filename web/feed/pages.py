@@ -19,7 +19,7 @@ from msgspec import Raw, Struct
 from web.access.callers import CALLER
 from web.cluster.exchange import PeerAnswer
 from web.feed.asked import Form
-from web.http.problems import Problem, problem
+from web.history.passing import nobody_tells
 from web.reads.queries import passed_on
 
 #: Pages that are kept for readers who come a moment later: for so long, and so many bytes.
@@ -129,7 +129,7 @@ class FeedPages:
         return await asyncio.shield(self._asked[key])
 
     async def close(self) -> None:
-        """AskForPage for nothing more."""
+        """Ask for nothing more."""
         tasks = list(self._asked.values())
         for task in tasks:
             task.cancel()
@@ -168,14 +168,8 @@ def _page_of(said: PageSaid) -> FeedPage | PageSaid:
         return "The ledger's build says it in words that this worker does not know."
 
 
-def nobody_tells(why: str | None) -> web.Response:
-    """503: no ledger, or none that answers."""
-    detail = "Nobody keeps history now: start a ledger with `onhand ledger worker`."
-    return problem(Problem.HISTORY_NOT_RUNNING, why or detail)
-
-
-def page_refusal(said: PageSaid) -> web.Response:
-    """What was said instead of a page, for a client."""
+def as_it_was_said(said: PageSaid) -> web.Response:
+    """What a ledger, or nobody, said: for a client."""
     if isinstance(said, PeerAnswer):
         return passed_on(said)
     return said if isinstance(said, web.Response) else nobody_tells(said)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from aiohttp import web
 
 from web.feed.asked import read_asked
-from web.feed.pages import PageSaid, nobody_tells
+from web.feed.pages import PageSaid, as_it_was_said
 from web.history.passing import Passing
 from web.http.parameters import BadRequest
-from web.reads.queries import passed_on
 from web.versions.door import Door
 
 
@@ -34,5 +33,4 @@ class FeedSource:
             asked = read_asked(request)
         except BadRequest as bad:
             return bad.reply()
-        said = await self._past.ask(asked.target(asked.after), asked.wait_s)
-        return nobody_tells(said) if isinstance(said, str | None) else passed_on(said)
+        return as_it_was_said(await self._past.ask(asked.target(asked.after), asked.wait_s))

@@ -100,18 +100,8 @@ class Passing:
         # Which version it is of is settled: this worker's, and so that of any ledger asked.
         query = _VERSION.sub("", asked.query).lstrip("&")
         path = f"{asked.path}?{query}" if query else asked.path
-        answer = await self._ask_one(
-            LEDGER,
-            self._roster.ledgers(),
-            lambda url: get(url, path, {}, asked.lines),
-            waits_s=waited_s(query),
-        )
-        if isinstance(answer, PeerAnswer):
-            return passed_on(answer)
-        if answer is None:
-            detail = "Nobody keeps history now: start a ledger with `onhand ledger worker`."
-            return problem(Problem.HISTORY_NOT_RUNNING, detail)
-        return problem(Problem.HISTORY_NOT_RUNNING, answer)
+        answer = await self.ask(path, waited_s(query), asked.lines)
+        return passed_on(answer) if isinstance(answer, PeerAnswer) else nobody_tells(answer)
 
     async def facts(self, names: Sequence[SourceAndId]) -> FactsBody | None:
         """What a ledger knows of some facts; None where none answers."""
@@ -126,16 +116,17 @@ class Passing:
         except msgspec.MsgspecError:
             return None  # of a build that says it in other words
 
-    async def ask(self, target: str, wait_s: float = 0.0) -> PeerAnswer | str | None:
+    async def ask(self, target: str, wait_s: float, lines: str = "") -> PeerAnswer | str | None:
         """What a ledger says at a path and query; why none does, or None where none lives.
 
         Args:
             target: percent-encoded.
             wait_s: how long the ledger may wait itself before it answers.
+            lines: headers that it has to know.
         """
         ledgers = self._roster.ledgers()
         return await self._ask_one(
-            LEDGER, ledgers, lambda url: get(url, target, {}, ""), waits_s=wait_s
+            LEDGER, ledgers, lambda url: get(url, target, {}, lines), waits_s=wait_s
         )
 
     async def _ask_one(
@@ -166,6 +157,12 @@ class Passing:
             except TimeoutError:
                 failed = f"The {what} at {url} has not answered within {_ANSWER_S + waits_s:.0f} s."
         return not_yet or failed
+
+
+def nobody_tells(why: str | None) -> web.Response:
+    """503: no ledger answers, and why; None: there is none."""
+    detail = "Nobody keeps history now: start a ledger with `onhand ledger worker`."
+    return problem(Problem.HISTORY_NOT_RUNNING, why or detail)
 
 
 def _accept(request: web.Request) -> str:
