@@ -44,8 +44,20 @@ _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
     type=click.IntRange(1, 10_000),
     help="Default: room for four times the workers. It never changes.",
 )
-@click.option("--standbys", type=click.IntRange(0, 10), default=1, show_default=True)
-@click.option("--replication", type=click.IntRange(1, 10), default=3, show_default=True)
+@click.option(
+    "--standbys",
+    type=click.IntRange(0, 10),
+    default=1,
+    show_default=True,
+    help="Copies of each partition beside its owner's.",
+)
+@click.option(
+    "--replication",
+    type=click.IntRange(1, 10),
+    default=3,
+    show_default=True,
+    help="Brokers that hold each record.",
+)
 @as_json
 def plan_command(
     events_per_s: int,
