@@ -163,9 +163,10 @@ class Peers:
                 peer.close()
 
     async def close(self) -> None:
-        """Close every idle connection."""
+        """Close every connection, after the last request."""
         for peer in self._peers.values():
             peer.close()
+        self._peers.clear()
         await asyncio.sleep(0)  # lets the transports close
 
 

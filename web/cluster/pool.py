@@ -85,11 +85,18 @@ class Pool:
         self._tls = tls
         self._say_at = 0.0
         self.idle: list[PeerConnection] = []
-        self.open = 0
+        #: With those that are being made.
+        self._open: set[PeerConnection] = set()
+        self._is_closed = False
         #: Requests under way, those that do not wait for a position and those that do.
         self.under_way = [0, 0]
         self.large = 0
         self.asked_at = time.monotonic()
+
+    @property
+    def open(self) -> int:
+        """How many connections there are, with those that are being made."""
+        return len(self._open)
 
     @contextmanager
     def place(self, waits: bool) -> Iterator[None]:
@@ -108,8 +115,8 @@ class Pool:
 
     async def connect(self) -> PeerConnection:
         """One connection more; raises PeerFailed."""
-        self.open += 1
         connection = PeerConnection(self.lost)
+        self._open.add(connection)
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
                 host, port = self._address.host, self._address.port
@@ -120,7 +127,7 @@ class Pool:
                     await loop.create_connection(lambda: connection, host, port)
         except BaseException as error:
             if not connection.was_made:
-                self.open -= 1  # else `lost` does it
+                self._open.discard(connection)  # else `lost` does it
             if isinstance(error, TimeoutError):
                 raise PeerFailed("It accepts no connection.") from error
             if isinstance(error, ssl.SSLError):
@@ -128,6 +135,9 @@ class Pool:
             if isinstance(error, OSError):
                 raise PeerFailed("It refuses connections.") from error
             raise
+        if self._is_closed:
+            connection.abort()
+            raise PeerFailed("This worker stops.")
         return connection
 
     def _not_believed(self, error: ssl.SSLError) -> str:
@@ -195,12 +205,13 @@ class Pool:
         large.ended = end
 
     def close(self) -> None:
-        """Close what is idle."""
-        while self.idle:
-            self.idle.pop().abort()
+        """Close all: nobody asks any more, but an answer may still be under way (a hedge's)."""
+        self._is_closed = True
+        for connection in list(self._open):
+            connection.abort()
 
     def lost(self, connection: PeerConnection) -> None:
         """It is closed."""
-        self.open -= 1
+        self._open.discard(connection)
         with suppress(ValueError):
             self.idle.remove(connection)

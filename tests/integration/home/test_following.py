@@ -120,10 +120,11 @@ async def test_a_feed_can_be_replaced_by_another_of_the_same_partition(
     async with following(changelog) as rig:
         first = await rig.add(store)
         second = await rig.add(store)
+        was_in_time = first.caught_up.done()
         rig.follower.remove(first)  # its owner learns late that it was overtaken
         await asyncio.wait_for(second.caught_up, WAIT_S)
 
-    assert first.caught_up.cancelled()
+    assert was_in_time or first.caught_up.cancelled()
     assert rows_of(store) == {"a": "1"}
 
 

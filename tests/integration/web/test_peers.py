@@ -203,3 +203,24 @@ async def test_a_post_carries_its_body(peers: Peers) -> None:
 async def test_an_address_that_is_none_is_a_failure_of_that_worker(peers: Peers, url: str) -> None:
     with pytest.raises(PeerFailed, match="address is none"):
         await peers.ask(url, get(url, "/", {}, ""))
+
+
+async def test_after_the_close_no_connection_is_open_not_even_one_that_is_asked() -> None:
+    client, may_answer = Peers(), asyncio.Event()
+
+    async def serve(head: bytes, writer: asyncio.StreamWriter) -> None:
+        if b"/slow" in head:
+            await may_answer.wait()
+        writer.write(OK)
+
+    async with ScriptedServer(serve) as server:
+        await client.ask(server.url, get(server.url, "/", {}, ""))
+        asked = client.ask_at_once(server.url, get(server.url, "/slow", {}, ""), lambda data: None)
+        assert asked is not None
+
+        await client.close()
+        may_answer.set()
+
+        with pytest.raises(PeerFailed):
+            await asked.answer
+        assert not client.has_idle(server.url)
