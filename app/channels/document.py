@@ -1,4 +1,4 @@
-"""`/asyncapi.json`: the topics of these settings, as AsyncAPI 3.0 has them.
+"""`/asyncapi.json`: the topics of these settings and the feed, as AsyncAPI 3.0 has them.
 
 Tests hold it against the official schema of AsyncAPI, and against records of real topics.
 """
@@ -10,6 +10,17 @@ from typing import Any, NamedTuple
 
 from app import topics
 from app.channels.facts import BINDING, fact_messages, fact_schemas, structured_names
+from app.channels.feed import (
+    FEED,
+    FEED_SERVER,
+    FOLLOW,
+    feed_channel,
+    feed_messages,
+    feed_operations,
+    feed_schemas,
+    feed_security,
+    feed_server,
+)
 from app.channels.others import (
     changelog_messages,
     control_messages,
@@ -23,20 +34,24 @@ from app.config import Settings
 from domain.schemas import Schema
 
 _WRITE, _READ, _INSIDE = "write", "read", "inside"
-#: Whom a topic is for.
+#: Whom a channel is for.
 AUDIENCES = {
     _WRITE: "Facts: whoever has them may write them here, and anybody may read. Kept for ever.",
     _READ: "Onhand writes these, and nobody else. Read them committed "
     "(`isolation.level=read_committed`): what was taken back is no record.",
     _INSIDE: "For Onhand alone. Its forms are kept between builds, but they are no interface: ask "
     "by HTTP.",
+    FOLLOW: "No topic: any worker tells it over HTTP, with a ledger behind it. For whoever wants "
+    "facts with what became of them, and no client of Kafka. A stream has no end; where it broke, "
+    "any worker goes on behind the last `id`.",
 }
 _ABOUT = (
-    "The topics of Onhand, as seen from Onhand: it receives what others write, and sends what "
-    "others may read. The calls are in `/openapi.json`. A record of facts has the SKU as its key, "
-    "in UTF-8, and lies in the partition murmur2(key), without the sign, modulo the number of "
-    "partitions: that is the default of Java's client. It may hold its event in structured or in "
-    "binary mode. What is wrong in it stops nothing: it is in the dead letters, with the reason."
+    "The topics of Onhand and its feed, as seen from Onhand: it receives what others write, and "
+    "sends what others may read. The calls are in `/openapi.json`. A record of facts has the SKU "
+    "as its key, in UTF-8, and lies in the partition murmur2(key), without the sign, modulo the "
+    "number of partitions: that is the default of Java's client. It may hold its event in "
+    "structured or in binary mode. What is wrong in it stops nothing: it is in the dead letters, "
+    "with the reason."
 )
 
 
@@ -108,36 +123,38 @@ def topics_document(settings: Settings, build: str) -> Schema:
         build: of the code that runs, such as 0.2.0.
     """
     made = {topic.name: topic for topic in topics.desired(settings)}
+    brokers, schemes = _servers(settings), feed_security(settings) | _security(settings)
     channels: dict[str, Schema] = {}
     operations: dict[str, Schema] = {}
     for role, name in settings.source_topics.items():
         text = f"Facts of the kind {role}, in the order in which they were recorded."
         messages = fact_messages(role)
-        channels[role] = _channel(made[name], _WRITE, text, messages, role)
+        channels[role] = _channel(made[name], brokers, _WRITE, text, messages, role)
         operations |= _operations_of_facts(settings, role, messages)
     for told in _OTHERS:
         messages = told.messages()
-        topic = made[told.topic(settings)]
-        channels[told.name] = _channel(topic, told.audience, told.summary, messages, told.name)
+        topic, text = made[told.topic(settings)], told.summary
+        channels[told.name] = _channel(topic, brokers, told.audience, text, messages, told.name)
         if told.audience == _READ:
             name = f"tell{told.name[0].upper()}{told.name[1:]}"
-            operations[name] = _operation("send", told.name, messages, told.summary)
-    schemes = _security(settings)
+            operations[name] = _operation("send", told.name, messages, text)
+    channels[FEED] = feed_channel(feed_messages()) | _for(FOLLOW)
+    operations |= feed_operations()
     return {
         "asyncapi": "3.0.0",
         "id": f"urn:onhand:{settings.group}",
         "info": {
-            "title": "Onhand: topics",
+            "title": "Onhand: topics and feed",
             "version": build,
             "description": _ABOUT,
             "tags": [{"name": name, "description": text} for name, text in AUDIENCES.items()],
         },
         "defaultContentType": "application/json",
-        "servers": _servers(settings, schemes),
+        "servers": brokers | {FEED_SERVER: feed_server(settings)},
         "channels": channels,
         "operations": operations,
         "components": {
-            "schemas": fact_schemas() | own_schemas(),
+            "schemas": fact_schemas() | own_schemas() | feed_schemas(),
             "messages": {
                 name: message for channel in channels.values() for name, message in _taken(channel)
             },
@@ -154,16 +171,25 @@ def _taken(channel: Schema) -> Iterable[tuple[str, Schema]]:
         yield name, message
 
 
+def _for(audience: str) -> Schema:
+    """What a channel says of whom it is for."""
+    return {"description": AUDIENCES[audience], "tags": [{"name": audience}]}
+
+
 def _channel(
-    topic: topics.Topic, audience: str, text: str, messages: dict[str, Schema], name: str
+    topic: topics.Topic,
+    brokers: Iterable[str],
+    audience: str,
+    text: str,
+    messages: dict[str, Schema],
+    name: str,
 ) -> Schema:
-    return {
+    return _for(audience) | {
         "address": topic.name,
         "title": name,
         "summary": text,
-        "description": AUDIENCES[audience],
+        "servers": [{"$ref": f"#/servers/{broker}"} for broker in brokers],
         "messages": messages,
-        "tags": [{"name": audience}],
         "bindings": {
             "kafka": {
                 "topic": topic.name,
@@ -211,13 +237,13 @@ def _operation(action: str, channel: str, messages: Iterable[str], summary: str)
     }
 
 
-def _servers(settings: Settings, schemes: Iterable[str]) -> dict[str, Schema]:
+def _servers(settings: Settings) -> dict[str, Schema]:
     """Each broker by which the others are found."""
     is_secured = settings.kafka_security_protocol.endswith("SSL")
     text = f"security.protocol={settings.kafka_security_protocol}"
     if settings.kafka_security_protocol.startswith("SASL_"):
         text += f", sasl.mechanism={settings.kafka_sasl_mechanism}"
-    security = [{"$ref": f"#/components/securitySchemes/{name}"} for name in schemes]
+    security = [{"$ref": f"#/components/securitySchemes/{name}"} for name in _security(settings)]
     return {
         f"kafka{number}": {
             "host": host,

@@ -5,13 +5,13 @@ Schemas are made of the very Structs that are written, so that they cannot say a
 
 from __future__ import annotations
 
-from inspect import cleandoc
 from typing import Any
 
 import msgspec
 
 from agents.marks import Mark
 from app.channels.facts import kafka_key
+from app.channels.schemas import draft_07
 from app.loading.remembered import DocumentNote
 from core.versions import Versions
 from domain.checks import Refusal
@@ -41,22 +41,7 @@ _REPLAYED: Schema = {
 def own_schemas() -> dict[str, Schema]:
     """What these messages refer to, by name."""
     _, found = msgspec.json.schema_components(_STRUCTS, ref_template=REF)
-    return {name: _draft_07(schema) for name, schema in found.items()} | {"Replayed": _REPLAYED}
-
-
-def _draft_07(schema: Any) -> Any:
-    """As AsyncAPI's schemas have it: places in an array are its `items`."""
-    if isinstance(schema, list):
-        return [_draft_07(each) for each in schema]
-    if not isinstance(schema, dict):
-        return schema
-    if "prefixItems" in schema:
-        schema = {word: each for word, each in schema.items() if word != "prefixItems"} | {
-            "items": schema["prefixItems"]
-        }
-    if isinstance(text := schema.get("description"), str):
-        schema = schema | {"description": cleandoc(text)}
-    return {word: _draft_07(each) for word, each in schema.items()}
+    return {name: draft_07(schema) for name, schema in found.items()} | {"Replayed": _REPLAYED}
 
 
 def _message(summary: str, key: Schema, schema: str, **more: Any) -> Schema:

@@ -16,6 +16,7 @@ SPECS = Path(__file__).parents[1] / "asyncapi"
 SECURED = Settings(
     kafka="a:1,b:2", kafka_security_protocol="SASL_SSL", kafka_sasl_mechanism="SCRAM-SHA-512",
     kafka_ssl_certfile="client.pem", topic_prefix="eu.", version=7, replication=3,
+    tokens="tokens.json",
 )  # fmt: skip
 
 

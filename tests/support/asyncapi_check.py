@@ -1,4 +1,4 @@
-"""Hold records of topics against /asyncapi.json: which of a topic's messages each one is.
+"""Hold records of topics, and what the feed tells, against /asyncapi.json: which message each is.
 
 contract = TopicContract(document)
 contract.message_of("sales", key, value, headers)
@@ -59,9 +59,22 @@ class TopicContract:
             payload = _parsed(value)
             if payload is NOT_JSON or not self.holds(message["payload"], payload):
                 return False
-        return self.holds(message.get("headers", {}), given) and self.holds(
-            message["bindings"]["kafka"]["key"], its_key
-        )
+        key_schema = message["bindings"].get("kafka", {"key": {}})["key"]
+        return self.holds(message.get("headers", {}), given) and self.holds(key_schema, its_key)
+
+    def told(self, stream: bytes, media: str) -> list[str | None]:
+        """The message that each event, or line, of a stream of the feed is."""
+        channel = "/v1/changes"
+        if media == "application/x-ndjson":
+            return [self.message_of(channel, None, line) for line in stream.splitlines()]
+        found = []
+        for event in stream.decode().split("\n\n"):
+            if event.startswith("id: "):  # no comment, nothing about coming back
+                fields = dict(line.split(": ", 1) for line in event.split("\n"))
+                data = fields.pop("data").encode()
+                headers = [(name, text.encode()) for name, text in fields.items()]
+                found.append(self.message_of(channel, None, data, headers))
+        return found
 
 
 def _text(value: bytes) -> str:

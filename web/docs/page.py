@@ -16,7 +16,12 @@ from aiohttp import web
 
 from web.docs.callsections import CALL_SHAPES, call_sections, group_anchor
 from web.docs.shapes import Shapes, paragraphs
-from web.docs.topicsections import TOPIC_SHAPES, audience_anchor, topic_sections
+from web.docs.topicsections import (
+    TOPIC_SHAPES,
+    audience_anchor,
+    audience_title,
+    topic_sections,
+)
 from web.http.problems import only_style
 from web.http.replies import JSON
 from web.page.files import page_file, page_style
@@ -55,7 +60,8 @@ def docs_page(calls: Mapping[str, Any], topics: Mapping[str, Any]) -> tuple[str,
 <main id="main"><div class="title"><h1>Calls and topics</h1>
 <p>{html.escape(calls["info"]["summary"])} For programs, the same is in
 <a href="openapi.json">/openapi.json</a> (calls) and <a href="asyncapi.json">/asyncapi.json</a>
-(topics).</p>{paragraphs(calls["info"]["description"])}{paragraphs(topics["info"]["description"])}
+(topics and the feed).</p>
+{paragraphs(calls["info"]["description"])}{paragraphs(topics["info"]["description"])}
 </div><nav aria-label="Sections"><ul>{links}</ul></nav>
 {"".join(sections)}</main></body></html>
 """,
@@ -67,7 +73,7 @@ def _links(calls: Mapping[str, Any], topics: Mapping[str, Any]) -> Iterator[tupl
     for tag in calls["tags"]:
         yield group_anchor(tag["name"]), f"Calls: {tag['name']}"
     for tag in topics["info"]["tags"]:
-        yield audience_anchor(tag["name"]), f"Topics: {tag['name']}"
+        yield audience_anchor(tag["name"]), audience_title(tag["name"])
     yield "shapes", "Shapes of bodies and answers"
     yield "records", "Shapes of records"
 

@@ -15,10 +15,13 @@ from app.channels.facts import message_name
 from app.config import Settings
 from app.loading.remembered import DocumentNote, note_key
 from core.refusals import DeadLetter
+from domain.fates import Ending
 from domain.rules.held import NEWEST
 from tables.home.changelog import MAX_DEAD_LETTER_BYTES, letter_record
 from tests.support.asyncapi_check import TopicContract
 from tests.support.frozen import SHOP, forms
+from web.feed.asked import FOLLOWED, Event, Form, ToldFactBody
+from web.feed.pages import line_of_stream
 
 TESTS = Path(__file__).parents[2]
 SCHEMAS = TESTS.parent / "schemas"
@@ -54,7 +57,11 @@ def at(pointer: str) -> Any:
 
 
 def test_every_topic_is_told_as_it_is_created() -> None:
-    told = {one["address"]: one["bindings"]["kafka"] for one in DOCUMENT["channels"].values()}
+    told = {
+        one["address"]: one["bindings"]["kafka"]
+        for one in DOCUMENT["channels"].values()
+        if "bindings" in one
+    }
     made = {topic.name: topic for topic in topics.desired(SHOP)}
 
     assert told.keys() == made.keys()
@@ -155,7 +162,7 @@ def test_every_example_is_the_message_that_it_is_an_example_of() -> None:
                 key = b"A\x00B" if name == "row" else b"SKU-000042"
                 assert contract.message_of(channel["address"], key, value, headers) == name
                 shown += 1
-    assert shown == 2 * len(NEWEST.events) + 1
+    assert shown == 2 * len(NEWEST.events) + 1 + 2 * len(Event)
 
 
 def test_what_onhand_writes_is_what_the_document_tells_of_it() -> None:
@@ -219,12 +226,72 @@ def test_who_may_connect_is_told_and_no_secret() -> None:
 
     document = topics_document(settings, "0.2.0")
 
-    servers = document["servers"].values()
-    assert [(one["host"], one["protocol"]) for one in servers] == [
+    assert [(one["host"], one["protocol"]) for one in document["servers"].values()] == [
         ("a:1", "kafka-secure"),
         ("b:2", "kafka-secure"),
+        ("127.0.0.1:6066", "http"),
     ]
     assert document["components"]["securitySchemes"] == {"sasl": {"type": "scramSha512"}}
     assert "geheim-5" not in json.dumps(document)
     assert "ann-5" not in json.dumps(document)
     assert "securitySchemes" not in DOCUMENT["components"]
+
+
+# ---- the feed
+
+_APPLIED = ToldFactBody("sales-3@7", "2026-11-23T10:00:00.123Z", Ending.APPLIED, -2, sku="Käse")
+_REFUSED = ToldFactBody(
+    "sales-3@8", "2026-11-23T10:00:00.124Z", Ending.REFUSED, 0, refused="not_json", detail="x"
+)
+
+
+@pytest.mark.parametrize(("form", "ending"), [(Form.EVENTS, "Event"), (Form.LINES, "Line")])
+def test_what_a_stream_tells_is_one_message_of_the_feed_each(form: Form, ending: str) -> None:
+    problem = {"type": "/problems/not-ready", "title": "a", "status": 503, "detail": "b"}
+    stream = b"retry: 1000\n\n:\n\n" if form is Form.EVENTS else b""
+    for event, data in (
+        (Event.POSITION, {}),
+        (Event.FACT, _APPLIED),
+        (Event.FACT, _REFUSED),
+        (Event.WAITING, problem),
+        (Event.PROBLEM, problem),
+    ):
+        stream += line_of_stream(form, event, "sales-3@7,log@5", msgspec.json.encode(data))
+
+    names = ["position", "fact", "fact", "waiting", "problem"]
+    assert CONTRACT.told(stream, form) == [f"{name}{ending}" for name in names]
+    for wrong in (
+        line_of_stream(form, "gift", "sales-3@7", b"{}"),
+        line_of_stream(form, Event.POSITION, "sales-3@7", b'{"sku":"A"}'),
+        line_of_stream(form, Event.FACT, "sales-3@7", b'{"position":"sales-3@7"}'),
+        line_of_stream(form, Event.PROBLEM, "sales-3@7", b"{}"),
+    ):
+        assert CONTRACT.told(wrong, form) == [None], wrong
+
+
+def test_the_feed_is_asked_for_as_it_reads_questions_and_at_a_worker() -> None:
+    operations = [
+        one
+        for one in DOCUMENT["operations"].values()
+        if one["channel"]["$ref"] == "#/channels/changes"
+    ]
+    assert len(operations) == 2
+    for operation in operations:
+        assert operation["bindings"]["http"]["query"]["properties"].keys() == FOLLOWED.keys()
+    for name, channel in DOCUMENT["channels"].items():
+        servers = [at(server["$ref"])["protocol"] for server in channel["servers"]]
+        assert servers == (["http"] if name == "changes" else ["kafka"])
+
+
+def test_the_feed_asks_for_a_token_where_there_are_tokens_and_the_brokers_do_not() -> None:
+    settings = Settings(tokens="tokens.json", tls_cert="cert.pem", url="https://stock.example")
+
+    document = topics_document(settings, "0.2.0")
+
+    kafka, worker = document["servers"].values()
+    assert (worker["host"], worker["protocol"]) == ("stock.example", "https")
+    (needed,) = worker["security"]
+    assert document["components"]["securitySchemes"].keys() == {"token"}
+    assert needed["$ref"].endswith("/token")
+    assert "security" not in kafka
+    assert "security" not in DOCUMENT["servers"]["worker"]

@@ -13,6 +13,9 @@ import aiohttp
 import pytest
 from msgspec.structs import replace
 
+from app import __version__
+from app.channels.document import topics_document
+from app.config import Settings
 from dev.oracle.stock import Record
 from dev.workers import until
 from tests.ledgers.feeding import (
@@ -28,6 +31,8 @@ from tests.ledgers.feeding import (
 )
 from tests.ledgers.kept import Kept
 from tests.ledgers.logs import a_log
+from tests.support.asyncapi_check import TopicContract
+from web.feed.asked import Form
 
 SEED, RECORDS = 9, 240
 pytestmark = pytest.mark.parametrize("new_database", ["sqlite"], indirect=True)
@@ -105,6 +110,10 @@ async def test_server_sent_events_are_the_same_lines_and_come_back_by_their_id(
     events = [dict(field.split(": ", 1) for field in event.split("\n"))
               for event in got.decode().split("\n\n") if "event: fact" in event]  # fmt: skip
     assert got.startswith(b"retry: 1000\n\n")
+    contract = TopicContract(topics_document(Settings(), __version__))
+    assert contract.told(got, Form.EVENTS) == ["factEvent"] * len(events)
+    told = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+    assert contract.told(told, Form.LINES) == ["factLine"] * RECORDS
     assert [(e["id"], json.loads(e["data"])) for e in events] == [
         (line["id"], line["data"]) for line in lines[100:]
     ]
