@@ -116,3 +116,5 @@ def dlq_replay(dry_run: bool, as_json: bool, **options: Any) -> None:
     )
     for position, why in done.impossible.items():
         click.echo(f"{position} cannot be sent again: {why}.", err=True)
+    if (more := done.impossible_count - len(done.impossible)) > 0:
+        click.echo(f"… and {more:,} more cannot be sent again.", err=True)

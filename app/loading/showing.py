@@ -80,8 +80,7 @@ class LoadingShown:
             fields = [self._as_fields(file) for file in files]
             print_json({"sent": 0, "refused": told, "files": fields})
             return
-        if self._refused > _NAMED:
-            click.echo(f"… and {self._refused - _NAMED:,} more.", err=True)
+        self._say_more()
         for file in files:
             click.echo(plain(f"{file.path}: {file.equation}."), err=True)
         click.echo(told, err=True)
@@ -100,6 +99,7 @@ class LoadingShown:
             ]
             print_json({"sent": sum(one.sent for one in files), "files": fields})
             return
+        self._say_more()
         for one in files:
             if one.refused:
                 click.echo(plain(f"{one.file.path}: {one.refused}"), err=True)
@@ -107,6 +107,11 @@ class LoadingShown:
             before = f" {one.went_on:,} lines were acknowledged before." if one.went_on else ""
             click.echo(plain(f"{one.file.path} ({one.file.format.name}): {one.file.equation}."))
             click.echo(f"{one.sent:,} facts were sent.{before}")
+
+    def _say_more(self) -> None:
+        """How many refused lines were not named."""
+        if self._refused > _NAMED:
+            click.echo(f"… and {self._refused - _NAMED:,} more.", err=True)
 
     def _as_fields(self, file: CheckedFile) -> dict[str, Any]:
         return {
