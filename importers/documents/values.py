@@ -15,6 +15,8 @@ from importers.gtins import check_digit
 #: Digits before and behind the mark that a quantity may have: no text makes a huge number.
 MAX_WHOLE_DIGITS, MAX_DECIMALS = 15, 9
 MAX_CODE_CHARS = 128
+#: Of a reference or a reason, which may be a URI.
+MAX_TEXT_CHARS = 1024
 _MAX_IDENTITY_CHARS: Final = 512
 
 _NUMBER = re.compile(rf"[+-]?[0-9]{{1,{MAX_WHOLE_DIGITS}}}(?:\.[0-9]{{1,{MAX_DECIMALS}}})?")

@@ -27,6 +27,7 @@ from importers.documents.port import (
     RevokingLine,
 )
 from importers.documents.values import (
+    MAX_TEXT_CHARS,
     CannotRead,
     checked_decimal,
     clip,
@@ -232,13 +233,14 @@ class _Lines:
                 )
             return
         try:
-            place = self.place(effect)
+            place, reference = self.place(effect), self.reference()
         except CannotRead as problem:
             for item, unit in sums:
                 yield self.line_refused(_number(prefix, item, unit), str(problem))
             return
         for (item, unit), amount in sums.items():
-            yield self.line(effect, item, place, amount, unit, time, _number(prefix, item, unit))
+            number = _number(prefix, item, unit)
+            yield self.line(effect, item, place, amount, unit, time, reference, number)
 
     def line(
         self,
@@ -248,11 +250,9 @@ class _Lines:
         amount: Decimal,
         unit: str | None,
         time: str,
+        reference: str | None,
         number: str,
     ) -> DocumentPart:
-        reference = next((one.id for one in self.event.biz_transaction_list), None)
-        if reference is not None and len(reference) > 128:
-            reference = None
         if effect.movement is None:
             return LevelLine(
                 where=self.where, number=number, item=item, place=place, quantity=amount,
@@ -275,6 +275,16 @@ class _Lines:
             f"The event does not say where: ask its sender for {' or '.join(effect.places)}"
             f"{' of type location' if effect.places[-1] in ('source', 'destination') else ''}."
         )
+
+    def reference(self) -> str | None:
+        """The first business transaction, whole: a part of it would name another, or none."""
+        found = next((one.id for one in self.event.biz_transaction_list), None)
+        if found is not None and len(found) > MAX_TEXT_CHARS:
+            raise CannotRead(
+                f"The business transaction {clip(found)} has {len(found):,} characters, and a fact "
+                f"keeps {MAX_TEXT_CHARS:,} of them: ask its sender for a shorter one."
+            )
+        return found
 
     def named(self, rule: str) -> str | None:
         event = self.event

@@ -26,6 +26,7 @@ from importers.documents.sheets.maps import (
     SheetMap,
 )
 from importers.documents.sheets.times import CellTime
+from importers.documents.values import MAX_TEXT_CHARS
 from importers.mapfile import quoted
 
 T = TypeVar("T")
@@ -33,7 +34,6 @@ RowLine: TypeAlias = MovedLine | LevelLine | OtherLine | RefusedLine
 _MOVEMENTS: Final = {LineKind(one.value): one for one in Movement}
 _ADDING: Final = (LineKind.RECEIVED, LineKind.RETURNED)
 _BELOW_IGNORED: Final = "Its quantity is below 0, which [negative] of the map ignores."
-_MAX_TEXT_CHARS: Final = 1024
 
 
 class _Unread(Exception):
@@ -216,8 +216,8 @@ class RowReader:
                     "map does not have: add it."
                 )
             text = words[text]
-        if len(text) > _MAX_TEXT_CHARS:
-            raise _Unread(f"{self._named(field)} has more than {_MAX_TEXT_CHARS:,} characters.")
+        if len(text) > MAX_TEXT_CHARS:
+            raise _Unread(f"{self._named(field)} has more than {MAX_TEXT_CHARS:,} characters.")
         return text or None
 
     def _named(self, field: str) -> str:
