@@ -192,10 +192,6 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
                                           {"type": "location", "source": DEPOT}]),
         "more than one source",
     ),
-    "papers with too long a name": (
-        event(bizTransactionList=[{"type": "po", "bizTransaction": "urn:x:po:" + "7" * 1016}]),
-        "has 1,025 characters, and a fact keeps 1,024",
-    ),
 }  # fmt: skip
 WRITERS: dict[str, tuple[Callable[..., bytes], str]] = {
     "json": (epcis_json, "epcis-json"),
@@ -229,21 +225,6 @@ def test_what_cannot_be_read_is_one_refused_line_that_says_why(trap: str, writer
     assert isinstance(line, RefusedLine)
     assert says in line.sentence
     assert any(remedy in line.sentence for remedy in ("ask ", "Ask ", "belongs"))
-
-
-@pytest.mark.parametrize("writer", WRITERS)
-def test_a_reference_is_kept_whole_however_long_its_uri_is(writer: str) -> None:
-    papers = "https://supplier.example/orders/" + "7" * 992
-    write, name = WRITERS[writer]
-
-    found = writing.read(
-        write(event(bizTransactionList=[{"type": "po", "bizTransaction": papers}])), name
-    )
-
-    (line,) = writing.lines(found)
-    assert isinstance(line, MovedLine)
-    assert line.reference == papers
-    assert len(papers) == 1024
 
 
 @pytest.mark.parametrize("writer", WRITERS)
