@@ -23,16 +23,14 @@ from yarl import URL
 
 from core.positions import Place
 from core.stages import Role
-from tests.support.shelf import TOPICS, Shelf
+from tests.support.desk import Desk
+from tests.support.shelf import Shelf
 from web.cluster.heartbeats import Claim, Heartbeat, WorkerState
 from web.cluster.members import claim_of
-from web.cluster.roster import Roster
-from web.http.bodies import BodyLimits
 from web.http.connections import ConnectionLimits, guard
 from web.http.gate import Gate
 from web.http.outbox import Outbox
 from web.http.raw.shortcuts import Take
-from web.reads.queries import Queries
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -52,13 +50,12 @@ class KnownEnds:
         return {place: self._ends[place] for place in places if place in self._ends}
 
 
-class Worker:
+class Worker(Desk):
     """One worker: rows, roster, server."""
 
     def __init__(self, number: int, count: int, version: int) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-        self.shelf = Shelf(count, self.url)
         self.me = Heartbeat(
             version=version,
             rules=1,
@@ -67,20 +64,13 @@ class Worker:
             instance=f"instance-{number}",
             sequence=0,
         )
-        self.roster = Roster(self.me)
         #: Where the topics end, as a broker would say; what is not in here is not known.
         self.ends: dict[Place, int] = {}
         self.outbox = Outbox(32 * 2**20)
         self.gate = Gate(1_000)
-        #: Role and outcome of each read that it answered.
-        self.counted: list[tuple[str, str]] = []
-        self.queries = Queries(
-            self.shelf,
-            self.roster,
-            TOPICS,
-            version,
-            BodyLimits(),
-            lambda role, outcome, seconds: self.counted.append((role, outcome)),
+        super().__init__(
+            self.me,
+            Shelf(count, self.url),
             ends=KnownEnds(self.ends),
             outbox=self.outbox,
             gate=self.gate,

@@ -11,20 +11,16 @@ from aiohttp import web
 from aiohttp.test_utils import BaseTestServer, TestServer
 
 from core.stages import Role
+from tests.support.desk import Desk
 from tests.support.scripted import ScriptedServer, always
-from tests.support.shelf import TOPICS, Shelf
 from web.access.access import OPEN, Access
 from web.access.callers import Scope
 from web.cluster.heartbeats import Claim, Heartbeat, WorkerState
-from web.cluster.roster import Roster
-from web.http.bodies import BodyLimits
 from web.http.connections import ConnectionLimits, guard
 from web.http.gate import Gate
 from web.http.paths import add_routes
 from web.http.raw.shortcuts import Take
-from web.reads.queries import Queries
 
-ME = Heartbeat(version=1, rules=1, build="", url="http://me", instance="me", sequence=0)
 PATH = "/v1/inventory/SKU-1/store-7"
 #: A header that sends a request the usual way.
 USUAL = "X-New: 1"
@@ -64,28 +60,16 @@ def refused(name: str, status: int = 503) -> str:
 row = always(a_row().encode())
 
 
-class Pair:
+class Pair(Desk):
     """The worker that is asked, and the owner of all its partitions."""
 
     def __init__(self, url: str, places: int, access: Access = OPEN) -> None:
-        self.shelf = Shelf(4, ME.url)
+        self.gate = Gate(places)
+        super().__init__(signed=access.signed, gate=self.gate)
         self.shelf.label = (1, 7)
         self.partition = self.shelf.partition_of("SKU-1")
-        self.roster = Roster(ME)
         self._url, self._sequence = url, 0
         self.tell(Role.ACTIVE)
-        self.gate = Gate(places)
-        self.counted: list[tuple[str, str]] = []
-        self.queries = Queries(
-            self.shelf,
-            self.roster,
-            TOPICS,
-            1,
-            BodyLimits(),
-            lambda role, outcome, seconds: self.counted.append((role, outcome)),
-            signed=access.signed,
-            gate=self.gate,
-        )
         self.access = access
         #: Requests that went the short way, whatever came of them.
         self.taken = 0

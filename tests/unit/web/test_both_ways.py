@@ -11,17 +11,13 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import BaseTestServer, TestServer
 
-from tests.support.shelf import TOPICS, Shelf
-from web.cluster.heartbeats import Heartbeat
-from web.cluster.roster import Roster
-from web.http.bodies import BodyLimits
+from tests.support.desk import ME, Desk
+from tests.support.shelf import Shelf
 from web.http.connections import ConnectionLimits, guard
 from web.http.raw.shortcuts import Take
-from web.reads.queries import Queries
 
 #: Status line, headers, body.
 Answer = tuple[bytes, dict[bytes, bytes], bytes]
-ME = Heartbeat(version=1, rules=1, build="", url="http://me", instance="me", sequence=0)
 PATHS = [
     "/v1/inventory/SKU-1/s-7", "/v1/inventory/SKU-9/s-7", "/v1/inventory/a%20b/s-7",
     "/v1/inventory/SKU-1/s-7?min_position=sales-{p}@9&wait_ms=0",
@@ -44,7 +40,7 @@ HEADERS = [
 
 @asynccontextmanager
 async def a_server(shelf: Shelf, quick: bool) -> AsyncIterator[tuple[BaseTestServer, list[bytes]]]:
-    queries = Queries(shelf, Roster(ME), TOPICS, 1, BodyLimits())
+    queries = Desk(shelf=shelf).queries
     taken: list[bytes] = []
 
     def shortcut(data: bytes, take: Take) -> bytes | None:

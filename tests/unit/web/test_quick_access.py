@@ -8,13 +8,12 @@ from pathlib import Path
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from tests.support.shelf import TOPICS, Shelf
+from tests.support.desk import ME, Desk
+from tests.support.shelf import Shelf
 from tests.unit.web.access_files import OTHER, SECRET, Keys
-from tests.unit.web.test_both_ways import ME, answer_of
+from tests.unit.web.test_both_ways import answer_of
 from web.access import proofs
 from web.access.callers import Scope
-from web.cluster.roster import Roster
-from web.http.bodies import BodyLimits
 from web.http.connections import ConnectionLimits, guard
 from web.http.paths import add_routes
 from web.http.raw.shortcuts import Take
@@ -63,7 +62,7 @@ async def alike(keys: Keys, requests: list[bytes]) -> list[bytes]:
     access, taken = keys.access(ME.url), []
     servers = []
     for quick in (True, False):
-        queries = Queries(shelf, Roster(ME), TOPICS, 1, BodyLimits())
+        queries = Desk(shelf=shelf).queries
 
         def shortcut(
             data: bytes, take: Take, queries: Queries = queries, quick: bool = quick

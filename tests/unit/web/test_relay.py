@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from core.stages import Role
+from tests.support.desk import ME
 from tests.support.scripted import Serve, always, never
 from tests.unit.web.access_files import SECRET, Keys
-from tests.unit.web.played import ME, PATH, USUAL, a_pair, a_row, refused, row, unknown
+from tests.unit.web.played import PATH, USUAL, a_pair, a_row, refused, row, unknown
 from web.access import proofs
 from web.access.callers import Scope
 from web.cluster.heartbeats import WorkerState
