@@ -17,11 +17,11 @@ from ledger.lines import TOPICS, micros
 from ledger.questions.prefixes import Cuts
 from web.cluster.admission import DEFAULT_WAIT_S
 from web.http.parameters import TEXT, BadRequest, Parameter, boolean, number, part_of, wrong
-from web.reads.parameters import LIST, READ, ROOT, Filters
+from web.reads.parameters import LIST, READ, Filters
 from web.reads.questions import key_of
+from web.versions.asked import TIMELINE
 
 REPORTS_PATH = "/v1/reports/"
-TIMELINE = "timeline"
 CLOCKS = ("recorded", "occurred")
 ORDERS = ("asc", "desc")
 _TOPICS, _INT64 = range(len(TOPICS)), 2**63
@@ -121,15 +121,6 @@ def wait_of(values: Mapping[str, Any]) -> float:
     """For how many seconds the answer may wait until the ledger is that far."""
     wait: float = values.get("wait_ms", DEFAULT_WAIT_S * 1000) / 1000
     return wait
-
-
-def is_about_the_past(path: str, query: str) -> bool:
-    """Whether only a ledger can answer this; decided by names alone, cheaply."""
-    if not path.startswith(ROOT):
-        return False
-    if "as_of=" in query or "at_position=" in query:
-        return True
-    return path.endswith("/" + TIMELINE) and path.count("/") == ROOT.count("/") + 3
 
 
 def timeline_key(path: str) -> tuple[str, str] | None:

@@ -7,7 +7,6 @@ the question on as it came, and the answer as it came back.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -19,7 +18,7 @@ from web.cluster.exchange import PeerAnswer, PeerFailed
 from web.cluster.heartbeats import AUDIT, LEDGER
 from web.cluster.peers import Peers, get, post
 from web.cluster.roster import Roster
-from web.history.asking import REPORTS_PATH, is_about_the_past
+from web.history.asking import REPORTS_PATH
 from web.history.spreadsheets import wants_csv
 from web.http.parameters import BadRequest, parameters, target_of
 from web.http.problems import Problem, problem
@@ -27,6 +26,7 @@ from web.http.replies import Handler
 from web.reads.parameters import READ
 from web.reads.queries import passed_on
 from web.records.factfinding import FACTS_LOOKUP_PATH, FactName, FactsAsked, FactsBody
+from web.versions.asked import is_about_the_past, without_version
 from web.versions.door import waited_s
 
 AUDIT_PATH = "/v1/audit"
@@ -34,7 +34,6 @@ AUDIT_PATH = "/v1/audit"
 OF_A_VERSION = {"version": READ["version"]}
 #: A question of the past may add up a hundred thousand facts.
 _ANSWER_S = 10.0
-_VERSION = re.compile(r"(?:^|&)version=[1-9][0-9]{0,5}(?=&|$)")
 
 
 class _Asked(NamedTuple):
@@ -98,7 +97,7 @@ class Passing:
 
     async def _pass_on(self, asked: _Asked) -> web.Response:
         # Which version it is of is settled: this worker's, and so that of any ledger asked.
-        query = _VERSION.sub("", asked.query).lstrip("&")
+        query = without_version(asked.query)
         path = f"{asked.path}?{query}" if query else asked.path
         answer = await self.ask(path, waited_s(query), asked.lines)
         return passed_on(answer) if isinstance(answer, PeerAnswer) else nobody_tells(answer)

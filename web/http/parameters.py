@@ -9,13 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl, quote, unquote, unquote_plus
 
 from aiohttp import web
 
 from web.http.problems import Fault, Problem, problem
 
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+#: What needs no encoding in a query, besides letters, digits and `_.-~`.
+_KEPT = "@:,/"
 _BAD_ESCAPE_SAYS = "a % must be followed by two hexadecimal digits"
 #: Schema of any text.
 TEXT = {"type": "string"}
@@ -43,7 +45,7 @@ class BadRequest(Exception):
 
 
 def target_of(request: web.Request) -> tuple[str, str]:
-    """Path and query as they were sent.
+    """Path as it was sent, and query in one spelling.
 
     Not `request.path`: yarl folds `..` away and decodes `%2F`, so that one key would
     be answered with another's row.
@@ -51,7 +53,28 @@ def target_of(request: web.Request) -> tuple[str, str]:
     path, _, query = request.raw_path.partition("#")[0].partition("?")
     if not path.startswith("/"):  # absolute form, as sent to a proxy
         path = "/" + path.partition("://")[2].partition("/")[2]
-    return path, query
+    return path, _in_one_spelling(query)
+
+
+def _in_one_spelling(query: str) -> str:
+    """The query with each name and value percent-encoded where it has to be, and nowhere else.
+
+    So `%76ersion=%32` is `version=2` for all who look for a name in it. What cannot be decoded
+    stays as it is: `parameters` refuses it.
+    """
+    if "%" not in query and "+" not in query:
+        return query
+    if _BAD_ESCAPE.search(query):
+        return query
+    try:
+        return "&".join(
+            "=".join(
+                quote(unquote_plus(part, errors="strict"), _KEPT) for part in pair.split("=", 1)
+            )
+            for pair in query.split("&")
+        )
+    except UnicodeError:
+        return query
 
 
 def part_of(raw: str) -> str:

@@ -37,6 +37,7 @@ from web.http.bodies import BodyLimits, read_raw
 from web.http.parameters import target_of
 from web.http.problems import Problem, problem
 from web.http.replies import SERVER, Handler
+from web.versions.asked import is_about_the_past, is_version, version_named, without_version
 from web.versions.switch import Switch
 from web.versions.view import VersionView
 
@@ -60,14 +61,8 @@ _HOP = f"\r\n{HOP}: 1\r\n".encode()
 _CONTROL = b"control"
 _CONTROL_EPOCH = re.compile(rb"control@([0-9]{1,18})")
 _READS = re.compile(r"/v1/(?:inventory(?:/|$)|lookup$)")
-#: What may be asked of a version by name.
-_BY_VERSION = re.compile(r"/v1/(?:inventory(?:/|$)|lookup$|reports/|audit$)")
-#: What a ledger answers, as its own room says it too (`web.history.asking`).
-_TIMELINE = re.compile(r"/v1/inventory/[^/]+/[^/]+/timeline$")
-_MOMENT = re.compile(r"(?:^|&)(?:as_of|at_position)=")
 _FACTS = re.compile(r"/v1/facts(?:/lookup)?$")
 _KEY = re.compile(r"/v1/inventory/([^/]+)(?:/[^/]+)?")
-_VERSION = re.compile(r"(?:^|&)version=([^&]*)")
 _MIN_POSITION = re.compile(r"(^|&)min_position=([^&]*)")
 _WAIT_MS = re.compile(r"(?:^|&)wait_ms=([0-9]{1,5})(?:&|$)")
 # What of another worker's answer belongs to that connection.
@@ -125,10 +120,10 @@ class Door:
             path, query = target_of(request)
             if (refused := await self._behind(query)) is not None:
                 return refused
-            named = _VERSION.search(query) if _BY_VERSION.match(path) else None
-            if named is not None and not re.fullmatch("[1-9][0-9]{0,5}", named[1]):
+            named = version_named(path, query)
+            if named is not None and not is_version(named):
                 return self._labelled(await handler(request))  # which says what is wrong with it
-            version = self._switch.answering if named is None else int(named[1])
+            version = self._switch.answering if named is None else int(named)
             if version == self._view.version:
                 return self._labelled(await handler(request))
             return await self._pass_on(request, path, query, version, is_named=named is not None)
@@ -186,7 +181,7 @@ class Door:
         partitions = self._partitions(path, query)
         waits = "min_position" in query
         if is_named:
-            query = _VERSION.sub("", query).lstrip("&")
+            query = without_version(query)
         elif partitions:
             query = self._with_floors(query, partitions)
         target = f"{path}?{query}" if query else path
@@ -282,7 +277,7 @@ class Door:
 
         A ledger may be behind what workers have told, and is asked about its own moment.
         """
-        if not _READS.match(path) or _is_about_the_past(path, query):
+        if not _READS.match(path) or is_about_the_past(path, query):
             return []
         key = _KEY.fullmatch(path)
         if key is None:
@@ -314,10 +309,6 @@ class Door:
             except msgspec.MsgspecError:
                 return
         self._admission.heard(partitions, token)
-
-
-def _is_about_the_past(path: str, query: str) -> bool:
-    return _TIMELINE.match(path) is not None or _MOMENT.search(query) is not None
 
 
 def _patience_s(path: str, *, is_read: bool, is_of_now: bool) -> float:

@@ -75,6 +75,7 @@ async def test_what_it_has_not_answered_it_does_not_wait_for(door: Door) -> None
         ("/v1/inventory/a/b", "clock=occurred&as_of=2026-11-23T10:00:00Z"),
         ("/v1/inventory/a/b", "at_position=sales-0@3"),
         ("/v1/inventory/a/b/timeline", "limit=3"),
+        ("/v1/inventory/a/b/time%6Cine", ""),
     ],
 )
 async def test_a_question_about_the_past_does_not_wait_for_what_was_told_of_now(

@@ -153,6 +153,31 @@ async def test_a_request_as_to_a_proxy_is_read_as_any_other(passing: Passing) ->
     assert target.startswith(f"{ROW}?min_position=")
 
 
+@pytest.mark.parametrize("query", ["%76ersion=3", "version=%33", "wait_ms=1&%76%65rsion=%33"])
+async def test_a_version_is_named_in_any_spelling(passing: Passing, query: str) -> None:
+    answer = await passing.ask(f"{ROW}?{query}")
+    assert answer.status == 503
+    assert passing.peers.targets == []  # nobody is of version 3
+
+
+async def test_a_position_is_named_in_any_spelling(passing: Passing) -> None:
+    await passing.ask(f"{ROW}?min%5Fposition=sales-0%4012&%77ait_ms=%35")
+    [target] = passing.peers.targets
+    assert target.count("position=") == 1
+    assert "min_position=sales-0@12," in target
+    assert target.endswith("&wait_ms=5")
+    assert passing.peers.waits == [True]
+
+
+async def test_a_version_that_is_named_twice_is_for_this_worker_to_refuse(passing: Passing) -> None:
+    async def refuses(request: web.Request) -> web.StreamResponse:
+        return web.Response(status=400)
+
+    request = make_mocked_request("GET", f"{ROW}?version=2&version=3")
+    assert (await passing.door.guarding(refuses)(request)).status == 400
+    assert passing.peers.targets == []
+
+
 async def test_only_who_waits_for_a_position_of_his_own_takes_the_place_of_one_that_waits(
     passing: Passing,
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote
 
 import pytest
 from aiohttp.test_utils import make_mocked_request
@@ -36,10 +36,48 @@ def test_every_allowed_id_survives_the_path(sku: str, location: str) -> None:
         ("/v1/inventory?limit=1#x", "/v1/inventory", "limit=1"),
         ("/v1/inventory/a/b?x=1?y", "/v1/inventory/a/b", "x=1?y"),
         ("http://here:1/v1/inventory/a/b?x=1", "/v1/inventory/a/b", "x=1"),
+        ("/v1/inventory?%zz=1&%76ersion=2", "/v1/inventory", "%zz=1&%76ersion=2"),
+        ("/v1/inventory?%76ersion=%ff", "/v1/inventory", "%76ersion=%ff"),
     ],
 )
 def test_the_target_is_taken_as_it_was_sent(sent: str, path: str, query: str) -> None:
     assert target_of(make_mocked_request("GET", sent)) == (path, query)
+
+
+@pytest.mark.parametrize(
+    ("sent", "query"),
+    [
+        ("%76ersion=%32", "version=2"),
+        (
+            "min%5Fposition=sales-0%404%2Ccontrol%407&wait_ms=%31",
+            "min_position=sales-0@4,control@7&wait_ms=1",
+        ),
+        (
+            "location=a+b%26c%3D%23%25&sku_prefix=%C3%A9",
+            "location=a%20b%26c%3D%23%25&sku_prefix=%C3%A9",
+        ),
+        ("sku_prefix=as_of%3D1&&x=%2B", "sku_prefix=as_of%3D1&&x=%2B"),
+    ],
+)
+def test_a_query_has_one_spelling_for_all_who_look_into_it(sent: str, query: str) -> None:
+    assert target_of(make_mocked_request("GET", f"/v1/inventory?{sent}"))[1] == query
+
+
+@given(st.dictionaries(st.text(max_size=9), st.text(max_size=9), max_size=4), st.data())
+def test_another_spelling_of_a_query_says_the_same(
+    values: dict[str, str], data: st.DataObject
+) -> None:
+    def spelt(text: str) -> str:
+        return "".join(
+            f"%{byte:02X}" if data.draw(st.booleans()) else quote(bytes([byte]), "")
+            for byte in text.encode()
+        )
+
+    sent = "&".join(f"{spelt(name)}={spelt(value)}" for name, value in values.items())
+    once = target_of(make_mocked_request("GET", f"/v1/inventory?{sent}"))[1]
+
+    assert dict(parse_qsl(once, keep_blank_values=True)) == values
+    assert target_of(make_mocked_request("GET", f"/v1/inventory?{once}"))[1] == once
 
 
 @pytest.mark.parametrize("path", ["/v1/inventory", "/v1/inventory/a/b/c", "/v1/x/a", "/"])

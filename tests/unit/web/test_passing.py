@@ -77,6 +77,30 @@ async def test_the_version_that_a_door_has_chosen_is_not_asked_of_a_ledger() -> 
     assert [one.partition("?")[2] for one in seen] == ["", "limit=1", "limit=1&all=true", "limit=1"]
 
 
+@pytest.mark.parametrize(
+    ("target", "is_past"),
+    [
+        (f"{ASKED}?as_of=2026-11-23T10:00:00Z", True),
+        (f"{ASKED}?%61s_of=2026-11-23T10:00:00Z", True),
+        (f"{ASKED}?limit=1&at%5Fposition=sales-0%404", True),
+        (f"{ASKED}/time%6Cine", True),
+        ("/v1/inventory?sku_prefix=as_of%3D&limit=1", False),
+        ("/v1/inventory?sku_prefix=as_of=", False),
+        ("/v1/inventory/timeline", False),
+    ],
+)
+async def test_a_question_about_the_past_is_known_in_any_spelling_and_by_names_alone(
+    target: str, is_past: bool
+) -> None:
+    async def of_now(request: web.Request) -> web.StreamResponse:
+        return web.Response(status=200)
+
+    history = Passing(Roster(a_beat(0)), Peers())
+    answer = await history._choosing(of_now)(make_mocked_request("GET", target))
+
+    assert answer.status == (503 if is_past else 200)  # nobody keeps history
+
+
 async def test_a_question_of_drift_goes_to_an_audit_and_to_no_ledger() -> None:
     roster = Roster(a_beat(0))
     history = Passing(roster, Peers())
