@@ -173,9 +173,9 @@ class Ledger:
         """As `now`, of all partitions."""
         return cuts.ends(self.places(part))
 
-    def all_until(self, time: int, part: int | None = None) -> Cuts:
-        """As `until`, of all partitions."""
-        return cuts.until(self.connection, self.places(part), time)
+    def all_until(self, time: int, part: int | None = None, *, whole_to: int | None = None) -> Cuts:
+        """As `until`, of all partitions; `whole_to`: see `cuts.until`."""
+        return cuts.until(self.connection, self.places(part), time, whole_to)
 
     def all_at(self, offsets: Mapping[tuple[int, int], int], part: int | None = None) -> Cuts:
         """As `at`, of all partitions."""

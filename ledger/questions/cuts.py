@@ -54,19 +54,28 @@ def begins(places: Extents) -> int:
     return max((place.history_at for place in places.values()), default=0)
 
 
-def until(connection: Connection, places: Extents, time: int) -> dict[tuple[int, int], int]:
+def until(
+    connection: Connection, places: Extents, time: int, whole_to: int | None = None
+) -> dict[tuple[int, int], int]:
     """The prefix before the first record with a later log_at, of each topic-partition.
 
+    Args:
+        connection: of the answer.
+        places: of all partitions that are asked about.
+        time: µs since the epoch.
+        whole_to: up to there nothing may be still to come; None: up to `time`.
+
     Raises:
-        NotThatFar: a record of this time may still come.
+        NotThatFar: a record of that time may still come.
         BeforeHistory: the lines of this time are gone.
     """
-    late = [at for at, place in places.items() if place.reach.complete_until < time]
+    needed = time if whole_to is None else min(time, whole_to)
+    late = [at for at, place in places.items() if place.reach.complete_until < needed]
     if late:
         behind = min(places[at].reach.complete_until for at in late)
         raise NotThatFar(
             f"The ledger is whole up to {time_text(behind)}; what was recorded until "
-            f"{time_text(time)} may still come."
+            f"{time_text(needed)} may still come."
         )
     if time < (begin := begins(places)) and not _is_before_all(places, time):
         raise BeforeHistory(begin)

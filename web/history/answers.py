@@ -58,6 +58,8 @@ _AT_ONCE = 8
 _MOST_WAITING, _LOOK_EVERY_S = 64, 0.1
 _WEEK_US = 7 * 86_400 * 10**6
 _LATE_S = 3_600
+#: A quiet log is taken for whole up to 2 s ago (`ledger/keeping.py`): who is so far is not behind.
+_FOLLOWS_US = 10 * 10**6
 
 
 class Answers:
@@ -321,7 +323,10 @@ class Answers:
             now = time.time_ns() // 1000 if as_of is None else as_of
             # Facts of that very time count too, and of that at which history begins some are gone.
             since = values.get("from", max(now - _WEEK_US, ledger.begins(None) + 1))
-            starts = dict(ledger.all_until(min(since - 1, now), None))
+            # Whoever asks from a moment on that has just come, or is still to come, has his answer:
+            # none, or few, yet. So a ledger is not behind that follows the log as it grows.
+            whole_to = now if as_of is not None else now - _FOLLOWS_US
+            starts = dict(ledger.all_until(since - 1, whole_to=whole_to))
         late_us = values.get("late_s", _LATE_S) * 10**6
         limit = values.get("limit", DEFAULT_LIMIT)
         wish = ReportWish(starts, ends, values.get("location"), late_us, limit)

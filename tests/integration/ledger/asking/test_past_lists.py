@@ -5,7 +5,7 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from random import Random
 from typing import Any
 
@@ -184,6 +184,38 @@ async def test_a_fact_of_a_name_that_no_database_keeps_never_came(
     assert [item["times"] for item in body["items"]] == [[]]
 
 
+def whole_until(kept: Kept, time_s: float) -> None:
+    """Nothing earlier is still to come."""
+    with kept.engine.begin() as connection:
+        ends = [
+            (book.topic, part, book.reach.next_offset, int(time_s * 10**6))
+            for part, books in kept.books.items()
+            for book in books.values()
+        ]
+        complete(connection, ends)
+
+
+@pytest.mark.parametrize("name", ["movers", "shrink", "late-facts"])
+async def test_a_report_of_facts_that_are_still_to_come_has_none_unless_the_ledger_is_behind(
+    kept: Kept, answers: Answers, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept.feed(a_log(3, 100))
+    now = time.time()
+    tomorrow, later = (
+        datetime.fromtimestamp(now + days * DAY_S, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        for days in (2, 20_000)
+    )
+    whole_until(kept, now - DAY_S)
+
+    status, body = await asked(answers, f"/v1/reports/{name}?from={tomorrow}&wait_ms=0")
+    assert (status, body["type"]) == (503, "/problems/not-caught-up")
+
+    monkeypatch.setattr("web.history.answers._FOLLOWS_US", 2 * DAY_S * 10**6)
+    for since in (tomorrow, later):
+        status, body = await asked(answers, f"/v1/reports/{name}?from={since}&wait_ms=0")
+        assert (status, body["rows"]) == (200, [])
+
+
 async def test_soon_after_retention_a_report_of_facts_begins_where_history_does(
     kept: Kept, answers: Answers
 ) -> None:
@@ -193,13 +225,7 @@ async def test_soon_after_retention_a_report_of_facts_begins_where_history_does(
         record._replace(timestamp_ms=began_ms + n * 100) for n, record in enumerate(a_log(3, 400))
     ]
     kept.feed(records)
-    with kept.engine.begin() as connection:
-        ends = [
-            (book.topic, part, book.reach.next_offset, int((now - 1) * 10**6))
-            for part, books in kept.books.items()
-            for book in books.values()
-        ]
-        complete(connection, ends)
+    whole_until(kept, now - 1)
     assert compact(kept.engine, (began_ms + 20_000) * 1000, WINDOW).lines
     with kept.history.look() as ledger:
         begins = ledger.begins(None)
