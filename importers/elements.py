@@ -9,7 +9,14 @@ import re
 from collections.abc import Iterable
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
-from importers.gtins import gtin_of, is_local, meaning_of, require_check_digit, unit_of
+from importers.gtins import (
+    gtin_of,
+    is_local,
+    meaning_of,
+    require_check_digit,
+    serial_name,
+    unit_of,
+)
 from importers.items import Meaning, Refused, Setup, Unit, Why
 
 GS = "\x1d"
@@ -175,7 +182,7 @@ def _of_item(values: dict[str, str], setup: Setup) -> Meaning:
     gtin = gtin_of(values["01"])
     grams = net_grams(values.items())
     serial = values.get("21")
-    once = None if serial is None else f"(01){gtin}(21){serial}"
+    once = None if serial is None else serial_name(gtin, serial)
     if "37" in values:
         raise Refused(
             Why.MEASURE,

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote
 
-from importers.gtins import check_digit, is_local, meaning_of
+from importers.gtins import check_digit, is_local, meaning_of, serial_name
 from importers.items import ELEMENT_CHARACTERS, Meaning, Refused, Setup, Why
 
 _SGTIN_96, _SGTIN_198, _SGTIN_PLUS = 0x30, 0x36, 0xF7
@@ -170,7 +170,8 @@ def _meaning(prefix: str, item: str, serial: str, setup: Setup) -> Meaning:
             "by the number that the shop has for this item.",
         )
     one = meaning_of(gtin, setup)
-    return Meaning(one.sku, 1, one.unit, {"serial": serial, "epc": epc}, epc)
+    beside = {"serial": serial, "epc": epc}
+    return Meaning(one.sku, 1, one.unit, beside, serial_name(gtin, serial))
 
 
 def _unescaped(serial: str, text: str) -> str:

@@ -83,6 +83,15 @@ def meaning_of(gtin: str, setup: Setup) -> Meaning:
     return Meaning(gtin, 1, unit_of(gtin))
 
 
+def serial_name(gtin: str, serial: str) -> str:
+    """The name of one single thing, whatever it was read from.
+
+    A tag has more: how long the company's prefix is. No symbol says that, so it cannot be part
+    of a name that both have.
+    """
+    return f"(01){gtin}(21){serial}"
+
+
 def is_local(gtin: str) -> bool:
     """Tell whether a region or a company gives this number, so that it is no GTIN."""
     if gtin.startswith("000000"):

@@ -44,8 +44,9 @@ class ScannedItem(msgspec.Struct, frozen=True, kw_only=True):
 
     `text` is what came, to be kept beside the fact. `sku`: a GTIN is 14 digits; a number that
     a region or a chain gives has that in front. `quantity`: whole, at least 1, in `unit`.
-    `once`: the thing itself, where it can be told from its like (an EPC, a serial, a pallet);
-    a second scan of it is the same thing. `event_id`: of the fact, from `once` and a session.
+    `once`: the thing itself, where it can be told from its like (by its serial, or as a pallet); a
+    tag and a symbol of one thing have the same. A second scan of it is the same thing.
+    `event_id`: of the fact, from `once` and a session.
     `beside`: what is never part of the SKU, as text and unchanged: `lot`, `serial`, `expiry`
     (YYMMDD), …, and by its GS1 number what has no name here.
     """

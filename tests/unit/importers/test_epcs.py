@@ -65,7 +65,9 @@ def identities(draw: st.DrawFn) -> tuple[str, str]:
 def test_the_examples_of_the_standard_are_what_it_says(text: str, epc: str, sku: str) -> None:
     found = item(text)
 
-    assert (found.once, found.sku, found.quantity, found.unit) == (epc, sku, 1, Unit.PACK)
+    assert found.once == f"(01){sku}(21){found.beside['serial']}"
+    assert (found.beside["epc"], found.sku) == (epc, sku)
+    assert (found.quantity, found.unit) == (1, Unit.PACK)
 
 
 @given(identities(), st.integers(0, (1 << 38) - 1), st.integers(0, 7))
@@ -81,8 +83,8 @@ def test_the_filter_and_the_form_of_a_tag_are_not_the_thing(
         item(sgtin_198(*identity, str(serial), 200)),
     ]
 
-    assert {one.once for one in found} == {id_uri(prefix, reference, str(serial))}
-    assert len({one.sku for one in found}) == 1
+    assert {one.beside["epc"] for one in found} == {id_uri(prefix, reference, str(serial))}
+    assert len({(one.sku, one.once) for one in found}) == 1
 
 
 @given(identities(), st.text(st.sampled_from(ELEMENT_CHARACTERS), min_size=1, max_size=20))
@@ -90,8 +92,7 @@ def test_a_serial_is_unescaped_once_and_escaped_once(
     identity: tuple[str, str], serial: str
 ) -> None:
     from_tag = item(sgtin_198(*identity, serial))
-    assert from_tag.once is not None
-    from_uri = item(from_tag.once)
+    from_uri = item(from_tag.beside["epc"])
 
     assert from_tag.beside["serial"] == from_uri.beside["serial"] == serial
     assert from_uri.once == from_tag.once
@@ -141,7 +142,7 @@ def test_a_tag_counts_once_in_a_session_and_its_id_names_both() -> None:
 
     first = taken[0]
     assert isinstance(first, ScannedItem)
-    assert first.event_id == "count-7:urn:epc:id:sgtin:0614141.812345.6789"
+    assert first.event_id == "count-7:(01)80614141123458(21)6789"
     assert [one.why for one in taken[1:] if isinstance(one, NotAnItem)] == [Why.REPEATED] * 3
     assert isinstance(Session("count-8").take(item(TAG)), ScannedItem)
 
@@ -152,6 +153,23 @@ def test_a_symbol_with_the_serial_of_a_tag_is_the_same_thing() -> None:
 
     assert isinstance(session.take(item(TAG)), NotAnItem)
     assert isinstance(session.take(item("(01)80614141123458(21)06789")), ScannedItem)
+
+
+def test_a_thing_has_one_sku_and_one_id_whatever_it_is_read_from() -> None:
+    reads = [
+        TAG,
+        "urn:epc:id:sgtin:0614141.812345.6789",
+        "urn:epc:id:sgtin:061414112.8345.6789",  # written with a longer prefix of the company
+        "(01)80614141123458(21)6789",
+        "]C1018061414112345810A-1\x1d216789",
+        "https://id.gs1.org/01/80614141123458/21/6789",
+    ]
+    # Each by a device of its own, which has seen none of the others.
+    taken = [Session("count-7").take(item(text)) for text in reads]
+
+    assert {(one.sku, one.event_id) for one in taken if isinstance(one, ScannedItem)} == {
+        ("80614141123458", "count-7:(01)80614141123458(21)6789")
+    }
 
 
 def test_an_item_without_a_serial_counts_at_each_scan() -> None:
