@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aiohttp import web
-from msgspec.structs import replace
 
 from core.positions import format_position
 from domain.fates import Ending
 from domain.naming import SourceAndId
 from ledger.history import Entry, Ledger
-from ledger.lines import OUTCOMES, TYPES
+from web.history.telling import entry_body
 from web.http.replies import PRIVATE, json_reply
 from web.http.times import rfc3339
 from web.records.factfinding import FactBody, FactsBody, LookedBody, TimeBody
@@ -22,7 +21,8 @@ from web.records.factfinding import FactBody, FactsBody, LookedBody, TimeBody
 def found_facts(ledger: Ledger, names: Sequence[SourceAndId], url: str) -> web.Response:
     """Each time that each of them came; in a thread. `url`: of this ledger."""
     items = [
-        FactBody(*name, [_time(ledger, entry) for entry in ledger.facts(*name)]) for name in names
+        FactBody(*name, [told_time(entry, ledger.topics) for entry in ledger.facts(*name)])
+        for name in names
     ]
     handled = {at: end - 1 for at, end in ledger.ends().items()}
     begins = {at: place.history_from for at, place in ledger.places(None).items()}
@@ -43,23 +43,17 @@ def _token(ledger: Ledger, offsets: dict[tuple[int, int], int]) -> str:
     )
 
 
-def _time(ledger: Ledger, entry: Entry) -> TimeBody:
-    topic, part = ledger.topics[entry.topic], entry.part
-    body = TimeBody(
-        format_position({(topic, part): entry.offset}),
-        rfc3339(entry.recorded_at // 1000),
-        Ending(OUTCOMES[entry.outcome]),
-    )
-    fields: dict[str, Any] = {}
-    if entry.repeat_of is not None:
-        fields["of"] = format_position({(topic, part): entry.repeat_of})
-    if entry.refused is not None:
-        fields["reason"], fields["detail"] = entry.refused
-    if entry.kind is not None:
-        fields |= {
-            "type": TYPES[entry.kind],
-            "sku": entry.sku,
-            "location": entry.location,
-            "quantity": entry.quantity,
-        }
-    return replace(body, **fields)
+def told_time(entry: Entry, topics: Mapping[int, str]) -> TimeBody:
+    """A line of the ledger, as workers tell of a record."""
+    line = entry_body(entry, topics)
+    said: dict[str, Any] = {
+        "of": line.of,
+        "reason": line.refused,  # that of the fact itself is not told here
+        "detail": line.detail,
+        "type": line.type,
+        "sku": entry.sku,
+        "location": entry.location,
+        "quantity": line.quantity,
+    }
+    known = {name: value for name, value in said.items() if value is not None}
+    return TimeBody(line.position, line.recorded_at, Ending(line.outcome), **known)

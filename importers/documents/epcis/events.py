@@ -239,8 +239,8 @@ class _Lines:
                 yield self.line_refused(_number(prefix, item, unit), str(problem))
             return
         for (item, unit), amount in sums.items():
-            number = _number(prefix, item, unit)
-            yield self.line(effect, item, place, amount, unit, time, reference, number)
+            named = _number(prefix, item, unit)
+            yield self.line(effect, item, place, amount, unit, time, reference, named)
 
     def line(
         self,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from importers.documents.port import DocumentPart, MovedLine, RefusedLine
+from importers.documents.port import AnyLine, MovedLine, RefusedLine
 from tests.unit.importers.formats import writing
 from tests.unit.importers.formats.test_epcis import WRITERS
 from tests.unit.importers.formats.writing import event
 
 
-def the_line(writer: str, papers: str) -> DocumentPart:
+def the_line(writer: str, papers: str) -> AnyLine:
     """Of an event with these papers, and behind them others."""
     write, name = WRITERS[writer]
     named = [{"type": kind, "bizTransaction": of} for kind, of in (("po", papers), ("inv", "x"))]

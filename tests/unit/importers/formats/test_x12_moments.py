@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from importers.documents.port import DocumentPart, MovedLine, RefusedLine
+from importers.documents.port import AnyLine, MovedLine, RefusedLine
 from tests.unit.importers.formats import writing
 from tests.unit.importers.formats.writing import DAY, PIECE, ship_notice, x12
 
 ITEM = ["HL*3*2*I", f"LIN*1*EN*{PIECE[1:]}", "SN1**4*EA"]
 
 
-def shipped(dtm: str) -> DocumentPart:
+def shipped(dtm: str) -> AnyLine:
     """The line of a notice whose goods left then."""
     notice = [one.replace(f"DTM*011*{DAY}", f"DTM*011*{dtm}") for one in ship_notice(*ITEM)]
     (line,) = writing.lines(writing.read(x12(notice), "x12"))
