@@ -25,6 +25,8 @@ from core.positions import Place
 from core.stages import Role
 from tests.support.desk import Desk
 from tests.support.shelf import Shelf
+from web.access.access import OPEN
+from web.access.callers import Scope
 from web.cluster.heartbeats import Claim, Heartbeat, WorkerState
 from web.cluster.members import claim_of
 from web.http.connections import ConnectionLimits, guard
@@ -67,12 +69,15 @@ class Worker(Desk):
         #: Where the topics end, as a broker would say; what is not in here is not known.
         self.ends: dict[Place, int] = {}
         self.outbox = Outbox(32 * 2**20)
+        #: Who may ask it; another one takes its place as by a restart.
+        self.access = OPEN
         self.gate = Gate(1_000)
         super().__init__(
             self.me,
             Shelf(count, self.url),
             ends=KnownEnds(self.ends),
             outbox=self.outbox,
+            signed=lambda url, request: self.access.signed(url, request),
             gate=self.gate,
         )
         #: What it serves; a test may add to it before `start`.
@@ -90,7 +95,7 @@ class Worker(Desk):
         async def watch(request: web.Request, handler: Handler) -> web.StreamResponse:
             self.seen.append((request.method, request.raw_path, "Onhand-Hop" in request.headers))
             await self._awake.wait()
-            return await handler(request)
+            return await self.access.guarding(Scope.READ)("", handler)(request)
 
         app = web.Application(middlewares=[watch])
         app.add_routes(self.routes)
@@ -102,7 +107,7 @@ class Worker(Desk):
     def _at_once(self, data: bytes, take: Take) -> bytes | None:
         if not self._awake.is_set():
             return None
-        answer = self.queries.quick(data, take)
+        answer = self.access.at_once(data, take, self.queries.quick)
         if answer is not None:
             method, target, _ = data.decode().split(" ", 2)
             self.seen.append((method, target, b"\r\nOnhand-Hop" in data))

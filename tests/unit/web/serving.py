@@ -17,6 +17,7 @@ from tests.unit.web.fakes import URL, FakeTable
 from web.access.access import OPEN, Access
 from web.http.connections import ConnectionLimits
 from web.server import Limits, Web, WebConfig
+from web.versions.view import VersionView
 
 Client = TestClient[web.Request, web.Application]
 
@@ -49,7 +50,11 @@ class Worker:
 
 
 def a_web(
-    table: FakeTable, limits: Limits, access: Access = OPEN, origins: Sequence[str] = ()
+    table: FakeTable,
+    limits: Limits,
+    access: Access = OPEN,
+    origins: Sequence[str] = (),
+    versions: VersionView | None = None,
 ) -> Web:
     config = WebConfig(
         url=URL,
@@ -63,7 +68,8 @@ def a_web(
         limits=limits,
         origins=origins,
     )
-    return Web(config, table, table.stats, an_active_version(), Ruling(), access=access)
+    known = versions or an_active_version()
+    return Web(config, table, table.stats, known, Ruling(), access=access)
 
 
 LIMITS = Limits(
