@@ -224,7 +224,7 @@ class Web:
         roster, peers = self.members.roster, self._queries.peers
         neighbours = Neighbours(versions, self.members.workers, roster.is_quiet, peers)
         self._neighbours = neighbours
-        self._switch = Switch(versions, table, self._queries.admission, neighbours.workers)
+        self._switch = Switch(versions, table, self._queries.admission, neighbours.workers, peers)
         self._switch.listeners.append(self.members.announce)
         self._door = Door(
             versions,
@@ -237,7 +237,7 @@ class Web:
         )
         source = FeedSource(self._past, self._door)
         self._feed = Following(
-            FeedPages(source.ask),
+            FeedPages(source.ask, source.version),
             self._door.guarding(source.here),
             lambda request: access.admits(request, Scope.READ),
             limits.feed,

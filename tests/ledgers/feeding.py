@@ -77,7 +77,7 @@ class FedWorker:
 
     def __init__(self, ledger: FedLedger, limits: FeedLimits = LIMITS) -> None:
         self._ledger, self._peers = ledger, Peers()
-        self.pages = FeedPages(self._ask)
+        self.pages = FeedPages(self._ask, lambda: 1)
         self.admitted = True
         self.feed = Following(self.pages, self._here, lambda request: self.admitted, limits)
         app = web.Application()

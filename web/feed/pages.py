@@ -103,24 +103,33 @@ def line_of_stream(form: Form, event: str, ident: str, data: bytes) -> bytes:
     return _encode(_Line(ident, event, Raw(data))) + b"\n"
 
 
+class _Wanted(NamedTuple):
+    """Who wants what, by whose verdicts."""
+
+    version: int
+    caller: str | None
+    target: str
+
+
 class FeedPages:
     """All pages that this worker has asked for and some reader may still want.
 
     Args:
         ask: a ledger.
+        version: whose verdicts it tells now; those of another one are asked for anew.
     """
 
-    def __init__(self, ask: AskForPage) -> None:
-        self._ask = ask
-        self._asked: dict[tuple[str | None, str], asyncio.Task[FeedPage | PageSaid]] = {}
-        self._kept: dict[tuple[str | None, str], tuple[float, FeedPage]] = {}
+    def __init__(self, ask: AskForPage, version: Callable[[], int]) -> None:
+        self._ask, self._version = ask, version
+        self._asked: dict[_Wanted, asyncio.Task[FeedPage | PageSaid]] = {}
+        self._kept: dict[_Wanted, tuple[float, FeedPage]] = {}
         self._bytes = 0
 
     async def get(self, target: str, wait_s: float) -> FeedPage | PageSaid:
         """The page at a path and query, or what was said instead of it."""
         # What one caller may not see, no other is to be refused; so each asks for itself.
         caller = CALLER.get()
-        key = None if caller is None else caller.id, target
+        key = _Wanted(self._version(), None if caller is None else caller.id, target)
         self._forget()
         if key in self._kept:
             return self._kept[key][1]
@@ -135,9 +144,7 @@ class FeedPages:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _get(
-        self, key: tuple[str | None, str], target: str, wait_s: float
-    ) -> FeedPage | PageSaid:
+    async def _get(self, key: _Wanted, target: str, wait_s: float) -> FeedPage | PageSaid:
         try:
             said = await self._ask(target, wait_s)
             page = _page_of(said)

@@ -23,9 +23,21 @@ class FeedSource:
         self._past, self._door = past, door
 
     async def ask(self, target: str, wait_s: float) -> PageSaid:
-        """A page for this worker's readers, of whichever version is active at this moment."""
-        elsewhere = await self._door.elsewhere(target, wait_s)
-        return await self._past.ask(target, wait_s) if elsewhere is None else elsewhere
+        """A page for this worker's readers, of whichever version is active when it comes.
+
+        A question may wait for seconds. What the version before says in the end is no verdict of
+        the one that is active by then: so that one is asked, from the same position.
+        """
+        while True:
+            version = self.version()
+            elsewhere = await self._door.elsewhere(target, wait_s)
+            said = await self._past.ask(target, wait_s) if elsewhere is None else elsewhere
+            if self.version() == version:
+                return said
+
+    def version(self) -> int:
+        """Whose verdicts are told now."""
+        return self._door.answering
 
     async def here(self, request: web.Request) -> web.Response:
         """A page for a caller, of this worker's version; the door has chosen it."""

@@ -6,25 +6,20 @@ by one more hop; `Onhand-Version` and `Onhand-Epoch` which one that is, by which
 
 from __future__ import annotations
 
-import asyncio
 import math
-import random
 import re
-import time
 from collections.abc import Callable, Sequence
-from typing import Any
 from urllib.parse import unquote, unquote_plus
 
 import msgspec
 from aiohttp import web
 
 from core.positions import epoch_in
-from core.stages import Role
+from domain.lookup import TooBusy
 from tables.reading import Reading
 from web.cluster.admission import Admission
-from web.cluster.exchange import PeerAnswer, PeerFailed
-from web.cluster.heartbeats import WorkerState
-from web.cluster.hedging import first_good
+from web.cluster.answers import unanswered_reply
+from web.cluster.exchange import PeerAnswer
 from web.cluster.peers import (
     HOP,
     HOP_EPOCH,
@@ -33,11 +28,13 @@ from web.cluster.peers import (
     through_door,
 )
 from web.cluster.roster import WorkerView
+from web.cluster.routing import KEY_PATIENCE, LIST_PATIENCE
 from web.http.bodies import BodyLimits, read_raw
 from web.http.parameters import target_of
 from web.http.problems import Problem, problem
 from web.http.replies import SERVER, Handler
 from web.versions.asked import is_about_the_past, is_version, version_named, without_version
+from web.versions.passage import Crossing, Passage
 from web.versions.switch import Switch
 from web.versions.view import VersionView
 
@@ -50,7 +47,6 @@ HEDGE_S = 0.5
 #: For what this worker has answered itself. A version may be promoted that is 2 s behind
 #: (`app.upgrades.fleet.BEHIND_S`): until it has counted that, a read waits and does not fail.
 FLOOR_WAIT_S = 2.5
-_TRIES = 3
 #: How long a token's epoch may be waited for without a `wait_ms`, and the most with one.
 _WAIT_S, _MOST_WAIT_S = 1.0, 10.0
 #: For the record that another worker names.
@@ -104,7 +100,12 @@ class Door:
     ) -> None:
         self._view, self._switch = view, switch
         self._table, self._admission = table, admission
-        self._peers, self._workers, self._limits = peers, workers, limits
+        self._passage, self._limits = Passage(peers, workers), limits
+
+    @property
+    def answering(self) -> int:
+        """The version that whoever names none is answered from now."""
+        return self._switch.answering
 
     def guarding(self, handler: Handler) -> Handler:
         """The handler, for the requests that this worker's own version answers."""
@@ -195,10 +196,13 @@ class Door:
             epoch = self._view.epoch or 0
             return through_door(method, url, target, version, epoch, _lines_of(request), body)
 
-        targets, hedge_s = self._targets(version, partitions), HEDGE_S if is_of_now else math.inf
-        answer = await self._ask(targets, hop, try_s, hedge_s, waits=waits, is_read=is_read)
-        if answer is None:
-            return self._labelled(_nobody(version))
+        # Of a version that a caller names there may be nobody for ever.
+        again_s = 0.0 if is_named else _again_s(partitions)
+        hedge_s = HEDGE_S if is_of_now else math.inf
+        crossing = Crossing(version, hop, try_s, again_s, hedge_s, waits=waits, is_read=is_read)
+        answer = await self._passage.answer(crossing, partitions)
+        if not isinstance(answer, PeerAnswer):
+            return self._labelled(_refusal(version, answer))
         if not is_named and partitions:
             self._heard(answer, partitions)
         return _answer_of(answer)
@@ -218,59 +222,10 @@ class Door:
         def hop(url: str) -> bytes:
             return through_door("GET", url, target, version, epoch, "", b"")
 
-        targets, waits = self._targets(version, []), wait_s > 0
-        answer = await self._ask(targets, hop, wait_s + LONG_S, math.inf, waits=waits, is_read=True)
-        return answer or _nobody(version)
-
-    async def _ask(
-        self,
-        targets: Sequence[str],
-        hop: Callable[[str], bytes],
-        try_s: float,
-        hedge_s: float,
-        *,
-        waits: bool,
-        is_read: bool,
-    ) -> PeerAnswer | None:
-        """The answer of one of these workers; None where none gives one."""
-
-        async def ask(url: str) -> PeerAnswer:
-            try:
-                async with asyncio.timeout(try_s):
-                    answer = await self._peers.ask(url, hop(url), waits=waits)
-            except TimeoutError as error:
-                raise PeerFailed("It has not answered in time.") from error
-            if answer.status == 401:
-                raise PeerFailed("It does not take this worker for one.")
-            return answer
-
-        # Where one fails, the next one is asked: ids make it safe to repeat a POST.
-        return await first_good(
-            targets[:_TRIES],
-            ask,
-            good=lambda url, found: found.status != 503 or not is_read,
-            better=lambda one, other: True,
-            failed=lambda url: None,
-            hedge_s=hedge_s,
-            until=time.monotonic() + _TRIES * try_s,
-        )
-
-    def _targets(self, version: int, partitions: Sequence[int]) -> list[str]:
-        """Whom to ask, best first: the owner of the key, then any, those that leave last."""
-        found = [
-            worker.beat
-            for worker in self._workers()
-            if worker.alive and not worker.this and worker.beat.version == version
-        ]
-        random.shuffle(found)
-        key = partitions[0] if len(partitions) == 1 else None
-
-        def rank(beat: Any) -> tuple[bool, bool, bool]:
-            owns = any(c.partition == key and c.role == Role.ACTIVE for c in beat.claims)
-            holds = any(c.role is not None for c in beat.claims)
-            return beat.state is not WorkerState.RUNNING, not holds, not owns
-
-        return [beat.url for beat in sorted(found, key=rank)]
+        try_s, again_s = wait_s + LONG_S, _again_s([])
+        crossing = Crossing(version, hop, try_s, again_s, math.inf, waits=wait_s > 0, is_read=True)
+        answer = await self._passage.answer(crossing, [])
+        return answer if isinstance(answer, PeerAnswer) else _refusal(version, answer)
 
     def _partitions(self, path: str, query: str) -> list[int]:
         """Whose rows of now a read may show; none for what is no such read.
@@ -318,7 +273,14 @@ def _patience_s(path: str, *, is_read: bool, is_of_now: bool) -> float:
     return LONG_S if is_read or _FACTS.match(path) else WRITE_S
 
 
-def _nobody(version: int) -> web.Response:
+def _again_s(partitions: Sequence[int]) -> float:
+    """For how long others are asked anew where nobody answers: as for a read without a door."""
+    return (LIST_PATIENCE if len(partitions) > 1 else KEY_PATIENCE).deadline_s
+
+
+def _refusal(version: int, why: TooBusy | None) -> web.Response:
+    if why is not None:
+        return unanswered_reply(why)
     detail = f"No worker of version {version} answers now."
     return problem(Problem.NOT_READY, detail, retry_after_s=1)
 

@@ -1,8 +1,9 @@
 """From which version this worker answers whoever names none; when it goes over to another.
 
 The record is the switch; each worker goes over by itself, once and as a whole. Until the new
-version has reached what this worker has told of each partition (its floors), it answers as
-before; from then on it never goes back, in version or in time. No request waits for that.
+version has reached what this worker has told of each partition (its floors), and has answered
+this worker itself, it answers as before; from then on it never goes back, in version or in time.
+No request waits for that.
 """
 
 from __future__ import annotations
@@ -15,16 +16,22 @@ from contextlib import suppress
 
 from core.positions import parse_position
 from core.stages import Role
+from core.versions import VersionState
 from tables.reading import Reading
 from tables.tasks import Tasks
 from web.cluster.admission import Admission, Offsets
+from web.cluster.exchange import PeerFailed
+from web.cluster.peers import Peers, get
 from web.cluster.roster import WorkerView
+from web.versions.neighbours import UPGRADE_PATH
 from web.versions.view import VersionView
 
 log = logging.getLogger(__name__)
 
 #: Between two looks at what the new version has reached. Its heartbeats come twice a second.
 LOOK_S = 0.05
+#: For an owner of the new version to answer this worker, before it passes requests on.
+ANSWER_S = 2.0
 #: How often a worker looks whether it slept.
 TICK_S = 0.25
 #: Asleep for longer (SIGSTOP, a paused machine), it reads the record before it answers.
@@ -41,6 +48,7 @@ class Switch:
         table: of this worker; its answers are labelled by what is decided here.
         admission: knows the floors.
         workers: all that are known, this one as it is now.
+        peers: asks the others whether they answer.
     """
 
     def __init__(
@@ -49,9 +57,10 @@ class Switch:
         table: Reading,
         admission: Admission,
         workers: Callable[[], Sequence[WorkerView]],
+        peers: Peers,
     ) -> None:
         self._view, self._table = view, table
-        self._admission, self._workers = admission, workers
+        self._admission, self._workers, self._peers = admission, workers, peers
         self._tasks = Tasks()
         self._sweep: asyncio.Task[None] | None = None
         self._awake = asyncio.Event()
@@ -120,15 +129,18 @@ class Switch:
             self._sweep = self._tasks.start(self._until_reached(last.active), "switch")
 
     async def _until_reached(self, version: int) -> None:
-        """Go over once that version is as far as this worker's answers have been."""
+        """Go over once that version is as far as this worker's answers have been, and answers.
+
+        Where the old one is retired there is nothing left to wait with.
+        """
         floors = [self._admission.floor_of(p) for p in range(self._table.count)]
         began = time.monotonic()
-        while True:
-            if self._is_reached(version, floors):
-                break
-            await asyncio.sleep(LOOK_S)
         last = self._view.last
         assert last is not None
+        while last.state_of(self.answering) is not VersionState.RETIRED:
+            if self._is_reached(version, floors) and await self._is_answered(version):
+                break
+            await asyncio.sleep(LOOK_S)
         self._go_over(version, last.epoch)
         log.info(
             "Answers come from version %d now (epoch %d), %.2f s after the record.",
@@ -150,6 +162,30 @@ class Switch:
                 if all(at.get(place, -1) >= o for place, o in floors[claim.partition].items()):
                     owned.add(claim.partition)
         return len(owned) == len(floors)
+
+    async def _is_answered(self, version: int) -> bool:
+        """Whether an owner of that version has answered this worker; each has the time for it.
+
+        Heartbeats come by way of Kafka, and say nothing of the way that requests take. It also
+        opens the connections that they will need at once.
+        """
+        owners = [
+            worker
+            for worker in self._workers()
+            if worker.beat.version == version
+            and worker.alive
+            and any(claim.role == Role.ACTIVE for claim in worker.beat.claims)
+        ]
+        return any(await asyncio.gather(*map(self._answers, owners)))
+
+    async def _answers(self, worker: WorkerView) -> bool:
+        if worker.this:
+            return True
+        url = worker.beat.url
+        with suppress(PeerFailed, TimeoutError):
+            async with asyncio.timeout(ANSWER_S):
+                return (await self._peers.ask(url, get(url, UPGRADE_PATH, {}, ""))).status == 200
+        return False
 
     def _go_over(self, version: int, epoch: int) -> None:
         self.answering, self.epoch = version, epoch

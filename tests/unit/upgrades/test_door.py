@@ -22,7 +22,9 @@ from web.cluster.peers import HOP, HOP_EPOCH, HOP_VERSION, Peers
 from web.cluster.roster import WorkerView
 from web.http.bodies import BodyLimits
 from web.http.replies import Handler
+from web.versions import door as doors
 from web.versions.door import READ_S, Door
+from web.versions.passage import Passage
 from web.versions.switch import Switch
 
 COUNT = 2
@@ -34,8 +36,8 @@ async def door() -> AsyncIterator[Door]:
     view, table = an_active_version(), FakeTable(COUNT)
     admission = Admission(table, ["sales"])
     admission.heard([0], "sales-0@9")
-    switch = Switch(view, table, admission, list)
     nobody: Any = None
+    switch = Switch(view, table, admission, list, nobody)
     yield Door(view, switch, table, admission, nobody, list, BodyLimits())
     await switch.stop()
 
@@ -116,8 +118,9 @@ async def _answered(handler: Handler, request: web.Request) -> web.StreamRespons
 
 
 async def test_a_page_of_what_this_worker_tells_on_comes_from_the_active_version(
-    door: Door,
+    door: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(doors, "_again_s", lambda partitions: 0.0)
     door._switch.start()
     assert await door.elsewhere("/v1/changes?after=", 0) is None  # this worker is of it
 
@@ -130,14 +133,15 @@ async def test_a_page_of_what_this_worker_tells_on_comes_from_the_active_version
 
     app = web.Application()
     app.router.add_get("/v1/changes", page)
-    door._peers, door._switch.answering = Peers(), 2
+    peers, workers = Peers(), list[WorkerView]()
+    door._passage, door._switch.answering = Passage(peers, lambda: workers), 2
     nobody = await door.elsewhere("/v1/changes?after=sales-0@2", 0)
     async with TestServer(app) as server:
         url = str(server.make_url("")).rstrip("/")
         beat = Heartbeat(2, 2, "b", url, "2", 1)
-        door._workers = lambda: [WorkerView(beat, True, True, 0.0, False)]
+        workers.append(WorkerView(beat, True, True, 0.0, False))
         told = await door.elsewhere("/v1/changes?after=sales-0@2", 0)
-    await door._peers.close()
+    await peers.close()
 
     assert isinstance(nobody, web.Response)
     assert nobody.status == 503

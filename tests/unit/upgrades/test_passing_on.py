@@ -13,11 +13,14 @@ from core.stages import Role
 from tests.support.builders import an_active_version
 from tests.unit.web.fakes import FakeTable
 from web.cluster.admission import Admission
+from web.cluster.answers import problem_of
 from web.cluster.exchange import PeerAnswer, PeerFailed
-from web.cluster.heartbeats import Claim, Heartbeat
-from web.cluster.roster import WorkerView
+from web.cluster.heartbeats import Claim, Heartbeat, WorkerState
+from web.cluster.pool import PeerCrowded
+from web.cluster.roster import SILENCE_S, WorkerView
 from web.history.passing import _ANSWER_S
 from web.http.bodies import BodyLimits
+from web.http.problems import Problem
 from web.versions import door as doors
 from web.versions.door import Door
 from web.versions.switch import Switch
@@ -61,15 +64,22 @@ async def failure() -> PeerAnswer:
     raise PeerFailed("It closed the connection.")
 
 
+async def crowd() -> PeerAnswer:
+    raise PeerCrowded("It has too many requests of ours under way.")
+
+
 class Passing:
     """A door of version 1 while version 2 is active."""
 
     def __init__(self) -> None:
+        #: How long workers of version 2 have been silent, and whether they said goodbye.
+        self.silent_s, self.state = 0.0, WorkerState.RUNNING
         table = FakeTable(COUNT)
         self.admission = Admission(table, ["sales"])
-        self.switch = Switch(an_active_version(), table, self.admission, list)
-        self.switch.answering, self.peers = 2, FakePeers()
+        self.peers = FakePeers()
         peers: Any = self.peers
+        self.switch = Switch(an_active_version(), table, self.admission, list, peers)
+        self.switch.answering = 2
         view = self.switch._view
         args = (view, self.switch, table, self.admission, peers, self.workers, BodyLimits())
         self.door = Door(*args)
@@ -77,10 +87,11 @@ class Passing:
     def workers(self) -> list[WorkerView]:
         claims = tuple(Claim(p, "active", Role.ACTIVE) for p in range(COUNT))
         beats = [
-            Heartbeat(2, 2, "b", OWNER, "a", 1, claims=claims),
-            Heartbeat(2, 2, "b", OTHER, "b", 1),
+            Heartbeat(2, 2, "b", OWNER, "a", 1, self.state, claims=claims),
+            Heartbeat(2, 2, "b", OTHER, "b", 1, self.state),
         ]
-        return [WorkerView(beat, True, False, 0.0, False) for beat in beats]
+        alive = self.silent_s <= SILENCE_S and self.state is not WorkerState.GONE
+        return [WorkerView(beat, alive, False, self.silent_s, False) for beat in beats]
 
     async def ask(self, path: str, method: str = "GET", **headers: str) -> web.StreamResponse:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -203,3 +214,77 @@ async def test_a_page_of_somebody_else_is_known_for_one_through_a_door(passing: 
 async def test_a_condition_is_not_lost_on_the_way(passing: Passing) -> None:
     await passing.ask("/v1/sales", "POST", If_Unmodified_Since="Mon, 30 Nov 2026 00:00:00 GMT")
     assert b"If-Unmodified-Since: Mon, 30 Nov 2026" in passing.peers.asked[0][1]
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", ROW), ("POST", "/v1/sales")])
+async def test_a_version_whose_heartbeats_are_late_is_asked_all_the_same(
+    passing: Passing, method: str, path: str
+) -> None:
+    passing.silent_s = 30.0
+    assert (await passing.ask(path, method)).status == 200
+    assert [url for url, _ in passing.peers.asked] == [OWNER]
+
+
+async def test_who_said_goodbye_is_not_asked(
+    passing: Passing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doors, "_again_s", lambda partitions: 0.0)
+    passing.silent_s, passing.state = 30.0, WorkerState.GONE
+    assert (await passing.ask(ROW)).status == 503
+    assert not passing.peers.asked
+
+
+async def test_who_is_silent_and_did_not_answer_is_asked_again_after_its_next_heartbeat(
+    passing: Passing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doors, "_again_s", lambda partitions: 0.0)
+    passing.silent_s, passing.peers.says = 30.0, {OWNER: failure, OTHER: failure}
+    for _ in range(3):
+        assert (await passing.ask(ROW)).status == 503
+    assert sorted(url for url, _ in passing.peers.asked) == [OTHER, OWNER]
+
+    passing.silent_s, passing.peers.says = 0.0, {}  # it is heard
+    assert (await passing.ask(ROW)).status == 200
+
+
+@pytest.mark.parametrize("first", [failure, crowd], ids=["failed", "crowded"])
+@pytest.mark.parametrize(("method", "path"), [("GET", ROW), ("POST", "/v1/sales")])
+async def test_where_nobody_answers_all_are_asked_again_in_a_moment(
+    passing: Passing, method: str, path: str, first: Says
+) -> None:
+    async def then_fine() -> PeerAnswer:
+        return await (first if len(passing.peers.asked) <= 2 else fine)()
+
+    passing.peers.says = {OWNER: then_fine, OTHER: then_fine}
+    assert (await passing.ask(path, method)).status == 200
+    assert len(passing.peers.asked) == 3
+
+
+async def test_who_is_heard_while_a_request_waits_answers_it(passing: Passing) -> None:
+    passing.state = WorkerState.GONE
+    asking = asyncio.create_task(passing.ask(ROW))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not passing.peers.asked
+
+    passing.state = WorkerState.RUNNING
+    assert (await asking).status == 200
+
+
+async def test_a_version_that_is_named_and_has_nobody_is_not_waited_for(
+    passing: Passing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def waits(seconds: float) -> None:
+        raise AssertionError("It waited.")
+
+    monkeypatch.setattr(asyncio, "sleep", waits)
+    assert (await passing.ask(f"{ROW}?version=3")).status == 503
+
+
+async def test_where_too_many_requests_are_under_way_that_is_what_is_said(
+    passing: Passing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doors, "_again_s", lambda partitions: 0.0)
+    passing.peers.says = {OWNER: crowd, OTHER: crowd}
+    answer = await passing.ask(ROW)
+    assert problem_of(answer) is Problem.TOO_BUSY

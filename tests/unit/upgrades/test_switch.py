@@ -6,12 +6,14 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from multidict import CIMultiDict
 
 from core.stages import Role
-from core.versions import Versions, promote, rollback, stage, to_bytes
+from core.versions import Versions, promote, retire, rollback, stage, to_bytes
 from tests.support.builders import an_active_version
 from tests.unit.web.fakes import FakeTable
 from web.cluster.admission import Admission
+from web.cluster.exchange import PeerAnswer, PeerFailed
 from web.cluster.heartbeats import Claim, Heartbeat
 from web.cluster.roster import WorkerView
 from web.versions import switch as switches
@@ -28,7 +30,20 @@ class Stand:
         self.table = FakeTable(COUNT)
         self.admission = Admission(self.table, ["sales"])
         self.owners: dict[int, list[str]] = {1: ["sales-0@9", "sales-1@9"], 2: []}
-        self.switch = Switch(self.view, self.table, self.admission, self.workers)
+        #: Status of what each worker says to this one; None: nothing.
+        self.says: dict[str, int | None] = {}
+        #: Of version 2. Who slept through a rebalance claims what others own, too.
+        self.urls = ["http://w2:1"]
+        self.asked: list[str] = []
+        peers: Any = self
+        self.switch = Switch(self.view, self.table, self.admission, self.workers, peers)
+
+    async def ask(self, url: str, request: bytes) -> PeerAnswer:
+        self.asked.append(url)
+        status = self.says.get(url, 200)
+        if status is None:
+            raise PeerFailed("It refuses connections.")
+        return PeerAnswer(status, CIMultiDict(), b"")
 
     def workers(self) -> list[WorkerView]:
         views = []
@@ -36,10 +51,9 @@ class Stand:
             claims = tuple(
                 Claim(p, "active", Role.ACTIVE, position=token) for p, token in enumerate(positions)
             )
-            beat = Heartbeat(
-                version, 2, "b", f"http://w{version}:1", str(version), 1, claims=claims
-            )
-            views.append(WorkerView(beat, True, True, 0.0, version == 1))
+            for url in self.urls if version == 2 else ["http://w1:1"]:
+                beat = Heartbeat(version, 2, "b", url, url, 1, claims=claims)
+                views.append(WorkerView(beat, True, True, 0.0, version == 1))
         return views
 
     def record(self, after: Versions) -> None:
@@ -52,7 +66,12 @@ class Stand:
         assert self.view.last is not None
         return self.view.last
 
+    async def gone_over(self, version: int, epoch: int) -> None:
+        assert await self.switch.reaches(epoch, 30)
+        assert (self.switch.answering, self.switch.epoch) == (version, epoch)
+
     async def looked(self) -> None:
+        """Time enough for what must not happen."""
         for _ in range(20):
             await asyncio.sleep(0)
         await asyncio.sleep(3 * switches.LOOK_S)
@@ -82,9 +101,8 @@ async def test_a_worker_answers_as_before_until_the_new_version_has_reached_all_
         assert (stand.switch.answering, stand.switch.epoch) == (1, 2)
         assert stand.table.label == (1, 2)  # not the record that it does not follow yet
     stand.owners[2] = ["sales-0@9", "sales-1@0"]
-    await stand.looked()
+    await stand.gone_over(2, 3)
 
-    assert (stand.switch.answering, stand.switch.epoch) == (2, 3)
     assert not stand.switch.is_here
     assert told == [3]
     # A worker that has not gone over yet asks this one, and tells its client what it answers.
@@ -107,7 +125,7 @@ async def test_a_version_that_never_was_active_says_the_newest_record_that_is_kn
 async def test_it_goes_over_once_and_as_a_whole_and_back_only_by_a_record(stand: Stand) -> None:
     stand.owners[2] = ["sales-0@9", "sales-1@9"]
     stand.record(promote(stand.last, 2))
-    await stand.looked()
+    await stand.gone_over(2, 3)
     stand.owners[2] = []  # its owners are gone: an ordinary failure
     await stand.looked()
     assert stand.switch.answering == 2
@@ -117,11 +135,72 @@ async def test_it_goes_over_once_and_as_a_whole_and_back_only_by_a_record(stand:
     await stand.looked()
     assert stand.switch.answering == 2
     stand.owners[1] = ["sales-0@12", "sales-1@9"]
-    await stand.looked()
+    await stand.gone_over(1, 4)
 
-    assert (stand.switch.answering, stand.switch.epoch) == (1, 4)
     assert stand.table.label == (1, 4)
     assert stand.switch.is_here
+
+
+@pytest.mark.parametrize("says", [None, 401, 503])
+async def test_it_goes_over_to_a_version_that_has_answered_it_and_not_by_heartbeats_alone(
+    stand: Stand, says: int | None
+) -> None:
+    """A firewall, a certificate, a worker that is far too busy: Kafka knows nothing of these."""
+    stand.says["http://w2:1"] = says
+    stand.owners[2] = ["sales-0@9", "sales-1@9"]
+    stand.record(promote(stand.last, 2))
+    await stand.looked()
+    assert (stand.switch.answering, stand.switch.epoch) == (1, 2)
+
+    del stand.says["http://w2:1"]
+    await stand.gone_over(2, 3)
+
+
+async def test_one_owner_that_answers_is_enough_since_it_passes_on_what_others_own(
+    stand: Stand,
+) -> None:
+    stand.urls, stand.says["http://w2:1"] = ["http://w2:1", "http://w3:1"], None
+    stand.owners[2] = ["sales-0@9", "sales-1@9"]
+    stand.record(promote(stand.last, 2))
+    await stand.gone_over(2, 3)
+    assert {*stand.asked} == {*stand.urls}
+
+
+async def test_an_owner_that_says_nothing_is_given_up_in_time(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(switches, "ANSWER_S", 0.001)
+    asked = stand.ask
+
+    async def silent(url: str, request: bytes) -> PeerAnswer:
+        await asyncio.sleep(60 if url == "http://w2:1" else 0)
+        return await asked(url, request)
+
+    monkeypatch.setattr(stand, "ask", silent)
+    stand.urls = ["http://w2:1", "http://w3:1"]
+    stand.owners[2] = ["sales-0@9", "sales-1@9"]
+    stand.record(promote(stand.last, 2))
+    await stand.gone_over(2, 3)
+
+
+async def test_back_to_its_own_version_it_asks_nobody(stand: Stand) -> None:
+    stand.owners[2] = ["sales-0@9", "sales-1@9"]
+    stand.record(promote(stand.last, 2))
+    await stand.gone_over(2, 3)
+    stand.asked.clear()
+    stand.record(rollback(stand.last))
+    await stand.gone_over(1, 4)
+    assert not stand.asked
+
+
+async def test_who_has_not_gone_over_yet_does_so_when_the_old_version_is_retired(
+    stand: Stand,
+) -> None:
+    stand.record(promote(stand.last, 2))  # of which nobody is heard
+    await stand.looked()
+    assert stand.switch.answering == 1
+    stand.record(retire(stand.last, 1))
+    await stand.gone_over(2, 4)
 
 
 async def test_a_rollback_before_it_went_over_leaves_it_where_it_was(stand: Stand) -> None:
