@@ -39,6 +39,7 @@ TIMEOUT_S, LOOK_EVERY_S = 600.0, 0.02
 READS_S = 5.0
 #: For a caught-up version, and between two switches.
 STABLE, QUIET_S = ("--stable", "5s"), 3.0
+_QUANTILES = ("p50_ms", "p99_ms")
 ACCEPT = ("--accept", "accepted-now,damaged-returns")
 
 
@@ -115,6 +116,7 @@ async def built(at: Deployment) -> tuple[list[Worker], dict[str, float]]:
     await first.ready()
     before_ms = await p99_of_reads(first, at.keys)
     await at.upgrade("stage", "2")
+    staged = time.monotonic()
     second = at.worker("c", 2)
     counting = asyncio.create_task(counted(second, at.events))
     await asyncio.sleep(3)  # until it counts
@@ -123,11 +125,14 @@ async def built(at: Deployment) -> tuple[list[Worker], dict[str, float]]:
         say("version 2 was done before the reads beside it were: take more --events")
     beside_s = await counting
     say(f"version 2 from zero: {at.events / beside_s:,.0f} events/s")
+    await at.upgrade("status", "--wait", "5m", *STABLE)
+    caught_up_s = time.monotonic() - staged
     return [first, second], {
         "alone": at.events / alone_s,
         "second": at.events / beside_s,
         "read_before_ms": before_ms,
         "read_beside_ms": beside_ms,
+        "caught_up_s": caught_up_s,
     }
 
 
@@ -211,14 +216,19 @@ def show(
     for key, value in describe().items():
         print(f"- {key}: {value}")
     seconds = sorted(one.seconds for one in verdict.switches)
+    medians, tails = ([getattr(one, name) for one in verdict.switches] for name in _QUANTILES)
     print(
         f"\n{given.events:,} events, {report['rows']:,} rows, {PARTITIONS} partitions. Open loop: "
         f"{given.reads:,g} reads/s and {given.facts:,g} facts/s in posts of ten.\n"
         f"{len(seconds)} switches: median {quantile(seconds, 0.5):.2f} s, slowest "
-        f"{max(seconds, default=0):.2f} s; p99 of reads {verdict.quiet_p99_ms:,.0f} ms outside.\n"
+        f"{max(seconds, default=0):.2f} s. Reads outside of them: p50 "
+        f"{verdict.quiet_p50_ms:,.1f} ms, p99 {verdict.quiet_p99_ms:,.0f} ms; in the slowest: p50 "
+        f"{max(medians, default=0):,.1f} ms, p99 {max(tails, default=0):,.0f} ms.\n"
         f"{verdict.reads:,} reads, {verdict.facts:,} facts: {len(verdict.failed):,} failed, "
         f"{verdict.late:,} later than 2 s, {len(verdict.wrong):,} wrong for the version they "
         f"name, {len(verdict.back):,} back in version or time.\n"
+        f"From stage to caught up {rates['caught_up_s']:,.1f} s, of which it has to be so for "
+        f"{STABLE[1]}.\n"
         f"Ingest alone {rates['alone']:,.0f} events/s, of version 2 {rates['second']:,.0f}"
         f" ({f'at most {given.catchup:,}' if given.catchup else 'without a bound'}).\n"
     )

@@ -31,11 +31,12 @@ class Seen(NamedTuple):
         moved: what it was.
         seconds: from the record to the end of the last answer, of a request that was sent after
             it, that still came from the version before.
-        p99_ms: of reads that were due in it or in the second after it.
+        p50_ms, p99_ms: of reads that were due in it or in the second after it.
     """
 
     moved: Moved
     seconds: float
+    p50_ms: float
     p99_ms: float
 
 
@@ -51,7 +52,7 @@ class SwitchVerdict:
         back: in words, each answer older in version or position than one before it, through the
             same worker or in the same session.
         switches: each switch.
-        quiet_p99_ms: of reads that were due in no switch.
+        quiet_p50_ms, quiet_p99_ms: of reads that were due in no switch.
     """
 
     reads: int = 0
@@ -61,6 +62,7 @@ class SwitchVerdict:
     wrong: list[str] = field(default_factory=list)
     back: list[str] = field(default_factory=list)
     switches: list[Seen] = field(default_factory=list)
+    quiet_p50_ms: float = 0.0
     quiet_p99_ms: float = 0.0
 
     @property
@@ -97,7 +99,8 @@ def judge_switches(
         *behind_what_was_asked(good),
     ]
     verdict.switches = list(_seen(good, moves))
-    verdict.quiet_p99_ms = _p99_ms(a for a in good if not _is_in_a_switch(a, verdict.switches))
+    quiet = [a for a in good if not _is_in_a_switch(a, verdict.switches)]
+    verdict.quiet_p50_ms, verdict.quiet_p99_ms = _quantiles_ms(quiet)
     return verdict
 
 
@@ -141,7 +144,7 @@ def _seen(answers: Sequence[Answer], moves: Sequence[Moved]) -> Iterator[Seen]:
         late = [a.ended for a in answers if a.began > moved.at_s and 0 < a.epoch < moved.epoch]
         seconds = max(late, default=moved.at_s) - moved.at_s
         end = moved.at_s + seconds + 1
-        yield Seen(moved, seconds, _p99_ms(a for a in answers if moved.at_s <= a.due <= end))
+        yield Seen(moved, seconds, *_quantiles_ms(a for a in answers if moved.at_s <= a.due <= end))
 
 
 def _is_in_a_switch(answer: Answer, switches: Iterable[Seen]) -> bool:
@@ -151,9 +154,12 @@ def _is_in_a_switch(answer: Answer, switches: Iterable[Seen]) -> bool:
     )
 
 
-def _p99_ms(answers: Iterable[Answer]) -> float:
+def _quantiles_ms(answers: Iterable[Answer]) -> tuple[float, float]:
+    """The median and p99 of how long they took from when they were due."""
     took = sorted(a.ended - a.due for a in answers)
-    return 1_000 * took[int(0.99 * len(took))] if took else 0.0
+    if not took:
+        return 0.0, 0.0
+    return 1_000 * took[len(took) // 2], 1_000 * took[int(0.99 * len(took))]
 
 
 def _told(answer: Answer) -> str:

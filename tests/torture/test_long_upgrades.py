@@ -174,6 +174,10 @@ SELDOM = {"ONHAND_COMMIT_INTERVAL_MS": "1500"}
 PATIENT = {"ONHAND_SESSION_TIMEOUT_MS": "60000"}
 
 
+#: Whatever speaks against it, but rows that nobody can explain.
+FORCED = [word for name in FORCES if name != "unexplained-rows" for word in ("--force", name)]
+
+
 @pytest.mark.parametrize(
     ("without", "faults"), [("", set()), ("no-latch", {"failed"}), ("no-floors", {"back"})]
 )
@@ -181,7 +185,6 @@ async def test_a_version_that_is_behind_is_waited_for_and_without_the_guards_thi
     kafka: Kafka, tmp_path: Path, without: str, faults: set[str]
 ) -> None:
     """The new version sleeps over the record that makes it the active one."""
-    force = [word for name in FORCES if name != "unexplained-rows" for word in ("--force", name)]
     async with two_versions(kafka, tmp_path, PATIENT) as both:
         both.two.settings |= SELDOM
         if without:
@@ -191,7 +194,7 @@ async def test_a_version_that_is_behind_is_waited_for_and_without_the_guards_thi
         async with both.open_loop(FEW_READS_PER_S, FEW_FACTS_PER_S) as tally:
             await passes(QUIET_S)
             sleeper.freeze()
-            await both.promote(*force, codes=(5,))
+            await both.promote(*FORCED, codes=(5,))
             await passes(QUIET_S)
             sleeper.thaw()
             await both.every_door_answers(2)
@@ -200,3 +203,52 @@ async def test_a_version_that_is_behind_is_waited_for_and_without_the_guards_thi
         assert faults <= set(verdict.faults), verdict.faults
         if not without:
             assert not verdict.faults, verdict.faults
+
+
+#: Of version 2, a worker that counts no more than so many a second, active or not.
+A_FEW_PER_S = 10
+#: Until it is a minute behind.
+FALLS_BACK_S = 70.0
+
+
+@pytest.mark.parametrize(("without", "faults"), [("", set()), ("no-floors", {"failed", "back"})])
+async def test_a_version_promoted_a_minute_behind_is_not_gone_over_to_until_it_is_not(
+    kafka: Kafka, tmp_path: Path, without: str, faults: set[str]
+) -> None:
+    async with two_versions(kafka, tmp_path) as both:
+        both.two.settings["ONHAND_CATCHUP_EVENTS_PER_S"] = str(A_FEW_PER_S)
+        both.two.worker("c").command = worker_without("slow-for-ever")
+        if without:
+            both.one.worker("a").command = worker_without(without)
+        await both.set_up("a", "c")
+        async with both.open_loop(FEW_READS_PER_S, FEW_FACTS_PER_S) as tally:
+            await passes(FALLS_BACK_S)
+            # The doors that wait for it do not confirm that they have gone over.
+            await both.promote(*FORCED, codes=(5,))
+            await passes(QUIET_S)
+        verdict = await both.judged(tally)
+        assert verdict.reads, "nobody read: this proves nothing"
+        assert faults <= set(verdict.faults), verdict.faults
+        if not without:
+            assert not verdict.faults, verdict.faults
+
+
+@pytest.mark.parametrize(
+    ("without", "fault"),
+    [("never-over", "failed"), ("no-epochs", "back"), ("other-label", "wrong")],
+)
+async def test_a_worker_that_is_built_wrong_is_found_out(
+    kafka: Kafka, tmp_path: Path, without: str, fault: str
+) -> None:
+    """It stays with the old version; or takes the new one's positions for its own, too; or names
+    the version that is active, whosever rows it gives."""
+    async with two_versions(kafka, tmp_path) as both:
+        both.one.worker("a").command = worker_without(without)
+        await both.set_up("a", "c")
+        async with both.open_loop(FEW_READS_PER_S, FEW_FACTS_PER_S) as tally:
+            await passes(QUIET_S)
+            await both.caught_up()
+            assert "Not confirmed by" in await both.promote(codes=(5,))
+            await passes(QUIET_S)
+        verdict = await both.judged(tally)
+        assert fault in verdict.faults, verdict.faults

@@ -57,6 +57,16 @@ def test_what_is_right_by_the_rules_of_its_version_is_no_fault_and_a_switch_is_t
     assert found.switches[0].seconds == pytest.approx(0.3)
 
 
+def test_how_long_reads_took_is_told_of_a_switch_and_outside_of_it_apart() -> None:
+    outside = [answer(at, 1, 2, 0)._replace(ended=at + 0.2) for at in (90, 91, 92)]
+    inside = [answer(100.2 + n / 100, 2, 3)._replace(ended=100.5 + n / 100) for n in range(3)]
+    found = verdict(*outside, *inside)
+
+    assert (found.quiet_p50_ms, found.quiet_p99_ms) == pytest.approx((200, 200))
+    [switch] = found.switches
+    assert (switch.p50_ms, switch.p99_ms) == pytest.approx((300, 300))
+
+
 @pytest.mark.parametrize(
     ("kind", "answers"),
     [
