@@ -231,12 +231,14 @@ def _table() -> StockReading:
 
 
 @cache
-def _queries() -> Queries:
+def queries() -> Queries:
+    """Of a worker that owns all rows."""
     me = Heartbeat(version=1, rules=1, build="", url=URL, instance="me", sequence=0)
     return Queries(_table(), Roster(me), (TOPIC,), 1, BodyLimits())
 
 
-def _heads(*lines: str) -> list[bytes]:
+def heads(*lines: str) -> list[bytes]:
+    """Requests for rows that are there, with these header lines."""
     head = "\r\n".join(("", "Host: 127.0.0.1:6066", *lines, "", "")).encode()
     keys = [key.decode().partition("\x00") for key in _some()]
     return [
@@ -253,21 +255,21 @@ BROWSER: Final = (
 
 def quick(*lines: str) -> Step:
     """Key reads by their bytes, with these header lines."""
-    heads, answer = _heads(*lines), _queries().quick
-    assert answer(heads[0])
-    return lambda: [answer(head) for head in heads], len(heads)
+    asked, answer = heads(*lines), queries().quick
+    assert answer(asked[0])
+    return lambda: [answer(head) for head in asked], len(asked)
 
 
 def seldom() -> Step:
     """Key reads so far apart that the freshness is told anew for each."""
-    heads, answer, p = _heads(*CURL), _queries().quick, _table().held[0]
+    asked, answer, p = heads(*CURL), queries().quick, _table().held[0]
 
     def work() -> None:
-        for head in heads:
+        for head in asked:
             p._fresh_until = 0.0  # as if 20 ms had passed
             answer(head)
 
-    return work, len(heads)
+    return work, len(asked)
 
 
 def row() -> Step:
@@ -318,15 +320,16 @@ def measured(name: str, repeats: int) -> Iterator[Measured]:
     """Prepare a step, then measure it so often; each measurement is of 30 ms or more."""
     work, things = STEPS[name]()
     work()
-    times, spent = 1, _timed(work, 1)
+    times, spent = 1, timed(work, 1)
     while spent < LEAST_NS and times < 2**20:
         times *= 2 if spent > LEAST_NS // 4 else 4
-        spent = _timed(work, times)
+        spent = timed(work, times)
     for _ in range(repeats):
-        yield Measured(name, _timed(work, times) / times / things / 1000)
+        yield Measured(name, timed(work, times) / times / things / 1000)
 
 
-def _timed(work: Callable[[], object], times: int) -> int:
+def timed(work: Callable[[], object], times: int) -> int:
+    """ns of CPU."""
     gc.collect()
     began = process_time_ns()
     for _ in range(times):
