@@ -1,13 +1,14 @@
 """What single steps cost, in one process without Kafka: `python -m bench.micro [WORD…]`.
 
-CPU time of this process, so that a busy machine shows less. `bench.pairs` runs it in two
-checkouts in turn.
+CPU time of this process and of what it starts, so that a busy machine shows less. `bench.pairs`
+runs it in two checkouts in turn.
 """
 
 import atexit
 import gc
 import random
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -15,7 +16,9 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cache, partial
 from itertools import count, islice
 from pathlib import Path
+from resource import RUSAGE_CHILDREN, getrusage
 from statistics import median
+from subprocess import DEVNULL
 from time import process_time_ns
 from typing import Final, NamedTuple, TypeAlias
 
@@ -26,6 +29,7 @@ from bench.fold import ADDRESS, TOPIC, absent, in_binary_mode, records
 from core.fold import Fold, fold, take_group
 from core.records import Record
 from core.stages import Stage
+from dev.workers import ROOT
 from domain.columns import columns
 from domain.rows import Row, row_key
 from domain.rules.held import CURRENT
@@ -278,6 +282,15 @@ def row() -> Step:
     return lambda: [table.get(0, *key) for key in keys], len(keys)
 
 
+# ---- the command
+
+
+def start(modules: str) -> Step:
+    """A Python of its own that imports what a command does before it has anything to do."""
+    command = [sys.executable, "-c", f"import {modules}"]
+    return lambda: subprocess.run(command, cwd=ROOT, stdin=DEVNULL, check=True), 1
+
+
 STEPS: Final[Mapping[str, Callable[[], Step]]] = {
     **{
         f"unpack {name}, {each:,} a batch": partial(unpack, each, codec)
@@ -306,6 +319,9 @@ STEPS: Final[Mapping[str, Callable[[], Step]]] = {
     "quick read, curl": partial(quick, *CURL),
     "quick read, browser": partial(quick, *BROWSER),
     "quick read, seldom": seldom,
+    "start: Python alone": partial(start, "sys"),
+    "start: onhand stock": partial(start, "app.commands, app.config, app.commands.ask"),
+    "start: onhand topics": partial(start, "app.commands, app.topics"),
 }
 
 
@@ -331,10 +347,16 @@ def measured(name: str, repeats: int) -> Iterator[Measured]:
 def timed(work: Callable[[], object], times: int) -> int:
     """ns of CPU."""
     gc.collect()
-    began = process_time_ns()
+    began = _cpu_ns()
     for _ in range(times):
         work()
-    return process_time_ns() - began
+    return _cpu_ns() - began
+
+
+def _cpu_ns() -> int:
+    """Of this process, and of those that it started and saw end."""
+    ended = getrusage(RUSAGE_CHILDREN)
+    return process_time_ns() + int((ended.ru_utime + ended.ru_stime) * 1e9)
 
 
 def main() -> None:
