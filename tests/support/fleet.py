@@ -151,7 +151,7 @@ class Fleet:
         for worker in self.workers:
             await worker.start()
         self._http = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(15)
+            connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(60)
         )
         return self
 

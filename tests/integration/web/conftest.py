@@ -5,6 +5,13 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.support.fleet import Fleet, a_fleet
+from tests.support.patience import hedge_after
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it is said who answers, or who was asked, a slow machine must not change it."""
+    hedge_after(monkeypatch, 60.0)
 
 
 @pytest.fixture

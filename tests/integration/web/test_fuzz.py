@@ -21,4 +21,3 @@ async def test_nonsense_of_clients_and_neighbours_is_never_a_bug(
     assert not errors, caplog.text[-5000:]
     # It came through: to rows, to refusals of every kind, to calls that need Kafka.
     assert {200, 400, 404, 405, 503} <= seen.statuses.keys()
-    assert seen.statuses.total() > 500

@@ -10,59 +10,61 @@ import pytest
 from core.stages import Role
 from dev.workers import until
 from tests.support.fleet import Answer, Fleet, a_claim, a_fleet
+from tests.support.patience import hedge_after, never_late
 from web.cluster.heartbeats import WorkerState
 
 
-@pytest.mark.alone
 async def test_a_dead_owners_standby_answers_at_once_and_says_so() -> None:
     async with a_fleet(3, rows=30) as fleet:
         owner = fleet.owner_of("SKU-0003")
         await fleet[owner].die()
         asked = (owner + 2) % 3
 
-        started = time.perf_counter()
+        # Nobody is passed over for being slow here: the refused connection says it.
         answer = await fleet.row(asked, "SKU-0003")
 
-        assert time.perf_counter() - started < 0.2
         assert answer.status == 200
         assert answer.role == "standby"
         assert answer.body["freshness"]["worker"] == fleet[(owner + 1) % 3].url
 
 
-@pytest.mark.alone
-async def test_a_frozen_owner_costs_one_slow_answer_then_none() -> None:
+async def test_a_frozen_owner_costs_one_slow_answer_then_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    never_late(monkeypatch)
     async with a_fleet(3, rows=30) as fleet:
         owner = fleet.owner_of("SKU-0003")
         asked = (owner + 2) % 3
         await fleet.row(asked, "SKU-0003")
         fleet[owner].freeze()
 
-        started = time.perf_counter()
+        hedge_after(monkeypatch, 0.25)
         slow = await fleet.row(asked, "SKU-0003")
-        slow_s = time.perf_counter() - started
+        hedge_after(monkeypatch, 60.0)
+        seen = len(fleet[owner].seen)
         quick = await fleet.row(asked, "SKU-0003")
-        quick_s = time.perf_counter() - started - slow_s
 
         assert (slow.status, slow.role) == (quick.status, quick.role) == (200, "standby")
-        assert slow_s < 0.6
-        assert quick_s < 0.15
+        assert len(fleet[owner].seen) == seen > 1  # not even asked again
 
         fleet[owner].wake()
         fleet.tell(owner)  # it woke, and says so
         assert (await fleet.row(asked, "SKU-0003")).role == "active"
 
 
-@pytest.mark.alone
-async def test_a_frozen_owner_without_standby_is_a_503_within_the_deadline() -> None:
+async def test_a_frozen_owner_without_standby_is_a_503_at_the_deadline(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hedge_after(monkeypatch, 0.25)
     async with Fleet(2) as fleet:
         fleet[1].shelf.hold(range(4), sales=10)
         fleet.tell()
         fleet[1].freeze()
 
         started = time.perf_counter()
-        answer = await fleet.row(0, "SKU-0003")
+        answer = await fleet.row(0, "SKU-0003")  # without a deadline: never
 
-        assert 1.0 < time.perf_counter() - started < 2.2
+        assert time.perf_counter() - started > 1.0
         assert (answer.status, answer.problem) == (503, "not-ready")
         assert answer.headers["Retry-After"] == "1"
 
@@ -174,7 +176,6 @@ async def test_an_owner_that_leaves_is_asked_only_if_nobody_else_can_answer() ->
         assert (alone.role, not_alone.role) == ("active", "standby")
 
 
-@pytest.mark.alone
 async def test_a_worker_that_fell_silent_gets_one_try_if_nobody_else_is_left(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -186,11 +187,12 @@ async def test_a_worker_that_fell_silent_gets_one_try_if_nobody_else_is_left(
 
         assert (await fleet.row(0, "SKU-1")).status == 200  # too busy for heartbeats, no more
         fleet[1].freeze()
+        hedge_after(monkeypatch, 0.25)
         assert (await fleet.row(0, "SKU-1")).status == 503
 
-        started = time.perf_counter()
+        tries = len(fleet[1].seen)
         assert (await fleet.row(0, "SKU-1")).status == 503
-        assert time.perf_counter() - started < 0.2
+        assert len(fleet[1].seen) == tries
 
 
 async def test_a_zombie_that_calls_itself_active_is_overruled_by_a_higher_position() -> None:
