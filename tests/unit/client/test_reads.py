@@ -158,7 +158,7 @@ async def test_what_stays_missing_ends_the_pages_with_a_cursor() -> None:
     async with a_shop(1, count=4) as shop, a_client(shop[0].url) as client:
         shop[0].shelf.drop(2)
 
-        pages = [page async for page in client.pages(partial=True, timeout_s=0.3)]
+        pages = [page async for page in client.pages(partial=True, timeout_s=1.0)]
 
         assert pages[-1].next_cursor is not None
         assert list(pages[-1].missing_partitions) == [2]

@@ -111,7 +111,7 @@ async def test_an_older_answer_than_the_one_before_is_not_taken() -> None:
 
 async def test_what_stays_older_is_told_as_not_caught_up() -> None:
     script = Script(lambda request: web.json_response(a_row("A", "http://x", sales=8)))
-    async with serving(script, timeout_s=0.4) as client:
+    async with serving(script, timeout_s=1.0) as client:
         with pytest.raises(NotCaughtUp, match="sales-0@8"):
             await client.session("sales-0@9").row("A", "store-0")
 
@@ -158,7 +158,7 @@ async def test_a_broken_cookie_is_told_at_once() -> None:
 
 
 async def test_a_write_that_is_known_in_part_is_waited_for_too() -> None:
-    async with a_shop(1, count=1) as shop, a_client(shop[0].url, write_timeout_s=0.3) as client:
+    async with a_shop(1, count=1) as shop, a_client(shop[0].url, write_timeout_s=1.0) as client:
         shop.log.confirms = 1
         session = client.session()
         with pytest.raises(Unsure):

@@ -172,7 +172,7 @@ async def test_a_pause_that_ends_after_the_deadline_is_not_begun() -> None:
 
 async def test_at_the_deadline_the_last_word_of_a_worker_is_told() -> None:
     script = Script(says("not-ready"))
-    async with serving(script, timeout_s=0.4) as client:
+    async with serving(script, timeout_s=1.0) as client:
         with pytest.raises(NotReady) as caught:
             await client.row(*KEY)
 
@@ -228,7 +228,7 @@ async def test_a_bug_is_tried_once_more_and_then_told() -> None:
 
 async def test_a_proxys_page_is_a_problem_without_a_name() -> None:
     page = Script(lambda request: web.Response(status=502, text="<html>Bad Gateway</html>"))
-    async with serving(page, timeout_s=0.2) as client:
+    async with serving(page, timeout_s=1.0) as client:
         with pytest.raises(ProblemError) as caught:
             await client.row(*KEY)
 

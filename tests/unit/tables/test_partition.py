@@ -4,8 +4,9 @@ import time
 
 import pytest
 
+from core.stages import Stage
 from tables.home.memory import MemoryStore
-from tables.partition import Partition
+from tables.partition import _REPLACED_S, Partition
 
 HOUR_MS = 3_600_000
 
@@ -66,3 +67,23 @@ def test_rows_that_are_ahead_of_an_answer_on_its_way_say_nothing_of_the_log(
     partition.saw_end("sales", 9, now_ms(), counted=counted_when_asked)
 
     assert partition.lag_events() == 0
+
+
+def test_what_was_owned_goes_once_its_next_owner_was_known_for_a_while_without_a_break(
+    partition: Partition,
+) -> None:
+    for stage in (Stage.RESTORING, Stage.ACTIVE):
+        partition.move(stage)
+    assert not partition.is_replaced(True, 0.0)
+    assert not partition.is_replaced(True, 1.5 * _REPLACED_S)  # it owns it
+
+    partition.move(Stage.FORMER)
+
+    def is_replaced(looks: dict[float, bool]) -> bool:
+        """Of the last look; whether another owner is known, by when, in seconds."""
+        return [partition.is_replaced(known, at * _REPLACED_S) for at, known in looks.items()][-1]
+
+    assert not is_replaced({10: False, 20: False})  # nobody has it, however long
+    assert not is_replaced({21: True, 21.9: True})
+    assert not is_replaced({22: False, 22.1: True, 23: True})  # that one died: counted anew
+    assert is_replaced({23.2: True})

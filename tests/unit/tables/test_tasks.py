@@ -114,7 +114,7 @@ async def test_what_can_begin_anew_does_so_however_it_ended_and_says_why(
             await waits_for_what_is_cancelled()
 
     worker.tasks.keep(work, "hearing", again_s=0)
-    await asyncio.wait_for(third.wait(), 10)
+    await asyncio.wait_for(third.wait(), 30)
     await worker.tasks.cancel()
 
     assert worker.sentences == []

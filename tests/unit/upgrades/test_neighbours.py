@@ -19,7 +19,7 @@ from web.versions import neighbours
 from web.versions.neighbours import Neighbours
 from web.versions.view import VersionView
 
-DEADLINE_S = 10
+DEADLINE_S = 30
 
 
 def record(view: VersionView, after: Versions) -> None:

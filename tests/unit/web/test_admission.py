@@ -66,7 +66,7 @@ async def test_a_partition_that_leaves_while_its_position_is_awaited_is_not_read
     shelf.drop(0)
 
     # At once: nobody need wait for what cannot come any more.
-    assert isinstance(await asyncio.wait_for(waiting, 10), NotReady)
+    assert isinstance(await asyncio.wait_for(waiting, 30), NotReady)
 
 
 async def test_what_another_worker_claims_beyond_the_end_binds_only_until_the_broker_says_so() -> (

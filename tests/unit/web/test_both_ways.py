@@ -60,7 +60,7 @@ async def a_server(shelf: Shelf, quick: bool) -> AsyncIterator[tuple[BaseTestSer
 async def answer_of(server: BaseTestServer, request: bytes) -> Answer:
     reader, writer = await asyncio.open_connection(server.host, server.port)
     writer.write(request)
-    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
     start, *lines = head[:-4].split(b"\r\n")
     headers = dict(line.split(b": ", 1) for line in lines)
     body = await reader.readexactly(int(headers.get(b"Content-Length", 0)))

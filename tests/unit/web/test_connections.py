@@ -41,7 +41,7 @@ async def test_a_head_in_two_pieces_within_the_deadline_is_served() -> None:
         writer.write(b"GET / HTTP/1.1\r\nHost")
         await asyncio.sleep(0.05)
         writer.write(b": x\r\nConnection: close\r\n\r\n")
-        answer = await asyncio.wait_for(reader.read(), 5)
+        answer = await asyncio.wait_for(reader.read(), 30)
         writer.close()
 
     assert answer.startswith(b"HTTP/1.1 200 ")
@@ -54,7 +54,7 @@ async def test_the_second_head_on_a_connection_has_a_deadline_too() -> None:
         writer.write(whole)
         first = await reader.readuntil(b"hello")
         writer.write(b"GET / HT")
-        second = await asyncio.wait_for(reader.read(), 5)
+        second = await asyncio.wait_for(reader.read(), 30)
         writer.close()
 
     assert first.startswith(b"HTTP/1.1 200 ")
@@ -90,10 +90,10 @@ async def test_who_is_idle_for_longest_gives_place_to_who_comes() -> None:
         answer = await say(server, LAST)
 
         assert answer.startswith(b"HTTP/1.1 200 ")
-        assert await asyncio.wait_for(held[1][0].read(), 5) == b""  # it was closed
+        assert await asyncio.wait_for(held[1][0].read(), 30) == b""  # it was closed
         for reader, writer in (held[0], held[2]):
             writer.write(SLOW)
-            assert await asyncio.wait_for(reader.readuntil(b"hello"), 5)
+            assert await asyncio.wait_for(reader.readuntil(b"hello"), 30)
         await close_all(held)
 
 
@@ -190,7 +190,7 @@ async def test_a_client_that_does_not_read_its_answer_is_cut_off() -> None:
         await reader.readuntil(b"\r\n\r\n")
         await asyncio.sleep(0.12)
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-            await asyncio.wait_for(reader.readexactly(20_000_000), 5)
+            await asyncio.wait_for(reader.readexactly(20_000_000), 30)
         writer.close()
 
 
@@ -219,7 +219,7 @@ async def test_a_client_that_half_closes_gets_its_answers(asked: bytes, times: i
         reader, writer = await asyncio.open_connection(server.host, server.port)
         writer.write(asked * times)
         writer.write_eof()
-        answer = await asyncio.wait_for(reader.read(), 5)
+        answer = await asyncio.wait_for(reader.read(), 30)
         writer.close()
 
     assert answer.count(b" 200 OK\r\n") == times
@@ -234,7 +234,7 @@ async def test_a_client_that_half_closes_within_a_body_is_let_go(
         writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nab")
         writer.write_eof()
         with suppress(ConnectionError):
-            assert await asyncio.wait_for(reader.read(), 5) == b""
+            assert await asyncio.wait_for(reader.read(), 30) == b""
         writer.close()
 
     assert not caplog.records

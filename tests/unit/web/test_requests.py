@@ -50,7 +50,7 @@ HOSTILE = [
 async def test_bytes_that_are_no_text_are_never_a_bug(worker: Worker, head: bytes) -> None:
     reader, writer = await asyncio.open_connection(worker.client.host, worker.client.port)
     writer.write(head + b"Connection: close\r\nContent-Length: 0\r\n\r\n")
-    answer = await asyncio.wait_for(reader.read(), 5)
+    answer = await asyncio.wait_for(reader.read(), 30)
     writer.close()
 
     status = int(answer.split(b" ", 2)[1])
@@ -127,9 +127,9 @@ async def test_curl_is_told_to_go_on_before_it_sends_a_large_body(worker: Worker
     reader, writer = await asyncio.open_connection(worker.client.host, worker.client.port)
     head = "POST /v1/sales HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
     writer.write(f"{head}Content-Length: 2\r\nExpect: 100-continue\r\n\r\n".encode())
-    go_on = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+    go_on = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
     writer.write(b"{}")
-    answer = await asyncio.wait_for(reader.read(), 5)
+    answer = await asyncio.wait_for(reader.read(), 30)
     writer.close()
 
     assert b" 100 " in go_on
