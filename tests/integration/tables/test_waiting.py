@@ -24,7 +24,7 @@ SKU = "SKU-0003"
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A slow machine must not change who answers."""
-    hedge_after(monkeypatch, 60.0)
+    hedge_after(monkeypatch, 600.0)
 
 
 def never(fleet: Fleet, sku: str = SKU, wait_ms: int = 9000) -> str:

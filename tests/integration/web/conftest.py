@@ -11,7 +11,7 @@ from tests.support.patience import hedge_after
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where it is said who answers, or who was asked, a slow machine must not change it."""
-    hedge_after(monkeypatch, 60.0)
+    hedge_after(monkeypatch, 600.0)
 
 
 @pytest.fixture

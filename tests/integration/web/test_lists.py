@@ -88,7 +88,7 @@ async def test_a_frozen_owners_partitions_come_from_the_standby(
 
     hedge_after(monkeypatch, 0.5)
     page = await fleet.get(0, "/v1/inventory")
-    hedge_after(monkeypatch, 60.0)
+    hedge_after(monkeypatch, 600.0)
     seen = len(fleet[1].seen)
     again = await fleet.get(0, "/v1/inventory")
 

@@ -40,7 +40,7 @@ async def test_a_frozen_owner_costs_one_slow_answer_then_none(
 
         hedge_after(monkeypatch, 0.25)
         slow = await fleet.row(asked, "SKU-0003")
-        hedge_after(monkeypatch, 60.0)
+        hedge_after(monkeypatch, 600.0)
         seen = len(fleet[owner].seen)
         quick = await fleet.row(asked, "SKU-0003")
 

@@ -145,7 +145,7 @@ async def test_a_sku_with_thousands_of_locations_does_not_keep_others_waiting(
         await passes.beside(big)
 
         assert (await big).body["on_hand"] == 5000
-        assert sum(passes.work) > 5000
+        assert sum(passes.work) > 9000
         assert max(passes.work) < 400
 
 
