@@ -19,6 +19,7 @@ from app import __version__
 from app.channels.document import topics_document
 from app.config import Settings
 from dev.kafka import free_port
+from tests.support.ending import end
 from web import openapi
 from web.http.paths import add_routes
 from web.http.problems import Problem, problem
@@ -168,7 +169,7 @@ class Paper:
         """Be gone, as after a kill."""
         self.thaw.set()
         if self._runner is not None:
-            await self._runner.cleanup()
+            await end(self._runner)
             self._runner = None
 
     async def _answer(self, request: web.Request) -> web.Response:

@@ -18,6 +18,7 @@ from core.stages import Role
 from domain.rules.held import Ruling
 from onhand_client import AsyncClient
 from onhand_client.pacing import HedgeDelay
+from tests.support.ending import end
 from tests.support.fleet import Fleet
 from tests.support.shelf import SALES, TOPICS
 from web.operations.ops import Ops
@@ -25,8 +26,6 @@ from web.writes.appending import Outgoing, Receipt
 from web.writes.facts import FactLimits, Facts
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-#: Of the loop, from a connection that the kernel has to one that the server knows.
-_ACCEPTING_TURNS = 5
 
 
 class ShopLog:
@@ -150,11 +149,7 @@ async def a_server(*routes: web.RouteDef, handler: Handler | None = None) -> Asy
     try:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
     finally:
-        # A client in another thread may have come just now: what is half accepted when the
-        # server ends is closed by nobody.
-        for _ in range(_ACCEPTING_TURNS):
-            await asyncio.sleep(0)
-        await runner.cleanup()
+        await end(runner)
 
 
 @asynccontextmanager
