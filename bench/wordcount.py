@@ -33,6 +33,8 @@ from dev.wordcount import counted_by_the_rule
 PARTITIONS = 12
 WORDS, WORDS_A_LINE, ACCENTED = 50_000, 10, 0.1
 TIMEOUT_S, LOOK_EVERY_S = 600.0, 0.1
+#: The time between two commits that the peer is tuned to, for both.
+COMMIT_MS = 1_000
 STREAMS = "Kafka Streams, exactly once"
 SUMMED, EACH = "Onhand, words of a group added up", "Onhand, each word a record"
 FOREVER = {"retention.ms": "-1", "retention.bytes": "-1", "message.timestamp.type": "LogAppendTime"}
@@ -97,6 +99,7 @@ def onhand(kafka: str, run: str, folder: Path, module: str) -> Iterator[tuple[Pr
         "ONHAND_PARTITIONS": str(PARTITIONS),
         "ONHAND_DATA_DIR": str(folder / run),
         "ONHAND_WEB_PORT": str(free_port()),
+        "ONHAND_COMMIT_INTERVAL_MS": str(COMMIT_MS),
     }
     argv = [sys.executable, "-m", module]
     subprocess.run(
