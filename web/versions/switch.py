@@ -30,6 +30,11 @@ log = logging.getLogger(__name__)
 
 #: Between two looks at what the new version has reached. Its heartbeats come twice a second.
 LOOK_S = 0.05
+#: As far behind what this worker tells the new version may be when it goes over: reads wait for
+#: the rest, and no read waits for long.
+NEAR_S = 1.0
+#: After so long it is enough that it is as far as this worker was when the record came.
+BEHIND_FOR_S = 15.0
 #: For an owner of the new version to answer this worker, before it passes requests on.
 ANSWER_S = 2.0
 #: How often a worker looks whether it slept.
@@ -129,16 +134,21 @@ class Switch:
             self._sweep = self._tasks.start(self._until_reached(last.active), "switch")
 
     async def _until_reached(self, version: int) -> None:
-        """Go over once that version is as far as this worker's answers have been, and answers.
+        """Go over once that version is as far as this worker's answers were lately, and answers.
 
-        Where the old one is retired there is nothing left to wait with.
+        Where it stays behind for long, as far as they were at the record. Where the old one is
+        retired there is nothing left to wait with.
         """
-        floors = [self._admission.floor_of(p) for p in range(self._table.count)]
-        began = time.monotonic()
+        first = older = newer = self._floors()
+        began = renewed = time.monotonic()
         last = self._view.last
         assert last is not None
         while last.state_of(self.answering) is not VersionState.RETIRED:
-            if self._is_reached(version, floors) and await self._is_answered(version):
+            now = time.monotonic()
+            if now - renewed >= NEAR_S / 2:
+                older, newer, renewed = newer, self._floors(), now
+            wanted = older if now - began < BEHIND_FOR_S else first
+            if self._is_reached(version, wanted) and await self._is_answered(version):
                 break
             await asyncio.sleep(LOOK_S)
         self._go_over(version, last.epoch)
@@ -148,6 +158,10 @@ class Switch:
             self.epoch,
             time.monotonic() - began,
         )
+
+    def _floors(self) -> list[Offsets]:
+        """What this worker's answers have held until now, of each partition."""
+        return [self._admission.floor_of(p) for p in range(self._table.count)]
 
     def _is_reached(self, version: int, floors: Sequence[Offsets]) -> bool:
         """Whether an owner of that version has told of each partition what was answered here."""

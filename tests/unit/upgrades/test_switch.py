@@ -109,6 +109,36 @@ async def test_a_worker_answers_as_before_until_the_new_version_has_reached_all_
     assert stand.table.label == (1, 2)
 
 
+async def test_answers_that_go_on_meanwhile_count_too_until_that_takes_too_long(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(switches, "NEAR_S", 0.002)
+    stand.admission.answered(0, "sales-0@9")
+    stand.owners[2] = ["sales-0@8", "sales-1@0"]
+    stand.record(promote(stand.last, 2))
+    stand.admission.answered(0, "sales-0@20")
+    await stand.looked()
+
+    stand.owners[2] = ["sales-0@9", "sales-1@0"]  # its reads would wait for what it has not yet
+    await stand.looked()
+    assert stand.switch.answering == 1
+    stand.owners[2] = ["sales-0@20", "sales-1@0"]
+    await stand.gone_over(2, 3)
+
+    stand.admission.answered(0, "sales-0@30")
+    stand.owners[1] = ["sales-0@20", "sales-1@0"]
+    stand.record(rollback(stand.last))
+    await stand.looked()
+    assert stand.switch.answering == 2
+    stand.admission.answered(0, "sales-0@40")
+    await stand.looked()
+    stand.owners[1] = ["sales-0@30", "sales-1@0"]
+    await stand.looked()
+    assert stand.switch.answering == 2
+    monkeypatch.setattr(switches, "BEHIND_FOR_S", 0.0)
+    await stand.gone_over(1, 4)
+
+
 async def test_a_version_that_never_was_active_says_the_newest_record_that_is_known() -> None:
     staged = Stand(version=2)
     staged.switch.start()
