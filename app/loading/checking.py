@@ -64,7 +64,8 @@ class Opened:
     Args:
         make: makes facts.
         with_tests: take test documents as real ones.
-        given: the format of all files; None: each has the one that it looks like.
+        given: the format of a file, by its path and first bytes; None: each has the one that it
+            looks like.
         name: of the format to look for, or None.
     """
 
@@ -73,7 +74,7 @@ class Opened:
         make: FactMaker,
         *,
         with_tests: bool,
-        given: Callable[[Path], Format] | None,
+        given: Callable[[Path, bytes], Format] | None,
         name: str | None,
     ) -> None:
         self._make, self._given, self._name = make, given, name
@@ -137,7 +138,7 @@ class Opened:
         if not file.seekable():
             raise FileRefused(f"{path} cannot be read twice: save it as a file first.")
         head = file.read(FIRST_BYTES)
-        by = format_of(head, self._name) if self._given is None else self._given(path)
+        by = format_of(head, self._name) if self._given is None else self._given(path, head)
         file.seek(0)
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # typeshed wants readinto
         file.seek(0)

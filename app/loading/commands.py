@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _file = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
-@click.command(short_help="Make facts of documents, such as CSV files.")
+@click.command(short_help="Make facts of documents, such as CSV and Excel files.")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=_file)
 @click.option("--map", "map_file", metavar="FILE", type=_file, help="Of a table: what is what.")
 @click.option(
@@ -98,14 +98,14 @@ def _no(sentence: str) -> NoReturn:
 
 def _draft(files: tuple[Path, ...], to: str) -> NoReturn:
     """Write the draft of a map, and end the command."""
+    from importers.documents.known import UnknownFormat, draft_table
     from importers.documents.port import BrokenDocument
-    from importers.documents.sheets.drafting import LOOKED_AT_BYTES, draft_map
 
     if len(files) > 1:
         refuse("--draft-mapping looks at one table: give one FILE; its map will do for all alike.")
     try:
         with files[0].open("rb") as file:
-            text = draft_map(file.read(LOOKED_AT_BYTES), _name_of(files[0]))
+            text = draft_table(file, _name_of(files[0]))
         if to == "-":
             click.echo(text, nl=False)
         else:
@@ -115,7 +115,7 @@ def _draft(files: tuple[Path, ...], to: str) -> NoReturn:
         refuse(f"{to} is there already: name another file, or remove it.")
     except OSError as error:
         refuse(f"{error.filename} cannot be opened: {error.strerror}.")
-    except BrokenDocument as why:
+    except (BrokenDocument, UnknownFormat) as why:
         _no(f"{files[0]}: {why}")
     if to != "-":
         click.echo(f"Wrote {plain(to)}: answer each ? in it, then try it with --dry-run.")
@@ -139,23 +139,25 @@ def _opened(
     from app.loading.checking import Opened
     from app.loading.facts import FactMaker
     from importers.documents.catalogue import Catalogue, read_catalogue
+    from importers.documents.known import TABLES, table_format
     from importers.documents.lists import ListError
     from importers.documents.places import PlaceList, read_places
-    from importers.documents.sheets.csvs import CSV, csv_format
     from importers.documents.sheets.maps import read_sheet_map
     from importers.mapfile import MapError
 
-    given: Callable[[Path], Format] | None = None
+    given: Callable[[Path, bytes], Format] | None = None
     path = map_file
     try:
         if map_file is not None:
             by = read_sheet_map(map_file.read_text("utf-8"))
-            given = lambda path: csv_format(by, document or _name_of(path))  # noqa: E731
-            if format_name not in (None, CSV):
+            given = lambda path, head: table_format(  # noqa: E731
+                head, by, document or _name_of(path), format_name
+            )
+            if format_name not in (None, *TABLES):
                 refuse(
                     f"--map is of a table, and --format is {format_name}: leave one of them out."
                 )
-        elif format_name == CSV:
+        elif format_name in TABLES:
             refuse("A table needs a map: --draft-mapping writes one, and --map takes it.")
         path = catalogue
         items = Catalogue(None) if catalogue is None else read_catalogue(catalogue.read_bytes())

@@ -5,18 +5,28 @@ Tables are not among them: what their columns are is said by a map (`sheets/`).
 
 from __future__ import annotations
 
-from typing import Final
+from typing import BinaryIO, Final
 
 from importers.documents.edifact.reading import EDIFACT
 from importers.documents.epcis.jsonld import EPCIS_JSON
 from importers.documents.epcis.xml import EPCIS_XML
+from importers.documents.excel.archive import ZIP_HEAD
+from importers.documents.excel.drafting import draft_workbook
+from importers.documents.excel.reading import EXCEL, excel_format
 from importers.documents.port import Format
+from importers.documents.sheets.csvs import CSV, csv_format
+from importers.documents.sheets.drafting import LOOKED_AT_BYTES, draft_map
+from importers.documents.sheets.maps import SheetMap
 from importers.documents.x12.reading import X12
 
 #: The first that a file looks like is taken.
 KNOWN: Final[tuple[Format, ...]] = (EPCIS_JSON, EPCIS_XML, X12, EDIFACT)
 #: How many bytes tell.
 FIRST_BYTES: Final = 4096
+#: The formats of tables.
+TABLES: Final = (CSV, EXCEL)
+#: How a workbook of before 2007 begins, and one that is locked by a password.
+_OLD_EXCEL_HEAD: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
 
 class UnknownFormat(Exception):
@@ -37,18 +47,66 @@ def format_of(head: bytes, name: str | None) -> Format:
         for one in KNOWN:
             if one.name == name:
                 return one
-        names = ", ".join(["csv (with --map)", *(one.name for one in KNOWN)])
+        tables = (f"{one} (with --map)" for one in TABLES)
+        names = ", ".join([*tables, *(one.name for one in KNOWN)])
         raise UnknownFormat(f"There is no format {name[:60]!a}: there are {names}.")
     for one in KNOWN:
         if one.looks_like(head):
             return one
-    if head[:4] == b"PK\x03\x04":
+    if head.startswith(ZIP_HEAD):
         raise UnknownFormat(
-            "It is an archive, as Excel files are: save the sheet as CSV (UTF-8), or unpack it."
+            "It is an archive. If it is an Excel workbook, `--draft-mapping` writes a map for it, "
+            "and --map takes it; else unpack it."
         )
+    refuse_old_excel(head)
     if head[:2] == b"\x1f\x8b":
         raise UnknownFormat("It is packed by gzip: unpack it.")
     raise UnknownFormat(
         "It is of no format that is known by its content. If it is a table, `--draft-mapping` "
         "writes a map for it, and --map takes it; else name the format with --format."
     )
+
+
+def table_format(head: bytes, by: SheetMap, document: str, name: str | None) -> Format:
+    """The format of a table: a workbook or a CSV file.
+
+    Args:
+        head: the first bytes of the file.
+        by: the map of its columns.
+        document: how the file is known.
+        name: of one of `TABLES`, where somebody asked for it.
+
+    Raises:
+        UnknownFormat: it is a workbook that cannot be read.
+    """
+    if name != CSV:
+        refuse_old_excel(head)
+    is_excel = name == EXCEL or (name is None and head.startswith(ZIP_HEAD))
+    return excel_format(by, document) if is_excel else csv_format(by, document)
+
+
+def draft_table(file: BinaryIO, name: str) -> str:
+    """A map for a table, as TOML text, with what the file shows and questions for the rest.
+
+    Args:
+        file: that stands at its first byte.
+        name: of the file, for a comment.
+
+    Raises:
+        UnknownFormat: it is a workbook that cannot be read.
+        BrokenDocument: it is no table.
+    """
+    head = file.read(FIRST_BYTES)
+    refuse_old_excel(head)
+    if head.startswith(ZIP_HEAD):
+        return draft_workbook(file, name)
+    return draft_map(head + file.read(LOOKED_AT_BYTES - len(head)), name)
+
+
+def refuse_old_excel(head: bytes) -> None:
+    """Raise UnknownFormat for a workbook of before 2007, or one that is locked."""
+    if head.startswith(_OLD_EXCEL_HEAD):
+        raise UnknownFormat(
+            "It is an Excel file of before 2007 (.xls), or one with a password: save it as .xlsx, "
+            "without one."
+        )

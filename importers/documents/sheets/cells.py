@@ -5,12 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from decimal import Decimal
+from typing import Final
 
 from importers.documents.port import ForeignName
 from importers.gtins import gtin_of, require_check_digit
 from importers.items import Refused
 from importers.mapfile import quoted
 
+#: Begins a cell that cannot be read: the end of the sentence that says why. No text has it.
+FAULT: Final = "\0"
+#: Begins a cell that was kept as a moment and not as a text: what the clock showed.
+MOMENT: Final = "\1"
 #: That do not break a line: what spreadsheets put between thousands in French, say.
 _OTHER_SPACES = dict.fromkeys(map(ord, "\u00a0\u202f"), " ")
 _FLOAT = re.compile(r"[0-9]+(?:[.,][0-9]+)?[eE]\+?[0-9]+|[0-9]+[.,]0+")

@@ -17,8 +17,9 @@ from typing import Final
 import msgspec
 
 from importers.documents.port import BrokenDocument
+from importers.documents.sheets.cells import MOMENT
 from importers.documents.sheets.maps import ITEM_FIELDS, PLACE_FIELDS, QUESTION
-from importers.documents.sheets.times import time_reader
+from importers.documents.sheets.times import EXCEL_TIME, time_reader
 from importers.gtins import gtin_of
 from importers.items import Refused
 
@@ -46,6 +47,7 @@ _FORMS: Final = (
         for day in ("%Y-%m-%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%Y%m%d")
         for time in ("", " %H:%M", " %H:%M:%S", "T%H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
     ),
+    EXCEL_TIME,
 )
 
 
@@ -53,17 +55,21 @@ _FORMS: Final = (
 _text = partial(json.dumps, ensure_ascii=False)
 
 
-class _Looked(msgspec.Struct, frozen=True):
-    """What was seen; columns: the cells of each heading."""
+class LookedAt(msgspec.Struct, frozen=True):
+    """What was seen of a table.
 
-    encoding: str
-    delimiter: str
+    written: lines of the map that say how the file is written. columns: the cells of each heading.
+    texts: those of them that are texts; in a CSV file, all are.
+    """
+
+    written: list[str]
     header: list[str]
     columns: dict[str, list[str]]
+    texts: dict[str, list[str]]
 
 
 def draft_map(head: bytes, name: str) -> str:
-    """A map as TOML text.
+    """A map for a CSV file, as TOML text.
 
     Args:
         head: the first bytes of the file.
@@ -72,13 +78,16 @@ def draft_map(head: bytes, name: str) -> str:
     Raises:
         BrokenDocument: it is no table.
     """
-    seen = _look(head)
+    return drafted(_look(head), name)
+
+
+def drafted(seen: LookedAt, name: str) -> str:
+    """A map as TOML text; name: of the file, for a comment."""
     found = _fields(seen)
     lines = [
         f"# What is what in {_text(name)}. Each {QUESTION} is a question that it leaves open.",
-        f"encoding = {_text(seen.encoding)}",
-        f"delimiter = {_text(seen.delimiter)}",
-        *_of_quantity(seen.columns.get(found.get("quantity", ""), ())),
+        *seen.written,
+        *_of_quantity(seen.texts.get(found.get("quantity", ""), ())),
         *_of_time(seen.columns.get(found.get("time", ""), ()), "time" in found),
         *_of_constants(found),
         "",
@@ -94,7 +103,7 @@ def draft_map(head: bytes, name: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _look(head: bytes) -> _Looked:
+def _look(head: bytes) -> LookedAt:
     encoding, text = _decoded(head)
     whole = text.rpartition("\n")[0] or text  # the last line may be cut
     delimiter = max(_DELIMITERS, key=lambda one: _evenness(whole, one))
@@ -112,7 +121,8 @@ def _look(head: bytes) -> _Looked:
         for at, heading in enumerate(header)
         if header.count(heading) == 1 and heading
     }
-    return _Looked(encoding, delimiter, header, columns)
+    written = [f"encoding = {_text(encoding)}", f"delimiter = {_text(delimiter)}"]
+    return LookedAt(written, header, columns, columns)
 
 
 def _rows(text: str, delimiter: str) -> Iterable[list[str]]:
@@ -140,7 +150,7 @@ def _evenness(text: str, delimiter: str) -> tuple[int, int]:
     return (sum(width == wide for width in widths), wide) if wide > 1 else (0, 0)
 
 
-def _fields(seen: _Looked) -> dict[str, str]:
+def _fields(seen: LookedAt) -> dict[str, str]:
     """The heading of each field that was found; each heading once."""
     plain = {heading: re.sub(r"[\W_]", "", heading.lower()) for heading in seen.columns}
     found: dict[str, str] = {}
@@ -205,7 +215,7 @@ def _of_time(cells: Sequence[str], is_there: bool) -> list[str]:
     zone = f'zone = "{QUESTION}"  # such as "Europe/Berlin"; without this line, that of the place'
     if len(fits) == 1:
         return [f"time_form = {_text(fits[0])}", *([] if fits[0] == "rfc3339" else [zone])]
-    example = _text(filled[0]) if filled else "nothing"
+    example = _text(filled[0].removeprefix(MOMENT)) if filled else "nothing"
     which = " or ".join(_text(form) for form in fits) or 'such as "%d.%m.%Y %H:%M"'
     return [f'time_form = "{QUESTION}"  # of {example}: {which}', zone]
 
@@ -235,7 +245,7 @@ def _missing(found: dict[str, str]) -> list[str]:
     return [f'{field} = "{QUESTION}"  # the heading of its column' for field in missing]
 
 
-def _of_words(found: dict[str, str], seen: _Looked) -> list[str]:
+def _of_words(found: dict[str, str], seen: LookedAt) -> list[str]:
     lines: list[str] = []
     if "kind" in found:
         words = sorted({*seen.columns[found["kind"]]})[:20]
@@ -256,11 +266,12 @@ def _of_words(found: dict[str, str], seen: _Looked) -> list[str]:
     return lines
 
 
-def _of_rest(found: dict[str, str], seen: _Looked) -> list[str]:
+def _of_rest(found: dict[str, str], seen: LookedAt) -> list[str]:
     rest = [heading for heading in seen.header if heading not in found.values()]
     return ["", f"# Not used: {', '.join(map(_text, rest))}."] if rest else []
 
 
 def _examples(cells: Sequence[str]) -> str:
     some = list(dict.fromkeys(cell for cell in cells if cell))[:_SHOWN]
-    return f"  # {', '.join(_text(one[:30]) for one in some)}" if some else ""
+    shown = (_text(one.removeprefix(MOMENT)[:30]) for one in some)
+    return f"  # {', '.join(shown)}" if some else ""

@@ -50,8 +50,17 @@ _WORDLESS: Final = ("quantity", "time")
 _TABLES: Final = ("constants", "columns", "words", "negative", "only", "not_for_stock")
 _SETTINGS: Final = (
     *("delimiter", "encoding", "header", "skip", "decimal", "thousands", "time_form", "zone"),
+    *("sheet", "hidden"),
 )
 _MARKS: Final = {"decimal": (".", ","), "thousands": ("", ".", ",", " ", "'")}
+
+
+class Hidden(StrEnum):
+    """What becomes of the rows of a sheet that nobody sees."""
+
+    REFUSED = "refused"
+    READ = "read"
+    LEFT_OUT = "left out"
 
 
 class Condition(msgspec.Struct, frozen=True):
@@ -71,6 +80,8 @@ class SheetMap(msgspec.Struct, frozen=True, kw_only=True):
     words: what the texts found for a field mean.
     negative: what a row below 0 is, by what it would be above 0. It loses its sign; as an
         adjustment, it has that of what it does to the stock.
+    sheet, hidden: of a workbook: the name of the sheet, None for the only one; and its rows that
+        nobody sees. delimiter, encoding: of a CSV file.
     only: a row counts where each of these holds. not_for_stock: where none of these does.
     """
 
@@ -85,6 +96,8 @@ class SheetMap(msgspec.Struct, frozen=True, kw_only=True):
     columns: dict[str, Column]
     words: dict[str, Mapping[str, str]]
     negative: dict[LineKind, LineKind]
+    sheet: str | None = None
+    hidden: Hidden = Hidden.REFUSED
     only: tuple[Condition, ...] = ()
     not_for_stock: tuple[Condition, ...] = ()
 
@@ -121,6 +134,8 @@ class _Reader(MapReader):
             columns=columns,
             words=words,
             negative=dict(self._negative(tables["negative"])),
+            sheet=self._sheet(),
+            hidden=Hidden(self._choice("hidden", Hidden) or Hidden.REFUSED),
             only=tuple(self._conditions("only", tables["only"])),
             not_for_stock=tuple(self._conditions("not_for_stock", tables["not_for_stock"])),
         )
@@ -175,6 +190,13 @@ class _Reader(MapReader):
             return found
         self._wrong("", "skip", "is how many lines to leave out at the top, 0 to 1000")
         return 0
+
+    def _sheet(self) -> str | None:
+        found = self._document.get("sheet")
+        if found is None or (isinstance(found, str) and found):
+            return found
+        self._wrong("", "sheet", "is no name of a sheet: write it in quotes")
+        return None
 
     def _mark(self, name: str, default: str) -> str:
         found = self._document.get(name, default)

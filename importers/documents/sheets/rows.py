@@ -16,7 +16,7 @@ from importers.documents.port import (
     OtherLine,
     RefusedLine,
 )
-from importers.documents.sheets.cells import name_reader, quantity_reader
+from importers.documents.sheets.cells import FAULT, name_reader, quantity_reader
 from importers.documents.sheets.maps import (
     ITEM_FIELDS,
     PLACE_FIELDS,
@@ -138,10 +138,10 @@ class RowReader:
 
     def _rule_against(self, row: Sequence[str]) -> str | None:
         for one, at in self._only:
-            if (word := row[at].strip()) not in one.words:
+            if (word := _word(row[at], one)) not in one.words:
                 return f"[only] of the map leaves out {_called(one)} {quoted(word)}."
         for one, at in self._left_out:
-            if (word := row[at].strip()) in one.words:
+            if (word := _word(row[at], one)) in one.words:
                 return f"[not_for_stock] of the map names {_called(one)} {quoted(word)}."
         return None
 
@@ -208,6 +208,8 @@ class RowReader:
 
     def _text(self, field: str, cell: str) -> str | None:
         text = cell.strip()
+        if text[:1] == FAULT:
+            raise _Unread(f"{self._named(field)} {text[1:]}.")
         words = self._by.words.get(field)
         if words is not None:
             if text not in words:
@@ -225,6 +227,13 @@ class RowReader:
         if column is None:
             return f"The {field}"
         return f"{column if isinstance(column, str) else f'Column {column}'}, the {field},"
+
+
+def _word(cell: str, one: Condition) -> str:
+    word = cell.strip()
+    if word[:1] == FAULT:
+        raise _Unread(f"{_called(one)} {word[1:]}.")
+    return word
 
 
 def _called(one: Condition) -> str:

@@ -9,6 +9,8 @@ from typing import Final, TypeAlias
 from zoneinfo import ZoneInfo
 
 from importers.documents.localtimes import instant_of
+from importers.documents.sheets.cells import MOMENT
+from importers.mapfile import quoted
 
 #: What may stand behind a % in a form, as in strptime, and what a cell has there.
 _PARTS: Final = {
@@ -30,6 +32,13 @@ _RFC3339_PATTERN: Final = re.compile(
     r"(?:\.(?P<f>\d{1,9}))?(?P<z>[Zz]|[+-]\d\d:\d\d)",
     re.ASCII,
 )
+#: The form of cells that Excel keeps as moments.
+EXCEL_TIME: Final = "excel"
+_EXCEL_PATTERN: Final = re.compile(
+    rf"{MOMENT}(?P<Y>\d{{4}})-(?P<m>\d\d)-(?P<d>\d\d)T(?P<H>\d\d):(?P<M>\d\d):(?P<S>\d\d)"
+    r"(?:\.(?P<f>\d{1,9}))?",
+    re.ASCII,
+)
 _NAMED = re.compile(r"%(.)")
 #: An instant, or else what the clock said; see `MovedLine`.
 CellTime: TypeAlias = tuple[str | None, str | None]
@@ -43,7 +52,7 @@ def time_reader(form: str, zone: ZoneInfo | None) -> Callable[[str], CellTime]:
     """A reader of cells.
 
     Args:
-        form: as of strptime, of the parts above; or `rfc3339`.
+        form: as of strptime, of the parts above; or `rfc3339`, or `excel`.
         zone: of the clock, unless the form has %z.
 
     Returns:
@@ -54,14 +63,17 @@ def time_reader(form: str, zone: ZoneInfo | None) -> Callable[[str], CellTime]:
     """
     if form == "rfc3339":
         form, pattern = _RFC3339, _RFC3339_PATTERN
+    elif form == EXCEL_TIME:
+        pattern = _EXCEL_PATTERN
     else:
         pattern = _pattern_of(form)
-    has_offset, has_hour = "%z" in form, "%H" in form or "%I" in form
+    has_offset = "%z" in form
+    has_hour = form == EXCEL_TIME or "%H" in form or "%I" in form
 
     def read(cell: str) -> CellTime:
         found = pattern.fullmatch(cell)
         if found is None:
-            raise ValueError(f"is not of the form {form}")
+            raise ValueError(_other_than(form, cell))
         parts = found.groupdict()
         moment = _moment(parts)
         if has_offset:
@@ -70,6 +82,20 @@ def time_reader(form: str, zone: ZoneInfo | None) -> Callable[[str], CellTime]:
         return (None, local) if zone is None else (instant_of(local, zone), None)
 
     return read
+
+
+def _other_than(form: str, cell: str) -> str:
+    if form == EXCEL_TIME:
+        return (
+            f"is {quoted(cell)}, a text and no date of Excel's: it makes dates of those texts that "
+            "it can read, perhaps with day and month changed over, so look at the others as well"
+        )
+    if cell[:1] == MOMENT:
+        return (
+            f'is a date of Excel\'s, and time_form in the map is for texts: set it to "{EXCEL_TIME}" if '
+            "all cells of the column are dates"
+        )
+    return f"is not of the form {form}"
 
 
 def _pattern_of(form: str) -> re.Pattern[str]:

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from app.commands import cli
 from dev.readme.documents import read
 from dev.workers import ROOT
+from tests.unit.importers.formats.workbooks import a_book
 
 PAGE = read(ROOT, "docs/loading.md")
 BLOCKS = [block for block in PAGE.blocks if block.language == "sh"]
@@ -98,7 +99,11 @@ def test_a_dry_run_without_anything_refused_ends_well(a_file: str) -> None:
     ("words", "code", "told"),
     [
         (["a.csv"], 1, "a.csv: It is of no format that is known by its content. If it is a table"),
-        (["a.csv", "--format", "epsic"], 1, "There is no format 'epsic': there are csv (with --m"),
+        (
+            ["a.csv", "--format", "epsic"],
+            1,
+            "There is no format 'epsic': there are csv (with --m",
+        ),
         (["a.csv", "--format", "csv"], 2, "A table needs a map: --draft-mapping writes one"),
         (["a.csv", "--map", "bad.toml"], 2, "bad.toml: Line 1: kind is not known"),
         (
@@ -112,7 +117,11 @@ def test_a_dry_run_without_anything_refused_ends_well(a_file: str) -> None:
         (["a.csv", "b.csv", "--draft-mapping", "-"], 2, "--draft-mapping looks at one table"),
         (["a.csv", "--draft-mapping", "m.toml"], 2, "m.toml is there already: name another file"),
         (["b.csv", "--map", "m.toml", "--dry-run"], 1, "b.csv: The file has no column 'qty'"),
-        (["x.xlsx"], 1, "x.xlsx: It is an archive, as Excel files are: save the sheet as CSV"),
+        (["x.xlsx"], 1, "x.xlsx: It is an archive. If it is an Excel workbook, `--draft-mapping`"),
+        (["x.xlsx", "--map", "m.toml"], 1, "x.xlsx: Its archive has no end, so it is cut off"),
+        (["x.xlsx", "--draft-mapping", "-"], 1, "x.xlsx: Its archive has no end, so it is cut"),
+        (["x.xls", "--map", "m.toml"], 1, "x.xls: It is an Excel file of before 2007 (.xls), or"),
+        (["x.xls", "--draft-mapping", "-"], 1, "x.xls: It is an Excel file of before 2007"),
     ],
 )
 def test_what_cannot_be_read_is_told_in_a_sentence_with_the_remedy(
@@ -121,11 +130,25 @@ def test_what_cannot_be_read_is_told_in_a_sentence_with_the_remedy(
     (folder / "bad.toml").write_text('kind = "sold"\n')
     (folder / "b.csv").write_text("gtin,Sku\n4006381333931,\n")
     (folder / "x.xlsx").write_bytes(b"PK\x03\x04rest")
+    (folder / "x.xls").write_bytes(bytes.fromhex("d0cf11e0a1b11ae1"))
 
     result = load(*words)
 
     assert told in result.output
     assert result.exit_code == code
+
+
+def test_a_workbook_is_known_by_its_content_whatever_its_name_is(folder: Path) -> None:
+    (folder / "m.toml").write_text(MAP)
+    (folder / "sales.csv").write_bytes(a_book([("sku", "qty"), ("A", 1), ("B", True)]))
+
+    result = load("sales.csv", "--map", "m.toml", "--dry-run")
+
+    assert "sales.csv, line 3, is refused: qty, the quantity, is TRUE" in result.output
+    assert (
+        "line 2  sale.completed  A    shop-7           1  -     file:sales.csv#2" in result.output
+    )
+    assert "sales.csv (excel): 2 lines = 1 facts + 0 levels + 0 revocations" in result.output
 
 
 def test_of_several_files_one_that_is_broken_stops_all(a_file: str, folder: Path) -> None:
