@@ -88,8 +88,8 @@ class Conversion:
             _check_name(number)
         if not form.is_plain and role is ColumnRole.NAME:
             raise ValueError(
-                f"is the number {plain_text(number)[:30]}, shown with signs that its format adds: set "
-                "the column to text, and enter what is to be seen"
+                f"is the number {plain_text(number)[:30]}, shown with signs that its format adds: "
+                "set the column to text, and enter what is to be seen"
             )
         return plain_text(number).zfill(form.digits)
 

@@ -92,8 +92,8 @@ def _other_than(form: str, cell: str) -> str:
         )
     if cell[:1] == MOMENT:
         return (
-            f'is a date of Excel\'s, and time_form in the map is for texts: set it to "{EXCEL_TIME}" if '
-            "all cells of the column are dates"
+            f'is a date of Excel, and time_form in the map is for texts: set it to "{EXCEL_TIME}" '
+            "if all cells of the column are dates"
         )
     return f"is not of the form {form}"
 
