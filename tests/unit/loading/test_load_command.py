@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from app.commands import cli
 from dev.readme.documents import read
 from dev.workers import ROOT
-from tests.unit.importers.formats.workbooks import a_book
+from tests.unit.importers.excel.workbooks import a_book
 
 PAGE = read(ROOT, "docs/loading.md")
 BLOCKS = [block for block in PAGE.blocks if block.language == "sh"]

@@ -15,7 +15,7 @@ from importers.documents.excel.archive import PartArchive
 from importers.documents.known import UnknownFormat, draft_table, table_format
 from importers.documents.port import BrokenDocument
 from importers.documents.sheets.maps import read_sheet_map
-from tests.unit.importers.formats.workbooks import (
+from tests.unit.importers.excel.workbooks import (
     HEAD,
     SALES,
     SHEET,

@@ -10,7 +10,7 @@ import pytest
 
 from importers.documents.known import draft_table
 from importers.documents.port import BrokenDocument
-from tests.unit.importers.formats.workbooks import NOON, a_book, lines_of, moved
+from tests.unit.importers.excel.workbooks import NOON, a_book, lines_of, moved
 
 DAY = (NOON, "dd.mm.yyyy hh:mm")
 ROWS = [

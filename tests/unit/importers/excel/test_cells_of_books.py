@@ -19,7 +19,7 @@ from importers.documents.port import (
 )
 from importers.documents.sheets.csvs import csv_format
 from importers.documents.sheets.maps import read_sheet_map
-from tests.unit.importers.formats.workbooks import (
+from tests.unit.importers.excel.workbooks import (
     HEAD,
     NOON,
     SALES,
