@@ -21,6 +21,7 @@ from tables.stats import Stats
 from tests.support.builders import an_active_version
 from tests.support.fuzz import Fuzz, Seen, throw
 from tests.support.shelf import TOPICS, Shelf
+from web.access.access import OPEN, Access
 from web.cluster.heartbeats import Claim, Heartbeat, beat_of
 from web.http.connections import ConnectionLimits
 from web.server import Limits, Web, WebConfig
@@ -39,7 +40,7 @@ LIMITS = Limits(
 
 
 @asynccontextmanager
-async def a_target(fuzz: Fuzz) -> AsyncIterator[BaseTestServer]:
+async def a_target(fuzz: Fuzz, access: Access = OPEN) -> AsyncIterator[BaseTestServer]:
     """A worker with rows of its own for half of its partitions, and liars for the rest."""
     shelf = Shelf(4, "http://127.0.0.1:2")
     shelf.hold([0, 1], sales=10)
@@ -56,7 +57,8 @@ async def a_target(fuzz: Fuzz) -> AsyncIterator[BaseTestServer]:
         asyncapi=topics_document(Settings(), __version__),
         limits=LIMITS,
     )
-    part, app = Web(config, shelf, Stats(), an_active_version(), Ruling()), web.Application()
+    versions, app = an_active_version(), web.Application()
+    part = Web(config, shelf, Stats(), versions, Ruling(), access=access)
     part.attach(app)
 
     writers: list[asyncio.StreamWriter] = []

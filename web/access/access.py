@@ -30,8 +30,10 @@ from web.http.replies import Handler
 #: What only workers may say begins so.
 _OF_WORKERS = "onhand-"
 _BEGINNINGS = (b"\r\nAuthorization: Bearer ", b"\r\nauthorization: Bearer ")
-#: How many of a worker's callers are known again by their headers.
+#: How many of a worker's callers are known again by their headers, and by how long ones: whoever
+#: may read could fill the memory else.
 _SEEN = 1024
+_SEEN_BYTES = 2048
 _REALM = 'Bearer realm="onhand"'
 
 
@@ -126,11 +128,12 @@ class Access:
             self._seen.clear()
             self._seen_of = tokens
         at = data.find(b"\r\n")
-        if (seen := self._seen.get(data[at:])) is not None:
+        is_short = len(data) - at <= _SEEN_BYTES
+        if is_short and (seen := self._seen.get(data[at:])) is not None:
             return _Admitted(data[:at] + seen.data, seen.caller)
         secrets = None if self._secrets is None else self._secrets.get()
         admitted = self._plain(data, secrets)
-        if admitted is not None and PROOF.encode() not in data:
+        if admitted is not None and is_short and PROOF.encode() not in data:
             if len(self._seen) >= _SEEN:
                 self._seen.clear()
             self._seen[data[at:]] = _Admitted(admitted.data[at:], admitted.caller)
