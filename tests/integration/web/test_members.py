@@ -17,8 +17,10 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
 
 from core.stages import Role
+from dev import workers
 from dev.kafka import Kafka
 from tests.support.shelf import Shelf
+from web.cluster import members, roster
 from web.cluster.heartbeats import Heartbeat, WorkerState, bytes_of
 from web.cluster.members import Members
 from wire.transactions import Brokers
@@ -47,13 +49,11 @@ class Worker:
         return [h.url for h in self.members.roster.holders(0)] == [o.url for o in others]
 
 
-async def until(condition: Callable[[], bool], timeout_s: float = SOON_S) -> float:
-    """Wait for it; returns the seconds that it took."""
-    started = time.monotonic()
-    while not condition():
-        assert time.monotonic() - started < timeout_s, "it did not happen in time"
-        await asyncio.sleep(0.01)
-    return time.monotonic() - started
+async def until(condition: Callable[[], bool]) -> None:
+    async def holds() -> bool:
+        return condition()
+
+    await workers.until(holds, "so", SOON_S, 0.01)
 
 
 async def a_topic(bootstrap: str) -> str:
@@ -80,40 +80,49 @@ async def topic(kafka: Kafka) -> str:
     return await a_topic(kafka.bootstrap)
 
 
-@pytest.mark.alone
+@pytest.fixture
+def silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No silence, however long, takes a worker out or hides it from a new one."""
+    monkeypatch.setattr(roster, "SILENCE_S", 3600.0)
+    monkeypatch.setattr(members, "LOOK_BACK_S", 600.0)
+
+
+@pytest.mark.usefixtures("silence")
 async def test_workers_find_each_other_and_hear_of_changes_at_once(
     kafka: Kafka, topic: str
 ) -> None:
     a, b = (Worker(kafka.bootstrap, topic, n) for n in (1, 2))
+    for worker in (a, b):
+        worker.members._interval_s = 3600.0
     a.shelf.hold([0], Role.ACTIVE, sales=10)
     b.shelf.hold([0], Role.STANDBY, sales=9)
     async with running(a, b):
         await until(lambda: a.sees(b) and b.sees(a))
 
-        a.shelf.drop(0)  # tells at once, not at the next turn
-        heard_s = await until(lambda: b.sees())
+        a.shelf.drop(0)  # tells at once, not at the next turn, in an hour
+        await until(lambda: b.sees())
 
-        assert heard_s < 0.4
         assert [view.beat.url for view in b.members.workers()] == [a.url, b.url]
         assert [view.this for view in b.members.workers()] == [False, True]
 
 
+@pytest.mark.usefixtures("silence")
 async def test_a_goodbye_takes_a_worker_out_at_once(kafka: Kafka, topic: str) -> None:
     a, b = (Worker(kafka.bootstrap, topic, n) for n in (1, 2))
     b.shelf.hold([0], Role.ACTIVE, sales=10)
     async with running(a, b):
         await until(lambda: a.sees(b))
         await b.members.leave()
-        await until(lambda: a.members.roster.holders(0)[0].leaving)
+        await until(lambda: [h.leaving for h in a.members.roster.holders(0)] == [True])
 
         await b.members.stop()
 
-        assert await until(lambda: a.sees()) < 0.4
+        await until(lambda: a.sees())
         states = {view.beat.url: view.beat.state for view in a.members.roster.workers()}
         assert states[b.url] is WorkerState.GONE
 
 
-async def test_a_worker_that_falls_silent_is_out_within_two_seconds(
+async def test_a_worker_that_falls_silent_is_out_without_a_goodbye(
     kafka: Kafka, topic: str
 ) -> None:
     a, b = (Worker(kafka.bootstrap, topic, n) for n in (1, 2))
@@ -123,9 +132,11 @@ async def test_a_worker_that_falls_silent_is_out_within_two_seconds(
 
         await b.members._tasks.cancel()  # as frozen: no goodbye
 
-        assert await until(lambda: a.sees()) < 2.1
+        await until(lambda: a.sees())
+        assert b.url in [view.beat.url for view in a.members.workers()]
 
 
+@pytest.mark.usefixtures("silence")
 async def test_a_new_worker_knows_the_others_before_their_next_heartbeat(
     kafka: Kafka, topic: str
 ) -> None:
@@ -196,6 +207,7 @@ async def send_batch_with_a_header_that_is_no_text(bootstrap: str, topic: str) -
     assert code == 0
 
 
+@pytest.mark.usefixtures("silence")
 @pytest.mark.parametrize("ahead_s", [3600, -3600])
 async def test_a_new_worker_with_a_wrong_clock_knows_the_others_all_the_same(
     kafka: Kafka, topic: str, ahead_s: int, monkeypatch: pytest.MonkeyPatch
@@ -212,8 +224,10 @@ async def test_a_new_worker_with_a_wrong_clock_knows_the_others_all_the_same(
 
 
 async def test_a_frozen_kafka_ages_nobody_out_and_all_come_back_by_themselves(
-    own_kafka: Kafka,
+    own_kafka: Kafka, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Enough for one whose last heartbeat before came late.
+    monkeypatch.setattr(roster, "SILENCE_S", 5.0)
     topic = await a_topic(own_kafka.bootstrap)
     a, b = (Worker(own_kafka.bootstrap, topic, n) for n in (1, 2))
     a.shelf.hold([0], Role.STANDBY, sales=9)
@@ -230,9 +244,8 @@ async def test_a_frozen_kafka_ages_nobody_out_and_all_come_back_by_themselves(
 
         own_kafka.resume()
         b.shelf.advance(0, 20)
-        await until(lambda: a.members.roster.holders(0)[0].handled == 20, 30)
-        assert a.sees(b)
-        assert b.sees(a)
+        await until(lambda: [h.handled for h in a.members.roster.holders(0)] == [20])
+        await until(lambda: a.sees(b) and b.sees(a))
 
 
 async def test_workers_start_and_stop_without_kafka_and_find_each_other_when_it_comes(
@@ -242,13 +255,11 @@ async def test_workers_start_and_stop_without_kafka_and_find_each_other_when_it_
     a, b = (Worker(own_kafka.bootstrap, topic, n) for n in (1, 2))
     own_kafka.kill()
     async with running(a):
-        started = time.monotonic()
-        async with running(b):
+        async with asyncio.timeout(SOON_S), running(b):
             pass
-        assert time.monotonic() - started < 4
 
         b = Worker(own_kafka.bootstrap, topic, 2)
         b.shelf.hold([0], Role.ACTIVE, sales=10)
         async with running(b):
             await asyncio.to_thread(own_kafka.restart)
-            await until(lambda: a.sees(b), 30)
+            await until(lambda: a.sees(b))
