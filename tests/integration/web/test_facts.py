@@ -50,7 +50,7 @@ def make_topics(
 
 @asynccontextmanager
 async def a_service(
-    bootstrap: str, topics: Mapping[str, str], timeout_s: float = TIMEOUT_S
+    bootstrap: str, topics: Mapping[str, str], timeout_s: float = 60.0
 ) -> AsyncIterator[Client]:
     appender = Appender({"bootstrap_servers": bootstrap}, timeout_s)
     app = web.Application()
@@ -286,7 +286,7 @@ async def test_without_kafka_the_answer_is_503_and_a_retry_ends_well(
     assert TIMEOUT_S < 5  # what a client is promised; how long it took is not asserted
     topics = make_topics(own_kafka)
     lines = [a_sale(number) for number in range(30)]
-    async with a_service(own_kafka.bootstrap, topics) as client:
+    async with a_service(own_kafka.bootstrap, topics, TIMEOUT_S) as client:
         await until_taken(client, "/v1/sales", a_sale(1000))
         own_kafka.pause() if how == "frozen" else own_kafka.kill()
         async with asyncio.timeout(60):
