@@ -43,7 +43,7 @@ async def test_retention_is_told_and_counted_on_and_added_partitions_stop_the_co
 ) -> None:
     await cluster.create_topics()
     await cluster.start("a", "b")
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(10)) as http:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(60)) as http:
         assert (await ready(http, cluster.worker("a")))["warnings"] == []
         sales = f"{cluster.prefix}sales"
         await set_topic(cluster.kafka, sales, {"retention.ms": "604800000"})
@@ -73,7 +73,7 @@ async def test_a_source_that_is_made_anew_stops_the_counting_and_no_read(cluster
     with cluster.feeding(a_shop(partitions=PARTITIONS), 800):
         pass
     oracle = await cluster.assert_exact()
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(10)) as http:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(60)) as http:
         await warned_not(http, cluster)
         await recreate(cluster.kafka, f"{cluster.prefix}sales", PARTITIONS, LOG_FOR_EVER)
         await warned(http, cluster, "sales was deleted and created again")

@@ -146,7 +146,7 @@ async def test_of_workers_with_two_windows_one_kind_never_joins_and_disturbs_nob
         return generations(cluster, winner)
 
     # It is ready a moment before it logs what it was assigned.
-    rebalances = await until(rebalances_seen, "told what it was assigned", 20)
+    rebalances = await until(rebalances_seen, "told what it was assigned", 60)
 
     cluster.launch(loser)  # as its supervisor does
     assert await cluster.worker(loser).ended(60) == 2

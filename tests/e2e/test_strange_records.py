@@ -203,12 +203,17 @@ async def test_a_batch_that_is_damaged_on_disk_stops_its_partition_alone_until_i
 
         await until(stands_still, "standing still", SOON_S)
         first, last = next(skus(0)), list(skus(1))[2]
-        before = await ask(http, url, (first, "here"))
-        assert (before.status, before.role) == (200, "active")
+
+        async def what_lies_before_is_counted() -> bool:
+            answer = await ask(http, url, (first, "here"))
+            return (answer.status, answer.role) == (200, "active")
+
+        async def the_other_is_level() -> bool:
+            return (await ask(http, url, (last, "here"), "?max_lag_events=0")).status == 200
+
+        await until(what_lies_before_is_counted, "counted: what lies before it", SOON_S)
         assert seen["0"]["lag_events"] > 0
-        assert (
-            await ask(http, url, (last, "here"), "?max_lag_events=0&wait_ms=5000")
-        ).status == 200
+        await until(the_other_is_level, "level: the other partition", SOON_S)
         [up] = await held_up(http, url)
         assert (up["position"], up["cause"]) == (f"{sales}-0@1", "unreadable")
 

@@ -67,7 +67,7 @@ class Answers:
 
     async def _counted(self, position: str) -> None:
         async def is_counted() -> bool:
-            query = f"?min_position={position}&wait_ms=5000"
+            query = f"?min_position={position}&wait_ms=10000"
             return (await self.to("GET", ROW + query))[0] == 200
 
         async def is_kept() -> bool:

@@ -148,7 +148,7 @@ async def shared_by_all(cluster: Cluster) -> None:
 async def restores(cluster: Cluster, role: Role) -> Counter[int]:
     """How often a store was begun anew for this role, by partition, on all workers together."""
     found: Counter[int] = Counter()
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as http:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as http:
         for worker in cluster.alive:
             async with http.get(f"{worker.url}/metrics") as response:
                 for line in (await response.text()).splitlines():

@@ -56,7 +56,8 @@ async def test_every_count_is_right_though_a_worker_is_killed_in_the_middle(word
     assert (status, body["count"]) == (200, 305)
     freshness = body["freshness"]
     assert freshness["position"].startswith(f"{words.words_topic}-{freshness['partition']}@")
-    status, _ = await answer(f"{b.url}/counts/tyger?min_position={freshness['position']}")
+    query = f"min_position={freshness['position']}&wait_ms=10000"
+    status, _ = await answer(f"{b.url}/counts/tyger?{query}")
     assert status == 200
 
     # Words that met in a group went out together: fewer records than words, and none too many.

@@ -158,7 +158,11 @@ async def test_a_ledger_whose_disk_is_full_says_so_and_goes_on_when_there_is_roo
     await all_written(cluster, database_of(ledger))
 
     assert_exact(cluster, database_of(ledger))
-    assert "The ledger goes on." in ledger.log.read_text()
+
+    async def says_that_it_goes_on() -> bool:  # a moment after it has written
+        return "The ledger goes on." in ledger.log.read_text()
+
+    await until(says_that_it_goes_on, "said: that it goes on", 60)
 
 
 async def test_history_is_answered_by_the_ledger_and_through_any_worker(cluster: Cluster) -> None:

@@ -210,7 +210,7 @@ async def test_a_worker_counts_and_answers_behind_a_login(logins: Logins, tmp_pa
             async with http.post("/v1/sales", json=sale) as answer:
                 assert answer.status == 202
                 position = (await answer.json())["position"]
-            query = {"min_position": position, "wait_ms": "1000"}
+            query = {"min_position": position, "wait_ms": "10000"}
             async with http.get("/v1/inventory/A/s", params=query) as answer:
                 assert (await answer.json())["on_hand"] == -2
         assert PASSWORD not in worker.log.read_text()
