@@ -107,9 +107,16 @@ class Roster:
         """
         ranked = self._ranked.get(partition)
         if ranked is None:
-            ranked = self._ranked[partition] = self._rank(partition)
+            ranked = self._rank(partition)
         now, silent_for = self._now(), self._clock.silent_for
         return [h for m, h in ranked if (silent_for(m.heard_at, now) > SILENCE_S) is silent]
+
+    def has_rival(self, partition: int) -> bool:
+        """Whether another worker may be active for it. Every read of an owner asks that."""
+        ranked = self._ranked.get(partition)
+        if ranked is None:
+            ranked = self._rank(partition)
+        return bool(ranked) and ranked[0][1].role is Role.ACTIVE
 
     def owner(self, partition: int) -> Holder | None:
         """The other worker that is active for it, if one is known and alive."""
@@ -194,6 +201,7 @@ class Roster:
         # Others who call themselves active slept through a rebalance: they are as good
         # as their position says, no better.
         found.sort(key=lambda pair: (pair is not active, pair[1].leaving, -pair[1].handled))
+        self._ranked[partition] = found
         return found
 
     def judge_by(self, rules: int) -> None:

@@ -116,8 +116,10 @@ class Router:
 
     def before_this(self, partition: int, fresh: Freshness | None, asked: Asked) -> Holder | None:
         """Whom `attempts` begin with, if not with this worker, whose rows are as fresh as this."""
-        if fresh is not None and _will_do(fresh, asked):
-            return None
+        if fresh is not None:
+            is_owner = fresh.role is Role.ACTIVE and not self._roster.has_rival(partition)
+            if is_owner or _will_do(fresh, asked):
+                return None
         others = self._roster.holders(partition)
         if not others or (fresh is not None and not self._is_better(others[0], fresh)):
             return None
