@@ -8,10 +8,12 @@ from contextlib import asynccontextmanager
 from aiokafka.errors import KafkaError
 
 from app import topics
+from app.access import beats_of
 from app.admin import TopicsError, kafka_failed
 from app.config import Settings
 from app.upgrades import beginning, record
 from core.versions import MoveRefused, VersionHistory
+from web.access.watched import AccessError
 from wire.batches import Unreadable
 from wire.control import Overtaken
 
@@ -31,7 +33,7 @@ async def asking(settings: Settings) -> AsyncIterator[None]:
         yield
     except (KafkaError, OSError, TimeoutError) as error:
         raise NotAsked(kafka_failed(settings, error)) from error
-    except (Unreadable, TopicsError) as error:
+    except (Unreadable, TopicsError, AccessError) as error:
         raise NotAsked(str(error)) from error
     except MoveRefused as error:
         raise UpgradeRefused(str(error)) from error
@@ -43,10 +45,11 @@ async def known(settings: Settings) -> VersionHistory:
     """All records, of which there is one at least.
 
     Raises:
-        NotAsked: Kafka does not answer.
+        NotAsked: Kafka does not answer, or the file of secrets cannot be used.
         UpgradeRefused: there is none.
     """
     async with asking(settings):
+        beats_of(settings)  # before anything is recorded that the workers must be heard of
         problems = await topics.check(settings)
         for problem in problems:
             if not problem.topic:

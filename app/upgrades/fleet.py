@@ -1,6 +1,7 @@
 """Who runs which version, and how far: from the heartbeats of the last minutes alone.
 
-Times are the broker's, which stamped the heartbeats; nobody's clock is asked.
+Times are the broker's, which stamped the heartbeats; nobody's clock is asked. Where workers prove
+to be workers (`ONHAND_PEER_SECRET`), a command hears whom a worker would hear.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from app.access import beats_of
 from app.config import Settings
 from core.stages import Role
+from web.access.beats import Beats
 from web.cluster.heartbeats import Claim, Heartbeat, WorkerState, beat_of
 from wire import clients
 from wire.fetch import Fetched, fetch, stored
@@ -115,7 +118,9 @@ async def heard(
 
     Raises:
         KafkaError, OSError: Kafka does not answer.
+        AccessError: the file of secrets cannot be used.
     """
+    beats = beats_of(settings)
     consumer = AIOKafkaConsumer(
         **settings.client_kwargs(),
         group_id=None,
@@ -127,7 +132,7 @@ async def heard(
     try:
         await clients.start(consumer)
         consumer.assign([place])
-        return await _listened(consumer, place, enough, wait_s)
+        return await _listened(consumer, place, beats, enough, wait_s)
     finally:
         with suppress(KafkaError, OSError, TimeoutError):
             await clients.close(consumer, _CLOSE_S)
@@ -136,6 +141,7 @@ async def heard(
 async def _listened(
     consumer: AIOKafkaConsumer,
     place: TopicPartition,
+    beats: Beats,
     enough: Callable[[Fleet], bool],
     wait_s: float,
 ) -> Fleet:
@@ -148,7 +154,7 @@ async def _listened(
         if part is not None:
             if part.error is not None:
                 raise part.error
-            fleet.beats += _beats(place, part)
+            fleet.beats += _believed(place, part, beats)
             position = part.next_offset
         if position < end:
             await asyncio.sleep(0)
@@ -164,11 +170,16 @@ async def _listened(
             return fleet
 
 
-def _beats(place: TopicPartition, part: Fetched) -> Iterator[Beat]:
+def _believed(place: TopicPartition, part: Fetched, beats: Beats) -> Iterator[Beat]:
     for record in stored(place, part):
+        value, log_ms = record.value, record.timestamp
+        if value is None or (beat := beat_of(value)) is None:
+            continue
+        if not beats.is_heard(value, record.headers, log_ms, beat.instance, beat.sequence):
+            continue
         # A ledger follows whatever version it likes: it answers for none.
-        if (beat := beat_of(record.value)) is not None and beat.kind is None:
-            yield Beat(record.timestamp, beat)
+        if beat.kind is None:
+            yield Beat(log_ms, beat)
 
 
 async def _minutes_before(consumer: AIOKafkaConsumer, place: TopicPartition, end: int) -> int:
