@@ -241,20 +241,25 @@ def _switched(switched: Switched) -> str:
 @kafka_option
 @as_json
 def upgrade_retire(version: int, sure: bool, note: str, as_json: bool, **options: Any) -> None:
-    """End VERSION, which is the previous or the staged one, and delete its topics.
+    """End VERSION, which is the previous or the staged one; delete its topics and groups.
 
     Its workers let go of what they hold and idle; stop them then. There is no way back.
     """
     from app.upgrades import retiring
 
     settings = settings_from(**options)
-    after = ended(retiring.retire_version(settings, version, note=note, sure=sure), as_json)
+    done = ended(retiring.retire_version(settings, version, note=note, sure=sure), as_json)
     if as_json:
-        print_json(_document(after))
-    else:
+        print_json({**_document(done.after), "group_left": done.group})
+        return
+    click.echo(
+        f"Version {version} is retired (epoch {done.after.epoch}): its topics and groups are "
+        "deleted. Stop its workers."
+    )
+    if done.group is not None:
         click.echo(
-            f"Version {version} is retired (epoch {after.epoch}): its topics are deleted. Stop "
-            "its workers."
+            f"The group {done.group} remains, for a ledger is in it: when that is stopped, Kafka "
+            "forgets the group by itself, by default after 7 days."
         )
 
 

@@ -4,7 +4,7 @@
 2. Wait until they have said so.
 3. Initialise its transactional ids, so that none of its workers can write any more, also one
    that sleeps and wakes: it would have its deleted topics made anew.
-4. Delete its group and its topics.
+4. Delete its groups, that of its ledgers too, and its topics.
 5. Record that nothing is left.
 
 Killed at any point, the same command goes on where it was.
@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import NamedTuple
 
 from aiokafka.client import CoordinationType
 from aiokafka.errors import (
     GroupIdNotFound,
     KafkaError,
     NoError,
+    NonEmptyGroup,
     UnknownTopicOrPartitionError,
     for_code,
 )
@@ -49,8 +51,19 @@ class NotFinished(Exception):
     """It is retired, and something of it is left; says what to do."""
 
 
-async def retire_version(settings: Settings, version: int, *, note: str, sure: bool) -> Versions:
-    """Retire a version; returns the record that says that nothing is left of it.
+class Retired(NamedTuple):
+    """What a retirement left.
+
+    after: the record that says that nothing counts or is kept any more. group: that of its
+    ledgers, where one is still in it; a ledger goes on, for it needs nothing that was deleted.
+    """
+
+    after: Versions
+    group: str | None
+
+
+async def retire_version(settings: Settings, version: int, *, note: str, sure: bool) -> Retired:
+    """Retire a version.
 
     Args:
         settings: of any version.
@@ -75,9 +88,10 @@ async def retire_version(settings: Settings, version: int, *, note: str, sure: b
     try:
         await _let_go(settings, version)  # 2
         async with asyncio.timeout(PATIENCE_S):
-            await _fence(theirs)  # 3
+            group = await fence_version(theirs)  # 3
             await _delete(theirs)  # 4
-        return await record.written(settings, _nothing_left(version), note=note)  # 5
+        after = await record.written(settings, _nothing_left(version), note=note)  # 5
+        return Retired(after, group)
     except (KafkaError, OSError, TimeoutError, TopicsError, Unreadable, Overtaken) as error:
         raise _unfinished(version, in_words(error)) from error
 
@@ -117,8 +131,12 @@ async def _let_go(settings: Settings, version: int) -> None:
         raise _unfinished(version, f"{', '.join(left)} still hold partitions: stop them")
 
 
-async def _fence(theirs: Settings) -> None:
-    """End the writing of whoever sleeps, then forget the group."""
+async def fence_version(theirs: Settings) -> str | None:
+    """End the writing of whoever sleeps, then forget the groups.
+
+    Returns:
+        The group of ledgers, where one is still in it.
+    """
     brokers = Brokers(theirs.client_kwargs(), [])
     try:
         await brokers.start()
@@ -126,6 +144,11 @@ async def _fence(theirs: Settings) -> None:
             name = theirs.transactional_id(partition)
             await TransactionalProducer.open(brokers, name, _TRANSACTION_TIMEOUT_MS, partition)
         await _forget_group(brokers, theirs.group)
+        try:
+            await _forget_group(brokers, theirs.ledger_group)
+        except NonEmptyGroup:
+            return theirs.ledger_group
+        return None
     finally:
         await brokers.stop()
 

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaConnectionError
 
 from app import topics
 from app.admin import TopicsError, connected
 from app.config import Settings
-from app.upgrades import beginning, record
+from app.upgrades import beginning, record, retiring
 from app.upgrades.record import recorded
 from core import versions
 from core.versions import VersionBegun, VersionHistory, Versions
@@ -251,11 +252,15 @@ async def test_promote_rollback_and_retire_say_what_they_did_and_the_log_keeps_i
     code, said = await upgrade(settings, "retire", "2")
     assert code == 1
     assert "the previous one for only 0 min" in said
+    two = Settings.from_env(variables(settings), version=2)
+    for group in (two.group, two.ledger_group, settings.ledger_group):
+        await was_used(settings, group)
     code, said = await upgrade(settings, "retire", "2", "--yes")
     assert code == 0, said
+    assert "remains" not in said
+    await groups_are(settings, settings.ledger_group)
     assert (await upgrade(settings, "retire", "2"))[0] == 0  # already so
 
-    two = Settings.from_env(variables(settings), version=2)
     assert {p.topic for p in await topics.check(two)} == {two.changelog_topic}
     assert await topics.check(settings) == []
     records = json.loads((await upgrade(settings, "log", "--json"))[1])["records"]
@@ -265,6 +270,55 @@ async def test_promote_rollback_and_retire_say_what_they_did_and_the_log_keeps_i
     assert records[1]["note"] == "damaged returns"
     assert records[2]["forced"] == ["not-caught-up", "not-compared"]
     assert (await upgrade(settings, "stage", "2"))[0] == 1  # numbers are never used again
+
+
+async def was_used(settings: Settings, group: str) -> None:
+    """Somebody was in this group, and left it."""
+    place = TopicPartition(settings.source_topics["sales"], 0)
+    consumer = AIOKafkaConsumer(bootstrap_servers=settings.kafka, group_id=group)
+    await consumer.start()
+    try:
+        consumer.assign([place])
+        await consumer.commit({place: 0})
+    finally:
+        await consumer.stop()
+
+
+async def groups_are(settings: Settings, *expected: str) -> None:
+    """These are the groups of this deployment."""
+
+    async def so() -> bool:
+        async with connected(settings) as admin:
+            groups = [name for name, *_ in await admin.list_consumer_groups()]
+        return sorted(g for g in groups if g.startswith(settings.name)) == sorted(expected)
+
+    await until(so, f"the groups: {expected}", 60)
+
+
+async def test_the_group_of_a_ledger_that_still_runs_remains_and_is_named(
+    settings: Settings,
+) -> None:
+    await topics.create(settings)
+    two = Settings.from_env(variables(settings), version=2)
+    await was_used(settings, two.group)
+    ledger = AIOKafkaConsumer(
+        settings.source_topics["sales"],
+        bootstrap_servers=settings.kafka,
+        group_id=two.ledger_group,
+    )
+
+    async def is_in() -> bool:
+        return bool(ledger.assignment())
+
+    await ledger.start()
+    try:
+        await until(is_in, "in its group", 60)
+        assert await retiring.fence_version(two) == two.ledger_group
+        await groups_are(settings, two.ledger_group)
+    finally:
+        await ledger.stop()
+    assert await retiring.fence_version(two) is None
+    await groups_are(settings)
 
 
 async def test_without_kafka_nothing_is_asked_and_nothing_changed(settings: Settings) -> None:
