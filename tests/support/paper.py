@@ -20,7 +20,9 @@ from app.channels.document import topics_document
 from app.config import Settings
 from dev.kafka import free_port
 from tests.support.ending import end
+from tests.support.paperfeed import PaperFeed
 from web import openapi
+from web.feed.asked import CHANGES_PATH
 from web.http.paths import add_routes
 from web.http.problems import Problem, problem
 from web.page.files import PageFiles
@@ -131,6 +133,7 @@ class Paper:
         self.lost: set[str] = set()
         self.drifts: Sequence[Json] | None = ()
         self.keeps_history = True
+        self.feed = PaperFeed()
         self.busy: Shelf | None = None
         self.asked: list[str] = []
         self.token = ""
@@ -184,6 +187,10 @@ class Paper:
                 return web.Response(
                     status=refusal.status, body=refusal.body, headers=refusal.headers
                 )
+        if path == CHANGES_PATH:
+            if not self.keeps_history:
+                return _nobody_keeps_history()
+            return await self.feed.answer(request.query)
         return self._found(path, request.query)
 
     def _found(self, path: str, query: Mapping[str, str]) -> web.Response:
@@ -265,8 +272,7 @@ class Paper:
 
     def _timeline(self, sku: str, location: str, query: Mapping[str, str]) -> web.Response:
         if not self.keeps_history:
-            detail = "Nobody keeps history now: start a ledger with `onhand ledger worker`."
-            return problem(Problem.HISTORY_NOT_RUNNING, detail)
+            return _nobody_keeps_history()
         shelf = self.shelves[sku, location]
         first, limit = int(query.get("cursor", 0)), int(query["limit"])
         more = first + limit < len(shelf.facts)
@@ -362,6 +368,11 @@ class Paper:
             "positions": "onhand-v1-dlq-0@1",
             "as_of": iso(datetime.now(UTC)),
         }
+
+
+def _nobody_keeps_history() -> web.Response:
+    detail = "Nobody keeps history now: start a ledger with `onhand ledger worker`."
+    return problem(Problem.HISTORY_NOT_RUNNING, detail)
 
 
 def a_letter(reason: str, detail: str, value: str, n: int = 0, **more: Any) -> Json:

@@ -22,6 +22,7 @@ ASKED = {
     "/v1/upgrade": "/v1/upgrade",
     "/v1/audit": "/v1/audit",
     "/v1/dead-letters?limit=5": "/v1/dead-letters",
+    "/v1/changes": "/v1/changes",
     "/ready": "/ready",
 }
 
@@ -31,6 +32,8 @@ async def test_the_worker_of_paper_answers_as_the_document_says() -> None:
     paper.furnish()
     paper.put("SKU-000007", "store-003").repeat()
     paper.missing = [4]
+    paper.feed.tell("SKU-000007", "store-003", -2)
+    paper.feed.refuse("bad_data", "It is bad.")
     paper.letters = [a_letter("bad_data", "It is bad.", "{}")]
     contract = Contract(json.loads(json.dumps(document(__version__, paper.url, guarded=False))))
     await paper.start()

@@ -12,6 +12,7 @@ import web.page as page_room
 from tests.unit.web.access_files import Keys
 from tests.unit.web.fakes import FakeTable
 from tests.unit.web.serving import Worker, a_web
+from web.feed.asked import KIND_OF_TYPE
 from web.http.problems import PAGES
 from web.page.files import PAGE_PATH, PageFiles
 from web.server import Limits
@@ -154,6 +155,12 @@ def test_the_page_knows_each_reason_for_which_a_fact_is_refused() -> None:
     )
     assert told is not None
     assert {*re.findall(r"^  (\w+):", told[1], re.MULTILINE)} == {str(one) for one in Refusal}
+
+
+def test_the_page_offers_each_type_that_a_feed_can_be_asked_for() -> None:
+    told = re.search(r"const SAID = \{(.*?)\n\};", (STATIC / "words.js").read_text(), re.DOTALL)
+    assert told is not None
+    assert {*re.findall(r'^  "([\w.]+)":', told[1], re.MULTILINE)} == KIND_OF_TYPE.keys()
 
 
 def test_problems_are_json_that_a_page_can_read() -> None:

@@ -7,6 +7,7 @@ import { board } from "./board.js";
 import { calls } from "./calls.js";
 import { cluster } from "./cluster.js";
 import { h, show } from "./dom.js";
+import { feed } from "./feed.js";
 import { letters } from "./letters.js";
 import { problemBox, readRemedies } from "./problems.js";
 import { row } from "./row.js";
@@ -19,10 +20,11 @@ const GONE_MS = 1000;
 /** What waiting does not change, such as a missing scope, is still asked again now and then. */
 const REFUSED_MS = 15_000;
 const TOGETHER_MS = 1000;
-const VIEWS = { "": board, row, cluster, "dead-letters": letters, audit, calls };
+const VIEWS = { "": board, row, feed, cluster, "dead-letters": letters, audit, calls };
 const PARTS = { row: 2 };
 const NAV = [
   ["#/", "Stock"],
+  ["#/feed", "Feed"],
   ["#/cluster", "Cluster"],
   ["#/dead-letters", "Dead letters"],
   ["#/audit", "Audit"],

@@ -87,4 +87,5 @@ const SAID = {
   "inventory.sale.voided.v1": "sale voided",
   "inventory.stock.adjusted.v1": "adjusted",
 };
+export const TYPES = Object.keys(SAID);
 export const said = (type) => SAID[type] ?? type ?? "unknown";
