@@ -1,16 +1,20 @@
 """A ledger of a version that counts by newer rules: history, explanations and audit by these."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
 
+import aiohttp
+
 from dev.kafka import Kafka
-from dev.oracle.log import oracle_of
+from dev.oracle.log import oracle_of, read_topics
 from dev.oracle.rows import row_from_json
 from dev.reads.answers import row_url
 from dev.workers import Worker, onhand, until
-from tests.e2e.upgrades.test_diff import DAMAGED, HERE, PARTITIONS, SKUS, VOIDED, Two
+from tests.e2e.upgrades.test_diff import DAMAGED, GIFT, HERE, PARTITIONS, SKUS, VOIDED, Two
 from tests.integration.ledger.test_process import a_ledger, all_written, database_of, get
+from tests.ledgers.feeding import LINES, Json, facts
 
 
 async def test_the_ledger_of_a_version_judges_by_its_rules(kafka: Kafka, tmp_path: Path) -> None:
@@ -30,11 +34,79 @@ async def test_the_ledger_of_a_version_judges_by_its_rules(kafka: Kafka, tmp_pat
         await _rows_are_the_oracles(both, ledger)
         await _is_passed_on_within_its_version(both, ledger)
         await _is_told_and_audited(both, ledger)
+        await _is_followed_across_a_promotion(both)
     except AssertionError as error:
         raise AssertionError(f"{error}\n{both.one.logs()}\n{both.two.logs()}") from None
     finally:
         both.one.close()
         both.two.close()
+
+
+async def _is_followed_across_a_promotion(both: Two) -> None:
+    """Streams through either door go on: each fact once, by the version that is active then."""
+    old, doors = a_ledger(both.one, "old"), (both.a.url, both.b.url)
+    await old.ready()
+    await all_written(both.one, database_of(old))
+
+    async def is_told() -> bool:
+        return all([(await get(f"{url}/v1/changes", limit="1"))[0] == 200 for url in doors])
+
+    await until(is_told, "told: a page, through either door", 60)
+    before = _positions(both)
+    told: dict[str, list[Json]] = {url: [] for url in doors}
+    followers = [asyncio.create_task(_follow(url, told[url])) for url in doors]
+
+    async def have_all() -> bool:
+        for follower in followers:
+            assert not follower.done(), follower.exception()
+        return all(len(facts(each)) >= wanted for each in told.values())
+
+    try:
+        wanted = len(before)
+        await until(have_all, "told by version 1: the whole log", 60)
+        ids = {url: each[-1]["id"] for url, each in told.items()}
+        await until(both.promoted, "promoted: version 2", 120, every_s=1)
+        both.till(GIFT)
+        wanted += 1
+        await until(have_all, "told by version 2: what came since", 60)
+    finally:
+        for follower in followers:
+            follower.cancel()
+        await asyncio.gather(*followers, return_exceptions=True)
+
+    after = _positions(both)
+    assert len(after) == wanted
+    for each in told.values():
+        assert sorted(fact["position"] for fact in facts(each)) == sorted(after)
+        # Version 1 does not know what it is; a verdict that was told stays told.
+        outcomes = [fact["outcome"] for fact in facts(each)]
+        assert (outcomes.count("refused"), outcomes[-1]) == (3, "applied"), outcomes
+    for url in doors:
+        # Who was away meanwhile comes back with its last position, to either door.
+        status, page = await get(f"{url}/v1/changes", after=ids[url])
+        assert (status, [one["data"]["outcome"] for one in page["changes"]]) == (200, ["applied"])
+        # Who begins anew has the verdicts of version 2 alone.
+        status, page = await get(f"{url}/v1/changes")
+        told_now = [one["data"] for one in page["changes"]]
+        assert sorted(fact["position"] for fact in told_now) == sorted(after), status
+        assert not [fact for fact in told_now if fact["outcome"] == "refused"]
+
+
+def _positions(both: Two) -> list[str]:
+    """Of all facts in the log."""
+    records = read_topics(both.one.kafka, both.one.sources)
+    return [f"{r.topic}-{r.partition}@{r.offset}" for r in records]
+
+
+async def _follow(url: str, told: list[Json]) -> None:
+    timeout = aiohttp.ClientTimeout(total=None, sock_read=60)
+    async with (
+        aiohttp.ClientSession(timeout=timeout) as http,
+        http.get(f"{url}/v1/changes", headers=LINES) as answer,
+    ):
+        assert answer.status == 200, await answer.text()
+        async for line in answer.content:
+            told.append(json.loads(line))
 
 
 async def _rows_are_the_oracles(both: Two, ledger: Worker) -> None:
