@@ -21,6 +21,7 @@ from dev.oracle.log import read_topics
 from dev.readme.documents import read
 from dev.workers import ROOT, environment, onhand, until
 from tests.support.documents import opened, written
+from tests.unit.importers.excel.workbooks import a_book
 
 MAP = """
 [constants]
@@ -87,6 +88,25 @@ async def test_loading_twice_changes_nothing_and_is_refused(
     code, said = await onhand("load", str(path), *named, settings=variables(settings))
     assert (code, json.loads(said)["sent"]) == (0, 1)
     assert ids(settings) == expected + Counter(["file:another day#2"])
+
+
+async def test_a_workbook_is_loaded_once_and_nothing_of_one_that_is_refused_in_part(
+    settings: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "m.toml").write_text(MAP)
+    path = tmp_path / "sales.xlsx"
+    words = (str(path), "--map", str(tmp_path / "m.toml"))
+    path.write_bytes(a_book([("sku", "qty"), ("A", 2), ("A", 2), ((46349, "d.m"), 1)]))
+
+    code, said = await onhand("load", *words, settings=variables(settings))
+    assert (code, "line 4, is refused: sku, the sku, is a date" in said) == (1, True)
+    assert not ids(settings)
+
+    path.write_bytes(a_book([("sku", "qty"), ("A", 2), ("A", 2), ("1-2", -1)]))
+    for sent in (True, False):
+        code, said = await onhand("load", *words, settings=variables(settings))
+        assert (code, "3 facts were sent." in said) == (0 if sent else 1, sent)
+    assert ids(settings) == Counter(f"file:sales.xlsx#{row}" for row in (2, 3, 4))
 
 
 async def test_a_load_that_is_killed_goes_on_and_each_fact_is_in_the_log_once(
