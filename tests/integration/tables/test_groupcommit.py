@@ -3,6 +3,7 @@
 import asyncio
 import os
 from time import monotonic
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -198,22 +199,30 @@ async def test_a_stop_commits_what_is_folded(shop: Shop) -> None:
     assert len(shop.committed_rows()) == 3
 
 
-@pytest.mark.alone
 async def test_a_commit_that_does_not_end_holds_up_a_rebalance_for_half_a_session_only(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop.append(a_delivery_of(3))
-    async with a_worker(shop, session_timeout_s=2.0) as worker:
+    async with a_worker(shop, session_timeout_s=2.4) as worker:
         await worker.own(0)
         gate = Gate()
         monkeypatch.setattr(ChangelogWriter, "commit", gate.before(ChangelogWriter.commit))
         await worker.deliver()
         await gate.is_reached()
+        limits_s: list[float] = []
+
+        def limited(seconds: float) -> asyncio.Timeout:
+            limits_s.append(seconds)
+            return asyncio.timeout(seconds)
+
+        names = vars(asyncio) | {"timeout": limited}
+        monkeypatch.setattr("tables.table.asyncio", SimpleNamespace(**names))
         began = monotonic()
 
         await worker.table.revoke()
 
-        assert 0.9 < monotonic() - began < 2.0
+        assert monotonic() - began > 1.1
+        assert 1.2 in limits_s
         gate.open.set()
         await worker.table.assign({0}, ())
         await worker.catch_up()  # nothing is lost: it is read again
