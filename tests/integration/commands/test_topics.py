@@ -42,8 +42,9 @@ def alter(settings: Settings, topic: str, name: str, value: str) -> None:
     resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
     admin.incremental_alter_configs([resource])[resource].result(60)
     # The controller took it; the broker that is asked next learns it a moment later.
-    deadline = time.monotonic() + 10
-    while config_of(settings, topic)[name] != value and time.monotonic() < deadline:
+    deadline = time.monotonic() + 60
+    while config_of(settings, topic)[name] != value:
+        assert time.monotonic() < deadline, f"{name} of {topic} is not {value} yet"
         time.sleep(0.02)
 
 

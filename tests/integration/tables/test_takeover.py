@@ -248,7 +248,7 @@ async def test_a_worker_that_cannot_take_over_although_the_coordinator_answers_e
 async def test_a_worker_waits_while_the_coordinator_does_not_answer_either(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with a_worker(shop, session_timeout_s=0.2) as worker:
+    async with a_worker(shop, session_timeout_s=0.6) as worker:
         worker.membership.silent_since = monotonic() - 60
         open_ = ChangelogWriter.open
         tries = 0
@@ -256,8 +256,8 @@ async def test_a_worker_waits_while_the_coordinator_does_not_answer_either(
         async def away(*args: Any) -> Any:
             nonlocal tries
             tries += 1
-            if tries < 6:
-                await asyncio.sleep(0.3)  # longer than a session
+            if tries < 3:
+                await asyncio.sleep(0.8)  # longer than a session
                 raise KafkaConnectionError
             return await open_(*args)
 
