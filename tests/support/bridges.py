@@ -152,12 +152,6 @@ class Bridges:
         sources = [*self.onhand().source_topics.values()]
         return ends_of(self.kafka, sources) != ends_of(self.kafka, sources, committed=False)
 
-    async def is_in_a_transaction(self) -> None:
-        async def one_is_open() -> bool:
-            return self.has_an_open_transaction()
-
-        await self._until(one_is_open, "open: a transaction", 180)
-
     async def has_written(self, count: int, timeout_s: float = 180) -> None:
         """Wait until there are so many facts, committed or not, or markers behind them."""
 
