@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None)  # here, since little may be done between fork and exec
 WORKER = ("-m", "faust", "-A", "app", "worker", "-l", "info")
+LEDGER = ("-m", "faust", "-A", "app.ledger", "worker", "-l", "info")
 HTTP_TIMEOUT_S = 5.0
 
 

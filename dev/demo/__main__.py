@@ -27,9 +27,8 @@ from dev.oracle.stock import Oracle
 from dev.reads.answers import Reader, ask, owners, reading
 from dev.traffic.sending import run_tag
 from dev.traffic.shop import Shop
-from dev.workers import Late, Worker, onhand, until
+from dev.workers import LEDGER, Late, Worker, onhand, until
 
-LEDGER = ("-m", "faust", "-A", "app.ledger", "worker", "-l", "info")
 SKUS, STORES, SEED = 2_000, 40, 1
 EVENTS_PER_S, READS_PER_S = 500, 100
 LINE_EVERY_S = 10.0
