@@ -2,6 +2,7 @@
 
 import { ask, path } from "./api.js";
 import { h } from "./dom.js";
+import { field, keyOfSkus } from "./fields.js";
 import { remedy } from "./problems.js";
 import { count, freshness, momentOf, number, prose, signed } from "./words.js";
 
@@ -96,26 +97,12 @@ export function board(shell) {
   }
 
   function filterForm() {
-    const field = (name, label, more) =>
-      h(
-        "div",
-        {},
-        h("label", { for: `by-${name}` }, label),
-        h("input", {
-          id: `by-${name}`,
-          name,
-          value: query.get(name) ?? "",
-          autocomplete: "off",
-          spellcheck: "false",
-          ...more,
-        }),
-      );
     const isAny = Object.keys(FILTERS).some((name) => query.get(name));
     return h(
       "form",
       { class: "fields", role: "search", key: "filters", oninput: later, onsubmit: now },
-      field("sku", "SKU begins with", { type: "search" }),
-      field("location", "Location", { type: "search", list: "locations" }),
+      field(query, "sku", "SKU begins with"),
+      field(query, "location", "Location", { list: "locations" }),
       h(
         "datalist",
         { id: "locations" },
@@ -124,8 +111,8 @@ export function board(shell) {
           .slice(0, MAX_LOCATIONS)
           .map((one) => h("option", { value: one, key: one })),
       ),
-      field("below", "On hand below", { type: "text", inputmode: "numeric", size: "8" }),
-      field("above", "On hand above", { type: "text", inputmode: "numeric", size: "8" }),
+      field(query, "below", "On hand below", { type: "text", inputmode: "numeric", size: "8" }),
+      field(query, "above", "On hand above", { type: "text", inputmode: "numeric", size: "8" }),
       h("button", { class: "unseen" }, "Show"),
       h(
         "p",
@@ -280,11 +267,7 @@ export function board(shell) {
     },
     step,
     draw,
-    key(event) {
-      if (event.key !== "/") return;
-      event.preventDefault();
-      document.getElementById("by-sku")?.select();
-    },
+    key: keyOfSkus,
     hasData: () => found !== null,
     close: () => clearTimeout(timer),
   };

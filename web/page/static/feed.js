@@ -4,6 +4,8 @@
 import { Refused, ask } from "./api.js";
 import { hashOf } from "./board.js";
 import { h } from "./dom.js";
+import { choice, field, keyOfSkus } from "./fields.js";
+import { factsTable } from "./facts.js";
 import { TYPES, count, moment, momentOf, number, said, signed } from "./words.js";
 
 const LIMIT = 500;
@@ -130,32 +132,9 @@ export function feed(shell) {
     return h(
       "form",
       { class: "fields", role: "search", key: "filters", onchange: change, onsubmit: change },
-      ["sku", "location"].map((name) =>
-        h(
-          "div",
-          {},
-          h("label", { for: `by-${name}` }, name === "sku" ? "SKU begins with" : "Location"),
-          h("input", {
-            id: `by-${name}`,
-            name,
-            type: "search",
-            value: query.get(name) ?? "",
-            autocomplete: "off",
-            spellcheck: "false",
-          }),
-        ),
-      ),
-      h(
-        "div",
-        {},
-        h("label", { for: "by-type" }, "Kind"),
-        h(
-          "select",
-          { id: "by-type", name: "type", value: query.get("type") ?? "" },
-          h("option", { value: "" }, "any"),
-          TYPES.map((type) => h("option", { value: type, key: type }, said(type))),
-        ),
-      ),
+      field(query, "sku", "SKU begins with"),
+      field(query, "location", "Location"),
+      choice(query, "type", "Kind", TYPES, said),
       h("button", { class: "unseen" }, "Show"),
       h("button", { type: "button", key: "pause", onclick: pause }, isPaused ? "Go on" : "Pause"),
     );
@@ -166,29 +145,9 @@ export function feed(shell) {
       const wished = [...query.keys()].length ? "No such fact has" : "No fact has";
       return h("p", { class: "none", key: "none" }, `${wished} come since this was opened.`);
     }
-    return h(
-      "div",
-      { class: "scroll", key: "facts", tabindex: "0", role: "region", "aria-label": "Facts, newest first" },
-      h(
-        "table",
-        { class: "facts" },
-        h(
-          "thead",
-          {},
-          h(
-            "tr",
-            {},
-            ["Recorded", "What", "SKU and location"].map((name) => h("th", { scope: "col" }, name)),
-            h("th", { scope: "col", class: "n" }, "Change"),
-            ["Source and id", "Position"].map((name) => h("th", { scope: "col", class: "wide" }, name)),
-          ),
-        ),
-        h(
-          "tbody",
-          {},
-          lines.map((one) => (one.gap ? gapLine(one) : factLine(one, fresh.has(one.position)))),
-        ),
-      ),
+    return factsTable(
+      { "": ["Recorded", "What", "SKU and location"], n: ["Change"], wide: ["Source and id", "Position"] },
+      lines.map((one) => (one.gap ? gapLine(one) : factLine(one, fresh.has(one.position)))),
       lines.length < KEPT ? null : h("p", { class: "dim" }, `The last ${count(KEPT, "line")}.`),
     );
   }
@@ -202,11 +161,7 @@ export function feed(shell) {
     },
     step,
     draw,
-    key(event) {
-      if (event.key !== "/") return;
-      event.preventDefault();
-      document.getElementById("by-sku")?.select();
-    },
+    key: keyOfSkus,
     hasData: () => lines.length > 0,
     close() {},
   };

@@ -2,6 +2,7 @@
 
 import { Refused, ask, path } from "./api.js";
 import { h } from "./dom.js";
+import { factsTable } from "./facts.js";
 import { NOTHING, apply, cross, differences, hex, onHand } from "./fold.js";
 import { stepLine } from "./line.js";
 import { problemBox } from "./problems.js";
@@ -283,29 +284,9 @@ export function history(shell, sku, location) {
       .slice(first, until)
       .map((fact, i) => [first + i + 1, fact])
       .reverse();
-    return h(
-      "div",
-      { class: "scroll", key: "facts", tabindex: "0", role: "region", "aria-label": "Facts, newest first" },
-      h(
-        "table",
-        { class: "facts" },
-        h(
-          "thead",
-          {},
-          h(
-            "tr",
-            {},
-            ["Recorded", "What"].map((name) => h("th", { scope: "col" }, name)),
-            ["Change", "Balance"].map((name) => h("th", { scope: "col", class: "n" }, name)),
-            ["Source and id", "Position"].map((name) => h("th", { scope: "col", class: "wide" }, name)),
-          ),
-        ),
-        h(
-          "tbody",
-          {},
-          shown.map(([n, fact]) => factLine(n, fact, n === at && stepAt !== null, n > at)),
-        ),
-      ),
+    return factsTable(
+      { "": ["Recorded", "What"], n: ["Change", "Balance"], wide: ["Source and id", "Position"] },
+      shown.map(([n, fact]) => factLine(n, fact, n === at && stepAt !== null, n > at)),
       first > 0
         ? h(
             "button",

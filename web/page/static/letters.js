@@ -2,6 +2,7 @@
 
 import { ask } from "./api.js";
 import { h } from "./dom.js";
+import { choice, field } from "./fields.js";
 import { count, momentOf, number, prose } from "./words.js";
 
 const LIMIT = 50;
@@ -81,32 +82,9 @@ export function letters(shell) {
     return h(
       "form",
       { class: "fields", role: "search", key: "filters", onchange: change, onsubmit: change },
-      h(
-        "div",
-        {},
-        h("label", { for: "by-reason" }, "Reason"),
-        h(
-          "select",
-          { id: "by-reason", name: "reason", value: query.get("reason") ?? "" },
-          h("option", { value: "" }, "any"),
-          REASONS.map((one) => h("option", { value: one, key: one }, one)),
-        ),
-      ),
-      ["source", "topic"].map((name) =>
-        h(
-          "div",
-          {},
-          h("label", { for: `by-${name}` }, name === "source" ? "Source" : "Topic"),
-          h("input", {
-            id: `by-${name}`,
-            name,
-            type: "search",
-            value: query.get(name) ?? "",
-            autocomplete: "off",
-            spellcheck: "false",
-          }),
-        ),
-      ),
+      choice(query, "reason", "Reason", REASONS),
+      field(query, "source", "Source"),
+      field(query, "topic", "Topic"),
       h("button", { class: "unseen" }, "Show"),
     );
   }

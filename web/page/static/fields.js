@@ -1,0 +1,41 @@
+// The filters of a view: each stands in the address under its own name.
+
+import { h } from "./dom.js";
+
+/** A box to type in. `query`: what the address says now. */
+export const field = (query, name, label, more) =>
+  labelled(
+    name,
+    label,
+    h("input", {
+      id: `by-${name}`,
+      name,
+      type: "search",
+      value: query.get(name) ?? "",
+      autocomplete: "off",
+      spellcheck: "false",
+      ...more,
+    }),
+  );
+
+/** One of some values, or any. `shown`: a value in words. */
+export const choice = (query, name, label, values, shown = (value) => value) =>
+  labelled(
+    name,
+    label,
+    h(
+      "select",
+      { id: `by-${name}`, name, value: query.get(name) ?? "" },
+      h("option", { value: "" }, "any"),
+      values.map((value) => h("option", { value, key: value }, shown(value))),
+    ),
+  );
+
+const labelled = (name, label, control) => h("div", {}, h("label", { for: `by-${name}` }, label), control);
+
+/** The key / goes to the box for SKUs. */
+export function keyOfSkus(event) {
+  if (event.key !== "/") return;
+  event.preventDefault();
+  document.getElementById("by-sku")?.select();
+}
