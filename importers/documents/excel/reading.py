@@ -17,7 +17,6 @@ from importers.documents.excel.grid import GridRow, Merge, merges_of, rows_of
 from importers.documents.excel.workbook import NamedSheet, Workbook
 from importers.documents.port import (
     BrokenDocument,
-    Document,
     DocumentPart,
     Format,
     OtherLine,
@@ -31,7 +30,7 @@ from importers.documents.sheets.maps import (
     Hidden,
     SheetMap,
 )
-from importers.documents.sheets.rows import RowReader
+from importers.documents.sheets.rows import RowReader, format_of_rows
 
 EXCEL: Final = "excel"
 _ROLES: Final = {
@@ -42,19 +41,10 @@ _ROLES: Final = {
 
 
 def excel_format(by: SheetMap, document: str) -> Format:
-    """The format of workbooks that a map describes.
-
-    Args:
-        by: the map.
-        document: how the file is known: its rows have no number of their own that tells files
-            apart.
-    """
-
-    def read(file: BinaryIO) -> Iterator[DocumentPart]:
-        yield Document(identity=f"file:{document}", where="line 1")
-        yield from _lines(file, by)
-
-    return Format(name=EXCEL, looks_like=lambda head: head.startswith(ZIP_HEAD), read=read)
+    """The format of workbooks that a map describes; `document`: see `format_of_rows`."""
+    return format_of_rows(
+        EXCEL, document, lambda head: head.startswith(ZIP_HEAD), lambda file: _lines(file, by)
+    )
 
 
 def sheet_of(book: Workbook, name: str | None) -> NamedSheet:

@@ -12,9 +12,9 @@ import io
 from collections.abc import Iterator
 from typing import BinaryIO, Final
 
-from importers.documents.port import BrokenDocument, Document, DocumentPart, Format
+from importers.documents.port import BrokenDocument, DocumentPart, Format
 from importers.documents.sheets.maps import SheetMap
-from importers.documents.sheets.rows import RowReader
+from importers.documents.sheets.rows import RowReader, format_of_rows
 
 CSV: Final = "csv"
 #: A line of more characters is none.
@@ -22,19 +22,8 @@ _MAX_LINE_CHARS: Final = 2**20
 
 
 def csv_format(by: SheetMap, document: str) -> Format:
-    """The format of files that a map describes.
-
-    Args:
-        by: the map.
-        document: how the file is known: its rows have no number of their own that tells files
-            apart.
-    """
-
-    def read(file: BinaryIO) -> Iterator[DocumentPart]:
-        yield Document(identity=f"file:{document}", where="line 1")
-        yield from _lines(file, by)
-
-    return Format(name=CSV, looks_like=lambda head: False, read=read)
+    """The format of files that a map describes; `document`: see `format_of_rows`."""
+    return format_of_rows(CSV, document, lambda head: False, lambda file: _lines(file, by))
 
 
 def _lines(file: BinaryIO, by: SheetMap) -> Iterator[DocumentPart]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from difflib import get_close_matches
-from typing import Final, TypeAlias, TypeVar
+from typing import BinaryIO, Final, TypeAlias, TypeVar
 
 from core.lately import Lately
 from importers.documents.port import (
     BrokenDocument,
+    Document,
+    DocumentPart,
+    Format,
     LevelLine,
     MovedLine,
     Movement,
@@ -34,6 +37,28 @@ RowLine: TypeAlias = MovedLine | LevelLine | OtherLine | RefusedLine
 _MOVEMENTS: Final = {LineKind(one.value): one for one in Movement}
 _ADDING: Final = (LineKind.RECEIVED, LineKind.RETURNED)
 _BELOW_IGNORED: Final = "Its quantity is below 0, which [negative] of the map ignores."
+
+
+def format_of_rows(
+    name: str,
+    document: str,
+    looks_like: Callable[[bytes], bool],
+    lines: Callable[[BinaryIO], Iterator[DocumentPart]],
+) -> Format:
+    """The format of files whose rows have no number of their own that tells files apart.
+
+    Args:
+        name: of the format.
+        document: how the file is known.
+        looks_like: see `Format`.
+        lines: all lines of a file.
+    """
+
+    def read(file: BinaryIO) -> Iterator[DocumentPart]:
+        yield Document(identity=f"file:{document}", where="line 1")
+        yield from lines(file)
+
+    return Format(name=name, looks_like=looks_like, read=read)
 
 
 class _Unread(Exception):
