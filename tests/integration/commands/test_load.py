@@ -21,18 +21,10 @@ from dev.oracle.log import read_topics
 from dev.readme.documents import read
 from dev.workers import ROOT, environment, onhand, until
 from tests.support.documents import opened, written
+from tests.support.sheets import SALES
 from tests.unit.importers.excel.workbooks import a_book
 
-MAP = """
-[constants]
-kind = "sold"
-location = "shop-7"
-[columns]
-sku = "sku"
-quantity = "qty"
-[negative]
-sold = "returned"
-"""
+MAP = f'{SALES}[negative]\nsold = "returned"\n'
 
 
 def variables(settings: Settings) -> dict[str, str]:

@@ -21,19 +21,10 @@ from importers.documents.port import (
     MovedLine,
     Movement,
     OtherLine,
-    RefusedLine,
 )
 from importers.documents.sheets.csvs import csv_format
 from importers.documents.sheets.maps import read_sheet_map
-
-SALES = """
-[constants]
-kind = "sold"
-location = "shop-7"
-[columns]
-sku = "sku"
-quantity = "qty"
-"""
+from tests.support.sheets import SALES, moved, refused
 
 
 def parts_of(data: bytes | str, by: str = SALES) -> list[DocumentPart]:
@@ -50,16 +41,6 @@ def lines_of(data: bytes | str, by: str = SALES) -> list[DocumentPart]:
 def line_of(row: str, by: str = SALES, header: str = "sku,qty") -> DocumentPart:
     (line,) = lines_of(f"{header}\n{row}\n", by)
     return line
-
-
-def moved(line: DocumentPart) -> MovedLine:
-    assert isinstance(line, MovedLine), line
-    return line
-
-
-def refused(line: DocumentPart) -> str:
-    assert isinstance(line, RefusedLine), line
-    return line.sentence
 
 
 def test_a_row_becomes_a_line_that_names_its_place_in_the_file() -> None:

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from app.commands import cli
 from dev.readme.documents import read
 from dev.workers import ROOT
+from tests.support.sheets import SALES
 from tests.unit.importers.excel.workbooks import a_book
 
 PAGE = read(ROOT, "docs/loading.md")
@@ -69,19 +70,9 @@ def test_the_lists_of_the_page_resolve_what_it_says(folder: Path) -> None:
     assert (result.exit_code, file["lines"], file["facts"], file["refused"]) == (1, 3, 1, 2)
 
 
-MAP = """
-[constants]
-kind = "sold"
-location = "shop-7"
-[columns]
-sku = "sku"
-quantity = "qty"
-"""
-
-
 @pytest.fixture
 def a_file(folder: Path) -> str:
-    (folder / "m.toml").write_text(MAP)
+    (folder / "m.toml").write_text(SALES)
     (folder / "a.csv").write_text("sku,qty\nA,1\n")
     return "a.csv"
 
@@ -139,7 +130,7 @@ def test_what_cannot_be_read_is_told_in_a_sentence_with_the_remedy(
 
 
 def test_a_workbook_is_known_by_its_content_whatever_its_name_is(folder: Path) -> None:
-    (folder / "m.toml").write_text(MAP)
+    (folder / "m.toml").write_text(SALES)
     (folder / "sales.csv").write_bytes(a_book([("sku", "qty"), ("A", 1), ("B", True)]))
 
     result = load("sales.csv", "--map", "m.toml", "--dry-run")

@@ -9,18 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from importers.documents.port import BrokenDocument, Document, MovedLine, OtherLine, RefusedLine
+from tests.support.sheets import SALES, moved, refused
 from tests.unit.importers.excel.workbooks import (
     HEAD,
     NOON,
-    SALES,
     SHEET,
     TIMES,
     Then,
     a_book,
     line_of,
     lines_of,
-    moved,
-    refused,
     with_part,
 )
 

@@ -10,17 +10,10 @@ from typing import Any
 import xlsxwriter
 
 from importers.documents.excel.reading import excel_format
-from importers.documents.port import Document, DocumentPart, MovedLine, RefusedLine
+from importers.documents.port import Document, DocumentPart
 from importers.documents.sheets.maps import read_sheet_map
+from tests.support.sheets import SALES
 
-SALES = """
-[constants]
-kind = "sold"
-location = "shop-7"
-[columns]
-sku = "sku"
-quantity = "qty"
-"""
 TIMES = f'time_form = "excel"\nzone = "Europe/Berlin"\n{SALES}time = "day"\n'
 HEAD = ("sku", "qty")
 #: 23 November 2026, 12:00.
@@ -93,13 +86,3 @@ def line_of(
 ) -> DocumentPart:
     (line,) = lines_of(a_book([header, row], then, **options), by)
     return line
-
-
-def moved(line: DocumentPart) -> MovedLine:
-    assert isinstance(line, MovedLine), line
-    return line
-
-
-def refused(line: DocumentPart) -> str:
-    assert isinstance(line, RefusedLine), line
-    return line.sentence
