@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import random
 import time
 from collections.abc import AsyncIterator
@@ -100,13 +101,18 @@ async def a_target(fuzz: Fuzz, access: Access = OPEN) -> AsyncIterator[BaseTestS
         await asyncio.sleep(0)  # their tasks end
 
 
-async def fuzz_for(seconds: float, seed: int | None = None) -> Seen:
-    """Throw for so long, and `LEAST` requests on a machine that is slow.
+def seed_of_this_run(*, anew: bool = os.environ.get("HYPOTHESIS_PROFILE") == "torture") -> int:
+    """ONHAND_SEED, or the same one each time: a run judges the change and not the draw.
 
-    The seed is printed, so that pytest shows it where it matters.
+    Torture draws one `anew`. It is printed, so that pytest shows it where it matters.
     """
-    seed = random.randrange(2**32) if seed is None else seed
+    seed = int(os.environ.get("ONHAND_SEED") or (random.randrange(2**32) if anew else 7))
     print(f"seed {seed}")  # noqa: T201  for the report of a failure
+    return seed
+
+
+async def fuzz_for(seconds: float, seed: int) -> Seen:
+    """Throw for so long, and `LEAST` requests on a machine that is slow."""
     fuzz, seen, until = Fuzz(seed), Seen(), time.monotonic() + seconds
 
     def is_over() -> bool:

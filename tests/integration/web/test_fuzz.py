@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from tests.support.fuzzed import fuzz_for
+from tests.support.fuzzed import fuzz_for, seed_of_this_run
 
 SECONDS = 12.0
 
@@ -12,7 +12,7 @@ SECONDS = 12.0
 async def test_nonsense_of_clients_and_neighbours_is_never_a_bug(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    seen = await fuzz_for(SECONDS)
+    seen = await fuzz_for(SECONDS, seed_of_this_run())
 
     assert not seen.bugs, f"{len(seen.bugs)} of them, such as {seen.bugs[0][:500]!r}"
     # There is no Kafka, and aiokafka says so.
