@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from time import time
 
-from prometheus_client import CollectorRegistry, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 
 from core.stages import Role
 from tables.reading import Reading
-from tables.stats import COMMIT_BUCKETS_S, Stats
+from tables.stats import Durations, Stats
 from web.access.denials import Denial
 from web.http.problems import Problem
 
@@ -57,40 +57,28 @@ class Metrics(Collector):
         self._unreadable = unreadable
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        self._queries = Histogram(
-            "onhand_query_seconds",
-            "Seconds from a query's arrival to its answer, by who answered and how.",
-            ("role", "outcome"),
-            buckets=QUERY_BUCKETS_S,
-            registry=self.registry,
-        )
-        self._appends = Histogram(
-            "onhand_append_seconds",
-            "Seconds that Kafka took to acknowledge the events of one POST.",
-            ("outcome",),
-            buckets=APPEND_BUCKETS_S,
-            registry=self.registry,
-        )
+        #: By role and outcome; by outcome.
+        self._queries: dict[tuple[str, ...], Durations] = {}
+        self._appends: dict[tuple[str, ...], Durations] = {}
         self.registry.register(self)
-        self._children: dict[tuple[str, str], Histogram] = {}
         self._none_of_topics = dict.fromkeys(topics, 0)
         self._none_of_reasons = dict.fromkeys(reasons, 0)
         answers = ((str(role), "found") for role in Role)
-        for role, outcome in (*answers, *(("none", str(problem)) for problem in _REFUSALS)):
-            self._children[role, outcome] = self._queries.labels(role, outcome)
+        for labels in (*answers, *(("none", str(problem)) for problem in _REFUSALS)):
+            self._queries[labels] = Durations(QUERY_BUCKETS_S)
         for outcome in ("appended", "unknown"):
-            self._appends.labels(outcome)
+            self._appends[(outcome,)] = Durations(APPEND_BUCKETS_S)
 
     def observe_query(self, role: str, outcome: str, seconds: float) -> None:
-        """Count one query; 1 µs. Role `none`: nobody answered."""
-        child = self._children.get((role, outcome))
-        if child is None:
-            child = self._children[role, outcome] = self._queries.labels(role, outcome)
-        child.observe(seconds)
+        """Count one query. Role `none`: nobody answered."""
+        durations = self._queries.get((role, outcome))
+        if durations is None:
+            durations = self._queries[role, outcome] = Durations(QUERY_BUCKETS_S)
+        durations.observe(seconds)
 
     def observe_append(self, outcome: str, seconds: float) -> None:
         """Count one POST: outcome `appended` or `unknown`."""
-        self._appends.labels(outcome).observe(seconds)
+        self._appends[(outcome,)].observe(seconds)
 
     def describe(self) -> list[Metric]:
         """Nothing: so that registering does not collect."""
@@ -112,7 +100,12 @@ class Metrics(Collector):
             "Age of the oldest event that is not in a committed row.",
             table.oldest_unapplied_s(),
         )
-        yield _commits(stats)
+        text = "Seconds of a group commit, from its first send to the rows on disk."
+        yield _histogram("onhand_commit_seconds", text, {(): stats.commits})
+        text = "Seconds from a query's arrival to its answer, by who answered and how."
+        yield _histogram("onhand_query_seconds", text, self._queries, "role", "outcome")
+        text = "Seconds that Kafka took to acknowledge the events of one POST."
+        yield _histogram("onhand_append_seconds", text, self._appends, "outcome")
         yield CounterMetricFamily(
             "onhand_restore_records", "Changelog records applied to rebuild.", stats.restored
         )
@@ -195,15 +188,12 @@ def _restores(stats: Stats) -> Metric:
     return family
 
 
-def _commits(stats: Stats) -> Metric:
-    bounds = [*(str(bound) for bound in COMMIT_BUCKETS_S), "+Inf"]
-    buckets, total = [], 0
-    for bound, count in zip(bounds, stats.commit_buckets, strict=True):
-        total += count
-        buckets.append((bound, float(total)))
-    return HistogramMetricFamily(
-        "onhand_commit_seconds",
-        "Seconds of a group commit, from its first send to the rows on disk.",
-        buckets=buckets,
-        sum_value=stats.commit_seconds,
-    )
+def _histogram(
+    name: str, text: str, all_: Mapping[tuple[str, ...], Durations], *labels: str
+) -> Metric:
+    family = HistogramMetricFamily(name, text, labels=labels)
+    for values, durations in all_.items():
+        family.add_metric(values, list(durations.buckets()), durations.seconds)
+        named = dict(zip(labels, values, strict=True))
+        family.add_sample(f"{name}_created", named, durations.since)
+    return family

@@ -101,7 +101,7 @@ async def test_an_idle_partition_commits_its_meta_alone_before_its_id_expires(
         await worker.own(0)
 
         async def committed() -> bool:
-            return worker.table.stats.commits > 0
+            return worker.table.stats.commits.count > 0
 
         await until(committed, "committed", WAIT_S)
 
@@ -314,7 +314,7 @@ async def test_a_group_that_is_full_is_committed_before_its_time(shop: Shop) -> 
         await worker.deliver()
 
         async def committed() -> bool:
-            return worker.table.stats.commits > 0
+            return worker.table.stats.commits.count > 0
 
         await until(committed, "committed", WAIT_S)
 
