@@ -33,7 +33,7 @@ _OF_KUBERNETES = re.compile(r"ONHAND_(\w+_)?(SERVICE_(HOST|PORT)|PORT)(_|$)")
 _NOT_QUOTED = (
     *("kafka_sasl_password", "kafka_sasl_token_file", "kafka_ssl_keyfile", "tokens"),
     *("peer_secret", "tls_key", "ledger_url"),
-    "bridge_registry",
+    *("bridge_registry", "alerts_url", "alerts_secret"),
 )
 #: What only commands take; it is no setting of a worker.
 _OF_COMMANDS = ("ONHAND_TOKEN",)
@@ -93,6 +93,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     bridge_registry_user: str = ""
     bridge_registry_password: str = ""
     bridge_schemas: str = ""
+    alerts: str = ""
+    alerts_url: str = ""
+    alerts_secret: str = ""
+    alerts_waits_s: str = "5,300,1800,7200,18000,36000,50400,72000,86400"
     log_level: str = "INFO"
     log_format: str = "text"
 
@@ -199,6 +203,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.name}-documents"
 
     @property
+    def alerts_topic(self) -> str:
+        """What was told last of each row. Without a version: another one tells it not again."""
+        return f"{self.name}-alerts"
+
+    def alerts_transactional_id(self, partition: int) -> str:
+        """Of the one producer, of whatever version, that may write this partition of it."""
+        return f"{self.alerts_topic}-{partition}"
+
+    @property
     def members_topic(self) -> str:
         """Heartbeats of the workers of all versions."""
         return f"{self.name}-members"
@@ -248,6 +261,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         for field in ("kafka_sasl_password", "bridge_registry_password"):
             if shown[field]:
                 shown[field] = "***"
+        if self.alerts_url:
+            shown["alerts_url"] = "***"  # its path may be what lets in
         shown["ledger_url"] = without_password(self.ledger_url)
         return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
@@ -303,6 +318,10 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "bridge_registry_user": str,
     "bridge_registry_password": str,
     "bridge_schemas": forms.there(Path.is_dir, "folder; docs/bridge.md says what belongs in it"),
+    "alerts": forms.there(Path.is_file, "file; docs/alerts.md says how to write rules"),
+    "alerts_url": forms.webhook,
+    "alerts_secret": forms.there(Path.is_file, "file; docs/alerts.md says how to make it"),
+    "alerts_waits_s": forms.waits,
     "log_level": forms.one_of(*_LOG_LEVELS),
     "log_format": forms.one_of("text", "json"),
 }

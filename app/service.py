@@ -12,6 +12,7 @@ from typing import Any
 import click
 from aiokafka.errors import KafkaError
 
+from agents.alerts.alerts import Alerts
 from app import topics
 from app.admin import kafka_failed
 from app.counting.worker import CountingApp, settle_memory, share_memory_between_threads
@@ -42,6 +43,7 @@ class OnhandApp(CountingApp):
     table: InventoryTable
     stores: Stores
     web_part: Web
+    alerts: Alerts | None = None
     _topic_watch: TopicWatch | None = None
     #: It counts, or is about to.
     _has_begun = False
@@ -66,6 +68,8 @@ class OnhandApp(CountingApp):
         await self.begin()
         self._topic_watch = TopicWatch(self.settings, self.table)
         self._topic_watch.start()
+        if self.alerts is not None:
+            await self.alerts.start()
         settle_memory()
 
     async def may_join(self) -> None:
@@ -141,6 +145,8 @@ class OnhandApp(CountingApp):
             log.info("Stopping: finishing requests, committing what is folded, leaving the group.")
             if self._topic_watch is not None:
                 await self._topic_watch.stop()
+            if self.alerts is not None:
+                await self.alerts.stop()
             await self.leave(self.web_part.stop)
         await super().stop()
 

@@ -128,6 +128,11 @@ _DOCUMENTS = (
     _exactly("cleanup.policy", "compact", "which would forget documents and count them twice"),
 )
 
+_ALERTS = (
+    _exactly("cleanup.policy", "compact", "which would forget what was told, and tell it again"),
+    _UNCLEAN,
+)
+
 
 def log_of(settings: Settings, name: str) -> Topic:
     """A topic that is counted, kept for ever."""
@@ -179,26 +184,26 @@ def _topic(
 def desired(settings: Settings) -> list[Topic]:
     """Every topic of these settings, sources first; docs/architecture.md says what is in each."""
     by_the_broker = {"message_timestamp_type": "LogAppendTime"}
-    return [
+    # Written often, and read whole at starts and take-overs.
+    short = by_the_broker | {
+        "segment_bytes": str(16 * MIB),
+        "min_cleanable_dirty_ratio": "0.2",
+        "max_compaction_lag_ms": str(HOUR_MS),
+        "delete_retention_ms": str(HOUR_MS),
+    }
+    wanted = [
         *(log_of(settings, source) for source in settings.source_topics.values()),
         changelog_of(settings, settings.changelog_topic),
         dead_letters_of(settings, settings.dlq_topic),
         _topic(settings, settings.replayed_topic, 1, _REPLAYED, **by_the_broker),
         _topic(settings, settings.control_topic, 1, _CONTROL, retention_bytes=-1),
-        # Bridges write there often, and read it whole when they start: keep it short.
-        _topic(
-            settings,
-            settings.documents_topic,
-            1,
-            _DOCUMENTS,
-            segment_bytes=16 * MIB,
-            min_cleanable_dirty_ratio="0.2",
-            max_compaction_lag_ms=HOUR_MS,
-            delete_retention_ms=HOUR_MS,
-            **by_the_broker,
-        ),
+        _topic(settings, settings.documents_topic, 1, _DOCUMENTS, **short),
         members_of(settings),
     ]
+    if settings.alerts:
+        told, count = settings.alerts_topic, settings.partitions
+        wanted.append(_topic(settings, told, count, _ALERTS, **short))
+    return wanted
 
 
 async def create(settings: Settings) -> list[Created]:
@@ -300,13 +305,18 @@ def _wrong_counts(settings: Settings, present: Mapping[str, int]) -> Iterable[Mi
             f"{settings.partitions}: set it to {count}, for a log's count never changes.",
             "partitions",
         )
-    for name in (settings.changelog_topic, settings.dlq_topic):
+    anew = "set that back, or build a new table with the next ONHAND_VERSION"
+    again = "delete it and run `onhand topics create`; what is low is told once more then"
+    for name, remedy in (
+        (settings.changelog_topic, anew),
+        (settings.dlq_topic, anew),
+        (settings.alerts_topic, again),
+    ):
         if name in present and present[name] != settings.partitions:
             yield Misfit(
                 name,
                 f"Topic {name} has {present[name]} partitions and ONHAND_PARTITIONS is "
-                f"{settings.partitions}: set that back, or build a new table with the next "
-                "ONHAND_VERSION.",
+                f"{settings.partitions}: {remedy}.",
                 "partitions",
             )
     for name in (settings.replayed_topic, settings.members_topic, settings.control_topic):

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from app import __version__, descriptors
 from app.access import access_of
+from app.alerts.wiring import build_alerts
 from app.channels.document import topics_document
 from app.config import Settings, SettingsError
 from app.counting.parts import counting_options, join, owned_elsewhere, stores_of, without_pages
@@ -18,17 +19,19 @@ from app.group.delivery import ConsumerDelivery
 from app.news import News
 from app.service import OnhandApp, refuse_to_start
 from core.projection import Projection, imported
+from core.versions import VersionState
 from domain.rules.held import Ruling
 from domain.stock import Stock, imported_as
 from tables.config import TableConfig
 from tables.decoder import Decoder
 from tables.home.kafka import KafkaHome
 from tables.home.store import DataFolderInUse, StoreFailed, Stores
-from tables.ports import Fail
+from tables.ports import Fail, Membership
 from tables.stock import InventoryTable
 from web.access.access import Access
 from web.access.watched import AccessError
 from web.http.connections import ConnectionLimits
+from web.operations.alerting import AlertMetrics
 from web.server import Limits, Web, WebConfig
 from web.versions.view import VersionView
 
@@ -90,9 +93,23 @@ def build(
     app.news = News(
         app.table.status, app.web_part.members.workers, lambda: app.table.stats.restored
     )
+    _add_alerts(app, consumer)
     without_pages(app)
     join(app, app.counted[0], "Stock by SKU and location.")
     return app
+
+
+def _add_alerts(app: OnhandApp, membership: Membership) -> None:
+    versions = app.web_part.versions
+    try:
+        app.alerts = build_alerts(
+            app.settings, app.table, membership, lambda: versions.state is VersionState.ACTIVE
+        )
+    except (SettingsError, AccessError) as error:
+        refuse_to_start(str(error).splitlines())
+    if app.alerts is not None:
+        versions.listeners.append(app.alerts.changed)
+        app.web_part.measure(AlertMetrics(app.alerts.counts, app.alerts.states))
 
 
 def _web_part(app: OnhandApp, limits: Limits, ruling: Ruling, access: Access) -> Web:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from time import monotonic
 
 import msgspec
@@ -50,6 +50,7 @@ class GroupCommit:
         unfit: called when a store cannot be written since it is damaged; restores another.
         changed: called when the changelog is another one; the partition stands still.
         fail: ends the worker with one sentence.
+        committed: told of all keys of a group that is in the store now.
     """
 
     def __init__(
@@ -60,7 +61,9 @@ class GroupCommit:
         unfit: Callable[[Partition, Store, StoreUnfit], None],
         changed: Callable[[Partition, str], None],
         fail: Fail,
+        committed: Callable[[Partition, Iterable[bytes]], None] = lambda p, written: None,
     ) -> None:
+        self._committed = committed
         self._interval_s, self._stats = interval_s, stats
         self._refused, self._unfit, self._changed, self._fail = refused, unfit, changed, fail
         self._tasks = Tasks(fail)
@@ -184,6 +187,7 @@ class GroupCommit:
         owned.travelling_ms = None
         owned.stored = owned.taken
         p.advance(meta.positions)
+        self._committed(p, puts)
         self._stats.on_commit(monotonic() - began, before.counts, meta.counts, group.dead_letters)
 
     async def drain(self, p: Partition) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import inf
 from time import monotonic, time
 from typing import NamedTuple, TypeVar
@@ -16,6 +16,7 @@ from core.stages import Freshness, Role, Stage
 from core.window import Seen
 from tables.home.feed import Progress
 from tables.home.store import NoStore, Store, StoreUnfit, undecodable
+from tables.keys import FIRST_ROW
 from tables.partition import Hold, Owned, Partition
 from tables.ports import Membership
 
@@ -75,6 +76,8 @@ class Reading:
         #: Version and epoch that the answers say they are of.
         self.label = (1, 0)
         self.listeners: list[Callable[[], None]] = []
+        #: Told of each commit of what this worker owns: the partition, and the keys of its rows.
+        self.watchers: list[Callable[[int, Iterable[bytes]], None]] = []
         #: What is wrong with the topics, as last seen.
         self.troubles: tuple[Trouble, ...] = ()
 
@@ -170,6 +173,25 @@ class Reading:
         entries = [entry for entry in window.entries_of(identities) if entry[2] < committed]
         return Seen(committed, window.since, window.size, entries)
 
+    def ownership(self, partition: int) -> str | None:
+        """Tells this ownership of a partition from every other, also of this worker.
+
+        None where this worker does not own it, or the broker has not said so lately.
+        """
+        p = self.held.get(partition)
+        if p is None or p.owned is None or p.role(self.is_confirmed()) is not Role.ACTIVE:
+            return None
+        return p.owned.token
+
+    def countable(self, partition: int) -> dict[str, int]:
+        """By source topic, its end as last seen, or what holds it up if that comes before."""
+        p = self.held.get(partition)
+        if p is None:
+            return {}
+        self._look(p)
+        held_up = {topic: hold.offset for topic, hold in p.holds.items()}
+        return {topic: min(end, held_up.get(topic, end)) for topic, (end, _) in p.ends.items()}
+
     def status(self) -> list[PartitionStatus]:
         """One entry for each partition held, by number."""
         return [self._status(p) for _, p in sorted(self.held.items())]
@@ -220,6 +242,13 @@ class Reading:
         """Read nothing more of this store."""
         if p is not None:
             p.lose(NoStore(why, store.local))
+
+    def _committed(self, p: Partition, written: Iterable[bytes]) -> None:
+        """What a group has written is in the store; its own keys are no rows."""
+        if self.watchers:
+            rows = [key for key in written if key >= FIRST_ROW]
+            for tell in self.watchers:
+                tell(p.number, rows)
 
     def _changed(self) -> None:
         for tell in self.listeners:

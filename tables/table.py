@@ -86,6 +86,7 @@ class Table(Reading):
             self._losses.give_up,
             self._stand_still,
             fail,
+            self._committed,
         )
         self.repairs = Repairs(self.held, self._commits)
         self._folding = Folding(

@@ -8,6 +8,7 @@ from typing import Any
 from aiohttp import web
 from msgspec import Struct
 from msgspec.structs import replace
+from prometheus_client.registry import Collector
 
 from domain.checks import Refusal
 from domain.rules.held import Ruling
@@ -260,6 +261,10 @@ class Web:
         """
         self._ruling.choose(self._config.version, rules)
         self.members.judge_by(rules)
+
+    def measure(self, collector: Collector) -> None:
+        """Show in /metrics what another part of the worker counts."""
+        self._metrics.registry.register(collector)
 
     def attach(self, app: web.Application) -> None:
         """Add all routes to an application that does not run yet.

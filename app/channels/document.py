@@ -9,6 +9,17 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from app import topics
+from app.channels.alerts import (
+    HOOK,
+    WEBHOOK,
+    WEBHOOK_SERVER,
+    alert_schemas,
+    told_messages,
+    webhook_channel,
+    webhook_messages,
+    webhook_operation,
+    webhook_server,
+)
 from app.channels.facts import BINDING, fact_messages, fact_schemas, structured_names
 from app.channels.feed import (
     FEED,
@@ -45,6 +56,7 @@ AUDIENCES = {
     "facts with what became of them, and no client of Kafka. A stream has no end; where it broke, "
     "any worker goes on behind the last `id`.",
 }
+_TELLS = "No topic: a worker tells it by POST to whoever is to hear of alerts (docs/alerts.md)."
 _ABOUT = (
     "The topics of Onhand and its feed, as seen from Onhand: it receives what others write, and "
     "sends what others may read. The calls are in `/openapi.json`. A record of facts has the SKU "
@@ -111,6 +123,13 @@ _OTHERS = (
         documents_messages,
     ),
 )
+_ALERTS = _Told(
+    "alerts",
+    lambda settings: settings.alerts_topic,
+    _READ,
+    "What was told last of each row, by rule, and what became of that. Compacted; of all versions.",
+    told_messages,
+)
 #: AsyncAPI's word for how a client says who it is. Of OAUTHBEARER it knows none that fits.
 _SASL = {"PLAIN": "plain", "SCRAM-SHA-256": "scramSha256", "SCRAM-SHA-512": "scramSha512"}
 
@@ -131,7 +150,7 @@ def topics_document(settings: Settings, build: str) -> Schema:
         messages = fact_messages(role)
         channels[role] = _channel(made[name], brokers, _WRITE, text, messages, role)
         operations |= _operations_of_facts(settings, role, messages)
-    for told in _OTHERS:
+    for told in (*_OTHERS, _ALERTS) if settings.alerts else _OTHERS:
         messages = told.messages()
         topic, text = made[told.topic(settings)], told.summary
         channels[told.name] = _channel(topic, brokers, told.audience, text, messages, told.name)
@@ -140,6 +159,14 @@ def topics_document(settings: Settings, build: str) -> Schema:
             operations[name] = _operation("send", told.name, messages, text)
     channels[FEED] = feed_channel(feed_messages()) | _for(FOLLOW)
     operations |= feed_operations()
+    servers = brokers | {FEED_SERVER: feed_server(settings)}
+    audiences, schemas = AUDIENCES, fact_schemas() | own_schemas() | feed_schemas()
+    if settings.alerts:
+        audiences, schemas = audiences | {HOOK: _TELLS}, schemas | alert_schemas()
+        tagged = {"description": _TELLS, "tags": [{"name": HOOK}]}
+        channels[WEBHOOK] = webhook_channel(webhook_messages()) | tagged
+        operations["tellByWebhook"] = webhook_operation()
+        servers |= {WEBHOOK_SERVER: webhook_server(settings)}
     return {
         "asyncapi": "3.0.0",
         "id": f"urn:onhand:{settings.group}",
@@ -147,14 +174,14 @@ def topics_document(settings: Settings, build: str) -> Schema:
             "title": "Onhand: topics and feed",
             "version": build,
             "description": _ABOUT,
-            "tags": [{"name": name, "description": text} for name, text in AUDIENCES.items()],
+            "tags": [{"name": name, "description": text} for name, text in audiences.items()],
         },
         "defaultContentType": "application/json",
-        "servers": brokers | {FEED_SERVER: feed_server(settings)},
+        "servers": servers,
         "channels": channels,
         "operations": operations,
         "components": {
-            "schemas": fact_schemas() | own_schemas() | feed_schemas(),
+            "schemas": schemas,
             "messages": {
                 name: message for channel in channels.values() for name, message in _taken(channel)
             },

@@ -12,6 +12,7 @@ import sys
 import click
 
 from app import __version__
+from app.alerts.commands import alerts_commands
 from app.commands.bridge import bridge
 from app.commands.dlq import dlq
 from app.commands.fact import fact
@@ -75,6 +76,7 @@ _COMMANDS: tuple[click.Command, ...] = (
         scan,
         load,
         dlq,
+        alerts_commands,
         bridge,
         upgrade_commands,
         token,

@@ -30,6 +30,12 @@ def contradictions(settings: Settings) -> list[str]:
             f"ONHAND_URL is {settings.url}, and with ONHAND_TLS_CERT this process speaks TLS: "
             "begin it with https://."
         )
+    given = [settings.alerts, settings.alerts_url, settings.alerts_secret]
+    if any(given) and not all(given):
+        problems.append(
+            "Alerts need ONHAND_ALERTS, ONHAND_ALERTS_URL and ONHAND_ALERTS_SECRET: rules, whom to "
+            "tell, and the secret by which that one knows who tells. Set all three, or none."
+        )
     if settings.web_host in WILDCARD_HOSTS and not settings.url:
         problems.append(
             f"ONHAND_WEB_HOST is {settings.web_host}, which nobody can call: set ONHAND_URL to how "

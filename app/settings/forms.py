@@ -71,6 +71,21 @@ registry = like(
     "ONHAND_BRIDGE_REGISTRY_USER and ONHAND_BRIDGE_REGISTRY_PASSWORD",
 )
 
+webhook = like(
+    r"https?://[^\s/?#@]+(/[^\s#@]*)?",
+    "use https://HOST/PATH, the address that is to be told, without a user: what is sent is signed",
+)
+
+
+def waits(text: str) -> str:
+    """Of tries: seconds, which need not grow."""
+    named = [one.strip() for one in text.split(",")]
+    for one in named:
+        if not re.fullmatch(r"[0-9]{1,6}", one):
+            raise ValueError("use seconds, such as 5,300,1800: one wait for each further try")
+    return ",".join(named)
+
+
 _URL_REMEDY = "use http://HOST:PORT without a path, as other workers reach this one"
 
 

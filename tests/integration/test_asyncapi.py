@@ -18,6 +18,7 @@ SECURED = Settings(
     kafka_ssl_certfile="client.pem", topic_prefix="eu.", version=7, replication=3,
     tokens="tokens.json",
 )  # fmt: skip
+ALERTING = Settings(alerts="rules.toml", alerts_url="https://shop.example/hook?key=secret")
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,9 @@ def told(settings: Settings) -> Any:
     return json.loads(json.dumps(topics_document(settings, __version__)))
 
 
-@pytest.mark.parametrize("settings", [Settings(), SECURED], ids=["plain", "secured"])
+@pytest.mark.parametrize(
+    "settings", [Settings(), SECURED, ALERTING], ids=["plain", "secured", "alerting"]
+)
 def test_the_document_is_what_the_official_schema_asks_for(
     official: Draft7Validator, settings: Settings
 ) -> None:

@@ -19,7 +19,11 @@ from core.stages import Role
 from dev.readme.documents import _anchors
 from domain.checks import Refusal
 from ledger.keeping import Kept
-from tests.unit.web.metrics_at_rest import bridge_metrics_at_rest, metrics_at_rest
+from tests.unit.web.metrics_at_rest import (
+    alert_metrics_at_rest,
+    bridge_metrics_at_rest,
+    metrics_at_rest,
+)
 from web.history.probes import Probes
 from web.http.problems import Problem
 
@@ -55,6 +59,7 @@ def metrics_of_others() -> dict[str, dict[str, set[str]]]:
 
 def test_every_query_asks_for_a_metric_and_labels_that_a_worker_gives() -> None:
     given = metrics_at_rest() | metrics_of_others() | bridge_metrics_at_rest()
+    given |= alert_metrics_at_rest()
     for query in QUERIES:
         names = set(re.findall(r"\b(?:onhand|process)_\w+", query))
         assert names or query.startswith("up"), query
@@ -72,6 +77,7 @@ def test_series_that_an_alert_watches_begin_at_0_before_anything_happens() -> No
     assert given["onhand_dead_letters_total"]["reason"] == {reason.value for reason in Refusal}
     bridge = bridge_metrics_at_rest()
     assert bridge["onhand_bridge_dead_letters_total"]["reason"] == {*map(str, Refusal)}
+    assert "dead" in alert_metrics_at_rest()["onhand_alerts_told"]["state"]
     assert given["onhand_events_applied_total"]["topic"] == {"shipments", "sales"}
     assert given["onhand_events_duplicate_total"]["topic"] == {"shipments", "sales"}
     assert given["onhand_append_seconds_count"]["outcome"] == {"appended", "unknown"}

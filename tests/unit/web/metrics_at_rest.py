@@ -9,6 +9,7 @@ from core.stages import Role, Stage
 from domain.checks import Refusal
 from tables.partition import TRANSACTION, Hold
 from tests.unit.web.fakes import FakeTable, a_status
+from web.operations.alerting import AlertMetrics
 from web.operations.bridging import BridgeOps, BridgeView, CarriedBody
 from web.operations.metrics import Metrics
 
@@ -50,6 +51,11 @@ def bridge_metrics_at_rest() -> dict[str, dict[str, set[str]]]:
         registry_away=False,
     )
     return _given(BridgeOps(lambda: view).collect())
+
+
+def alert_metrics_at_rest() -> dict[str, dict[str, set[str]]]:
+    """The same of a worker that tells alerts."""
+    return _given(AlertMetrics(dict, dict).collect())
 
 
 def _given(families: Iterable[Metric]) -> dict[str, dict[str, set[str]]]:
