@@ -66,7 +66,7 @@ class Hook:
             **more,
         }
 
-    async def has_got(self, count: int, timeout_s: float = 90) -> None:
+    async def has_got(self, count: int, timeout_s: float = 180) -> None:
         """Wait until so many POSTs have come."""
 
         async def come() -> bool:
@@ -82,7 +82,7 @@ async def all_told(settings: Settings, state: str, seq: int) -> str:
         found = [one for one in await told_now(settings) if (one.state, one.seq) == (state, seq)]
         return found[0].id if found else ""
 
-    return await until(so, f"message {seq} {state}", 90, every_s=0.1)
+    return await until(so, f"message {seq} {state}", 180, every_s=0.1)
 
 
 @contextmanager
