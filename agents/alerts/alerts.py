@@ -249,7 +249,8 @@ class Alerts:
             async with asyncio.timeout(2 * _GRACE_S):
                 await teller.end(_GRACE_S)
         except (EndsTheWorker, KafkaError, TimeoutError, OSError) as error:
-            log.debug("Partition %d: posts will be repeated (%s).", number, in_words(error))
+            # Whoever tells next posts what is pending again, under the same ids.
+            log.info("Alerts of partition %d begin anew (%s).", number, in_words(error))
 
     async def _ask(self) -> None:
         while True:

@@ -138,14 +138,22 @@ class Teller:
                 await self._wait()
 
     async def end(self, grace_s: float) -> None:
-        """Begin nothing more; wait for posts under way, and commit what became of them."""
+        """Begin nothing more; wait for posts under way, and commit what became of them.
+
+        Raises:
+            TimeoutError: some posts had no answer yet.
+            KafkaError: what became of them was not committed.
+        """
+        late = set[asyncio.Task[None]]()
         if self._posting:
-            await asyncio.wait(self._posting.values(), timeout=grace_s)
-        for task in self._posting.values():
+            _, late = await asyncio.wait(self._posting.values(), timeout=grace_s)
+        for task in late:
             task.cancel()
         done, self._done = self._done, []
         if done and self._writer is not None:
             await self._writer.write(done)
+        if late:
+            raise TimeoutError
 
     # ---- steps
 

@@ -50,9 +50,14 @@ class Hook:
         return [one for one, _ in self.got]
 
     @property
+    def messages(self) -> list[tuple[str, bytes]]:
+        """Each id once, with what it says; twice, if it says two things."""
+        return list(dict.fromkeys(self.got))
+
+    @property
     def said(self) -> list[dict[str, Any]]:
         """The data of each message, in order."""
-        return [json.loads(body)["data"] for _, body in self.got]
+        return [json.loads(body)["data"] for _, body in self.messages]
 
     def settings(self, folder: Path, **more: str) -> dict[str, str]:
         """Of workers that tell it."""

