@@ -34,8 +34,11 @@ class OnlySender:
     def __init__(self, producer: TransactionalProducer, marks: int, overtaken: str) -> None:
         self._producer, self.marks, self._overtaken = producer, marks, overtaken
 
-    async def commit(self, batches: Sequence[RecordBatch]) -> None:
+    async def commit(self, batches: Sequence[RecordBatch]) -> list[int]:
         """One transaction.
+
+        Returns:
+            The offset of each one's first record, or -1 where the broker does not say it.
 
         Raises:
             DeadLettersError: a later sender took over. Said here: whoever reads meanwhile takes any
@@ -43,7 +46,7 @@ class OnlySender:
         """
         try:
             async with asyncio.timeout(_PATIENCE_S):
-                await self._producer.commit(batches)
+                return await self._producer.commit(batches)
         except ProducerFenced as error:
             raise DeadLettersError(self._overtaken) from error
 

@@ -16,6 +16,7 @@ from app.counting.parts import counting_options, join, owned_elsewhere, stores_o
 from app.counting.worker import CountedTable
 from app.descriptors import TooFewDescriptors
 from app.group.delivery import ConsumerDelivery
+from app.loading.process import LoadingProcess
 from app.news import News
 from app.service import OnhandApp, refuse_to_start
 from core.projection import Projection, imported
@@ -120,6 +121,7 @@ def _web_part(app: OnhandApp, limits: Limits, ruling: Ruling, access: Access) ->
         table.stats,
         VersionView(settings.client_kwargs(), settings.control_topic, settings.version),
         ruling,
+        LoadingProcess(settings),
         app.fail,
         table.repairs,
         access,

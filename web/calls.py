@@ -69,6 +69,18 @@ _EVENT = {
     "data": {"sku": "SKU-000042", "location": "store-007", "quantity": 2},
 }
 
+#: A part each: of a shop's own table, and how it is to be read.
+_DOCUMENT = {
+    "file": "number,sku,sold\n4714,SKU-000042,2\n",
+    "map": """[constants]
+kind = "sold"
+location = "store-007"
+[columns]
+sku = "sku"
+quantity = "sold"
+reference = "number"
+""",
+}
 _QUESTION = {"topic": "sales", "partition": 0, "identities": [7040911839124361]}
 
 
@@ -98,6 +110,7 @@ CALLS = {
         "postAdjustments", _LINE | {"id": "4712-1", "quantity": -1, "reason": "damage"}
     ),
     "/v1/events": _writes("postEvents", _EVENT),
+    "/v1/documents": _writes("postDocument", _DOCUMENT),
     "/v1/facts": Named("findFact", READING),
     "/v1/facts/lookup": Named(
         "findFacts", READING, {"facts": [{"source": "till-17", "id": "4711-1"}]}

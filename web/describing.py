@@ -85,6 +85,10 @@ BODIES = (
     *EVERY, Problem.REQUEST_TIMEOUT, Problem.TOO_LARGE, Problem.UNSUPPORTED_MEDIA_TYPE,
     Problem.TOO_BUSY,
 )  # fmt: skip
+LOADS = (
+    *BODIES, Problem.NOT_READY, Problem.UNREADABLE_DOCUMENT, Problem.LINES_REFUSED,
+    Problem.ALREADY_LOADED, Problem.DOCUMENT_CONFLICT, Problem.LOAD_UNFINISHED,
+)  # fmt: skip
 APPENDS = (*BODIES, Problem.APPEND_FAILED, Problem.APPEND_INCOMPLETE)
 
 

@@ -20,6 +20,7 @@ from web.describing import (
     APPENDS,
     BODIES,
     EVERY,
+    LOADS,
     PROBES,
     READS,
     REF,
@@ -43,6 +44,7 @@ from web.history.bodies import (
     TimelineBody,
 )
 from web.history.passing import AUDIT_PATH, OF_A_VERSION
+from web.http.multipart import FORM_DATA
 from web.http.problems import PAGES, Fault, Problem
 from web.http.replies import JSON, SERVER
 from web.operations.audits import AuditBody
@@ -63,22 +65,25 @@ from web.records.factfinding import (
     FactsBody,
 )
 from web.versions.neighbours import UPGRADE_PATH, UpgradeBody
+from web.writes.documents import BYTES, DOCUMENTS, DOCUMENTS_PATH, FILE, PARTS
 from web.writes.facts import POST, AcceptedBody, EventBody
 from web.writes.lines import BATCH_JSON, EVENT_JSON, TYPE_OF_PATH
+from web.writes.loads import DocumentBody
 
 _STRUCTS = (
     RowBody, SkuBody, ListBody, LookupBody, Keys, AcceptedBody, ClusterBody, ReadyBody, LiveBody,
     FreshnessBody, HeldBody, EventBody, Fault, SightingsAsked, SightingsBody, UpgradeBody,
     DeadLettersBody, FactsBody, FactsAsked, PastRowBody, PastSkuBody, PastListBody, TimelineBody,
-    ReportBody, AuditBody, ChangesBody,
+    ReportBody, AuditBody, ChangesBody, DocumentBody,
 )  # fmt: skip
 _TIME = {"type": "string", "format": "date-time"}
 _NO_NUL = {"pattern": r"^[^\u0000]*$"}
 _ID = {"type": "string", "minLength": 1, "maxLength": MAX_ID_CHARS, **_NO_NUL}
 _PARTITIONS = array_of({"type": "integer"})
+_FAULTS = ("errors", array_of(ref_to("Fault")), False)
 # What a problem's body holds besides type, title, status and detail: name, schema, required.
 _MEMBERS: Mapping[Problem, tuple[str, JsonObject, bool]] = {
-    Problem.INVALID_REQUEST: ("errors", array_of(ref_to("Fault")), False),
+    Problem.INVALID_REQUEST: _FAULTS,
     Problem.MISSING_IDENTITY: ("errors", array_of(ref_to("Fault")), True),
     Problem.MISSING_SCOPE: ("scope", {"enum": list(Scope)}, False),
     Problem.UNKNOWN_KEY: ("freshness", ref_to("Freshness"), False),
@@ -87,6 +92,8 @@ _MEMBERS: Mapping[Problem, tuple[str, JsonObject, bool]] = {
     Problem.NOT_CAUGHT_UP: ("missing_partitions", _PARTITIONS, False),
     Problem.TOO_STALE: ("freshness", ref_to("Freshness"), False),
     Problem.PARTITIONS_UNAVAILABLE: ("missing_partitions", _PARTITIONS, True),
+    Problem.LINES_REFUSED: ("document", ref_to("Document"), True),
+    Problem.ALREADY_LOADED: ("position", {"type": "string"}, True),
     Problem.APPEND_FAILED: ("events", array_of(ref_to("Event")), True),
     Problem.APPEND_INCOMPLETE: ("events", array_of(ref_to("Event")), True),
 }
@@ -167,8 +174,9 @@ def _problem_schema(name: Problem) -> JsonObject:
     properties: JsonObject = {member: {"const": value} for member, value in known.items()}
     properties["detail"] = {"type": "string"}
     required = list(properties)
-    if name in _MEMBERS:
-        member, schema, always = _MEMBERS[name]
+    members = [_MEMBERS[name]] if name in _MEMBERS else []
+    members += [_FAULTS] if name is Problem.MISSING_SCOPE else []
+    for member, schema, always in members:
         properties[member] = schema
         required += [member] if always else []
     text = page.happened
@@ -187,6 +195,24 @@ def _fact(path: str, kind: str) -> JsonObject:
         parameters=[_KEY, *query_of(POST)],
         body={JSON: {"oneOf": [line, lines_like(line)]}},
     )
+
+
+def _documents() -> JsonObject:
+    """One document, with what it needs beside it."""
+    some = {"type": "string", "contentMediaType": BYTES}
+    parts = {"type": "object", "required": [FILE], "properties": dict.fromkeys(PARTS, some)}
+    call = call_of(
+        "Load a document, such as a CSV or Excel file, EPCIS, X12 or EDIFACT: all of its lines "
+        "become facts, or none",
+        202,
+        as_json_content("Document"),
+        LOADS,
+        parameters=query_of(DOCUMENTS),
+        body={FORM_DATA: parts | {"additionalProperties": False}, BYTES: {}},
+    )
+    checked = {"description": "What would become of it (`dry_run=true`)"}
+    call["responses"]["200"] = call["responses"]["202"] | checked
+    return call
 
 
 def _paths() -> dict[str, JsonObject]:
@@ -273,6 +299,7 @@ def _paths() -> dict[str, JsonObject]:
             parameters=query_of(POST),
             body={EVENT_JSON: event, BATCH_JSON: lines_like(event), JSON: ref_to("Data")},
         ),
+        DOCUMENTS_PATH: _documents(),
         FACTS_LOOKUP_PATH: call_of(
             "The same of up to 100 facts",
             200,

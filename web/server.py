@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -47,7 +47,9 @@ from web.versions.neighbours import Neighbours
 from web.versions.switch import Switch
 from web.versions.view import VersionView
 from web.writes.appending import Appender
+from web.writes.documents import DocumentLimits, Documents
 from web.writes.facts import FactLimits, Facts
+from web.writes.loads import Loader
 from web.writes.outcomes import Outcomes
 from web.writes.turns import TurnLimits
 
@@ -59,6 +61,7 @@ class Limits(Struct, frozen=True):
 
     reads: queries handled at once, those that wait for another worker too. Those that wait for
         a position have a bound of their own (`web.cluster.admission.MAX_WAITERS`).
+    documents: those that are posted, who are among no others.
     writes: POSTs of facts handled at once, those that wait for their turn too. Neither those
         whose bodies have not come nor those that wait for an outcome are among them.
     turns: in which writes go to Kafka.
@@ -74,6 +77,7 @@ class Limits(Struct, frozen=True):
 
     connections: ConnectionLimits = ConnectionLimits()
     facts: FactLimits = FactLimits()
+    documents: DocumentLimits = DocumentLimits()
     lookup_body: BodyLimits = BodyLimits()
     reads: int = 2048
     writes: int = 2048
@@ -131,13 +135,14 @@ class Web:
         stats: Stats,
         versions: VersionView,
         ruling: Ruling,
+        loader: Loader,
         fail: Fail | None = None,
         repairs: Repairs | None = None,
         access: Access = OPEN,
     ) -> None:
         """`ruling`: the rules of its version. `fail`: ends the worker with one sentence.
 
-        `repairs`: who sets rows right. `access`: who may call what.
+        `loader`: loads documents. `repairs`: who sets rows right. `access`: who may call what.
         """
         self._config, self._ruling, self._access = config, ruling, access
         self.versions = versions
@@ -171,7 +176,7 @@ class Web:
         sending, reading = fact_limits.body.room.reading, lookup_body.room.reading
         self._gates = {
             "read": Gate(limits.reads, lambda: self._queries.waiters() + reading()),
-            "write": Gate(limits.writes, lambda: self._facts.waiting + sending()),
+            "write": Gate(limits.writes, self._apart_of_writes(sending)),
             "feed": Gate(limits.feed.readers),
         }
         self._queries = Queries(
@@ -221,6 +226,8 @@ class Web:
         self._facts = Facts(
             append, config.topics, table.count, fact_limits, ruling, observe, outcomes.of
         )
+        self._loader = loader
+        self._documents = Documents(loader, self._active_rules, limits.documents, config.origins)
         table.label = (config.version, 0)
         roster, peers = self.members.roster, self._queries.peers
         neighbours = Neighbours(versions, self.members.workers, roster.is_quiet, peers)
@@ -281,6 +288,8 @@ class Web:
         past = self._past
         add_routes(app, self._ops.routes(), guarding=access.of_operations())
         add_routes(app, self._facts.routes(), writes, door, writing)
+        # By no door: any worker loads, by the rules of the active version.
+        add_routes(app, self._documents.routes(), writes, None, writing)
         add_routes(app, past.before(self._queries.routes()), reads, door, reading)
         add_routes(app, past.routes(), reads, door, reading)
         add_routes(app, self._feed.routes(), self._gates["feed"], None, reading)
@@ -309,6 +318,16 @@ class Web:
         if self._ops.draining or not self._door.is_plain(data):
             return None
         return self._access.at_once(data, take, self._queries.quick)
+
+    def _apart_of_writes(self, sending: Callable[[], int]) -> Callable[[], int]:
+        """Counts the writes that have bounds of their own; `sending`: whose bodies come."""
+        return lambda: self._facts.waiting + sending() + self._documents.inside
+
+    def _active_rules(self) -> int:
+        """By which facts are counted for whoever asks without naming a version."""
+        last = self.versions.last
+        begun = None if last is None else last.versions.get(str(last.active))
+        return self._ruling.now.number if begun is None else begun.rules
 
     def _in_flight(self) -> Mapping[str, int]:
         return {kind: gate.inside for kind, gate in self._gates.items()}
@@ -355,6 +374,7 @@ class Web:
     async def close(self) -> None:
         """Let go of Kafka and of other workers, after the last request. May be called twice."""
         await self._feed.close()
+        await self._loader.stop()
         await self.versions.stop()
         await self._neighbours.stop()
         await self._switch.stop()

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
-from typing import BinaryIO, Final
+from itertools import islice
+from typing import BinaryIO, Final, cast
 
 import msgspec
 
-from app.loading.facts import FactMaker, LineFact
+from app.loading.facts import SOURCE, FactMaker, LineFact
+from app.loading.given import GivenFile
 from app.loading.pieces import Became, Chunk, Equation, NoFact, chunks
+from core.lately import Lately
 from core.refusals import Refused
+from domain.events import StockEvent
 from domain.rules.held import CURRENT
+from domain.rules.sets import RuleSet
 from importers.documents.known import FIRST_BYTES, UnknownFormat, format_of
 from importers.documents.port import BrokenDocument, Document, Format
 
@@ -44,10 +47,11 @@ class CheckedFile(msgspec.Struct, frozen=True):
 
     sha256: of its bytes. documents: by identity, in their order, without tests that are left out.
     chunks: the digest of each; judged: those of which the rules refused something. first: some
-    facts. version: size and time of change, to see whether it is still the same.
+    facts. version: to see whether it is still the same. forbidden: of the lines whose facts
+    whoever loads may not write, the first.
     """
 
-    path: Path
+    file: GivenFile
     format: Format
     sha256: str
     equation: Equation
@@ -56,6 +60,7 @@ class CheckedFile(msgspec.Struct, frozen=True):
     judged: frozenset[int]
     first: list[LineFact]
     version: tuple[int, int]
+    forbidden: list[NoFact]
 
 
 class Opened:
@@ -64,9 +69,12 @@ class Opened:
     Args:
         make: makes facts.
         with_tests: take test documents as real ones.
-        given: the format of a file, by its path and first bytes; None: each has the one that it
+        given: the format of a file, by its name and first bytes; None: each has the one that it
             looks like.
         name: of the format to look for, or None.
+        rules: that the table judges by.
+        may_write: why facts of a source and location may not be written, as a sentence; None:
+            whoever loads may write all.
     """
 
     def __init__(
@@ -74,19 +82,25 @@ class Opened:
         make: FactMaker,
         *,
         with_tests: bool,
-        given: Callable[[Path, bytes], Format] | None,
+        given: Callable[[str, bytes], Format] | None,
         name: str | None,
+        rules: RuleSet = CURRENT,
+        may_write: Callable[[str, str], str | None] | None = None,
     ) -> None:
         self._make, self._given, self._name = make, given, name
+        self._rules = rules
+        self._why_not = None
+        if may_write is not None:
+            self._why_not = Lately[str, str | None](lambda location: may_write(SOURCE, location))
         self.with_tests = with_tests
 
     def check(
-        self, path: Path, told: Callable[[NoFact], None], said: Callable[[int], None]
+        self, given: GivenFile, told: Callable[[NoFact], None], said: Callable[[int], None]
     ) -> CheckedFile:
         """Read a file to its end.
 
         Args:
-            path: of the file.
+            given: the file.
             told: is given each line that is no fact.
             said: is told now and then how many lines were read.
 
@@ -94,12 +108,12 @@ class Opened:
             FileRefused: nothing of it can be loaded.
         """
         try:
-            with path.open("rb") as file:
-                return self._check(path, file, told, said)
+            with given.open() as file:
+                return self._check(given, file, told, said)
         except OSError as error:
-            raise FileRefused(f"{path} cannot be read: {error.strerror}.") from None
+            raise FileRefused(f"{given} cannot be read: {error.strerror}.") from None
         except (BrokenDocument, UnknownFormat) as why:
-            raise FileRefused(f"{path}: {why}") from None
+            raise FileRefused(f"{given}: {why}") from None
 
     def chunks(self, checked: CheckedFile) -> Iterator[Chunk]:
         """Read a file again, and give what was checked.
@@ -109,10 +123,10 @@ class Opened:
         """
         digests = iter(checked.chunks)
         try:
-            with checked.path.open("rb") as file:
+            with checked.file.open() as file:
                 for number, chunk in enumerate(self._cut(checked.format, file)):
                     if number in checked.judged:
-                        _check_by_rules(chunk)
+                        self._judged(chunk)
                     if chunk.digest() != next(digests, None):
                         raise BrokenDocument("It is another one.")
                     yield chunk
@@ -121,7 +135,7 @@ class Opened:
         except (OSError, BrokenDocument):
             pass
         raise FileRefused(
-            f"{checked.path} was changed while it was loaded: load it again when it is whole; "
+            f"{checked.file} was changed while it was loaded: load it again when it is whole; "
             "what was sent is remembered."
         )
 
@@ -130,30 +144,34 @@ class Opened:
 
     def _check(
         self,
-        path: Path,
+        given: GivenFile,
         file: BinaryIO,
         told: Callable[[NoFact], None],
         said: Callable[[int], None],
     ) -> CheckedFile:
         if not file.seekable():
-            raise FileRefused(f"{path} cannot be read twice: save it as a file first.")
+            raise FileRefused(f"{given} cannot be read twice: save it as a file first.")
         head = file.read(FIRST_BYTES)
-        by = format_of(head, self._name) if self._given is None else self._given(path, head)
+        by = format_of(head, self._name) if self._given is None else self._given(given.name, head)
         file.seek(0)
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # typeshed wants readinto
         file.seek(0)
         seen = _Seen()
-        judged = set()
+        judged: set[int] = set()
+        forbidden: list[NoFact] = []
         for number, chunk in enumerate(self._cut(by, file)):
-            if _check_by_rules(chunk):
+            lines = chunk.equation.refused
+            events = self._judged(chunk)
+            if chunk.equation.refused > lines:
                 judged.add(number)
+            forbidden += self._forbidden(chunk, events, _FIRST - len(forbidden))
             for one in chunk.told:
                 told(one)
             seen.add(chunk)
             said(seen.equation.lines)
         assert seen.equation.holds(), seen.equation
         return CheckedFile(
-            path=path,
+            file=given,
             format=by,
             sha256=sha256,
             equation=seen.equation,
@@ -161,8 +179,43 @@ class Opened:
             chunks=seen.chunks,
             judged=frozenset(judged),
             first=seen.first,
-            version=version_of(path),
+            version=given.version(),
+            forbidden=forbidden,
         )
+
+    def _judged(self, chunk: Chunk) -> list[StockEvent]:
+        """Refuse what the rules that the table judges by would; return what is left, as it reads.
+
+        It is in the order of the chunk's facts.
+        """
+        values = [fact.value for piece in chunk.pieces for fact in piece.facts]
+        # As they will be read: FACT_HEADERS say no more than none do, and cost more to look at.
+        found = self._rules.decode_batch(values, [()] * len(values))
+        if Refused not in set(map(type, found)):
+            return cast("list[StockEvent]", found)
+        events = iter(found)
+        for piece in chunk.pieces:
+            judged = [(fact, next(events)) for fact in piece.facts]
+            refused = [(fact, event) for fact, event in judged if isinstance(event, Refused)]
+            if refused:
+                piece.facts = [fact for fact, event in judged if not isinstance(event, Refused)]
+                for fact, why in refused:
+                    chunk.equation.facts -= 1
+                    chunk.equation.refused += 1
+                    chunk.told.append(NoFact(fact.where, Became.REFUSED, why.detail))
+        return [event for event in found if not isinstance(event, Refused)]
+
+    def _forbidden(self, chunk: Chunk, events: list[StockEvent], most: int) -> list[NoFact]:
+        """The first lines whose facts whoever loads may not write."""
+        if self._why_not is None or most <= 0:
+            return []
+        facts = (fact for piece in chunk.pieces for fact in piece.facts)
+        lines = (
+            (fact, self._why_not[event.data.location])
+            for fact, event in zip(facts, events, strict=True)
+        )
+        found = (NoFact(fact.where, Became.REFUSED, why) for fact, why in lines if why is not None)
+        return list(islice(found, most))
 
 
 def refuse_twice(files: Iterable[CheckedFile]) -> None:
@@ -171,21 +224,15 @@ def refuse_twice(files: Iterable[CheckedFile]) -> None:
     Raises:
         FileRefused: names both.
     """
-    seen: dict[str, Path] = {}
+    seen: dict[str, GivenFile] = {}
     for file in files:
         for name in (*file.documents, file.sha256):
-            if (other := seen.setdefault(name, file.path)) is not file.path:
+            if (other := seen.setdefault(name, file.file)) is not file.file:
                 what = "The same bytes" if name == file.sha256 else f"The document {name!a}"
                 raise FileRefused(
-                    f"{file.path}: {what} came in {other}, too: leave one out, or load them one "
+                    f"{file.file}: {what} came in {other}, too: leave one out, or load them one "
                     "after the other."
                 )
-
-
-def version_of(path: Path) -> tuple[int, int]:
-    """Size and time of change."""
-    found = os.stat(path)
-    return found.st_size, found.st_mtime_ns
 
 
 class _Seen:
@@ -234,23 +281,3 @@ class _Seen:
             raise BrokenDocument(f"It has more than {_MAX_DOCUMENTS:,} documents: split it.")
         self.documents[identity] = SeenDocument(document.where, 0, 0, "")
         self._open, self._digest = document, hashlib.blake2b(digest_size=16)
-
-
-def _check_by_rules(chunk: Chunk) -> bool:
-    """Refuse what the rules that the table judges by would refuse; tell whether that was any."""
-    values = [fact.value for piece in chunk.pieces for fact in piece.facts]
-    # As they will be read: FACT_HEADERS say no more than none do, and cost more to look at.
-    found = CURRENT.decode_batch(values, [()] * len(values))
-    if Refused not in set(map(type, found)):
-        return False
-    events = iter(found)
-    for piece in chunk.pieces:
-        judged = [(fact, next(events)) for fact in piece.facts]
-        refused = [(fact, event) for fact, event in judged if isinstance(event, Refused)]
-        if refused:
-            piece.facts = [fact for fact, event in judged if not isinstance(event, Refused)]
-            for fact, why in refused:
-                chunk.equation.facts -= 1
-                chunk.equation.refused += 1
-                chunk.told.append(NoFact(fact.where, Became.REFUSED, why.detail))
-    return True

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -15,7 +13,6 @@ from app.commands.running import as_json, kafka_option, refuse, run, settings_fr
 
 if TYPE_CHECKING:
     from app.loading.checking import Opened
-    from importers.documents.port import Format
 
 _file = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -62,6 +59,7 @@ def load(
     opened = _opened(**reading)
     settings = None if dry_run else settings_from(kafka=kafka)
     from app.loading.checking import FileRefused, refuse_twice
+    from app.loading.given import FileOnDisk
     from app.loading.sending import send_all
     from app.loading.showing import LoadingShown
     from tables.home.letters import DeadLettersError
@@ -69,7 +67,8 @@ def load(
     shown = LoadingShown(as_json=as_json, is_dry_run=dry_run)
     ticker = Ticker("lines checked")
     try:
-        checked = [opened.check(path, shown.teller(path), ticker) for path in files]
+        given = [FileOnDisk(path) for path in files]
+        checked = [opened.check(one, shown.teller(one), ticker) for one in given]
         refuse_twice(checked)
     except FileRefused as why:
         _no(f"{why} Nothing was sent.")
@@ -98,6 +97,7 @@ def _no(sentence: str) -> NoReturn:
 
 def _draft(files: tuple[Path, ...], to: str) -> NoReturn:
     """Write the draft of a map, and end the command."""
+    from app.loading.given import FileOnDisk
     from importers.documents.known import UnknownFormat, draft_table
     from importers.documents.port import BrokenDocument
 
@@ -105,7 +105,7 @@ def _draft(files: tuple[Path, ...], to: str) -> NoReturn:
         refuse("--draft-mapping looks at one table: give one FILE; its map will do for all alike.")
     try:
         with files[0].open("rb") as file:
-            text = draft_table(file, _name_of(files[0]))
+            text = draft_table(file, FileOnDisk(files[0]).name)
         if to == "-":
             click.echo(text, nl=False)
         else:
@@ -122,11 +122,6 @@ def _draft(files: tuple[Path, ...], to: str) -> NoReturn:
     sys.exit(0)
 
 
-def _name_of(path: Path) -> str:
-    """As text, whatever bytes it has."""
-    return os.fsencode(path.name).decode("utf-8", "backslashreplace")
-
-
 def _opened(
     map_file: Path | None,
     format_name: str | None,
@@ -136,35 +131,20 @@ def _opened(
     with_tests: bool,
 ) -> Opened:
     """How files are to be read; ends the command where that cannot be."""
-    from app.loading.checking import Opened
-    from app.loading.facts import FactMaker
-    from importers.documents.catalogue import Catalogue, read_catalogue
-    from importers.documents.known import TABLES, table_format
-    from importers.documents.lists import ListError
-    from importers.documents.places import PlaceList, read_places
-    from importers.documents.sheets.maps import read_sheet_map
-    from importers.mapfile import MapError
+    from app.loading.opening import GivenParts, PartWrong, opened_by
 
-    given: Callable[[Path, bytes], Format] | None = None
+    paths = {"map": map_file, "catalogue": catalogue, "places": places}
     path = map_file
     try:
-        if map_file is not None:
-            by = read_sheet_map(map_file.read_text("utf-8"))
-            given = lambda path, head: table_format(  # noqa: E731
-                head, by, document or _name_of(path), format_name
-            )
-            if format_name not in (None, *TABLES):
-                refuse(
-                    f"--map is of a table, and --format is {format_name}: leave one of them out."
-                )
-        elif format_name in TABLES:
-            refuse("A table needs a map: --draft-mapping writes one, and --map takes it.")
-        path = catalogue
-        items = Catalogue(None) if catalogue is None else read_catalogue(catalogue.read_bytes())
-        path = places
-        ours = PlaceList({}) if places is None else read_places(places.read_bytes())
-    except (MapError, ListError) as error:
-        refuse("\n".join(plain(f"{path}: {told}") for told in error.problems))
-    except (OSError, UnicodeDecodeError) as error:
+        found: dict[str, bytes | None] = {}
+        for part, path in paths.items():
+            found[part] = None if path is None else path.read_bytes()
+        return opened_by(
+            GivenParts(format_name=format_name, document=document, with_tests=with_tests, **found)
+        )
+    except PartWrong as wrong:
+        of = paths.get(wrong.part)
+        before = "" if of is None else f"{of}: "
+        refuse("\n".join(plain(before + told) for told in wrong.problems))
+    except OSError as error:
         refuse(f"{path} cannot be read: {error}.")
-    return Opened(FactMaker(items, ours), with_tests=with_tests, given=given, name=format_name)

@@ -11,25 +11,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from agents.translating import FACT_HEADERS
 from app.config import Settings
 from app.deadletters import reader
-from app.loading.checking import CheckedFile, FileRefused, Opened, version_of
+from app.loading.checking import CheckedFile, FileRefused, Opened
 from app.loading.pieces import Chunk, DocumentPiece
 from app.loading.remembered import DocumentNote, Remembered, note_key, remembered
 from app.resending import OnlySender, only_sender
 from core.partitioning import partition_for
+from core.positions import format_position
+from wire.fetch import end_offsets
 from wire.filling import BatchFiller
 from wire.transactions import RecordBatch
 
 _TRANSACTION_TIMEOUT_MS: Final = 30_000
 _OVERTAKEN: Final = (
-    "Another `onhand load` took over, for only one at a time may load: when it is done, load this "
+    "Another load took over, for only one at a time may send: when it is done, load this "
     "again. What was sent is remembered, and it goes on behind it."
 )
 
@@ -38,13 +40,16 @@ class LoadedFile(msgspec.Struct):
     """What was done with a file.
 
     sent: facts, now. went_on: how many lines an earlier load had acknowledged. refused: why
-    nothing was sent, as a sentence; "" where it was.
+    nothing was sent, as a sentence; "" where it was. is_conflict: because a document of the name
+    says something else. position: of its facts, where all were sent, now or before.
     """
 
     file: CheckedFile
     sent: int = 0
     went_on: int = 0
     refused: str = ""
+    is_conflict: bool = False
+    position: str | None = None
 
 
 async def send_all(
@@ -54,6 +59,7 @@ async def send_all(
     *,
     is_named: bool,
     said: Callable[[int], None],
+    actor: str | None = None,
 ) -> list[LoadedFile]:
     """Send what was checked.
 
@@ -63,6 +69,7 @@ async def send_all(
         files: in the order in which they are sent.
         is_named: somebody named the document, so the same bytes may be another one.
         said: is told now and then how many lines were acknowledged.
+        actor: whose token they are sent with; it stands beside what happened.
 
     Raises:
         FileRefused: a file was changed meanwhile.
@@ -84,16 +91,40 @@ async def send_all(
     ):
         memory = await remembered(consumer, settings, identities, hashes, lambda _: None)  # 2
         for file in files:
-            if told := _refusal(file, memory, is_named):
-                found.append(LoadedFile(file, refused=told))
-                continue
-            sending = _Sending(settings, only, opened, file, memory)
-            found.append(await sending.run(said))  # 3
+            if (why := _refusal(file, memory, is_named)) is not None:
+                loaded = LoadedFile(file, refused=why.sentence, is_conflict=why.is_conflict)
+            else:
+                sending = _Sending(settings, only, opened, file, memory, actor)
+                loaded = await sending.run(said)  # 3
+            if loaded.position is None and not loaded.is_conflict:
+                loaded.position = format_position(await _ends(consumer, settings))
+            found.append(loaded)
     return found
 
 
-def _refusal(file: CheckedFile, memory: Remembered, is_named: bool) -> str:
-    """Why nothing of a file may be sent; "" if it may."""
+async def _ends(consumer: AIOKafkaConsumer, settings: Settings) -> dict[tuple[str, int], int]:
+    """The last offset of each source partition: no fact that was sent before stands behind it.
+
+    A marker may stand there. Whoever counts passes over it, and has counted what is before.
+    """
+    tps = [
+        TopicPartition(topic, partition)
+        for topic in settings.source_topics.values()
+        for partition in range(settings.partitions)
+    ]
+    ends = await end_offsets(consumer, tps, committed=False)
+    return {(tp.topic, tp.partition): end - 1 for tp, end in ends.items() if end}
+
+
+class _NotSent(NamedTuple):
+    """Why nothing of a file may be sent; is_conflict: another one has its name."""
+
+    sentence: str
+    is_conflict: bool = False
+
+
+def _refusal(file: CheckedFile, memory: Remembered, is_named: bool) -> _NotSent | None:
+    """None if it may be sent."""
     is_new = False
     for identity, seen in file.documents.items():
         if (found := memory.notes.get(identity)) is None:
@@ -102,23 +133,24 @@ def _refusal(file: CheckedFile, memory: Remembered, is_named: bool) -> str:
         note, when = found
         if note.digest != seen.digest:
             begun = "was loaded" if note.is_whole else "was begun, and is not finished,"
-            return (
+            return _NotSent(
                 f"{identity} {begun} {_day(when)} from {note.file}, and says something else now: "
                 "if this is another document, give it another name (a table: --document); if a "
-                "map, a catalogue or a list of places was changed since, take the former one."
+                "map, a catalogue or a list of places was changed since, take the former one.",
+                is_conflict=True,
             )
         is_new = is_new or not note.is_whole
     if not is_new and file.documents:
         note, when = memory.notes[next(iter(file.documents))]
         what = next(iter(file.documents)) if len(file.documents) == 1 else "All that is in it"
-        return f"{what} was loaded {_day(when)} from {note.file}: nothing was sent again."
+        return _NotSent(f"{what} was loaded {_day(when)} from {note.file}: nothing was sent again.")
     alike = memory.alike.get(file.sha256)
     if alike is not None and alike not in file.documents and not is_named:
-        return (
+        return _NotSent(
             f"The same bytes were loaded as {alike}: nothing was sent again. If they are another "
             "document all the same, name it with --document."
         )
-    return ""
+    return None
 
 
 def _day(ms: int) -> str:
@@ -137,6 +169,7 @@ class _Sending:
         opened: Opened,
         file: CheckedFile,
         memory: Remembered,
+        actor: str | None,
     ) -> None:
         self._settings, self._only, self._opened, self._file = settings, only, opened, file
         self._done = {
@@ -147,11 +180,14 @@ class _Sending:
             note.lines for id_, (note, _) in memory.notes.items() if id_ in file.documents
         )
         self._loaded = LoadedFile(file, went_on=went_on)
+        self._actor = None if actor is None else b',"onhandactor":%b}' % msgspec.json.encode(actor)
+        #: Of each source partition the furthest, while all are known.
+        self._furthest: dict[tuple[str, int], int] | None = None if went_on else {}
 
     async def run(self, said: Callable[[int], None]) -> LoadedFile:
         """Send all that is not acknowledged; the next chunk is read while one travels."""
-        if version_of(self._file.path) != self._file.version:
-            raise FileRefused(f"{self._file.path} was changed while it was checked: load it again.")
+        if self._file.file.version() != self._file.version:
+            raise FileRefused(f"{self._file.file} was changed while it was checked: load it again.")
         loaded, lines = self._loaded, 0
         groups = self._groups()
         group = await asyncio.to_thread(next, groups, None)
@@ -165,11 +201,20 @@ class _Sending:
             loaded.sent += facts
             lines += of_lines
             said(lines)
+        if self._furthest is not None:
+            loaded.position = format_position(self._furthest)
         return loaded
 
     async def _commit(self, batches: Sequence[RecordBatch]) -> None:
-        if batches:
-            await self._only.commit(batches)
+        if not batches:
+            return
+        offsets = await self._only.commit(batches)
+        if -1 in offsets:
+            self._furthest = None
+        if self._furthest is not None:
+            for batch, offset in zip(batches, offsets, strict=True):
+                if batch.tp.topic != self._settings.documents_topic:
+                    self._furthest[batch.tp.topic, batch.tp.partition] = offset + batch.size - 1
 
     def _groups(self) -> Iterator[tuple[list[RecordBatch], int, int]]:
         """Each is one transaction, how many facts are in it, and how many lines it is of."""
@@ -195,13 +240,14 @@ class _Sending:
         topics = settings.source_topics
         for fact in piece.facts:
             to = TopicPartition(topics[fact.role], partition_for(fact.key, partitions))
-            batches.add(to, fact.key, fact.value, FACT_HEADERS)
+            value = fact.value if self._actor is None else fact.value[:-1] + self._actor
+            batches.add(to, fact.key, value, FACT_HEADERS)
         seen = self._file.documents[piece.document.identity]
         note = DocumentNote(
             lines=piece.lines,
             facts=seen.facts,
             digest=seen.digest,
-            file=self._file.path.name,
+            file=self._file.file.name,
             sha256=self._file.sha256,
             is_whole=piece.is_last,
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -12,6 +11,7 @@ import msgspec
 from app.commands.console import plain, print_json, table
 from app.loading.checking import CheckedFile
 from app.loading.facts import LineFact
+from app.loading.given import GivenFile
 from app.loading.pieces import Became, NoFact
 from app.loading.sending import LoadedFile
 
@@ -31,23 +31,23 @@ class LoadingShown:
 
     def __init__(self, *, as_json: bool, is_dry_run: bool) -> None:
         self._as_json, self._is_dry_run = as_json, is_dry_run
-        self._named: dict[Path, list[NoFact]] = {}
+        self._named: dict[str, list[NoFact]] = {}
         self._refused = 0
 
-    def teller(self, path: Path) -> Callable[[NoFact], None]:
+    def teller(self, file: GivenFile) -> Callable[[NoFact], None]:
         """Is given the lines of a file that are no facts."""
-        named = self._named.setdefault(path, [])
+        named = self._named.setdefault(str(file), [])
 
         def told(one: NoFact) -> None:
             if self._as_json:
                 if len(named) < _NAMED_IN_JSON:
                     named.append(one)
             elif self._is_dry_run:
-                click.echo(_sentence(path, one))
+                click.echo(_sentence(file, one))
             elif one.became is Became.REFUSED:
                 self._refused += 1
                 if self._refused <= _NAMED:
-                    click.echo(_sentence(path, one), err=True)
+                    click.echo(_sentence(file, one), err=True)
 
         return told
 
@@ -59,14 +59,14 @@ class LoadingShown:
         for file in files:
             if file.first:
                 click.echo(
-                    f"\nThe first of {file.equation.facts:,} facts of {plain(str(file.path))}:"
+                    f"\nThe first of {file.equation.facts:,} facts of {plain(str(file.file))}:"
                 )
                 rows = [_row(fact) for fact in file.first]
                 header = ("LINE", "BECOMES", "SKU", "LOCATION", "QUANTITY", "TIME", "ID")
                 click.echo(table([header, *rows], right=[4]))
         click.echo("")
         for file in files:
-            click.echo(plain(f"{file.path} ({file.format.name}): {file.equation}."))
+            click.echo(plain(f"{file.file} ({file.format.name}): {file.equation}."))
         click.echo("Nothing was sent.")
 
     def stopped(self, files: Sequence[CheckedFile]) -> None:
@@ -82,7 +82,7 @@ class LoadingShown:
             return
         self._say_more()
         for file in files:
-            click.echo(plain(f"{file.path}: {file.equation}."), err=True)
+            click.echo(plain(f"{file.file}: {file.equation}."), err=True)
         click.echo(told, err=True)
 
     def loaded(self, files: Sequence[LoadedFile]) -> None:
@@ -102,10 +102,10 @@ class LoadingShown:
         self._say_more()
         for one in files:
             if one.refused:
-                click.echo(plain(f"{one.file.path}: {one.refused}"), err=True)
+                click.echo(plain(f"{one.file.file}: {one.refused}"), err=True)
                 continue
             before = f" {one.went_on:,} lines were acknowledged before." if one.went_on else ""
-            click.echo(plain(f"{one.file.path} ({one.file.format.name}): {one.file.equation}."))
+            click.echo(plain(f"{one.file.file} ({one.file.format.name}): {one.file.equation}."))
             click.echo(f"{one.sent:,} facts were sent.{before}")
 
     def _say_more(self) -> None:
@@ -115,17 +115,17 @@ class LoadingShown:
 
     def _as_fields(self, file: CheckedFile) -> dict[str, Any]:
         return {
-            "file": str(file.path),
+            "file": str(file.file),
             "format": file.format.name,
             "documents": len(file.documents),
             **msgspec.to_builtins(file.equation),
-            "no_facts": msgspec.to_builtins(self._named.get(file.path, [])),
+            "no_facts": msgspec.to_builtins(self._named.get(str(file.file), [])),
             "first_facts": [msgspec.json.decode(fact.value) for fact in file.first],
         }
 
 
-def _sentence(path: Path, one: NoFact) -> str:
-    return plain(f"{path}, {one.where}, is {one.became}: {one.sentence}")
+def _sentence(file: GivenFile, one: NoFact) -> str:
+    return plain(f"{file}, {one.where}, is {one.became}: {one.sentence}")
 
 
 def _row(fact: LineFact) -> tuple[str, ...]:

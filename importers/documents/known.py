@@ -10,7 +10,7 @@ from typing import BinaryIO, Final
 from importers.documents.edifact.reading import EDIFACT
 from importers.documents.epcis.jsonld import EPCIS_JSON
 from importers.documents.epcis.xml import EPCIS_XML
-from importers.documents.excel.archive import ZIP_HEAD
+from importers.documents.excel.archive import MAX_PART_BYTES, ZIP_HEAD
 from importers.documents.excel.drafting import draft_workbook
 from importers.documents.excel.reading import EXCEL, excel_format
 from importers.documents.port import Format
@@ -67,7 +67,13 @@ def format_of(head: bytes, name: str | None) -> Format:
     )
 
 
-def table_format(head: bytes, by: SheetMap, document: str, name: str | None) -> Format:
+def table_format(
+    head: bytes,
+    by: SheetMap,
+    document: str,
+    name: str | None,
+    most_bytes: int = MAX_PART_BYTES,
+) -> Format:
     """The format of a table: a workbook or a CSV file.
 
     Args:
@@ -75,6 +81,7 @@ def table_format(head: bytes, by: SheetMap, document: str, name: str | None) -> 
         by: the map of its columns.
         document: how the file is known.
         name: of one of `TABLES`, where somebody asked for it.
+        most_bytes: of one part of a workbook, unpacked.
 
     Raises:
         UnknownFormat: it is a workbook that cannot be read.
@@ -82,7 +89,9 @@ def table_format(head: bytes, by: SheetMap, document: str, name: str | None) -> 
     if name != CSV:
         refuse_old_excel(head)
     is_excel = name == EXCEL or (name is None and head.startswith(ZIP_HEAD))
-    return excel_format(by, document) if is_excel else csv_format(by, document)
+    if is_excel:
+        return excel_format(by, document, most_bytes)
+    return csv_format(by, document)
 
 
 def draft_table(file: BinaryIO, name: str) -> str:

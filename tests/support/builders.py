@@ -262,9 +262,9 @@ def a_partition(window: int = 100, **stock: int) -> Owner:
     return owner
 
 
-def an_active_version(version: int = 1, active: int | None = None) -> VersionView:
+def an_active_version(version: int = 1, active: int | None = None, rules: int = 2) -> VersionView:
     """What a worker knows whose version, or `active`, was the active one from the beginning."""
     view = VersionView({}, "control", version)
-    first = first_record(active or version, VersionBegun(2, 100_000))
+    first = first_record(active or version, VersionBegun(rules, 100_000))
     view._history.take(to_bytes(first), 0, 0)
     return view

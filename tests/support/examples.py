@@ -17,6 +17,7 @@ from tests.support.logs import Put, plain_writer
 from tests.support.workers import AUDIT, LEDGER, Cluster
 from web.calls import CALLS
 from web.history.passing import AUDIT_PATH
+from web.writes.documents import DOCUMENTS_PATH, FILE
 
 Json = dict[str, Any]
 ROW = "/v1/inventory/SKU-000042/store-007"
@@ -33,6 +34,14 @@ ASKED = {
 EVENTS = "application/cloudevents+json"
 
 
+def form_of(parts: Json) -> aiohttp.FormData:
+    """Parts of a form, of which one is a file."""
+    form = aiohttp.FormData()
+    for name, text in parts.items():
+        form.add_field(name, text.encode(), filename="sales.csv" if name == FILE else f"{name}.txt")
+    return form
+
+
 class Answers:
     """Asks one worker."""
 
@@ -41,8 +50,12 @@ class Answers:
 
     async def to(self, method: str, path: str, body: Any = None, kind: str = "") -> tuple[int, Any]:
         """Status and body, decoded where it is JSON."""
-        data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
-        headers = {} if data is None else {"Content-Type": kind or "application/json"}
+        data: Any = body
+        headers = {}
+        if not isinstance(body, bytes | aiohttp.FormData | None):
+            data = json.dumps(body).encode()
+        if isinstance(data, bytes):
+            headers["Content-Type"] = kind or "application/json"
         async with self._http.request(method, self.url + path, data=data, headers=headers) as got:
             raw = await got.read()
             return got.status, json.loads(raw) if got.content_type.endswith(
@@ -58,10 +71,11 @@ class Answers:
             else:
                 kind = EVENTS if path == "/v1/events" else ""
                 more = "?outcome=true&wait_ms=10000" if path == "/v1/sales" else ""
-                status, answer = await self.to("POST", path + more, call.body, kind)
+                body = form_of(call.body) if path == DOCUMENTS_PATH else call.body
+                status, answer = await self.to("POST", path + more, body, kind)
             assert status in (200, 202), f"{path}: {answer}"
             answers[call.id] = answer
-            if path == "/v1/adjustments":  # the last of the writes but one
+            if path == "/v1/adjustments":  # the last of those that it counts here
                 await self._counted(answer["position"])
         return answers
 

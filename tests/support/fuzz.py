@@ -19,7 +19,8 @@ from core.stages import Role
 METHODS = [*["GET", "POST"] * 6, "HEAD", "OPTIONS", "PUT", "DELETE", "CONNECT", "TRACE", "get", ""]
 PATHS = [
     "/v1/inventory/SKU-1/s-7", "/v1/inventory/SKU-1", "/v1/inventory", "/v1/lookup", "/v1/sales",
-    "/v1/shipments", "/v1/dispatches", "/v1/returns", "/v1/adjustments", "/v1/events", "/live",
+    "/v1/shipments", "/v1/dispatches", "/v1/returns", "/v1/adjustments", "/v1/events",
+    "/v1/documents", "/live",
     "/ready", "/metrics", "/v1/cluster", "/openapi.json", "/problems/not-ready", "/", "*", "//",
     "/asyncapi.json", "/docs",
     "/v1/inventory/", "/v1/inventory//", "/v1/inventory/%2e%2e/x", "/v1", "http://a:b/v1/sales",

@@ -26,6 +26,7 @@ from web.access.access import OPEN, Access
 from web.cluster.heartbeats import Claim, Heartbeat, beat_of
 from web.http.connections import ConnectionLimits
 from web.server import Limits, Web, WebConfig
+from web.writes.loads import LoadAnswer, LoadAsked, LoadEnd
 
 CLIENTS = 16
 #: How long a client waits for an answer before it goes away.
@@ -38,6 +39,16 @@ LIMITS = Limits(
     notice_s=0,
     drain_s=0.1,
 )
+
+
+class NoLoader:
+    """Loads nothing."""
+
+    async def load(self, asked: LoadAsked) -> LoadAnswer:
+        return LoadAnswer(end=LoadEnd.UNREADABLE, detail=f"{len(asked.data)} bytes of nonsense.")
+
+    async def stop(self) -> None:
+        """There is nothing to end."""
 
 
 @asynccontextmanager
@@ -59,7 +70,7 @@ async def a_target(fuzz: Fuzz, access: Access = OPEN) -> AsyncIterator[BaseTestS
         limits=LIMITS,
     )
     versions, app = an_active_version(), web.Application()
-    part = Web(config, shelf, Stats(), versions, Ruling(), access=access)
+    part = Web(config, shelf, Stats(), versions, Ruling(), NoLoader(), access=access)
     part.attach(app)
 
     writers: list[asyncio.StreamWriter] = []

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from web.docs.shapes import Field, Shapes, example, fields_table
+from web.http.multipart import FORM_DATA
 from web.http.problems import PAGES, PROBLEM_JSON, prose
 
 CALL_SHAPES = "shape-"
@@ -124,8 +125,12 @@ def curl_of(method: str, path: str, call: Mapping[str, Any], url: str) -> str:
     if method == "post":
         content = call["requestBody"]["content"]
         media, form = next(iter(content.items()))
-        if media != "application/json":
-            words += ["-H", f"Content-Type: {media}"]
-        words += ["-d", json.dumps(form["example"], ensure_ascii=False)]
+        if media == FORM_DATA:
+            for name in form["example"]:
+                words += ["-F", f"{name}=@{name.upper()}"]
+        else:
+            if media != "application/json":
+                words += ["-H", f"Content-Type: {media}"]
+            words += ["-d", json.dumps(form["example"], ensure_ascii=False)]
     # In double quotes, so that the shell puts the token in.
     return " ".join(f'"{w}"' if "$ONHAND_TOKEN" in w else shlex.quote(w) for w in words)

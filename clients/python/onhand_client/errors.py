@@ -110,6 +110,22 @@ class RepairRefused(ProblemError):
     """409."""
 
 
+class AlreadyLoaded(ProblemError):
+    """409: take it as done; `body["position"]` is at or behind all facts of the document."""
+
+
+class DocumentConflict(ProblemError):
+    """409: a document of this name was loaded, and says something else."""
+
+
+class UnreadableDocument(ProblemError):
+    """422: not one line of the document can be taken."""
+
+
+class LinesRefused(ProblemError):
+    """422: `body["document"]` says of which lines, and why."""
+
+
 class TooLarge(ProblemError):
     """413: one event is too large; bodies are split by this package."""
 
@@ -166,6 +182,10 @@ class AppendIncomplete(Unavailable):
     """503: Kafka confirmed some events."""
 
 
+class LoadUnfinished(Unavailable):
+    """503: send the same document again, and it goes on behind what was sent."""
+
+
 #: By the name of the problem.
 BY_NAME: Mapping[str, type[ProblemError]] = {
     "invalid-request": InvalidRequest,
@@ -191,6 +211,11 @@ BY_NAME: Mapping[str, type[ProblemError]] = {
     "audit-not-running": AuditNotRunning,
     "append-failed": AppendFailed,
     "append-incomplete": AppendIncomplete,
+    "already-loaded": AlreadyLoaded,
+    "document-conflict": DocumentConflict,
+    "unreadable-document": UnreadableDocument,
+    "lines-refused": LinesRefused,
+    "load-unfinished": LoadUnfinished,
 }
 #: Of an answer whose problem has no name here: from a newer worker, or from a proxy.
 _BY_STATUS: Mapping[int, type[ProblemError]] = {

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO, Final
 
-from importers.documents.excel.archive import ZIP_HEAD, PartArchive
+from importers.documents.excel.archive import MAX_PART_BYTES, ZIP_HEAD, PartArchive
 from importers.documents.excel.cells import ColumnRole, Conversion
 from importers.documents.excel.grid import GridRow, Merge, merges_of, rows_of
 from importers.documents.excel.workbook import NamedSheet, Workbook
@@ -40,10 +40,19 @@ _ROLES: Final = {
 }
 
 
-def excel_format(by: SheetMap, document: str) -> Format:
-    """The format of workbooks that a map describes; `document`: see `format_of_rows`."""
+def excel_format(by: SheetMap, document: str, most_bytes: int = MAX_PART_BYTES) -> Format:
+    """The format of workbooks that a map describes.
+
+    Args:
+        by: the map.
+        document: see `format_of_rows`.
+        most_bytes: of one part, unpacked.
+    """
     return format_of_rows(
-        EXCEL, document, lambda head: head.startswith(ZIP_HEAD), lambda file: _lines(file, by)
+        EXCEL,
+        document,
+        lambda head: head.startswith(ZIP_HEAD),
+        lambda file: _lines(file, by, most_bytes),
     )
 
 
@@ -70,8 +79,8 @@ def sheet_of(book: Workbook, name: str | None) -> NamedSheet:
     )
 
 
-def _lines(file: BinaryIO, by: SheetMap) -> Iterator[DocumentPart]:
-    book = Workbook(PartArchive(file))
+def _lines(file: BinaryIO, by: SheetMap, most_bytes: int) -> Iterator[DocumentPart]:
+    book = Workbook(PartArchive(file, most_bytes))
     sheet = sheet_of(book, by.sheet)
     merged = _Merged(merges_of(book, sheet))
     whole = rows_of(book, sheet, book.texts())

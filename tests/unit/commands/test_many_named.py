@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from app import replay
 from app.commands import cli
+from app.loading.given import FileOnDisk
 from app.loading.pieces import Became, NoFact
 from app.loading.showing import LoadingShown
 from app.replay import Replayed
@@ -47,7 +48,7 @@ def test_a_load_that_leaves_refused_lines_out_says_how_many_it_did_not_name(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     shown = LoadingShown(as_json=False, is_dry_run=False)
-    told = shown.teller(Path("in.csv"))
+    told = shown.teller(FileOnDisk(Path("in.csv")))
     for number in range(23):
         told(NoFact(f"line {number}", Became.REFUSED, "It is not known."))
 

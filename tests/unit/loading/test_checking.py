@@ -8,6 +8,7 @@ import pytest
 
 from app.loading import pieces
 from app.loading.checking import CheckedFile, FileRefused, Opened, refuse_twice
+from app.loading.given import FileOnDisk
 from app.loading.pieces import NoFact
 from tests.support.documents import opened, written
 
@@ -16,7 +17,7 @@ GOOD = "doc A\nsold 1\nsold 2\nother\ndoc B\nsold 3\nend 4\n"
 
 def check(path: Path, by: Opened | None = None) -> tuple[CheckedFile, list[NoFact]]:
     told: list[NoFact] = []
-    return (by or opened()).check(path, told.append, lambda count: None), told
+    return (by or opened()).check(FileOnDisk(path), told.append, lambda count: None), told
 
 
 def refusal(path: Path) -> str:
@@ -108,7 +109,7 @@ def test_one_document_in_two_files_is_refused_with_both_names(tmp_path: Path) ->
         refuse_twice([one, two])
 
     assert str(why.value).startswith(
-        f"{two.path}: The document 'A' came in {one.path}, too: leave one out"
+        f"{two.file}: The document 'A' came in {one.file}, too: leave one out"
     )
     same, _ = check(written(tmp_path, GOOD, "3.toy"))
     with pytest.raises(FileRefused, match="came in"):

@@ -1,5 +1,6 @@
 """Small stand-ins for what the web talks to."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 
 from core.stages import Freshness, Role, Stage
@@ -9,6 +10,7 @@ from tables.reading import PartitionStatus
 from tables.stats import Stats
 from tables.stock import StockReading
 from tests.support.shelf import Confirmed
+from web.writes.loads import LoadAnswer, LoadAsked, LoadEnd
 
 URL = "http://10.0.0.7:6066"
 
@@ -35,6 +37,32 @@ def a_status(
         restore=restore,
         stopped_because=stopped_because,
     )
+
+
+class FakeLoader:
+    """Answers what it is told to; meanwhile, while `held`, it is busy with the document."""
+
+    def __init__(self) -> None:
+        self.asked: list[LoadAsked] = []
+        self.answer = LoadAnswer(end=LoadEnd.UNFINISHED, detail="Nobody loads here.")
+        self.held = asyncio.Event()
+        self.held.set()
+        self.began = asyncio.Condition()
+
+    async def load(self, asked: LoadAsked) -> LoadAnswer:
+        async with self.began:
+            self.asked.append(asked)
+            self.began.notify_all()
+        await self.held.wait()
+        return self.answer
+
+    async def begun(self, count: int) -> None:
+        """Wait until so many were given to it."""
+        async with asyncio.timeout(30), self.began:
+            await self.began.wait_for(lambda: len(self.asked) >= count)
+
+    async def stop(self) -> None:
+        self.held.set()
 
 
 class FakeTable(StockReading):

@@ -13,7 +13,7 @@ from app.config import Settings
 from domain.rules.held import Ruling
 from tests.support.builders import an_active_version
 from tests.support.openapi_check import Contract
-from tests.unit.web.fakes import URL, FakeTable
+from tests.unit.web.fakes import URL, FakeLoader, FakeTable
 from web.access.access import OPEN, Access
 from web.http.connections import ConnectionLimits
 from web.server import Limits, Web, WebConfig
@@ -55,6 +55,7 @@ def a_web(
     access: Access = OPEN,
     origins: Sequence[str] = (),
     versions: VersionView | None = None,
+    loader: FakeLoader | None = None,
 ) -> Web:
     config = WebConfig(
         url=URL,
@@ -69,7 +70,7 @@ def a_web(
         origins=origins,
     )
     known = versions or an_active_version()
-    return Web(config, table, table.stats, known, Ruling(), access=access)
+    return Web(config, table, table.stats, known, Ruling(), loader or FakeLoader(), access=access)
 
 
 LIMITS = Limits(

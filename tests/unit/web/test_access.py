@@ -47,7 +47,7 @@ NEEDS: dict[str, Scope] = {
     "/v1/audit": Scope.OPERATE,
     **dict.fromkeys(
         ("/v1/shipments", "/v1/dispatches", "/v1/sales", "/v1/returns", "/v1/adjustments",
-         "/v1/events"), Scope.WRITE,
+         "/v1/events", "/v1/documents"), Scope.WRITE,
     ),
 }  # fmt: skip
 

@@ -27,6 +27,8 @@ PUBLISHED = {
 ADDED = {"log-unavailable": 503, "unknown-path": 404, "request-timeout": 408, "internal-error": 500}
 ADDED |= {"audit-not-running": 503}
 ADDED |= {"history-not-running": 503, "missing-scope": 403, "repair-refused": 409}
+ADDED |= {"unreadable-document": 422, "lines-refused": 422, "load-unfinished": 503}
+ADDED |= {"already-loaded": 409, "document-conflict": 409}
 ADDED |= {"before-history": 404, "unauthenticated": 401}
 
 

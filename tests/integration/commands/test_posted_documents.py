@@ -1,0 +1,121 @@
+"""POST /v1/documents on real workers: each fact once, whatever becomes of the worker."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from dev.kafka import Kafka
+from dev.oracle.log import read_topics
+from dev.workers import until
+from tests.support.sheets import SALES
+from tests.support.workers import Cluster
+
+LINES, SKUS = 120_000, 500
+PATH = "/v1/documents"
+
+
+def a_form(rows: list[str], name: str) -> aiohttp.FormData:
+    form = aiohttp.FormData()
+    text = "sku,qty\n" + "\n".join(rows)
+    form.add_field("file", io.BytesIO(text.encode()), filename=name)
+    form.add_field("map", SALES)
+    return form
+
+
+async def asked(
+    http: aiohttp.ClientSession, method: str, url: str, data: Any = None
+) -> tuple[int, Any]:
+    async with http.request(method, url, data=data) as answer:
+        return answer.status, await answer.json(content_type=None)
+
+
+async def under_way(cluster: Cluster, posting: asyncio.Task[Any]) -> None:
+    """Until some of the document is sent: a note and the mark of its transaction, twice."""
+    watch = Consumer({"bootstrap.servers": cluster.kafka, "group.id": "watch"})
+    notes = TopicPartition(f"{cluster.name}-documents", 0)
+    _, begin = await asyncio.to_thread(watch.get_watermark_offsets, notes, 30)
+
+    async def is_under_way() -> bool:
+        try:
+            _, end = watch.get_watermark_offsets(notes, 10)
+        except KafkaException:
+            return False
+        return bool(end >= begin + 4) or posting.done()
+
+    await until(is_under_way, "two notes", 180, every_s=0.005)
+    watch.close()
+
+
+def ids(cluster: Cluster) -> Counter[str]:
+    return Counter(
+        json.loads(record.value or b"")["id"]
+        for record in read_topics(cluster.kafka, cluster.sources)
+    )
+
+
+async def test_a_document_whose_worker_is_killed_goes_on_at_another_and_each_fact_counts_once(
+    kafka: Kafka, tmp_path: Path
+) -> None:
+    cluster = Cluster(kafka.bootstrap, tmp_path, 2)
+    rows = [f"SKU-{n % SKUS},1" for n in range(LINES)]
+    timeout = aiohttp.ClientTimeout(total=300)
+    try:
+        await cluster.create_topics()
+        await cluster.start("a", "b")
+        await cluster.settled()
+        a, b = cluster.worker("a"), cluster.worker("b")
+        async with aiohttp.ClientSession(timeout=timeout) as http:
+            # One that nothing happens to, as a first look and then in earnest.
+            small, other = a_form(["PEN,2"], "small.csv"), a_form(["PEN,2"], "small.csv")
+            status, told = await asked(http, "POST", f"{a.url}{PATH}?dry_run=true", small)
+            assert (status, told["facts"], ids(cluster)) == (200, 1, Counter())
+            status, told = await asked(http, "POST", a.url + PATH, other)
+            assert (status, told["sent"]) == (202, 1)
+            row = f"{b.url}/v1/inventory/PEN/shop-7?min_position={told['position']}&wait_ms=10000"
+            await sees_sold(http, row, 2)
+
+            posting = asyncio.create_task(
+                asked(http, "POST", a.url + PATH, a_form(rows, "sales.csv"))
+            )
+            await under_way(cluster, posting)
+            a.kill()
+            await asyncio.gather(posting, return_exceptions=True)
+
+            status, told = await asked(http, "POST", b.url + PATH, a_form(rows, "sales.csv"))
+
+            # On a machine that is busy with something else it may have been done before.
+            assert status in (202, 409), told
+            if status == 202:
+                assert told["lines"] == told["facts"] == LINES
+                assert 0 < told["lines_sent_before"] == LINES - told["sent"] < LINES
+            assert ids(cluster) == Counter(
+                ["file:small.csv#2", *(f"file:sales.csv#{n}" for n in range(2, LINES + 2))]
+            )
+            status, again = await asked(http, "POST", b.url + PATH, a_form(rows, "sales.csv"))
+            assert (status, again["type"]) == (409, "/problems/already-loaded")
+            for position in (told["position"], again["position"]):
+                where = f"min_position={position}&wait_ms=10000"
+                for sku in ("SKU-0", f"SKU-{SKUS - 1}"):
+                    row = f"{b.url}/v1/inventory/{sku}/shop-7?{where}"
+                    await sees_sold(http, row, LINES // SKUS)
+    finally:
+        cluster.close()
+
+
+async def sees_sold(http: aiohttp.ClientSession, row: str, count: int) -> None:
+    """The row behind its position, once somebody owns its partition, says so many."""
+
+    async def is_answered() -> Any:
+        status, told = await asked(http, "GET", row)
+        assert status in (200, 503), told
+        return told if status == 200 else None
+
+    assert (await until(is_answered, f"answered: {row}", 120))["sold"] == count

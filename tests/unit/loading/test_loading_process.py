@@ -1,0 +1,84 @@
+"""The process that loads a document ends with its work, with its worker, and when it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from asyncio.subprocess import PIPE
+
+import pytest
+
+from app.config import Settings
+from app.loading import process
+from app.loading.process import LoadingProcess
+from dev.workers import ROOT
+from domain.rules.held import CURRENT
+from tests.support.sheets import SALES
+from web.writes.loads import LoadAsked, LoadEnd
+
+ASKED = LoadAsked(
+    file="sales.csv", data=b"sku,qty\nA,2\n", map=SALES.encode(), rules=CURRENT.number, dry_run=True
+)
+
+
+async def test_it_is_given_a_document_and_answers_with_what_became_of_its_lines() -> None:
+    loader = LoadingProcess(Settings())
+
+    answer = await loader.load(ASKED)
+
+    assert answer.end is LoadEnd.CHECKED
+    assert answer.body is not None
+    assert (answer.body.lines, answer.body.facts, answer.body.refused) == (1, 1, 0)
+    assert not loader._running
+
+
+async def test_what_takes_too_long_is_ended_and_may_be_tried_again() -> None:
+    loader = LoadingProcess(Settings(), most_s=0.0)
+
+    answer = await loader.load(ASKED)
+
+    assert (answer.end, "not done within 0 s" in answer.detail) == (LoadEnd.UNFINISHED, True)
+    assert not loader._running
+
+
+async def test_a_worker_that_stops_breaks_it_off_and_says_so() -> None:
+    asks_kafka = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asks_kafka.set()
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        loader = LoadingProcess(Settings(kafka=f"127.0.0.1:{port}"))
+        sends = LoadAsked(file="a.csv", data=ASKED.data, map=ASKED.map, rules=CURRENT.number)
+        loading = asyncio.create_task(loader.load(sends))
+        await asyncio.wait_for(asks_kafka.wait(), 60)
+
+        await loader.stop()
+        answer = await asyncio.wait_for(loading, 60)
+
+    assert answer.end is LoadEnd.UNFINISHED
+    assert answer.detail.startswith("This worker is stopping. What was sent is remembered")
+    assert (await loader.load(ASKED)).end is LoadEnd.UNFINISHED
+
+
+async def test_it_ends_when_its_worker_does_before_and_after_it_was_given_all() -> None:
+    for given in (b"", b"\0\0", b"\0\0\1\0half of it"):
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "app.loading.process", cwd=ROOT, stdin=PIPE, stdout=PIPE
+        )
+        said, _ = await asyncio.wait_for(child.communicate(given), 60)
+        assert (child.returncode, said) == (0, b"")
+
+
+async def test_a_bug_of_it_is_no_answer(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(process, "_encode", lambda order: b"\xc1")
+
+    with pytest.raises(RuntimeError, match="met a bug"):
+        await LoadingProcess(Settings()).load(ASKED)
+
+    assert "DecodeError" in capfd.readouterr().err
