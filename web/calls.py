@@ -71,7 +71,7 @@ _EVENT = {
 
 #: A part each: of a shop's own table, and how it is to be read.
 _DOCUMENT = {
-    "file": "number,sku,sold\n4714,SKU-000042,2\n",
+    "file": "number,sku,sold\n4714,TEA-1,2\n",
     "map": """[constants]
 kind = "sold"
 location = "store-007"
