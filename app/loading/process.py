@@ -38,7 +38,10 @@ _AGAIN: Final = "What was sent is remembered: send the same again, and it goes o
 
 
 class _Order(msgspec.Struct):
-    """What the process is given. data_dir is a path, which msgpack does not know."""
+    """What the process is given, but for the document, which comes behind it and is not copied.
+
+    data_dir is a path, which msgpack does not know.
+    """
 
     settings: dict[str, str | int]
     asked: LoadAsked
@@ -69,10 +72,10 @@ class LoadingProcess:
         if self._is_stopping:
             return _unfinished("This worker is stopping.")
         settings = msgspec.to_builtins(self._settings, enc_hook=str)
-        order = _encode(_Order(settings, asked))
+        order = _encode(_Order(settings, msgspec.structs.replace(asked, data=b"")))
         try:
             async with asyncio.timeout(self._most_s):
-                answer = await self._asked(len(order).to_bytes(_LENGTH) + order)
+                answer = await self._asked(order, asked.data)
         except TimeoutError:
             return _unfinished(f"It was not done within {self._most_s:g} s.")
         except OSError as error:
@@ -91,7 +94,7 @@ class LoadingProcess:
             with suppress(ProcessLookupError):
                 process.kill()
 
-    async def _asked(self, order: bytes) -> bytes:
+    async def _asked(self, *given: bytes) -> bytes:
         """Its answer; empty where it ended without one."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -105,7 +108,9 @@ class LoadingProcess:
         assert process.stdout is not None
         self._running.add(process)
         try:
-            process.stdin.write(order)
+            for part in given:
+                process.stdin.write(len(part).to_bytes(_LENGTH))
+                process.stdin.write(part)
             # Not closed before it has answered: that would tell it that its worker has ended.
             answer = await process.stdout.read()
             if await process.wait() == _BUG:
@@ -123,6 +128,14 @@ def _unfinished(why: str) -> LoadAnswer:
     return LoadAnswer(end=LoadEnd.UNFINISHED, detail=f"{why} {_AGAIN}")
 
 
+def _given() -> bytes | None:
+    """What the worker wrote next; None where it ended before."""
+    head = sys.stdin.buffer.read(_LENGTH)
+    length = int.from_bytes(head)
+    data = sys.stdin.buffer.read(length)
+    return data if len(head) == _LENGTH and len(data) == length else None
+
+
 def _end_with_the_worker() -> None:
     # Not by its buffer, whose lock this thread would hold when the process ends.
     os.read(sys.stdin.fileno(), 1)
@@ -135,19 +148,17 @@ def main() -> None:
     for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(each, signal.SIG_IGN)
     os.nice(_NICENESS)
-    length = int.from_bytes(sys.stdin.buffer.read(_LENGTH))
-    data = sys.stdin.buffer.read(length)
-    if not length or len(data) < length:
+    if (first := _given()) is None or (document := _given()) is None:
         return
     # What goes wrong with Kafka stands in the answer.
     logging.disable(logging.ERROR)
     threading.Thread(target=_end_with_the_worker, daemon=True).start()
-    order = msgspec.msgpack.decode(data, type=_Order)
-    del data
+    order = msgspec.msgpack.decode(first, type=_Order)
+    asked = msgspec.structs.replace(order.asked, data=document)
     settings = msgspec.convert(order.settings, Settings, dec_hook=lambda kind, text: kind(text))
     from app.loading.posted import load_posted
 
-    answer = asyncio.run(load_posted(settings, order.asked))
+    answer = asyncio.run(load_posted(settings, asked))
     sys.stdout.buffer.write(_encode(answer))
     sys.stdout.buffer.flush()
     # Not what a library left behind in its threads, and not the thread above.
