@@ -53,6 +53,8 @@ class Asking:
         self.cluster, self.transport = cluster, transport
         #: Each kind of read takes its own time.
         self.hedges = {kind: new_hedge(kind) for kind in Kind}
+        #: How long one worker may take to say who holds what.
+        self.cluster_s = 1.0
         self.budget = Budget()
         self._refreshing: asyncio.Task[None] | None = None
         self._asked_at = float("-inf")
@@ -83,7 +85,7 @@ class Asking:
         try:
             for url in self.cluster.order(None):
                 try:
-                    async with asyncio.timeout(1.0):
+                    async with asyncio.timeout(self.cluster_s):
                         reply = await self.transport.send(url, _WHO_HOLDS_WHAT, None)
                     self.cluster.take(reply.body)
                     return
