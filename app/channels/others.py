@@ -12,7 +12,7 @@ import msgspec
 from agents.marks import Mark
 from app.channels.facts import kafka_key
 from app.channels.schemas import draft_07
-from app.loading.remembered import DocumentNote
+from app.loading.remembered import DocumentNote, RevokedMark
 from core.versions import Versions
 from domain.checks import Refusal
 from domain.rows import Row
@@ -25,7 +25,7 @@ _JSON = "application/json"
 _BYTES = "application/octet-stream"
 _TEXT: Schema = {"type": "string"}
 _NUMBER: Schema = {"type": "string", "pattern": "^[0-9]+$"}
-_STRUCTS = (Row, Versions, Heartbeat, Mark, DocumentNote)
+_STRUCTS = (Row, Versions, Heartbeat, Mark, DocumentNote, RevokedMark)
 _REPLAYED: Schema = {
     "description": "A dead letter that was sent again.",
     "type": "object",
@@ -133,7 +133,9 @@ def documents_messages() -> dict[str, Schema]:
     """How far bridges and documents are."""
     bridge = {"type": "string", "pattern": "^bridge/[^/]+/[0-9]+$"}
     document = {"type": "string", "pattern": "^document/"}
+    revoked = {"type": "string", "pattern": "^revoked/"}
     return {
         "bridgeMark": _message("Where a bridge goes on in one partition.", bridge, "Mark"),
         "documentNote": _message("How far a document was loaded.", document, "DocumentNote"),
+        "revokedMark": _message("What a document took back.", revoked, "RevokedMark"),
     }

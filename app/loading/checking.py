@@ -9,9 +9,17 @@ from typing import BinaryIO, Final, cast
 
 import msgspec
 
-from app.loading.facts import SOURCE, FactMaker, LineFact
+from app.loading.facts import SOURCE, FactMaker, LineFact, LineLevel
 from app.loading.given import GivenFile
-from app.loading.pieces import Became, Chunk, Equation, NoFact, chunks
+from app.loading.pieces import (
+    Became,
+    Chunk,
+    DocumentPiece,
+    Equation,
+    LineRevocation,
+    NoFact,
+    chunks,
+)
 from core.lately import Lately
 from core.refusals import Refused
 from domain.events import StockEvent
@@ -23,6 +31,8 @@ from importers.documents.port import BrokenDocument, Document, Format
 #: Of one file; each is remembered by name while it is loaded.
 _MAX_DOCUMENTS: Final = 100_000
 _MAX_IDENTITY_CHARS: Final = 512
+#: Of one file; each is kept until it is decided.
+_MAX_LEVELS: Final = 100_000
 _FIRST: Final = 10
 
 
@@ -33,13 +43,15 @@ class FileRefused(Exception):
 class SeenDocument(msgspec.Struct):
     """A document of a file.
 
-    lines, facts: how many. digest: of all that would be sent for it.
+    lines, facts: how many; counts are no facts yet. digest: of all that it says. called: by what
+    later ones take it back, where that is not its identity.
     """
 
     where: str
     lines: int
     facts: int
     digest: str
+    called: str = ""
 
 
 class CheckedFile(msgspec.Struct, frozen=True):
@@ -48,7 +60,7 @@ class CheckedFile(msgspec.Struct, frozen=True):
     sha256: of its bytes. documents: by identity, in their order, without tests that are left out.
     chunks: the digest of each; judged: those of which the rules refused something. first: some
     facts. version: to see whether it is still the same. forbidden: of the lines whose facts
-    whoever loads may not write, the first.
+    whoever loads may not write, the first. levels, revocations: all, in their order.
     """
 
     file: GivenFile
@@ -61,6 +73,8 @@ class CheckedFile(msgspec.Struct, frozen=True):
     first: list[LineFact]
     version: tuple[int, int]
     forbidden: list[NoFact]
+    levels: list[LineLevel] = []
+    revocations: list[LineRevocation] = []
 
 
 class Opened:
@@ -75,6 +89,7 @@ class Opened:
         rules: that the table judges by.
         may_write: why facts of a source and location may not be written, as a sentence; None:
             whoever loads may write all.
+        decides: counts and revocations are decided before they are sent; else they are refused.
     """
 
     def __init__(
@@ -86,9 +101,10 @@ class Opened:
         name: str | None,
         rules: RuleSet = CURRENT,
         may_write: Callable[[str, str], str | None] | None = None,
+        decides: bool = False,
     ) -> None:
         self._make, self._given, self._name = make, given, name
-        self._rules = rules
+        self._rules, self._decides = rules, decides
         self._why_not = None
         if may_write is not None:
             self._why_not = Lately[str, str | None](lambda location: may_write(SOURCE, location))
@@ -140,7 +156,8 @@ class Opened:
         )
 
     def _cut(self, by: Format, file: BinaryIO) -> Iterator[Chunk]:
-        return chunks(by.read(file), self._make, with_tests=self.with_tests)
+        parts = by.read(file)
+        return chunks(parts, self._make, with_tests=self.with_tests, decides=self._decides)
 
     def _check(
         self,
@@ -181,6 +198,8 @@ class Opened:
             first=seen.first,
             version=given.version(),
             forbidden=forbidden,
+            levels=seen.levels,
+            revocations=seen.revocations,
         )
 
     def _judged(self, chunk: Chunk) -> list[StockEvent]:
@@ -243,8 +262,10 @@ class _Seen:
         self.documents: dict[str, SeenDocument] = {}
         self.chunks: list[bytes] = []
         self.first: list[LineFact] = []
+        self.levels: list[LineLevel] = []
+        self.revocations: list[LineRevocation] = []
         self._open: Document | None = None
-        self._digest = hashlib.blake2b(digest_size=16)
+        self._digest = _DocumentDigest()
 
     def add(self, chunk: Chunk) -> None:
         """Take in a chunk. Raises BrokenDocument."""
@@ -259,7 +280,11 @@ class _Seen:
             seen = self.documents[document.identity]
             seen.lines = piece.lines
             seen.facts += len(piece.facts)
-            self._digest.update(b"".join([fact.value for fact in piece.facts]))
+            self._digest.add(piece)
+            self.levels += piece.levels
+            self.revocations += piece.revocations
+            if len(self.levels) > _MAX_LEVELS:
+                raise BrokenDocument(f"It has more than {_MAX_LEVELS:,} counts: split it.")
             if piece.is_last:
                 seen.digest = self._digest.hexdigest()
             if len(self.first) < _FIRST:
@@ -279,5 +304,27 @@ class _Seen:
             )
         if len(self.documents) >= _MAX_DOCUMENTS:
             raise BrokenDocument(f"It has more than {_MAX_DOCUMENTS:,} documents: split it.")
-        self.documents[identity] = SeenDocument(document.where, 0, 0, "")
-        self._open, self._digest = document, hashlib.blake2b(digest_size=16)
+        called = document.called or ""
+        self.documents[identity] = SeenDocument(document.where, 0, 0, "", called)
+        self._open, self._digest = document, _DocumentDigest()
+
+
+class _DocumentDigest:
+    """A name for what a document says, however it is cut: it is remembered for ever."""
+
+    def __init__(self) -> None:
+        self._facts = hashlib.blake2b(digest_size=16)
+        self._others = hashlib.blake2b(digest_size=16)
+        self._has_others = False
+
+    def add(self, piece: DocumentPiece) -> None:
+        self._facts.update(b"".join([fact.value for fact in piece.facts]))
+        for level in piece.levels:
+            self._others.update(level.said())
+        for revocation in piece.revocations:
+            self._others.update(revocation.said())
+        self._has_others |= bool(piece.levels or piece.revocations)
+
+    def hexdigest(self) -> str:
+        others = self._others.hexdigest() if self._has_others else ""
+        return self._facts.hexdigest() + others

@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import sys
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from app.commands.console import Ticker, plain
-from app.commands.running import as_json, kafka_option, refuse, run, settings_from
+from app.commands.running import (
+    as_json,
+    authorities_of_command,
+    kafka_option,
+    refuse,
+    run,
+    settings_from,
+    token_of_command,
+    url_option,
+    workers_of,
+)
 
 if TYPE_CHECKING:
-    from app.loading.checking import Opened
+    from app.config import Settings
+    from app.loading.checking import CheckedFile, Opened
+    from app.loading.decisions.asking import WorkersAsked
+    from app.loading.decisions.settling import Settled
+    from app.loading.sending import LoadedFile
 
 _file = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -33,6 +48,7 @@ _file = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--leave-out-refused", is_flag=True, help="Load the rest where lines are refused.")
 @click.option("--test", "with_tests", is_flag=True, help="Load documents marked as a test, too.")
 @kafka_option
+@url_option
 @as_json
 def load(
     files: tuple[Path, ...],
@@ -41,14 +57,16 @@ def load(
     leave_out_refused: bool,
     as_json: bool,
     kafka: str | None,
+    url: tuple[str, ...],
     **reading: Any,
 ) -> None:
     """Make facts of the lines of each FILE: all of it, or nothing.
 
-    Every file is read to its end and checked before the first fact is sent. A line is a fact, not
-    for stock, or refused with the reason; a refused line stops the load, unless it is left out.
-    What was loaded is remembered for ever: loading it again is refused, and a load that was broken
-    off goes on where it was. docs/loading.md shows how.
+    Every file is read to its end and checked before the first fact is sent. A line is a fact, a
+    count, a revocation, not for stock, or refused with the reason; a refused line stops the load,
+    unless it is left out. A count becomes an adjustment against the stock at its own moment, for
+    which a worker is asked. What was loaded is remembered for ever: loading it again is refused,
+    and a load that was broken off goes on where it was. docs/loading.md shows how.
 
     Exit code 1: something was refused, or was loaded before.
     """
@@ -57,10 +75,10 @@ def load(
     if reading["document"] is not None and (len(files) > 1 or reading["map_file"] is None):
         refuse("--document names one table: give one FILE, and its --map.")
     opened = _opened(**reading)
-    settings = None if dry_run else settings_from(kafka=kafka)
+    settings = settings_from(kafka=kafka)
     from app.loading.checking import FileRefused, refuse_twice
+    from app.loading.decisions.asking import Unasked
     from app.loading.given import FileOnDisk
-    from app.loading.sending import send_all
     from app.loading.showing import LoadingShown
     from tables.home.letters import DeadLettersError
 
@@ -73,20 +91,72 @@ def load(
     except FileRefused as why:
         _no(f"{why} Nothing was sent.")
     refused = any(one.equation.refused for one in checked)
-    if settings is None:
-        shown.checked(checked)
-        sys.exit(1 if refused else 0)
+    if dry_run:
+        shown.checked(checked, *_looked(settings, opened, checked, url))
+        sys.exit(1 if any(one.equation.refused for one in checked) else 0)
     if refused and not leave_out_refused:
         shown.stopped(checked)
         sys.exit(1)
     is_named = reading["document"] is not None
-    work = send_all(settings, opened, checked, is_named=is_named, said=Ticker("lines sent"))
+    work = _sent(settings, opened, checked, url, is_named, leave_out_refused)
     try:
-        loaded = run(work, DeadLettersError)
+        loaded = run(work, DeadLettersError, Unasked)
     except FileRefused as why:
         _no(str(why))
     shown.loaded(loaded)
     sys.exit(1 if any(one.refused for one in loaded) else 0)
+
+
+async def _sent(
+    settings: Settings,
+    opened: Opened,
+    checked: list[CheckedFile],
+    url: tuple[str, ...],
+    is_named: bool,
+    leave_out_refused: bool,
+) -> list[LoadedFile]:
+    """Send them; workers are asked where there are counts."""
+    from app.loading.sending import send_all
+
+    async with AsyncExitStack() as stack:
+        asked = None
+        if any(one.levels for one in checked):
+            asked = await stack.enter_async_context(_workers(url))
+        return await send_all(
+            *(settings, opened, checked),
+            is_named=is_named,
+            said=Ticker("lines sent"),
+            asked=asked,
+            leave_out_refused=leave_out_refused,
+        )
+
+
+def _workers(url: tuple[str, ...], **how: float) -> AbstractAsyncContextManager[WorkersAsked]:
+    from app.loading.decisions.asking import workers_asked
+
+    return workers_asked(workers_of(url), token_of_command(), authorities_of_command(), **how)
+
+
+def _looked(
+    settings: Settings, opened: Opened, checked: list[CheckedFile], url: tuple[str, ...]
+) -> tuple[Settled, str]:
+    """What counts would become, as far as a worker says so now; why not, if none does."""
+    from app.loading.decisions.asking import Unasked
+    from app.loading.decisions.deciding import undecided
+    from app.loading.decisions.settling import NOTHING_TO_DECIDE, Settled, settle_alone
+
+    levels = [level for one in checked for level in one.levels]
+    if not levels:
+        return Settled({}, NOTHING_TO_DECIDE), ""
+
+    async def look() -> Settled:
+        async with _workers(url, patience_s=0) as asked:
+            return await settle_alone(settings, opened, checked, asked)
+
+    try:
+        return run(look()), ""
+    except Unasked as why:
+        return Settled({}, undecided(levels)), str(why)
 
 
 def _no(sentence: str) -> NoReturn:
@@ -140,7 +210,8 @@ def _opened(
         for part, path in paths.items():
             found[part] = None if path is None else path.read_bytes()
         return opened_by(
-            GivenParts(format_name=format_name, document=document, with_tests=with_tests, **found)
+            GivenParts(format_name=format_name, document=document, with_tests=with_tests, **found),
+            decides=True,
         )
     except PartWrong as wrong:
         of = paths.get(wrong.part)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Final, NamedTuple
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from core.lately import Lately
+from core.refusals import Refused
+from domain.checks import MAX_QUANTITY
 from domain.events import (
     SaleCompleted,
     SaleReturned,
@@ -17,13 +21,17 @@ from domain.events import (
     StockEvent,
 )
 from domain.names import MAX_NAME_CHARS, fault_of
+from domain.rules.held import CURRENT
 from importers.documents.catalogue import Catalogue, OurItem
+from importers.documents.levels import CountedOff, StockCount
 from importers.documents.localtimes import instant_of
 from importers.documents.places import OurPlace, PlaceList
-from importers.documents.port import ForeignName, MovedLine, Movement
+from importers.documents.port import ForeignName, LevelLine, MovedLine, Movement
 
 #: Who says what a document says. Never another word: with the id it is a fact's identity.
 SOURCE: Final = "load"
+#: What the id of a fact becomes in that of its correction.
+REVOKED: Final = ":revoked"
 _EVENTS: Final[dict[Movement, type[StockEvent]]] = {
     Movement.RECEIVED: ShipmentReceived,
     Movement.DISPATCHED: ShipmentDispatched,
@@ -37,6 +45,8 @@ _KINDS: Final = {
 #: No document has more, and nothing is worked out of what may have a billion.
 _MOST_DIGITS: Final = 15
 _encode = msgspec.json.Encoder().encode
+_ADJUSTED, _ADJUSTMENTS = _KINDS[Movement.ADJUSTED]
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class LineFact(Struct, frozen=True, gc=False):
@@ -47,6 +57,25 @@ class LineFact(Struct, frozen=True, gc=False):
     role: str
     key: bytes
     value: bytes
+
+
+class LineLevel(Struct, frozen=True, gc=False):
+    """A count that is still to be decided, as a line of a document says it.
+
+    document: identity of that; rank, where: as of a fact; time: RFC 3339, the same moment as
+    that of the count.
+    """
+
+    document: str
+    rank: int
+    where: str
+    count: StockCount
+    time: str
+    reference: str | None
+
+    def said(self) -> bytes:
+        """All of it as text, to tell a document from another one."""
+        return _encode((self.count, self.time, self.reference))
 
 
 class _Data(Struct, gc=False):
@@ -64,6 +93,21 @@ class _Event(Struct, gc=False):
     type: str
     time: str | UnsetType
     data: _Data
+    # Of a count. Extensions of CloudEvents: how the change came about, which no fold reads. Texts,
+    # since their integers end at 2^31.
+    onhandcounted: str | UnsetType = UNSET
+    onhandbook: str | UnsetType = UNSET
+    onhandposition: str | UnsetType = UNSET
+
+
+class _Resolved(NamedTuple):
+    """What of a line is ours."""
+
+    sku: str
+    key: bytes
+    place: OurPlace
+    quantity: int
+    time: str | None
 
 
 class FactMaker:
@@ -100,9 +144,44 @@ class FactMaker:
         Raises:
             ValueError: the line cannot be one; the text is a sentence with the remedy.
         """
+        found = self._resolved(line)
+        kind, role = _KINDS[line.movement]
+        data = _Data(
+            found.sku,
+            found.place.location,
+            found.quantity,
+            line.reason or UNSET,
+            line.reference or UNSET,
+        )
+        id_ = f"{identity}#{line.number}"
+        event = _Event("1.0", id_, SOURCE, kind, found.time or UNSET, data)
+        return LineFact(rank, line.where, role, found.key, _written(event))
+
+    def level(self, identity: str, rank: int, line: LevelLine) -> LineLevel:
+        """The count of a line; arguments and errors as those of `fact`."""
+        found = self._resolved(line)
+        if found.time is None:
+            raise ValueError(
+                "It is a count, and nothing says at which moment: give the place a zone in the "
+                "list of places (--places), or the table a column of times."
+            )
+        if not 0 <= found.quantity <= MAX_QUANTITY:
+            raise ValueError(f"{found.quantity:,} cannot lie anywhere: correct it.")
+        count = StockCount(
+            f"{identity}#{line.number}",
+            found.sku,
+            found.place.location,
+            moment_us(found.time),
+            found.quantity,
+        )
+        level = LineLevel(identity, rank, line.where, count, found.time, line.reference)
+        level_fact(level, CountedOff(0, 0), "")
+        return level
+
+    def _resolved(self, line: MovedLine | LevelLine) -> _Resolved:
         item, key, is_one = self._items[line.item, line.unit]
         place = self._places[line.place]
-        written = line.quantity
+        written: Decimal = line.quantity
         if written.adjusted() > _MOST_DIGITS:
             raise ValueError("The quantity is far too large: correct it.")
         quantity = int(written)
@@ -114,16 +193,72 @@ class FactMaker:
                 time = instant_of(line.day, place.zone)
             except ValueError as why:
                 raise ValueError(f"The time is wrong: {why}.") from None
-        kind, role = _KINDS[line.movement]
-        data = _Data(
-            item.sku, place.location, quantity, line.reason or UNSET, line.reference or UNSET
-        )
-        id_ = f"{identity}#{line.number}"
-        event = _Event("1.0", id_, SOURCE, kind, time or UNSET, data)
-        try:
-            return LineFact(rank, line.where, role, key, _encode(event))
-        except UnicodeEncodeError:
-            raise ValueError("A text of it holds half a character: correct it.") from None
+        return _Resolved(item.sku, key, place, quantity, time)
+
+
+def level_fact(level: LineLevel, off: CountedOff, position: str) -> LineFact:
+    """The adjustment that a count comes to, at the moment of the count.
+
+    Args:
+        level: the count.
+        off: it, and the book then.
+        position: which facts the book was made of.
+
+    Raises:
+        ValueError: the rules that the table judges by refuse it.
+    """
+    count = level.count
+    data = _Data(count.sku, count.location, off.change, "count", level.reference or UNSET)
+    event = _Event(
+        *("1.0", count.id, SOURCE, _ADJUSTED, level.time, data),
+        onhandcounted=str(off.counted),
+        onhandbook=str(off.book),
+        onhandposition=position or UNSET,
+    )
+    return _checked(level.rank, level.where, count.sku, _written(event))
+
+
+def correction_fact(
+    rank: int, where: str, of: str, sku: str, location: str, change: int, time: str
+) -> LineFact:
+    """What takes a fact back, at the moment of that fact.
+
+    Args:
+        rank: of the line that takes it back.
+        where: of that line.
+        of: id of the fact; the correction names it, and its own id is made of it, so that
+            whoever takes a fact back, and however often, does it once.
+        sku: of the fact.
+        location: of the fact.
+        change: to what is on hand.
+        time: RFC 3339.
+
+    Raises:
+        ValueError: the rules that the table judges by refuse it.
+    """
+    data = _Data(sku, location, change, "correction", of)
+    event = _Event("1.0", of + REVOKED, SOURCE, _ADJUSTED, time, data)
+    return _checked(rank, where, sku, _written(event))
+
+
+def _checked(rank: int, where: str, sku: str, value: bytes) -> LineFact:
+    (event,) = CURRENT.decode_batch([value], [()])
+    if isinstance(event, Refused):
+        raise ValueError(event.detail)
+    return LineFact(rank, where, _ADJUSTMENTS, sku.encode(), value)
+
+
+def _written(event: _Event) -> bytes:
+    try:
+        return _encode(event)
+    except UnicodeEncodeError:
+        raise ValueError("A text of it holds half a character: correct it.") from None
+
+
+def moment_us(time: str) -> int:
+    """RFC 3339 as µs since the epoch, exactly; raises ValueError."""
+    since = msgspec.convert(time, datetime).astimezone(UTC) - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 10**6 + since.microseconds
 
 
 def _check_name(what: str, name: str) -> None:

@@ -51,6 +51,7 @@ def opened_by(
     rules: RuleSet = CURRENT,
     may_write: Callable[[str, str], str | None] | None = None,
     most_bytes: int = MAX_PART_BYTES,
+    decides: bool = False,
 ) -> Opened:
     """How files are read.
 
@@ -59,6 +60,7 @@ def opened_by(
         rules: see `Opened`.
         may_write: see `Opened`.
         most_bytes: of one part of a workbook, unpacked.
+        decides: see `Opened`.
 
     Raises:
         PartWrong: it cannot be used.
@@ -71,6 +73,7 @@ def opened_by(
         name=given.format_name,
         rules=rules,
         may_write=may_write,
+        decides=decides,
     )
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from typing import Final, assert_never
 
 import msgspec
 
-from app.loading.facts import FactMaker, LineFact
+from app.loading.facts import FactMaker, LineFact, LineLevel
 from importers.documents.port import (
     Document,
     DocumentPart,
@@ -23,16 +23,16 @@ from importers.documents.port import (
 #: Of one transaction. No setting: both readings of a file must cut it alike.
 CHUNK_LINES: Final = 8_000
 _NO_LEVELS: Final = (
-    "It is a count, which moves nothing, and counts cannot be loaded yet: post by how much the "
-    "stock was wrong (`onhand adjust … --reason count`)."
+    "It is a count, which moves nothing, and is decided by `onhand load` alone: load it by that, "
+    "or post by how much the stock was wrong (`onhand adjust … --reason count`)."
 )
 _NO_REVOCATIONS: Final = (
-    "It takes back what {} said, and that cannot be loaded yet: post what makes up for it (`onhand "
-    "adjust … --reason correction`)."
+    "It takes back what {} said, which `onhand load` alone does: load it by that, or post what "
+    "makes up for it (`onhand adjust … --reason correction`)."
 )
 _NO_REPLACEMENTS: Final = (
-    "Its document replaces an earlier one, which cannot be taken back yet, and both would count: "
-    "post by how much they differ (`onhand adjust … --reason correction`)."
+    "Its document replaces an earlier one, which `onhand load` alone takes back, and both would "
+    "count: load it by that."
 )
 _TEST: Final = "Its document is a test, as its sender says: --test takes it as a real one."
 
@@ -53,10 +53,7 @@ class NoFact(msgspec.Struct, frozen=True):
 
 
 class Equation(msgspec.Struct):
-    """How many lines there were, and what became of them.
-
-    levels, revocations: none yet, for they are refused.
-    """
+    """How many lines there were, and what became of them."""
 
     lines: int = 0
     facts: int = 0
@@ -83,12 +80,31 @@ class Equation(msgspec.Struct):
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
+class LineRevocation(msgspec.Struct, frozen=True):
+    """A line takes an earlier document back, or one line of it.
+
+    document: whose line it is; rank, where: as of a fact. target: identity of what is taken back,
+    or what several are called; line: its number, None for all of them.
+    """
+
+    document: str
+    rank: int
+    where: str
+    target: str
+    line: str | None
+
+    def said(self) -> bytes:
+        """All of it as text, to tell a document from another one."""
+        return msgspec.json.encode((self.rank, self.target, self.line))
+
+
 class DocumentPiece(msgspec.Struct):
     """Part of one document.
 
     document: whose. lines: of it, up to the end of this part. is_last: no more follow.
     is_left_out: it is a test, and nobody asked for tests: it is neither sent nor remembered.
-    replaces: it takes an earlier document back, so that its own goods may not count beside that.
+    replaces: it takes an earlier document back where nothing can be, so that its own goods may not
+    count beside that. levels, revocations: still to be decided.
     """
 
     document: Document
@@ -97,6 +113,14 @@ class DocumentPiece(msgspec.Struct):
     is_last: bool = False
     is_left_out: bool = False
     replaces: bool = False
+    levels: list[LineLevel] = []
+    revocations: list[LineRevocation] = []
+
+    def said(self) -> bytes:
+        """What it says, whatever will be decided of it: facts, counts and revocations as text."""
+        facts = [fact.value for fact in self.facts]
+        levels = [level.said() for level in self.levels]
+        return b"".join(facts + levels + [one.said() for one in self.revocations])
 
 
 class Chunk(msgspec.Struct):
@@ -111,12 +135,17 @@ class Chunk(msgspec.Struct):
         found = hashlib.blake2b(digest_size=16)
         for piece in self.pieces:
             found.update(f"{piece.document.identity}\n{piece.lines} {piece.is_last}\n".encode())
-            found.update(b"\n".join([fact.value for fact in piece.facts]))
+            found.update(piece.said())
         return found.digest()
 
 
 def chunks(
-    parts: Iterable[DocumentPart], make: FactMaker, *, with_tests: bool, size: int = CHUNK_LINES
+    parts: Iterable[DocumentPart],
+    make: FactMaker,
+    *,
+    with_tests: bool,
+    decides: bool = False,
+    size: int = CHUNK_LINES,
 ) -> Iterator[Chunk]:
     """Cut what a reader gives; constant memory, and the same chunks each time.
 
@@ -124,6 +153,7 @@ def chunks(
         parts: of one file.
         make: makes facts of lines.
         with_tests: take test documents as real ones.
+        decides: counts and revocations are decided later; else they are refused.
         size: lines of a chunk.
 
     Raises:
@@ -131,7 +161,6 @@ def chunks(
     """
     chunk = Chunk(Equation(), [], [])
     piece: DocumentPiece | None = None
-    fact_of = make.fact
     for part in parts:
         if isinstance(part, Document):
             if piece is not None:
@@ -147,10 +176,10 @@ def chunks(
             chunk.equation.refused += 1
             chunk.told.append(NoFact(part.where, Became.REFUSED, _TEST))
         else:
-            _take(part, piece, chunk, fact_of)
+            _take(part, piece, chunk, make, decides)
         if chunk.equation.lines >= size:
             yield chunk
-            piece = msgspec.structs.replace(piece, facts=[])
+            piece = msgspec.structs.replace(piece, facts=[], levels=[], revocations=[])
             chunk = Chunk(Equation(), [piece], [])
     if piece is not None:
         piece.is_last = True
@@ -161,31 +190,36 @@ def _take(
     part: MovedLine | LevelLine | RevokingLine | OtherLine | RefusedLine,
     piece: DocumentPiece,
     chunk: Chunk,
-    fact_of: Callable[[str, int, MovedLine], LineFact],
+    make: FactMaker,
+    decides: bool,
 ) -> None:
-    match part:
-        case MovedLine() if piece.replaces:
-            told = _NO_REPLACEMENTS
-        case MovedLine():
-            try:
-                piece.facts.append(fact_of(piece.document.identity, piece.lines, part))
-            except ValueError as why:
-                told = str(why)
-            else:
-                chunk.equation.facts += 1
-                return
-        case OtherLine():
-            chunk.equation.not_for_stock += 1
-            chunk.told.append(NoFact(part.where, Became.NOT_FOR_STOCK, part.rule))
-            return
-        case LevelLine():
-            told = _NO_LEVELS
-        case RevokingLine():
-            piece.replaces = True
-            told = _NO_REVOCATIONS.format(part.document)
-        case RefusedLine():
-            told = part.sentence
-        case _:
-            assert_never(part)
-    chunk.equation.refused += 1
-    chunk.told.append(NoFact(part.where, Became.REFUSED, told))
+    identity, rank, equation = piece.document.identity, piece.lines, chunk.equation
+    try:
+        match part:
+            case MovedLine() if piece.replaces:
+                raise ValueError(_NO_REPLACEMENTS)
+            case MovedLine():
+                piece.facts.append(make.fact(identity, rank, part))
+                equation.facts += 1
+            case LevelLine():
+                if not decides:
+                    raise ValueError(_NO_LEVELS)
+                piece.levels.append(make.level(identity, rank, part))
+                equation.levels += 1
+            case RevokingLine():
+                if not decides:
+                    piece.replaces = True
+                    raise ValueError(_NO_REVOCATIONS.format(part.document))
+                found = LineRevocation(identity, rank, part.where, part.document, part.revoked)
+                piece.revocations.append(found)
+                equation.revocations += 1
+            case OtherLine():
+                equation.not_for_stock += 1
+                chunk.told.append(NoFact(part.where, Became.NOT_FOR_STOCK, part.rule))
+            case RefusedLine():
+                raise ValueError(part.sentence)
+            case _:
+                assert_never(part)
+    except ValueError as why:
+        equation.refused += 1
+        chunk.told.append(NoFact(part.where, Became.REFUSED, str(why)))

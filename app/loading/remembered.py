@@ -1,28 +1,35 @@
 """What is remembered of documents that were loaded, in the topic of documents, for ever.
 
-A note is written in the transaction of the facts that it stands for, and is the truth.
+A note is written in the transaction of the facts that it stands for, and is the truth. So is a
+mark: what was taken back, in the transaction of the corrections that do it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import Final
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from app.config import Settings
+from app.loading.checking import CheckedFile
 from tables.home.letters import DeadLettersError, records
-from wire.fetch import end_offsets
+from wire.fetch import Stored, end_offsets
 
 _PREFIX: Final = b"document/"
+_REVOKED: Final = b"revoked/"
+T = TypeVar("T")
 
 
 class DocumentNote(msgspec.Struct, frozen=True):
     """How far a document was acknowledged.
 
     lines: of it, that are done; facts: of all of it. digest: of all that it says here.
-    file: its name; sha256: of its bytes. is_whole: nothing of it is left to send.
+    file: its name; sha256: of its bytes. is_whole: nothing of it is left to send. called: by what
+    later ones take it back, where that is not its identity. sent: for each `role-partition` an
+    offset that is not behind its first fact there, and how many there are; None: written by a
+    build that did not say.
     """
 
     lines: int
@@ -31,22 +38,55 @@ class DocumentNote(msgspec.Struct, frozen=True):
     file: str
     sha256: str
     is_whole: bool
+    called: str = ""
+    sent: dict[str, tuple[int, int]] | None = None
+
+
+class RevokedMark(msgspec.Struct, frozen=True):
+    """What was taken back, for ever, or whatever is to come under that name.
+
+    by: identity of the document that did it. done: how many of its facts, in the order of their
+    ids. is_whole: all of them.
+    """
+
+    by: str
+    done: int
+    is_whole: bool
 
 
 class Remembered(msgspec.Struct, frozen=True):
     """What the topic says of the documents that were asked for.
 
     notes: by identity, with when each was written, in milliseconds since the epoch. alike: an
-    identity of a document that came in a file of the same bytes, by sha256.
+    identity of a document that came in a file of the same bytes, by sha256. marks: what was taken
+    back, by identity, or by what several are called, or by the id of one fact. called: identities
+    of documents by what they are called, where that is another.
     """
 
     notes: dict[str, tuple[DocumentNote, int]]
     alike: dict[str, str]
+    marks: dict[str, RevokedMark] = {}
+    called: dict[str, dict[str, None]] = {}
+
+    def keep(self, identity: str, note: DocumentNote, when_ms: int) -> None:
+        """Take in the newest note of a document."""
+        self.notes[identity] = note, when_ms
+        if note.called not in ("", identity):
+            self.called.setdefault(note.called, {})[identity] = None
+
+    def named(self, name: str) -> list[str]:
+        """Identities of the documents that have this one, or are called so."""
+        return [name] * (name in self.notes) + list(self.called.get(name, ()))
 
 
 def note_key(identity: str) -> bytes:
     """Under which a document is remembered."""
     return _PREFIX + identity.encode()
+
+
+def revoked_key(name: str) -> bytes:
+    """Under which it is remembered that something was taken back."""
+    return _REVOKED + name.encode()
 
 
 async def remembered(
@@ -55,6 +95,7 @@ async def remembered(
     identities: Collection[str],
     files: Collection[str],
     said: Callable[[int], None],
+    called: Collection[str] = (),
 ) -> Remembered:
     """Read the topic of documents to its end.
 
@@ -68,6 +109,7 @@ async def remembered(
         identities: of documents.
         files: SHA-256 of files.
         said: is told now and then how many records were read.
+        called: what documents may be called that are asked for, too.
 
     Raises:
         DeadLettersError: there is no such topic, or Kafka stopped answering.
@@ -78,19 +120,77 @@ async def remembered(
     consumer.assign([tp])
     begin = (await consumer.beginning_offsets([tp]))[tp]
     end = (await end_offsets(consumer, [tp], committed=False))[tp]
-    keys = {note_key(identity): identity for identity in identities}
+    wanted = {*identities, *called}
     async for record in records(consumer, tp.topic, None, said, {0: (begin, end)}):
-        if record.key is None or record.value is None or not record.key.startswith(_PREFIX):
+        if record.key is None or record.value is None:
             continue
-        try:
-            note = msgspec.json.decode(record.value, type=DocumentNote)
-        except msgspec.MsgspecError:
-            raise DeadLettersError(
-                f"{tp.topic} remembers {record.key.decode(errors='replace')} in words that this "
-                "build does not know: load by the build that wrote them, or a newer one."
-            ) from None
-        if (identity := keys.get(record.key)) is not None:
-            found.notes[identity] = note, record.timestamp
-        if note.sha256 in files:
-            found.alike[note.sha256] = record.key.removeprefix(_PREFIX).decode()
+        if record.key.startswith(_REVOKED):
+            name = record.key.removeprefix(_REVOKED).decode()
+            found.marks[name] = _read(tp.topic, record, RevokedMark)
+        elif record.key.startswith(_PREFIX):
+            note = _read(tp.topic, record, DocumentNote)
+            identity = record.key.removeprefix(_PREFIX).decode()
+            if identity in wanted or note.called in wanted:
+                found.keep(identity, note, record.timestamp)
+            if note.sha256 in files:
+                found.alike[note.sha256] = identity
     return found
+
+
+def _read(topic: str, record: Stored, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(record.value or b"", type=kind)
+    except msgspec.MsgspecError:
+        raise DeadLettersError(
+            f"{topic} remembers {(record.key or b'').decode(errors='replace')} in words that this "
+            "build does not know: load by the build that wrote them, or a newer one."
+        ) from None
+
+
+class NotSent(NamedTuple):
+    """Why nothing of a file may be sent, "" if it may; is_conflict: another one has its name."""
+
+    sentence: str = ""
+    is_conflict: bool = False
+
+
+def not_sent(file: CheckedFile, memory: Remembered, is_named: bool) -> NotSent:
+    """Whether a file may be sent, as far as what is remembered of its documents says it.
+
+    Args:
+        file: that was checked.
+        memory: what is remembered of its documents.
+        is_named: somebody named the document, so the same bytes may be another one.
+    """
+    is_new = False
+    for identity, seen in file.documents.items():
+        if (found := memory.notes.get(identity)) is None:
+            is_new = True
+            continue
+        note, when = found
+        if note.digest != seen.digest:
+            begun = "was loaded" if note.is_whole else "was begun, and is not finished,"
+            return NotSent(
+                f"{identity} {begun} {_day(when)} from {note.file}, and says something else now: "
+                "if this is another document, give it another name (a table: --document); if a "
+                "map, a catalogue or a list of places was changed since, take the former one.",
+                is_conflict=True,
+            )
+        is_new = is_new or not note.is_whole
+    if not is_new and file.documents:
+        note, when = memory.notes[next(iter(file.documents))]
+        what = next(iter(file.documents)) if len(file.documents) == 1 else "All that is in it"
+        return NotSent(f"{what} was loaded {_day(when)} from {note.file}: nothing was sent again.")
+    alike = memory.alike.get(file.sha256)
+    if alike is not None and alike not in file.documents and not is_named:
+        return NotSent(
+            f"The same bytes were loaded as {alike}: nothing was sent again. If they are another "
+            "document all the same, name it with --document."
+        )
+    return NotSent()
+
+
+def _day(ms: int) -> str:
+    from app.commands.console import moment
+
+    return f"on {moment(ms)[:10]}"

@@ -3,14 +3,17 @@
 1. Initialise the transactional id of all who load: an earlier load can commit no more.
 2. Read what is remembered of these documents. A finished one is refused; an unfinished one goes
    on behind its last acknowledged line.
-3. Send chunk by chunk: the facts of some lines, and how far their documents are with them, in
+3. Settle what its counts become, and whether what it takes back can be: before the first is sent.
+4. Send chunk by chunk: the facts of some lines, and how far their documents are with them, in
    one transaction. A crash leaves both or neither, and the next load goes on from there.
+5. Where a line takes a document back, send its corrections, once all before that line is committed.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -20,14 +23,26 @@ from agents.translating import FACT_HEADERS
 from app.config import Settings
 from app.deadletters import reader
 from app.loading.checking import CheckedFile, FileRefused, Opened
-from app.loading.pieces import Chunk, DocumentPiece
-from app.loading.remembered import DocumentNote, Remembered, note_key, remembered
+from app.loading.decisions.asking import WorkersAsked
+from app.loading.decisions.deciding import LevelDecision
+from app.loading.decisions.places import SentPlaces
+from app.loading.decisions.revoking import CorrectionGroup, Corrections, TakenBack, came_too_late
+from app.loading.decisions.settling import Settled, done_of, names_asked_for, settle_all
+from app.loading.facts import LineFact
+from app.loading.pieces import Chunk, DocumentPiece, LineRevocation
+from app.loading.remembered import (
+    DocumentNote,
+    Remembered,
+    not_sent,
+    note_key,
+    remembered,
+    revoked_key,
+)
 from app.resending import OnlySender, only_sender
 from core.partitioning import partition_for
 from core.positions import format_position
 from wire.fetch import end_offsets
 from wire.filling import BatchFiller
-from wire.transactions import RecordBatch
 
 _TRANSACTION_TIMEOUT_MS: Final = 30_000
 _OVERTAKEN: Final = (
@@ -40,14 +55,19 @@ class LoadedFile(msgspec.Struct):
     """What was done with a file.
 
     sent: facts, now. went_on: how many lines an earlier load had acknowledged. refused: why
-    nothing was sent, as a sentence; "" where it was. is_conflict: because a document of the name
-    says something else. position: of its facts, where all were sent, now or before.
+    nothing was sent, as a sentence; "" where it was. levels: what became of its counts. taken:
+    what its lines took back. late: identities of documents that were taken back before they came,
+    and by which: their facts were not sent. is_conflict: nothing was sent because a document of
+    the name says something else. position: of its facts, where all were sent, now or before.
     """
 
     file: CheckedFile
     sent: int = 0
     went_on: int = 0
     refused: str = ""
+    levels: list[LevelDecision] = []
+    taken: list[TakenBack] = []
+    late: dict[str, str] = {}
     is_conflict: bool = False
     position: str | None = None
 
@@ -59,6 +79,8 @@ async def send_all(
     *,
     is_named: bool,
     said: Callable[[int], None],
+    asked: WorkersAsked | None = None,
+    leave_out_refused: bool = False,
     actor: str | None = None,
 ) -> list[LoadedFile]:
     """Send what was checked.
@@ -69,117 +91,133 @@ async def send_all(
         files: in the order in which they are sent.
         is_named: somebody named the document, so the same bytes may be another one.
         said: is told now and then how many lines were acknowledged.
+        asked: workers, by whom counts are decided; needed where there are any.
+        leave_out_refused: send the rest where counts are refused; else nothing is sent.
         actor: whose token they are sent with; it stands beside what happened.
 
     Raises:
         FileRefused: a file was changed meanwhile.
         DeadLettersError: Kafka is away, its topics are not as the settings say, or another load
             took over.
+        Unasked: there are counts, and no worker answers.
     """
-    identities = {identity for one in files for identity in one.documents}
-    hashes = {one.sha256 for one in files}
-    found: list[LoadedFile] = []
+    found = []
     async with (
         only_sender(  # 1
-            settings,
-            f"{settings.name}-load",
-            _TRANSACTION_TIMEOUT_MS,
-            _OVERTAKEN,
+            *(settings, f"{settings.name}-load", _TRANSACTION_TIMEOUT_MS, _OVERTAKEN),
             remembers=settings.documents_topic,
         ) as only,
         reader(settings) as consumer,
     ):
-        memory = await remembered(consumer, settings, identities, hashes, lambda _: None)  # 2
-        for file in files:
-            if (why := _refusal(file, memory, is_named)) is not None:
-                loaded = LoadedFile(file, refused=why.sentence, is_conflict=why.is_conflict)
+        memory = await _memory(consumer, settings, files)  # 2
+        corrections = Corrections(consumer, settings, memory)
+        ends = await _ends(consumer, settings)
+        settled = await settle_all(  # 3
+            *(settings, opened, files, memory, asked, corrections),
+            lambda file: not_sent(file, memory, is_named).sentence,
+            {(tp.topic, tp.partition): end for tp, end in ends.items()},
+        )
+        stopped = _stopped(settled) if not leave_out_refused else ""
+        where = _places(settings, ends, memory)
+        means = _Means(settings, only, opened, memory, settled, corrections, where, actor)
+        for place, file in enumerate(files):
+            if told := settled.refusals.get(place) or stopped:
+                loaded = LoadedFile(file, refused=told, levels=settled.decisions_of(file))
+                loaded.is_conflict = not_sent(file, memory, is_named).is_conflict
             else:
-                sending = _Sending(settings, only, opened, file, memory, actor)
-                loaded = await sending.run(said)  # 3
+                loaded = await _Sending(file, means).run(said)  # 4
             if loaded.position is None and not loaded.is_conflict:
-                loaded.position = format_position(await _ends(consumer, settings))
+                loaded.position = await _furthest(consumer, settings)
             found.append(loaded)
     return found
 
 
-async def _ends(consumer: AIOKafkaConsumer, settings: Settings) -> dict[tuple[str, int], int]:
+async def _furthest(consumer: AIOKafkaConsumer, settings: Settings) -> str:
     """The last offset of each source partition: no fact that was sent before stands behind it.
 
     A marker may stand there. Whoever counts passes over it, and has counted what is before.
     """
+    ends = await _ends(consumer, settings, committed=False)
+    return format_position({(tp.topic, tp.partition): end - 1 for tp, end in ends.items() if end})
+
+
+async def _memory(
+    consumer: AIOKafkaConsumer, settings: Settings, files: Sequence[CheckedFile]
+) -> Remembered:
+    identities = {identity for one in files for identity in one.documents}
+    hashes = {one.sha256 for one in files}
+    names = names_asked_for(files)
+    return await remembered(consumer, settings, identities, hashes, lambda _: None, names)
+
+
+def _places(
+    settings: Settings, ends: Mapping[TopicPartition, int], memory: Remembered
+) -> SentPlaces:
+    """Where what is sent lies, and what was sent by earlier loads."""
+    return SentPlaces(
+        {topic: role for role, topic in settings.source_topics.items()},
+        ends,
+        {id_: note.sent or {} for id_, (note, _) in memory.notes.items()},
+    )
+
+
+async def _ends(
+    consumer: AIOKafkaConsumer, settings: Settings, *, committed: bool = True
+) -> dict[TopicPartition, int]:
+    """Of all sources: where a committed reader comes to an end, or any."""
     tps = [
         TopicPartition(topic, partition)
         for topic in settings.source_topics.values()
         for partition in range(settings.partitions)
     ]
-    ends = await end_offsets(consumer, tps, committed=False)
-    return {(tp.topic, tp.partition): end - 1 for tp, end in ends.items() if end}
+    return await end_offsets(consumer, tps, committed=committed)
 
 
-class _NotSent(NamedTuple):
-    """Why nothing of a file may be sent; is_conflict: another one has its name."""
-
-    sentence: str
-    is_conflict: bool = False
-
-
-def _refusal(file: CheckedFile, memory: Remembered, is_named: bool) -> _NotSent | None:
-    """None if it may be sent."""
-    is_new = False
-    for identity, seen in file.documents.items():
-        if (found := memory.notes.get(identity)) is None:
-            is_new = True
-            continue
-        note, when = found
-        if note.digest != seen.digest:
-            begun = "was loaded" if note.is_whole else "was begun, and is not finished,"
-            return _NotSent(
-                f"{identity} {begun} {_day(when)} from {note.file}, and says something else now: "
-                "if this is another document, give it another name (a table: --document); if a "
-                "map, a catalogue or a list of places was changed since, take the former one.",
-                is_conflict=True,
-            )
-        is_new = is_new or not note.is_whole
-    if not is_new and file.documents:
-        note, when = memory.notes[next(iter(file.documents))]
-        what = next(iter(file.documents)) if len(file.documents) == 1 else "All that is in it"
-        return _NotSent(f"{what} was loaded {_day(when)} from {note.file}: nothing was sent again.")
-    alike = memory.alike.get(file.sha256)
-    if alike is not None and alike not in file.documents and not is_named:
-        return _NotSent(
-            f"The same bytes were loaded as {alike}: nothing was sent again. If they are another "
-            "document all the same, name it with --document."
-        )
-    return None
+def _stopped(settled: Settled) -> str:
+    if not (refused := len(settled.decided.refused())):
+        return ""
+    return (
+        f"Nothing was sent, because of counts that are refused ({refused:,}): correct them, or "
+        "load the rest with --leave-out-refused."
+    )
 
 
-def _day(ms: int) -> str:
-    from app.commands.console import moment
+class _Means(NamedTuple):
+    """With what a file is sent; one load has one of each."""
 
-    return f"on {moment(ms)[:10]}"
+    settings: Settings
+    only: OnlySender
+    opened: Opened
+    memory: Remembered
+    settled: Settled
+    corrections: Corrections
+    places: SentPlaces
+    actor: str | None
+
+
+class _Group(msgspec.Struct):
+    """One transaction, how many facts are in it, how many lines it is of; what it remembers."""
+
+    batches: BatchFiller
+    facts: int = 0
+    lines: int = 0
+    notes: dict[str, DocumentNote] = {}
 
 
 class _Sending:
     """One file on its way."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        only: OnlySender,
-        opened: Opened,
-        file: CheckedFile,
-        memory: Remembered,
-        actor: str | None,
-    ) -> None:
-        self._settings, self._only, self._opened, self._file = settings, only, opened, file
-        self._done = {
-            identity: note.lines + note.is_whole  # behind the last line there is nothing
-            for identity, (note, _) in memory.notes.items()
-        }
+    def __init__(self, file: CheckedFile, means: _Means) -> None:
+        self._file, self._means = file, means
+        memory = means.memory
+        self._done = done_of(memory)
+        self._revoking = {one.document for one in file.revocations}
         went_on = sum(
             note.lines for id_, (note, _) in memory.notes.items() if id_ in file.documents
         )
-        self._loaded = LoadedFile(file, went_on=went_on)
+        levels = means.settled.decisions_of(file)
+        self._loaded = LoadedFile(file, went_on=went_on, levels=levels)
+        actor = means.actor
         self._actor = None if actor is None else b',"onhandactor":%b}' % msgspec.json.encode(actor)
         #: Of each source partition the furthest, while all are known.
         self._furthest: dict[tuple[str, int], int] | None = None if went_on else {}
@@ -192,57 +230,103 @@ class _Sending:
         groups = self._groups()
         group = await asyncio.to_thread(next, groups, None)
         while group is not None:
-            batches, facts, of_lines = group
-            committing = asyncio.ensure_future(self._commit(batches))
+            if isinstance(group, LineRevocation):
+                # Alone: what is read meanwhile may be what it takes back.
+                await self._take_back(group)
+                group = await asyncio.to_thread(next, groups, None)
+                continue
+            sent = group
+            committing = asyncio.ensure_future(self._commit(sent))
             try:
                 group = await asyncio.to_thread(next, groups, None)
             finally:
                 await committing
-            loaded.sent += facts
-            lines += of_lines
+            loaded.sent += sent.facts
+            lines += sent.lines
             said(lines)
         if self._furthest is not None:
             loaded.position = format_position(self._furthest)
         return loaded
 
-    async def _commit(self, batches: Sequence[RecordBatch]) -> None:
-        if not batches:
+    async def _commit(self, group: _Group) -> None:
+        await self._send(group.batches)
+        now_ms = time.time_ns() // 10**6
+        for identity, note in group.notes.items():
+            self._means.memory.keep(identity, note, now_ms)
+
+    async def _send(self, filled: BatchFiller) -> None:
+        if not (batches := filled.all()):
             return
-        offsets = await self._only.commit(batches)
+        offsets = await self._means.only.commit(batches)
+        self._means.places.committed(batches, offsets)
         if -1 in offsets:
             self._furthest = None
         if self._furthest is not None:
             for batch, offset in zip(batches, offsets, strict=True):
-                if batch.tp.topic != self._settings.documents_topic:
+                if batch.tp.topic != self._means.settings.documents_topic:
                     self._furthest[batch.tp.topic, batch.tp.partition] = offset + batch.size - 1
 
-    def _groups(self) -> Iterator[tuple[list[RecordBatch], int, int]]:
-        """Each is one transaction, how many facts are in it, and how many lines it is of."""
-        for chunk in self._opened.chunks(self._file):
-            facts = 0
-            batches = BatchFiller()
+    async def _take_back(self, revocation: LineRevocation) -> None:  # 5
+        taken = TakenBack(revocation.where, revocation.target)
+        self._loaded.taken.append(taken)
+        async for group in self._means.corrections.groups(revocation, taken):
+            await self._correct(group)
+
+    async def _correct(self, group: CorrectionGroup) -> None:
+        batches, where = BatchFiller(), self._remembers
+        for fact in group.facts:
+            batches.add(self._to(fact), fact.key, fact.value, FACT_HEADERS)
+        for name, mark in group.marks.items():
+            batches.add(where, revoked_key(name), msgspec.json.encode(mark), [])
+        await self._send(batches)
+        self._means.memory.marks.update(group.marks)
+
+    def _groups(self) -> Iterator[_Group | LineRevocation]:
+        """What is sent together; what a line takes back comes before that line."""
+        for chunk in self._means.opened.chunks(self._file):
+            group = _Group(BatchFiller())
             for piece in self._to_send(chunk):
-                facts += self._add(piece, batches)
-            yield batches.all(), facts, chunk.equation.lines
+                done = self._done.get(piece.document.identity, 0)
+                if revocations := [one for one in piece.revocations if one.rank > done]:
+                    yield group
+                    group = _Group(BatchFiller())
+                    yield from revocations
+                self._add(self._timely(piece), group)
+            group.lines = chunk.equation.lines
+            yield group
 
     def _to_send(self, chunk: Chunk) -> Iterator[DocumentPiece]:
         """What is not acknowledged of a chunk; of a test that is left out, nothing."""
+        decided = self._means.settled.decided.facts
         for piece in chunk.pieces:
             if piece.is_left_out:
                 continue
             done = self._done.get(piece.document.identity, 0)
             if piece.lines + piece.is_last > done:
-                facts = [fact for fact in piece.facts if fact.rank > done] if done else piece.facts
-                yield DocumentPiece(piece.document, piece.lines, facts, piece.is_last)
+                ids = [level.count.id for level in piece.levels]
+                facts = piece.facts + [decided[id_] for id_ in ids if id_ in decided]
+                facts = [fact for fact in facts if fact.rank > done] if done else facts
+                yield msgspec.structs.replace(piece, facts=facts)
 
-    def _add(self, piece: DocumentPiece, batches: BatchFiller) -> int:
-        settings, partitions = self._settings, self._settings.partitions
-        topics = settings.source_topics
+    def _timely(self, piece: DocumentPiece) -> DocumentPiece:
+        """Without the facts of a document that was taken back before it came."""
+        identity = piece.document.identity
+        called = self._file.documents[identity].called
+        revokes = identity in self._revoking
+        mark = came_too_late(identity, called, revokes, self._means.memory)
+        if mark is None:
+            return piece
+        self._loaded.late[identity] = mark.by
+        return msgspec.structs.replace(piece, facts=[])
+
+    def _add(self, piece: DocumentPiece, group: _Group) -> None:
+        identity, places = piece.document.identity, self._means.places
         for fact in piece.facts:
-            to = TopicPartition(topics[fact.role], partition_for(fact.key, partitions))
+            to = self._to(fact)
+            places.add(identity, to)
             value = fact.value if self._actor is None else fact.value[:-1] + self._actor
-            batches.add(to, fact.key, value, FACT_HEADERS)
-        seen = self._file.documents[piece.document.identity]
+            group.batches.add(to, fact.key, value, FACT_HEADERS)
+        seen = self._file.documents[identity]
         note = DocumentNote(
             lines=piece.lines,
             facts=seen.facts,
@@ -250,8 +334,18 @@ class _Sending:
             file=self._file.file.name,
             sha256=self._file.sha256,
             is_whole=piece.is_last,
+            called=seen.called,
+            sent=places.of(identity),
         )
-        where = TopicPartition(settings.documents_topic, 0)
-        key = note_key(piece.document.identity)
-        batches.add(where, key, msgspec.json.encode(note), [])
-        return len(piece.facts)
+        group.batches.add(self._remembers, note_key(identity), msgspec.json.encode(note), [])
+        group.notes[identity] = note
+        group.facts += len(piece.facts)
+
+    @property
+    def _remembers(self) -> TopicPartition:
+        return TopicPartition(self._means.settings.documents_topic, 0)
+
+    def _to(self, fact: LineFact) -> TopicPartition:
+        settings = self._means.settings
+        topic = settings.source_topics[fact.role]
+        return TopicPartition(topic, partition_for(fact.key, settings.partitions))

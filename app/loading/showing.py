@@ -10,6 +10,14 @@ import msgspec
 
 from app.commands.console import plain, print_json, table
 from app.loading.checking import CheckedFile
+from app.loading.decisions.outcomes import (
+    levels_as_fields,
+    levels_sum,
+    levels_table,
+    show_levels,
+    taken_sentences,
+)
+from app.loading.decisions.settling import Settled
 from app.loading.facts import LineFact
 from app.loading.given import GivenFile
 from app.loading.pieces import Became, NoFact
@@ -51,12 +59,20 @@ class LoadingShown:
 
         return told
 
-    def checked(self, files: Sequence[CheckedFile]) -> None:
-        """The end of a dry run."""
+    def checked(self, files: Sequence[CheckedFile], settled: Settled, why: str) -> None:
+        """The end of a dry run; why: counts were not decided, as a sentence."""
         if self._as_json:
-            print_json({"dry_run": True, "files": [self._as_fields(file) for file in files]})
+            fields = [
+                {**self._as_fields(file), "counts": levels_as_fields(settled.decisions_of(file))}
+                for file in files
+            ]
+            print_json({"dry_run": True, "undecided_because": why or None, "files": fields})
             return
         for file in files:
+            for one in file.revocations:
+                what = "a line of it" if one.line is not None else "all of it"
+                takes = f"takes back {one.target}, {what}, if it was loaded"
+                click.echo(plain(f"{file.file}, {one.where}, {takes}."))
             if file.first:
                 click.echo(
                     f"\nThe first of {file.equation.facts:,} facts of {plain(str(file.file))}:"
@@ -64,9 +80,16 @@ class LoadingShown:
                 rows = [_row(fact) for fact in file.first]
                 header = ("LINE", "BECOMES", "SKU", "LOCATION", "QUANTITY", "TIME", "ID")
                 click.echo(table([header, *rows], right=[4]))
+            if decisions := settled.decisions_of(file):
+                show_levels(str(file.file), decisions, 0)
+                click.echo(levels_table(str(file.file), decisions))
         click.echo("")
         for file in files:
             click.echo(plain(f"{file.file} ({file.format.name}): {file.equation}."))
+            if decisions := settled.decisions_of(file):
+                click.echo(levels_sum(decisions))
+        if why:
+            click.echo(plain(why))
         click.echo("Nothing was sent.")
 
     def stopped(self, files: Sequence[CheckedFile]) -> None:
@@ -94,6 +117,9 @@ class LoadingShown:
                     "sent": one.sent,
                     "lines_sent_before": one.went_on,
                     "refused_because": one.refused or None,
+                    "counts": levels_as_fields(one.levels),
+                    "taken_back": msgspec.to_builtins(one.taken),
+                    "too_late": one.late,
                 }
                 for one in files
             ]
@@ -101,11 +127,16 @@ class LoadingShown:
             return
         self._say_more()
         for one in files:
+            show_levels(str(one.file.file), one.levels, _NAMED)
             if one.refused:
                 click.echo(plain(f"{one.file.file}: {one.refused}"), err=True)
                 continue
             before = f" {one.went_on:,} lines were acknowledged before." if one.went_on else ""
             click.echo(plain(f"{one.file.file} ({one.file.format.name}): {one.file.equation}."))
+            if one.levels:
+                click.echo(levels_sum(one.levels))
+            for sentence in taken_sentences(one):
+                click.echo(plain(sentence))
             click.echo(f"{one.sent:,} facts were sent.{before}")
 
     def _say_more(self) -> None:

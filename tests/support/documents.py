@@ -39,7 +39,11 @@ def a_line(number: int, quantity: str = "1", **other: str | None) -> MovedLine:
 
 
 def parts_of(text: str) -> Iterator[DocumentPart]:
-    """`doc NAME`, `test NAME`, `sold N`, `level`, `revoke`, `other`, `refused`; `end N` counts."""
+    """One part a line.
+
+    `doc NAME`, `doc NAME called NAME`, `test NAME`, `sold N`, `level`, `level N TIME`, `revoke`,
+    `revoke NAME`, `other`, `refused`; `end N` counts.
+    """
     rank = lines = 0
     for number, row in enumerate(text.splitlines(), 1):
         word, _, rest = row.partition(" ")
@@ -47,7 +51,10 @@ def parts_of(text: str) -> Iterator[DocumentPart]:
         here = {"item": ForeignName("sku", "A"), "place": ForeignName("location", "shop-7")}
         rank += 1
         if word in ("doc", "test"):
-            yield Document(identity=rest, where=where["where"], is_test=word == "test")
+            name, _, called = rest.partition(" called ")
+            yield Document(
+                identity=name, where=where["where"], is_test=word == "test", called=called or None
+            )
             rank = 0
             continue
         if word == "end":
@@ -58,9 +65,11 @@ def parts_of(text: str) -> Iterator[DocumentPart]:
         if word == "sold":
             yield a_line(number, rest)
         elif word == "level":
-            yield LevelLine(quantity=Decimal(1), **where, **here)  # type: ignore[arg-type]
+            amount, _, time = rest.partition(" ")
+            counted = {"quantity": Decimal(amount or 1), "time": time or None}
+            yield LevelLine(**counted, **where, **here)  # type: ignore[arg-type]
         elif word == "revoke":
-            yield RevokingLine(document="other", revoked=None, **where)
+            yield RevokingLine(document=rest or "other", revoked=None, **where)
         elif word == "other":
             yield OtherLine(rule="A rule.", **where)
         else:
@@ -74,10 +83,12 @@ def _read(file: BinaryIO) -> Iterator[DocumentPart]:
 TOY = Format(name="toy", looks_like=lambda head: True, read=_read)
 
 
-def opened(*, with_tests: bool = False) -> Opened:
+def opened(*, with_tests: bool = False, decides: bool = False) -> Opened:
     """Reads files of that format."""
     make = FactMaker(Catalogue(None), PlaceList({}))
-    return Opened(make, with_tests=with_tests, given=lambda path, head: TOY, name=None)
+    return Opened(
+        make, with_tests=with_tests, given=lambda path, head: TOY, name=None, decides=decides
+    )
 
 
 def written(folder: Path, text: str, name: str = "a.toy") -> Path:

@@ -13,7 +13,7 @@ from app import topics
 from app.channels.document import topics_document
 from app.channels.facts import message_name
 from app.config import Settings
-from app.loading.remembered import DocumentNote, note_key
+from app.loading.remembered import DocumentNote, RevokedMark, note_key, revoked_key
 from core.refusals import DeadLetter
 from domain.fates import Ending
 from domain.rules.held import NEWEST
@@ -191,6 +191,9 @@ def test_what_onhand_writes_is_what_the_document_tells_of_it() -> None:
     note_value = msgspec.json.encode(DocumentNote(3, 2, "d", "sales.csv", "5" * 64, True))
     loaded = contract.message_of(SHOP.documents_topic, note_key("file:sales.csv"), note_value)
     assert loaded == "documentNote"
+    mark_value = msgspec.json.encode(RevokedMark("epcis:1", 2, True))
+    taken = contract.message_of(SHOP.documents_topic, revoked_key("epcis:1"), mark_value)
+    assert taken == "revokedMark"
 
 
 @pytest.mark.parametrize(

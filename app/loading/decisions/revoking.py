@@ -1,0 +1,260 @@
+"""What a document takes back: the facts that were sent for an earlier one, each once for ever.
+
+A cancellation names no lines, so what was sent is read back from the log, from where a note of
+that document says. Each fact gets one correction, at its own moment, that names it. The
+corrections and the mark that says so are one transaction: a crash leaves both or neither.
+
+What was not loaded yet is marked all the same, so that it counts nothing if it comes later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable
+from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
+from typing import cast
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from app.config import Settings
+from app.loading.checking import CheckedFile
+from app.loading.decisions.deciding import StockMove, move_of
+from app.loading.facts import REVOKED, SOURCE, LineFact, correction_fact
+from app.loading.pieces import CHUNK_LINES, LineRevocation
+from app.loading.remembered import Remembered, RevokedMark
+from tables.home.letters import DeadLettersError, records
+from wire.fetch import Stored, end_offsets
+
+
+class TakenBack(msgspec.Struct):
+    """What a line took back.
+
+    target: as the line says. documents: of these, how many that had been loaded. facts: that were
+    made up for, now.
+    """
+
+    where: str
+    target: str
+    documents: int = 0
+    facts: int = 0
+
+
+class CorrectionGroup(msgspec.Struct, frozen=True):
+    """Of one transaction: corrections, and what is remembered beside them, by name."""
+
+    facts: list[LineFact]
+    marks: dict[str, RevokedMark]
+
+
+def names_taken_back(revocation: LineRevocation, memory: Remembered) -> list[str]:
+    """Identities of the documents that a line is about and that were loaded, in whole or part."""
+    return [name for name in memory.named(revocation.target) if name != revocation.document]
+
+
+def why_not(file: CheckedFile, earlier: Collection[str], memory: Remembered) -> str:
+    """Why a file may not be loaded because of what it takes back; "" if it may.
+
+    Args:
+        file: that was checked.
+        earlier: identities and names of documents that the same load sends before it, or in it.
+        memory: of earlier loads.
+    """
+    for revocation in file.revocations:
+        names = names_taken_back(revocation, memory)
+        for name in names:
+            note, _ = memory.notes[name]
+            if not note.is_whole and name not in earlier:
+                return (
+                    f"{revocation.where} takes back {name}, which was begun, and is not finished: "
+                    f"load {note.file} to its end first."
+                )
+            if note.facts and note.sent is None:
+                return (
+                    f"{revocation.where} takes back {name}, which was loaded by a build that did "
+                    "not remember where its facts lie: post what makes up for them (`onhand "
+                    "adjust … --reason correction`)."
+                )
+        if revocation.line is not None and not names and revocation.target not in earlier:
+            return (
+                f"{revocation.where} takes back a line of {revocation.target}, which was not "
+                "loaded: load that first."
+            )
+    return ""
+
+
+def came_too_late(
+    identity: str, called: str, revokes: bool, memory: Remembered
+) -> RevokedMark | None:
+    """The mark of who took a document back before it came; None: nobody did.
+
+    What takes an earlier one back itself is called as that one is, and is another. One that is not
+    finished, and was taken back all the same, came too late before, too.
+    """
+    found = memory.notes.get(identity)
+    if found is not None and found[0].is_whole:
+        return None
+    if (mark := memory.marks.get(identity)) is not None or revokes:
+        return mark
+    return memory.marks.get(called)
+
+
+def taken_back_meanwhile(files: Iterable[CheckedFile]) -> set[str]:
+    """Identities of documents of a load of which nothing is left at its end: it revokes them."""
+    documents: list[tuple[str, str, bool]] = []
+    by: dict[str, set[int]] = {}
+    for file in files:
+        revoking = {one.document for one in file.revocations}
+        begun = len(documents)
+        documents += [(id_, seen.called, id_ in revoking) for id_, seen in file.documents.items()]
+        places = {id_: begun + n for n, id_ in enumerate(file.documents)}
+        for one in file.revocations:
+            if one.line is None:
+                by.setdefault(one.target, set()).add(places[one.document])
+    return {
+        identity
+        for place, (identity, called, revokes) in enumerate(documents)
+        if any(
+            other > place or (other < place and (not revokes or target == identity))
+            for target in (identity, called)
+            for other in by.get(target, ())
+        )
+    }
+
+
+class Corrections:
+    """Reads back what was sent, and makes the corrections.
+
+    Args:
+        consumer: started; reads committed.
+        settings: whose topics.
+        memory: of earlier loads, and of this one as it goes on.
+    """
+
+    def __init__(self, consumer: AIOKafkaConsumer, settings: Settings, memory: Remembered) -> None:
+        self._consumer, self._settings, self._memory = consumer, settings, memory
+
+    async def groups(
+        self, revocation: LineRevocation, taken: TakenBack
+    ) -> AsyncIterator[CorrectionGroup]:
+        """Each is to be committed before the next one is asked for.
+
+        Raises:
+            DeadLettersError: the log is not as the notes say.
+        """
+        memory = self._memory
+        for name in names_taken_back(revocation, memory):
+            moves, done = await self.left_of(revocation, name)
+            if moves is None:
+                continue
+            taken.documents += 1
+            whole = name if revocation.line is None else f"{name}#{revocation.line}"
+            for first in range(0, max(len(moves), 1), CHUNK_LINES):
+                some = moves[first : first + CHUNK_LINES]
+                facts = [_correction(revocation, move) for move in some if move.change]
+                end = first + len(some)
+                mark = RevokedMark(revocation.document, done + end, is_whole=end >= len(moves))
+                taken.facts += len(facts)
+                yield CorrectionGroup(facts, {whole: mark})
+        if revocation.line is None and revocation.target not in memory.marks:
+            # Also where nothing was loaded: it may still come.
+            mark = RevokedMark(revocation.document, 0, is_whole=True)
+            yield CorrectionGroup([], {revocation.target: mark})
+
+    async def left_of(
+        self, revocation: LineRevocation, name: str
+    ) -> tuple[list[StockMove] | None, int]:
+        """What a line still takes back of a document, and how many of its facts are done.
+
+        In the order of their ids: so a later load goes on behind what is done. None: all was taken
+        back before.
+
+        Raises:
+            DeadLettersError: they are not where its note says.
+        """
+        marks = self._memory.marks
+        mark = marks.get(name)
+        if mark is not None and mark.is_whole:
+            return None, 0
+        done = 0 if mark is None else mark.done
+        moves = (await self.sent_for(name))[done:]
+        if revocation.line is None:
+            # A line that was taken back by itself before stays in its place, and moves nothing.
+            gone = [
+                msgspec.structs.replace(move, change=0) if move.id in marks else move
+                for move in moves
+            ]
+            return gone, done
+        id_ = f"{name}#{revocation.line}"
+        if id_ in marks:
+            return None, 0
+        return [move for move in moves if move.id == id_], 0
+
+    async def sent_for(self, name: str) -> list[StockMove]:
+        """The facts of a document that was loaded, in the order of their ids.
+
+        Raises:
+            DeadLettersError: they are not where its note says.
+        """
+        note, _ = self._memory.notes[name]
+        found: dict[str, StockMove] = {}
+        for place, (begin, count) in (note.sent or {}).items():
+            role, _, partition = place.rpartition("-")
+            tp = TopicPartition(self._settings.source_topics[role], int(partition))
+            found |= await self._read(tp, begin, count, name)
+        return [found[id_] for id_ in sorted(found)]
+
+    async def _read(
+        self, tp: TopicPartition, begin: int, count: int, name: str
+    ) -> dict[str, StockMove]:
+        self._consumer.assign([tp])
+        # What was committed just now may still wait for its marker: it is waited for.
+        end = (await end_offsets(self._consumer, [tp], committed=False))[tp]
+        begin = max(begin, (await self._consumer.beginning_offsets([tp]))[tp])
+        found: dict[str, StockMove] = {}
+        spans = {tp.partition: (begin, end)}
+        # As we write it; what others have written in other letters is not ours.
+        within = msgspec.json.encode(name)[1:-1]
+        whole = records(self._consumer, tp.topic, None, _silent, spans)
+        async with aclosing(cast("AsyncGenerator[Stored, None]", whole)) as read:
+            async for record in read:
+                if record.value is None or within not in record.value:
+                    continue
+                move = _sent_move(record, name)
+                if move is not None:
+                    found.setdefault(move.id, move)
+                if len(found) == count:
+                    return found
+        raise DeadLettersError(
+            f"{tp.topic}-{tp.partition} has {len(found):,} facts of {name} from {begin:,} on, and "
+            f"{count:,} were sent: is it the topic that they were sent to?"
+        )
+
+
+def _silent(count: int) -> None:
+    """Nobody is told how far it is: a document is soon read."""
+
+
+def _sent_move(record: Stored, name: str) -> StockMove | None:
+    """What a record moved, if it is a fact of this document, and no correction of one."""
+    try:
+        move = move_of(record.value or b"", SOURCE)
+    except (msgspec.MsgspecError, KeyError):
+        return None
+    if move is None or move.id.endswith(REVOKED) or move.id.rpartition("#")[0] != name:
+        return None
+    if move.time is None:
+        move = msgspec.structs.replace(move, time=_time_text(record.timestamp))
+    return move
+
+
+def _correction(revocation: LineRevocation, move: StockMove) -> LineFact:
+    return correction_fact(
+        *(revocation.rank, revocation.where, move.id, move.sku, move.location),
+        *(-move.change, move.time or ""),
+    )
+
+
+def _time_text(ms: int) -> str:
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

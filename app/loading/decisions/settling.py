@@ -1,0 +1,197 @@
+"""What is settled before the first fact is sent: which files may be, and what their counts become.
+
+It needs what is remembered of earlier loads, so it stands between the check and the sending.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Final
+
+import msgspec
+
+from app.config import Settings
+from app.loading.checking import CheckedFile, Opened
+from app.loading.decisions.asking import WorkersAsked
+from app.loading.decisions.deciding import (
+    Decided,
+    LevelBecame,
+    LevelDecision,
+    StockMove,
+    decide,
+    move_of,
+)
+from app.loading.decisions.revoking import (
+    Corrections,
+    came_too_late,
+    names_taken_back,
+    taken_back_meanwhile,
+    why_not,
+)
+from app.loading.remembered import Remembered
+from core.partitioning import partition_for
+from core.positions import format_position
+
+NOTHING_TO_DECIDE: Final = Decided({}, {})
+
+
+class Settled(msgspec.Struct):
+    """refusals: why a file may not be sent, by its place. decided: all counts of the others."""
+
+    refusals: dict[int, str]
+    decided: Decided
+
+    def decisions_of(self, file: CheckedFile) -> list[LevelDecision]:
+        """Of the counts of a file, in their order; those of an earlier load are not among them."""
+        found = self.decided.decisions
+        return [found[level.count.id] for level in file.levels if level.count.id in found]
+
+
+def done_of(memory: Remembered) -> dict[str, int]:
+    """How many lines of each document are done; of a whole one all, and one more."""
+    return {
+        identity: note.lines + note.is_whole  # behind the last line there is nothing
+        for identity, (note, _) in memory.notes.items()
+    }
+
+
+def names_asked_for(files: Sequence[CheckedFile]) -> set[str]:
+    """What the documents of these files are called, and what they take back."""
+    names = {seen.called for file in files for seen in file.documents.values() if seen.called}
+    return names | {one.target for file in files for one in file.revocations}
+
+
+async def settle_all(
+    settings: Settings,
+    opened: Opened,
+    files: Sequence[CheckedFile],
+    memory: Remembered,
+    asked: WorkersAsked | None,
+    corrections: Corrections | None,
+    refused: Callable[[CheckedFile], str],
+    ends: dict[tuple[str, int], int],
+) -> Settled:
+    """Settle all files of a load.
+
+    Args:
+        settings: whose topics.
+        opened: how files are read.
+        files: that were checked, in the order in which they are sent.
+        memory: what is remembered of them.
+        asked: workers; None: there are no counts, or nobody is to be asked.
+        corrections: reads back what was sent; None: what is taken back is in no book.
+        refused: why a file may not be loaded by what is remembered of it; "" if it may.
+        ends: of each topic and partition, the offset behind the last record.
+
+    Raises:
+        Unasked: no worker answers.
+        DeadLettersError: the log is not as the notes say.
+    """
+    refusals = _refusals(files, memory, refused)
+    going = [file for place, file in enumerate(files) if place not in refusals]
+    late = {identity for file in going for identity in _late(file, memory)}
+    done = done_of(memory)
+    levels = [
+        level
+        for file in going
+        for level in file.levels
+        if level.document not in late and level.rank > done.get(level.document, 0)
+    ]
+    if not levels or asked is None:
+        return Settled(refusals, NOTHING_TO_DECIDE)
+    gone = late | taken_back_meanwhile(going)
+    back = [] if corrections is None else await _taken_back(going, memory, corrections)
+
+    def beside(skus: Collection[str]) -> Iterator[StockMove]:
+        yield from back
+        keys = {sku.encode() for sku in skus}
+        for file in going:
+            yield from _moves(opened, file, keys, gone, done)
+
+    def after(sku: str) -> str:
+        partition = partition_for(sku.encode(), settings.partitions)
+        here = {at: end - 1 for at, end in ends.items() if at[1] == partition and end > 0}
+        return format_position(here)
+
+    decided = await decide(asked, levels, beside, after, passing=gone)
+    for file in going:
+        _count(file, decided)
+    return Settled(refusals, decided)
+
+
+def _refusals(
+    files: Sequence[CheckedFile], memory: Remembered, refused: Callable[[CheckedFile], str]
+) -> dict[int, str]:
+    """By the place of a file: why nothing of it may be sent."""
+    found: dict[int, str] = {}
+    earlier: set[str] = set()
+    for place, file in enumerate(files):
+        earlier |= {*file.documents, *(one.called for one in file.documents.values())}
+        if told := refused(file) or why_not(file, earlier, memory):
+            found[place] = told
+    return found
+
+
+async def settle_alone(
+    settings: Settings, opened: Opened, files: Sequence[CheckedFile], asked: WorkersAsked
+) -> Settled:
+    """As far as that can be told without what is remembered: for who only looks.
+
+    Raises:
+        Unasked: no worker answers.
+    """
+    nothing = Remembered({}, {})
+    return await settle_all(settings, opened, files, nothing, asked, None, lambda _: "", {})
+
+
+def _count(file: CheckedFile, decided: Decided) -> None:
+    """A count that is refused is a refused line."""
+    refused = sum(
+        decided.decisions[level.count.id].became is LevelBecame.REFUSED
+        for level in file.levels
+        if level.count.id in decided.decisions
+    )
+    file.equation.levels -= refused
+    file.equation.refused += refused
+
+
+def _late(file: CheckedFile, memory: Remembered) -> Iterator[str]:
+    """Documents of a file that were taken back before they came."""
+    revoking = {one.document for one in file.revocations}
+    for identity, seen in file.documents.items():
+        if came_too_late(identity, seen.called, identity in revoking, memory) is not None:
+            yield identity
+
+
+def _moves(
+    opened: Opened,
+    file: CheckedFile,
+    keys: Collection[bytes],
+    gone: Collection[str],
+    done: dict[str, int],
+) -> Iterator[StockMove]:
+    """What a file moves of these SKUs that is not in the log yet, and that stays."""
+    for chunk in opened.chunks(file):
+        for piece in chunk.pieces:
+            identity = piece.document.identity
+            if piece.is_left_out or identity in gone:
+                continue
+            begin = done.get(identity, 0)
+            for fact in piece.facts:
+                if fact.rank > begin and fact.key in keys:
+                    move = move_of(fact.value)
+                    if move is not None:
+                        yield move
+
+
+async def _taken_back(
+    files: Sequence[CheckedFile], memory: Remembered, corrections: Corrections
+) -> list[StockMove]:
+    """What is in the log, and is going to be made up for by these files."""
+    found: dict[str, StockMove] = {}
+    for one in (one for file in files for one in file.revocations):
+        for name in names_taken_back(one, memory):
+            moves, _ = await corrections.left_of(one, name)
+            for move in moves or ():
+                found[move.id] = msgspec.structs.replace(move, change=-move.change)
+    return list(found.values())
