@@ -8,16 +8,13 @@ from datetime import UTC, datetime
 from threading import Event, Thread
 from typing import Self
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaError, Message, Producer
 
 from dev.traffic.shop import Habits, Sent, Shop
 from dev.workers import until
 
 BURST = 50
 BY_KEY = -1  # librdkafka's word for: by the partitioner
-UNKNOWN_PARTITION = -190
-#: How long a partition may be unknown to a producer that has written there.
-UNKNOWN_S = 60.0
 # Much of what is rare in a shop, so that every case falls on every fault.
 ROUGH = Habits(
     repeated=0.05, unreadable=0.01, returned=0.06, adjusted=0.03, moved=0.03, uncounted=0.6
@@ -146,7 +143,6 @@ class Feeder:
             self.acked[one.kind] += 1
 
         partition = BY_KEY if one.partition is None else one.partition
-        deadline = time.monotonic() + UNKNOWN_S
         while True:
             try:
                 self._producer.produce(
@@ -158,12 +154,6 @@ class Feeder:
                     partition=partition,
                 )
             except BufferError:  # Kafka is away: wait for room
-                self._producer.poll(0.1)
-            except KafkaException as error:
-                # librdkafka says so in a moment in which it asks for the topic again, too.
-                is_unknown = error.args[0].code() == UNKNOWN_PARTITION
-                if not is_unknown or time.monotonic() > deadline:
-                    raise
                 self._producer.poll(0.1)
             else:
                 return
