@@ -86,6 +86,20 @@ def log_in(token: str) -> int | None:
     return None if found is None else int(found[1])
 
 
+_ROWS = re.compile(r"(?:^|,)\s*rows@([0-9]{1,10})\s*(?=,|$)")
+
+
+def with_rows(token: str, table: int) -> str:
+    """The token, and of which table its places of rows are: one part more, as `log@` is one."""
+    return f"{token},rows@{table}" if token else f"rows@{table}"
+
+
+def table_in(token: str) -> int | None:
+    """Of which table a token's places of rows are; None where it names none."""
+    found = _ROWS.search(token)
+    return None if found is None else int(found[1])
+
+
 def epoch_in(token: str) -> int:
     """The greatest epoch that a token names; 0 where it names none."""
     return max(map(int, _EPOCH.findall(token)), default=0)

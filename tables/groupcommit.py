@@ -188,6 +188,8 @@ class GroupCommit:
         owned.stored = owned.taken
         p.advance(meta.positions)
         self._committed(p, puts)
+        if owned.ring is not None:
+            owned.ring = owned.ring.grown(puts, offset + 1, meta.positions)
         self._stats.on_commit(monotonic() - began, before.counts, meta.counts, group.dead_letters)
 
     async def drain(self, p: Partition) -> None:
@@ -206,6 +208,8 @@ class GroupCommit:
             return None
         if owned.timer is not None:
             owned.timer.cancel()
+        if owned.ring is not None:
+            owned.ring.close()
         owned.room.set()
         if p.state is Stage.ACTIVE:
             p.move(Stage.FORMER)

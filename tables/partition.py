@@ -18,6 +18,7 @@ import msgspec
 from core.fold import Fold
 from core.positions import format_position
 from core.stages import Freshness, Role, Stage
+from tables.changes.ring import Ring
 from tables.home.changelog import Meta
 from tables.home.feed import Feed
 from tables.home.store import NoStore, Store, undecodable
@@ -86,6 +87,8 @@ class Owned:
         self.taken = self.stored = 0
         #: By row that was repaired, the number of the group that says so.
         self.repaired: dict[bytes, int] = {}
+        #: Rows that changed lately, where somebody follows them.
+        self.ring: Ring | None = None
 
 
 class Partition:

@@ -53,7 +53,8 @@ class Writer(Protocol):
         """Make a group durable, all or nothing; waits as long as that takes. One at a time.
 
         Returns:
-            Where its meta record landed, which is behind `group.previous`.
+            Where its meta record landed: behind `group.previous`, by more places than it has
+            rows.
 
         Raises:
             CommitRefused: nothing may be written by this writer any more.

@@ -14,6 +14,7 @@ import msgspec
 from core.partitioning import partition_for
 from core.stages import Freshness, Role, Stage
 from core.window import Seen
+from tables.changes.ring import ReadTo, Rings, RowsSince
 from tables.home.feed import Progress
 from tables.home.store import NoStore, Store, StoreUnfit, undecodable
 from tables.keys import FIRST_ROW
@@ -60,6 +61,19 @@ class PartitionStatus(msgspec.Struct, frozen=True, kw_only=True):
     holds: dict[str, Hold] = {}
 
 
+class ChangedRows(NamedTuple):
+    """Rows of one partition that changed, as they are now.
+
+    offsets, position: up to where all that is committed is in them. incarnation: of the changelog
+    by which places count.
+    """
+
+    since: RowsSince
+    offsets: Mapping[str, int]
+    position: str
+    incarnation: str
+
+
 class Reading:
     """Local reads. Only `freshness` says whether a partition may be read at all.
 
@@ -78,6 +92,7 @@ class Reading:
         self.listeners: list[Callable[[], None]] = []
         #: Told of each commit of what this worker owns: the partition, and the keys of its rows.
         self.watchers: list[Callable[[int, Iterable[bytes]], None]] = []
+        self.rings = Rings()
         #: What is wrong with the topics, as last seen.
         self.troubles: tuple[Trouble, ...] = ()
 
@@ -163,8 +178,8 @@ class Reading:
         None unless this worker owns the partition, and the broker says so: a standby has no
         window in memory, and what a former owner folded may never be committed.
         """
-        p = self.held.get(partition)
-        if p is None or p.owned is None or p.role(self.is_confirmed()) is not Role.ACTIVE:
+        p = self._owner(partition)
+        if p is None or p.owned is None:
             return None
         window = p.owned.fold.windows.get(topic)
         if window is None:
@@ -178,10 +193,8 @@ class Reading:
 
         None where this worker does not own it, or the broker has not said so lately.
         """
-        p = self.held.get(partition)
-        if p is None or p.owned is None or p.role(self.is_confirmed()) is not Role.ACTIVE:
-            return None
-        return p.owned.token
+        p = self._owner(partition)
+        return None if p is None or p.owned is None else p.owned.token
 
     def countable(self, partition: int) -> dict[str, int]:
         """By source topic, its end as last seen, or what holds it up if that comes before."""
@@ -191,6 +204,21 @@ class Reading:
         self._look(p)
         held_up = {topic: hold.offset for topic, hold in p.holds.items()}
         return {topic: min(end, held_up.get(topic, end)) for topic, (end, _) in p.ends.items()}
+
+    def changed(
+        self, partition: int, after: ReadTo, limit: int, passes: Callable[[bytes], bool]
+    ) -> ChangedRows | None:
+        """Rows that committed groups changed behind a place, as `Ring.since`.
+
+        None unless this worker owns the partition, and the broker says so.
+        """
+        p = self._owner(partition)
+        if p is None or p.owned is None:
+            return None
+        if p.owned.ring is None:
+            p.owned.ring = self.rings.ring(p.store.local.meta_offset + 1, p.offsets)
+        since = p.owned.ring.since(after, limit, passes)
+        return ChangedRows(since, p.offsets, p.position, p.owned.meta.incarnation)
 
     def status(self) -> list[PartitionStatus]:
         """One entry for each partition held, by number."""
@@ -208,6 +236,17 @@ class Reading:
             for topic, span in owned.spans.items():
                 spans[topic] = min(spans.get(topic, inf), span.seconds())
         return spans
+
+    def is_owner(self, partition: int) -> bool:
+        """Whether this worker owns it, and the broker says so."""
+        return self._owner(partition) is not None
+
+    def _owner(self, partition: int) -> Partition | None:
+        """The partition, where this worker owns it."""
+        p = self.held.get(partition)
+        if p is None or p.owned is None or p.role(self.is_confirmed()) is not Role.ACTIVE:
+            return None
+        return p
 
     def _owned(self) -> list[Owned]:
         return [p.owned for p in self.held.values() if p.owned is not None]

@@ -36,6 +36,7 @@ from web.describing import (
 )
 from web.docs import page
 from web.feed.asked import ChangesBody
+from web.feed.rows import ResetBody, RowChangesBody
 from web.history.bodies import (
     PastListBody,
     PastRowBody,
@@ -74,7 +75,7 @@ _STRUCTS = (
     RowBody, SkuBody, ListBody, LookupBody, Keys, AcceptedBody, ClusterBody, ReadyBody, LiveBody,
     FreshnessBody, HeldBody, EventBody, Fault, SightingsAsked, SightingsBody, UpgradeBody,
     DeadLettersBody, FactsBody, FactsAsked, PastRowBody, PastSkuBody, PastListBody, TimelineBody,
-    ReportBody, AuditBody, ChangesBody, DocumentBody,
+    ReportBody, AuditBody, ChangesBody, DocumentBody, RowChangesBody, ResetBody,
 )  # fmt: skip
 _TIME = {"type": "string", "format": "date-time"}
 _NO_NUL = {"pattern": r"^[^\u0000]*$"}
@@ -343,6 +344,7 @@ def document(build: str, url: str, *, guarded: bool = True) -> JsonObject:
     told = msgspec.json.encode(of_structs).replace(b'Body"', b'"')
     schemas: JsonObject = msgspec.json.decode(told)
     schemas |= {str(name): _problem_schema(name) for name in Problem}
+    schemas["RowChange"]["properties"]["data"] = {"anyOf": [ref_to("ToldRow"), ref_to("Reset")]}
     schemas["FreshRow"] = {"allOf": [ref_to("Row"), {"required": ["freshness"]}]}
     for adjusts, line, kind in ((False, "Line", "Movement"), (True, "Adjustment", "Adjustment")):
         schemas[line] = _line(adjusts)

@@ -20,19 +20,21 @@ PAST_ALONE: Mapping[str, Parameter] = {
 _EVENT = (
     'id: sales-3@1234,shipments-3@88,log@77\nevent: fact\ndata: {"position":"sales-3@1234"}\n\n'
 )
-#: Each line, or each event's `id`, `event` and `data`, is a Change; or says where the reader is.
+#: Each line, or each event's `id`, `event` and `data`, is a Change or a RowChange, or says where
+#: the reader is.
 _STREAMS = {
     "text/event-stream": {"schema": {"type": "string"}, "example": _EVENT},
     "application/x-ndjson": {
         "schema": {
             "type": "object",
-            "required": ["id", "event", "data"],
+            "required": ["event", "data"],
             "properties": {
                 "id": {"type": "string"},
                 "event": {"enum": [*Event]},
                 "data": {"type": "object"},
             },
-            "description": "One line. fact: `data` is a ToldFact. position: all up to `id` was "
+            "description": "One line. fact: `data` is a ToldFact. row: a ToldRow, without an `id`. "
+            "reset: a Reset: list rows with `min_position=` its `id`. position: all up to `id` was "
             "told. waiting: `data` is a problem, and it goes on. problem: the same, and it ends.",
         },
         "example": {"id": "sales-3@1234,log@77", "event": "position", "data": {}},
@@ -75,11 +77,11 @@ def calls_of_the_past(sku: JsonObject, location: JsonObject) -> dict[str, JsonOb
             past=True,
         ),
         CHANGES_PATH: call_of(
-            "Facts as they come, with what became of each: one page; or, by Accept, a stream that "
-            "has no end, of server-sent events or of lines of JSON",
+            "Facts as they come, with what became of each, or rows as they change: one page; or, "
+            "by Accept, a stream that has no end, of server-sent events or of lines of JSON",
             200,
-            as_json_content("Changes") | _STREAMS,
-            _SAYS_NO,
+            as_json_content("Changes", "RowChanges") | _STREAMS,
+            (*_SAYS_NO, Problem.PARTITIONS_UNAVAILABLE),
             parameters=[*query_of(CHANGES_ASKED), _LAST_ID],
             past=True,
         ),

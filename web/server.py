@@ -23,7 +23,9 @@ from web.cluster.ends import BrokerEnds
 from web.cluster.members import Members
 from web.cluster.sightings import Sightings
 from web.feed.following import FeedLimits, Following
+from web.feed.owners import ByHop, RowPages
 from web.feed.pages import FeedPages
+from web.feed.rows import OwnRows
 from web.feed.source import FeedSource
 from web.history.passing import Passing
 from web.http.bodies import BodyLimits, Room
@@ -178,6 +180,7 @@ class Web:
             "read": Gate(limits.reads, lambda: self._queries.waiters() + reading()),
             "write": Gate(limits.writes, self._apart_of_writes(sending)),
             "feed": Gate(limits.feed.readers),
+            "feed-hop": Gate(limits.feed.hops),
         }
         self._queries = Queries(
             table,
@@ -243,7 +246,9 @@ class Web:
             neighbours.workers,
             fact_limits.body,
         )
-        source = FeedSource(self._past, self._door)
+        own = OwnRows(table, config.version)
+        self._rows = RowPages(own, roster, peers, [*config.topics.values()])
+        source = FeedSource(self._past, self._rows, self._door)
         self._feed = Following(
             FeedPages(source.ask, source.version),
             self._door.guarding(source.here),
@@ -292,7 +297,8 @@ class Web:
         add_routes(app, self._documents.routes(), writes, None, writing)
         add_routes(app, past.before(self._queries.routes()), reads, door, reading)
         add_routes(app, past.routes(), reads, door, reading)
-        add_routes(app, self._feed.routes(), self._gates["feed"], None, reading)
+        of_feed = ByHop(self._gates["feed"], self._gates["feed-hop"])
+        add_routes(app, self._feed.routes(), of_feed, None, reading)
         add_routes(app, past.audits(), reads, door, access.guarding(Scope.OPERATE))
         add_routes(app, self._finding.routes(), reads, door, reading)
         of_letters = access.guarding(Scope.DEAD_LETTERS)
@@ -364,6 +370,7 @@ class Web:
         limits = self._config.limits
         await asyncio.sleep(limits.notice_s)
         self._feed.end()
+        self._rows.end()
         deadline = asyncio.get_running_loop().time() + limits.drain_s
         while any(self._in_flight().values()):
             if asyncio.get_running_loop().time() > deadline:
@@ -375,6 +382,7 @@ class Web:
         """Let go of Kafka and of other workers, after the last request. May be called twice."""
         await self._feed.close()
         await self._loader.stop()
+        await self._rows.close()
         await self.versions.stop()
         await self._neighbours.stop()
         await self._switch.stop()

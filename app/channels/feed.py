@@ -18,18 +18,37 @@ from web.access.callers import Scope
 from web.calls import ANSWERS, SECURITY_SCHEMES
 from web.describing import REF, ref_to
 from web.feed.asked import CHANGES_PATH, FOLLOWED, LAST_EVENT_ID, Event, Form, ToldFactBody
+from web.feed.rows import ResetBody, ResetReason, ToldRowBody
 
 FOLLOW = "follow"
 FEED, FEED_SERVER = "changes", "worker"
 #: Of AsyncAPI's binding to HTTP.
 _BINDING = "0.3.0"
 _FACT, _PROBLEM, _PLACE, _NOTHING = "ToldFact", "ToldProblem", "Place", "Nothing"
+_ROW, _RESET = "ToldRow", "Reset"
+_TOLD_ROW = {
+    **{name: value for name, value in ANSWERS["getRow"].items() if name != "freshness"},
+    "partition": 0,
+    "position": "adjustments-0@0,sales-0@2,shipments-0@1",
+}
 #: What an event holds, an example of it, and what it says.
 _EVENTS: dict[Event, tuple[str, Any, str]] = {
     Event.FACT: (
         _FACT,
         ANSWERS["followChanges"]["changes"][0]["data"],
         "A record, and what became of it.",
+    ),
+    Event.ROW: (
+        _ROW,
+        _TOLD_ROW,
+        "A row that changed, as it is now; of many changes at once the last. It has no id: a "
+        "position follows. More events are newer.",
+    ),
+    Event.RESET: (
+        _RESET,
+        {"partitions": [0], "reason": ResetReason.BEHIND},
+        "Changes of rows are missing: list all rows with `min_position=` this id, and go on from "
+        "it.",
     ),
     Event.POSITION: (_NOTHING, {}, "You have all up to here; nothing else was to be told."),
     Event.WAITING: (
@@ -68,7 +87,8 @@ def feed_channel(messages: dict[str, Schema]) -> Schema:
     return {
         "address": CHANGES_PATH,
         "title": FEED,
-        "summary": "Each fact as it comes, with what became of it, from any position on.",
+        "summary": "Each fact as it comes, with what became of it, from any position on; or each "
+        "row as it changes.",
         "servers": [{"$ref": f"#/servers/{FEED_SERVER}"}],
         "messages": messages,
     }
@@ -98,29 +118,33 @@ def feed_operations() -> dict[str, Schema]:
 
 def feed_schemas() -> dict[str, Schema]:
     """What these messages refer to, by name."""
-    _, found = msgspec.json.schema_components((ToldFactBody,), ref_template=REF)
+    bodies = {_FACT: ToldFactBody, _ROW: ToldRowBody, _RESET: ResetBody}
+    _, found = msgspec.json.schema_components(tuple(bodies.values()), ref_template=REF)
     told = {name: draft_07(schema) for name, schema in found.items()}
-    fact = told.pop(ToldFactBody.__name__)
-    return told | {
-        _FACT: fact | {"title": _FACT},
-        _PLACE: {
-            "type": "string",
-            "description": "Whoever has this has all up to here: go on with `after=` it.",
-        },
-        _NOTHING: {"type": "object", "maxProperties": 0},
-        _PROBLEM: {
-            "description": "A problem of RFC 9457; `type` is the path of a page that says what to "
-            "do.",
-            "type": "object",
-            "required": ["type", "title", "status", "detail"],
-            "properties": {
-                "type": {"type": "string", "pattern": "^/problems/"},
-                "title": {"type": "string"},
-                "status": {"type": "integer"},
-                "detail": {"type": "string"},
+    named = {name: told.pop(body.__name__) | {"title": name} for name, body in bodies.items()}
+    return (
+        told
+        | named
+        | {
+            _PLACE: {
+                "type": "string",
+                "description": "Whoever has this has all up to here: go on with `after=` it.",
             },
-        },
-    }
+            _NOTHING: {"type": "object", "maxProperties": 0},
+            _PROBLEM: {
+                "description": "A problem of RFC 9457; `type` is the path of a page that says "
+                "what to do.",
+                "type": "object",
+                "required": ["type", "title", "status", "detail"],
+                "properties": {
+                    "type": {"type": "string", "pattern": "^/problems/"},
+                    "title": {"type": "string"},
+                    "status": {"type": "integer"},
+                    "detail": {"type": "string"},
+                },
+            },
+        }
+    )
 
 
 def feed_server(settings: Settings) -> Schema:
@@ -146,7 +170,10 @@ def feed_security(settings: Settings) -> dict[str, Schema]:
 def _message(event: Event, form: Form) -> Schema:
     data, example, text = _EVENTS[event]
     ident = ANSWERS["followChanges"]["changes"][0]["id"]
-    place = {"id": ref_to(_PLACE), "event": {"const": event}}
+    place: Schema = {"id": ref_to(_PLACE), "event": {"const": event}}
+    said = {"id": ident, "event": event}
+    if event is Event.ROW:
+        del place["id"], said["id"]
     known = {
         "title": f"{event}, {form}",
         "summary": text,
@@ -163,19 +190,19 @@ def _message(event: Event, form: Form) -> Schema:
             }
         },
     }
-    said = {"id": ident, "event": event}
     if form is Form.EVENTS:
         fields = {
             "description": "Fields of the event beside `data`, which is the value.",
             "type": "object",
-            "required": ["id", "event"],
+            "required": [*place],
             "properties": place,
+            "additionalProperties": False,
         }
         shown = {"headers": said, "payload": example}
         return known | {"headers": fields, "payload": ref_to(data), "examples": [shown]}
     line = {
         "type": "object",
-        "required": ["id", "event", "data"],
+        "required": [*place, "data"],
         "properties": place | {"data": ref_to(data)},
         "additionalProperties": False,
     }

@@ -69,7 +69,7 @@ class TopicContract:
             return [self.message_of(channel, None, line) for line in stream.splitlines()]
         found = []
         for event in stream.decode().split("\n\n"):
-            if event.startswith("id: "):  # no comment, nothing about coming back
+            if event.startswith(("id: ", "event: ")):  # no comment, nothing about coming back
                 fields = dict(line.split(": ", 1) for line in event.split("\n"))
                 data = fields.pop("data").encode()
                 headers = [(name, text.encode()) for name, text in fields.items()]

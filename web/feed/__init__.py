@@ -1,1 +1,1 @@
-"""What came, told to those who follow it: pages from a ledger, handed on by any worker."""
+"""What came, told to those who follow it: facts from a ledger, rows from owners, by any worker."""

@@ -41,6 +41,7 @@ from web.feed.asked import (
     ChangeBody,
     Event,
     FeedAsked,
+    FeedOf,
     ToldFactBody,
     offsets_in,
     read_asked,
@@ -62,6 +63,7 @@ _OTHER_LOG: Final = (
     "is of another log than the one that is here: it was cut or made anew. Read it from its "
     "beginning, without this position"
 )
+_NO_ROWS = "must be facts: this is a ledger, and workers tell rows"
 _encode = msgspec.json.Encoder().encode
 
 
@@ -110,7 +112,10 @@ class ChangesAnswers:
     async def answer(self, request: web.Request) -> web.Response:
         """A page, whatever form is asked for: streams are made by workers, out of pages."""
         try:
-            return await self._page(read_asked(request))
+            asked = read_asked(request)
+            if asked.of is FeedOf.ROWS:
+                return BadRequest(wrong("of", _NO_ROWS)).reply()
+            return await self._page(asked)
         except BadRequest as bad:
             return bad.reply()
         except OtherLogsToken:

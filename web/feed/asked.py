@@ -39,25 +39,31 @@ class Form(StrEnum):
 class Event(StrEnum):
     """What a line is.
 
-    FACT: a record and what became of it. POSITION: the reader has all up to there. WAITING: the
+    FACT: a record and what became of it. ROW: a row that changed, as it is now. RESET: changes of
+    rows are missing here: read them again. POSITION: the reader has all up to there. WAITING: the
     feed goes on when it can. PROBLEM: it ends here, and why.
     """
 
     FACT = "fact"
+    ROW = "row"
+    RESET = "reset"
     POSITION = "position"
     WAITING = "waiting"
     PROBLEM = "problem"
 
 
-def _of(raw: str) -> str:
-    if raw == "rows":
-        raise ValueError(
-            "must be facts: rows are not told as they change. Read rows with GET /v1/inventory, "
-            "and what changed them here"
-        )
-    if raw != "facts":
-        raise ValueError("must be facts")
-    return raw
+class FeedOf(StrEnum):
+    """What is told."""
+
+    FACTS = "facts"
+    ROWS = "rows"
+
+
+def _of(raw: str) -> FeedOf:
+    try:
+        return FeedOf(raw)
+    except ValueError:
+        raise ValueError(f"must be one of {', '.join(FeedOf)}") from None
 
 
 def _after(raw: str) -> str:
@@ -78,21 +84,27 @@ FOLLOWED: Mapping[str, Parameter] = {
         _after,
         TEXT,
         "Go on behind this position, which an earlier answer gave. end: behind all that is there "
-        "now. begin: with the first that the ledger still has. Without it: with the first of all.",
+        "now. begin: with the first that the ledger still has. Without it: with the first of all. "
+        "Of rows, what lies too far back is told as a reset.",
     ),
-    "sku_prefix": LIST["sku_prefix"]._replace(text="Only facts of SKUs that begin so."),
-    "location": LIST["location"]._replace(text="Only facts of this location."),
+    "sku_prefix": LIST["sku_prefix"]._replace(text="Only those of SKUs that begin so."),
+    "location": LIST["location"]._replace(text="Only those of this location."),
     "type": Parameter(
         _kind, {"type": "string", "enum": sorted(KIND_OF_TYPE)}, "Only facts of this type."
     ),
-    "of": Parameter(_of, {"type": "string", "enum": ["facts"]}, "facts, as without it."),
+    "of": Parameter(
+        _of,
+        {"type": "string", "enum": [*FeedOf]},
+        "facts, as without it; or rows as they change, each as it is now: of many changes at once "
+        "the last one is told.",
+    ),
 }
 #: Of one page as well.
 CHANGES_ASKED: Mapping[str, Parameter] = {
     **FOLLOWED,
-    "limit": number(1, 1000, f"Facts on a page; {PAGE_LINES} without it. Not of a stream."),
+    "limit": number(1, 1000, f"Facts or rows on a page; {PAGE_LINES} without it. Not of a stream."),
     "wait_ms": number(
-        0, MAX_WAIT_MS, "How long to wait for a fact where there is none yet. Not of a stream."
+        0, MAX_WAIT_MS, "How long to wait for one where there is none yet. Not of a stream."
     ),
 }
 
@@ -146,6 +158,11 @@ class FeedAsked(NamedTuple):
     values: Mapping[str, Any]
 
     @property
+    def of(self) -> FeedOf:
+        """Facts or rows."""
+        return FeedOf(self.values.get("of", FeedOf.FACTS))
+
+    @property
     def after(self) -> str:
         """The position, a word for one, or nothing."""
         return str(self.values.get("after", ""))
@@ -168,7 +185,7 @@ def read_asked(request: web.Request) -> FeedAsked:
         BadRequest: names every fault.
     """
     form = _form_of(request.headers.get("Accept", ""))
-    values = parameters(target_of(request)[1], CHANGES_ASKED)
+    values = values_in(target_of(request)[1])
     if last := request.headers.get(LAST_EVENT_ID):
         # A browser that comes back asks with the address that it began with.
         try:
@@ -180,6 +197,18 @@ def read_asked(request: web.Request) -> FeedAsked:
         if only:
             raise BadRequest(*(wrong(name, f"is for Accept: {Form.PAGE} alone") for name in only))
     return FeedAsked(form, values)
+
+
+def values_in(query: str) -> dict[str, Any]:
+    """The parameters that a query gives.
+
+    Raises:
+        BadRequest: names every fault.
+    """
+    values = parameters(query, CHANGES_ASKED)
+    if "type" in values and values.get("of") is FeedOf.ROWS:
+        raise BadRequest(wrong("type", "is of facts alone: a row has none"))
+    return values
 
 
 def _form_of(accept: str) -> Form:
@@ -199,7 +228,12 @@ def offsets_in(after: str, topics: list[str], partitions: int) -> dict[tuple[int
     offsets = {}
     for (topic, part), offset in read_position(after).items():
         if topic not in topics or part >= partitions:
-            shown = ascii(f"{topic}-{part}"[:80])
-            raise ValueError(f"names {shown}, which this log does not have")
+            raise ValueError(not_here(topic, part))
         offsets[topics.index(topic), part] = offset
     return offsets
+
+
+def not_here(topic: str, part: int) -> str:
+    """What is wrong with a position that names this."""
+    shown = ascii(f"{topic}-{part}"[:80])
+    return f"names {shown}, which this log does not have"

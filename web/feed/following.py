@@ -20,7 +20,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from web.cluster.exchange import PeerAnswer
-from web.feed.asked import CHANGES_PATH, Event, FeedAsked, Form, read_asked
+from web.feed.asked import CHANGES_PATH, Event, FeedAsked, FeedOf, Form, read_asked
 from web.feed.pages import FeedPage, FeedPages, PageSaid, as_it_was_said, line_of_stream
 from web.history.passing import nobody_tells
 from web.http.parameters import BadRequest
@@ -30,6 +30,8 @@ from web.http.replies import PRIVATE, SERVER, Handler
 _PAGE_LINES: Final = 1000
 #: Of the kernel, for each reader; it takes twice as much.
 _SEND_BYTES: Final = 128 * 2**10
+#: Between two pages of rows, so that they change together: commits are more than that.
+_ROWS_S: Final = 0.05
 #: How a browser is to come back that has lost its connection, in ms.
 _RETRY_MS: Final = 1000
 
@@ -39,6 +41,7 @@ class FeedLimits(Struct, frozen=True):
 
     readers: at once. Each may hold 256 KiB of the kernel's memory, and 160 KiB of this process's
         besides the pages that all share.
+    hops: questions of other workers for rows, which hold none of these places.
     take_s: a reader that has not taken a piece by then is cut off.
     beat_s: so often, or nearly, each reader hears something; 10 at most, as a page waits.
     again_s: how soon a ledger is asked again that did not answer.
@@ -46,6 +49,7 @@ class FeedLimits(Struct, frozen=True):
     """
 
     readers: int = 128
+    hops: int = 1024
     take_s: float = 10.0
     beat_s: float = 5.0
     again_s: float = 0.5
@@ -124,17 +128,19 @@ class Following(Collector):
         """With what a stream begins: what is wrong with it is said before it does."""
         until = time.monotonic() + self._limits.begin_s
         while True:
-            page = await self.next(asked, asked.after, 0)
+            page = await self.next(asked, asked.after, 0, is_first=asked.of is FeedOf.ROWS)
             is_behind = isinstance(page, PeerAnswer) and page.status == 503
             if not is_behind or time.monotonic() >= until or self._ending.is_set():
                 return page
             await self.pause()
 
-    async def next(self, asked: FeedAsked, after: str, wait_s: float) -> FeedPage | PageSaid:
+    async def next(
+        self, asked: FeedAsked, after: str, wait_s: float, *, is_first: bool = False
+    ) -> FeedPage | PageSaid:
         """The page behind a position."""
         wait_ms = int(wait_s * 1000)
         target = asked.target(after, limit=_PAGE_LINES, wait_ms=wait_ms)
-        return await self._pages.get(target, wait_s)
+        return await self._pages.get(target, wait_s, is_first=is_first)
 
     async def close(self) -> None:
         """After the last request."""
@@ -154,7 +160,7 @@ class Following(Collector):
         return None if self._admits(request) else "refused"
 
     def count(self, form: Form, lines: int) -> None:
-        """So many facts were handed to a connection."""
+        """So many lines were handed to a connection."""
         self._told[form] += lines
 
     async def pause(self) -> None:
@@ -186,7 +192,7 @@ class Following(Collector):
         streams = (Form.EVENTS, Form.LINES)
         text = "Streams of changes that are open."
         readers = GaugeMetricFamily("onhand_feed_readers", text, labels=["form"])
-        text = "Facts that streams of changes were told, each reader's by itself."
+        text = "Facts and rows that streams of changes were told, each reader's by itself."
         told = CounterMetricFamily("onhand_feed_deliveries", text, labels=["form"])
         for form in streams:
             readers.add_metric([form], self._readers[form])
@@ -225,8 +231,10 @@ class _Stream:
             if feed.is_over(self._request) is not None:
                 continue
             if isinstance(said, FeedPage):
-                self._is_told_to_wait = False
+                self._is_told_to_wait &= bool(said.missing)
                 await self._give(said)
+                if said.at_end and self._asked.of is FeedOf.ROWS:
+                    await asyncio.sleep(_ROWS_S)
             elif isinstance(said, PeerAnswer) and said.status < 500:
                 await self._say(Event.PROBLEM, _body_of(said))
                 return "refused"
@@ -241,7 +249,7 @@ class _Stream:
             await self._write(piece.data)
             self._feed.count(self._asked.form, piece.lines)
             await asyncio.sleep(0)  # a quick reader must not keep the others waiting
-        if page.is_empty and is_new:
+        if page.is_open or (page.is_empty and is_new):
             await self._say(Event.POSITION, b"{}")
 
     async def _wait(self, said: PageSaid) -> None:

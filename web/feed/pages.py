@@ -37,20 +37,21 @@ PageSaid: TypeAlias = PeerAnswer | web.Response | str | None
 AskForPage: TypeAlias = Callable[[str, float], Awaitable[PageSaid]]
 
 
-class _Line(Struct):
-    """As `web.feed.asked.ChangeBody`."""
+class FeedLine(Struct, kw_only=True, omit_defaults=True):
+    """As `web.feed.asked.ChangeBody`. A row has no id: its page has one for all."""
 
-    id: str
+    id: str = ""
     event: str
     data: Raw
 
 
-class _Given(Struct):
-    """As `web.feed.asked.ChangesBody`."""
+class FeedGiven(Struct, omit_defaults=True):
+    """As `web.feed.asked.ChangesBody`, or `web.feed.rows.RowChangesBody`."""
 
-    changes: list[_Line]
+    changes: list[FeedLine]
     after: str
     at_end: bool
+    missing_partitions: list[int] | None = None
 
 
 class FeedPiece(NamedTuple):
@@ -67,15 +68,22 @@ class FeedPage:
     size: bytes that it may come to take here.
     """
 
-    def __init__(self, given: _Given, size: int) -> None:
+    def __init__(self, given: FeedGiven, size: int) -> None:
         self._lines = given.changes
         self.after, self.at_end, self.size = given.after, given.at_end, size
+        #: Of rows: partitions that nobody told of.
+        self.missing = given.missing_partitions or []
         self._pieces: dict[Form, list[FeedPiece]] = {}
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is no fact in it."""
+        """Whether there is nothing in it."""
         return not self._lines
+
+    @property
+    def is_open(self) -> bool:
+        """Whether who has its last line has not been told where he is."""
+        return bool(self._lines) and not self._lines[-1].id
 
     def pieces(self, form: Form) -> list[FeedPiece]:
         """All lines of it; those of a stream that has no end."""
@@ -84,7 +92,7 @@ class FeedPage:
         return self._pieces[form]
 
 
-def _pieces(lines: list[_Line], form: Form) -> Iterator[FeedPiece]:
+def _pieces(lines: list[FeedLine], form: Form) -> Iterator[FeedPiece]:
     data, count = bytearray(), 0
     for line in lines:
         data += line_of_stream(form, line.event, line.id, bytes(line.data))
@@ -99,8 +107,9 @@ def _pieces(lines: list[_Line], form: Form) -> Iterator[FeedPiece]:
 def line_of_stream(form: Form, event: str, ident: str, data: bytes) -> bytes:
     """What a reader is told, in the form of its stream. data: JSON, in which no line ends."""
     if form is Form.EVENTS:
-        return f"id: {ident}\nevent: {event}\ndata: ".encode() + data + b"\n\n"
-    return _encode(_Line(ident, event, Raw(data))) + b"\n"
+        place = f"id: {ident}\n" if ident else ""
+        return f"{place}event: {event}\ndata: ".encode() + data + b"\n\n"
+    return _encode(FeedLine(id=ident, event=event, data=Raw(data))) + b"\n"
 
 
 class _Wanted(NamedTuple):
@@ -125,8 +134,15 @@ class FeedPages:
         self._kept: dict[_Wanted, tuple[float, FeedPage]] = {}
         self._bytes = 0
 
-    async def get(self, target: str, wait_s: float) -> FeedPage | PageSaid:
-        """The page at a path and query, or what was said instead of it."""
+    async def get(
+        self, target: str, wait_s: float, *, is_first: bool = False
+    ) -> FeedPage | PageSaid:
+        """The page at a path and query, or what was said instead of it.
+
+        is_first: of a reader who may know of later rows than a page that was made before says.
+        """
+        if is_first:
+            return _page_of(await self._ask(target, wait_s))
         # What one caller may not see, no other is to be refused; so each asks for itself.
         caller = CALLER.get()
         key = _Wanted(self._version(), None if caller is None else caller.id, target)
@@ -170,7 +186,7 @@ def _page_of(said: PageSaid) -> FeedPage | PageSaid:
     if not isinstance(said, PeerAnswer) or said.status != 200:
         return said
     try:
-        return FeedPage(msgspec.json.decode(said.body, type=_Given), _FORMS * len(said.body))
+        return FeedPage(msgspec.json.decode(said.body, type=FeedGiven), _FORMS * len(said.body))
     except msgspec.MsgspecError:
         return "The ledger's build says it in words that this worker does not know."
 

@@ -22,6 +22,7 @@ from tests.support.asyncapi_check import TopicContract
 from tests.support.frozen import SHOP, forms
 from web.feed.asked import FOLLOWED, Event, Form, ToldFactBody
 from web.feed.pages import line_of_stream
+from web.feed.rows import ResetBody, ResetReason, ToldRowBody
 
 TESTS = Path(__file__).parents[2]
 SCHEMAS = TESTS.parent / "schemas"
@@ -246,6 +247,9 @@ _APPLIED = ToldFactBody("sales-3@7", "2026-11-23T10:00:00.123Z", Ending.APPLIED,
 _REFUSED = ToldFactBody(
     "sales-3@8", "2026-11-23T10:00:00.124Z", Ending.REFUSED, 0, refused="not_json", detail="x"
 )
+_ROW = ToldRowBody(
+    "Käse", "here", 7, 7, 0, 0, 0, 0, 1, "0" * 16, "2026-11-23T10:00:00.123Z", 3, "sales-3@7"
+)
 
 
 @pytest.mark.parametrize(("form", "ending"), [(Form.EVENTS, "Event"), (Form.LINES, "Line")])
@@ -260,14 +264,19 @@ def test_what_a_stream_tells_is_one_message_of_the_feed_each(form: Form, ending:
         (Event.PROBLEM, problem),
     ):
         stream += line_of_stream(form, event, "sales-3@7,log@5", msgspec.json.encode(data))
+    stream += line_of_stream(form, Event.ROW, "", msgspec.json.encode(_ROW))
+    reset = ResetBody([3], ResetReason.BEHIND)
+    stream += line_of_stream(form, Event.RESET, "row-3@7,rows@5", msgspec.json.encode(reset))
 
-    names = ["position", "fact", "fact", "waiting", "problem"]
+    names = ["position", "fact", "fact", "waiting", "problem", "row", "reset"]
     assert CONTRACT.told(stream, form) == [f"{name}{ending}" for name in names]
     for wrong in (
         line_of_stream(form, "gift", "sales-3@7", b"{}"),
         line_of_stream(form, Event.POSITION, "sales-3@7", b'{"sku":"A"}'),
         line_of_stream(form, Event.FACT, "sales-3@7", b'{"position":"sales-3@7"}'),
         line_of_stream(form, Event.PROBLEM, "sales-3@7", b"{}"),
+        line_of_stream(form, Event.RESET, "", msgspec.json.encode(reset)),
+        line_of_stream(form, Event.ROW, "sales-3@7", msgspec.json.encode(_ROW)),
     ):
         assert CONTRACT.told(wrong, form) == [None], wrong
 

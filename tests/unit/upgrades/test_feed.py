@@ -45,7 +45,7 @@ async def ledgers() -> Ledgers:
 def pages_of(ledgers: Ledgers) -> FeedPages:
     door: Any = ledgers
     past: Any = ledgers
-    source = FeedSource(past, door)
+    source = FeedSource(past, past, door)
     return FeedPages(source.ask, source.version)
 
 

@@ -211,7 +211,7 @@ async def test_a_position_that_can_be_none_of_this_log_is_refused_and_one_of_lat
         (topic, part) for topic in TOPICS for part in range(PARTITIONS)
     } - {("sales", 0)}
     status, found = await page(ledger, of="rows")
-    assert (status, "Read rows with GET /v1/inventory" in found["detail"]) == (400, True)
+    assert (status, "workers tell rows" in found["detail"]) == (400, True)
 
 
 @ON_SQLITE

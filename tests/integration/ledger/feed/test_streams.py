@@ -273,7 +273,7 @@ async def test_a_stream_ends_when_its_worker_stops_or_its_token_is_taken_away(
 async def test_what_is_wrong_is_said_before_a_stream_begins(kept: Kept, both: Both) -> None:
     ledger, worker = both
     for query, status in (
-        ({"of": "rows"}, 400), ({"after": "gifts-0@1"}, 400), ({"limit": "5"}, 400),
+        ({"of": "rose"}, 400), ({"after": "gifts-0@1"}, 400), ({"limit": "5"}, 400),
         ({"type": "gift"}, 400), ({"after": "sales-0@99999"}, 503),
     ):  # fmt: skip
         async with aiohttp.request("GET", worker.url, params=query, headers=LINES) as answer:

@@ -1,0 +1,1 @@
+"""A search index of what is on hand, kept fresh by the feed of rows."""

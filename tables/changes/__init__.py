@@ -1,0 +1,1 @@
+"""Rows as they change, for those who follow them."""

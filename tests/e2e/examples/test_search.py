@@ -1,0 +1,117 @@
+"""The feed of rows of real workers: an index becomes what the rows are, whoever is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import aiohttp
+
+from dev.oracle.rows import Key
+from dev.workers import ROOT, start_process, until
+from tests.support.feed import a_shop
+from tests.support.workers import Cluster
+
+PARTITIONS = 3
+
+
+class Indexing:
+    """examples/search as a process, and what it has. It dies with the test's."""
+
+    def __init__(self, folder: Path, *urls: str) -> None:
+        self.file, self._log = folder / "index.db", folder / "search.log"
+        self._arguments = ["-m", "examples.search", str(self.file), *urls]
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self.process = start_process(self._arguments, {}, self._log)
+
+    def kill(self) -> None:
+        assert self.process is not None
+        assert self.process.poll() is None, self._log.read_text()
+        os.kill(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def rows(self) -> dict[Key, tuple[int, int]]:
+        """On hand and events, by SKU and location."""
+        if not self.file.exists():
+            return {}
+        database = sqlite3.connect(self.file, timeout=30)
+        try:
+            found = database.execute("SELECT sku, location, on_hand, events FROM stock")
+            return {(sku, location): (n, events) for sku, location, n, events in found}
+        except sqlite3.OperationalError:
+            return {}  # it has not made its tables yet
+        finally:
+            database.close()
+
+    def events(self) -> int:
+        return sum(events for _, events in self.rows().values())
+
+
+async def test_an_index_becomes_what_the_rows_are_though_all_who_tell_it_are_killed(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    await cluster.create_topics()
+    await cluster.start("a", "b")
+    a, b = cluster.worker("a"), cluster.worker("b")
+    index = Indexing(tmp_path, a.url, b.url)
+    index.start()
+
+    async def more() -> bool:
+        return index.events() > had
+
+    # For as long as it takes: there is always more to index.
+    with cluster.feeding(a_shop(partitions=PARTITIONS, skus=40), rate=300):
+        # The worker that tells it, which owns some rows; the owner of all others; and itself.
+        for victim in (a, b, index):
+            had = index.events()
+            await until(more, f"indexed: more than {had} events", 60)
+            victim.kill()
+            victim.start()
+    wanted = {key: (row.on_hand, row.events) for key, row in cluster.oracle().rows().items()}
+
+    async def is_the_same() -> bool:
+        return index.rows() == wanted
+
+    try:
+        await until(is_the_same, "indexed: all rows, as the log says", 120, every_s=0.2)
+    except AssertionError as late:
+        raise AssertionError(f"{late}\n{cluster.logs()}") from None
+    index.kill()
+    _must_find(index, wanted)
+    await _is_told_of_the_next_change(cluster, b.url)
+    assert await b.stop() == await a.stop() == 0
+
+
+def _must_find(index: Indexing, wanted: dict[Key, tuple[int, int]]) -> None:
+    sku = min(wanted)[0]
+    command = [sys.executable, "-m", "examples.search", str(index.file), "--find", sku]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    found = {(s, where): int(n) for n, s, where in (line.split() for line in said.splitlines())}
+    assert found == {key: n for key, (n, _) in wanted.items() if key[0] == sku}
+
+
+async def _is_told_of_the_next_change(cluster: Cluster, url: str) -> None:
+    """By the worker that owns nothing of it, or by its owner: one page is enough."""
+    line = {"source": "till", "id": "1", "sku": "a new one", "location": "here", "quantity": 7}
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(60)) as http:
+        asked = {"of": "rows", "after": "end", "sku_prefix": "a new"}
+        async with http.get(f"{url}/v1/changes", params=asked) as answer:
+            began = await answer.json()
+            assert (answer.status, began["changes"]) == (200, []), began
+        async with http.post(f"{url}/v1/shipments", json=line) as answer:
+            assert answer.status == 202
+        asked |= {"after": began["after"], "wait_ms": "10000"}
+        async with http.get(f"{url}/v1/changes", params=asked) as answer:
+            told = await answer.json()
+        async with http.get(f"{url}/v1/inventory/a%20new%20one/here") as answer:
+            row = await answer.json()
+    (change,) = told["changes"]
+    fresh = row.pop("freshness")
+    assert change["event"] == "row"
+    assert change["data"] == row | {k: fresh[k] for k in ("partition", "position")}
