@@ -114,6 +114,8 @@ class TakeOver(msgspec.Struct, frozen=True):
         except BaseException:
             if partition.owned is owned:
                 partition.owned = None
+                if owned.ring is not None:
+                    owned.ring.close()
                 partition.move(Stage.FORMER)
             raise
 

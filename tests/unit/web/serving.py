@@ -15,6 +15,7 @@ from tests.support.builders import an_active_version
 from tests.support.openapi_check import Contract
 from tests.unit.web.fakes import URL, FakeLoader, FakeTable
 from web.access.access import OPEN, Access
+from web.feed.following import FeedLimits
 from web.http.connections import ConnectionLimits
 from web.server import Limits, Web, WebConfig
 from web.versions.view import VersionView
@@ -75,5 +76,5 @@ def a_web(
 
 LIMITS = Limits(
     connections=ConnectionLimits(linger_s=0.05), reads=2, writes=1, append_timeout_s=0.05,
-    notice_s=0, drain_s=0.1,
+    notice_s=0, drain_s=0.1, feed=FeedLimits(begin_s=0),
 )  # fmt: skip

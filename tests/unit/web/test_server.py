@@ -47,13 +47,15 @@ async def test_no_fact_is_looked_for_that_could_not_have_been_posted(worker: Wor
         assert response.status == 400
 
 
-async def test_a_feed_that_no_ledger_tells_is_as_the_document_says(worker: Worker) -> None:
+async def test_a_feed_that_nobody_tells_is_as_the_document_says(worker: Worker) -> None:
     changes = "/v1/changes"
     for accept in ("application/json", "text/event-stream", "application/x-ndjson"):
         headers = {"Accept": accept}
         response, body = await worker.ask("GET", changes, changes, headers=headers)
         assert (response.status, body["type"]) == (503, "/problems/history-not-running")
-        bad = await worker.ask("GET", f"{changes}?of=rows", changes, headers=headers)
+        response, body = await worker.ask("GET", f"{changes}?of=rows", changes, headers=headers)
+        assert (response.status, body["missing_partitions"]) == (503, [0, 1, 2, 3])
+        bad = await worker.ask("GET", f"{changes}?of=rose", changes, headers=headers)
         assert (bad[0].status, bad[1]["errors"][0]["parameter"]) == (400, "of")
     _, metrics = await worker.ask("GET", "/metrics")
     assert b'onhand_feed_readers{form="text/event-stream"} 0.0' in metrics
