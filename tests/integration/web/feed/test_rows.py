@@ -129,6 +129,12 @@ class Telling:
             return await lines_of(answer, is_enough)
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow machine must not make a worker of this process a lost one."""
+    monkeypatch.setattr("web.feed.owners._ANSWER_S", 600.0)
+
+
 @pytest.fixture
 async def telling() -> AsyncIterator[Telling]:
     async with _telling(3) as telling:
