@@ -55,9 +55,8 @@ class Teller:
         """As behind a take-over."""
         if partition not in self.shelf.held:
             self.shelf.hold([partition], Role.ACTIVE)
-        meta = Meta(
-            positions={}, fingerprints={}, counts={}, window=1, rules=1, incarnation=changelog
-        )
+        empty: Any = {key: {} for key in ("positions", "fingerprints", "counts")}
+        meta = Meta(**empty, window=1, rules=1, incarnation=changelog)
         nothing: Any = None
         self.shelf.held[partition].owned = Owned(nothing, nothing, meta, {})
 
@@ -209,7 +208,6 @@ async def test_pages_that_are_short_lose_no_row_and_say_that_there_is_more(
         after = page["after"]
         if page["at_end"]:
             break
-
     assert told == {f"SKU-{number}": number + 1 for number in range(40)}
 
 
@@ -276,7 +274,6 @@ async def test_a_list_gives_a_position_to_go_on_from(telling: Telling) -> None:
     telling.commit("SKU-3", 2)
 
     page = await telling.page(2, after=listed["positions"])
-
     assert rows(page["changes"]) == {"SKU-3": 2}
 
 
@@ -353,9 +350,8 @@ async def test_server_sent_rows_have_their_place_behind_them_and_come_back_by_it
     telling.commit("SKU-5", 1)
     url = f"{telling.fleet[0].url}/v1/changes"
     headers = EVENTS | {"Last-Event-ID": began["after"]}
-    async with aiohttp.request(
-        "GET", url, params={"of": "rows", "after": "end"}, headers=headers
-    ) as answer:
+    query = {"of": "rows", "after": "end"}
+    async with aiohttp.request("GET", url, params=query, headers=headers) as answer:
         got = b""
         async with asyncio.timeout(30):
             while b"event: position" not in got or not got.endswith(b"\n\n"):
