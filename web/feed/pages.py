@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 from aiohttp import web
-from msgspec import Raw, Struct
+from msgspec import UNSET, Raw, Struct, UnsetType
 
 from web.access.callers import CALLER
 from web.cluster.exchange import PeerAnswer
@@ -37,10 +37,13 @@ PageSaid: TypeAlias = PeerAnswer | web.Response | str | None
 AskForPage: TypeAlias = Callable[[str, float], Awaitable[PageSaid]]
 
 
-class FeedLine(Struct, kw_only=True, omit_defaults=True):
-    """As `web.feed.asked.ChangeBody`. A row has no id: its page has one for all."""
+class FeedLine(Struct, kw_only=True):
+    """As `web.feed.asked.ChangeBody`. A row has no id: its page has one for all.
 
-    id: str = ""
+    Before the first fact of all the id is there, and empty.
+    """
+
+    id: str | UnsetType = UNSET
     event: str
     data: Raw
 
@@ -55,11 +58,10 @@ class FeedGiven(Struct, omit_defaults=True):
 
 
 class FeedPiece(NamedTuple):
-    """Some lines as they are written to a reader. id: of the last."""
+    """Some lines as they are written to a reader."""
 
     data: bytes
     lines: int
-    id: str
 
 
 class FeedPage:
@@ -83,7 +85,7 @@ class FeedPage:
     @property
     def is_open(self) -> bool:
         """Whether who has its last line has not been told where he is."""
-        return bool(self._lines) and not self._lines[-1].id
+        return bool(self._lines) and self._lines[-1].id is UNSET
 
     def pieces(self, form: Form) -> list[FeedPiece]:
         """All lines of it; those of a stream that has no end."""
@@ -98,16 +100,16 @@ def _pieces(lines: list[FeedLine], form: Form) -> Iterator[FeedPiece]:
         data += line_of_stream(form, line.event, line.id, bytes(line.data))
         count += 1
         if len(data) >= WRITE_BYTES:
-            yield FeedPiece(bytes(data), count, line.id)
+            yield FeedPiece(bytes(data), count)
             data, count = bytearray(), 0
     if count:
-        yield FeedPiece(bytes(data), count, lines[-1].id)
+        yield FeedPiece(bytes(data), count)
 
 
-def line_of_stream(form: Form, event: str, ident: str, data: bytes) -> bytes:
+def line_of_stream(form: Form, event: str, ident: str | UnsetType, data: bytes) -> bytes:
     """What a reader is told, in the form of its stream. data: JSON, in which no line ends."""
     if form is Form.EVENTS:
-        place = f"id: {ident}\n" if ident else ""
+        place = "" if ident is UNSET else f"id: {ident}\n"
         return f"{place}event: {event}\ndata: ".encode() + data + b"\n\n"
     return _encode(FeedLine(id=ident, event=event, data=Raw(data))) + b"\n"
 

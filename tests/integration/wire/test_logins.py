@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import time
@@ -26,7 +27,7 @@ from app.admin import TopicsError, connected
 from app.config import Settings
 from app.counting.parts import faust_options
 from dev.kafka import free_port, start
-from dev.workers import Worker, onhand
+from dev.workers import Worker, onhand, until
 from tests.support.certificates import CertificateFiles
 
 TOPIC, USER, PASSWORD = "logins", "onhand", "correct horse"
@@ -151,6 +152,19 @@ def test_faust_logs_in_as_our_own_clients_do(logins: Logins, login: str) -> None
         assert compared.get(name) == ours.get(name)
 
 
+async def all_closed() -> None:
+    """aiokafka closes the connection of a login that failed, and waits for no goodbye.
+
+    By TLS that takes a moment, and what a test leaves open ends one of those behind it.
+    """
+    transports = asyncio.get_running_loop()._transports  # type: ignore[attr-defined]
+
+    async def closed() -> bool:
+        return all(transport._sock is None for transport in list(transports.values()))
+
+    await until(closed, "closed: all connections of the test", 60)
+
+
 WRONG: Mapping[str, tuple[str, dict[str, str]]] = {
     "a wrong password": ("PLAIN", {"KAFKA_SASL_PASSWORD": "battery staple"}),
     "a wrong password of SCRAM": ("SCRAM-SHA-512", {"KAFKA_SASL_PASSWORD": "battery staple"}),
@@ -174,6 +188,7 @@ async def test_who_is_not_let_in_is_told_so_in_one_sentence(logins: Logins, what
         async with connected(settings):
             pass
 
+    await all_closed()
     said = str(refused.value)
     assert f"No Kafka answers at {settings.kafka} with this login: look whether" in said
     assert "\n" not in said
@@ -190,6 +205,7 @@ async def test_a_token_that_has_ended_is_refused_and_the_next_one_in_the_file_is
         with pytest.raises(TopicsError, match="with this login"):
             async with connected(settings):
                 pass
+        await all_closed()
     finally:
         logins.token.write_text(kept)
     async with connected(settings) as admin:

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec import UNSET
 
 from app import topics
 from app.channels.document import topics_document
@@ -264,7 +265,7 @@ def test_what_a_stream_tells_is_one_message_of_the_feed_each(form: Form, ending:
         (Event.PROBLEM, problem),
     ):
         stream += line_of_stream(form, event, "sales-3@7,log@5", msgspec.json.encode(data))
-    stream += line_of_stream(form, Event.ROW, "", msgspec.json.encode(_ROW))
+    stream += line_of_stream(form, Event.ROW, UNSET, msgspec.json.encode(_ROW))
     reset = ResetBody([3], ResetReason.BEHIND)
     stream += line_of_stream(form, Event.RESET, "row-3@7,rows@5", msgspec.json.encode(reset))
 
@@ -275,10 +276,18 @@ def test_what_a_stream_tells_is_one_message_of_the_feed_each(form: Form, ending:
         line_of_stream(form, Event.POSITION, "sales-3@7", b'{"sku":"A"}'),
         line_of_stream(form, Event.FACT, "sales-3@7", b'{"position":"sales-3@7"}'),
         line_of_stream(form, Event.PROBLEM, "sales-3@7", b"{}"),
-        line_of_stream(form, Event.RESET, "", msgspec.json.encode(reset)),
+        line_of_stream(form, Event.RESET, UNSET, msgspec.json.encode(reset)),
         line_of_stream(form, Event.ROW, "sales-3@7", msgspec.json.encode(_ROW)),
     ):
         assert CONTRACT.told(wrong, form) == [None], wrong
+
+
+def test_a_reader_who_has_nothing_yet_is_told_where_he_is_too() -> None:
+    line = line_of_stream(Form.LINES, Event.POSITION, "", b"{}")
+
+    assert CONTRACT.told(line, Form.LINES) == ["positionLine"]
+    assert msgspec.json.decode(line) == {"id": "", "event": "position", "data": {}}
+    assert line_of_stream(Form.EVENTS, Event.POSITION, "", b"{}").startswith(b"id: \n")
 
 
 def test_the_feed_is_asked_for_as_it_reads_questions_and_at_a_worker() -> None:
