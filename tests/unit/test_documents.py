@@ -166,3 +166,7 @@ def test_every_curl_of_the_documents_can_be_stood_in_for() -> None:
 
     assert len(asked) > 20
     assert all(re.match(r"(http://)?(localhost|127\.0\.0\.1):606", one.url) for one in asked)
+
+
+def test_what_the_documents_of_the_house_say_is_so() -> None:
+    assert [str(fault) for fault in faults(ROOT)] == []
