@@ -6,27 +6,22 @@ the right to write it, and ends the right of everybody before; a commit is then 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import UnknownTopicOrPartitionError
 
 from agents.alerts.told import ToldAlert
+from agents.committed import CommittedReader
 from tables.home import rights
-from tables.home.letters import committed_reader
-from wire import clients
 from wire.batches import Unreadable
-from wire.fetch import end_offsets, fetch, stored
+from wire.fetch import Stored
 from wire.filling import BatchFiller
 from wire.transactions import Brokers, TransactionalProducer
 
 _TRANSACTION_TIMEOUT_MS: Final = 30_000
-_POLL_S: Final = 0.2
-_AT_ONCE: Final = 5_000
-_CLOSE_S: Final = 2.0
 
 
 class KafkaTold:
@@ -41,10 +36,8 @@ class KafkaTold:
     def __init__(
         self, kafka: Mapping[str, Any], topic: str, transactional_id: Callable[[int], str]
     ) -> None:
-        self._kafka, self._topic, self._id_of = kafka, topic, transactional_id
-        self._brokers = Brokers(kafka, [topic])
-        self._consumer: AIOKafkaConsumer | None = None
-        self._turn = asyncio.Lock()
+        self._topic, self._id_of = topic, transactional_id
+        self._brokers, self._reader = Brokers(kafka, [topic]), CommittedReader(kafka)
         #: Where each partition ends, if nobody else has written since.
         self._ends: dict[int, int] = {}
 
@@ -54,9 +47,7 @@ class KafkaTold:
 
     async def stop(self) -> None:
         """Close all connections."""
-        consumer, self._consumer = self._consumer, None
-        if consumer is not None:
-            await clients.close(consumer, _CLOSE_S)
+        await self._reader.stop()
         await self._brokers.stop()
 
     async def incarnation(self) -> str:
@@ -85,21 +76,12 @@ class KafkaTold:
             Unreadable: somebody must look at the topic.
         """
         place, found = TopicPartition(self._topic, partition), dict[bytes, ToldAlert]()
-        async with self._turn:
-            consumer = await self._started()
-            consumer.assign([place])
-            end = (await end_offsets(consumer, [place], committed=False))[place]
-            position = (await consumer.beginning_offsets([place]))[place]
-            consumer.seek(place, position)
-            while position < end:
-                for tp, part in (await fetch(consumer, _POLL_S, _AT_ONCE, [place])).items():
-                    if part.error is not None:
-                        raise part.error
-                    for record in stored(tp, part):
-                        told = _told(record.value, f"{place.topic}-{partition}@{record.offset}")
-                        found[told.key] = told
-                    position = part.next_offset
-        self._ends[partition] = end
+
+        def take(record: Stored) -> None:
+            told = _told(record.value, f"{place.topic}-{partition}@{record.offset}")
+            found[told.key] = told
+
+        self._ends[partition] = await self._reader.read(place, take)
         return found
 
     async def written_elsewhere(self, partitions: Collection[int]) -> set[int]:
@@ -110,21 +92,9 @@ class KafkaTold:
         places = [TopicPartition(self._topic, one) for one in partitions if one in self._ends]
         if not places:
             return set()
-        async with self._turn:
-            ends = await end_offsets(await self._started(), places, committed=False)
+        ends = await self._reader.ends(places, committed=False)
         # A commit's own mark may not be there yet, so it may end before.
         return {tp.partition for tp, end in ends.items() if end > self._ends.get(tp.partition, end)}
-
-    async def _started(self) -> AIOKafkaConsumer:
-        if self._consumer is None:
-            consumer = committed_reader(self._kafka)
-            try:
-                await clients.start(consumer)
-            except BaseException:
-                await clients.close(consumer, _CLOSE_S)
-                raise
-            self._consumer = consumer
-        return self._consumer
 
 
 class TopicWriter:
