@@ -23,8 +23,8 @@ from tables.stock import StockReading
 from web.feed.asked import Event
 from web.feed.marks import RowMarks, table_of
 from web.feed.pages import FeedLine
-from web.http.times import Time, rfc3339
-from web.reads.replies import Hex16
+from web.http.times import Time
+from web.reads.replies import Hex16, told_numbers
 
 _encode = msgspec.json.Encoder().encode
 
@@ -223,19 +223,7 @@ class OwnRows:
         position = with_epoch(changed.position, self.epoch)
         for key, value in changed.since.rows:
             row = decode_row(value)
-            body = ToldRowBody(
-                *split_key(key),
-                row.on_hand,
-                row.received,
-                row.dispatched,
-                row.sold,
-                row.returned,
-                row.adjusted,
-                row.events,
-                f"{row.checksum:016x}",
-                rfc3339(row.updated_at),
-                partition,
-                position,
-                row.damaged or UNSET,
-            )
+            sku, location = split_key(key)
+            damaged = row.damaged or UNSET
+            body = ToldRowBody(sku, location, *told_numbers(row), partition, position, damaged)
             yield FeedLine(event=Event.ROW, data=Raw(_encode(body)))

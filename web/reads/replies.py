@@ -69,11 +69,11 @@ def row_body(
     sku: str, location: str, row: Row, freshness: FreshnessBody | UnsetType = UNSET
 ) -> RowBody:
     """The row object, with `on_hand` derived."""
-    return RowBody(sku, location, *_sums(row), row.damaged or UNSET, freshness)
+    return RowBody(sku, location, *told_numbers(row), row.damaged or UNSET, freshness)
 
 
-def _sums(row: Row) -> tuple[int, int, int, int, int, int, int, str, str]:
-    """As both bodies begin."""
+def told_numbers(row: Row) -> tuple[int, int, int, int, int, int, int, str, str]:
+    """As every body of a row begins, behind its names."""
     return (
         row.on_hand,
         row.received,
@@ -139,7 +139,7 @@ async def encoded_items(sku: str, rows: Sequence[tuple[str, Row]], pacer: Pacer)
 def sku_frame(sku: str, total: Row, fresh: Freshness) -> tuple[bytes, bytes]:
     """What stands before and after the items of a SKU."""
     damaged = total.damaged or UNSET
-    whole = _encode(SkuBody(sku, *_sums(total), [], freshness_body(fresh), damaged))
+    whole = _encode(SkuBody(sku, *told_numbers(total), [], freshness_body(fresh), damaged))
     # In a text a quote is escaped, so this is not in one.
     start, items, end = whole.partition(b',"items":[')
     return start + items, end

@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import urlencode
 
 import aiohttp
 import msgspec
@@ -22,6 +22,7 @@ from app.loading.facts import REVOKED, SOURCE, moment_us
 from audit.copies import session
 from core.words import in_words
 from importers.documents.levels import StockCount
+from ledger.questions.prefixes import time_text
 
 #: For one question, through a rebalance and until a ledger is that far.
 _PATIENCE_S: Final = 60.0
@@ -135,7 +136,7 @@ class WorkersAsked:
         query = {
             **least,
             "clock": "occurred",
-            "from": _time_text(count.at_us + 1),
+            "from": time_text(count.at_us + 1),
             "limit": _PAGE,
         }
         later: dict[str, dict[str, Any]] = {}
@@ -153,10 +154,7 @@ class WorkersAsked:
     async def _facts(self, path: str, query: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
         cursor: dict[str, str] = {}
         while True:
-            asked = "&".join(
-                f"{name}={quote(str(said), safe='')}" for name, said in {**query, **cursor}.items()
-            )
-            status, body = await self._asked(f"{path}?{asked}")
+            status, body = await self._asked(f"{path}?{urlencode({**query, **cursor})}")
             if _kind(body) == "unknown-key":
                 return
             if status != 200:
@@ -235,10 +233,3 @@ def _good(answer: tuple[int, dict[str, Any]]) -> dict[str, Any]:
     if status != 200:
         raise Unasked(refusal(status, msgspec.json.encode(body)))
     return body
-
-
-def _time_text(at_us: int) -> str:
-    from datetime import UTC, datetime, timedelta
-
-    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=at_us)
-    return moment.isoformat().replace("+00:00", "Z")

@@ -19,20 +19,18 @@ import msgspec
 
 from app.loading.decisions.asking import BookThen, NoBook, Unasked, WorkersAsked
 from app.loading.facts import LineFact, LineLevel, level_fact, moment_us
+from domain.rows import ROW_FIELDS, Row
+from domain.rules.two import TWO
 from importers.documents.levels import CountedOff, StockCount, Unbooked, counted_off, in_conflict
 
 #: Of all who are asked, at once.
 _AT_ONCE: Final = 8
 #: Clocks of shops are off by so much.
 _AHEAD_US: Final = 300 * 10**6
-#: What a fact does to what is on hand, by the middle of its type. Facts of a load alone: under no
-#: rules do they have a reason that makes them something else.
+#: What one of a fact is on hand, by its type. Facts of a load alone: under no rules do they have
+#: a reason that makes them something else.
 _SIGNS: Final = {
-    "inventory.shipment.received.v1": 1,
-    "inventory.shipment.dispatched.v1": -1,
-    "inventory.sale.completed.v1": -1,
-    "inventory.sale.returned.v1": 1,
-    "inventory.stock.adjusted.v1": 1,
+    name: Row(**{ROW_FIELDS[event.kind]: 1}).on_hand for name, event in TWO.events.items()
 }
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable
 from contextlib import aclosing
-from datetime import UTC, datetime, timedelta
 from typing import cast
 
 import msgspec
@@ -24,6 +23,7 @@ from app.loading.facts import REVOKED, SOURCE, LineFact, correction_fact
 from app.loading.pieces import CHUNK_LINES, LineRevocation
 from app.loading.remembered import Remembered, RevokedMark
 from tables.home.letters import DeadLettersError, records
+from web.http.times import rfc3339
 from wire.fetch import Stored, end_offsets
 
 
@@ -244,7 +244,7 @@ def _sent_move(record: Stored, name: str) -> StockMove | None:
     if move is None or move.id.endswith(REVOKED) or move.id.rpartition("#")[0] != name:
         return None
     if move.time is None:
-        move = msgspec.structs.replace(move, time=_time_text(record.timestamp))
+        move = msgspec.structs.replace(move, time=rfc3339(record.timestamp))
     return move
 
 
@@ -253,8 +253,3 @@ def _correction(revocation: LineRevocation, move: StockMove) -> LineFact:
         *(revocation.rank, revocation.where, move.id, move.sku, move.location),
         *(-move.change, move.time or ""),
     )
-
-
-def _time_text(ms: int) -> str:
-    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
