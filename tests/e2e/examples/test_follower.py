@@ -8,8 +8,8 @@ import aiohttp
 
 from dev.oracle.rows import Key
 from dev.workers import Worker, until
-from tests.ledgers.follower import Follower
 from tests.support.feed import a_shop
+from tests.support.following import Following
 from tests.support.workers import LEDGER, Cluster
 
 PARTITIONS = 3
@@ -29,20 +29,13 @@ async def test_a_follower_counts_what_the_log_says_though_all_who_tell_it_are_ki
 
 async def _followed(cluster: Cluster, ledger: Worker, folder: Path) -> None:
     a, b = cluster.worker("a"), cluster.worker("b")
-    follower = Follower(folder, a.url, b.url)
+    follower = Following("follower", "facts", folder, a.url, b.url)
     follower.start()
-
-    async def more() -> bool:
-        return follower.facts() > had
 
     # For as long as it takes: there is always more to count.
     with cluster.feeding(a_shop(partitions=PARTITIONS, skus=40), rate=300):
         # The worker that tells it, the ledger that tells that, and itself; in the middle.
-        for victim in (a, ledger, follower):
-            had = follower.facts()
-            await until(more, f"counted: more than {had}", 60)
-            victim.kill()
-            victim.start()
+        await follower.outlives(a, ledger, follower)
     rows = cluster.oracle().rows()
     wanted = {key: (row.on_hand, row.events) for key, row in rows.items()}
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
-import signal
-import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -14,45 +11,12 @@ from typing import Any
 import aiohttp
 
 from dev.oracle.rows import Key
-from dev.workers import ROOT, start_process, until
+from dev.workers import ROOT, until
 from tests.support.feed import a_shop
+from tests.support.following import Following
 from tests.support.workers import Cluster
 
 PARTITIONS = 3
-
-
-class Indexing:
-    """examples/search as a process, and what it has. It dies with the test's."""
-
-    def __init__(self, folder: Path, *urls: str) -> None:
-        self.file, self._log = folder / "index.db", folder / "search.log"
-        self._arguments = ["-m", "examples.search", str(self.file), *urls]
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        self.process = start_process(self._arguments, {}, self._log)
-
-    def kill(self) -> None:
-        assert self.process is not None
-        assert self.process.poll() is None, self._log.read_text()
-        os.kill(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-
-    def rows(self) -> dict[Key, tuple[int, int]]:
-        """On hand and events, by SKU and location."""
-        if not self.file.exists():
-            return {}
-        database = sqlite3.connect(self.file, timeout=30)
-        try:
-            found = database.execute("SELECT sku, location, on_hand, events FROM stock")
-            return {(sku, location): (n, events) for sku, location, n, events in found}
-        except sqlite3.OperationalError:
-            return {}  # it has not made its tables yet
-        finally:
-            database.close()
-
-    def events(self) -> int:
-        return sum(events for _, events in self.rows().values())
 
 
 async def test_an_index_becomes_what_the_rows_are_though_all_who_tell_it_are_killed(
@@ -61,24 +25,17 @@ async def test_an_index_becomes_what_the_rows_are_though_all_who_tell_it_are_kil
     await cluster.create_topics()
     await cluster.start("a", "b")
     a, b = cluster.worker("a"), cluster.worker("b")
-    index = Indexing(tmp_path, a.url, b.url)
+    index = Following("search", "events", tmp_path, a.url, b.url)
     index.start()
-
-    async def more() -> bool:
-        return index.events() > had
 
     # For as long as it takes: there is always more to index.
     with cluster.feeding(a_shop(partitions=PARTITIONS, skus=40), rate=300):
         # The worker that tells it, which owns some rows; the owner of all others; and itself.
-        for victim in (a, b, index):
-            had = index.events()
-            await until(more, f"indexed: more than {had} events", 60)
-            victim.kill()
-            victim.start()
+        await index.outlives(a, b, index)
     wanted = {key: (row.on_hand, row.events) for key, row in cluster.oracle().rows().items()}
 
     async def is_the_same() -> bool:
-        return index.rows() == wanted
+        return index.stock() == wanted
 
     try:
         await until(is_the_same, "indexed: all rows, as the log says", 120, every_s=0.2)
@@ -90,7 +47,7 @@ async def test_an_index_becomes_what_the_rows_are_though_all_who_tell_it_are_kil
     assert await b.stop() == await a.stop() == 0
 
 
-def _must_find(index: Indexing, wanted: dict[Key, tuple[int, int]]) -> None:
+def _must_find(index: Following, wanted: dict[Key, tuple[int, int]]) -> None:
     sku = min(wanted)[0]
     command = [sys.executable, "-m", "examples.search", str(index.file), "--find", sku]
     said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout

@@ -10,9 +10,9 @@ import pytest
 
 from dev.workers import until
 from tests.ledgers.feeding import LIMITS, FedLedger, FedWorker
-from tests.ledgers.follower import Follower
 from tests.ledgers.kept import Kept
 from tests.ledgers.logs import a_log, judged
+from tests.support.following import Following
 
 RECORDS = 900
 #: A hundred processes would not be more of a proof.
@@ -40,7 +40,7 @@ async def test_a_follower_that_is_killed_again_and_again_counts_each_fact_once(
     records = a_log(3, RECORDS)
     oracle = judged(records)
     urls = [worker.url.removesuffix("/v1/changes") for worker in both]
-    follower = Follower(tmp_path, *urls)
+    follower = Following("follower", "facts", tmp_path, *urls)
     follower.start()
     share = RECORDS // (KILLS + 1)
 
@@ -70,5 +70,5 @@ async def test_a_follower_that_is_killed_again_and_again_counts_each_fact_once(
     assert follower.stock() == wanted
 
 
-async def _more(follower: Follower, had: int) -> bool:
+async def _more(follower: Following, had: int) -> bool:
     return follower.facts() > had

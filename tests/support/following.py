@@ -1,0 +1,75 @@
+"""A program of examples/ that follows the feed, as a process, and what it has."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+from pathlib import Path
+from typing import Protocol
+
+from dev.oracle.rows import Key
+from dev.workers import start_process, until
+
+
+class Process(Protocol):
+    """What can be killed and started."""
+
+    def kill(self) -> None: ...
+
+    def start(self) -> None: ...
+
+
+class Following:
+    """One database, and a process at a time. It dies with the test's.
+
+    Args:
+        example: its name in examples/.
+        counted: the column of its table `stock` that says how many facts are in a row.
+        folder: of the database and of what the process says.
+        urls: of workers.
+    """
+
+    def __init__(self, example: str, counted: str, folder: Path, *urls: str) -> None:
+        self.file, self._log = folder / f"{example}.db", folder / f"{example}.log"
+        self._arguments = ["-m", f"examples.{example}", str(self.file), *urls]
+        self._query = f"SELECT sku, location, on_hand, {counted} FROM stock"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self.process = start_process(self._arguments, {}, self._log)
+
+    def kill(self) -> None:
+        assert self.process is not None
+        assert self.process.poll() is None, self._log.read_text()
+        os.kill(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def stock(self) -> dict[Key, tuple[int, int]]:
+        """On hand and facts, by SKU and location."""
+        if not self.file.exists():
+            return {}
+        database = sqlite3.connect(self.file, timeout=30)
+        try:
+            found = database.execute(self._query)
+            return {(sku, location): (n, facts) for sku, location, n, facts in found}
+        except sqlite3.OperationalError:
+            return {}  # it has not made its tables yet
+        finally:
+            database.close()
+
+    def facts(self) -> int:
+        return sum(facts for _, facts in self.stock().values())
+
+    async def outlives(self, *victims: Process) -> None:
+        """Kill each in the middle, and start it again. There must always be more to count."""
+        for victim in victims:
+            had = self.facts()
+
+            async def more(had: int = had) -> bool:
+                return self.facts() > had
+
+            await until(more, f"counted: more than {had}", 60)
+            victim.kill()
+            victim.start()
