@@ -51,7 +51,8 @@ class Lines:
         rules: RuleSet,
     ) -> None:
         self._rules = rules
-        self._ledger, self._part, self._start, self._stop = ledger, part, start, stop
+        # Compacting moves the start on, also while the lines are read.
+        self._ledger, self._part, self._start, self._stop = ledger, part, dict(start), stop
         self._numbers = {topic: TOPICS.index(role) for topic, role in roles.items()}
         self._names = {number: topic for topic, number in self._numbers.items()}
         self._log_at = dict.fromkeys(self._numbers, 0)
@@ -99,15 +100,14 @@ class Lines:
             page = await asyncio.to_thread(
                 self._ledger.lines, number, self._part, self._next[topic], stop
             )
-            self._next[topic] = page[-1][0][2] + 1 if page else stop
-            self.lines += len(page)
-            read += page
+            self._next[topic] = page.lines[-1][0][2] + 1 if page.lines else stop
+            self._start[number] = max(self._start.get(number, 0), page.begins)
+            self.lines += len(page.lines)
+            read += page.lines
 
     def _hold(self, topic: str, counted: Recounted, record: Record) -> None:
         number = self._numbers[topic]
         log_at = self._log_at[topic] = max(self._log_at[topic], record[1] * 1000)
-        if counted.offset < self._start.get(number, 0):
-            return  # its lines were made into an opening balance
         read = self._read[topic]
         at = 0
         while at < len(read) and read[at][0][2] < counted.offset:
@@ -115,6 +115,8 @@ class Lines:
             at += 1
         found = read[at] if at < len(read) and read[at][0][2] == counted.offset else None
         del read[: at + (found is not None)]
+        if found is None and counted.offset < self._start.get(number, 0):
+            return  # it was made into an opening balance, perhaps since we began
         place = number, self._part, counted.offset, log_at
         right = _line_of(place, counted, record, self._rules)
         compared = _OF_REFUSED if counted.outcome == REFUSED else len(right)

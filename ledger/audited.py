@@ -1,7 +1,8 @@
 """What an audit reads of a ledger, and what it sets right there.
 
 Rows of `stock` and the positions are read in one transaction, so they are of one moment. Lines
-of `event` never change below a position, so they are read page by page, each in its own.
+of `event` never change below a position, so they are read page by page, each in its own. But they
+may go (`onhand ledger compact`): so each page says, of its own moment, from where on there are any.
 
 What is repaired is put in the place of exactly what was found, or nothing is: a ledger's process
 that writes meanwhile is never in the way, and no repair counts twice.
@@ -10,7 +11,7 @@ that writes meanwhile is never in the way, and no repair counts twice.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from msgspec import Struct
 from sqlalchemy import URL, Connection, Engine, bindparam, select
@@ -45,6 +46,17 @@ class LedgerMoment(Struct, frozen=True):
     reaches: Mapping[int, Reach]
     rows: Mapping[tuple[str, str], tuple[int, ...]]
     begins: Mapping[int, int] = {}
+
+
+class LinesPage(NamedTuple):
+    """Consecutive lines of a topic-partition.
+
+    lines: each with the reason why it was refused, if it was. begins: the first offset that
+    there were lines of when these were read.
+    """
+
+    lines: list[tuple[tuple[Any, ...], str | None]]
+    begins: int
 
 
 class AuditedLedger:
@@ -90,10 +102,8 @@ class AuditedLedger:
         except DBAPIError as error:
             raise unavailable(self._url, error) from error
 
-    def lines(
-        self, topic: int, part: int, start: int, stop: int, limit: int = _PAGE
-    ) -> list[tuple[tuple[Any, ...], str | None]]:
-        """The next lines with start <= offset < stop, and why each was refused; none at the end."""
+    def lines(self, topic: int, part: int, start: int, stop: int, limit: int = _PAGE) -> LinesPage:
+        """The next lines with start <= offset < stop; none at the end."""
         same = (
             (refusal_table.c.topic == _line.topic)
             & (refusal_table.c.part == _line.part)
@@ -108,7 +118,8 @@ class AuditedLedger:
         )
         try:
             with self._engine.begin() as connection:
-                return [(tuple(line[:-1]), line[-1]) for line in connection.execute(query)]
+                found = [(tuple(line[:-1]), line[-1]) for line in connection.execute(query)]
+                return LinesPage(found, _begins(connection).get((topic, part), 0))
         except DBAPIError as error:
             raise unavailable(self._url, error) from error
 
@@ -183,17 +194,25 @@ class AuditedLedger:
     ) -> None:
         """Delete lines at these places (topic, partition, offset), and write others; at once.
 
-        Lines say what the log says, so it does not matter how often that is done.
+        Lines say what the log says, so it does not matter how often that is done. What was
+        compacted since they were compared stays away: an opening balance stands for it.
         """
         gone_from = {*drop, *((line[0], line[1], line[2]) for line in lines)}
-        places = [{"t": t, "p": p, "o": o} for t, p, o in sorted(gone_from)]
         gone = event_table.delete().where(
             _line.topic == bindparam("t"), _line.part == bindparam("p"), _line.off == bindparam("o")
         )
-        values = [dict(zip(LINE_COLUMNS, line, strict=True)) for line in lines]
         writer = open_writer(self._url, self._application)
         try:
             with writer.begin() as connection:
+                begins = _held_begins(connection, {part for _, part, _ in gone_from})
+                places = [
+                    {"t": t, "p": p, "o": o} for t, p, o in sorted(gone_from) if o >= begins[t, p]
+                ]
+                values = [
+                    dict(zip(LINE_COLUMNS, line, strict=True))
+                    for line in lines
+                    if line[2] >= begins[line[0], line[1]]
+                ]
                 _forget_snapshots(connection, places, values)
                 if places:
                     connection.execute(gone, places)
@@ -208,6 +227,15 @@ class AuditedLedger:
 def _begins(connection: Connection) -> dict[tuple[int, int], int]:
     at = position_table.c
     query = select(at.topic, at.part, at.history_from)
+    return {(topic, part): first for topic, part, first in connection.execute(query)}
+
+
+def _held_begins(connection: Connection, parts: Iterable[int]) -> dict[tuple[int, int], int]:
+    """The same of some partitions, and nobody compacts them until this transaction ends."""
+    at = position_table.c
+    query = select(at.topic, at.part, at.history_from).where(at.part.in_(sorted(parts)))
+    # In the order in which writers take them. SQLite has one writer, and knows no such lock.
+    query = query.order_by(at.part, at.topic).with_for_update()
     return {(topic, part): first for topic, part, first in connection.execute(query)}
 
 

@@ -8,11 +8,12 @@ session that holds it, if it is a ledger's that froze); a reader sees one moment
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import URL, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
 #: How long a writer waits for another one of the same SQLite file, in seconds.
@@ -107,6 +108,24 @@ def _postgresql(url: URL, application: str, **options: Any) -> Engine:
         },
         **options,
     )
+
+
+@contextmanager
+def driver_of(connection: Connection) -> Iterator[Any]:
+    """The driver's own connection, for what SQLAlchemy has no words for.
+
+    In the transaction that has begun on `connection`. What the driver raises inside comes as
+    SQLAlchemy would raise it, so that nobody has to know of two kinds of errors.
+
+    Raises:
+        DBAPIError: `orig` is the driver's.
+    """
+    dbapi = connection.dialect.loaded_dbapi
+    try:
+        yield connection.connection.driver_connection
+    except dbapi.Error as error:
+        raised = DBAPIError.instance(None, None, error, dbapi.Error, dialect=connection.dialect)
+        raise raised from error
 
 
 def unavailable(url: URL, error: DBAPIError) -> LedgerUnavailable:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import closing
+from itertools import chain
 from typing import Any, Final
 
 import numpy as np
@@ -13,11 +15,11 @@ from core.records import Address
 from core.window import Window
 from domain.rules.sets import RuleSet
 from ledger.books import Book, Reach
-from ledger.engine import LedgerUnavailable
+from ledger.engine import LedgerUnavailable, driver_of
 from ledger.lines import APPLIED, TOPICS
-from ledger.schema import agreed_table, event_table, position_table
+from ledger.schema import agreed_table, position_table
 
-#: Posting of a window that are judged at once.
+#: Lines of a window that are judged at once.
 _AT_ONCE: Final = 20_000
 
 
@@ -79,24 +81,28 @@ def books_of(
 
 
 def _window(connection: Connection, address: Address, size: int, next_offset: int) -> Window:
-    """The window as it was there: what was accepted in the last `size` offsets, judged again."""
+    """The window as it was there: what was accepted in the last `size` offsets, judged again.
+
+    All windows together may hold millions of ids, and nothing is read before they are there: so
+    by the driver's own cursor, whose lines SQLAlchemy would wrap one by one.
+    """
     window = Window(address.topic, size)
-    query = (
-        select(event_table.c.off, event_table.c.identity, event_table.c.content)
-        .where(
-            event_table.c.topic == TOPICS.index(address.role),
-            event_table.c.part == address.partition,
-            event_table.c.off >= next_offset - size,
-            event_table.c.outcome == APPLIED,
-        )
-        .order_by(event_table.c.off)
-    )
-    with connection.execute(query, execution_options={"yield_per": _AT_ONCE}) as found:
-        for lines in found.partitions():
-            numbers = np.array([tuple(line) for line in lines], np.int64)
-            window.judge(numbers[:, 0], numbers[:, 1], numbers[:, 2])
+    place = TOPICS.index(address.role), address.partition, max(0, next_offset - size), APPLIED
+    # On the connection of this transaction, which `begin` has begun.
+    with driver_of(connection) as driver, closing(driver.cursor()) as cursor:
+        cursor.execute(_ACCEPTED % place)
+        while lines := cursor.fetchmany(_AT_ONCE):
+            numbers = np.fromiter(chain.from_iterable(lines), np.int64, 3 * len(lines))
+            offsets, identities, contents = numbers.reshape(-1, 3).T
+            window.judge(offsets, identities, contents)
             window.take(next_offset)
     return window
+
+
+_ACCEPTED: Final = (
+    "SELECT off, identity, content FROM event "
+    "WHERE topic = %d AND part = %d AND off >= %d AND outcome = %d ORDER BY off"
+)
 
 
 def agree_on(connection: Connection, rules: Mapping[str, str]) -> None:

@@ -21,6 +21,7 @@ from sqlalchemy.schema import CreateTable
 
 from domain.rows import ROW_FIELDS, UPDATED_AT, split_key
 from ledger.books import Posting, Reach
+from ledger.engine import driver_of
 from ledger.lines import Line, Total
 from ledger.schema import (
     change_table,
@@ -149,6 +150,7 @@ def append(connection: Connection, table: Table, lines: Sequence[Line]) -> None:
 
     Raises:
         OutOfRange: before anything is written.
+        DBAPIError: the database did not take them.
     """
     if not lines:
         return
@@ -161,15 +163,13 @@ def append(connection: Connection, table: Table, lines: Sequence[Line]) -> None:
             list(lines),
         )
         return
-    # On the connection of this transaction, which the fence has begun.
-    driver: Any = connection.connection.driver_connection
     types = [_POSTGRESQL[column.type.__class__.__name__] for column in table.columns]
-    with driver.cursor() as cursor:
-        sql = f"COPY {table.name} ({names}) FROM STDIN (FORMAT BINARY)"
-        with cursor.copy(sql) as copy:
-            copy.set_types(types)
-            for line in lines:
-                copy.write_row(line)
+    sql = f"COPY {table.name} ({names}) FROM STDIN (FORMAT BINARY)"
+    # On the connection of this transaction, which the fence has begun.
+    with driver_of(connection) as driver, driver.cursor() as cursor, cursor.copy(sql) as copy:
+        copy.set_types(types)
+        for line in lines:
+            copy.write_row(line)
 
 
 _POSTGRESQL: Final = {

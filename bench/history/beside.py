@@ -28,11 +28,12 @@ _WAIT_S = 300.0
 
 
 class AuditFigures(NamedTuple):
-    """Records/s of both in turn; peak of the audit's process, MB."""
+    """Records/s of both in turn; peak of the audit's process in MB, and of one partition alone."""
 
     raw: list[float]
     audit: list[float]
     peak_mb: float
+    one_mb: float
 
     @property
     def ratio(self) -> float:
@@ -54,15 +55,20 @@ def audit_beside_raw(arena: Arena, rounds: int) -> AuditFigures:
             audits.append(rate)
             peak_mb = max(peak_mb, used_mb)
             say(f"raw fetch {raw[-1]:,.0f} records/s, audit {rate:,.0f}, {used_mb:.0f} MB")
+        largest = (_audited(arena, installation, worker, n)[1] for n in range(arena.partitions))
+        return AuditFigures(raw, audits, peak_mb, max(largest))
     finally:
         installation.stop()
-    return AuditFigures(raw, audits, peak_mb)
 
 
-def _audited(arena: Arena, installation: Onhand, worker: Worker) -> tuple[float, float]:
+def _audited(
+    arena: Arena, installation: Onhand, worker: Worker, partition: int | None = None
+) -> tuple[float, float]:
+    """Records/s and peak in MB; of all partitions, or of one."""
     environment = {**installation.environments[0], "PYTHONUNBUFFERED": "1"}
     onhand = str(Path(sys.executable).parent / "onhand")
     argv = [onhand, "audit", "--no-ledger", "--json", "--url", worker.url]
+    argv += [] if partition is None else ["--partition", str(partition)]
     with Process(argv, arena.log("audit"), env=environment, cwd=REPO) as process:
         peak_mb = 0.0
         while process.runs():

@@ -6,14 +6,16 @@ and sums, and looks at nothing. Who inserts each event does the same by one stat
 
 from __future__ import annotations
 
+import time
 import zlib
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
 import msgspec
+import psutil
 from msgspec import Struct
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Engine, text
 
 from bench.history.log import PARTITIONS, Batch, number_of
 from domain.columns import identity_hash_of
@@ -38,8 +40,13 @@ _KINDS = {name: kind.kind for name, kind in CURRENT.events.items()}
 class WritesBatches(Protocol):
     """One side of a comparison, on a database of its own."""
 
+    engine: Engine
+
     def write(self, batch: Batch) -> None:
         """Commit it."""
+
+    def finish(self) -> None:
+        """Do what was put off until the end."""
 
     def close(self) -> None:
         """Let the database go."""
@@ -51,6 +58,7 @@ class OurLedger:
     def __init__(self, url: str, *, built_from: int = 0) -> None:
         """`built_from`: it is far behind so many records, and builds indexes last."""
         self.engine = open_writer(url_of(url), NAME)
+        self._is_built_last = bool(built_from)
         to_this_schema(self.engine)
         self._writer = LedgerWriter(self.engine)
         if built_from:
@@ -77,13 +85,34 @@ class OurLedger:
         )
 
     def finish(self) -> None:
-        """Make sums and indexes."""
+        """Sums and indexes, if they were put off."""
+        if self._is_built_last:
+            with self.engine.begin() as connection:
+                assert building.finish_building(connection)
+
+    def ids_in_windows(self) -> int:
+        """Applied lines of the last `WINDOW` offsets of each topic-partition."""
+        sql = (
+            "SELECT count(*) FROM event JOIN position USING (topic, part) "
+            f"WHERE outcome = {APPLIED} AND off >= next_offset - {WINDOW}"
+        )
         with self.engine.begin() as connection:
-            assert building.finish_building(connection)
+            return int(connection.execute(text(sql)).scalar_one())
 
     def close(self) -> None:
         """See `WritesBatches`."""
         self.engine.dispose()
+
+
+def cpu_s(engine: Engine) -> float:
+    """CPU seconds so far of this process, and of the session that it has at a PostgreSQL."""
+    used_s = time.process_time()
+    if engine.dialect.name == "postgresql":
+        with engine.begin() as connection:  # the only one of its pool
+            pid = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
+        of_session = psutil.Process(pid).cpu_times()
+        used_s += of_session.user + of_session.system
+    return used_s
 
 
 def _sliced(records: Sequence[Any]) -> list[Sequence[Any]]:
@@ -137,6 +166,9 @@ class Bare:
             self._put(connection, lines)
             if self._keeps_sums:
                 add_totals(connection, postings)
+
+    def finish(self) -> None:
+        """See `WritesBatches`."""
 
     def close(self) -> None:
         """See `WritesBatches`."""
@@ -212,4 +244,4 @@ def by_executemany(connection: Connection, lines: list[Line]) -> None:
     )
 
 
-__all__ = ["Bare", "OurLedger", "by_copy", "by_executemany", "by_insert"]
+__all__ = ["WINDOW", "Bare", "OurLedger", "by_copy", "by_executemany", "by_insert", "cpu_s"]

@@ -175,7 +175,7 @@ class Exporter:
             return day
         days = []
         for (topic, part), start in at.items():
-            page = self._ledger.lines(topic, part, start, stops[topic, part], 1)
+            page = self._ledger.lines(topic, part, start, stops[topic, part], 1).lines
             days += [page[0][0][3] // _DAY_US] if page else []
         return min(days, default=None)
 
@@ -199,7 +199,8 @@ class Exporter:
                         continue
                     if (topic, part) == (cursor.topic, cursor.part):
                         offset = max(offset, cursor.offset)
-                while page := self._ledger.lines(topic, part, offset, ends[topic, part], _PAGE):
+                end = ends[topic, part]
+                while page := self._ledger.lines(topic, part, offset, end, _PAGE).lines:
                     if file is None:
                         path = f"facts/day={date}/{plan.number:05}-{number:04}.parquet"
                         file = ParquetFile(self._folder / path)

@@ -37,10 +37,8 @@ Whose: TypeAlias = tuple[str, str]
 class Snap(NamedTuple):
     """Sums of a row's events of one topic below an offset."""
 
-    topic: int
     off: int
     sums: tuple[int, ...]
-    occurred_until: int
 
 
 def of_row(sku: str, location: str) -> tuple[ColumnElement[bool], ...]:
@@ -54,15 +52,7 @@ def within(cut: Cut) -> ColumnElement[bool]:
     return or_(*parts) if parts else false()
 
 
-def counted(prefix: Prefix) -> list[ColumnElement[bool]]:
-    """Conditions for the lines that count up to a prefix."""
-    conditions = [_of.outcome == APPLIED, within(prefix.cut)]
-    if prefix.occurred is not None:
-        conditions.append(_of.occurred_at <= prefix.occurred)
-    return conditions
-
-
-def _last_snapshot(topic: int) -> Any:
+def _last_snapshot(topic: int, *more: ColumnElement[bool]) -> Any:
     found = (
         select(_snap.topic, _snap.off, *_FIELDS)
         .where(
@@ -70,6 +60,7 @@ def _last_snapshot(topic: int) -> Any:
             _snap.location == bindparam("location"),
             _snap.topic == topic,
             _snap.off <= bindparam(f"until{topic}"),
+            *more,
         )
         .order_by(_snap.off.desc())
         .limit(1)
@@ -78,7 +69,7 @@ def _last_snapshot(topic: int) -> Any:
     return select(found)
 
 
-def _rest(topic: int) -> Any:
+def _rest(topic: int, *more: ColumnElement[bool]) -> Any:
     return select(literal(topic), *_LINE_SUMS).where(
         _of.sku == bindparam("sku"),
         _of.location == bindparam("location"),
@@ -86,30 +77,49 @@ def _rest(topic: int) -> Any:
         _of.off >= bindparam(f"from{topic}"),
         _of.off < bindparam(f"until{topic}"),
         _of.outcome == APPLIED,
+        *more,
     )
 
 
-# All topics in one round trip.
-_SNAPSHOTS: Final = union_all(*map(_last_snapshot, range(len(TOPICS))))
-_RESTS: Final = union_all(*map(_rest, range(len(TOPICS))))
+def _both(*, by_occurred: bool) -> tuple[Any, Any]:
+    """Snapshots and what follows them, all topics in one round trip.
+
+    By occurred time the last snapshot of which all had happened by then: who asks about today adds
+    up a page of lines, and who asks about the first day all of them.
+    """
+    topics, time = range(len(TOPICS)), bindparam("occurred", type_=_snap.occurred_until.type)
+    covered = [_snap.occurred_until <= time] if by_occurred else []
+    happened = [_of.occurred_at <= time] if by_occurred else []
+    return (
+        union_all(*(_last_snapshot(topic, *covered) for topic in topics)),
+        union_all(*(_rest(topic, *happened) for topic in topics)),
+    )
 
 
-def snapshots_of(connection: Connection, sku: str, location: str, cut: Cut) -> dict[int, Snap]:
-    """The last one of each topic that is of the prefix."""
-    values: dict[str, Any] = {f"until{topic}": cut.get(topic, 0) for topic in range(len(TOPICS))}
-    found = connection.execute(_SNAPSHOTS, values | {"sku": sku, "location": location})
-    return {topic: Snap(topic, off, tuple(sums), until) for topic, off, *sums, until in found}
+_BOTH: Final = {by_occurred: _both(by_occurred=by_occurred) for by_occurred in (False, True)}
 
 
-def sums_of(connection: Connection, sku: str, location: str, cut: Cut) -> tuple[int, ...]:
-    """Of one row, whatever it has been through: see `ledger/sums.py`."""
-    snapshots = snapshots_of(connection, sku, location, cut)
+def sums_of(
+    connection: Connection, sku: str, location: str, cut: Cut, occurred: int | None = None
+) -> tuple[int, ...]:
+    """Of one row, whatever it has been through: see `ledger/sums.py`.
+
+    occurred: count only what happened up to then, in µs since the epoch.
+    """
+    snapshots, rests = _BOTH[occurred is not None]
     values: dict[str, Any] = {"sku": sku, "location": location}
+    if occurred is not None:
+        values["occurred"] = occurred
     for topic in range(len(TOPICS)):
-        values[f"from{topic}"] = snapshots[topic].off if topic in snapshots else 0
         values[f"until{topic}"] = cut.get(topic, 0)
-    rests = connection.execute(_RESTS, values)
-    return together([*(snap.sums for snap in snapshots.values()), *(sums for _, *sums in rests)])
+    snaps = {
+        topic: Snap(off, tuple(sums))
+        for topic, off, *sums, _ in connection.execute(snapshots, values)
+    }
+    for topic in range(len(TOPICS)):
+        values[f"from{topic}"] = snaps[topic].off if topic in snaps else 0
+    found = connection.execute(rests, values)
+    return together([*(snap.sums for snap in snaps.values()), *(sums for _, *sums in found)])
 
 
 def openings(
@@ -143,9 +153,8 @@ def row_at(
     if prefix.occurred is None:
         return row_from(sums_of(connection, sku, location, prefix.cut))
     here = _snap.sku == sku, _snap.location == location
-    opening = openings(connection, places, prefix.occurred, *here).get((sku, location), NO_SUMS)
-    query = select(*_LINE_SUMS).where(*of_row(sku, location), *counted(prefix))
-    return row_from(together([opening, connection.execute(query).one()]))
+    openings(connection, places, prefix.occurred, *here)  # or they are refused
+    return row_from(sums_of(connection, sku, location, prefix.cut, prefix.occurred))
 
 
 def rows_between(

@@ -1,6 +1,7 @@
 """A ledger held against its log, on both databases: planted faults are found, named, repaired."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,16 +14,19 @@ from audit.recount import Expected, Recount
 from dev.oracle.stock import Record
 from domain.rows import row_key, split_key
 from domain.rules.two import TWO
-from ledger.audited import AuditedLedger, LedgerMoment
+from ledger.audited import AuditedLedger, LedgerMoment, LinesPage
 from ledger.lines import TOPICS
 from ledger.schema import event_table, stock_table
+from ledger.upkeep.compacting import compact
 from tests.ledgers.comparing import came, lines
 from tests.ledgers.kept import NAME, ROLES, Kept
 from tests.ledgers.logs import PARTITIONS, WINDOW, a_log
 
 
-def audited(kept: Kept, records: Sequence[Record]) -> tuple[list[Held], list[LedgerMoment], Any]:
-    ledger = AuditedLedger(kept.url, f"{NAME} audit")
+def audited(
+    kept: Kept, records: Sequence[Record], ledger: AuditedLedger | None = None
+) -> tuple[list[Held], list[LedgerMoment], Any]:
+    ledger = ledger or AuditedLedger(kept.url, f"{NAME} audit")
     try:
         found = [
             asyncio.run(_audited(ledger, [r for r in records if r.partition == part], part))
@@ -38,7 +42,7 @@ async def _audited(
 ) -> tuple[Held, LedgerMoment, Expected]:
     moment = ledger.moment(part)
     stops = {number: reach.next_offset for number, reach in moment.reaches.items()}
-    held_lines = Lines(ledger, ROLES, part, {}, stops, TWO)
+    held_lines = Lines(ledger, ROLES, part, moment.begins, stops, TWO)
     recount = Recount(ROLES, part, PARTITIONS, WINDOW, TWO, held_lines.see)
     for at in range(0, len(records), 50):
         for topic in TOPICS:
@@ -96,6 +100,61 @@ def test_a_ledger_that_is_right_agrees_line_by_line(kept: Kept, seed: int) -> No
 
     assert [one.agrees for one in held] == [True] * PARTITIONS, held
     assert sum(one.lines for one in held) == len(records)
+
+
+class Compacted(AuditedLedger):
+    """A ledger that is compacted between two pages of an audit, in every one of its partitions.
+
+    after: pages of a topic-partition that are read before.
+    """
+
+    def __init__(self, kept: Kept, before: int, after: int) -> None:
+        super().__init__(kept.url, f"{NAME} audit")
+        self._kept, self._before, self._after = kept, before, after
+        self._pages: Counter[tuple[int, int]] = Counter()
+        self.gone = 0
+
+    def lines(self, topic: int, part: int, start: int, stop: int, limit: int = 10) -> LinesPage:
+        if self._pages[topic, part] == self._after:
+            self.gone += compact(self._kept.engine, self._before, WINDOW).lines
+        self._pages[topic, part] += 1
+        return super().lines(topic, part, start, stop, limit)
+
+
+@pytest.mark.parametrize("after", [0, 1, 3])
+def test_a_ledger_that_is_compacted_while_it_is_audited_has_no_drift(
+    kept: Kept, after: int
+) -> None:
+    records = a_log(13, 800)
+    kept.feed(records)
+    applied = [line for line in lines(kept.reads) if line["outcome"] == 0]
+    last = applied[-1]
+    write(kept, event_table.update().where(at(last)).values(quantity=7_777))
+    ledger = Compacted(kept, int(str(last["log_at"])), after)
+
+    held, _, _ = audited(kept, records, ledger)
+
+    assert ledger.gone > 100
+    # What is still there is compared as ever.
+    [fault] = [fault for one in held for fault in one.faults]
+    assert (fault.what, fault.id) == ("changed", last["id"])
+    assert [len(one.differences) + len(one.counts) for one in held] == [0] * PARTITIONS
+    assert len(records) > sum(one.lines for one in held) >= len(lines(kept.reads))
+
+
+def test_a_repair_puts_no_line_beside_the_opening_balance_that_stands_for_it(kept: Kept) -> None:
+    records = a_log(17, 600)
+    kept.feed(records)
+    first = next(line for line in lines(kept.reads) if line["outcome"] == 0)
+    write(kept, event_table.delete().where(at(first)))
+    found = audited(kept, records)
+    assert [fault.what for held in found[0] for fault in held.faults] == ["missing"]
+    compact(kept.engine, 2**62, WINDOW)
+    left = lines(kept.reads)
+
+    repair(kept, found)
+
+    assert lines(kept.reads) == left
 
 
 def test_planted_lines_and_sums_are_found_named_and_repaired(kept: Kept) -> None:

@@ -189,6 +189,33 @@ def test_copy_without_the_fence_before_it_is_committed_too(kept: Kept) -> None:
     assert len(lines(kept.reads)) == 6
 
 
+def test_a_server_that_refuses_lines_in_mid_copy_is_waited_for_like_any_other(
+    postgres: Postgres,
+) -> None:
+    kept, records = Kept(postgres.new_database()), a_log(seed=9, count=60)
+    with kept.engine.begin() as connection:
+        connection.execute(sa.text(_NO_ROOM))
+        connection.execute(
+            sa.text("CREATE TRIGGER t BEFORE INSERT ON event FOR EACH ROW EXECUTE FUNCTION no()")
+        )
+    # As SQLAlchemy says it: who writes waits for this, and the driver's own would end it.
+    with pytest.raises(sa.exc.OperationalError, match="no room"):
+        kept.feed(records)
+    with kept.engine.begin() as connection:
+        connection.execute(sa.text("DROP TRIGGER t ON event"))
+
+    kept.restart()
+    kept.feed(records)
+    assert_agrees(kept, records)
+    kept.close()
+
+
+_NO_ROOM = """
+CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN RAISE EXCEPTION 'no room' USING ERRCODE = 'disk_full'; END $$
+"""
+
+
 def test_a_server_killed_in_mid_batch_has_all_of_a_batch_or_nothing(
     postgres: Postgres,
 ) -> None:

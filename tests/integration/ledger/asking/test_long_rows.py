@@ -55,6 +55,34 @@ def test_rows_with_snapshots_are_what_they_are_without(snapped: Kept) -> None:
             assert rows.get(location, Row()) == expected
 
 
+def test_rows_by_occurred_time_are_what_they_are_without_snapshots(snapped: Kept) -> None:
+    filled(snapped)
+    random, questions = Random(5), []
+    with snapped.history.look() as ledger:
+        happened = sorted(int(str(line["occurred_at"] or 0)) for line in lines(snapped.reads))
+        for _ in range(150):
+            sku, location = random.choice(SKUS), random.choice(LOCATIONS)
+            ends = ledger.now(ledger.partition_of(sku))
+            cut = {
+                topic: random.choice((end, random.randrange(end))) for topic, end in ends.items()
+            }
+            questions.append((sku, location, Prefix(cut, random.choice(happened))))
+        without = [as_row(ledger.row(*question)) for question in questions]
+    with snapped.engine.begin() as connection:
+        take_snapshots(connection, long_rows(connection))
+    usable = [
+        snapshot
+        for snapshot in lines(snapped.reads, snapshot_table)
+        for sku, location, prefix in questions
+        if (snapshot["sku"], snapshot["location"]) == (sku, location)
+        and int(str(snapshot["occurred_until"])) <= (prefix.occurred or 0)
+    ]
+    assert len(usable) > 20
+
+    with snapped.history.look() as ledger:
+        assert [as_row(ledger.row(*question)) for question in questions] == without
+
+
 @pytest.mark.parametrize("newest_first", [False, True], ids=["oldest first", "newest first"])
 def test_balances_of_a_long_row_add_up_from_any_page(snapped: Kept, newest_first: bool) -> None:
     filled(snapped)
