@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from time import monotonic
 
 import msgspec
@@ -17,6 +17,7 @@ import msgspec
 from core.fold import take_group
 from core.stages import Stage
 from core.words import in_words
+from tables.changes.ring import Group
 from tables.home.changelog import ChangelogChanged, Meta
 from tables.home.store import Local, Store, StoreFailed, StoreUnfit
 from tables.keys import META_KEY
@@ -50,7 +51,7 @@ class GroupCommit:
         unfit: called when a store cannot be written since it is damaged; restores another.
         changed: called when the changelog is another one; the partition stands still.
         fail: ends the worker with one sentence.
-        committed: told of all keys of a group that is in the store now.
+        committed: told of a group that is in the store now.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class GroupCommit:
         unfit: Callable[[Partition, Store, StoreUnfit], None],
         changed: Callable[[Partition, str], None],
         fail: Fail,
-        committed: Callable[[Partition, Iterable[bytes]], None] = lambda p, written: None,
+        committed: Callable[[Partition, Group], None] = lambda p, group: None,
     ) -> None:
         self._committed = committed
         self._interval_s, self._stats = interval_s, stats
@@ -187,9 +188,7 @@ class GroupCommit:
         owned.travelling_ms = None
         owned.stored = owned.taken
         p.advance(meta.positions)
-        self._committed(p, puts)
-        if owned.ring is not None:
-            owned.ring = owned.ring.grown(puts, offset + 1, meta.positions)
+        self._committed(p, Group(puts, offset + 1, meta.positions, meta.previous + 1))
         self._stats.on_commit(monotonic() - began, before.counts, meta.counts, group.dead_letters)
 
     async def drain(self, p: Partition) -> None:
@@ -208,8 +207,8 @@ class GroupCommit:
             return None
         if owned.timer is not None:
             owned.timer.cancel()
-        if owned.ring is not None:
-            owned.ring.close()
+        if p.ring is not None:
+            p.ring.tell()
         owned.room.set()
         if p.state is Stage.ACTIVE:
             p.move(Stage.FORMER)

@@ -87,8 +87,6 @@ class Owned:
         self.taken = self.stored = 0
         #: By row that was repaired, the number of the group that says so.
         self.repaired: dict[bytes, int] = {}
-        #: Rows that changed lately, where somebody follows them.
-        self.ring: Ring | None = None
 
 
 class Partition:
@@ -103,6 +101,8 @@ class Partition:
         self.left_whole = False
         self.owned: Owned | None = None
         self.feed: Feed | None = None
+        #: Rows that changed lately, where somebody follows them.
+        self.ring: Ring | None = None
         #: Whether the newest assignment made this worker its owner, its follower, or neither.
         self.assigned: Role | None = None
         #: The take-over or the start of following that is under way.
@@ -194,13 +194,20 @@ class Partition:
     def lose(self, store: NoStore) -> None:
         """Its store is given up; nobody feeds it."""
         self.store, self.left_whole = store, False
+        self._lose_ring()
         self.offsets, self.position = {}, ""
 
     def close(self) -> None:
         """Let go of the store; whoever waits for more of it is told."""
         self.closed = True
         self.store.close()
+        self._lose_ring()
         self.progressed.set()
+
+    def _lose_ring(self) -> None:
+        ring, self.ring = self.ring, None
+        if ring is not None:
+            ring.close()
 
     def saw_end(
         self, topic: str, end: int, at_ms: int, stable: int | None = None, counted: int = 0

@@ -14,7 +14,7 @@ import msgspec
 from core.partitioning import partition_for
 from core.stages import Freshness, Role, Stage
 from core.window import Seen
-from tables.changes.ring import ReadTo, Rings, RowsSince
+from tables.changes.ring import Group, ReadTo, Rings, RowsSince
 from tables.home.feed import Progress
 from tables.home.store import NoStore, Store, StoreUnfit, undecodable
 from tables.keys import FIRST_ROW
@@ -212,12 +212,17 @@ class Reading:
 
         None unless this worker owns the partition, and the broker says so.
         """
+        self.rings.asked()
         p = self._owner(partition)
         if p is None or p.owned is None:
             return None
-        if p.owned.ring is None:
-            p.owned.ring = self.rings.ring(p.store.local.meta_offset + 1, p.offsets)
-        since = p.owned.ring.since(after, limit, passes)
+        place = p.store.local.meta_offset + 1
+        if p.ring is not None and p.ring.place != place:
+            p.ring.close()  # this worker loaded the partition meanwhile, group by group or not
+            p.ring = None
+        if p.ring is None:
+            p.ring = self.rings.ring(place, p.offsets)
+        since = p.ring.since(after, limit, passes)
         return ChangedRows(since, p.offsets, p.position, p.owned.meta.incarnation)
 
     def status(self) -> list[PartitionStatus]:
@@ -282,12 +287,17 @@ class Reading:
         if p is not None:
             p.lose(NoStore(why, store.local))
 
-    def _committed(self, p: Partition, written: Iterable[bytes]) -> None:
-        """What a group has written is in the store; its own keys are no rows."""
+    def _committed(self, p: Partition, group: Group) -> None:
+        """A group of this owner is in the store; its own keys are no rows."""
         if self.watchers:
-            rows = [key for key in written if key >= FIRST_ROW]
+            rows = [key for key in group.puts if key >= FIRST_ROW]
             for tell in self.watchers:
                 tell(p.number, rows)
+        self._followed(p, group)
+
+    def _followed(self, p: Partition, group: Group) -> None:
+        """A group is in the store, of whichever owner."""
+        p.ring = self.rings.grown(p.ring, group)
 
     def _changed(self) -> None:
         for tell in self.listeners:

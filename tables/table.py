@@ -68,7 +68,9 @@ class Table(Reading):
         self._tasks = Tasks(fail, Superseded)
         self.stats = Stats()
         self._opening = Opening(stores, self.stats, self._tasks, fail)
-        self._home = home(config, self.stats, self.held, self._on_unfit, self._changed, fail)
+        self._home = home(
+            config, self.stats, self.held, self._on_unfit, self._changed, self._followed, fail
+        )
         self._losses = Losses(
             Discarding(stores, self._home.follower.prove),
             self._opening,
@@ -239,8 +241,7 @@ class Table(Reading):
         if self._halted is not None:
             return
         self._halted = sentence
-        owned = [p for p in self.held.values() if p.assigned is Role.ACTIVE]
-        for p in owned:
+        for p in [p for p in self.held.values() if p.assigned is Role.ACTIVE]:
             self._stand_still(p, sentence)
 
     async def topics(self, names: Iterable[str]) -> Mapping[str, TopicNow]:

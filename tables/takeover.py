@@ -114,8 +114,8 @@ class TakeOver(msgspec.Struct, frozen=True):
         except BaseException:
             if partition.owned is owned:
                 partition.owned = None
-                if owned.ring is not None:
-                    owned.ring.close()
+                if partition.ring is not None:
+                    partition.ring.tell()
                 partition.move(Stage.FORMER)
             raise
 

@@ -1,12 +1,13 @@
 """The rows that a partition's last groups changed, for those who follow them.
 
 Of each row the newest value alone is kept: who comes late gets fewer rows, never older ones.
-There is a ring only where somebody has asked within the last minute, so that a fold which nobody
-listens to pays for one comparison a group. It is bounded, and lost with its owner: where it no
-longer reaches back, a reader is told to read the rows again.
+There is a ring only where somebody has asked this worker within the last minute, so that a fold
+which nobody listens to pays for one comparison a group. It is bounded: where it no longer reaches
+back, a reader is told to read the rows again. A standby keeps one too, of the same groups as it
+reads them: so the next owner goes on where the one before was killed.
 
 A **place** is the changelog's next offset: the same for every owner. Within a group its rows have
-the places before the group's own, in some order that only this ring knows.
+the places before the group's own, in the order in which they were written.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
+from math import inf
 from time import monotonic
 from typing import Final, NamedTuple
 
@@ -29,7 +31,7 @@ class RingLimits(Struct, frozen=True):
     """Bounds of one worker's rings.
 
     rows: of a partition. bytes: keys and values of all partitions that it owns, each an equal
-    share. kept_s: after the last question.
+    share. kept_s: after the last question to any of them.
     """
 
     rows: int = 20_000
@@ -62,18 +64,46 @@ class RowsSince(NamedTuple):
     is_all: bool
 
 
+class Group(NamedTuple):
+    """What one transaction of the changelog has written.
+
+    puts: rows among them, in the order of the log. place: of the rows with it. offsets: next
+    offsets with it, by topic. behind: the place of the group before it.
+    """
+
+    puts: Mapping[bytes, bytes]
+    place: int
+    offsets: Mapping[str, int]
+    behind: int
+
+
 class Rings:
     """All rings of one worker."""
 
     def __init__(self, limits: RingLimits | None = None) -> None:
         self.limits = limits or RingLimits()
         self.open = 0
+        self._asked_at = -inf
         #: Set as soon as a ring has grown or is gone, and then another one: take it, look, wait.
         self.news = asyncio.Event()
 
-    def ring(self, place: int, offsets: Mapping[str, int]) -> Ring:
-        """One that begins here: at the place and next offsets of the committed rows."""
+    def asked(self) -> None:
+        """Somebody follows: the next groups are kept, also those of owners elsewhere."""
+        self._asked_at = monotonic()
+
+    def ring(self, place: int, offsets: Mapping[str, int] | None = None) -> Ring:
+        """One that begins here: at the place and next offsets (if known) of the committed rows."""
         return Ring(self, place, offsets)
+
+    def grown(self, ring: Ring | None, group: Group) -> Ring | None:
+        """A partition's ring behind a group; None: nobody has asked for long."""
+        if monotonic() - self._asked_at > self.limits.kept_s:
+            if ring is not None:
+                ring.close()
+            return None
+        ring = ring or self.ring(group.behind)
+        ring.grow(group)
+        return ring
 
     def tell(self) -> None:
         """Wake all who wait."""
@@ -82,55 +112,48 @@ class Rings:
 
 
 class Ring:
-    """Of one partition, for as long as it has this owner. `place`: of the committed rows."""
+    """Of one partition, for as long as this worker has its rows. `place`: of the committed rows."""
 
-    def __init__(self, rings: Rings, place: int, offsets: Mapping[str, int]) -> None:
+    def __init__(self, rings: Rings, place: int, offsets: Mapping[str, int] | None) -> None:
         self._rings, self._limits = rings, rings.limits
         self.place = place
         #: Nothing that changed before it is here, unless it changed again.
         self._floor = place
         self._rows: OrderedDict[bytes, tuple[int, bytes]] = OrderedDict()
         self._bytes = 0
-        self._groups = deque([(place, dict(offsets))], _GROUPS)
-        self._asked_at = monotonic()
+        self._groups: deque[tuple[int, Mapping[str, int]]] = deque(maxlen=_GROUPS)
+        if offsets is not None:
+            self._groups.append((place, dict(offsets)))
         rings.open += 1
 
-    def grown(
-        self, puts: Mapping[bytes, bytes], place: int, offsets: Mapping[str, int]
-    ) -> Ring | None:
-        """Take a committed group in; None: nobody has asked for long, and the ring is gone.
-
-        Args:
-            puts: what it wrote; rows among them.
-            place: of the rows with it.
-            offsets: next offsets with it, by topic.
-        """
-        if monotonic() - self._asked_at > self._limits.kept_s:
-            self.close()
-            return None
-        rows = [pair for pair in puts.items() if pair[0] >= FIRST_ROW]
-        first = place - len(rows)
-        if first <= self.place:
-            # No changelog is so short: each row has an offset. What cannot be told is not.
-            self._forget(place)
+    def grow(self, group: Group) -> None:
+        """Take a committed group in."""
+        rows = [pair for pair in group.puts.items() if pair[0] >= FIRST_ROW]
+        first = group.place - len(rows)
+        if group.behind != self.place or first <= self.place:
+            # A group is missing before it; or no changelog is so short: each row has an offset.
+            # What cannot be told is not.
+            self._forget(group.place)
         else:
             for number, (key, value) in enumerate(rows, first):
                 self._put(key, value, number)
-        self.place = place
-        self._groups.append((place, dict(offsets)))
+        self.place = group.place
+        self._groups.append((group.place, dict(group.offsets)))
         self._keep_bounds()
+        self.tell()
+
+    def tell(self) -> None:
+        """Wake who waits: it has grown, or another worker has the partition."""
         self._rings.tell()
-        return self
 
     def close(self) -> None:
-        """It has no owner any more, or no reader."""
+        """Its rows are not here any more, or it has no reader."""
         self._forget(self.place)
         self._rings.open -= 1
         self._rings.tell()
 
     def since(self, after: ReadTo, limit: int, passes: Callable[[bytes], bool]) -> RowsSince:
         """At most `limit` rows that changed behind a place; `passes` is given a key."""
-        self._asked_at = monotonic()
         place = self.place if after.is_now else after.place
         if place is None:
             place = self._place_of(after.offsets)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, cast
 
 import msgspec
 
+from tables.changes.ring import Group
 from tables.home.changelog import ChangelogChanged, Meta
 from tables.home.store import Local, Store, StoreUnfit
 from tables.keys import META_KEY
@@ -123,6 +124,8 @@ class Feed:
         self.started = self.moved = monotonic()
         #: Sentence, while what comes next cannot be read.
         self.unreadable: str | None = None
+        #: Told of each group that is in the store now, if none is missing before it.
+        self.on_group: Callable[[Group], None] = lambda group: None
         #: When a broker last told the end: by the clock here, and by one that never jumps.
         self.answered: tuple[int, float] = 0, monotonic()
         #: Not yet written; None deletes.
@@ -200,6 +203,7 @@ class Feed:
             changes[key] = record.value
             if key == META_KEY:
                 self._on_meta(record.offset, record.value)
+                changes = self._changes  # what was written is another's now
         self.records += count
         if count:
             self._unfinished = key != META_KEY
@@ -209,15 +213,19 @@ class Feed:
         is_full = len(self._changes) >= _REBUILD_KEYS
         return not self.whole and (is_full or self.position >= self.until)
 
-    def write(self) -> None:
-        """Write what was applied; in a rebuild a step of its own, since it may take 20 ms."""
+    def write(self) -> Mapping[bytes, bytes]:
+        """Write what was applied, and return it without what was deleted.
+
+        In a rebuild it is a step of its own, since it may take 20 ms.
+        """
         deletes = [key for key, value in self._changes.items() if value is None]
         for key in deletes:
             del self._changes[key]
         puts = cast(dict[bytes, bytes], self._changes)
         (self.store.write if self.whole else self.store.load)(puts, deletes, self._local)
-        self._changes.clear()
+        self._changes = {}
         self._tell()
+        return puts
 
     def _tell(self) -> None:
         if self.is_past_end() and not self.caught_up.done():
@@ -274,7 +282,10 @@ class Feed:
             next_offset=offset + 1, meta_offset=offset, incarnation=meta.incarnation
         )
         if self.whole:
-            self.write()
+            puts = self.write()
+            # Compaction takes meta records: what lies behind one is then of several groups.
+            if meta.previous == known:
+                self.on_group(Group(puts, offset + 1, meta.positions, known + 1))
         self.meta, self._unfinished = meta, False
 
     def out_of_range(self) -> StoreForeign | ChangelogChanged:

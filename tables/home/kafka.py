@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
 from core.stages import Role, Stage
+from tables.changes.ring import Group
 from tables.config import TableConfig
 from tables.home.changelog import ChangelogChanged, ChangelogWriter
 from tables.home.feed import Feed, Log, Phase, Restored
@@ -31,6 +33,7 @@ class KafkaHome:
         unfit: told of a store that a feed cannot go on with, or of a changelog that nothing may
             be restored from; the feed is removed then.
         changed: called when a partition's stage has changed.
+        followed: told of each group that comes into a store by its feed.
         fail: ends the worker with one sentence.
     """
 
@@ -41,9 +44,11 @@ class KafkaHome:
         held: Mapping[int, Partition],
         unfit: Callable[[Feed, StoreUnfit | ChangelogChanged], None],
         changed: Callable[[], None],
+        followed: Callable[[Partition, Group], None],
         fail: Fail,
     ) -> None:
         self._config, self._held, self._changed = config, held, changed
+        self._followed = followed
         self.brokers = Brokers(config.kafka, config.written)
         self.follower = Follower(
             config.kafka,
@@ -97,9 +102,7 @@ class KafkaHome:
             Superseded: another assignment came.
             StoreUnfit, ChangelogChanged: as `Follower.add`.
         """
-        feed = partition.feed = self.follower.add(
-            partition.number, partition.store, partition.readable(), end, Role.ACTIVE
-        )
+        feed = self._fed(partition, end, Role.ACTIVE)
         try:
             return await feed.caught_up
         except asyncio.CancelledError:
@@ -114,11 +117,16 @@ class KafkaHome:
 
     def follow(self, partition: Partition, end: Log) -> None:
         """Feed the store from now on, as a standby."""
-        partition.feed = self.follower.add(
-            partition.number, partition.store, partition.readable(), end, Role.STANDBY
+        feed = self._fed(partition, end, Role.STANDBY)
+        if feed.caught_up.done():
+            self._on_applied(feed)
+
+    def _fed(self, partition: Partition, end: Log, role: Role) -> Feed:
+        feed = partition.feed = self.follower.add(
+            partition.number, partition.store, partition.readable(), end, role
         )
-        if partition.feed.caught_up.done():
-            self._on_applied(partition.feed)
+        feed.on_group = partial(self._followed, partition)
+        return feed
 
     def let_go(self, partition: Partition) -> None:
         """Feed the store no more."""

@@ -114,6 +114,7 @@ class RowPages:
 
     async def page(self, asked: FeedAsked) -> web.Response:
         """Of all partitions: at once, or as soon as something changes."""
+        self._own.asked()
         try:
             marks = self._marks(asked)
         except BadRequest as bad:

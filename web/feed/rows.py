@@ -155,6 +155,10 @@ class OwnRows:
         """Of the record of versions that its answers are of."""
         return self._table.label[1]
 
+    def asked(self) -> None:
+        """A reader is here: what this worker stands by for is kept for him, too."""
+        self._table.rings.asked()
+
     def owns(self, partition: int) -> bool:
         """Whether it tells of this one."""
         return self._table.is_owner(partition)

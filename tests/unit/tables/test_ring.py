@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tables.changes.ring import ReadTo, Ring, RingLimits, Rings
+from tables.changes.ring import Group, ReadTo, Ring, RingLimits, Rings, RowsSince
 from tables.home.memory import MemoryStore
 from tables.keys import META_KEY
 
@@ -21,10 +21,12 @@ def anything(key: bytes) -> bool:
 
 
 class Owner:
-    """Rows of one partition, and their ring."""
+    """Rows of one partition, their ring, and that of who stands by, if somebody does."""
 
     def __init__(self, **limits: int) -> None:
         self.rings = Rings(RingLimits(**limits))
+        self.rings.asked()
+        self.standby: Ring | None = None
         self.rows: dict[bytes, bytes] = {}
         self.place, self.sales = 0, 0
         self.ring: Ring = self.rings.ring(0, {})
@@ -38,15 +40,23 @@ class Owner:
             puts[key] = b"%d" % self._changes
         self.rows |= puts
         self.sales += sales
-        marker = 1 if self.place else 0
+        behind, marker = self.place, 1 if self.place else 0
         self.place += marker + len(puts) + 1
-        ring = self.ring.grown({**puts, META_KEY: b"{}"}, self.place, {"sales": self.sales})
-        assert ring is self.ring
+        group = Group({**puts, META_KEY: b"{}"}, self.place, {"sales": self.sales}, behind)
+        assert self.rings.grown(self.ring, group) is self.ring
+        if self.standby is not None:
+            assert self.rings.grown(self.standby, group) is self.standby
 
     def another(self) -> None:
-        """The partition has a new owner."""
+        """The partition has a new owner, who knows what he has followed."""
         self.ring.close()
-        self.ring = self.rings.ring(self.place, {"sales": self.sales})
+        self.ring = self.standby or self.rings.ring(self.place, {"sales": self.sales})
+        self.standby = None
+
+    def stands_by(self) -> None:
+        """Somebody begins to follow."""
+        if self.standby is None:
+            self.standby = self.rings.ring(self.place)
 
 
 class Reader:
@@ -75,16 +85,21 @@ class Reader:
 
 
 class Step(NamedTuple):
-    """keys: that a group changes; None: another owner. limit: of the read behind it, if any."""
+    """keys: that a group changes; None: another owner. limit: of the read behind it, if any.
+
+    stands_by: somebody does from then on.
+    """
 
     keys: list[bytes] | None
     limit: int | None
+    stands_by: bool
 
 
 STEPS = st.builds(
     Step,
     st.none() | st.lists(st.sampled_from(KEYS), max_size=5, unique=True),
     st.none() | st.integers(1, 4),
+    st.booleans(),
 )
 
 
@@ -98,6 +113,8 @@ def test_who_reads_now_and_then_has_all_rows_whatever_happened_meanwhile(
             owner.another()
         else:
             owner.commit(*step.keys)
+        if step.stands_by:
+            owner.stands_by()
         if step.limit is not None:
             reader.read(owner, step.limit)
     reader.read(owner, EVERYTHING)
@@ -112,6 +129,42 @@ def test_a_reader_who_keeps_up_is_never_told_to_read_all_again() -> None:
         reader.read(owner, EVERYTHING)
 
     assert reader.resets == 0
+
+
+def test_a_reader_of_an_owner_that_is_killed_goes_on_at_who_stood_by() -> None:
+    """Also in the middle of a group, and behind groups that nobody had told him."""
+    owner, reader = Owner(), Reader()
+    owner.stands_by()
+    owner.commit(*KEYS)
+    reader.read(owner, 4)
+    owner.commit(KEYS[1], KEYS[5])
+
+    owner.another()
+    owner.commit(KEYS[0])
+    reader.read(owner, 4)
+
+    assert (reader.rows, reader.resets) == (owner.rows, 0)
+
+
+def test_a_ring_that_has_missed_a_group_tells_nobody_who_may_need_it() -> None:
+    rings = Rings()
+    ring = rings.ring(3)
+    ring.grow(Group({KEYS[0]: b"2"}, 9, {"sales": 3}, 6))  # another one ended at 6
+
+    assert ring.since(ReadTo(3), EVERYTHING, anything).is_reset
+    assert ring.since(ReadTo(9), EVERYTHING, anything) == RowsSince([], 9, False, True)
+
+
+def test_nothing_is_kept_before_somebody_asks_and_then_the_next_group() -> None:
+    rings = Rings()
+    assert rings.grown(None, Group({KEYS[0]: b"1"}, 2, {"sales": 1}, 0)) is None
+
+    rings.asked()
+    ring = rings.grown(None, Group({KEYS[1]: b"2"}, 5, {"sales": 2}, 2))
+
+    assert ring is not None
+    assert ring.since(ReadTo(2), EVERYTHING, anything).rows == [(KEYS[1], b"2")]
+    assert ring.since(ReadTo(0), EVERYTHING, anything).is_reset
 
 
 def test_many_changes_of_a_row_are_told_as_the_last_one() -> None:
@@ -173,23 +226,24 @@ def test_bytes_are_bounded_for_all_partitions_together() -> None:
     limits = RingLimits(bytes=100)
     rings = Rings(limits)
     one, other = rings.ring(0, {}), rings.ring(0, {})
-    one.grown({b"a": b"x" * 40}, 2, {"sales": 1})
+    one.grow(Group({b"a": b"x" * 40}, 2, {"sales": 1}, 0))
     assert not one.since(ReadTo(0), EVERYTHING, anything).is_reset
 
-    one.grown({b"b": b"x" * 40}, 5, {"sales": 2})  # its share is 50
+    one.grow(Group({b"b": b"x" * 40}, 5, {"sales": 2}, 2))  # its share is 50
     assert one.since(ReadTo(0), EVERYTHING, anything).is_reset
 
     other.close()
-    one.grown({b"c": b"x" * 40}, 8, {"sales": 3})  # and now 100
+    one.grow(Group({b"c": b"x" * 40}, 8, {"sales": 3}, 5))  # and now 100
     kept = one.since(ReadTo(2), EVERYTHING, anything)
     assert [key for key, _ in kept.rows] == [b"b", b"c"]
 
 
 def test_a_ring_that_nobody_asks_is_gone_and_those_who_wait_are_told() -> None:
     rings = Rings(RingLimits(kept_s=-1.0))
+    rings.asked()
     ring, news = rings.ring(0, {}), rings.news
 
-    assert ring.grown({b"a": b"x"}, 2, {"sales": 1}) is None
+    assert rings.grown(ring, Group({b"a": b"x"}, 2, {"sales": 1}, 0)) is None
     assert rings.open == 0
     assert news.is_set()
 
