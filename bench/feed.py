@@ -187,11 +187,24 @@ async def at_once() -> None:
 
 
 class Taken(NamedTuple):
-    """One crowd, once. cpu_s: of worker and ledger, for the feed; delays: of one reader."""
+    """One crowd, once.
+
+    cpu_s: of worker and ledger. crowd_s: CPU of the readers themselves. delays_ms: of one reader.
+    """
 
     wall_s: float
     cpu_s: float
+    crowd_s: float
     delays_ms: list[float]
+
+
+def _told(deliveries: int, taken: Taken) -> str:
+    """How fast, and whose time it took."""
+    cpu_us, crowd_us = (1e6 * spent / deliveries for spent in (taken.cpu_s, taken.crowd_s))
+    return (
+        f"{deliveries / taken.wall_s:,.0f} deliveries/s; of CPU each {cpu_us:.1f} µs in worker and "
+        f"ledger, {crowd_us:.1f} µs in the readers"
+    )
 
 
 class Bench:
@@ -243,9 +256,7 @@ class Bench:
                 taken = await self._taken(kind, "", some, at_once)
                 deliveries = readers * self._given.facts
                 rates[kind].append(deliveries / taken.wall_s)
-                cpu_us = 1e6 * taken.cpu_s / deliveries
-                cpu = f", {cpu_us:.1f} µs of worker and ledger each" if kind == "feed" else ""
-                say(f"{readers} readers, {kind}: {rates[kind][-1]:,.0f} deliveries/s{cpu}")
+                say(f"{readers} readers, {kind}: {_told(deliveries, taken)}")
         ratios = [ours / theirs for ours, theirs in zip(*rates.values(), strict=True)]
         for kind, found in rates.items():
             print(f"{readers} readers, {kind}: {median(found):,.0f} deliveries/s")
@@ -266,6 +277,9 @@ class Bench:
                 seed = 1_000 + 10 * number + (kind == "feed")
                 taken = await self._taken(kind, "end", some, partial(self._paced, seed))
                 delays[kind] += taken.delays_ms
+                say(
+                    f"{readers} readers beside {per_s:,}/s, {kind}: {_told(count * readers, taken)}"
+                )
         for kind, found in delays.items():
             parts = quantiles(found, n=100)
             print(
@@ -277,10 +291,11 @@ class Bench:
             print(f"{goal.what}: {goal.measured} (wanted {goal.wanted}): {goal.word}")
 
     async def _taken(self, kind: str, after: str, some: Sequence[Reading], begin: Begin) -> Taken:
-        before_s, began = self._cpu_s(), time.perf_counter()
+        before_s, crowd_s, began = self._cpu_s(), time.process_time(), time.perf_counter()
         await self._kinds[kind](after, some, begin)
         wall_s = time.perf_counter() - began
-        return Taken(wall_s, self._cpu_s() - before_s, some[0].delays_ms)
+        crowd_s = time.process_time() - crowd_s
+        return Taken(wall_s, self._cpu_s() - before_s, crowd_s, some[0].delays_ms)
 
     def _cpu_s(self) -> float:
         used = 0.0

@@ -11,6 +11,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -21,7 +22,15 @@ from prometheus_client.registry import Collector
 
 from web.cluster.exchange import PeerAnswer
 from web.feed.asked import CHANGES_PATH, Event, FeedAsked, FeedOf, Form, read_asked
-from web.feed.pages import FeedPage, FeedPages, PageSaid, as_it_was_said, line_of_stream
+from web.feed.pages import (
+    WRITE_BYTES,
+    FeedPage,
+    FeedPages,
+    FeedPiece,
+    PageSaid,
+    as_it_was_said,
+    line_of_stream,
+)
 from web.history.passing import nobody_tells
 from web.http.parameters import BadRequest
 from web.http.replies import PRIVATE, SERVER, Handler
@@ -30,8 +39,9 @@ from web.http.replies import PRIVATE, SERVER, Handler
 _PAGE_LINES: Final = 1000
 #: Of the kernel, for each reader; it takes twice as much.
 _SEND_BYTES: Final = 128 * 2**10
-#: Between two pages of rows, so that they change together: commits are more than that.
-_ROWS_S: Final = 0.05
+#: Between two looks of a reader who has all there is. What comes meanwhile is told together: a
+#: page for each commit would cost a hundred readers more than their worker has.
+_TOGETHER_S: Final = 0.05
 #: How a browser is to come back that has lost its connection, in ms.
 _RETRY_MS: Final = 1000
 
@@ -86,6 +96,7 @@ class Following(Collector):
     def end(self) -> None:
         """This worker stops: readers are to come back, to others."""
         self._ending.set()
+        self._pages.end()
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """GET /v1/changes."""
@@ -138,9 +149,11 @@ class Following(Collector):
         self, asked: FeedAsked, after: str, wait_s: float, *, is_first: bool = False
     ) -> FeedPage | PageSaid:
         """The page behind a position."""
-        wait_ms = int(wait_s * 1000)
-        target = asked.target(after, limit=_PAGE_LINES, wait_ms=wait_ms)
-        return await self._pages.get(target, wait_s, is_first=is_first)
+        return await self._pages.get(_target(asked, after, wait_s), wait_s, is_first=is_first)
+
+    def known(self, asked: FeedAsked, after: str) -> FeedPage | None:
+        """The page behind a position, where another reader has it already."""
+        return self._pages.known(_target(asked, after, self._limits.beat_s))
 
     async def close(self) -> None:
         """After the last request."""
@@ -170,16 +183,6 @@ class Following(Collector):
                 await self._ending.wait()
         except TimeoutError:
             return
-
-    async def or_the_end(self, work: Any) -> Any:
-        """What comes of some work; None where this worker stops before."""
-        tasks = [asyncio.ensure_future(work), asyncio.ensure_future(self._ending.wait())]
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            return tasks[0].result() if tasks[0].done() else None
-        finally:
-            for task in tasks:
-                task.cancel()
 
     # ---- metrics
 
@@ -227,14 +230,11 @@ class _Stream:
             await self._write(f"retry: {_RETRY_MS}\n\n".encode())
         await self._give(page)
         while (why := feed.is_over(self._request)) is None:
-            said = await feed.or_the_end(feed.next(self._asked, self._at or "", feed.limits.beat_s))
+            said = await feed.next(self._asked, self._at or "", feed.limits.beat_s)
             if feed.is_over(self._request) is not None:
                 continue
             if isinstance(said, FeedPage):
-                self._is_told_to_wait &= bool(said.missing)
                 await self._give(said)
-                if said.at_end and self._asked.of is FeedOf.ROWS:
-                    await asyncio.sleep(_ROWS_S)
             elif isinstance(said, PeerAnswer) and said.status < 500:
                 await self._say(Event.PROBLEM, _body_of(said))
                 return "refused"
@@ -244,13 +244,36 @@ class _Stream:
         return why
 
     async def _give(self, page: FeedPage) -> None:
-        is_new, self._at = page.after != self._at, page.after
-        for piece in page.pieces(self._asked.form):
-            await self._write(piece.data)
-            self._feed.count(self._asked.form, piece.lines)
-            await asyncio.sleep(0)  # a quick reader must not keep the others waiting
-        if page.is_open or (page.is_empty and is_new):
-            await self._say(Event.POSITION, b"{}")
+        """It, and in the same write what others were given behind it meanwhile."""
+        held: list[FeedPiece] = []
+        size, goes_on = 0, True
+        while goes_on:
+            for piece in self._pieces_of(page):
+                if held and size + len(piece.data) > WRITE_BYTES:
+                    await self._write_all(held)
+                    held, size, goes_on = [], 0, False
+                held.append(piece)
+                size += len(piece.data)
+            self._at = page.after
+            self._is_told_to_wait &= bool(page.missing)
+            behind = self._feed.known(self._asked, page.after) if goes_on else None
+            goes_on, page = behind is not None, behind or page
+        if held:
+            await self._write_all(held)
+        if page.at_end:
+            await asyncio.sleep(_TOGETHER_S)
+
+    def _pieces_of(self, page: FeedPage) -> list[FeedPiece]:
+        form = self._asked.form
+        if page.is_empty and page.after != self._at:
+            return [page.place(form)]
+        return page.pieces(form)
+
+    async def _write_all(self, pieces: list[FeedPiece]) -> None:
+        only = pieces[0].data if len(pieces) == 1 else b"".join(piece.data for piece in pieces)
+        await self._write(only)
+        self._feed.count(self._asked.form, sum(piece.lines for piece in pieces))
+        await asyncio.sleep(0)  # a quick reader must not keep the others waiting
 
     async def _wait(self, said: PageSaid) -> None:
         """No ledger answers now."""
@@ -274,6 +297,18 @@ class _Stream:
         async with asyncio.timeout(self._feed.limits.take_s):
             await self._response.write(data)
         self._heard = time.monotonic()
+
+
+def _target(asked: FeedAsked, after: str, wait_s: float) -> str:
+    """Path and query of the page of a stream behind a position."""
+    return _written(tuple(asked.values.items()), after, int(wait_s * 1000))
+
+
+@lru_cache(256)
+def _written(values: tuple[tuple[str, Any], ...], after: str, wait_ms: int) -> str:
+    """Once for all readers who are at the same place."""
+    asked = FeedAsked(Form.PAGE, dict(values))
+    return asked.target(after, limit=_PAGE_LINES, wait_ms=wait_ms)
 
 
 def _keep_short(transport: asyncio.BaseTransport | None) -> None:

@@ -1,8 +1,9 @@
 """Pages of the feed at a worker: asked for once for all readers who want the same.
 
 Readers who have all that there is ask for the same next page. So a hundred of them cost the
-ledger one question, and this worker one copy of each fact. Behind each push stands a poll: a
-page that no ledger gave is asked for again, of whichever ledger answers then.
+ledger one question, and this worker one copy of each fact. One that is some pages behind finds them
+here, and takes them in one write. Behind each push stands a poll: a page that no ledger gave is
+asked for again, of whichever ledger answers then.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from web.access.callers import CALLER
 from web.cluster.exchange import PeerAnswer
-from web.feed.asked import Form
+from web.feed.asked import Event, Form
 from web.history.passing import nobody_tells
 from web.reads.queries import passed_on
 
@@ -88,10 +89,16 @@ class FeedPage:
         return bool(self._lines) and self._lines[-1].id is UNSET
 
     def pieces(self, form: Form) -> list[FeedPiece]:
-        """All lines of it; those of a stream that has no end."""
+        """All lines of it, as of a stream that has no end, and where its reader is then."""
         if form not in self._pieces:
             self._pieces[form] = list(_pieces(self._lines, form))
+            if self.is_open:
+                self._pieces[form].append(self.place(form))
         return self._pieces[form]
+
+    def place(self, form: Form) -> FeedPiece:
+        """Where a reader is who has all of it."""
+        return FeedPiece(line_of_stream(form, Event.POSITION, self.after, b"{}"), 0)
 
 
 def _pieces(lines: list[FeedLine], form: Form) -> Iterator[FeedPiece]:
@@ -132,7 +139,9 @@ class FeedPages:
 
     def __init__(self, ask: AskForPage, version: Callable[[], int]) -> None:
         self._ask, self._version = ask, version
-        self._asked: dict[_Wanted, asyncio.Task[FeedPage | PageSaid]] = {}
+        self._asked: dict[_Wanted, asyncio.Future[FeedPage | PageSaid]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._is_over = False
         self._kept: dict[_Wanted, tuple[float, FeedPage]] = {}
         self._bytes = 0
 
@@ -145,31 +154,58 @@ class FeedPages:
         """
         if is_first:
             return _page_of(await self._ask(target, wait_s))
-        # What one caller may not see, no other is to be refused; so each asks for itself.
-        caller = CALLER.get()
-        key = _Wanted(self._version(), None if caller is None else caller.id, target)
-        self._forget()
-        if key in self._kept:
-            return self._kept[key][1]
+        if self._is_over:
+            return None
+        if (page := self.known(target)) is not None:
+            return page
+        key = self._key(target)
         if key not in self._asked:
-            self._asked[key] = asyncio.create_task(self._get(key, target, wait_s))
+            self._asked[key] = asyncio.get_running_loop().create_future()
+            task = asyncio.create_task(self._get(key, target, wait_s))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
         return await asyncio.shield(self._asked[key])
+
+    def known(self, target: str) -> FeedPage | None:
+        """The page, where another reader was given it a moment ago."""
+        self._forget()
+        kept = self._kept.get(self._key(target))
+        return None if kept is None else kept[1]
+
+    def end(self) -> None:
+        """Nobody waits for a page any more, or is given one: the worker stops."""
+        self._is_over = True
+        for asked in self._asked.values():
+            if not asked.done():
+                asked.set_result(None)
 
     async def close(self) -> None:
         """Ask for nothing more."""
-        tasks = list(self._asked.values())
+        self.end()
+        tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _get(self, key: _Wanted, target: str, wait_s: float) -> FeedPage | PageSaid:
+    def _key(self, target: str) -> _Wanted:
+        # What one caller may not see, no other is to be refused; so each asks for itself.
+        caller = CALLER.get()
+        return _Wanted(self._version(), None if caller is None else caller.id, target)
+
+    async def _get(self, key: _Wanted, target: str, wait_s: float) -> None:
+        asked = self._asked[key]
         try:
-            said = await self._ask(target, wait_s)
-            page = _page_of(said)
+            page = _page_of(await self._ask(target, wait_s))
+        except Exception as error:
+            if not asked.done():
+                asked.set_exception(error)
+                asked.exception()  # who asked may be gone
+        else:
             if isinstance(page, FeedPage) and not page.is_empty:
                 self._kept[key] = time.monotonic(), page
                 self._bytes += page.size
-            return page
+            if not asked.done():
+                asked.set_result(page)
         finally:
             del self._asked[key]
 

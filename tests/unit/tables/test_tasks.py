@@ -139,9 +139,8 @@ AWAITED = {
     "tables/takeover.py": 1,  # the look that a take-over begins early
     "wire/clients.py": 1,
     "web/cluster/hedging.py": 1,
-    "web/feed/following.py": 2,  # a page, or the end of this worker: whichever comes first
     "web/feed/owners.py": 1,  # all pages that need an owner's answer await the one that asks it
-    "web/feed/pages.py": 1,  # all readers who want a page await the one that asks for it
+    "web/feed/pages.py": 1,  # answers the futures of all readers who want a page, whatever happens
     "web/cluster/admission.py": 2,  # reached, or beyond the end: whichever comes first
 }
 
