@@ -1,4 +1,4 @@
-"""A feed of paper: what a test tells comes as facts, page by page behind a position."""
+"""A feed of paper: what a test tells comes as facts or rows, page by page behind a position."""
 
 from __future__ import annotations
 
@@ -23,12 +23,14 @@ class PaperFeed:
         waiting: questions that are kept until there is news.
         log: number of the log; another one does not know positions of this one.
         never_ends: each page has one fact more, and is not the last one.
+        missing: partitions that nobody owns; said with rows.
     """
 
     def __init__(self) -> None:
         self._facts: list[Json] = []
         self._news = asyncio.Event()
         self.waiting, self.log, self.never_ends = 0, 7, False
+        self.missing: list[int] = []
 
     def tell(self, sku: str, location: str, change: int, **more: Any) -> Json:
         """A sale; more: what is different."""
@@ -44,6 +46,16 @@ class PaperFeed:
         """What could not be read."""
         self._add({"outcome": "refused", "change": 0, "refused": reason, "detail": detail})
 
+    def change(self, sku: str, location: str, on_hand: int, events: int) -> None:
+        """A row that changed."""
+        now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        said = {"on_hand": on_hand, "events": events, "updated_at": now}
+        self._add({"sku": sku, "location": location, **said}, "row")
+
+    def reset(self) -> None:
+        """Changes of rows are missing."""
+        self._add({"partitions": [0], "reason": "behind"}, "reset")
+
     @property
     def after(self) -> str:
         """The position behind all that there is."""
@@ -52,11 +64,12 @@ class PaperFeed:
     def _at(self, count: int) -> str:
         return f"sales-0@{count},log@{self.log}"
 
-    def _add(self, fact: Json) -> Json:
+    def _add(self, fact: Json, event: str = "fact") -> Json:
         n = len(self._facts) + 1
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         known = {"source": "till-17", "id": f"4711-{n}"} if "sku" in fact else {}
-        self._facts.append(known | fact | {"position": f"sales-0@{n}", "recorded_at": now})
+        at = {"position": f"sales-0@{n}", "recorded_at": now, "event": event}
+        self._facts.append(known | fact | at)
         self._news.set()
         self._news = asyncio.Event()
         return self._facts[-1]
@@ -76,12 +89,13 @@ class PaperFeed:
         else:
             first = 0 if after == BEGIN else len(self._facts)
         lines = [
-            {"id": self._at(n), "event": "fact", "data": fact}
+            {"id": self._at(n), "event": fact["event"], "data": fact}
             for n, fact in enumerate(self._facts[first:], first + 1)
             if _is_wanted(fact, query)
         ]
-        is_end = not self.never_ends
-        return web.json_response({"changes": lines, "after": self.after, "at_end": is_end})
+        is_end = not self.never_ends and not self.missing
+        page = {"changes": lines, "after": self.after, "at_end": is_end}
+        return web.json_response(page | {"missing_partitions": self.missing})
 
     async def _more_than(self, first: int, wait_ms: int) -> None:
         self.waiting += 1

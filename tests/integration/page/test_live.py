@@ -94,6 +94,36 @@ async def test_facts_come_by_themselves_newest_first_with_what_became_of_each(
         await expect(heading).to_have_text(f"{TEA} at {STORE}")
 
 
+async def test_rows_as_they_change_say_by_how_much_and_where_some_are_missing(
+    browser: Browser, paper: Paper
+) -> None:
+    async with a_tab(browser, f"{paper.url}/#/feed?type=inventory.sale.completed.v1") as page:
+        await followed(page)
+        asked = len(paper.asked)
+        await page.get_by_label("Show").select_option("rows")
+        await expect(says(page)).to_contain_text("Rows as they change")
+        await expect(page).to_have_url(re.compile(r"#/feed\?of=rows$"))
+        await expect(page.get_by_label("Kind")).to_have_count(0)
+        await asks_on(paper, asked, of="rows")
+        await expect(page.get_by_text("No row has changed since this was opened.")).to_be_visible()
+
+        paper.feed.change(TEA, STORE, 24, events=1)
+        await expect(lines(page)).to_have_count(1)
+        paper.feed.change(HOSTILE, HOSTILE, -3, events=2)
+        paper.feed.change(TEA, STORE, 21, events=2)
+        await expect(lines(page)).to_have_count(3)
+        await expect(lines(page).first).to_contain_text("−3")
+        await expect(lines(page).nth(1)).to_contain_text(f"{HOSTILE} at {HOSTILE}")
+        await expect(says(page)).to_contain_text("3 changes")
+
+        paper.feed.reset()
+        await expect(lines(page).first).to_contain_text("some have another owner")
+        paper.feed.missing = [3]
+        paper.feed.change(TEA, STORE, 20, events=3)
+        await expect(says(page)).to_contain_text("nobody owns 1 partition now")
+        await expect(lines(page).first).to_contain_text("−1")
+
+
 async def test_a_pause_shows_nothing_new_and_leaves_nothing_out(
     browser: Browser, paper: Paper
 ) -> None:
@@ -185,6 +215,7 @@ async def test_the_feed_keeps_nobody_from_reading_it_in_either_theme_or_on_a_pho
 ) -> None:
     axe = axe_core()
     for options in ({"color_scheme": "light"}, {"color_scheme": "dark", **PHONE}):
+        asked = len(paper.asked)
         async with a_tab(browser, f"{paper.url}/#/feed", **options) as page:
             await followed(page)
             await no_violations(page, axe, f"empty {options}")
@@ -196,3 +227,11 @@ async def test_the_feed_keeps_nobody_from_reading_it_in_either_theme_or_on_a_pho
             await page.get_by_role("button", name="Pause").click()
             await expect(says(page)).to_contain_text("Paused")
             await no_violations(page, axe, f"facts {options}")
+            await page.get_by_role("button", name="Go on").click()
+            await page.get_by_label("Show").select_option("rows")
+            await asks_on(paper, asked, of="rows")
+            paper.feed.change("S" * 100, "L" * 100, -1, events=1)
+            paper.feed.reset()
+            await expect(lines(page)).to_have_count(2)
+            await expect(page.locator("tr.changed")).to_have_count(0)
+            await no_violations(page, axe, f"rows {options}")

@@ -1,5 +1,6 @@
-// The feed: facts as they come, with what became of each. Asked for page by page behind a position,
-// so that a pause, a hidden tab or a worker that was gone leaves nothing out.
+// The feed: facts as they come, with what became of each; or rows as they change, which needs no
+// ledger. Asked for page by page behind a position, so that a pause, a hidden tab or a worker that
+// was gone leaves nothing out.
 
 import { Refused, ask } from "./api.js";
 import { hashOf } from "./board.js";
@@ -20,9 +21,11 @@ const KEPT = 200;
 const MAX_PAGES = 20;
 const PAUSED_MS = 3_600_000;
 /** Filters by their names in the address, and as the call names them. */
-const FILTERS = { sku: "sku_prefix", location: "location", type: "type" };
+const FILTERS = { of: "of", sku: "sku_prefix", location: "location", type: "type" };
+const ROWS = "rows";
 const GAPS = {
   faster: "Facts came faster than this page reads: some are left out here. It went on from that moment.",
+  missed: "Rows changed that are not told here: some have another owner, or another version is active. It went on from that moment.",
   lost: "From its last position there is no going on: the log, or the ledger, is another one. It went on from that moment.",
 };
 
@@ -31,7 +34,8 @@ export function feed(shell) {
   let position = null; // behind which it goes on; null: behind all that there is
   let since = null; // Date.now() of the first answer
   let lines = []; // newest first: facts, and gaps
-  let fresh = new Set(); // positions of those that came last
+  let fresh = new Set(); // of those that came last
+  let missing = []; // partitions that nobody tells of now
   let counts = nothingYet();
   let gap = null; // why some are left out before the next page
   let pages = 0; // one after the other that were not the last one
@@ -64,16 +68,30 @@ export function feed(shell) {
     gap = null;
     fresh = new Set();
     for (const { event, data } of page.changes) {
-      if (event !== "fact") continue;
-      lines.unshift(data);
-      fresh.add(data.position);
-      counts[data.outcome] += 1;
+      if (event === "fact") takeFact(data);
+      if (event === "row") takeRow(data);
+      if (event === "reset") lines.unshift({ gap: "missed", key: `gap ${(counts.gaps += 1)}` });
     }
     lines = lines.slice(0, KEPT);
     position = page.after;
-    pages = page.at_end ? 0 : pages + 1;
+    missing = page.missing_partitions ?? [];
+    const isLast = page.at_end || missing.length > 0;
+    pages = isLast ? 0 : pages + 1;
     if (pages >= MAX_PAGES) goOnFromNow("faster");
-    return page.at_end ? BETWEEN_MS : 0;
+    return isLast ? BETWEEN_MS : 0;
+  }
+
+  function takeFact(fact) {
+    lines.unshift({ ...fact, key: fact.position });
+    fresh.add(fact.position);
+    counts[fact.outcome] += 1;
+  }
+
+  function takeRow(row) {
+    const before = lines.find((one) => one.sku === row.sku && one.location === row.location);
+    const line = { ...row, change: before && row.on_hand - before.on_hand, key: (counts.changes += 1) };
+    lines.unshift(line);
+    fresh.add(line.key);
   }
 
   function goOnFromNow(why) {
@@ -106,17 +124,32 @@ export function feed(shell) {
     ];
   }
 
+  const isOfRows = () => query.get("of") === ROWS;
+
   function summary() {
-    const { applied, repeated, refused } = counts;
-    const told = `${number(applied)} applied, ${number(repeated)} repeated, ${number(refused)} refused`;
+    const doing = isOfRows() ? " Rows as they change" : " Facts as they come";
+    const last = isOfRows() ? "change" : "fact";
     return h(
       "p",
-      { class: `freshness ${isPaused ? "warn" : "calm"}` },
+      { class: `freshness ${isPaused || missing.length ? "warn" : "calm"}` },
       h("span", { "aria-hidden": "true" }, isPaused ? "◐" : "●"),
-      isPaused ? " Paused: nothing is missed, it goes on behind the last fact" : " Facts as they come",
+      isPaused ? ` Paused: nothing is missed, it goes on behind the last ${last}` : doing,
+      ...(isOfRows() ? ofRows() : ofFacts()),
+    );
+  }
+
+  function ofFacts() {
+    const { applied, repeated, refused } = counts;
+    const told = `${number(applied)} applied, ${number(repeated)} repeated, ${number(refused)} refused`;
+    return [
       ` · ${told} since ${moment(since)} · what was refused is in the `,
       h("a", { href: "#/dead-letters" }, "dead letters"),
-    );
+    ];
+  }
+
+  function ofRows() {
+    const told = ` · ${count(counts.changes, "change")} since ${moment(since)}`;
+    return [told, missing.length ? ` · nobody owns ${count(missing.length, "partition")} now` : null];
   }
 
   function form() {
@@ -124,39 +157,54 @@ export function feed(shell) {
       event.preventDefault();
       const asked = new URLSearchParams();
       for (const name of Object.keys(FILTERS)) {
-        const text = event.currentTarget.elements.namedItem(name).value.trim();
+        const text = event.currentTarget.elements.namedItem(name)?.value.trim();
         if (text) asked.set(name, text);
       }
+      if (asked.get("of") === ROWS) asked.delete("type"); // a row has none
       shell.replace(`#/feed${asked.size ? `?${asked}` : ""}`);
     };
     return h(
       "form",
       { class: "fields", role: "search", key: "filters", onchange: change, onsubmit: change },
+      choice(query, "of", "Show", [ROWS], undefined, "facts"),
       field(query, "sku", "SKU begins with"),
       field(query, "location", "Location"),
-      choice(query, "type", "Kind", TYPES, said),
+      isOfRows() ? null : choice(query, "type", "Kind", TYPES, said),
       h("button", { class: "unseen" }, "Show"),
       h("button", { type: "button", key: "pause", onclick: pause }, isPaused ? "Go on" : "Pause"),
     );
   }
 
   function list() {
+    const last = lines.length < KEPT ? null : h("p", { class: "dim" }, `The last ${count(KEPT, "line")}.`);
     if (lines.length === 0) {
-      const wished = [...query.keys()].length ? "No such fact has" : "No fact has";
-      return h("p", { class: "none", key: "none" }, `${wished} come since this was opened.`);
+      const isWished = [...query.keys()].some((name) => name !== "of");
+      const none = isOfRows()
+        ? `No ${isWished ? "such " : ""}row has changed`
+        : `No ${isWished ? "such " : ""}fact has come`;
+      return h("p", { class: "none", key: "none" }, `${none} since this was opened.`);
     }
-    return factsTable(
-      { "": ["Recorded", "What", "SKU and location"], n: ["Change"], wide: ["Source and id", "Position"] },
-      lines.map((one) => (one.gap ? gapLine(one) : factLine(one, fresh.has(one.position)))),
-      lines.length < KEPT ? null : h("p", { class: "dim" }, `The last ${count(KEPT, "line")}.`),
-    );
+    const line = isOfRows() ? rowLine : factLine;
+    const told = lines.map((one) => (one.gap ? gapLine(one) : line(one, fresh.has(one.key))));
+    return isOfRows()
+      ? factsTable(
+          { "": ["Last fact", "SKU and location"], n: ["On hand", "Change"], wide: ["Facts", "Position"] },
+          told,
+          last,
+          "Rows",
+        )
+      : factsTable(
+          { "": ["Recorded", "What", "SKU and location"], n: ["Change"], wide: ["Source and id", "Position"] },
+          told,
+          last,
+        );
   }
 
   return {
     title: () => "Feed",
     open(_, asked) {
       query = asked;
-      [position, since, lines, gap, pages] = [null, null, [], null, 0];
+      [position, since, lines, gap, pages, missing] = [null, null, [], null, 0, []];
       counts = nothingYet();
     },
     step,
@@ -167,9 +215,23 @@ export function feed(shell) {
   };
 }
 
-const nothingYet = () => ({ applied: 0, repeated: 0, refused: 0, gaps: 0 });
+const nothingYet = () => ({ applied: 0, repeated: 0, refused: 0, changes: 0, gaps: 0 });
 
 const gapLine = ({ gap, key }) => h("tr", { key }, h("td", { colspan: "6", class: "warn" }, GAPS[gap]));
+
+function rowLine(row, isNew) {
+  const sign = row.on_hand < 0 ? "n bad" : "n";
+  return h(
+    "tr",
+    { key: row.key, class: isNew ? "changed" : null },
+    h("td", { class: "when" }, momentOf(row.updated_at)),
+    h("td", { class: "id wrap" }, h("a", { href: hashOf(row) }, `${row.sku} at ${row.location}`)),
+    h("td", { class: sign }, number(row.on_hand)),
+    h("td", { class: "n" }, row.change === undefined ? "–" : signed(row.change)),
+    h("td", { class: "wide" }, number(row.events)),
+    h("td", { class: "id dim wide" }, row.position),
+  );
+}
 
 function factLine(fact, isNew) {
   const applied = fact.outcome === "applied";
@@ -179,7 +241,7 @@ function factLine(fact, isNew) {
   const hasRow = fact.sku !== undefined && fact.location !== undefined;
   return h(
     "tr",
-    { key: fact.position, class: isNew ? "changed" : applied ? null : "dim" },
+    { key: fact.key, class: isNew ? "changed" : applied ? null : "dim" },
     h("td", { class: "when" }, momentOf(fact.recorded_at)),
     h(
       "td",

@@ -18,15 +18,15 @@ export const field = (query, name, label, more) =>
     }),
   );
 
-/** One of some values, or any. `shown`: a value in words. */
-export const choice = (query, name, label, values, shown = (value) => value) =>
+/** One of some values, or none of them. `shown`: a value in words; `none`: what that one is called. */
+export const choice = (query, name, label, values, shown = (value) => value, none = "any") =>
   labelled(
     name,
     label,
     h(
       "select",
       { id: `by-${name}`, name, value: query.get(name) ?? "" },
-      h("option", { value: "" }, "any"),
+      h("option", { value: "" }, none),
       values.map((value) => h("option", { value, key: value }, shown(value))),
     ),
   );
