@@ -6,8 +6,12 @@ import os
 import signal
 import sqlite3
 import subprocess
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
+
+import pyarrow.parquet
 
 from dev.oracle.rows import Key
 from dev.workers import start_process, until
@@ -36,9 +40,11 @@ class Following:
         self._arguments = ["-m", f"examples.{example}", str(self.file), *urls]
         self._query = f"SELECT sku, location, on_hand, {counted} FROM stock"
         self.process: subprocess.Popen[bytes] | None = None
+        #: Of its environment.
+        self.settings: dict[str, str] = {}
 
     def start(self) -> None:
-        self.process = start_process(self._arguments, {}, self._log)
+        self.process = start_process(self._arguments, self.settings, self._log)
 
     def kill(self) -> None:
         assert self.process is not None
@@ -73,3 +79,28 @@ class Following:
             await until(more, f"counted: more than {had}", 60)
             victim.kill()
             victim.start()
+
+
+class Filling(Following):
+    """`examples/warehouse`: files instead of a database."""
+
+    def __init__(self, folder: Path, *urls: str) -> None:
+        super().__init__("warehouse", "", folder, *urls)
+        self.settings = {"WAREHOUSE_EVERY_S": "0.5"}
+
+    def told(self) -> Counter[str]:
+        """How often each record is in the files, by its position."""
+        return Counter(str(fact["position"]) for fact in self._facts())
+
+    def stock(self) -> dict[Key, tuple[int, int]]:
+        found: dict[Key, tuple[int, int]] = {}
+        for fact in self._facts():
+            if fact["outcome"] == "applied":
+                key = fact["sku"], fact["location"]
+                on_hand, facts = found.get(key, (0, 0))
+                found[key] = on_hand + fact["change"], facts + 1
+        return found
+
+    def _facts(self) -> Iterator[dict[str, Any]]:
+        for file in sorted(self.file.glob("*.parquet")):
+            yield from pyarrow.parquet.ParquetFile(file).read().to_pylist()

@@ -1,4 +1,4 @@
-"""The feed of real workers: a follower misses and repeats nothing, whoever is killed."""
+"""The feed of real workers: who follows it misses and repeats nothing, whoever is killed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import aiohttp
 from dev.oracle.rows import Key
 from dev.workers import Worker, until
 from tests.support.feed import a_shop
-from tests.support.following import Following
+from tests.support.following import Filling, Following
 from tests.support.workers import LEDGER, Cluster
 
 PARTITIONS = 3
@@ -30,24 +30,31 @@ async def test_a_follower_counts_what_the_log_says_though_all_who_tell_it_are_ki
 async def _followed(cluster: Cluster, ledger: Worker, folder: Path) -> None:
     a, b = cluster.worker("a"), cluster.worker("b")
     follower = Following("follower", "facts", folder, a.url, b.url)
-    follower.start()
+    warehouse = Filling(folder, b.url, a.url)
+    for program in (follower, warehouse):
+        program.start()
 
     # For as long as it takes: there is always more to count.
     with cluster.feeding(a_shop(partitions=PARTITIONS, skus=40), rate=300):
         # The worker that tells it, the ledger that tells that, and itself; in the middle.
         await follower.outlives(a, ledger, follower)
+        await warehouse.outlives(warehouse)
     rows = cluster.oracle().rows()
     wanted = {key: (row.on_hand, row.events) for key, row in rows.items()}
 
+    all_facts = sum(facts for _, facts in wanted.values())
+
     async def has_all() -> bool:
-        return follower.facts() >= sum(facts for _, facts in wanted.values())
+        return min(follower.facts(), warehouse.facts()) >= all_facts
 
     try:
         await until(has_all, "counted: the whole log", 120, every_s=0.2)
     except AssertionError as late:
         raise AssertionError(f"{late}\n{cluster.logs()}") from None
-    follower.kill()
-    assert follower.stock() == wanted
+    for program in (follower, warehouse):
+        program.kill()
+        assert program.stock() == wanted
+    assert set(warehouse.told().values()) == {1}
     await _begun_with_rows(b, wanted)
     assert await b.stop() == await ledger.stop() == 0
 

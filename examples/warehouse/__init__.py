@@ -1,0 +1,1 @@
+"""Every fact as Parquet, followed live."""
