@@ -28,6 +28,8 @@ class PaperFeed:
 
     def __init__(self) -> None:
         self._facts: list[Json] = []
+        #: What each is: a fact, a row, or a reset.
+        self._events: list[str] = []
         self._news = asyncio.Event()
         self.waiting, self.log, self.never_ends = 0, 7, False
         self.missing: list[int] = []
@@ -68,8 +70,8 @@ class PaperFeed:
         n = len(self._facts) + 1
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         known = {"source": "till-17", "id": f"4711-{n}"} if "sku" in fact else {}
-        at = {"position": f"sales-0@{n}", "recorded_at": now, "event": event}
-        self._facts.append(known | fact | at)
+        self._facts.append(known | fact | {"position": f"sales-0@{n}", "recorded_at": now})
+        self._events.append(event)
         self._news.set()
         self._news = asyncio.Event()
         return self._facts[-1]
@@ -89,7 +91,7 @@ class PaperFeed:
         else:
             first = 0 if after == BEGIN else len(self._facts)
         lines = [
-            {"id": self._at(n), "event": fact["event"], "data": fact}
+            {"id": self._at(n), "event": self._events[n - 1], "data": fact}
             for n, fact in enumerate(self._facts[first:], first + 1)
             if _is_wanted(fact, query)
         ]
