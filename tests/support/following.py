@@ -86,7 +86,10 @@ class Filling(Following):
 
     def __init__(self, folder: Path, *urls: str) -> None:
         super().__init__("warehouse", "", folder, *urls)
+        self.file = folder / "warehouse"
+        self._arguments[2] = str(self.file)
         self.settings = {"WAREHOUSE_EVERY_S": "0.5"}
+        self._read: dict[Path, list[dict[str, Any]]] = {}
 
     def told(self) -> Counter[str]:
         """How often each record is in the files, by its position."""
@@ -103,4 +106,6 @@ class Filling(Following):
 
     def _facts(self) -> Iterator[dict[str, Any]]:
         for file in sorted(self.file.glob("*.parquet")):
-            yield from pyarrow.parquet.ParquetFile(file).read().to_pylist()
+            if file not in self._read:  # which never changes
+                self._read[file] = pyarrow.parquet.ParquetFile(file).read().to_pylist()
+            yield from self._read[file]
