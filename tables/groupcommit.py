@@ -17,7 +17,7 @@ import msgspec
 from core.fold import take_group
 from core.stages import Stage
 from core.words import in_words
-from tables.changes.ring import Group
+from tables.changes.ring import RowGroup
 from tables.home.changelog import ChangelogChanged, Meta
 from tables.home.store import Local, Store, StoreFailed, StoreUnfit
 from tables.keys import META_KEY
@@ -62,7 +62,7 @@ class GroupCommit:
         unfit: Callable[[Partition, Store, StoreUnfit], None],
         changed: Callable[[Partition, str], None],
         fail: Fail,
-        committed: Callable[[Partition, Group], None] = lambda p, group: None,
+        committed: Callable[[Partition, RowGroup], None] = lambda p, group: None,
     ) -> None:
         self._committed = committed
         self._interval_s, self._stats = interval_s, stats
@@ -188,7 +188,7 @@ class GroupCommit:
         owned.travelling_ms = None
         owned.stored = owned.taken
         p.advance(meta.positions)
-        self._committed(p, Group(puts, offset + 1, meta.positions, meta.previous + 1))
+        self._committed(p, RowGroup(puts, offset + 1, meta.positions, meta.previous + 1))
         self._stats.on_commit(monotonic() - began, before.counts, meta.counts, group.dead_letters)
 
     async def drain(self, p: Partition) -> None:

@@ -14,7 +14,7 @@ import msgspec
 from core.partitioning import partition_for
 from core.stages import Freshness, Role, Stage
 from core.window import Seen
-from tables.changes.ring import Group, ReadTo, Rings, RowsSince
+from tables.changes.ring import ReadTo, Rings, RowGroup, RowsSince
 from tables.home.feed import Progress
 from tables.home.store import NoStore, Store, StoreUnfit, undecodable
 from tables.keys import FIRST_ROW
@@ -287,7 +287,7 @@ class Reading:
         if p is not None:
             p.lose(NoStore(why, store.local))
 
-    def _committed(self, p: Partition, group: Group) -> None:
+    def _committed(self, p: Partition, group: RowGroup) -> None:
         """A group of this owner is in the store; its own keys are no rows."""
         if self.watchers:
             rows = [key for key in group.puts if key >= FIRST_ROW]
@@ -295,7 +295,7 @@ class Reading:
                 tell(p.number, rows)
         self._followed(p, group)
 
-    def _followed(self, p: Partition, group: Group) -> None:
+    def _followed(self, p: Partition, group: RowGroup) -> None:
         """A group is in the store, of whichever owner."""
         p.ring = self.rings.grown(p.ring, group)
 

@@ -64,7 +64,7 @@ class RowsSince(NamedTuple):
     is_all: bool
 
 
-class Group(NamedTuple):
+class RowGroup(NamedTuple):
     """What one transaction of the changelog has written.
 
     puts: rows among them, in the order of the log. place: of the rows with it. offsets: next
@@ -95,7 +95,7 @@ class Rings:
         """One that begins here: at the place and next offsets (if known) of the committed rows."""
         return Ring(self, place, offsets)
 
-    def grown(self, ring: Ring | None, group: Group) -> Ring | None:
+    def grown(self, ring: Ring | None, group: RowGroup) -> Ring | None:
         """A partition's ring behind a group; None: nobody has asked for long."""
         if monotonic() - self._asked_at > self.limits.kept_s:
             if ring is not None:
@@ -126,7 +126,7 @@ class Ring:
             self._groups.append((place, dict(offsets)))
         rings.open += 1
 
-    def grow(self, group: Group) -> None:
+    def grow(self, group: RowGroup) -> None:
         """Take a committed group in."""
         rows = [pair for pair in group.puts.items() if pair[0] >= FIRST_ROW]
         first = group.place - len(rows)

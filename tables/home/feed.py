@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, cast
 
 import msgspec
 
-from tables.changes.ring import Group
+from tables.changes.ring import RowGroup
 from tables.home.changelog import ChangelogChanged, Meta
 from tables.home.store import Local, Store, StoreUnfit
 from tables.keys import META_KEY
@@ -125,7 +125,7 @@ class Feed:
         #: Sentence, while what comes next cannot be read.
         self.unreadable: str | None = None
         #: Told of each group that is in the store now, if none is missing before it.
-        self.on_group: Callable[[Group], None] = lambda group: None
+        self.on_group: Callable[[RowGroup], None] = lambda group: None
         #: When a broker last told the end: by the clock here, and by one that never jumps.
         self.answered: tuple[int, float] = 0, monotonic()
         #: Not yet written; None deletes.
@@ -285,7 +285,7 @@ class Feed:
             puts = self.write()
             # Compaction takes meta records: what lies behind one is then of several groups.
             if meta.previous == known:
-                self.on_group(Group(puts, offset + 1, meta.positions, known + 1))
+                self.on_group(RowGroup(puts, offset + 1, meta.positions, known + 1))
         self.meta, self._unfinished = meta, False
 
     def out_of_range(self) -> StoreForeign | ChangelogChanged:

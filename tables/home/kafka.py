@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from core.stages import Role, Stage
-from tables.changes.ring import Group
+from tables.changes.ring import RowGroup
 from tables.config import TableConfig
 from tables.home.changelog import ChangelogChanged, ChangelogWriter
 from tables.home.feed import Feed, Log, Phase, Restored
@@ -44,7 +44,7 @@ class KafkaHome:
         held: Mapping[int, Partition],
         unfit: Callable[[Feed, StoreUnfit | ChangelogChanged], None],
         changed: Callable[[], None],
-        followed: Callable[[Partition, Group], None],
+        followed: Callable[[Partition, RowGroup], None],
         fail: Fail,
     ) -> None:
         self._config, self._held, self._changed = config, held, changed

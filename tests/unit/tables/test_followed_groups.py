@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.records import Record
-from tables.changes.ring import Group, ReadTo, Ring, Rings
+from tables.changes.ring import ReadTo, Ring, Rings, RowGroup
 from tables.home.changelog import Meta
 from tables.home.feed import Feed, Log
 from tables.home.memory import MemoryStore
@@ -46,7 +46,7 @@ class Owner:
             (self.end + n, 0, key, value, ()) for n, (key, value) in enumerate(puts.items())
         ]
         self.meta_offset, self.end = offset, offset + 2  # behind it there is a marker
-        self.ring = self.rings.grown(self.ring, Group(puts, offset + 1, meta.positions, behind))
+        self.ring = self.rings.grown(self.ring, RowGroup(puts, offset + 1, meta.positions, behind))
 
 
 class Standby:
@@ -60,7 +60,7 @@ class Standby:
         self.feed = Feed(0, store, whole=True, log=Log("one", 0, 0))
         self.feed.on_group = self._followed
 
-    def _followed(self, group: Group) -> None:
+    def _followed(self, group: RowGroup) -> None:
         self.ring = self.rings.grown(self.ring, group)
 
     def follow(self, log: Sequence[Record], end: int, size: int) -> None:

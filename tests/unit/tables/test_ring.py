@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tables.changes.ring import Group, ReadTo, Ring, RingLimits, Rings, RowsSince
+from tables.changes.ring import ReadTo, Ring, RingLimits, Rings, RowGroup, RowsSince
 from tables.home.memory import MemoryStore
 from tables.keys import META_KEY
 
@@ -42,7 +42,7 @@ class Owner:
         self.sales += sales
         behind, marker = self.place, 1 if self.place else 0
         self.place += marker + len(puts) + 1
-        group = Group({**puts, META_KEY: b"{}"}, self.place, {"sales": self.sales}, behind)
+        group = RowGroup({**puts, META_KEY: b"{}"}, self.place, {"sales": self.sales}, behind)
         assert self.rings.grown(self.ring, group) is self.ring
         if self.standby is not None:
             assert self.rings.grown(self.standby, group) is self.standby
@@ -149,7 +149,7 @@ def test_a_reader_of_an_owner_that_is_killed_goes_on_at_who_stood_by() -> None:
 def test_a_ring_that_has_missed_a_group_tells_nobody_who_may_need_it() -> None:
     rings = Rings()
     ring = rings.ring(3)
-    ring.grow(Group({KEYS[0]: b"2"}, 9, {"sales": 3}, 6))  # another one ended at 6
+    ring.grow(RowGroup({KEYS[0]: b"2"}, 9, {"sales": 3}, 6))  # another one ended at 6
 
     assert ring.since(ReadTo(3), EVERYTHING, anything).is_reset
     assert ring.since(ReadTo(9), EVERYTHING, anything) == RowsSince([], 9, False, True)
@@ -157,10 +157,10 @@ def test_a_ring_that_has_missed_a_group_tells_nobody_who_may_need_it() -> None:
 
 def test_nothing_is_kept_before_somebody_asks_and_then_the_next_group() -> None:
     rings = Rings()
-    assert rings.grown(None, Group({KEYS[0]: b"1"}, 2, {"sales": 1}, 0)) is None
+    assert rings.grown(None, RowGroup({KEYS[0]: b"1"}, 2, {"sales": 1}, 0)) is None
 
     rings.asked()
-    ring = rings.grown(None, Group({KEYS[1]: b"2"}, 5, {"sales": 2}, 2))
+    ring = rings.grown(None, RowGroup({KEYS[1]: b"2"}, 5, {"sales": 2}, 2))
 
     assert ring is not None
     assert ring.since(ReadTo(2), EVERYTHING, anything).rows == [(KEYS[1], b"2")]
@@ -226,14 +226,14 @@ def test_bytes_are_bounded_for_all_partitions_together() -> None:
     limits = RingLimits(bytes=100)
     rings = Rings(limits)
     one, other = rings.ring(0, {}), rings.ring(0, {})
-    one.grow(Group({b"a": b"x" * 40}, 2, {"sales": 1}, 0))
+    one.grow(RowGroup({b"a": b"x" * 40}, 2, {"sales": 1}, 0))
     assert not one.since(ReadTo(0), EVERYTHING, anything).is_reset
 
-    one.grow(Group({b"b": b"x" * 40}, 5, {"sales": 2}, 2))  # its share is 50
+    one.grow(RowGroup({b"b": b"x" * 40}, 5, {"sales": 2}, 2))  # its share is 50
     assert one.since(ReadTo(0), EVERYTHING, anything).is_reset
 
     other.close()
-    one.grow(Group({b"c": b"x" * 40}, 8, {"sales": 3}, 5))  # and now 100
+    one.grow(RowGroup({b"c": b"x" * 40}, 8, {"sales": 3}, 5))  # and now 100
     kept = one.since(ReadTo(2), EVERYTHING, anything)
     assert [key for key, _ in kept.rows] == [b"b", b"c"]
 
@@ -243,7 +243,7 @@ def test_a_ring_that_nobody_asks_is_gone_and_those_who_wait_are_told() -> None:
     rings.asked()
     ring, news = rings.ring(0, {}), rings.news
 
-    assert rings.grown(ring, Group({b"a": b"x"}, 2, {"sales": 1}, 0)) is None
+    assert rings.grown(ring, RowGroup({b"a": b"x"}, 2, {"sales": 1}, 0)) is None
     assert rings.open == 0
     assert news.is_set()
 
