@@ -28,7 +28,8 @@ from app.group.options import option_problems
 from app.group.process import OnhandWorker
 from app.group.transport import FAUST_LOG
 from app.logs import configuration
-from app.service import port_problems, refuse_to_start
+from app.service import refuse_to_start
+from app.settings.listening import port_problems
 from app.upgrades.record import recorded
 from core.words import spans
 from domain.rules.held import RulesNotHeld, Ruling

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import socket
 import sys
 from typing import Any
 
@@ -17,6 +16,7 @@ from app import topics
 from app.admin import kafka_failed
 from app.counting.worker import CountingApp, settle_memory, share_memory_between_threads
 from app.group.options import option_problems
+from app.settings.listening import port_problems
 from app.topicwatch import TopicWatch
 from app.upgrades.beginning import no_record
 from core.versions import VersionState
@@ -165,17 +165,3 @@ def refuse_to_start(problems: list[str]) -> None:
     for problem in problems:
         print(f"onhand: {problem}", file=sys.__stderr__, flush=True)  # no log yet
     os._exit(_REFUSED)
-
-
-def port_problems(host: str, port: int) -> list[str]:
-    """A sentence if nobody can listen there."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            return [
-                f"Port {port} on {host} cannot be used ({error.strerror}): "
-                "stop what listens there, or set ONHAND_WEB_PORT to a free one."
-            ]
-    return []

@@ -19,7 +19,8 @@ from app.group.assignment import PartitionManager
 from app.group.member import GroupMember
 from app.group.options import option_problems
 from app.group.process import OnhandWorker
-from app.service import port_problems, refuse_to_start
+from app.service import refuse_to_start
+from app.settings.listening import port_problems
 from core.words import spans
 from tables.tasks import Tasks
 from web.access.access import Access

@@ -12,7 +12,8 @@ from app.group.options import option_problems
 from app.group.process import OnhandWorker
 from app.programs.logs import topic_problems
 from app.programs.program import Program
-from app.service import port_problems, refuse_to_start
+from app.service import refuse_to_start
+from app.settings.listening import port_problems
 from web.program import ProgramWeb
 
 log = logging.getLogger(__name__)

@@ -172,8 +172,11 @@ async def _watch(
 
     from app.access import access_of
     from app.commands.past.watch import Watched, telling_of, url_at, watch
+    from app.settings.listening import port_problems
     from web.access.watched import AccessError
 
+    for problem in port_problems(settings.web_host, port, "--port"):
+        refuse(problem)
     settings = replace(settings, url=url_at(settings, port))
     try:
         access = access_of(settings)
