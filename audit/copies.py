@@ -106,7 +106,7 @@ async def opened_copy(
             head = _head(await _frame(answer.content))
             yield RemoteCopy(place, head, answer.content)
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
-        raise CopyUnread(f"did not answer ({error!r})") from error
+        raise CopyUnread(f"did not answer ({in_words(error)})") from error
     except msgspec.MsgspecError as error:
         raise CopyUnread(f"said something else ({error})") from error
 
@@ -169,8 +169,8 @@ async def ask_repair(
                 raise AuditFailed(f"The owner at {owner.worker} {await _refusal(answer)}")
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
         raise AuditFailed(
-            f"The owner at {owner.worker} did not answer ({error!r}): audit again to see whether "
-            "it was repaired."
+            f"The owner at {owner.worker} did not answer ({in_words(error)}): audit again to see "
+            "whether it was repaired."
         ) from error
 
 

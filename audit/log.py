@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from core.records import Record
+from core.words import in_words
 from wire import clients
 from wire.batches import Unreadable, pieces
 from wire.fetch import end_offsets, fetch
@@ -44,7 +45,9 @@ class SourceLog:
         try:
             found = await end_offsets(self._consumer, tps, committed=True)
         except KafkaError as error:
-            raise AuditFailed(f"Kafka does not say where the log ends ({error!r}).") from error
+            raise AuditFailed(
+                f"Kafka does not say where the log ends ({in_words(error)})."
+            ) from error
         return {tp.topic: end for tp, end in found.items()}
 
     async def read(

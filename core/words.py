@@ -34,6 +34,8 @@ def in_words(error: BaseException) -> str:
     text = " ".join(_NUMBERS.sub("", str(error)).split()).rstrip(".")
     if "SSLError" in kinds:
         return f"TLS failed: {text.rpartition(']')[2].strip() or 'no agreement'}"
+    if isinstance(error, UnicodeDecodeError):
+        return f"it is not {error.encoding.upper()}, at byte {error.start + 1}"
     if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
         return _lower(os.strerror(error.errno))
     if isinstance(error, TimeoutError):

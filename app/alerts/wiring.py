@@ -10,6 +10,7 @@ from agents.alerts.home import KafkaTold
 from agents.alerts.teller import Telling
 from agents.alerts.webhook import Waits, Webhook, secret_of
 from app.config import Settings, SettingsError
+from core.words import in_words
 from domain.alerts import AlertRules, AlertRulesError, read_alert_rules
 from tables.ports import Membership
 from tables.stock import InventoryTable
@@ -58,7 +59,7 @@ def rules_of(settings: Settings) -> AlertRules:
     try:
         return read_alert_rules(Path(file).read_text())
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError([f"{file} cannot be read: {error}."]) from None
+        raise SettingsError([f"{file} cannot be read: {in_words(error)}."]) from None
     except AlertRulesError as error:
         raise SettingsError([f"{file}: {told}" for told in error.problems]) from None
 

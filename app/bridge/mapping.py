@@ -8,6 +8,7 @@ from agents.learning import Learning
 from app.bridge.registry import Schemas
 from app.config import Settings, SettingsError
 from app.topics import desired
+from core.words import in_words
 from domain.rules.held import CURRENT
 from importers.frames.maps import ForeignMap, read_map
 from importers.mapfile import MapError
@@ -36,7 +37,7 @@ def map_of(settings: Settings) -> ForeignMap:
     try:
         text = Path(file).read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError([f"{file} cannot be read: {error}."]) from None
+        raise SettingsError([f"{file} cannot be read: {in_words(error)}."]) from None
     try:
         by = read_map(text, topic, CURRENT.events)
     except MapError as error:

@@ -19,6 +19,7 @@ import msgspec
 
 from agents.learning import RegistryAway
 from app.config import Settings
+from core.words import in_words
 from importers.frames.places import NotMapped
 from importers.frames.schemabook import Encoding, NoSchema, WriterSchema, spelt_number
 
@@ -112,7 +113,7 @@ class Schemas:
         except FileNotFoundError:
             return None
         except (OSError, UnicodeDecodeError) as error:
-            return NoSchema(f"cannot be read from {file} ({error})")
+            return NoSchema(f"cannot be read from {file} ({in_words(error)})")
 
     def _among_kept(self, name: str) -> WriterSchema | None:
         if self._kept is None:

@@ -21,6 +21,7 @@ from app.commands.running import (
     url_option,
     workers_of,
 )
+from core.words import in_words
 
 if TYPE_CHECKING:
     from app.config import Settings
@@ -218,4 +219,4 @@ def _opened(
         before = "" if of is None else f"{of}: "
         refuse("\n".join(plain(before + told) for told in wrong.problems))
     except OSError as error:
-        refuse(f"{path} cannot be read: {error}.")
+        refuse(f"{path} cannot be read: {in_words(error)}.")

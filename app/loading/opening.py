@@ -106,7 +106,9 @@ def _map(data: bytes) -> SheetMap:
     try:
         return read_sheet_map(data.decode())
     except UnicodeDecodeError as error:
-        raise PartWrong("map", [f"The file is not UTF-8 ({error}): save it as UTF-8."]) from None
+        raise PartWrong(
+            "map", [f"The file is not UTF-8, at byte {error.start + 1:,}: save it as UTF-8."]
+        ) from None
     except MapError as error:
         raise PartWrong("map", error.problems) from None
 

@@ -18,6 +18,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from aiokafka.structs import RecordMetadata
 
+from core.words import in_words
 from dev.oracle.reading import ROLES
 from dev.traffic.shop import Sent, Shop
 
@@ -92,7 +93,7 @@ class KafkaSink:
             await self.stop()
             raise Unreachable(
                 f"Kafka does not answer, or has no topics {', '.join(ROLES)} "
-                f"({error or 'it took too long'}): start it, and run `onhand topics create`."
+                f"({in_words(error)}): start it, and run `onhand topics create`."
             ) from error
 
     async def send(self, sent: Sequence[Sent]) -> None:
@@ -160,8 +161,8 @@ class HttpSink:
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             await self._http.close()
             raise Unreachable(
-                f"No worker answers at {self._url} ({error or 'it took too long'}): start one with "
-                "`onhand worker`, or name another by --url."
+                f"No worker answers at {self._url.removesuffix('/v1/events')} "
+                f"({in_words(error)}): start one with `onhand worker`, or name another by --url."
             ) from error
         self._posting = [asyncio.create_task(self._post(self._http)) for _ in range(POSTS_AT_ONCE)]
 
@@ -317,7 +318,10 @@ def main(
     except Unreachable as error:
         print(error, file=sys.stderr)
         return 2
-    except (KafkaError, UnexpectedAnswer) as error:
+    except KafkaError as error:
+        print(f"Traffic ended: {in_words(error)}.", file=sys.stderr)
+        return 1
+    except UnexpectedAnswer as error:
         print(f"Traffic ended: {error}", file=sys.stderr)
         return 1
 

@@ -37,7 +37,9 @@ class ListReader:
         try:
             text = data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            raise ListError([f"The file is not UTF-8 ({error}): save it as UTF-8."]) from None
+            raise ListError(
+                [f"The file is not UTF-8, at byte {error.start + 1:,}: save it as UTF-8."]
+            ) from None
         heading = text.partition("\n")[0]
         delimiter = max(_DELIMITERS, key=heading.count)
         self._rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)

@@ -17,6 +17,8 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
+from core.words import in_words
+
 #: Number of the layout of files and manifests.
 MANIFEST_FORMAT: Final = 1
 PLAN: Final = "plan.json"
@@ -118,7 +120,9 @@ def plan_in(folder: Path) -> Plan | None:
 def _read(path: Path, kind: Any) -> Any:
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
-    except (OSError, msgspec.MsgspecError, ValueError) as error:
+    except OSError as error:
+        raise ExportRefused(f"{path} cannot be read ({in_words(error)}).") from error
+    except (msgspec.MsgspecError, ValueError) as error:
         raise ExportRefused(f"{path} cannot be read ({error}): export elsewhere.") from error
 
 

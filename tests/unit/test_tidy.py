@@ -25,6 +25,10 @@ MAX_FUNCTION_LINES = 60
 MAX_FILES_IN_A_ROOM = 14
 
 ALEMBIC = "ledger/migrations/"
+#: An OSError is here what a library says of the bytes of an archive.
+UNPACKING = "importers/documents/excel/"
+#: It runs without the house around it.
+STANDS_IN = "dev/readme/curl.py"
 
 #: What each rule still has to overlook.
 NAMES_TWICE = {
@@ -156,6 +160,31 @@ def documents_gone(root: Path) -> set[str]:
     }
 
 
+#: What stands in their texts is for programmers: numbers, addresses, names of classes.
+_FOREIGN = {"OSError", "SSLError", "TimeoutError", "KafkaError", "ClientError"}
+
+
+def errors_not_in_words(root: Path) -> set[str]:
+    """Errors of the system, of Kafka or of HTTP that a sentence quotes without `core.words`."""
+    found = set()
+    for path, _, tree in files(root, (*SERVICE, "dev")):
+        if path.startswith((UNPACKING, STANDS_IN)):
+            continue
+        for handler in (node for node in ast.walk(tree) if isinstance(node, ast.ExceptHandler)):
+            if handler.type is None or not _FOREIGN & set(
+                re.findall(r"\w+", ast.unparse(handler.type))
+            ):
+                continue
+            for node in ast.walk(handler):
+                if isinstance(node, ast.FormattedValue):
+                    quoted = (
+                        node.value.values[0] if isinstance(node.value, ast.BoolOp) else node.value
+                    )
+                    if isinstance(quoted, ast.Name) and quoted.id == handler.name:
+                        found.add(f"{path}: {ast.unparse(node)[1:-1]}")
+    return found
+
+
 Rule = Callable[[Path], set[str]]
 RULES: list[tuple[Rule, set[str]]] = [
     (names_twice, NAMES_TWICE),
@@ -165,6 +194,7 @@ RULES: list[tuple[Rule, set[str]]] = [
     (rooms_without_a_word, set()),
     (not_imported, set()),
     (documents_gone, DOCUMENTS_GONE),
+    (errors_not_in_words, set()),
 ]
 
 
@@ -184,6 +214,11 @@ UNTIDY: list[tuple[Rule, dict[str, str], str]] = [
     (rooms_without_a_word, {"web/new/__init__.py": "", "web/new/a.py": "'A word.'"}, "web/new"),
     (not_imported, {"web/a.py": "import web.b", "web/b.py": ""}, "web.a"),
     (documents_gone, {"core/a.py": '"""See docs/decisions/0001-gone.md."""'}, "0001-gone.md"),
+    (
+        errors_not_in_words,
+        {"app/a.py": "try: ...\nexcept (x.ClientError, ValueError) as e: f'No answer ({e!r})'"},
+        "app/a.py: {e!r}",
+    ),
 ]
 
 

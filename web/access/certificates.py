@@ -173,7 +173,9 @@ def _until(server: ssl.SSLContext, leaf: str, cert: Path) -> float:
         }.get(error.verify_code, f"cannot be used ({error.verify_message}): make another one.")
         raise AccessError(f"The certificate in {cert} {why}") from None
     except (ssl.SSLError, ValueError) as error:
-        raise AccessError(f"No client can be shown {cert} ({error}): make another one.") from None
+        raise AccessError(
+            f"No client can be shown {cert} ({in_words(error)}): make another one."
+        ) from None
     assert told is not None
     return float(ssl.cert_time_to_seconds(str(told["notAfter"])))
 

@@ -12,6 +12,7 @@ import click
 
 from app.commands.console import Cell, Ticker, coloured, plain, print_json
 from app.commands.running import refuse, run
+from core.words import in_words
 
 if TYPE_CHECKING:
     from app.config import Settings
@@ -73,7 +74,9 @@ def _kept(path: str, partitions: Sequence[int]) -> list[KeptHead]:
 
     try:
         heads = msgspec.convert(json.loads(Path(path).read_bytes())["heads"], list[ChainHead])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except OSError as error:
+        refuse(f"{path} cannot be read ({in_words(error)}).")
+    except (ValueError, KeyError, TypeError) as error:
         refuse(f"{path} holds no heads as `onhand audit --chain --json` writes them ({error}).")
     return [KeptHead(path, head) for head in heads if head.partition in partitions]
 

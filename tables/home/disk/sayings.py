@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from core.words import in_words
 from tables.home.store import StoreDamaged, StoreFailed
 
 #: Of what RocksDB or the system says, by errno: the disk is as it was, it only refuses.
@@ -54,6 +55,8 @@ def said(path: Path, error: Exception, reading: bool = True) -> StoreDamaged | S
     reading = reading or is_gone or any(word.startswith(_READS) for word in words)
     if words[0] in _CORRUPT or (reading and number in _LOST):
         return StoreDamaged(f"{path} is damaged ({text})")
+    if isinstance(error, OSError):
+        text = in_words(error)
     return StoreFailed(f"{path} cannot be used: {text}. Check the disk and the folder.")
 
 

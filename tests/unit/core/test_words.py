@@ -26,6 +26,7 @@ from core.words import in_words, named_partitions, spans
         (errors.for_code(90)("error code 90"), None),
         (errors.IllegalStateError("Closed."), "illegal state: Closed"),
         (errors.KafkaError("this worker is stopping"), "this worker is stopping"),
+        (UnicodeDecodeError("utf-8", b"ab\xff", 2, 3, "x"), "it is not UTF-8, at byte 3"),
     ],
 )
 def test_an_error_is_told_in_words(error: Exception, words: str | None) -> None:
