@@ -18,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+from core.words import in_words
 from ledger.audited import AuditedLedger
 from ledger.export.parquet import ParquetFile, pyarrow
 from ledger.export.plan import (
@@ -42,6 +43,8 @@ from ledger.sums import change_of
 #: Lines of one file, and of one question to the database.
 FILE_ROWS: Final = 5_000_000
 _PAGE: Final = 20_000
+#: What a new disk has.
+_OF_A_DISK: Final = ("lost+found",)
 _DAY_US: Final = 86_400_000_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -84,6 +87,8 @@ class Exporter:
         pyarrow()
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
+            if plan_in(self._folder) is None:
+                self._refuse_others()
             with self._alone():
                 plan = plan_in(self._folder) or self._new_plan()
                 if plan is None:
@@ -93,7 +98,18 @@ class Exporter:
                 self._check(plan)  # lines may have been compacted before they were read
                 return self._finish(plan)
         except OSError as error:
-            raise ExportRefused(f"{self._folder} cannot be written: {error}.") from error
+            raise ExportRefused(f"{self._folder} cannot be written: {in_words(error)}.") from error
+
+    def _refuse_others(self) -> None:
+        """Whoever mistypes a folder should not have to pick our files out of it."""
+        if manifests(self._folder):
+            return
+        for path in sorted(self._folder.iterdir()):
+            if not path.name.startswith(".") and path.name not in _OF_A_DISK:
+                raise ExportRefused(
+                    f"{self._folder} is no export and not empty (it has {path.name}): name an "
+                    "empty or new folder."
+                )
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

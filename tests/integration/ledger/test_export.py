@@ -183,6 +183,21 @@ def test_what_would_not_be_exact_is_refused_in_a_sentence(
     ledger.close()
 
 
+def test_a_folder_with_other_things_in_it_is_left_alone(kept: Kept, tmp_path: Path) -> None:
+    kept.feed(across_days(a_log(3, 50)))
+    folder = tmp_path / "mistyped"
+    (folder / "lost+found").mkdir(parents=True)
+    letter = folder / "letter.txt"
+    letter.touch()
+
+    with pytest.raises(ExportRefused, match=r"is no export and not empty \(it has letter.txt\)"):
+        export(kept, folder)
+    assert sorted(path.name for path in folder.iterdir()) == ["letter.txt", "lost+found"]
+
+    letter.unlink()
+    assert export(kept, folder) is not None
+
+
 def test_lines_that_are_compacted_while_they_are_exported_leave_no_gap_in_silence(
     kept: Kept, tmp_path: Path
 ) -> None:
