@@ -22,6 +22,12 @@ class OnhandWorker(faust.Worker):
 
     app: Worker  # type: ignore[assignment]  # Faust's App, and ours
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Without `-l info` Faust draws one. It hides the terminal's cursor, which a process that
+        # refuses to start leaves hidden, and has the root logger make every debug line for it.
+        self.spinner = None
+
     async def on_first_start(self) -> None:
         """Logging is set up here: from now on there is somebody to talk to."""
         await super().on_first_start()
