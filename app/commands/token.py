@@ -57,9 +57,9 @@ def create_token(
     file: str | None,
     as_json: bool,
 ) -> None:
-    """Make a token for TOKEN_NAME, such as till-17. It is shown now and never again.
+    """Make a token for NAME, such as till-17. It is shown now and never again.
 
-    TOKEN_NAME goes into each fact that is posted with it, as the attribute onhandactor. To change a
+    NAME goes into each fact that is posted with it, as the attribute onhandactor. To change a
     token, make a second one of the same name, hand it out, then revoke the first.
     """
     import re
@@ -68,7 +68,7 @@ def create_token(
     from web.access.tokens import TOKEN_NAME, new_token
 
     if not re.fullmatch(TOKEN_NAME, name):
-        refuse("TOKEN_NAME is 1 to 64 letters, digits, dots, hyphens, underscores and @.")
+        refuse("NAME is 1 to 64 letters, digits, dots, hyphens, underscores and @.")
     if (sources or locations) and "write" not in scopes:
         refuse("--source and --location say what may be written: add --scope write.")
     created = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
@@ -103,7 +103,7 @@ def list_tokens(file: str | None, as_json: bool) -> None:
         )
         for entry in entries
     ]
-    click.echo(table([("ID", "TOKEN_NAME", "SCOPES", "SOURCES", "LOCATIONS", "CREATED"), *rows]))
+    click.echo(table([("ID", "NAME", "SCOPES", "SOURCES", "LOCATIONS", "CREATED"), *rows]))
 
 
 @token.command("revoke", short_help="Take tokens out of the file.")

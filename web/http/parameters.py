@@ -7,7 +7,7 @@ A parameter that is not known is refused, not ignored: whoever misspells
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, quote, unquote, unquote_plus
 
@@ -130,8 +130,15 @@ def number(least: int, most: int, text: str) -> Parameter:
     return Parameter(read, {"type": "integer", "minimum": least, "maximum": most}, text)
 
 
-def parameters(query: str, known: Mapping[str, Parameter]) -> dict[str, Any]:
+def parameters(
+    query: str, known: Mapping[str, Parameter], past: Sequence[str] = ()
+) -> dict[str, Any]:
     """Those that are given, by name.
+
+    Args:
+        query: in one spelling.
+        known: what is read here.
+        past: what belongs to the same call where it names a moment, and is read elsewhere.
 
     Raises:
         BadRequest: names every bad one.
@@ -147,8 +154,11 @@ def parameters(query: str, known: Mapping[str, Parameter]) -> dict[str, Any]:
         pairs = []
         faults.append(wrong("query", "must be UTF-8, percent-encoded, not too long"))
     for name, raw in pairs:
-        if name not in known:
-            faults.append(wrong(name[:50], f"is not known here; known are {', '.join(known)}"))
+        if name in past and name not in known:
+            faults.append(wrong(name, "goes with a moment: name it by as_of"))
+        elif name not in known:
+            names = ", ".join([*known, *past])
+            faults.append(wrong(name[:50], f"is not known here; known are {names}"))
         elif name in given:
             faults.append(wrong(name, "is given twice"))
         given.setdefault(name, raw)

@@ -38,7 +38,17 @@ from web.http.parameters import BadRequest, parameters, part_of, target_of, wron
 from web.http.problems import Problem, problem
 from web.reads import cursors
 from web.reads.cursors import LastGiven
-from web.reads.parameters import DEFAULT_LIMIT, LIST, LOOKUP, NAME, READ, ROOT, Filters, any_id
+from web.reads.parameters import (
+    DEFAULT_LIMIT,
+    LIST,
+    LOOKUP,
+    NAME,
+    OF_THE_PAST,
+    READ,
+    ROOT,
+    Filters,
+    any_id,
+)
 
 LOOKUP_PATH = "/v1/lookup"
 MAX_KEYS = 1000
@@ -199,7 +209,7 @@ class Questions:
             detail = f"There is nothing at {path}. A / inside an id is written %2F."
             return problem(Problem.UNKNOWN_PATH, detail)
         headers = request.headers
-        asked = asked_of(parameters(query, READ), headers)
+        asked = asked_of(parameters(query, READ, OF_THE_PAST), headers)
         return KeyQuestion(*key, asked, headers.get(NONE_MATCH), IN_PIECES in headers)
 
     def plain(self, data: bytes, epoch: int) -> KeyQuestion | None:
@@ -229,7 +239,7 @@ class Questions:
         return (hop or late_hop) is not None, int(epoch or late_epoch or 0)
 
     def _list(self, query: str, headers: Mapping[str, str]) -> ListQuestion:
-        values = parameters(query, LIST)
+        values = parameters(query, LIST, OF_THE_PAST)
         filters = filters_of(values)
         return ListQuestion(
             filters,

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from domain.names import fault_of
 from web.cluster.admission import ANYTHING, Asked
+from web.history.asking import PAST
 from web.http.parameters import BadRequest, parameters, target_of
-from web.reads.parameters import LIST, LOOKUP, READ
+from web.reads.parameters import LIST, LOOKUP, OF_THE_PAST, READ
 from web.reads.questions import asked_of, filters_of, key_of
 
 ids = st.text(st.characters(max_codepoint=0x2FFF), min_size=1, max_size=128).filter(
@@ -172,3 +173,14 @@ def test_each_bad_parameter_is_named(query: str, wrong: list[str]) -> None:
 def test_filters_that_no_row_could_pass_are_mistakes(query: str) -> None:
     with pytest.raises(BadRequest):
         parameters(query, LIST)
+
+
+def test_what_is_known_where_a_moment_is_named_is_told_too() -> None:
+    with pytest.raises(BadRequest, match=r"known are min_position, .*, as_of, at_position, clock"):
+        parameters("as_off=2026-11-23T10:00:00Z", READ, OF_THE_PAST)
+    with pytest.raises(BadRequest, match="clock: goes with a moment: name it by as_of"):
+        parameters("clock=occurred", READ, OF_THE_PAST)
+
+
+def test_what_is_said_to_be_known_of_the_past_is_what_a_ledger_reads() -> None:
+    assert set(OF_THE_PAST) == PAST.keys() - READ.keys()
