@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Coroutine
 from difflib import get_close_matches
@@ -21,6 +22,8 @@ TELL_EVERY_S = 1.0
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
+#: A path may stand before ours, as a proxy has it; what else an address may have would not be sent.
+_ADDRESS = re.compile(r"(?:https?://)?[^/?#@\s]+(?:/(?!/)[^?#\s]*)?")
 #: The variable that holds a token for commands.
 TOKEN = "ONHAND_TOKEN"  # noqa: S105 - its name
 #: The same one as of workers.
@@ -121,8 +124,11 @@ def authorities_of_command() -> ssl.SSLContext:
 
 
 def workers_of(urls: tuple[str, ...]) -> list[str]:
-    """Whom to ask: those named, else the one of the settings."""
+    """Whom to ask: those named, else the one of the settings; no address ends the command."""
     named = [one.strip() for url in urls for one in url.split(",") if one.strip()]
+    for one in named:
+        if not _ADDRESS.fullmatch(one):
+            refuse(f"{one} is no address of a worker: use http://HOST:PORT, or https://HOST:PORT.")
     return named or [settings_from().url]
 
 

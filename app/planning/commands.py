@@ -80,6 +80,11 @@ def plan_command(
 
     if workers and partitions and workers > partitions:
         refuse(f"{workers} workers cannot share {partitions} partitions: ask for fewer workers.")
+    if rows and rows > skus * locations:
+        refuse(
+            f"{skus:,} SKUs at {locations:,} locations make {skus * locations:,} rows at most, not "
+            f"{rows:,}: ask for fewer rows."
+        )
     load = ExpectedLoad(
         events_per_s=events_per_s,
         rows=rows or skus * locations,

@@ -160,10 +160,9 @@ class HttpSink:
                 pass
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             await self._http.close()
-            raise Unreachable(
-                f"No worker answers at {self._url.removesuffix('/v1/events')} "
-                f"({in_words(error)}): start one with `onhand worker`, or name another by --url."
-            ) from error
+            where = self._url.removesuffix("/v1/events")
+            told = f"No worker answers at {where} ({in_words(error)}): start one with "
+            raise Unreachable(told + "`onhand worker`, or name another by --url.") from error
         self._posting = [asyncio.create_task(self._post(self._http)) for _ in range(POSTS_AT_ONCE)]
 
     async def send(self, sent: Sequence[Sent]) -> None:
@@ -308,8 +307,7 @@ def main(
         url: a worker to post to, instead of Kafka.
         json_output: print the summary as one JSON object and nothing else.
     """
-    for name in ("aiokafka", "asyncio"):
-        # What they say while they try again is in the one sentence at the end.
+    for name in ("aiokafka", "asyncio"):  # what they say meanwhile is in one sentence at the end
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         return asyncio.run(
@@ -318,11 +316,9 @@ def main(
     except Unreachable as error:
         print(error, file=sys.stderr)
         return 2
-    except KafkaError as error:
-        print(f"Traffic ended: {in_words(error)}.", file=sys.stderr)
-        return 1
-    except UnexpectedAnswer as error:
-        print(f"Traffic ended: {error}", file=sys.stderr)
+    except (KafkaError, UnexpectedAnswer) as error:
+        why = in_words(error) if isinstance(error, KafkaError) else error
+        print("Traffic ended:", why, file=sys.stderr)
         return 1
 
 

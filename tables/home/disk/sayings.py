@@ -48,16 +48,15 @@ def said(path: Path, error: Exception, reading: bool = True) -> StoreDamaged | S
     number = _errno_of(error, words)
     if number == errno.ENOLCK and words[1:] and words[1].startswith("lock hold by current"):
         number = errno.EAGAIN
+    shown = in_words(error) if isinstance(error, OSError) else text
     if number in _REFUSALS:
-        return StoreFailed(_REFUSALS[number].format(path=path, text=text))
+        return StoreFailed(_REFUSALS[number].format(path=path, text=shown))
     # A write is told of what the joining of files met in the background.
     is_gone = number == errno.ENOENT and not isinstance(error, OSError)
     reading = reading or is_gone or any(word.startswith(_READS) for word in words)
     if words[0] in _CORRUPT or (reading and number in _LOST):
         return StoreDamaged(f"{path} is damaged ({text})")
-    if isinstance(error, OSError):
-        text = in_words(error)
-    return StoreFailed(f"{path} cannot be used: {text}. Check the disk and the folder.")
+    return StoreFailed(f"{path} cannot be used: {shown}. Check the disk and the folder.")
 
 
 def _errno_of(error: Exception, words: Sequence[str]) -> int | None:

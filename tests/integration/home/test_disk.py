@@ -1,6 +1,7 @@
 """What a disk does to a store: it damages it, it refuses, it comes back; and what is believed."""
 
 import errno
+import os
 import random
 import re
 import shutil
@@ -160,6 +161,14 @@ SAID = [
     ("Corruption: CURRENT file does not end with newline", StoreDamaged, "is damaged"),
     ("Operation timed out: ", StoreFailed, "cannot be used: .* Check the disk and the folder"),
 ]  # fmt: skip
+
+
+def test_the_system_is_quoted_without_its_number_and_the_path(tmp_path: Path) -> None:
+    error = PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(tmp_path))
+
+    assert str(said(tmp_path, error)) == (
+        f"{tmp_path} is closed to this user: give it the folder (permission denied)."
+    )
 
 
 @pytest.mark.parametrize(("text", "kind", "sentence"), SAID)

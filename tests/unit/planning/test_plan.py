@@ -211,3 +211,13 @@ def test_the_page_has_the_table_that_the_model_makes() -> None:
             )
 
     assert "\n".join(lines) in PAGE.read_text(encoding="utf-8"), "\n".join(lines)
+
+
+def test_more_rows_than_there_can_be_are_refused() -> None:
+    load = ("--events-per-s", "9", "--skus", "10", "--locations", "10")
+
+    assert run(*load, "--rows", "100").exit_code == 0
+    refused = run(*load, "--rows", "101")
+
+    assert refused.exit_code == 2
+    assert "make 100 rows at most, not 101" in refused.output
