@@ -53,6 +53,7 @@ from web.writes.documents import DocumentLimits, Documents
 from web.writes.facts import FactLimits, Facts
 from web.writes.loads import Loader
 from web.writes.outcomes import Outcomes
+from web.writes.questions import OwnQuestions
 from web.writes.turns import TurnLimits
 
 log = logging.getLogger(__name__)
@@ -230,7 +231,10 @@ class Web:
             append, config.topics, table.count, fact_limits, ruling, observe, outcomes.of
         )
         self._loader = loader
-        self._documents = Documents(loader, self._active_rules, limits.documents, config.origins)
+        questions = OwnQuestions(self._queries.peers, config.url)
+        self._documents = Documents(
+            loader, questions, self._active_rules, limits.documents, config.origins
+        )
         table.label = (config.version, 0)
         roster, peers = self.members.roster, self._queries.peers
         neighbours = Neighbours(versions, self.members.workers, roster.is_quiet, peers)

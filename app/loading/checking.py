@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import BinaryIO, Final, cast
 
 import msgspec
@@ -32,7 +32,7 @@ from importers.documents.port import BrokenDocument, Document, Format
 _MAX_DOCUMENTS: Final = 100_000
 _MAX_IDENTITY_CHARS: Final = 512
 #: Of one file; each is kept until it is decided.
-_MAX_LEVELS: Final = 100_000
+MOST_LEVELS: Final = 100_000
 _FIRST: Final = 10
 
 
@@ -89,7 +89,7 @@ class Opened:
         rules: that the table judges by.
         may_write: why facts of a source and location may not be written, as a sentence; None:
             whoever loads may write all.
-        decides: counts and revocations are decided before they are sent; else they are refused.
+        most_levels: of one file; each is kept until it is decided, and asked for one by one.
     """
 
     def __init__(
@@ -101,10 +101,10 @@ class Opened:
         name: str | None,
         rules: RuleSet = CURRENT,
         may_write: Callable[[str, str], str | None] | None = None,
-        decides: bool = False,
+        most_levels: int = MOST_LEVELS,
     ) -> None:
         self._make, self._given, self._name = make, given, name
-        self._rules, self._decides = rules, decides
+        self._rules, self._most_levels = rules, most_levels
         self._why_not = None
         if may_write is not None:
             self._why_not = Lately[str, str | None](lambda location: may_write(SOURCE, location))
@@ -157,7 +157,7 @@ class Opened:
 
     def _cut(self, by: Format, file: BinaryIO) -> Iterator[Chunk]:
         parts = by.read(file)
-        return chunks(parts, self._make, with_tests=self.with_tests, decides=self._decides)
+        return chunks(parts, self._make, with_tests=self.with_tests)
 
     def _check(
         self,
@@ -173,7 +173,7 @@ class Opened:
         file.seek(0)
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # typeshed wants readinto
         file.seek(0)
-        seen = _Seen()
+        seen = _Seen(self._most_levels)
         judged: set[int] = set()
         forbidden: list[NoFact] = []
         for number, chunk in enumerate(self._cut(by, file)):
@@ -225,15 +225,16 @@ class Opened:
         return [event for event in found if not isinstance(event, Refused)]
 
     def _forbidden(self, chunk: Chunk, events: list[StockEvent], most: int) -> list[NoFact]:
-        """The first lines whose facts whoever loads may not write."""
-        if self._why_not is None or most <= 0:
+        """The first lines whose facts whoever loads may not write, then such counts."""
+        why_not = self._why_not
+        if why_not is None or most <= 0:
             return []
-        facts = (fact for piece in chunk.pieces for fact in piece.facts)
-        lines = (
-            (fact, self._why_not[event.data.location])
-            for fact, event in zip(facts, events, strict=True)
-        )
-        found = (NoFact(fact.where, Became.REFUSED, why) for fact, why in lines if why is not None)
+        facts = (fact.where for piece in chunk.pieces for fact in piece.facts)
+        moved = zip(facts, (event.data.location for event in events), strict=True)
+        levels = (level for piece in chunk.pieces for level in piece.levels)
+        counted = ((level.where, level.count.location) for level in levels)
+        lines = ((where, why_not[location]) for where, location in chain(moved, counted))
+        found = (NoFact(where, Became.REFUSED, why) for where, why in lines if why is not None)
         return list(islice(found, most))
 
 
@@ -257,7 +258,8 @@ def refuse_twice(files: Iterable[CheckedFile]) -> None:
 class _Seen:
     """Collects what is kept of a file."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_levels: int) -> None:
+        self._most_levels = most_levels
         self.equation = Equation()
         self.documents: dict[str, SeenDocument] = {}
         self.chunks: list[bytes] = []
@@ -283,8 +285,8 @@ class _Seen:
             self._digest.add(piece)
             self.levels += piece.levels
             self.revocations += piece.revocations
-            if len(self.levels) > _MAX_LEVELS:
-                raise BrokenDocument(f"It has more than {_MAX_LEVELS:,} counts: split it.")
+            if len(self.levels) > (most := self._most_levels):
+                raise BrokenDocument(f"It has more than {most:,} counts: split it.")
             if piece.is_last:
                 seen.digest = self._digest.hexdigest()
             if len(self.first) < _FIRST:

@@ -211,8 +211,7 @@ def _opened(
         for part, path in paths.items():
             found[part] = None if path is None else path.read_bytes()
         return opened_by(
-            GivenParts(format_name=format_name, document=document, with_tests=with_tests, **found),
-            decides=True,
+            GivenParts(format_name=format_name, document=document, with_tests=with_tests, **found)
         )
     except PartWrong as wrong:
         of = paths.get(wrong.part)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from app.loading.checking import Opened
+from app.loading.checking import MOST_LEVELS, Opened
 from app.loading.facts import FactMaker
 from domain.rules.held import CURRENT
 from domain.rules.sets import RuleSet
@@ -51,7 +51,7 @@ def opened_by(
     rules: RuleSet = CURRENT,
     may_write: Callable[[str, str], str | None] | None = None,
     most_bytes: int = MAX_PART_BYTES,
-    decides: bool = False,
+    most_levels: int = MOST_LEVELS,
 ) -> Opened:
     """How files are read.
 
@@ -60,7 +60,7 @@ def opened_by(
         rules: see `Opened`.
         may_write: see `Opened`.
         most_bytes: of one part of a workbook, unpacked.
-        decides: see `Opened`.
+        most_levels: see `Opened`.
 
     Raises:
         PartWrong: it cannot be used.
@@ -73,7 +73,7 @@ def opened_by(
         name=given.format_name,
         rules=rules,
         may_write=may_write,
-        decides=decides,
+        most_levels=most_levels,
     )
 
 

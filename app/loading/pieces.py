@@ -22,18 +22,6 @@ from importers.documents.port import (
 
 #: Of one transaction. No setting: both readings of a file must cut it alike.
 CHUNK_LINES: Final = 8_000
-_NO_LEVELS: Final = (
-    "It is a count, which moves nothing, and is decided by `onhand load` alone: load it by that, "
-    "or post by how much the stock was wrong (`onhand adjust … --reason count`)."
-)
-_NO_REVOCATIONS: Final = (
-    "It takes back what {} said, which `onhand load` alone does: load it by that, or post what "
-    "makes up for it (`onhand adjust … --reason correction`)."
-)
-_NO_REPLACEMENTS: Final = (
-    "Its document replaces an earlier one, which `onhand load` alone takes back, and both would "
-    "count: load it by that."
-)
 _TEST: Final = "Its document is a test, as its sender says: --test takes it as a real one."
 
 
@@ -103,8 +91,7 @@ class DocumentPiece(msgspec.Struct):
 
     document: whose. lines: of it, up to the end of this part. is_last: no more follow.
     is_left_out: it is a test, and nobody asked for tests: it is neither sent nor remembered.
-    replaces: it takes an earlier document back where nothing can be, so that its own goods may not
-    count beside that. levels, revocations: still to be decided.
+    levels, revocations: still to be decided.
     """
 
     document: Document
@@ -112,7 +99,6 @@ class DocumentPiece(msgspec.Struct):
     facts: list[LineFact]
     is_last: bool = False
     is_left_out: bool = False
-    replaces: bool = False
     levels: list[LineLevel] = []
     revocations: list[LineRevocation] = []
 
@@ -144,7 +130,6 @@ def chunks(
     make: FactMaker,
     *,
     with_tests: bool,
-    decides: bool = False,
     size: int = CHUNK_LINES,
 ) -> Iterator[Chunk]:
     """Cut what a reader gives; constant memory, and the same chunks each time.
@@ -153,7 +138,6 @@ def chunks(
         parts: of one file.
         make: makes facts of lines.
         with_tests: take test documents as real ones.
-        decides: counts and revocations are decided later; else they are refused.
         size: lines of a chunk.
 
     Raises:
@@ -176,7 +160,7 @@ def chunks(
             chunk.equation.refused += 1
             chunk.told.append(NoFact(part.where, Became.REFUSED, _TEST))
         else:
-            _take(part, piece, chunk, make, decides)
+            _take(part, piece, chunk, make)
         if chunk.equation.lines >= size:
             yield chunk
             piece = msgspec.structs.replace(piece, facts=[], levels=[], revocations=[])
@@ -191,25 +175,17 @@ def _take(
     piece: DocumentPiece,
     chunk: Chunk,
     make: FactMaker,
-    decides: bool,
 ) -> None:
     identity, rank, equation = piece.document.identity, piece.lines, chunk.equation
     try:
         match part:
-            case MovedLine() if piece.replaces:
-                raise ValueError(_NO_REPLACEMENTS)
             case MovedLine():
                 piece.facts.append(make.fact(identity, rank, part))
                 equation.facts += 1
             case LevelLine():
-                if not decides:
-                    raise ValueError(_NO_LEVELS)
                 piece.levels.append(make.level(identity, rank, part))
                 equation.levels += 1
             case RevokingLine():
-                if not decides:
-                    piece.replaces = True
-                    raise ValueError(_NO_REVOCATIONS.format(part.document))
                 found = LineRevocation(identity, rank, part.where, part.document, part.revoked)
                 piece.revocations.append(found)
                 equation.revocations += 1

@@ -1,8 +1,9 @@
 """A process of its own loads each document that is posted: no read waits, whatever it holds.
 
-It is given all over its standard input, answers over its standard output, and ends: when it is
-done, when it takes too long, and when its worker ends, however that was. What it had sent by
-then is remembered, and the next load of the document goes on behind it.
+It is given all over its standard input, and over its standard output it asks what its counts need
+and answers. It ends when it is done, when it takes too long, and when its worker ends, however
+that was. What it had sent by then is remembered, and the next load of the document goes on behind
+it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 import threading
 from asyncio.subprocess import PIPE, Process
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +24,7 @@ import msgspec
 
 from app.config import Settings
 from core.words import in_words
-from web.writes.loads import LoadAnswer, LoadAsked, LoadEnd
+from web.writes.loads import LoadAnswer, LoadAsked, LoadEnd, LoadQuestions
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +49,31 @@ class _Order(msgspec.Struct):
     asked: LoadAsked
 
 
+class _Question(msgspec.Struct, tag=True):
+    """What the process asks of its worker; body: JSON, None for a GET."""
+
+    number: int
+    path: str
+    body: bytes | None
+
+
+class _Told(msgspec.Struct):
+    """What the worker says to that."""
+
+    number: int
+    status: int
+    body: bytes
+
+
+class _Ended(msgspec.Struct, tag=True):
+    """The last that it says."""
+
+    answer: LoadAnswer
+
+
 _encode = msgspec.msgpack.Encoder().encode
+_said = msgspec.msgpack.Decoder(_Question | _Ended).decode
+_told = msgspec.msgpack.Decoder(_Told).decode
 
 
 class LoadingProcess:
@@ -63,8 +89,12 @@ class LoadingProcess:
         self._running: set[Process] = set()
         self._is_stopping = False
 
-    async def load(self, asked: LoadAsked) -> LoadAnswer:
+    async def load(self, asked: LoadAsked, questions: LoadQuestions) -> LoadAnswer:
         """Check a document, and send its facts: all, or nothing.
+
+        Args:
+            asked: the document.
+            questions: answers what the process asks.
 
         Raises:
             RuntimeError: the process met a bug, and has said which.
@@ -75,14 +105,14 @@ class LoadingProcess:
         order = _encode(_Order(settings, msgspec.structs.replace(asked, data=b"")))
         try:
             async with asyncio.timeout(self._most_s):
-                answer = await self._asked(order, asked.data)
+                answer = await self._asked(questions, order, asked.data)
         except TimeoutError:
             return _unfinished(f"It was not done within {self._most_s:g} s.")
         except OSError as error:
             log.warning("A document could not be loaded: %s", in_words(error))
             return _unfinished("This worker could not begin a process that loads it.")
-        if answer:
-            return msgspec.msgpack.decode(answer, type=LoadAnswer)
+        if answer is not None:
+            return answer
         return _unfinished(
             "This worker is stopping." if self._is_stopping else "The process that loads it ended."
         )
@@ -94,8 +124,8 @@ class LoadingProcess:
             with suppress(ProcessLookupError):
                 process.kill()
 
-    async def _asked(self, *given: bytes) -> bytes:
-        """Its answer; empty where it ended without one."""
+    async def _asked(self, questions: LoadQuestions, *given: bytes) -> LoadAnswer | None:
+        """Its answer; None where it ended without one."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             *("-m", "app.loading.process"),
@@ -109,10 +139,9 @@ class LoadingProcess:
         self._running.add(process)
         try:
             for part in given:
-                process.stdin.write(len(part).to_bytes(_LENGTH))
-                process.stdin.write(part)
+                _write(process.stdin, part)
             # Not closed before it has answered: that would tell it that its worker has ended.
-            answer = await process.stdout.read()
+            answer = await _converse(process.stdin, process.stdout, questions)
             if await process.wait() == _BUG:
                 raise RuntimeError("the process that loads documents met a bug, see above")
             return answer
@@ -122,6 +151,35 @@ class LoadingProcess:
                 process.kill()
             process.stdin.close()
             await process.wait()
+
+
+def _write(to: asyncio.StreamWriter, data: bytes) -> None:
+    to.write(len(data).to_bytes(_LENGTH))
+    to.write(data)
+
+
+async def _converse(
+    to: asyncio.StreamWriter, of: asyncio.StreamReader, questions: LoadQuestions
+) -> LoadAnswer | None:
+    """Answer what a process asks until it has answered, or ended without."""
+
+    async def tell(asked: _Question) -> None:
+        status, body = await questions(asked.path, asked.body)
+        _write(to, _encode(_Told(asked.number, status, body)))
+        with suppress(ConnectionError):  # it has ended, which is heard where it is read from
+            await to.drain()
+
+    answer = None
+    async with asyncio.TaskGroup() as telling:
+        with suppress(asyncio.IncompleteReadError):
+            while answer is None:
+                length = int.from_bytes(await of.readexactly(_LENGTH))
+                match _said(await of.readexactly(length)):
+                    case _Question() as asked:
+                        telling.create_task(tell(asked))
+                    case _Ended() as ended:
+                        answer = ended.answer
+    return answer
 
 
 def _unfinished(why: str) -> LoadAnswer:
@@ -136,10 +194,52 @@ def _given() -> bytes | None:
     return data if len(head) == _LENGTH and len(data) == length else None
 
 
-def _end_with_the_worker() -> None:
-    # Not by its buffer, whose lock this thread would hold when the process ends.
-    os.read(sys.stdin.fileno(), 1)
-    os._exit(0)
+class _OurWorker:
+    """The other end of both pipes, once it has given all."""
+
+    def __init__(self) -> None:
+        self._numbers = count()
+        self._waiting: dict[int, asyncio.Future[_Told]] = {}
+
+    async def ask(self, path: str, body: bytes | None) -> tuple[int, bytes]:
+        """Ask it; see `LoadQuestions`."""
+        number = next(self._numbers)
+        waiting = self._waiting[number] = asyncio.get_running_loop().create_future()
+        _say(_Question(number, path, body))
+        told = await waiting
+        return told.status, told.body
+
+    def listen(self) -> None:
+        """In a thread of its own: hear its answers, and end with it, whatever the loop does."""
+        while True:
+            told = _told(_heard(int.from_bytes(_heard(_LENGTH))))
+            waiting = self._waiting.pop(told.number)
+            with suppress(RuntimeError):  # the loop is closed, and nobody waits
+                waiting.get_loop().call_soon_threadsafe(_settle, waiting, told)
+
+
+def _settle(waiting: asyncio.Future[_Told], told: _Told) -> None:
+    if not waiting.done():
+        waiting.set_result(told)
+
+
+def _heard(length: int) -> bytes:
+    """So many bytes of what the worker says; the process ends where it says no more."""
+    # Not by its buffer, whose lock this thread would hold when the process ends. That is empty:
+    # the worker says nothing that it was not asked.
+    data = b""
+    while len(data) < length:
+        piece = os.read(sys.stdin.fileno(), length - len(data))
+        if not piece:
+            os._exit(0)
+        data += piece
+    return data
+
+
+def _say(what: _Question | _Ended) -> None:
+    data = _encode(what)
+    sys.stdout.buffer.write(len(data).to_bytes(_LENGTH) + data)
+    sys.stdout.buffer.flush()
 
 
 def main() -> None:
@@ -152,15 +252,14 @@ def main() -> None:
         return
     # What goes wrong with Kafka stands in the answer.
     logging.disable(logging.ERROR)
-    threading.Thread(target=_end_with_the_worker, daemon=True).start()
+    worker = _OurWorker()
+    threading.Thread(target=worker.listen, daemon=True).start()
     order = msgspec.msgpack.decode(first, type=_Order)
     asked = msgspec.structs.replace(order.asked, data=document)
     settings = msgspec.convert(order.settings, Settings, dec_hook=lambda kind, text: kind(text))
     from app.loading.posted import load_posted
 
-    answer = asyncio.run(load_posted(settings, asked))
-    sys.stdout.buffer.write(_encode(answer))
-    sys.stdout.buffer.flush()
+    _say(_Ended(asyncio.run(load_posted(settings, asked, worker.ask))))
     # Not what a library left behind in its threads, and not the thread above.
     os._exit(0)
 

@@ -7,6 +7,7 @@ mark: what was taken back, in the transaction of the corrections that do it.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from enum import StrEnum
 from typing import Final, NamedTuple, TypeVar
 
 import msgspec
@@ -147,11 +148,23 @@ def _read(topic: str, record: Stored, kind: type[T]) -> T:
         ) from None
 
 
+class NotSentBecause(StrEnum):
+    """Why nothing of a file is sent."""
+
+    LOADED_BEFORE = "loaded before"
+    #: Another document has its name.
+    CONFLICT = "conflict"
+    #: Of lines: counts, and what cannot be taken back.
+    REFUSED = "refused"
+    #: To the token that it came with.
+    FORBIDDEN = "forbidden"
+
+
 class NotSent(NamedTuple):
-    """Why nothing of a file may be sent, "" if it may; is_conflict: another one has its name."""
+    """Why nothing of a file may be sent, "" if it may."""
 
     sentence: str = ""
-    is_conflict: bool = False
+    because: NotSentBecause | None = None
 
 
 def not_sent(file: CheckedFile, memory: Remembered, is_named: bool) -> NotSent:
@@ -174,18 +187,20 @@ def not_sent(file: CheckedFile, memory: Remembered, is_named: bool) -> NotSent:
                 f"{identity} {begun} {_day(when)} from {note.file}, and says something else now: "
                 "if this is another document, give it another name (a table: --document); if a "
                 "map, a catalogue or a list of places was changed since, take the former one.",
-                is_conflict=True,
+                NotSentBecause.CONFLICT,
             )
         is_new = is_new or not note.is_whole
     if not is_new and file.documents:
         note, when = memory.notes[next(iter(file.documents))]
         what = next(iter(file.documents)) if len(file.documents) == 1 else "All that is in it"
-        return NotSent(f"{what} was loaded {_day(when)} from {note.file}: nothing was sent again.")
+        told = f"{what} was loaded {_day(when)} from {note.file}: nothing was sent again."
+        return NotSent(told, NotSentBecause.LOADED_BEFORE)
     alike = memory.alike.get(file.sha256)
     if alike is not None and alike not in file.documents and not is_named:
         return NotSent(
             f"The same bytes were loaded as {alike}: nothing was sent again. If they are another "
-            "document all the same, name it with --document."
+            "document all the same, name it with --document.",
+            NotSentBecause.LOADED_BEFORE,
         )
     return NotSent()
 

@@ -29,9 +29,11 @@ from app.loading.decisions.places import SentPlaces
 from app.loading.decisions.revoking import CorrectionGroup, Corrections, TakenBack, came_too_late
 from app.loading.decisions.settling import Settled, done_of, names_asked_for, settle_all
 from app.loading.facts import LineFact
-from app.loading.pieces import Chunk, DocumentPiece, LineRevocation
+from app.loading.pieces import Chunk, DocumentPiece, LineRevocation, NoFact
 from app.loading.remembered import (
     DocumentNote,
+    NotSent,
+    NotSentBecause,
     Remembered,
     not_sent,
     note_key,
@@ -41,10 +43,13 @@ from app.loading.remembered import (
 from app.resending import OnlySender, only_sender
 from core.partitioning import partition_for
 from core.positions import format_position
+from web.access.callers import Caller
 from wire.fetch import end_offsets
 from wire.filling import BatchFiller
 
 _TRANSACTION_TIMEOUT_MS: Final = 30_000
+#: All of its facts are in the log, so there is a position behind them.
+_IS_SENT: Final = (None, NotSentBecause.LOADED_BEFORE)
 _OVERTAKEN: Final = (
     "Another load took over, for only one at a time may send: when it is done, load this "
     "again. What was sent is remembered, and it goes on behind it."
@@ -57,8 +62,8 @@ class LoadedFile(msgspec.Struct):
     sent: facts, now. went_on: how many lines an earlier load had acknowledged. refused: why
     nothing was sent, as a sentence; "" where it was. levels: what became of its counts. taken:
     what its lines took back. late: identities of documents that were taken back before they came,
-    and by which: their facts were not sent. is_conflict: nothing was sent because a document of
-    the name says something else. position: of its facts, where all were sent, now or before.
+    and by which: their facts were not sent. because: of what kind `refused` is. forbidden: lines
+    that their caller may not write. position: of its facts, where all were sent, now or before.
     """
 
     file: CheckedFile
@@ -68,7 +73,8 @@ class LoadedFile(msgspec.Struct):
     levels: list[LevelDecision] = []
     taken: list[TakenBack] = []
     late: dict[str, str] = {}
-    is_conflict: bool = False
+    because: NotSentBecause | None = None
+    forbidden: list[NoFact] = []
     position: str | None = None
 
 
@@ -81,7 +87,7 @@ async def send_all(
     said: Callable[[int], None],
     asked: WorkersAsked | None = None,
     leave_out_refused: bool = False,
-    actor: str | None = None,
+    caller: Caller | None = None,
 ) -> list[LoadedFile]:
     """Send what was checked.
 
@@ -93,7 +99,8 @@ async def send_all(
         said: is told now and then how many lines were acknowledged.
         asked: workers, by whom counts are decided; needed where there are any.
         leave_out_refused: send the rest where counts are refused; else nothing is sent.
-        actor: whose token they are sent with; it stands beside what happened.
+        caller: whose token they are sent with, whose name stands beside what happened. What it may
+            not write is not taken back; what it may not send was refused before.
 
     Raises:
         FileRefused: a file was changed meanwhile.
@@ -114,19 +121,23 @@ async def send_all(
         ends = await _ends(consumer, settings)
         settled = await settle_all(  # 3
             *(settings, opened, files, memory, asked, corrections),
-            lambda file: not_sent(file, memory, is_named).sentence,
+            lambda file: not_sent(file, memory, is_named),
             {(tp.topic, tp.partition): end for tp, end in ends.items()},
+            caller,
         )
-        stopped = _stopped(settled) if not leave_out_refused else ""
+        stopped = NotSent() if leave_out_refused else _stopped(settled)
+        actor = None if caller is None else caller.name
         where = _places(settings, ends, memory)
         means = _Means(settings, only, opened, memory, settled, corrections, where, actor)
         for place, file in enumerate(files):
-            if told := settled.refusals.get(place) or stopped:
+            told, because = settled.refusals.get(place) or stopped
+            if told:
                 loaded = LoadedFile(file, refused=told, levels=settled.decisions_of(file))
-                loaded.is_conflict = not_sent(file, memory, is_named).is_conflict
+                loaded.because = because
+                loaded.forbidden = settled.forbidden.get(place, [])
             else:
                 loaded = await _Sending(file, means).run(said)  # 4
-            if loaded.position is None and not loaded.is_conflict:
+            if loaded.position is None and loaded.because in _IS_SENT:
                 loaded.position = await _furthest(consumer, settings)
             found.append(loaded)
     return found
@@ -173,12 +184,13 @@ async def _ends(
     return await end_offsets(consumer, tps, committed=committed)
 
 
-def _stopped(settled: Settled) -> str:
+def _stopped(settled: Settled) -> NotSent:
     if not (refused := len(settled.decided.refused())):
-        return ""
-    return (
+        return NotSent()
+    return NotSent(
         f"Nothing was sent, because of counts that are refused ({refused:,}): correct them, or "
-        "load the rest with --leave-out-refused."
+        "load the rest with --leave-out-refused.",
+        NotSentBecause.REFUSED,
     )
 
 

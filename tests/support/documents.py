@@ -83,12 +83,10 @@ def _read(file: BinaryIO) -> Iterator[DocumentPart]:
 TOY = Format(name="toy", looks_like=lambda head: True, read=_read)
 
 
-def opened(*, with_tests: bool = False, decides: bool = False) -> Opened:
+def opened(*, with_tests: bool = False) -> Opened:
     """Reads files of that format."""
     make = FactMaker(Catalogue(None), PlaceList({}))
-    return Opened(
-        make, with_tests=with_tests, given=lambda path, head: TOY, name=None, decides=decides
-    )
+    return Opened(make, with_tests=with_tests, given=lambda path, head: TOY, name=None)
 
 
 def written(folder: Path, text: str, name: str = "a.toy") -> Path:

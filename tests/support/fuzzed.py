@@ -26,7 +26,7 @@ from web.access.access import OPEN, Access
 from web.cluster.heartbeats import Claim, Heartbeat, beat_of
 from web.http.connections import ConnectionLimits
 from web.server import Limits, Web, WebConfig
-from web.writes.loads import LoadAnswer, LoadAsked, LoadEnd
+from web.writes.loads import LoadAnswer, LoadAsked, LoadEnd, LoadQuestions
 
 CLIENTS = 16
 #: How long a client waits for an answer before it goes away.
@@ -44,7 +44,7 @@ LIMITS = Limits(
 class NoLoader:
     """Loads nothing."""
 
-    async def load(self, asked: LoadAsked) -> LoadAnswer:
+    async def load(self, asked: LoadAsked, questions: LoadQuestions) -> LoadAnswer:
         return LoadAnswer(end=LoadEnd.UNREADABLE, detail=f"{len(asked.data)} bytes of nonsense.")
 
     async def stop(self) -> None:

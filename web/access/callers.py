@@ -7,6 +7,7 @@ from contextvars import ContextVar
 from enum import StrEnum
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 #: At the end of a source or location that a token may write: whatever begins so.
 ANY_END = "*"
@@ -41,9 +42,26 @@ class Caller(Struct, frozen=True):
             ("location", location, self.locations),
         ):
             if allowed and not _is_among(value, allowed):
-                named = ", ".join(allowed[:5]) + (", …" if len(allowed) > 5 else "")
-                return f"This token may not write facts of {what} {value!r}, only of {named}."
+                told = f"This token may not write facts of {what} {value!r}"
+                return f"{told}, only of {_first(allowed)}."
         return None
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether it may not write all facts."""
+        return bool(self.sources or self.locations)
+
+    def may_write_anywhere(self, source: str) -> str | None:
+        """As `may_write`, for a fact of whatever location."""
+        if (why := replace(self, locations=()).may_write(source, "")) is not None:
+            return why
+        if not self.locations:
+            return None
+        return f"This token may write facts of some locations only: {_first(self.locations)}."
+
+
+def _first(allowed: Sequence[str]) -> str:
+    return ", ".join(allowed[:5]) + (", …" if len(allowed) > 5 else "")
 
 
 def _is_among(value: str, allowed: Sequence[str]) -> bool:

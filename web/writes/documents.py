@@ -24,7 +24,16 @@ from web.http.multipart import FORM_DATA, FormPart, form_parts
 from web.http.parameters import BadRequest, Parameter, boolean, not_empty, parameters, target_of
 from web.http.problems import Fault, Problem, problem
 from web.http.replies import json_reply
-from web.writes.loads import DocumentBody, LoadAnswer, LoadAsked, LoadEnd, Loader, LoadFault
+from web.writes.loads import (
+    CountsBody,
+    DocumentBody,
+    LoadAnswer,
+    LoadAsked,
+    LoadEnd,
+    Loader,
+    LoadFault,
+    LoadQuestions,
+)
 
 DOCUMENTS_PATH: Final = "/v1/documents"
 BYTES: Final = "application/octet-stream"
@@ -91,6 +100,7 @@ class Documents:
 
     Args:
         loader: loads one document after the other.
+        questions: how that asks this worker.
         rules: number of those that the active version counts by.
         limits: see there.
         origins: of pages that may ask.
@@ -99,11 +109,12 @@ class Documents:
     def __init__(
         self,
         loader: Loader,
+        questions: LoadQuestions,
         rules: Callable[[], int],
         limits: DocumentLimits,
         origins: Collection[str] = (),
     ) -> None:
-        self._loader, self._rules = loader, rules
+        self._loader, self._questions, self._rules = loader, questions, rules
         self._limits, self._origins = limits, origins
         self._turn = asyncio.Lock()
         self._queued = 0
@@ -122,7 +133,7 @@ class Documents:
             if isinstance(asked, web.Response):
                 return asked
             async with self._its_turn():
-                answer = await self._loader.load(asked)
+                answer = await self._loader.load(asked, self._questions)
             return _reply(answer)
         except BadRequest as bad:
             return bad.reply()
@@ -242,7 +253,8 @@ def _told(body: DocumentBody | None) -> DocumentBody | None:
     if body is None:
         return None
     no_facts = [replace(one, sentence=in_words_of_http(one.sentence)) for one in body.no_facts]
-    return replace(body, no_facts=no_facts)
+    counts = [replace(one, sentence=in_words_of_http(one.sentence)) for one in body.counts.first]
+    return replace(body, no_facts=no_facts, counts=CountsBody(body.counts.sum, counts))
 
 
 def _fault(one: LoadFault) -> Fault:

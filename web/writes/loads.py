@@ -63,13 +63,55 @@ class NoFactBody(Struct, frozen=True):
     sentence: str
 
 
+class CountBody(Struct, frozen=True):
+    """What a count became: `adjusted`, `confirmed`, `decided before`, or `refused`.
+
+    book: what the log said was on hand at its moment, null where it was not asked; change: what was
+    counted less that; position: up to which facts; sentence: why it was refused.
+    """
+
+    where: str
+    id: str
+    sku: str
+    location: str
+    time: str
+    counted: int
+    became: str
+    change: int | None
+    book: int | None
+    position: str
+    sentence: str
+
+
+class CountsBody(Struct, frozen=True):
+    """What counts became: how many of each kind, and the first of them."""
+
+    sum: dict[str, int] = {}
+    first: list[CountBody] = []
+
+
+class TakenBackBody(Struct, frozen=True):
+    """What a line took back.
+
+    target: as the line names it; documents: so many that had been loaded; facts: so many of these
+    were made up for now.
+    """
+
+    where: str
+    target: str
+    documents: int
+    facts: int
+
+
 class DocumentBody(Struct, frozen=True):
     """A document that was read to its end: what became of its lines.
 
     lines = facts + levels + revocations + not_for_stock + refused. file: its name; format: of
     what it is; documents: how many it holds. no_facts: the first lines of each kind that are no
     facts. first_facts: events, as they stand in the log. sent: facts, now; lines_sent_before: by
-    an earlier POST. position: of all of its facts; null where nothing was sent.
+    an earlier POST. position: of all of its facts; null where nothing was sent. counts: what they
+    became. taken_back: earlier documents. too_late: documents of this file that were taken back
+    before they came, and by which; their facts were not sent.
     """
 
     file: str
@@ -87,6 +129,9 @@ class DocumentBody(Struct, frozen=True):
     sent: int = 0
     lines_sent_before: int = 0
     position: str | None = None
+    counts: CountsBody = CountsBody()
+    taken_back: list[TakenBackBody] = []
+    too_late: dict[str, str] = {}
 
 
 class LoadFault(Struct, frozen=True):
@@ -110,10 +155,17 @@ class LoadAnswer(Struct, frozen=True, kw_only=True):
     position: str | None = None
 
 
+class LoadQuestions(Protocol):
+    """What a load asks of its worker, as whoever posts the document may ask it: for its counts."""
+
+    async def __call__(self, path: str, body: bytes | None) -> tuple[int, bytes]:
+        """Status and body of the answer; path: with its query; body: JSON, None for a GET."""
+
+
 class Loader(Protocol):
     """Loads documents, one after the other, without holding up who answers reads."""
 
-    async def load(self, asked: LoadAsked) -> LoadAnswer:
+    async def load(self, asked: LoadAsked, questions: LoadQuestions) -> LoadAnswer:
         """Check a document, and send its facts: all, or nothing. Raises for a bug."""
 
     async def stop(self) -> None:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from urllib.parse import urlencode
 
 import aiohttp
@@ -34,6 +34,13 @@ _PAGE: Final = 1_000
 _ADJUSTED: Final = "inventory.stock.adjusted.v1"
 
 
+#: One worker: path and query, percent-encoded, and what is posted to it, None for a GET. Returns
+#: status and document; raises what `_FAILURES` are.
+Ask: TypeAlias = Callable[[str, object], Awaitable[tuple[int, dict[str, Any]]]]
+_FAILURES: Final = (aiohttp.ClientError, OSError, TimeoutError, ValueError)
+_BY_COMMAND: Final = "start one with `onhand worker`, or name another by --url or ONHAND_URL"
+
+
 class Unasked(Exception):
     """No worker answered; the message is one sentence with the remedy."""
 
@@ -53,15 +60,18 @@ class WorkersAsked:
     """Workers, each of whom may answer.
 
     Args:
-        http: connections.
-        urls: of workers; the next is asked where one does not answer.
+        workers: by their URLs; the next is asked where one does not answer.
         patience_s: how long a question is asked again.
+        remedy: what to do where nobody answers.
     """
 
     def __init__(
-        self, http: aiohttp.ClientSession, urls: Sequence[str], patience_s: float = _PATIENCE_S
+        self,
+        workers: Mapping[str, Ask],
+        patience_s: float = _PATIENCE_S,
+        remedy: str = _BY_COMMAND,
     ) -> None:
-        self._http, self._urls, self._patience_s = http, urls, patience_s
+        self._workers, self._patience_s, self._remedy = workers, patience_s, remedy
         #: Counts of which no ledger knew the moment: it was asked, and nobody keeps one.
         self.without_ledger = False
 
@@ -174,10 +184,10 @@ class WorkersAsked:
         until = time.monotonic() + self._patience_s
         while True:
             problems = []
-            for url in self._urls:
+            for url, ask in self._workers.items():
                 try:
-                    status, found = await self._once(url, path, body)
-                except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+                    status, found = await ask(path, body)
+                except _FAILURES as error:
                     problems.append(f"{url} ({in_words(error)})")
                     continue
                 if status != 503 or _kind(found) == "history-not-running":
@@ -188,20 +198,29 @@ class WorkersAsked:
             if time.monotonic() > until:
                 raise Unasked(
                     "Counts are decided by what workers say, and none answers at "
-                    f"{', '.join(problems)}: start one with `onhand worker`, or name another by "
-                    "--url or ONHAND_URL."
+                    f"{', '.join(problems)}: {self._remedy}."
                 )
             await asyncio.sleep(_AGAIN_S)
 
-    async def _once(self, url: str, path: str, body: object) -> tuple[int, dict[str, Any]]:
-        base = url if "://" in url else f"http://{url}"
+
+def _by_http(http: aiohttp.ClientSession, url: str) -> Ask:
+    base = url if "://" in url else f"http://{url}"
+
+    async def ask(path: str, body: object) -> tuple[int, dict[str, Any]]:
         whole = URL(base.rstrip("/") + path, encoded=True)
         method = "GET" if body is None else "POST"
-        async with self._http.request(method, whole, json=body) as answer:
-            found = msgspec.json.decode(await answer.read())
-        if not isinstance(found, dict):
-            raise ValueError("it does not answer as Onhand does")
-        return answer.status, found
+        async with http.request(method, whole, json=body) as answer:
+            return answer.status, document_in(await answer.read())
+
+    return ask
+
+
+def document_in(body: bytes) -> dict[str, Any]:
+    """What a worker answered; raises ValueError if it is none."""
+    found = msgspec.json.decode(body)
+    if not isinstance(found, dict):
+        raise ValueError("it does not answer as Onhand does")
+    return found
 
 
 @asynccontextmanager
@@ -220,7 +239,7 @@ async def workers_asked(
         patience_s: see `WorkersAsked`.
     """
     async with session(token, believed) as http:
-        yield WorkersAsked(http, urls, patience_s)
+        yield WorkersAsked({url: _by_http(http, url) for url in urls}, patience_s)
 
 
 def _kind(body: Mapping[str, Any]) -> str:

@@ -20,9 +20,10 @@ from app.config import Settings
 from app.loading.checking import CheckedFile
 from app.loading.decisions.deciding import StockMove, move_of
 from app.loading.facts import REVOKED, SOURCE, LineFact, correction_fact
-from app.loading.pieces import CHUNK_LINES, LineRevocation
+from app.loading.pieces import CHUNK_LINES, Became, LineRevocation, NoFact
 from app.loading.remembered import Remembered, RevokedMark
 from tables.home.letters import DeadLettersError, records
+from web.access.callers import Caller
 from web.http.times import rfc3339
 from wire.fetch import Stored, end_offsets
 
@@ -81,6 +82,35 @@ def why_not(file: CheckedFile, earlier: Collection[str], memory: Remembered) -> 
                 "loaded: load that first."
             )
     return ""
+
+
+async def forbidden_of(
+    file: CheckedFile, caller: Caller, memory: Remembered, corrections: Corrections
+) -> list[NoFact]:
+    """Lines that take back what their caller may not write.
+
+    What was not loaded yet may be anything, so whoever may not write all cannot keep it from
+    counting when it comes. What stands in the same file was judged when that was checked.
+
+    Raises:
+        DeadLettersError: the log is not as the notes say.
+    """
+    here = {*file.documents, *(seen.called for seen in file.documents.values())}
+    found = []
+    for one in file.revocations:
+        names = names_taken_back(one, memory)
+        why = None
+        if not names and one.target not in here:
+            why = caller.may_write_anywhere(SOURCE)
+        for name in names:
+            moves, _ = await corrections.left_of(one, name)
+            places = dict.fromkeys(move.location for move in moves or ())
+            told = (caller.may_write(SOURCE, location) for location in places)
+            why = why or next(filter(None, told), None)
+        if why is not None:
+            sentence = f"It takes back {one.target}. {why}"
+            found.append(NoFact(one.where, Became.REFUSED, sentence))
+    return found
 
 
 def came_too_late(

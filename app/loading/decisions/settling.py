@@ -24,22 +24,29 @@ from app.loading.decisions.deciding import (
 from app.loading.decisions.revoking import (
     Corrections,
     came_too_late,
+    forbidden_of,
     names_taken_back,
     taken_back_meanwhile,
     why_not,
 )
-from app.loading.remembered import Remembered
+from app.loading.pieces import NoFact
+from app.loading.remembered import NotSent, NotSentBecause, Remembered
 from core.partitioning import partition_for
 from core.positions import format_position
+from web.access.callers import Caller
 
 NOTHING_TO_DECIDE: Final = Decided({}, {})
 
 
 class Settled(msgspec.Struct):
-    """refusals: why a file may not be sent, by its place. decided: all counts of the others."""
+    """refusals: why a file may not be sent, by its place. decided: all counts of the others.
 
-    refusals: dict[int, str]
+    forbidden: lines that take back what their caller may not write, by the file's place.
+    """
+
+    refusals: dict[int, NotSent]
     decided: Decided
+    forbidden: dict[int, list[NoFact]] = {}
 
     def decisions_of(self, file: CheckedFile) -> list[LevelDecision]:
         """Of the counts of a file, in their order; those of an earlier load are not among them."""
@@ -68,8 +75,9 @@ async def settle_all(
     memory: Remembered,
     asked: WorkersAsked | None,
     corrections: Corrections | None,
-    refused: Callable[[CheckedFile], str],
+    refused: Callable[[CheckedFile], NotSent],
     ends: dict[tuple[str, int], int],
+    caller: Caller | None = None,
 ) -> Settled:
     """Settle all files of a load.
 
@@ -80,14 +88,23 @@ async def settle_all(
         memory: what is remembered of them.
         asked: workers; None: there are no counts, or nobody is to be asked.
         corrections: reads back what was sent; None: what is taken back is in no book.
-        refused: why a file may not be loaded by what is remembered of it; "" if it may.
+        refused: why a file may not be loaded by what is remembered of it.
         ends: of each topic and partition, the offset behind the last record.
+        caller: whose token it is; None: one who may write all.
 
     Raises:
         Unasked: no worker answers.
         DeadLettersError: the log is not as the notes say.
     """
     refusals = _refusals(files, memory, refused)
+    forbidden = {}
+    if caller is not None and caller.is_narrow and corrections is not None:
+        for place, file in enumerate(files):
+            if place in refusals:
+                continue
+            if lines := await forbidden_of(file, caller, memory, corrections):
+                forbidden[place] = lines
+                refusals[place] = NotSent(lines[0].sentence, NotSentBecause.FORBIDDEN)
     going = [file for place, file in enumerate(files) if place not in refusals]
     late = {identity for file in going for identity in _late(file, memory)}
     done = done_of(memory)
@@ -98,7 +115,7 @@ async def settle_all(
         if level.document not in late and level.rank > done.get(level.document, 0)
     ]
     if not levels or asked is None:
-        return Settled(refusals, NOTHING_TO_DECIDE)
+        return Settled(refusals, NOTHING_TO_DECIDE, forbidden)
     gone = late | taken_back_meanwhile(going)
     back = [] if corrections is None else await _taken_back(going, memory, corrections)
 
@@ -116,19 +133,22 @@ async def settle_all(
     decided = await decide(asked, levels, beside, after, passing=gone)
     for file in going:
         _count(file, decided)
-    return Settled(refusals, decided)
+    return Settled(refusals, decided, forbidden)
 
 
 def _refusals(
-    files: Sequence[CheckedFile], memory: Remembered, refused: Callable[[CheckedFile], str]
-) -> dict[int, str]:
+    files: Sequence[CheckedFile], memory: Remembered, refused: Callable[[CheckedFile], NotSent]
+) -> dict[int, NotSent]:
     """By the place of a file: why nothing of it may be sent."""
-    found: dict[int, str] = {}
+    found: dict[int, NotSent] = {}
     earlier: set[str] = set()
     for place, file in enumerate(files):
         earlier |= {*file.documents, *(one.called for one in file.documents.values())}
-        if told := refused(file) or why_not(file, earlier, memory):
-            found[place] = told
+        why = refused(file)
+        if not why.sentence and (told := why_not(file, earlier, memory)):
+            why = NotSent(told, NotSentBecause.REFUSED)
+        if why.sentence:
+            found[place] = why
     return found
 
 
@@ -141,7 +161,7 @@ async def settle_alone(
         Unasked: no worker answers.
     """
     nothing = Remembered({}, {})
-    return await settle_all(settings, opened, files, nothing, asked, None, lambda _: "", {})
+    return await settle_all(settings, opened, files, nothing, asked, None, lambda _: NotSent(), {})
 
 
 def _count(file: CheckedFile, decided: Decided) -> None:

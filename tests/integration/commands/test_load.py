@@ -25,6 +25,7 @@ from dev.workers import ROOT, environment, onhand, until
 from tests.support.documents import opened, written
 from tests.support.sheets import SALES
 from tests.unit.importers.excel.workbooks import a_book
+from web.access.callers import Caller
 
 MAP = f'{SALES}[negative]\nsold = "returned"\n'
 
@@ -50,10 +51,12 @@ def a_table(folder: Path, count: int) -> tuple[Path, Counter[str]]:
     return path, Counter(f"file:sales.csv#{n}" for n in range(2, count + 2))
 
 
-async def send(settings: Settings, *paths: Path, actor: str | None = None) -> list[LoadedFile]:
+async def send(settings: Settings, *paths: Path, caller: Caller | None = None) -> list[LoadedFile]:
     by = opened()
     files = [by.check(FileOnDisk(path), lambda told: None, lambda count: None) for path in paths]
-    return await send_all(settings, by, files, is_named=False, said=lambda count: None, actor=actor)
+    return await send_all(
+        settings, by, files, is_named=False, said=lambda count: None, caller=caller
+    )
 
 
 async def test_loading_twice_changes_nothing_and_is_refused(
@@ -228,7 +231,7 @@ async def test_a_load_goes_on_behind_the_noted_line_wherever_chunks_end_now(
     await note_that_it_was_loaded(settings, path, lines=3, is_whole=False)
 
     # By another one than began it: who says it is no part of what happened.
-    (found,) = await send(settings, path, actor="till-17")
+    (found,) = await send(settings, path, caller=Caller("id", "till-17", frozenset()))
 
     assert (found.sent, found.went_on) == (2, 3)
     assert ids(settings) == Counter(["A#5", "A#6"])

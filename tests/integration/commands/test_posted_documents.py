@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,20 @@ from dev.oracle.log import read_topics
 from dev.workers import until
 from tests.support.sheets import SALES
 from tests.support.workers import Cluster
+from tests.unit.importers.formats.writing import epcis_json, event
 
 LINES, SKUS = 120_000, 500
 PATH = "/v1/documents"
+COUNTS = b"""
+time_form = "rfc3339"
+[constants]
+kind = "counted"
+location = "shop-7"
+[columns]
+sku = "sku"
+quantity = "qty"
+time = "at"
+"""
 
 
 def a_form(rows: list[str], name: str) -> aiohttp.FormData:
@@ -27,6 +39,14 @@ def a_form(rows: list[str], name: str) -> aiohttp.FormData:
     text = "sku,qty\n" + "\n".join(rows)
     form.add_field("file", io.BytesIO(text.encode()), filename=name)
     form.add_field("map", SALES)
+    return form
+
+
+def parts(data: bytes, **more: bytes) -> aiohttp.FormData:
+    form = aiohttp.FormData()
+    form.add_field("file", io.BytesIO(data), filename="counts.csv")
+    for name, part in more.items():
+        form.add_field(name, part.decode())
     return form
 
 
@@ -81,6 +101,7 @@ async def test_a_document_whose_worker_is_killed_goes_on_at_another_and_each_fac
             assert (status, told["sent"]) == (202, 1)
             row = f"{b.url}/v1/inventory/PEN/shop-7?min_position={told['position']}&wait_ms=10000"
             await sees_sold(http, row, 2)
+            ids_before = await counts_and_takes_back(http, a.url, b.url)
 
             posting = asyncio.create_task(
                 asked(http, "POST", a.url + PATH, a_form(rows, "sales.csv"))
@@ -97,7 +118,7 @@ async def test_a_document_whose_worker_is_killed_goes_on_at_another_and_each_fac
                 assert told["lines"] == told["facts"] == LINES
                 assert 0 < told["lines_sent_before"] == LINES - told["sent"] < LINES
             assert ids(cluster) == Counter(
-                ["file:small.csv#2", *(f"file:sales.csv#{n}" for n in range(2, LINES + 2))]
+                [*ids_before, *(f"file:sales.csv#{n}" for n in range(2, LINES + 2))]
             )
             status, again = await asked(http, "POST", b.url + PATH, a_form(rows, "sales.csv"))
             assert (status, again["type"]) == (409, "/problems/already-loaded")
@@ -108,6 +129,38 @@ async def test_a_document_whose_worker_is_killed_goes_on_at_another_and_each_fac
                     await sees_sold(http, row, LINES // SKUS)
     finally:
         cluster.close()
+
+
+async def counts_and_takes_back(http: aiohttp.ClientSession, one: str, other: str) -> list[str]:
+    """A count, and an event that is declared wrong, each posted twice: done once. Ids of all."""
+    at = datetime.now(UTC) + timedelta(minutes=2)
+    for url, expected in ((other, 202), (one, 409)):
+        rows = f"sku,qty,at\nPEN,7,{at:%Y-%m-%dT%H:%M:%SZ}\n"
+        status, told = await asked(http, "POST", url + PATH, parts(rows.encode(), map=COUNTS))
+        assert status == expected, told
+        if status == 202:
+            (count,) = told["counts"]["first"]
+            assert (count["became"], count["book"], count["change"]) == ("adjusted", -2, 9)
+    places = b"gln,location\n9521234000013,shop-7\n"
+    wrong = event(errorDeclaration={"declarationTime": "2026-02-01T00:00:00Z"})
+    for body, expected in (
+        (epcis_json(event()), 202),
+        (epcis_json(wrong), 202),
+        (epcis_json(wrong), 409),
+    ):
+        form = parts(body, places=places)
+        status, told = await asked(http, "POST", one + PATH, form)
+        assert status == expected, told
+        if told.get("revocations"):
+            assert [(taken["documents"], taken["facts"]) for taken in told["taken_back"]] == [
+                (1, 1)
+            ]
+    shipped = f"{identity_of(event())}#09521234123453"
+    return ["file:small.csv#2", "file:counts.csv#2", shipped, f"{shipped}:revoked"]
+
+
+def identity_of(shipping: dict[str, Any]) -> str:
+    return f"epcis:{shipping['eventID']}"
 
 
 async def sees_sold(http: aiohttp.ClientSession, row: str, count: int) -> None:

@@ -45,7 +45,7 @@ async def load(
     settings: Settings, folder: Path, *texts: str, on_hand: int = 0, leave_out: bool = False
 ) -> list[LoadedFile]:
     """Each text is a file of its own."""
-    by = opened(decides=True)
+    by = opened()
     paths = [written(folder, text.replace("; ", "\n"), f"{n}.toy") for n, text in enumerate(texts)]
     files = [by.check(FileOnDisk(path), lambda told: None, lambda count: None) for path in paths]
     asked = Books(on_hand)
@@ -148,7 +148,7 @@ async def test_a_load_that_dies_while_it_takes_back_goes_on_and_no_fact_is_taken
 async def test_counts_of_a_load_that_dies_are_decided_once_and_none_is_lost(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pieces.chunks, "__kwdefaults__", {"decides": False, "size": 1})
+    monkeypatch.setattr(pieces.chunks, "__kwdefaults__", {"size": 1})
     text = "doc D; " + "; ".join(f"level 5 2026-11-23T10:00:0{n}Z" for n in range(4))
     commit = OnlySender.commit
 

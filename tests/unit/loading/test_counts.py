@@ -51,9 +51,7 @@ class Books:
 
 
 def check(folder: Path, text: str) -> CheckedFile:
-    return opened(decides=True).check(
-        FileOnDisk(written(folder, text)), lambda told: None, lambda n: None
-    )
+    return opened().check(FileOnDisk(written(folder, text)), lambda told: None, lambda n: None)
 
 
 async def decided(
@@ -163,7 +161,7 @@ async def test_where_nobody_answers_the_load_ends_with_that_sentence(tmp_path: P
 def test_a_count_without_a_moment_or_below_nothing_is_a_refused_line(tmp_path: Path) -> None:
     told: list[NoFact] = []
     text = f"doc D\nlevel 1\nlevel -1 {TEN}\nlevel 1 {TEN}\nrevoke X"
-    checked = opened(decides=True).check(
+    checked = opened().check(
         FileOnDisk(written(tmp_path, text)),
         told.append,
         lambda n: None,

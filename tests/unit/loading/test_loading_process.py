@@ -16,15 +16,29 @@ from domain.rules.held import CURRENT
 from tests.support.sheets import SALES
 from web.writes.loads import LoadAsked, LoadEnd
 
+COUNTS = """time_form = "rfc3339"
+[columns]
+sku = "sku"
+quantity = "qty"
+time = "at"
+[constants]
+kind = "counted"
+location = "shop-7"
+"""
+
 ASKED = LoadAsked(
     file="sales.csv", data=b"sku,qty\nA,2\n", map=SALES.encode(), rules=CURRENT.number, dry_run=True
 )
 
 
+async def nobody(path: str, body: bytes | None) -> tuple[int, bytes]:
+    raise AssertionError(f"nothing is to be asked: {path}")
+
+
 async def test_it_is_given_a_document_and_answers_with_what_became_of_its_lines() -> None:
     loader = LoadingProcess(Settings())
 
-    answer = await loader.load(ASKED)
+    answer = await loader.load(ASKED, nobody)
 
     assert answer.end is LoadEnd.CHECKED
     assert answer.body is not None
@@ -32,10 +46,53 @@ async def test_it_is_given_a_document_and_answers_with_what_became_of_its_lines(
     assert not loader._running
 
 
+async def test_what_its_counts_need_is_asked_of_the_worker_and_several_at_once() -> None:
+    at = "2026-11-23T10:00:00Z"
+    rows = [f"SKU-{n},{n},{at}" for n in range(20)]
+    asked: list[str] = []
+    several = asyncio.Event()
+
+    async def worker(path: str, body: bytes | None) -> tuple[int, bytes]:
+        asked.append(path)
+        if body is not None:
+            return 200, b'{"items":[]}'
+        if "timeline" in path:
+            return 200, b'{"facts":[],"next_cursor":null}'
+        if len(asked) > 3:
+            several.set()
+        await asyncio.wait_for(several.wait(), 60)
+        return 200, b'{"on_hand":3,"history":{"position":"sales-0@9"}}'
+
+    counts = LoadAsked(
+        file="counts.csv", data="\n".join(["sku,qty,at", *rows]).encode(), map=COUNTS.encode(),
+        rules=CURRENT.number, dry_run=True,
+    )  # fmt: skip
+    answer = await LoadingProcess(Settings()).load(counts, worker)
+
+    assert answer.body is not None, answer
+    assert answer.body.counts.sum == {"adjusted": 19, "confirmed": 1}
+    assert [(one.counted, one.change) for one in answer.body.counts.first[:2]] == [(0, -3), (1, -2)]
+    assert asked[0] == "/v1/facts/lookup"
+    assert len(asked) == 41
+
+
+async def test_a_bug_of_the_worker_ends_the_load_and_its_process() -> None:
+    counts = LoadAsked(
+        file="counts.csv", data=b"sku,qty,at\nA,1,2026-11-23T10:00:00Z\n", map=COUNTS.encode(),
+        rules=CURRENT.number, dry_run=True,
+    )  # fmt: skip
+    loader = LoadingProcess(Settings())
+
+    with pytest.raises(ExceptionGroup):
+        await loader.load(counts, nobody)
+
+    assert not loader._running
+
+
 async def test_what_takes_too_long_is_ended_and_may_be_tried_again() -> None:
     loader = LoadingProcess(Settings(), most_s=0.0)
 
-    answer = await loader.load(ASKED)
+    answer = await loader.load(ASKED, nobody)
 
     assert (answer.end, "not done within 0 s" in answer.detail) == (LoadEnd.UNFINISHED, True)
     assert not loader._running
@@ -53,7 +110,7 @@ async def test_a_worker_that_stops_breaks_it_off_and_says_so() -> None:
         port = server.sockets[0].getsockname()[1]
         loader = LoadingProcess(Settings(kafka=f"127.0.0.1:{port}"))
         sends = LoadAsked(file="a.csv", data=ASKED.data, map=ASKED.map, rules=CURRENT.number)
-        loading = asyncio.create_task(loader.load(sends))
+        loading = asyncio.create_task(loader.load(sends, nobody))
         await asyncio.wait_for(asks_kafka.wait(), 60)
 
         await loader.stop()
@@ -61,7 +118,7 @@ async def test_a_worker_that_stops_breaks_it_off_and_says_so() -> None:
 
     assert answer.end is LoadEnd.UNFINISHED
     assert answer.detail.startswith("This worker is stopping. What was sent is remembered")
-    assert (await loader.load(ASKED)).end is LoadEnd.UNFINISHED
+    assert (await loader.load(ASKED, nobody)).end is LoadEnd.UNFINISHED
 
 
 async def test_it_ends_when_its_worker_does_before_and_after_it_was_given_all() -> None:
@@ -79,6 +136,6 @@ async def test_a_bug_of_it_is_no_answer(
     monkeypatch.setattr(process, "_encode", lambda order: b"\xc1")
 
     with pytest.raises(RuntimeError, match="met a bug"):
-        await LoadingProcess(Settings()).load(ASKED)
+        await LoadingProcess(Settings()).load(ASKED, nobody)
 
     assert "DecodeError" in capfd.readouterr().err

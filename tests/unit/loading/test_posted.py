@@ -9,7 +9,11 @@ import pytest
 from app.config import Settings
 from app.loading import posted
 from app.loading.checking import CheckedFile, Opened
+from app.loading.decisions.deciding import LevelBecame, LevelDecision
+from app.loading.decisions.revoking import TakenBack
+from app.loading.pieces import Became, NoFact
 from app.loading.posted import load_posted
+from app.loading.remembered import NotSentBecause
 from app.loading.sending import LoadedFile
 from domain.rules.held import CURRENT
 from tests.support.sheets import SALES
@@ -22,14 +26,41 @@ GOOD = b"sku,qty\nA,2\nA,2\n"
 NOWHERE = Settings(kafka="127.0.0.1:9")
 
 
+AT = "2026-11-23T10:00:00Z"
+COUNTS = b"""
+time_form = "rfc3339"
+[constants]
+kind = "counted"
+location = "shop-7"
+[columns]
+sku = "sku"
+quantity = "qty"
+time = "at"
+"""
+
+
+async def silent(path: str, body: bytes | None) -> tuple[int, bytes]:
+    return 503, b'{"type":"/problems/not-ready","detail":"It restores."}'
+
+
+async def ledger(path: str, body: bytes | None) -> tuple[int, bytes]:
+    """Of which every row holds 3, and nothing was counted before."""
+    if body is not None:
+        return 200, b'{"items":[]}'
+    if "timeline" in path:
+        return 200, b'{"facts":[],"next_cursor":null}'
+    return 200, b'{"on_hand":3,"history":{"position":"sales-0@9"}}'
+
+
 def asked(data: bytes = GOOD, **more: Any) -> LoadAsked:
     more.setdefault("map", SALES.encode())
     more.setdefault("file", "sales.csv")
+    more.pop("by", None)
     return LoadAsked(data=data, rules=more.pop("rules", CURRENT.number), **more)
 
 
 async def load(data: bytes = GOOD, **more: Any) -> LoadAnswer:
-    return await load_posted(NOWHERE, asked(data, **more))
+    return await load_posted(NOWHERE, asked(data, **more), more.pop("by", silent))
 
 
 def a_caller(**only: list[str]) -> Caller:
@@ -154,6 +185,70 @@ async def test_a_token_for_some_locations_or_sources_loads_nothing_beyond_them()
     assert (await load(caller=allowed, dry_run=True)).end is LoadEnd.CHECKED
 
 
+async def test_counts_are_decided_by_what_the_worker_says_and_refused_ones_are_lines() -> None:
+    data = f"sku,qty,at\nA,5,{AT}\nB,3,{AT}\nC,1,{AT}\nC,2,{AT}\n".encode()
+
+    answer = await load(data, map=COUNTS, by=ledger, dry_run=True)
+
+    assert answer.end is LoadEnd.CHECKED
+    body = answer.body
+    assert body is not None
+    assert (body.lines, body.levels, body.refused) == (4, 2, 2)
+    assert body.counts.sum == {"adjusted": 1, "confirmed": 1, "refused": 2}
+    assert [(one.sku, one.book, one.change) for one in body.counts.first[:2]] == [
+        ("A", 3, 2),
+        ("B", 3, 0),
+    ]
+    assert [(one.where, one.became) for one in body.no_facts] == [
+        ("line 4", "refused"),
+        ("line 5", "refused"),
+    ]
+    assert "counted twice" in body.no_facts[0].sentence
+
+
+async def test_where_nobody_can_be_asked_a_count_is_not_guessed_and_may_be_sent_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(posted, "_PATIENCE_S", 0.0)
+
+    answer = await load(f"sku,qty,at\nA,5,{AT}\n".encode(), map=COUNTS, dry_run=True)
+
+    assert answer.end is LoadEnd.UNFINISHED
+    assert "none answers at this worker (It restores): nothing was sent; send it again." in (
+        answer.detail
+    )
+
+
+async def test_a_count_needs_the_right_to_read_and_to_write_its_location() -> None:
+    data = f"sku,qty,at\nA,5,{AT}\n".encode()
+    reader = frozenset([Scope.READ, Scope.WRITE])
+
+    answer = await load(data, map=COUNTS, by=ledger, caller=a_caller(), dry_run=True)
+    assert (answer.end, "it needs the scope read, too" in answer.detail) == (
+        LoadEnd.FORBIDDEN,
+        True,
+    )
+    other = Caller("id", "till-17", reader, locations=["shop-8"])
+    answer = await load(data, map=COUNTS, by=ledger, caller=other, dry_run=True)
+    assert (answer.end, "location 'shop-7'" in answer.detail) == (LoadEnd.FORBIDDEN, True)
+    allowed = Caller("id", "till-17", reader, locations=["shop-7"])
+    answer = await load(data, map=COUNTS, by=ledger, caller=allowed, dry_run=True)
+    assert answer.end is LoadEnd.CHECKED
+
+
+async def test_a_document_of_more_counts_than_are_asked_for_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(posted, "MOST_COUNTS", 1)
+
+    answer = await load(f"sku,qty,at\nA,5,{AT}\nB,5,{AT}\n".encode(), map=COUNTS)
+
+    assert (answer.end, "more than 1 counts: split it" in answer.detail) == (
+        LoadEnd.UNREADABLE,
+        True,
+    )
+
+
 async def test_what_was_sent_is_told_with_its_position_and_whose_token_it_was(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -167,18 +262,36 @@ async def test_what_was_sent_is_told_with_its_position_and_whose_token_it_was(
         return [LoadedFile(files[0], **outcome)]
 
     monkeypatch.setattr(posted, "send_all", send_all)
-    outcome = {"sent": 1, "went_on": 1, "position": "sales-0@3"}
-    answer = await load(caller=a_caller())
+    level = LevelDecision(
+        "line 2", "D#2", "A", "shop-7", AT, 5, LevelBecame.REFUSED, sentence="No."
+    )
+    outcome = {"sent": 1, "went_on": 1, "position": "sales-0@3", "late": {"E": "K"}}
+    outcome["taken"] = [TakenBack("line 3", "A", 1, 2)]
+    till = a_caller()
+    answer = await load(caller=till)
     assert answer.end is LoadEnd.LOADED
     assert answer.body is not None
     assert (answer.body.sent, answer.body.lines_sent_before) == (1, 1)
     assert answer.body.position == "sales-0@3"
-    assert (given[0]["actor"], given[0]["is_named"]) == ("till-17", False)
+    assert answer.body.too_late == {"E": "K"}
+    assert [(one.target, one.facts) for one in answer.body.taken_back] == [("A", 2)]
+    assert (given[0]["caller"], given[0]["is_named"]) == (till, False)
 
     outcome = {"refused": "It was loaded.", "position": "sales-0@9"}
+    outcome["because"] = NotSentBecause.LOADED_BEFORE
     answer = await load(document="monday")
     assert (answer.end, answer.position) == (LoadEnd.LOADED_BEFORE, "sales-0@9")
-    assert (given[1]["actor"], given[1]["is_named"]) == (None, True)
+    assert (given[1]["caller"], given[1]["is_named"]) == (None, True)
 
-    outcome = {"refused": "Another one.", "is_conflict": True}
+    outcome = {"refused": "Another one.", "because": NotSentBecause.CONFLICT}
     assert (await load()).end is LoadEnd.CONFLICT
+    outcome = {"refused": "A count.", "because": NotSentBecause.REFUSED, "levels": [level]}
+    answer = await load()
+    assert (answer.end, answer.detail) == (LoadEnd.LINES_REFUSED, "A count.")
+    assert answer.body is not None
+    assert [one.sentence for one in answer.body.no_facts] == ["No."]
+    forbidden = [NoFact("line 2", Became.REFUSED, "It takes back A. It may not.")]
+    outcome = {"refused": "A.", "because": NotSentBecause.FORBIDDEN, "forbidden": forbidden}
+    answer = await load()
+    assert answer.end is LoadEnd.FORBIDDEN
+    assert answer.detail == "Nothing was sent: line 2: It takes back A. It may not."

@@ -7,22 +7,24 @@ from pathlib import Path
 import pytest
 
 from app.loading.checking import CheckedFile
+from app.loading.decisions.deciding import StockMove
 from app.loading.decisions.revoking import (
     came_too_late,
+    forbidden_of,
     names_taken_back,
     taken_back_meanwhile,
     why_not,
 )
 from app.loading.given import FileOnDisk
+from app.loading.pieces import LineRevocation
 from app.loading.remembered import DocumentNote, Remembered, RevokedMark
 from tests.support.documents import opened, written
+from web.access.callers import Caller, Scope
 
 
 def check(folder: Path, text: str) -> CheckedFile:
     rows = text.replace("; ", "\n")
-    return opened(decides=True).check(
-        FileOnDisk(written(folder, rows)), lambda told: None, lambda n: None
-    )
+    return opened().check(FileOnDisk(written(folder, rows)), lambda told: None, lambda n: None)
 
 
 def memory(*notes: tuple[str, str], is_whole: bool = True, old: bool = False) -> Remembered:
@@ -91,3 +93,40 @@ def test_a_document_that_was_broken_off_is_finished_before_it_is_taken_back(
     assert why_not(file, {"A"}, memory(("A", ""), is_whole=False)) == ""
     told = why_not(file, set(), memory(("A", ""), old=True))
     assert "did not remember where its facts lie" in told
+
+
+class Sent:
+    """Says what earlier documents moved: for each its locations."""
+
+    def __init__(self, **locations: list[str]) -> None:
+        self._locations = locations
+
+    async def left_of(
+        self, revocation: LineRevocation, name: str
+    ) -> tuple[list[StockMove] | None, int]:
+        return [StockMove("1", "A", at, -1, None) for at in self._locations[name]], 0
+
+
+async def test_what_a_token_may_not_write_it_may_not_take_back(tmp_path: Path) -> None:
+    mine = Caller("id", "till", frozenset([Scope.WRITE]), locations=["shop-7"])
+    known = memory(("A", ""), ("B", ""), ("E", "C"))
+    sent = Sent(A=["shop-7"], B=["shop-7", "shop-8"], E=["shop-8"])
+
+    async def told(text: str, caller: Caller = mine) -> list[str]:
+        file = check(tmp_path, text)
+        found = await forbidden_of(file, caller, known, sent)  # type: ignore[arg-type]  # says what was sent
+        return [f"{one.where}: {one.sentence}" for one in found]
+
+    only = "This token may not write facts of location 'shop-8', only of shop-7."
+    assert await told("doc K; revoke A") == []
+    assert await told("doc K; revoke A; revoke B") == [f"line 3: It takes back B. {only}"]
+    assert await told("doc K; revoke C") == [f"line 2: It takes back C. {only}"]
+    # What was not loaded may come from anywhere, and would count nothing then.
+    (unknown,) = await told("doc K; revoke X")
+    assert "It takes back X. This token may write facts of some locations only: shop-7." in unknown
+    # But for what stands beside it, which was judged by then.
+    assert await told("doc D called X; sold 1; doc K; revoke X") == []
+    of_load = Caller("id", "till", frozenset(), sources=["load"])
+    assert await told("doc K; revoke B; revoke X", of_load) == []
+    other = Caller("id", "till", frozenset(), sources=["till-*"])
+    assert len(await told("doc K; revoke A; revoke X", other)) == 2

@@ -10,7 +10,7 @@ from tables.reading import PartitionStatus
 from tables.stats import Stats
 from tables.stock import StockReading
 from tests.support.shelf import Confirmed
-from web.writes.loads import LoadAnswer, LoadAsked, LoadEnd
+from web.writes.loads import LoadAnswer, LoadAsked, LoadEnd, LoadQuestions
 
 URL = "http://10.0.0.7:6066"
 
@@ -49,7 +49,7 @@ class FakeLoader:
         self.held.set()
         self.began = asyncio.Condition()
 
-    async def load(self, asked: LoadAsked) -> LoadAnswer:
+    async def load(self, asked: LoadAsked, questions: LoadQuestions) -> LoadAnswer:
         async with self.began:
             self.asked.append(asked)
             self.began.notify_all()
