@@ -130,17 +130,25 @@ async def send_all(
         where = _places(settings, ends, memory)
         means = _Means(settings, only, opened, memory, settled, corrections, where, actor)
         for place, file in enumerate(files):
-            told, because = settled.refusals.get(place) or stopped
-            if told:
-                loaded = LoadedFile(file, refused=told, levels=settled.decisions_of(file))
-                loaded.because = because
-                loaded.forbidden = settled.forbidden.get(place, [])
+            why = settled.refusals.get(place, stopped)
+            if why.sentence:
+                loaded = _not_loaded(file, place, why, settled)
             else:
                 loaded = await _Sending(file, means).run(said)  # 4
             if loaded.position is None and loaded.because in _IS_SENT:
                 loaded.position = await _furthest(consumer, settings)
             found.append(loaded)
     return found
+
+
+def _not_loaded(file: CheckedFile, place: int, why: NotSent, settled: Settled) -> LoadedFile:
+    return LoadedFile(
+        file,
+        refused=why.sentence,
+        because=why.because,
+        levels=settled.decisions_of(file),
+        forbidden=settled.forbidden.get(place, []),
+    )
 
 
 async def _furthest(consumer: AIOKafkaConsumer, settings: Settings) -> str:

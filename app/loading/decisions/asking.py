@@ -36,7 +36,7 @@ _ADJUSTED: Final = "inventory.stock.adjusted.v1"
 
 #: One worker: path and query, percent-encoded, and what is posted to it, None for a GET. Returns
 #: status and document; raises what `_FAILURES` are.
-Ask: TypeAlias = Callable[[str, object], Awaitable[tuple[int, dict[str, Any]]]]
+AskWorker: TypeAlias = Callable[[str, object], Awaitable[tuple[int, dict[str, Any]]]]
 _FAILURES: Final = (aiohttp.ClientError, OSError, TimeoutError, ValueError)
 _BY_COMMAND: Final = "start one with `onhand worker`, or name another by --url or ONHAND_URL"
 
@@ -67,7 +67,7 @@ class WorkersAsked:
 
     def __init__(
         self,
-        workers: Mapping[str, Ask],
+        workers: Mapping[str, AskWorker],
         patience_s: float = _PATIENCE_S,
         remedy: str = _BY_COMMAND,
     ) -> None:
@@ -203,7 +203,7 @@ class WorkersAsked:
             await asyncio.sleep(_AGAIN_S)
 
 
-def _by_http(http: aiohttp.ClientSession, url: str) -> Ask:
+def _by_http(http: aiohttp.ClientSession, url: str) -> AskWorker:
     base = url if "://" in url else f"http://{url}"
 
     async def ask(path: str, body: object) -> tuple[int, dict[str, Any]]:

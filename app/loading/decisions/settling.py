@@ -97,14 +97,9 @@ async def settle_all(
         DeadLettersError: the log is not as the notes say.
     """
     refusals = _refusals(files, memory, refused)
-    forbidden = {}
-    if caller is not None and caller.is_narrow and corrections is not None:
-        for place, file in enumerate(files):
-            if place in refusals:
-                continue
-            if lines := await forbidden_of(file, caller, memory, corrections):
-                forbidden[place] = lines
-                refusals[place] = NotSent(lines[0].sentence, NotSentBecause.FORBIDDEN)
+    forbidden = await _forbidden(files, refusals, memory, corrections, caller)
+    for at, lines in forbidden.items():
+        refusals[at] = NotSent(lines[0].sentence, NotSentBecause.FORBIDDEN)
     going = [file for place, file in enumerate(files) if place not in refusals]
     late = {identity for file in going for identity in _late(file, memory)}
     done = done_of(memory)
@@ -150,6 +145,24 @@ def _refusals(
         if why.sentence:
             found[place] = why
     return found
+
+
+async def _forbidden(
+    files: Sequence[CheckedFile],
+    refusals: Collection[int],
+    memory: Remembered,
+    corrections: Corrections | None,
+    caller: Caller | None,
+) -> dict[int, list[NoFact]]:
+    """By the place of a file that may be sent else: lines that its caller may not write."""
+    if caller is None or not caller.is_narrow or corrections is None:
+        return {}
+    found = {
+        place: await forbidden_of(file, caller, memory, corrections)
+        for place, file in enumerate(files)
+        if place not in refusals
+    }
+    return {place: lines for place, lines in found.items() if lines}
 
 
 async def settle_alone(

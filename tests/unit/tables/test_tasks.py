@@ -134,6 +134,7 @@ AWAITED = {
     "app/upgrades/comparing.py": 2,  # of a group, which ends with the first that fails
     "app/counting/worker.py": 2,  # the steps of `stop`
     "app/loading/decisions/deciding.py": 1,  # of a task group
+    "app/loading/process.py": 1,  # of a task group
     "app/loading/sending.py": 1,  # a chunk that travels while the next is read
     "wire/rounds.py": 1,  # answers the futures of all who ask, whatever happens
     "tables/takeover.py": 1,  # the look that a take-over begins early
