@@ -99,8 +99,8 @@ async def send_all(
         said: is told now and then how many lines were acknowledged.
         asked: workers, by whom counts are decided; needed where there are any.
         leave_out_refused: send the rest where counts are refused; else nothing is sent.
-        caller: whose token they are sent with, whose name stands beside what happened. What it may
-            not write is not taken back; what it may not send was refused before.
+        caller: whose token they are sent with; its name stands beside what happened, and what it
+            may not write is not taken back.
 
     Raises:
         FileRefused: a file was changed meanwhile.
@@ -126,12 +126,10 @@ async def send_all(
             caller,
         )
         stopped = NotSent() if leave_out_refused else _stopped(settled)
-        actor = None if caller is None else caller.name
         where = _places(settings, ends, memory)
-        means = _Means(settings, only, opened, memory, settled, corrections, where, actor)
+        means = _Means(settings, only, opened, memory, settled, corrections, where, caller)
         for place, file in enumerate(files):
-            why = settled.refusals.get(place, stopped)
-            if why.sentence:
+            if (why := settled.refusals.get(place, stopped)).sentence:
                 loaded = _not_loaded(file, place, why, settled)
             else:
                 loaded = await _Sending(file, means).run(said)  # 4
@@ -212,7 +210,7 @@ class _Means(NamedTuple):
     settled: Settled
     corrections: Corrections
     places: SentPlaces
-    actor: str | None
+    caller: Caller | None
 
 
 class _Group(msgspec.Struct):
@@ -237,8 +235,9 @@ class _Sending:
         )
         levels = means.settled.decisions_of(file)
         self._loaded = LoadedFile(file, went_on=went_on, levels=levels)
-        actor = means.actor
-        self._actor = None if actor is None else b',"onhandactor":%b}' % msgspec.json.encode(actor)
+        self._actor = None
+        if (caller := means.caller) is not None:
+            self._actor = b',"onhandactor":%b}' % msgspec.json.encode(caller.name)
         #: Of each source partition the furthest, while all are known.
         self._furthest: dict[tuple[str, int], int] | None = None if went_on else {}
 

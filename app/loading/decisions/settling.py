@@ -29,6 +29,7 @@ from app.loading.decisions.revoking import (
     taken_back_meanwhile,
     why_not,
 )
+from app.loading.facts import LineLevel
 from app.loading.pieces import NoFact
 from app.loading.remembered import NotSent, NotSentBecause, Remembered
 from core.partitioning import partition_for
@@ -103,12 +104,7 @@ async def settle_all(
     going = [file for place, file in enumerate(files) if place not in refusals]
     late = {identity for file in going for identity in _late(file, memory)}
     done = done_of(memory)
-    levels = [
-        level
-        for file in going
-        for level in file.levels
-        if level.document not in late and level.rank > done.get(level.document, 0)
-    ]
+    levels = [level for file in going for level in _left(file, late, done)]
     if not levels or asked is None:
         return Settled(refusals, NOTHING_TO_DECIDE, forbidden)
     gone = late | taken_back_meanwhile(going)
@@ -186,6 +182,13 @@ def _count(file: CheckedFile, decided: Decided) -> None:
     )
     file.equation.levels -= refused
     file.equation.refused += refused
+
+
+def _left(file: CheckedFile, late: Collection[str], done: dict[str, int]) -> Iterator[LineLevel]:
+    """Counts of a file that are not done, and that stay."""
+    for level in file.levels:
+        if level.document not in late and level.rank > done.get(level.document, 0):
+            yield level
 
 
 def _late(file: CheckedFile, memory: Remembered) -> Iterator[str]:
