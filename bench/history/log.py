@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from typing import TypeAlias
 
 from bench.facts.events import facts
@@ -29,25 +30,22 @@ def batches(events: int, seed: int = 1) -> list[Batch]:
 def hot_batches(events: int, ends: dict[tuple[str, int], int]) -> list[Batch]:
     """So many facts of one row, behind others; `ends`: next offsets, moved on."""
     sku, location = HOT
-    stream = (
-        (
-            ("sales", "inventory.sale.completed.v1"),
-            ("shipments", "inventory.shipment.received.v1"),
-        )[number % 10 == 0]
-        for number in range(events)
-    )
-    facts_of_it = (
-        (
-            topic,
-            sku,
-            b'{"specversion":"1.0","id":"hot-%d","source":"till-1","type":"%b",'
-            b'"time":"2026-11-23T10:%02d:%02dZ",'
-            b'"data":{"sku":"%b","location":"%b","quantity":1}}'
-            % (n, kind.encode(), n // 60 % 60, n % 60, sku.encode(), location.encode()),
-        )
-        for n, (topic, kind) in enumerate(stream)
-    )
+    facts_of_it = (_hot_fact(number, sku, location) for number in range(events))
     return list(_batched(facts_of_it, ends))
+
+
+def _hot_fact(number: int, sku: str, location: str) -> tuple[str, str, bytes]:
+    """One a second; one in eight is told up to some hours late."""
+    sale, shipment = ("sales", b"sale.completed"), ("shipments", b"shipment.received")
+    topic, kind = shipment if number % 10 == 0 else sale
+    late_s = number * 7_919 % 10_000 if number % 8 == 7 else 0
+    at = datetime.fromtimestamp(START_MS // 1000 + number - late_s, UTC)
+    value = (
+        b'{"specversion":"1.0","id":"hot-%d","source":"till-1","type":"inventory.%b.v1",'
+        b'"time":"%b","data":{"sku":"%b","location":"%b","quantity":1}}'
+        % (number, kind, at.isoformat().encode(), sku.encode(), location.encode())
+    )
+    return topic, sku, value
 
 
 def ends_of(all_batches: list[Batch]) -> dict[tuple[str, int], int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import Engine, text
@@ -55,7 +55,7 @@ def asked(url: str, times: int) -> Iterator[Answered]:
         ("rows as they sell", [rng.choice(by_popularity)[:2] for _ in range(times)]),
         ("a row of 100,000 facts", [HOT] * times),
     ):
-        for what, ask in _questions(rng, first, last).items():
+        for what, ask in _questions(rng, first, last, _when(engine, keys)).items():
             yield _measured(history, what, of, [(ask, key) for key in keys])
     names = [rng.choice(by_popularity)[2:] for _ in range(times)]
     took = []
@@ -68,8 +68,18 @@ def asked(url: str, times: int) -> Iterator[Answered]:
     engine.dispose()
 
 
+def _when(engine: Engine, keys: Iterable[Sequence[str]]) -> dict[tuple[str, str], tuple[int, int]]:
+    """When the first and the last fact of each row happened."""
+    sql = "SELECT min(occurred_at), max(occurred_at) FROM event WHERE sku = :sku AND location = :at"
+    with engine.begin() as connection:
+        return {
+            (sku, at): tuple(connection.execute(text(sql), {"sku": sku, "at": at}).one())
+            for sku, at in set(map(tuple, keys))
+        }
+
+
 def _questions(
-    rng: random.Random, first: int, last: int
+    rng: random.Random, first: int, last: int, happened: Mapping[tuple[str, str], tuple[int, int]]
 ) -> dict[str, Callable[[Ledger, str, str], object]]:
     def cut_at_time(ledger: Ledger, sku: str) -> Prefix:
         part = ledger.partition_of(sku)
@@ -85,7 +95,7 @@ def _questions(
         return ledger.row(sku, location, Prefix(ledger.at(part, offsets)))
 
     def occurred(ledger: Ledger, sku: str, location: str) -> object:
-        until = rng.randrange(first, last)
+        until = rng.randint(*happened[sku, location])
         return ledger.row(sku, location, Prefix(ledger.now(ledger.partition_of(sku)), until))
 
     def page(ledger: Ledger, sku: str, location: str) -> object:
