@@ -131,8 +131,12 @@ class Webhook:
         """See `Receiver`."""
         if self._session is None:
             timeout = aiohttp.ClientTimeout(total=self._timeout_s)
-            self._session = aiohttp.ClientSession(timeout=timeout)
+            # Nothing of an answer is kept or unpacked: that would be the receiver's to size.
+            self._session = aiohttp.ClientSession(
+                timeout=timeout, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
+            )
         headers = {
+            "Accept-Encoding": "identity",
             "Content-Type": "application/json",
             "User-Agent": "Onhand",
             "webhook-id": message_id,
@@ -149,6 +153,11 @@ class Webhook:
                 said = b""
                 while len(said) < _SHOWN_BYTES and (more := await answer.content.readany()):
                     said += more
+        except (aiohttp.ClientResponseError, aiohttp.InvalidURL) as error:
+            # Their own words have the whole address, whose path may be what lets in.
+            is_said = isinstance(error, aiohttp.ClientResponseError)
+            why = "what came is no HTTP" if is_said else "nobody can be asked at its address"
+            return TryOutcome(0, f"no answer ({why})")
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             return TryOutcome(0, f"no answer ({in_words(error)})")
         shown = ascii(said[:_SHOWN_BYTES].decode(errors="replace"))[1:-1].strip()

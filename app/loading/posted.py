@@ -46,6 +46,10 @@ _FORBIDDEN: Final = 10
 _NAMED: Final = 500
 #: What a document is called that came without a name.
 _NAMELESS: Final = "The document"
+_TOO_MUCH: Final = (
+    "The document takes more memory to read than a worker gives: split it, or load it by "
+    "`onhand load`. Nothing was sent."
+)
 
 
 class _Told:
@@ -82,6 +86,8 @@ async def load_posted(settings: Settings, asked: LoadAsked, questions: LoadQuest
         return LoadAnswer(end=LoadEnd.BAD_PARTS, detail=detail, faults=faults)
     except FileRefused as why:
         return LoadAnswer(end=LoadEnd.UNREADABLE, detail=f"{_named(why)} Nothing was sent.")
+    except MemoryError:
+        return LoadAnswer(end=LoadEnd.UNREADABLE, detail=_TOO_MUCH)
     if (answer := _stops(asked, checked, told)) is not None:
         return answer
     try:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 import signal
 import sys
 import threading
@@ -35,6 +36,9 @@ _LENGTH: Final = 4
 _BUG: Final = 1
 #: The worker answers queries and heartbeats, and counts: where cores are scarce it comes first.
 _NICENESS: Final = 10
+#: That it may write to, in bytes. A workbook of 16 MiB may unpack to far more, and whoever may
+#: write could take the memory that the worker needs.
+MOST_MEMORY: Final = 2**30
 _FOLDER: Final = Path(__file__).resolve().parents[2]
 _AGAIN: Final = "What was sent is remembered: send the same again, and it goes on behind it."
 
@@ -242,12 +246,20 @@ def _say(what: _Question | _Ended) -> None:
     sys.stdout.buffer.flush()
 
 
+def bound_memory(most_bytes: int = MOST_MEMORY) -> None:
+    """From now on this process gets a MemoryError instead of more."""
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    bound = most_bytes if hard == resource.RLIM_INFINITY else min(most_bytes, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (bound, hard))
+
+
 def main() -> None:
     """Load the document that is given over standard input."""
     # Ctrl-C and a stopping service manager reach the whole group; the worker says when.
     for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(each, signal.SIG_IGN)
     os.nice(_NICENESS)
+    bound_memory()
     if (first := _given()) is None or (document := _given()) is None:
         return
     # What goes wrong with Kafka stands in the answer.
@@ -259,7 +271,11 @@ def main() -> None:
     settings = msgspec.convert(order.settings, Settings, dec_hook=lambda kind, text: kind(text))
     from app.loading.posted import load_posted
 
-    _say(_Ended(asyncio.run(load_posted(settings, asked, worker.ask))))
+    try:
+        answer = asyncio.run(load_posted(settings, asked, worker.ask))
+    except MemoryError:
+        answer = _unfinished("It took more memory than a document may take.")
+    _say(_Ended(answer))
     # Not what a library left behind in its threads, and not the thread above.
     os._exit(0)
 

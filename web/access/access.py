@@ -23,6 +23,7 @@ from web.access.proofs import NOBODY, PROOF, PeerMode, PeerSecrets
 from web.access.tokens import Tokens
 from web.access.watched import WatchedFile
 from web.http.connections import leave_out
+from web.http.gate import judged_again_by
 from web.http.problems import Problem, problem
 from web.http.raw.shortcuts import Shortcut, Take
 from web.http.replies import Handler
@@ -35,6 +36,7 @@ _BEGINNINGS = (b"\r\nAuthorization: Bearer ", b"\r\nauthorization: Bearer ")
 _SEEN = 1024
 _SEEN_BYTES = 2048
 _REALM = 'Bearer realm="onhand"'
+_READING = ("GET", "HEAD")
 
 
 class Demand(StrEnum):
@@ -202,19 +204,50 @@ class Access:
             return handler
 
         async def handle(request: web.Request) -> web.StreamResponse:
-            judged = self._judge(request, need)
+            known = None if self._tokens is None else self._tokens.get()
+            proven = self._proven(request, need)
+            if isinstance(proven, web.Response):
+                return proven
+            by: str | None = proven
+            judged = self._by_tokens(request, need, by)
             if isinstance(judged, web.Response):
                 return judged
+
+            def again() -> web.Response | None:
+                # What was proven stays so; whose token it is may have changed.
+                nonlocal known
+                if self._tokens is None or self._tokens.get() is known:
+                    return None
+                known = self._tokens.get()
+                now = self._by_tokens(request, need, by)
+                if isinstance(now, web.Response):
+                    return now
+                CALLER.set(now)
+                return None
+
             before = CALLER.set(judged)
             try:
-                return await handler(request)
+                with judged_again_by(again):
+                    answer = await handler(request)
+                    # What was only read may be kept back still; what was done may not.
+                    is_read = need is Scope.READ or request.method in _READING
+                    late = again() if is_read and not answer.prepared else None
+                    return answer if late is None else late
             finally:
                 CALLER.reset(before)
 
         return handle
 
     def _judge(self, request: web.Request, need: Scope | Demand) -> Caller | web.Response | None:
-        """Who calls, or the refusal. What only workers may say is taken out of others' requests."""
+        """Who calls, or the refusal."""
+        by = self._proven(request, need)
+        return by if isinstance(by, web.Response) else self._by_tokens(request, need, by)
+
+    def _proven(self, request: web.Request, need: Scope | Demand) -> str | web.Response | None:
+        """For whom a worker asks; None: no worker does. Or the refusal.
+
+        What only workers may say is taken out of others' requests.
+        """
         by, is_required = None, self.has_tokens
         if self._secrets is not None:
             secrets = self._secrets.get()
@@ -226,6 +259,12 @@ class Access:
                 leave_out(request, _OF_WORKERS)
         if need is Demand.WORKER and by is None and is_required:
             return self._unauthenticated("Only another worker may ask this.", "")
+        return by
+
+    def _by_tokens(
+        self, request: web.Request, need: Scope | Demand, by: str | None
+    ) -> Caller | web.Response | None:
+        """Who calls, or the refusal; by: as `_proven` says."""
         if self._tokens is None:
             return None
         if by is not None:

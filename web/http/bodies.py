@@ -9,6 +9,7 @@ from aiohttp import web
 from msgspec import Struct
 
 from web.http.conditions import refusal_of
+from web.http.gate import refusal_by_now
 from web.http.problems import Problem, problem
 from web.http.replies import JSON
 
@@ -90,7 +91,10 @@ async def read_json(
 
 
 async def read_raw(request: web.Request, limits: BodyLimits) -> bytes | web.Response:
-    """The body, decompressed, whatever it is; or the problem to answer with."""
+    """The body, decompressed, whatever it is; or the problem to answer with.
+
+    Who was shut out while it came is refused.
+    """
     if (request.content_length or 0) > limits.bytes:
         return _too_large(limits)
     try:
@@ -103,7 +107,10 @@ async def read_raw(request: web.Request, limits: BodyLimits) -> bytes | web.Resp
         return response
     except (web.RequestPayloadError, web.HTTPException) as broken:
         return problem(Problem.INVALID_REQUEST, f"The body could not be read: {broken}.")
-    return _too_large(limits) if body is None else body
+    if body is None:
+        return _too_large(limits)
+    late = refusal_by_now()
+    return body if late is None else late
 
 
 async def _read(request: web.Request, limits: BodyLimits, clock: asyncio.Timeout) -> bytes | None:

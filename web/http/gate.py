@@ -1,13 +1,26 @@
-"""A bound on how many requests of one kind are handled at once."""
+"""A bound on how many requests of one kind are handled at once; and who of them may go on.
+
+Requests may take their time, and who asks may be shut out before they are answered. So whoever
+judges requests leaves word here how to judge one again. It is asked before a body that took its
+time is used, and before what took its time to find is told.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TypeAlias
 
 from aiohttp import web
 
 from web.http.problems import Problem, problem
 from web.http.replies import Handler
+
+#: Gives the refusal of who would not be let in any more.
+JudgeAgain: TypeAlias = Callable[[], web.Response | None]
+
+_AGAIN: ContextVar[JudgeAgain | None] = ContextVar("judge again", default=None)
 
 
 class Gate:
@@ -48,3 +61,19 @@ class Gate:
             return response
 
         return handle
+
+
+@contextmanager
+def judged_again_by(judge: JudgeAgain) -> Iterator[None]:
+    """While the request is handled, in the task that does so."""
+    before = _AGAIN.set(judge)
+    try:
+        yield
+    finally:
+        _AGAIN.reset(before)
+
+
+def refusal_by_now() -> web.Response | None:
+    """Of the request that is handled; None: go on. Costs nothing while nothing changes."""
+    judge = _AGAIN.get()
+    return None if judge is None else judge()

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from aiohttp import web
 from msgspec import Struct
 
+from web.http.gate import refusal_by_now
 from web.http.outbox import Parcel
 
 #: A client that does not take a piece within this is cut off.
@@ -50,6 +51,8 @@ async def send(request: web.Request, large: Large) -> web.StreamResponse:
                 async with asyncio.timeout(PIECE_TIMEOUT_S):
                     await response.write(piece)
                 await asyncio.sleep(0)  # a quick client must not keep the others waiting
+                if refusal_by_now() is not None:
+                    raise BrokenOff  # who takes it slowly may be shut out before its end
     except (BrokenOff, TimeoutError, ConnectionError):
         if request.transport is not None:
             request.transport.abort()

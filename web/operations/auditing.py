@@ -22,6 +22,7 @@ from tables.home.store import StoreError
 from tables.reading import Reading
 from web.access.callers import CALLER
 from web.http.bodies import BAD_JSON, BodyLimits, read_json
+from web.http.gate import refusal_by_now
 from web.http.large import PIECE_TIMEOUT_S
 from web.http.parameters import BadRequest, wrong
 from web.http.problems import Problem, problem
@@ -139,6 +140,8 @@ async def _send(request: web.Request, copy: Copy) -> web.StreamResponse:
             async with asyncio.timeout(PIECE_TIMEOUT_S):
                 await response.write(len(frame).to_bytes(4) + frame)
             await asyncio.sleep(0)
+            if refusal_by_now() is not None:
+                raise ConnectionError("who reads it may not do so any more")
             rows = copy.rows.rows(_ROWS_AT_ONCE)
             frame = _frame(rows)
             if not rows:

@@ -20,6 +20,7 @@ from web.access.access import missing_scope
 from web.access.callers import CALLER
 from web.http.bodies import BodyLimits, Room, read_raw
 from web.http.conditions import refusal_of
+from web.http.gate import refusal_by_now
 from web.http.multipart import FORM_DATA, FormPart, form_parts
 from web.http.parameters import BadRequest, Parameter, boolean, not_empty, parameters, target_of
 from web.http.problems import Fault, Problem, problem
@@ -133,6 +134,10 @@ class Documents:
             if isinstance(asked, web.Response):
                 return asked
             async with self._its_turn():
+                # Who waited may have lost the right to it, or some of it.
+                if (late := refusal_by_now()) is not None:
+                    return late
+                asked = replace(asked, caller=CALLER.get())
                 answer = await self._loader.load(asked, self._questions)
             return _reply(answer)
         except BadRequest as bad:

@@ -1,6 +1,8 @@
 """The signature, the secrets, and when a message is tried again."""
 
+import asyncio
 import base64
+import gzip
 
 import pytest
 from aiohttp import web
@@ -159,3 +161,68 @@ async def test_a_real_request_carries_what_a_receiver_verifies() -> None:
     assert headers["Content-Type"] == "application/json"
     assert (headers["webhook-id"], headers["webhook-timestamp"]) == ("alert_1", "77")
     assert headers["webhook-signature"] == signatures([secret_of(SECRET)], "alert_1", 77, body)
+
+
+def a_webhook(url: str) -> Webhook:
+    return Webhook(url, lambda: [secret_of(SECRET)])
+
+
+async def told_by(answer: bytes, times: int = 1) -> tuple[list[TryOutcome], bytes]:
+    """What is told of a receiver that always says these bytes; and all that came to it."""
+    came = bytearray()
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        came.extend(await reader.readuntil(b"{}"))
+        writer.write(answer)
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    server = await asyncio.start_server(take, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    webhook = a_webhook(f"http://127.0.0.1:{port}/hooks/let-me-in?key=let-me-in")
+    try:
+        said = [await webhook.post("alert_1", b"{}", 77) for _ in range(times)]
+    finally:
+        await webhook.stop()
+        server.close()
+        await server.wait_closed()
+    return said, bytes(came)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"", b"nonsense\r\n\r\n", b"HTTP/1.1 200", b"HTTP/1.1 503 Away\r\nContent-Length: x\r\n\r\n",
+     b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"],
+)  # fmt: skip
+async def test_what_is_told_of_a_receiver_does_not_have_the_path_that_lets_in(
+    answer: bytes,
+) -> None:
+    (said,), came = await told_by(answer)
+
+    assert b"POST /hooks/let-me-in?key=let-me-in " in came
+    assert not said.is_taken
+    assert "let-me-in" not in said.told
+
+
+async def test_an_address_that_cannot_be_asked_is_not_told_either() -> None:
+    webhook = a_webhook("http://127.0.0.1:99999/hooks/let-me-in")
+    try:
+        said = await webhook.post("alert_1", b"{}", 77)
+    finally:
+        await webhook.stop()
+
+    assert (said.status, "let-me-in" in said.told) == (0, False)
+
+
+async def test_nothing_that_a_receiver_says_is_kept_or_unpacked() -> None:
+    packed = gzip.compress(b"unpacked")
+    head = f"Content-Length: {len(packed)}\r\nContent-Encoding: gzip\r\nConnection: close\r\n"
+    head += "Set-Cookie: keep=me\r\n"
+    said, came = await told_by(f"HTTP/1.1 503 Away\r\n{head}\r\n".encode() + packed, times=2)
+
+    assert [one.status for one in said] == [503, 503]
+    assert all("unpacked" not in one.told and one.told.isascii() for one in said)
+    assert came.count(b"POST ") == 2
+    assert b"keep=me" not in came
+    assert came.count(b"\r\nAccept-Encoding: identity\r\n") == 2

@@ -139,3 +139,19 @@ async def test_a_bug_of_it_is_no_answer(
         await LoadingProcess(Settings()).load(ASKED, nobody)
 
     assert "DecodeError" in capfd.readouterr().err
+
+
+async def test_it_has_a_bounded_memory_and_says_where_that_ends() -> None:
+    """What is asked for here is no document: no input that takes so much stands in a test."""
+    code = (
+        "from app.loading.process import bound_memory\n"
+        "bytearray(2**28)\n"
+        "bound_memory(2**28)\n"
+        "try:\n    bytearray(2**28)\nexcept MemoryError:\n    print('bounded')\n"
+    )
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code, cwd=ROOT, stdin=PIPE, stdout=PIPE
+    )
+    said, _ = await asyncio.wait_for(child.communicate(), 60)
+
+    assert (child.returncode, said) == (0, b"bounded\n")

@@ -295,3 +295,18 @@ async def test_what_was_sent_is_told_with_its_position_and_whose_token_it_was(
     answer = await load()
     assert answer.end is LoadEnd.FORBIDDEN
     assert answer.detail == "Nothing was sent: line 2: It takes back A. It may not."
+
+
+async def test_a_document_that_takes_too_much_memory_is_no_bug_and_nothing_is_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def check(*_: Any) -> CheckedFile:
+        raise MemoryError
+
+    monkeypatch.setattr(Opened, "check", check)
+
+    answer = await load()
+
+    assert (answer.end, answer.body) == (LoadEnd.UNREADABLE, None)
+    assert "takes more memory" in answer.detail
+    assert answer.detail.endswith("Nothing was sent.")

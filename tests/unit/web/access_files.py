@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+
 from web.access.access import Access
 from web.access.callers import Scope
 from web.access.proofs import read_secrets
@@ -31,6 +33,14 @@ class Keys:
 
     def revoke(self, token: str) -> None:
         self.entries = [entry for entry in self.entries if entry.id not in token]
+        self.tokens.write_bytes(as_file(self.entries))
+
+    def narrow(self, token: str, **only: list[str]) -> None:
+        """From now on it may write these alone."""
+        self.entries = [
+            msgspec.structs.replace(entry, **only) if entry.id in token else entry
+            for entry in self.entries
+        ]
         self.tokens.write_bytes(as_file(self.entries))
 
     def share(self, *secrets: str, mode: str = "require") -> None:
