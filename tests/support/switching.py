@@ -10,6 +10,7 @@ from pathlib import Path
 import aiohttp
 
 from app.config import Settings
+from app.upgrades.moves import FORCES
 from app.upgrades.record import recorded
 from dev.kafka import Kafka
 from dev.oracle.rows import compare
@@ -24,6 +25,8 @@ PARTITIONS = 4
 KEYS = [(f"SKU-{n:03}", f"store-{n % 5}") for n in range(200)]
 #: By the rules of either version rows differ, for these reasons.
 ACCEPT = ("--accept", "accepted-now,damaged-returns")
+#: Whatever speaks against it, but rows that nobody can explain.
+FORCED = [word for name in FORCES if name != "unexplained-rows" for word in ("--force", name)]
 #: Nobody waits a minute for a test.
 STABLE = ("--stable", "3s")
 

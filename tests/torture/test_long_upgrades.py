@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from app.upgrades.moves import FORCES
 from dev.kafka import Kafka
 from dev.switches.running import Tally
 from dev.workers import status_of, until
@@ -14,7 +13,7 @@ from tests.clocks import HOUR_S, Clock
 from tests.support.faults import passes
 from tests.support.kafka_tools import admin
 from tests.support.mutated import worker_without
-from tests.support.switching import Switching, keep_figures, two_versions
+from tests.support.switching import FORCED, Switching, keep_figures, two_versions
 
 #: Lower where the machine carries no more.
 READS_PER_S = float(os.environ.get("TORTURE_READS_PER_S", "500"))
@@ -172,10 +171,6 @@ async def test_workers_whose_clocks_are_an_hour_wrong_switch_as_others_do(
 SELDOM = {"ONHAND_COMMIT_INTERVAL_MS": "1500"}
 #: Nobody takes over from who sleeps for some seconds.
 PATIENT = {"ONHAND_SESSION_TIMEOUT_MS": "60000"}
-
-
-#: Whatever speaks against it, but rows that nobody can explain.
-FORCED = [word for name in FORCES if name != "unexplained-rows" for word in ("--force", name)]
 
 
 @pytest.mark.parametrize(
