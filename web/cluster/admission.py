@@ -189,7 +189,7 @@ class Admission:
         if not all(topic in self._topics and p == partition for topic, p in offsets):
             ours = {(topic, partition) for topic in self._topics}
             offsets = {key: offset for key, offset in offsets.items() if key in ours}
-        self._marks[partition] = offsets if _covers(offsets, mark) else _max(mark, offsets)
+        self._marks[partition] = offsets if _covers(offsets, mark) else furthest(mark, offsets)
 
     def heard(self, partitions: Iterable[int], token: str) -> None:
         """Another worker's answer for these, at these positions, is about to leave this worker.
@@ -205,7 +205,7 @@ class Admission:
             said = {k: o for k, o in offsets.items() if k[1] == partition and k[0] in self._topics}
             if not _covers(mark, said):
                 is_all = len(said) == len(offsets) and _covers(said, mark)
-                self._marks[partition] = offsets if is_all else _max(mark, said)
+                self._marks[partition] = offsets if is_all else furthest(mark, said)
                 self._has_doubts = True
         if self._has_doubts and not self._is_checking:
             self._has_doubts = bool(self._doubtful())
@@ -239,7 +239,7 @@ class Admission:
         marked, wanted = self._marks[partition], asked.min_position
         if not wanted:
             return marked
-        return _max(marked, self._wanted(partition, asked))
+        return furthest(marked, self._wanted(partition, asked))
 
     def floor_of(self, partition: int) -> Offsets:
         """Offsets that the answers of this worker have held."""
@@ -304,5 +304,6 @@ def _covers(offsets: Offsets, floor: Offsets) -> bool:
     return all(offsets.get(key, -1) >= offset for key, offset in floor.items())
 
 
-def _max(one: Offsets, other: Offsets) -> Offsets:
+def furthest(one: Offsets, other: Offsets) -> Offsets:
+    """Of each source what either of both holds."""
     return {key: max(one.get(key, -1), other.get(key, -1)) for key in one.keys() | other.keys()}

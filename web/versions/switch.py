@@ -1,9 +1,10 @@
 """From which version this worker answers whoever names none; when it goes over to another.
 
 The record is the switch; each worker goes over by itself, once and as a whole. Until the new
-version has reached what this worker has told of each partition (its floors), and has answered
-this worker itself, it answers as before; from then on it never goes back, in version or in time.
-No request waits for that.
+version has reached what callers may know of each partition, by this worker (its floors) or by
+another door (what the old version's owners have counted), and has answered this worker itself,
+it answers as before; from then on it never goes back, in version or in time. No request waits
+for that.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
 from core.positions import parse_position
@@ -19,8 +20,9 @@ from core.stages import Role
 from core.versions import VersionState
 from tables.reading import Reading
 from tables.tasks import Tasks
-from web.cluster.admission import Admission, Offsets
+from web.cluster.admission import Admission, Offsets, furthest
 from web.cluster.exchange import PeerFailed
+from web.cluster.heartbeats import Claim
 from web.cluster.peers import Peers, get
 from web.cluster.roster import WorkerView
 from web.versions.neighbours import UPGRADE_PATH
@@ -160,22 +162,33 @@ class Switch:
         )
 
     def _floors(self) -> list[Offsets]:
-        """What this worker's answers have held until now, of each partition."""
-        return [self._admission.floor_of(p) for p in range(self._table.count)]
+        """What answers have held until now, of each partition.
+
+        This worker's, and those that the owners of the version it answers from may have given
+        through other doors.
+        """
+        floors = [self._admission.floor_of(p) for p in range(self._table.count)]
+        for claim in self._owned(self.answering):
+            told = parse_position(claim.position)
+            floors[claim.partition] = furthest(floors[claim.partition], told)
+        return floors
 
     def _is_reached(self, version: int, floors: Sequence[Offsets]) -> bool:
         """Whether an owner of that version has told of each partition what was answered here."""
         owned = set()
-        for worker in self._workers():
-            if worker.beat.version != version or not worker.alive:
-                continue
-            for claim in worker.beat.claims:
-                if claim.role != Role.ACTIVE or not 0 <= claim.partition < len(floors):
-                    continue
-                at = parse_position(claim.position)
-                if all(at.get(place, -1) >= o for place, o in floors[claim.partition].items()):
-                    owned.add(claim.partition)
+        for claim in self._owned(version):
+            at = parse_position(claim.position)
+            if all(at.get(place, -1) >= o for place, o in floors[claim.partition].items()):
+                owned.add(claim.partition)
         return len(owned) == len(floors)
+
+    def _owned(self, version: int) -> Iterator[Claim]:
+        """What living workers of that version own, as they say."""
+        for worker in self._workers():
+            if worker.beat.version == version and worker.alive:
+                for claim in worker.beat.claims:
+                    if claim.role == Role.ACTIVE and 0 <= claim.partition < self._table.count:
+                        yield claim
 
     async def _is_answered(self, version: int) -> bool:
         """Whether an owner of that version has answered this worker; each has the time for it.

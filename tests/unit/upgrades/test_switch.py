@@ -92,6 +92,7 @@ async def test_a_worker_answers_as_before_until_the_new_version_has_reached_all_
 ) -> None:
     told: list[Any] = []
     stand.switch.listeners.append(lambda: told.append(stand.switch.epoch))
+    stand.owners[1] = []
     stand.admission.answered(0, "sales-0@9")
     stand.record(promote(stand.last, 2))
 
@@ -109,10 +110,23 @@ async def test_a_worker_answers_as_before_until_the_new_version_has_reached_all_
     assert stand.table.label == (1, 2)
 
 
+async def test_a_door_that_nobody_has_asked_waits_for_what_others_may_have_told(
+    stand: Stand,
+) -> None:
+    stand.owners = {1: ["sales-0@9", "sales-1@9"], 2: ["sales-0@9", "sales-1@8"]}
+    stand.record(promote(stand.last, 2))
+    await stand.looked()
+    assert stand.switch.answering == 1  # who read there would bring the position here
+
+    stand.owners[2] = ["sales-0@9", "sales-1@9"]
+    await stand.gone_over(2, 3)
+
+
 async def test_answers_that_go_on_meanwhile_count_too_until_that_takes_too_long(
     stand: Stand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(switches, "NEAR_S", 0.002)
+    stand.owners[1] = []
     stand.admission.answered(0, "sales-0@9")
     stand.owners[2] = ["sales-0@8", "sales-1@0"]
     stand.record(promote(stand.last, 2))
