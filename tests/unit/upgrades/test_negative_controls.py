@@ -1,7 +1,7 @@
 """A switch that is built wrong is found out: each guard is taken away, and the verdict says so.
 
 The door and the switch are real, the other version is played. The same with real workers is in
-tests/torture/test_long_upgrades.py.
+tests/torture/upgrades/test_long_upgrades.py.
 """
 
 import asyncio

@@ -1,0 +1,1 @@
+"""Versions that are switched while things go wrong, for long."""
