@@ -4,7 +4,7 @@ All here is a pure function of the log: it depends neither on the clock nor on w
 was cut into slices.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Final, NamedTuple
 
@@ -32,7 +32,8 @@ class Group(Struct, frozen=True):
 
     rows: those that changed. emitted: records for other topics. segments: of the duplicates
     windows, key and value. expired: keys to delete, of segments that are too old and of rows
-    that are no more. positions: next offset by topic.
+    that are no more. positions: next offset by topic. new: keys of the rows that the store has
+    not yet; None where that is not known.
     """
 
     rows: Rows
@@ -42,6 +43,7 @@ class Group(Struct, frozen=True):
     expired: list[bytes]
     positions: dict[str, int]
     counts: dict[str, Counts]
+    new: Sequence[bytes] | None = None
 
 
 class Fold:
@@ -182,6 +184,7 @@ def take_group(state: Fold) -> Group:
         expired=[*(key for each in taken.values() for key in each.expired), *changes.gone],
         positions=positions,
         counts=dict(state.counts),
+        new=changes.new,
     )
     state.dead_letters = []
     return group

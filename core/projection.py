@@ -166,12 +166,14 @@ class Changes(Struct, frozen=True):
     """What a memory gives to one group.
 
     emitted: gone through once, after the call; the loop gets its turn in between, so it must
-    not look at what folding changes. gone: keys of rows that are no more.
+    not look at what folding changes. gone: keys of rows that are no more. new: keys of the rows
+    that the store has not yet; None where that is not known.
     """
 
     rows: Rows = NoRows()
     emitted: Iterable[Emitted] = ()
     gone: Sequence[bytes] = ()
+    new: Sequence[bytes] | None = None
 
 
 def imported(where: str) -> Projection:

@@ -69,13 +69,15 @@ class StockMemory:
         """Rows that changed."""
         taken = self.rows.take()
         if not self._emptied:
-            return Changes(taken)
+            return Changes(taken, new=taken.new)
         numbers = {key: self.rows.get(key) for key in self._emptied}
         gone = {key for key, row in numbers.items() if row is not None and row[EVENT_COUNT] == 0}
         self._emptied.clear()
+        self.rows.gone(gone)
         kept = [i for i, key in enumerate(taken.keys) if key not in gone]
         keys, lines = [taken.keys[i] for i in kept], taken.lines[kept]
-        return Changes(replace(taken, keys=keys, lines=lines), gone=sorted(gone))
+        new = [key for key in taken.new if key not in gone]
+        return Changes(replace(taken, keys=keys, lines=lines), gone=sorted(gone), new=new)
 
 
 class Stock:

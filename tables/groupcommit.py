@@ -182,7 +182,7 @@ class GroupCommit:
         if p.owned is not owned:
             raise Superseded
         puts[META_KEY] = encoded
-        p.store.write(puts, group.expired, Local(offset + 1, offset, meta.incarnation))
+        p.store.write(puts, group.expired, Local(offset + 1, offset, meta.incarnation), group.new)
         # 4. Readers, the group's offsets and metrics may know.
         before, owned.meta, owned.committed_at = owned.meta, meta, monotonic()
         owned.travelling_ms = None

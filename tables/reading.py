@@ -20,6 +20,8 @@ from tables.home.store import NoStore, Store, StoreUnfit, undecodable
 from tables.keys import FIRST_ROW
 from tables.partition import Hold, Owned, Partition
 from tables.ports import Membership
+from tables.secondary.indexes import Indexes
+from tables.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
@@ -93,6 +95,8 @@ class Reading:
         #: Told of each commit of what this worker owns: the partition, and the keys of its rows.
         self.watchers: list[Callable[[int, Iterable[bytes]], None]] = []
         self.rings = Rings()
+        #: By another part of the rows' keys, where there is one and a task to make them in.
+        self._indexes: Indexes | None = None
         #: What is wrong with the topics, as last seen.
         self.troubles: tuple[Trouble, ...] = ()
 
@@ -156,6 +160,15 @@ class Reading:
             return [decode(*pair) for pair in p.store.scan(start, stop, limit)]
         except (StoreUnfit, ValueError) as error:
             raise self._met(p, error) from error
+
+    def indexed(self, tasks: Tasks) -> None:
+        """From now on rows may be indexed, in these tasks, if their keys have a second part."""
+
+    def names(self, partition: int, group: bytes, start: bytes, limit: int) -> list[bytes] | None:
+        """At most `limit` names of a group from `start` on, as `Indexes`."""
+        if self._indexes is None:
+            return None
+        return self._indexes.names(self.held[partition].store, group, start, limit)
 
     async def reached(self, partition: int, offsets: Mapping[str, int], timeout_s: float) -> bool:
         """Wait until the events at these offsets (by topic) are in committed rows."""

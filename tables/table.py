@@ -66,6 +66,7 @@ class Table(Reading):
         #: Why nothing is folded any more, on this worker, until it is started again.
         self._halted: str | None = None
         self._tasks = Tasks(fail, Superseded)
+        self.indexed(self._tasks)
         self.stats = Stats()
         self._opening = Opening(stores, self.stats, self._tasks, fail)
         self._home = home(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from sortedcontainers import SortedDict
 
-from tables.home.store import Local, Snapshot, Store
+from tables.home.store import Local, Snapshot, Store, WriteWatch
 from tables.keys import FIRST_ROW, META_KEY
 
 
@@ -15,6 +15,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self.local = Local()
+        self.watch: WriteWatch | None = None
         self._rows: SortedDict = SortedDict()
 
     def get(self, key: bytes) -> bytes | None:
@@ -31,14 +32,26 @@ class MemoryStore:
             found.append((key, self._rows[key]))
         return found
 
-    def write(self, puts: Mapping[bytes, bytes], deletes: Iterable[bytes], local: Local) -> None:
+    def write(
+        self,
+        puts: Mapping[bytes, bytes],
+        deletes: Iterable[bytes],
+        local: Local,
+        new: Iterable[bytes] | None = None,
+    ) -> None:
+        self._apply(puts, deletes, local)
+        if self.watch is not None:
+            self.watch.wrote(puts if new is None else new)
+
+    def load(self, puts: Mapping[bytes, bytes], deletes: Iterable[bytes], local: Local) -> None:
+        self.watch = None
+        self._apply(puts, deletes, local)
+
+    def _apply(self, puts: Mapping[bytes, bytes], deletes: Iterable[bytes], local: Local) -> None:
         for key in deletes:
             self._rows.pop(key, None)
         self._rows.update(puts)
         self.local = local
-
-    def load(self, puts: Mapping[bytes, bytes], deletes: Iterable[bytes], local: Local) -> None:
-        self.write(puts, deletes, local)
 
     def snapshot(self) -> Snapshot:
         first = self._rows.bisect_left(FIRST_ROW)
@@ -46,7 +59,7 @@ class MemoryStore:
         return _Copied(self._rows.get(META_KEY), rows)
 
     def close(self) -> None:
-        pass
+        self.watch = None
 
 
 class _Copied:

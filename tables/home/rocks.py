@@ -28,6 +28,7 @@ from tables.home.store import (
     StoreDamaged,
     StoreFailed,
     StoreUnfit,
+    WriteWatch,
 )
 from tables.keys import FIRST_ROW, LOCAL_KEY, MARKS, META_KEY
 
@@ -116,6 +117,7 @@ class RocksStore:
 
     def __init__(self, path: Path, options: rocksdict.Options, cache_bytes: int) -> None:
         self._path = path
+        self.watch: WriteWatch | None = None
         self._with_log, self._without_log = rocksdict.WriteOptions(), rocksdict.WriteOptions()
         # rocksdict's stub (0.3.29) says that this is a method; it is a property.
         self._without_log.disable_wal = True  # type: ignore[method-assign,assignment]
@@ -205,13 +207,21 @@ class RocksStore:
         cursor.take(0, FIRST_ROW)
         return cursor
 
-    def write(self, puts: Mapping[bytes, bytes], deletes: Iterable[bytes], local: Local) -> None:
+    def write(
+        self,
+        puts: Mapping[bytes, bytes],
+        deletes: Iterable[bytes],
+        local: Local,
+        new: Iterable[bytes] | None = None,
+    ) -> None:
         if self._unfiled:
             # RocksDB's log outlives a crash and what was only loaded does not: it has to be
             # in a file first. It has been for long, unless this comes within some 20 ms.
             self._try(self._db.flush)
             self._unfiled = False
         self._apply(puts, deletes, local, self._with_log)
+        if self.watch is not None:
+            self.watch.wrote(puts if new is None else new)
         if self._written % _FILED_EVERY == 0:
             self._try(self._db.flush, wait=False)
 
@@ -219,7 +229,7 @@ class RocksStore:
         # Without its log RocksDB does a fifth less here, and the file is made by a thread of
         # its own. Buffers become files in the order in which they were filled, each with all
         # of a batch or nothing: after a crash, loads are missing from the last on.
-        self._unfiled = True
+        self.watch, self._unfiled = None, True
         self._apply(puts, deletes, local, self._without_log)
         self._try(self._db.flush, wait=False)
 
@@ -250,6 +260,7 @@ class RocksStore:
             raise said(self._path, error, reading=False) from error
 
     def close(self) -> None:
+        self.watch = None
         try:
             # close() leaves the LOCK file to live iterators.
             for cursor in self._snapshots:

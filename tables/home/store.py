@@ -65,6 +65,14 @@ class DataFolderInUse(Exception):
     """Another worker holds the data folder."""
 
 
+class WriteWatch(Protocol):
+    """Who wants to know which rows a store has."""
+
+    def wrote(self, keys: Iterable[bytes]) -> None:
+        """These were written just now; those of rows that the store had not are among them."""
+        ...
+
+
 class Store(Protocol):
     """Content of one partition. Keys and values are bytes; order is that of bytes.
 
@@ -73,6 +81,8 @@ class Store(Protocol):
     """
 
     local: Local
+    #: Told of each write. Nobody is any more after a `load`, and once the store is closed.
+    watch: WriteWatch | None
 
     def get(self, key: bytes) -> bytes | None: ...
 
@@ -82,8 +92,17 @@ class Store(Protocol):
         """At most `limit` pairs with start <= key < stop, in order."""
         ...
 
-    def write(self, puts: Mapping[bytes, bytes], deletes: Iterable[bytes], local: Local) -> None:
-        """Apply everything at once; raises StoreFailed."""
+    def write(
+        self,
+        puts: Mapping[bytes, bytes],
+        deletes: Iterable[bytes],
+        local: Local,
+        new: Iterable[bytes] | None = None,
+    ) -> None:
+        """Apply everything at once; raises StoreFailed.
+
+        new: keys of the rows that the store has not yet; None: any of them may be.
+        """
         ...
 
     def load(self, puts: Mapping[bytes, bytes], deletes: Iterable[bytes], local: Local) -> None:
@@ -161,6 +180,7 @@ class NoStore:
     def __init__(self, why: StoreUnfit, held: Local | None) -> None:
         """`held`: what the store said of itself; None where it could not be read."""
         self.local = Local()
+        self.watch: WriteWatch | None = None
         self.why, self.held = why, held
 
     def get(self, key: bytes) -> NoReturn:
@@ -173,7 +193,11 @@ class NoStore:
         raise self.why
 
     def write(
-        self, puts: Mapping[bytes, bytes], deletes: Iterable[bytes], local: Local
+        self,
+        puts: Mapping[bytes, bytes],
+        deletes: Iterable[bytes],
+        local: Local,
+        new: Iterable[bytes] | None = None,
     ) -> NoReturn:
         raise self.why
 

@@ -211,6 +211,7 @@ class Owner:
     def commit(self) -> Self:
         """Write a group, as a transaction would."""
         group = take_group(self.state)
+        assert group.new == [key for key in written(group) if key not in self.rows]
         for key in group.expired:
             self.buried[key] = self.segments.pop(key)
         self.segments.update(group.segments)

@@ -21,6 +21,8 @@ class Disk(dict[bytes, bytes]):
     def take(self, memory: StockMemory) -> list[bytes]:
         """As a commit does; returns what it deletes."""
         changes = memory.take()
+        rows = [key for piece in changes.rows.encoded(10) for key in piece]
+        assert changes.new == [key for key in rows if key not in self]
         for piece in changes.rows.encoded(10):
             self.update(piece)
         for key in changes.gone:

@@ -71,6 +71,17 @@ def test_a_table_counted_from_its_first_event_asks_only_for_rows_that_left_memor
     assert owner.row(a_sale(location="a")).sold == 2 * owner.row(a_sale(location="c")).sold
 
 
+def test_a_group_says_which_of_its_rows_the_store_has_not() -> None:
+    owner = Watched()
+    owner.fold([at(0, a_sale(id="1", location="a"))]).commit()
+    owner.fold([at(1, a_sale(id="2", location="a")), at(2, a_sale(id="3", location="b"))])
+    new = take_group(owner.state).new
+
+    owner.restart().fold([at(1, a_sale(id="2", location="a"))])
+
+    assert (new, take_group(owner.state).new) == ([row_key(SKU, "b")], [])
+
+
 def test_a_group_holds_what_was_folded_since_the_last_one() -> None:
     owner = a_partition().fold([at(0, a_sale(id="1", location="a")), at(1, b"{")])
     first = take_group(owner.state)

@@ -1,0 +1,1 @@
+"""Rows found by another part of their keys than the first."""
