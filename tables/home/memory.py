@@ -39,19 +39,16 @@ class MemoryStore:
         local: Local,
         new: Iterable[bytes] | None = None,
     ) -> None:
-        self._apply(puts, deletes, local)
+        for key in deletes:
+            self._rows.pop(key, None)
+        self._rows.update(puts)
+        self.local = local
         if self.watch is not None:
             self.watch.wrote(puts if new is None else new)
 
     def load(self, puts: Mapping[bytes, bytes], deletes: Iterable[bytes], local: Local) -> None:
         self.watch = None
-        self._apply(puts, deletes, local)
-
-    def _apply(self, puts: Mapping[bytes, bytes], deletes: Iterable[bytes], local: Local) -> None:
-        for key in deletes:
-            self._rows.pop(key, None)
-        self._rows.update(puts)
-        self.local = local
+        self.write(puts, deletes, local)
 
     def snapshot(self) -> Snapshot:
         first = self._rows.bisect_left(FIRST_ROW)
