@@ -61,8 +61,7 @@ class Table(Reading):
         super().__init__(config.partitions, config.url, membership, config.session_timeout_s / 2)
         self._config, self._fail = config, fail
         self._delivery, self._owned_elsewhere = delivery, owned_elsewhere
-        self._epoch = 0
-        self._open = self._leaving = False
+        self._epoch, self._open, self._leaving = 0, False, False
         #: Why nothing is folded any more, on this worker, until it is started again.
         self._halted: str | None = None
         self._tasks = Tasks(fail, Superseded)
