@@ -6,10 +6,12 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
+
+import psutil
 
 from bench.facts.load import create_sources
 from bench.facts.oracle import Oracle
@@ -72,7 +74,9 @@ def _audited(
     with Process(argv, arena.log("audit"), env=environment, cwd=REPO) as process:
         peak_mb = 0.0
         while process.runs():
-            peak_mb = max(peak_mb, process.peak_mb() if process.runs() else 0.0)
+            # At its end it has no memory any more, and is still there.
+            with suppress(LookupError, OSError, psutil.NoSuchProcess):
+                peak_mb = max(peak_mb, process.peak_mb())
             time.sleep(0.05)
         if process.wait(1) != 0:
             raise DidNotFinish(f"the audit found something:\n{process.log_tail()}")
