@@ -96,8 +96,10 @@ class PaperFeed:
             if _is_wanted(fact, query)
         ]
         is_end = not self.never_ends and not self.missing
-        page = {"changes": lines, "after": self.after, "at_end": is_end}
-        return web.json_response(page | {"missing_partitions": self.missing})
+        page: Json = {"changes": lines, "after": self.after, "at_end": is_end}
+        if query.get("of") == "rows":
+            page["missing_partitions"] = self.missing
+        return web.json_response(page)
 
     async def _more_than(self, first: int, wait_ms: int) -> None:
         self.waiting += 1

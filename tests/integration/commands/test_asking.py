@@ -185,7 +185,6 @@ def test_what_was_sent_and_not_answered_may_be_in_the_log() -> None:
     [
         ("http://127.0.0.1:1", "connection refused"),
         ("http://127.0.0.1:x", "that is no address"),
-        ("http://127.0.0.1:1/a b", "that is no address"),
         ("http://no-such-host.invalid", "name or service not known"),
     ],
 )
@@ -197,6 +196,13 @@ def test_why_a_worker_is_not_reached_is_told_in_words(url: str, why: str) -> Non
     assert "Errno" not in done.stderr
     # A machine without a name server has words of its own for the last one.
     assert why in done.stderr or url.endswith(".invalid")
+
+
+def test_an_address_with_a_space_is_no_address_of_a_worker() -> None:
+    done = onhand("stock", "A", "--url", "http://127.0.0.1:1/a b")
+
+    assert done.returncode == 2
+    assert done.stderr.startswith("http://127.0.0.1:1/a b is no address of a worker: use http")
 
 
 def test_an_adjustment_is_a_difference_and_a_plus_after_a_count_is_shown(worker: str) -> None:
