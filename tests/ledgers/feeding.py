@@ -132,9 +132,16 @@ async def fed(
         yield ledger, worker
 
 
-async def lines_of(response: ClientResponse, is_enough: Callable[[list[Json]], bool]) -> list[Json]:
-    """What a stream of lines tells, until it is enough or ends; a deadline is the test's."""
-    told: list[Json] = []
+async def lines_of(
+    response: ClientResponse,
+    is_enough: Callable[[list[Json]], bool],
+    into: list[Json] | None = None,
+) -> list[Json]:
+    """What a stream of lines tells, until it is enough or ends; a deadline is the test's.
+
+    `into`: where each line stands as soon as it has come.
+    """
+    told = [] if into is None else into
     async with asyncio.timeout(30):
         async for line in response.content:
             told.append(json.loads(line))

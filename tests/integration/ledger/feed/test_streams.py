@@ -53,7 +53,9 @@ async def both(kept: Kept) -> AsyncIterator[Both]:
         yield pair
 
 
-async def followed(worker: FedWorker, after: str, count: int, **more: str) -> list[Json]:
+async def followed(
+    worker: FedWorker, after: str, count: int, into: list[Json] | None = None, **more: str
+) -> list[Json]:
     """So many facts from a position on, as lines, and what was told between them."""
     timeout = aiohttp.ClientTimeout(total=30)
     query = {"after": after, **more}
@@ -61,7 +63,7 @@ async def followed(worker: FedWorker, after: str, count: int, **more: str) -> li
         "GET", worker.url, params=query, headers=LINES, timeout=timeout
     ) as answer:
         assert answer.status == 200, await answer.text()
-        return await lines_of(answer, lambda told: len(facts(told)) >= count)
+        return await lines_of(answer, lambda told: len(facts(told)) >= count, into)
 
 
 async def test_a_stream_tells_what_there_is_and_then_each_fact_that_comes(
@@ -143,15 +145,20 @@ async def test_a_ledger_that_dies_is_waited_for_aloud_and_nothing_is_missed(
     ledger, worker = both
     records = log()
     kept.feed(records[:80])
-    following = asyncio.create_task(followed(worker, "", RECORDS))
+    told: list[Json] = []
+    following = asyncio.create_task(followed(worker, "", RECORDS, told))
     await until(_has_told(worker, 80), "told: what there was", 30)
 
     await ledger.dies()
     kept.feed(records[80:])
-    await asyncio.sleep(0)
-    await until(_is_told_to_wait(worker), "told: to wait", 30)
+
+    async def says_so() -> bool:
+        return any(line["event"] == "waiting" for line in told)
+
+    await until(says_so, "told: to wait", 30)
+    await until(_is_told_to_wait(worker), "told by a status: to wait", 30)
     await ledger.starts()
-    told = await following
+    await following
 
     assert sorted(fact["position"] for fact in facts(told)) == positions(records)
     waits = [line for line in told if line["event"] == "waiting"]
