@@ -10,6 +10,16 @@ location = "shop-7"
 sku = "sku"
 quantity = "qty"
 """
+COUNTS = """
+time_form = "rfc3339"
+[constants]
+kind = "counted"
+location = "shop-7"
+[columns]
+sku = "sku"
+quantity = "qty"
+time = "at"
+"""
 
 
 def moved(line: DocumentPart) -> MovedLine:

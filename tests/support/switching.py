@@ -27,6 +27,10 @@ KEYS = [(f"SKU-{n:03}", f"store-{n % 5}") for n in range(200)]
 ACCEPT = ("--accept", "accepted-now,damaged-returns")
 #: Whatever speaks against it, but rows that nobody can explain.
 FORCED = [word for name in FORCES if name != "unexplained-rows" for word in ("--force", name)]
+#: For what goes wrong: enough to see every answer that would be one too many.
+FEW_READS_PER_S, FEW_FACTS_PER_S = 50.0, 100.0
+#: Between two switches, so that what is quiet can be told from what is not.
+QUIET_S = 3.0
 #: Nobody waits a minute for a test.
 STABLE = ("--stable", "3s")
 

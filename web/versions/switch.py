@@ -20,7 +20,7 @@ from core.stages import Role
 from core.versions import VersionState
 from tables.reading import Reading
 from tables.tasks import Tasks
-from web.cluster.admission import Admission, Offsets, furthest
+from web.cluster.admission import Admission, Offsets, covers, furthest
 from web.cluster.exchange import PeerFailed
 from web.cluster.heartbeats import Claim
 from web.cluster.peers import Peers, get
@@ -168,27 +168,29 @@ class Switch:
         through other doors.
         """
         floors = [self._admission.floor_of(p) for p in range(self._table.count)]
-        for claim in self._owned(self.answering):
-            told = parse_position(claim.position)
-            floors[claim.partition] = furthest(floors[claim.partition], told)
+        for _, owned in self._owners(self.answering):
+            for claim in owned:
+                told = parse_position(claim.position)
+                floors[claim.partition] = furthest(floors[claim.partition], told)
         return floors
 
     def _is_reached(self, version: int, floors: Sequence[Offsets]) -> bool:
         """Whether an owner of that version has told of each partition what was answered here."""
-        owned = set()
-        for claim in self._owned(version):
-            at = parse_position(claim.position)
-            if all(at.get(place, -1) >= o for place, o in floors[claim.partition].items()):
-                owned.add(claim.partition)
-        return len(owned) == len(floors)
+        reached = set()
+        for _, owned in self._owners(version):
+            for claim in owned:
+                if covers(parse_position(claim.position), floors[claim.partition]):
+                    reached.add(claim.partition)
+        return len(reached) == len(floors)
 
-    def _owned(self, version: int) -> Iterator[Claim]:
-        """What living workers of that version own, as they say."""
+    def _owners(self, version: int) -> Iterator[tuple[WorkerView, list[Claim]]]:
+        """Living workers of that version, each with what it says that it owns."""
         for worker in self._workers():
             if worker.beat.version == version and worker.alive:
-                for claim in worker.beat.claims:
-                    if claim.role == Role.ACTIVE and 0 <= claim.partition < self._table.count:
-                        yield claim
+                claims = (claim for claim in worker.beat.claims if claim.role == Role.ACTIVE)
+                owned = [claim for claim in claims if 0 <= claim.partition < self._table.count]
+                if owned:
+                    yield worker, owned
 
     async def _is_answered(self, version: int) -> bool:
         """Whether an owner of that version has answered this worker; each has the time for it.
@@ -196,13 +198,7 @@ class Switch:
         Heartbeats come by way of Kafka, and say nothing of the way that requests take. It also
         opens the connections that they will need at once.
         """
-        owners = [
-            worker
-            for worker in self._workers()
-            if worker.beat.version == version
-            and worker.alive
-            and any(claim.role == Role.ACTIVE for claim in worker.beat.claims)
-        ]
+        owners = [worker for worker, _ in self._owners(version)]
         return any(await asyncio.gather(*map(self._answers, owners)))
 
     async def _answers(self, worker: WorkerView) -> bool:

@@ -16,22 +16,12 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from dev.kafka import Kafka
 from dev.oracle.log import read_topics
 from dev.workers import until
-from tests.support.sheets import SALES
+from tests.support.sheets import COUNTS, SALES
 from tests.support.workers import Cluster
 from tests.unit.importers.formats.writing import epcis_json, event
 
 LINES, SKUS = 120_000, 500
 PATH = "/v1/documents"
-COUNTS = b"""
-time_form = "rfc3339"
-[constants]
-kind = "counted"
-location = "shop-7"
-[columns]
-sku = "sku"
-quantity = "qty"
-time = "at"
-"""
 
 
 def a_form(rows: list[str], name: str) -> aiohttp.FormData:
@@ -136,7 +126,9 @@ async def counts_and_takes_back(http: aiohttp.ClientSession, one: str, other: st
     at = datetime.now(UTC) + timedelta(minutes=2)
     for url, expected in ((other, 202), (one, 409)):
         rows = f"sku,qty,at\nPEN,7,{at:%Y-%m-%dT%H:%M:%SZ}\n"
-        status, told = await asked(http, "POST", url + PATH, parts(rows.encode(), map=COUNTS))
+        status, told = await asked(
+            http, "POST", url + PATH, parts(rows.encode(), map=COUNTS.encode())
+        )
         assert status == expected, told
         if status == 202:
             (count,) = told["counts"]["first"]

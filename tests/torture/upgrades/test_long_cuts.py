@@ -8,11 +8,15 @@ from dev.reads.answers import ask
 from dev.workers import status_of
 from tests.support.faults import passes
 from tests.support.severed import Line, kafka_with_a_line
-from tests.support.switching import FORCED, KEYS, Switching, two_versions
-
-#: Enough to see every answer that would be one too many.
-READS_PER_S, FACTS_PER_S = 50.0, 100.0
-QUIET_S = 3.0
+from tests.support.switching import (
+    FEW_FACTS_PER_S,
+    FEW_READS_PER_S,
+    FORCED,
+    KEYS,
+    QUIET_S,
+    Switching,
+    two_versions,
+)
 
 
 async def with_a_behind_the_line(both: Switching, line: Line) -> None:
@@ -28,7 +32,7 @@ async def test_who_is_cut_off_from_kafka_goes_over_with_the_others(tmp_path: Pat
     ):
         await with_a_behind_the_line(both, line)
         behind = both.one.worker("a").url
-        async with both.open_loop(READS_PER_S, FACTS_PER_S) as tally:
+        async with both.open_loop(FEW_READS_PER_S, FEW_FACTS_PER_S) as tally:
             await passes(QUIET_S)
             line.cut()
             said = await both.promote(*FORCED, codes=(5,))
@@ -56,7 +60,7 @@ async def test_who_is_cut_off_from_everybody_says_whose_its_answers_are_and_know
         await with_a_behind_the_line(both, line)
         behind = both.one.worker("a")
         others = [worker for worker in both.workers if worker is not behind]
-        async with both.open_loop(READS_PER_S, FACTS_PER_S) as tally:
+        async with both.open_loop(FEW_READS_PER_S, FEW_FACTS_PER_S) as tally:
             await passes(QUIET_S)
         line.cut()
         for other in others:

@@ -13,14 +13,20 @@ from tests.clocks import HOUR_S, Clock
 from tests.support.faults import passes
 from tests.support.kafka_tools import admin
 from tests.support.mutated import worker_without
-from tests.support.switching import FORCED, Switching, keep_figures, two_versions
+from tests.support.switching import (
+    FEW_FACTS_PER_S,
+    FEW_READS_PER_S,
+    FORCED,
+    QUIET_S,
+    Switching,
+    keep_figures,
+    two_versions,
+)
 
 #: Lower where the machine carries no more.
 READS_PER_S = float(os.environ.get("TORTURE_READS_PER_S", "500"))
 FACTS_PER_S = float(os.environ.get("TORTURE_FACTS_PER_S", "2000"))
 SWITCHES = int(os.environ.get("TORTURE_SWITCHES", "20"))
-#: Between two switches, so that what is quiet can be told from what is not.
-QUIET_S = 3.0
 
 
 async def test_twenty_switches_under_load_fail_nothing_and_nobody_goes_back(
@@ -40,10 +46,6 @@ async def test_twenty_switches_under_load_fail_nothing_and_nobody_goes_back(
         assert len(verdict.switches) == SWITCHES
         assert not verdict.faults, verdict.faults
         await both.assert_exact(1 if SWITCHES % 2 == 0 else 2, tally)
-
-
-#: For what goes wrong: enough to see every answer that would be one too many.
-FEW_READS_PER_S, FEW_FACTS_PER_S = 50.0, 100.0
 
 
 async def settled(both: Switching, tally: Tally, version: int, *kinds: str) -> None:

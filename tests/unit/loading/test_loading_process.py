@@ -13,18 +13,8 @@ from app.loading import process
 from app.loading.process import LoadingProcess
 from dev.workers import ROOT
 from domain.rules.held import CURRENT
-from tests.support.sheets import SALES
+from tests.support.sheets import COUNTS, SALES
 from web.writes.loads import LoadAsked, LoadEnd
-
-COUNTS = """time_form = "rfc3339"
-[columns]
-sku = "sku"
-quantity = "qty"
-time = "at"
-[constants]
-kind = "counted"
-location = "shop-7"
-"""
 
 ASKED = LoadAsked(
     file="sales.csv", data=b"sku,qty\nA,2\n", map=SALES.encode(), rules=CURRENT.number, dry_run=True

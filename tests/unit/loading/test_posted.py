@@ -16,7 +16,7 @@ from app.loading.posted import load_posted
 from app.loading.remembered import NotSentBecause
 from app.loading.sending import LoadedFile
 from domain.rules.held import CURRENT
-from tests.support.sheets import SALES
+from tests.support.sheets import COUNTS, SALES
 from tests.unit.importers.excel.workbooks import a_book
 from web.access.callers import Caller, Scope
 from web.writes.loads import LoadAnswer, LoadAsked, LoadEnd
@@ -27,16 +27,6 @@ NOWHERE = Settings(kafka="127.0.0.1:9")
 
 
 AT = "2026-11-23T10:00:00Z"
-COUNTS = b"""
-time_form = "rfc3339"
-[constants]
-kind = "counted"
-location = "shop-7"
-[columns]
-sku = "sku"
-quantity = "qty"
-time = "at"
-"""
 
 
 async def silent(path: str, body: bytes | None) -> tuple[int, bytes]:
@@ -188,7 +178,7 @@ async def test_a_token_for_some_locations_or_sources_loads_nothing_beyond_them()
 async def test_counts_are_decided_by_what_the_worker_says_and_refused_ones_are_lines() -> None:
     data = f"sku,qty,at\nA,5,{AT}\nB,3,{AT}\nC,1,{AT}\nC,2,{AT}\n".encode()
 
-    answer = await load(data, map=COUNTS, by=ledger, dry_run=True)
+    answer = await load(data, map=COUNTS.encode(), by=ledger, dry_run=True)
 
     assert answer.end is LoadEnd.CHECKED
     body = answer.body
@@ -211,7 +201,7 @@ async def test_where_nobody_can_be_asked_a_count_is_not_guessed_and_may_be_sent_
 ) -> None:
     monkeypatch.setattr(posted, "_PATIENCE_S", 0.0)
 
-    answer = await load(f"sku,qty,at\nA,5,{AT}\n".encode(), map=COUNTS, dry_run=True)
+    answer = await load(f"sku,qty,at\nA,5,{AT}\n".encode(), map=COUNTS.encode(), dry_run=True)
 
     assert answer.end is LoadEnd.UNFINISHED
     assert "none answers at this worker (It restores): nothing was sent; send it again." in (
@@ -223,16 +213,16 @@ async def test_a_count_needs_the_right_to_read_and_to_write_its_location() -> No
     data = f"sku,qty,at\nA,5,{AT}\n".encode()
     reader = frozenset([Scope.READ, Scope.WRITE])
 
-    answer = await load(data, map=COUNTS, by=ledger, caller=a_caller(), dry_run=True)
+    answer = await load(data, map=COUNTS.encode(), by=ledger, caller=a_caller(), dry_run=True)
     assert (answer.end, "it needs the scope read, too" in answer.detail) == (
         LoadEnd.FORBIDDEN,
         True,
     )
     other = Caller("id", "till-17", reader, locations=["shop-8"])
-    answer = await load(data, map=COUNTS, by=ledger, caller=other, dry_run=True)
+    answer = await load(data, map=COUNTS.encode(), by=ledger, caller=other, dry_run=True)
     assert (answer.end, "location 'shop-7'" in answer.detail) == (LoadEnd.FORBIDDEN, True)
     allowed = Caller("id", "till-17", reader, locations=["shop-7"])
-    answer = await load(data, map=COUNTS, by=ledger, caller=allowed, dry_run=True)
+    answer = await load(data, map=COUNTS.encode(), by=ledger, caller=allowed, dry_run=True)
     assert answer.end is LoadEnd.CHECKED
 
 
@@ -241,7 +231,7 @@ async def test_a_document_of_more_counts_than_are_asked_for_is_refused(
 ) -> None:
     monkeypatch.setattr(posted, "MOST_COUNTS", 1)
 
-    answer = await load(f"sku,qty,at\nA,5,{AT}\nB,5,{AT}\n".encode(), map=COUNTS)
+    answer = await load(f"sku,qty,at\nA,5,{AT}\nB,5,{AT}\n".encode(), map=COUNTS.encode())
 
     assert (answer.end, "more than 1 counts: split it" in answer.detail) == (
         LoadEnd.UNREADABLE,
