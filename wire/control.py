@@ -57,6 +57,7 @@ async def compare_and_set(
     2. Read to the end.
     3. Ask `decide` for the next record; what it raises ends this, and nothing was written.
     4. Write it and commit. Where the answer is lost, the first two steps tell what became of it.
+    5. Wait until readers see it: Kafka answers a commit before they do.
 
     Args:
         kafka: keyword arguments of an aiokafka client.
@@ -98,6 +99,9 @@ async def compare_and_set(
         except (KafkaError, OSError, TimeoutError) as error:
             await _settle(kafka, topic, transactional_id, written, error)
     reached("committed")
+    # It is written, whatever comes of this.
+    with suppress(KafkaError, OSError, TimeoutError, OutcomeUnknown):
+        await _is_there(kafka, topic, written)  # 5
     return after
 
 
