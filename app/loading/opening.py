@@ -12,7 +12,7 @@ from domain.rules.held import CURRENT
 from domain.rules.sets import RuleSet
 from importers.documents.catalogue import Catalogue, read_catalogue
 from importers.documents.excel.archive import MAX_PART_BYTES
-from importers.documents.known import TABLES, UnknownFormat, table_format
+from importers.documents.known import TABLES, UnknownFormat, known_format, table_format
 from importers.documents.lists import ListError
 from importers.documents.places import PlaceList, read_places
 from importers.documents.port import Format
@@ -91,6 +91,11 @@ def _format_of(given: GivenParts, most_bytes: int) -> Callable[[str, bytes], For
     by = _map(given.map)
 
     def table(name: str, head: bytes) -> Format:
+        if given.format_name is None and (other := known_format(head)) is not None:
+            raise UnknownFormat(
+                f"It is {other.name}, which needs no map, and this one is of a table: load "
+                "it without --map."
+            )
         known = given.document or name
         if not known:
             raise UnknownFormat(

@@ -50,9 +50,8 @@ def format_of(head: bytes, name: str | None) -> Format:
         tables = (f"{one} (with --map)" for one in TABLES)
         names = ", ".join([*tables, *(one.name for one in KNOWN)])
         raise UnknownFormat(f"There is no format {name[:60]!a}: there are {names}.")
-    for one in KNOWN:
-        if one.looks_like(head):
-            return one
+    if (known := known_format(head)) is not None:
+        return known
     if head.startswith(ZIP_HEAD):
         raise UnknownFormat(
             "It is an archive. If it is an Excel workbook, `--draft-mapping` writes a map for it, "
@@ -65,6 +64,11 @@ def format_of(head: bytes, name: str | None) -> Format:
         "It is of no format that is known by its content. If it is a table, `--draft-mapping` "
         "writes a map for it, and --map takes it; else name the format with --format."
     )
+
+
+def known_format(head: bytes) -> Format | None:
+    """The format that a file looks like by its first bytes; None: a table, or something else."""
+    return next((one for one in KNOWN if one.looks_like(head)), None)
 
 
 def table_format(
@@ -102,10 +106,12 @@ def draft_table(file: BinaryIO, name: str) -> str:
         name: of the file, for a comment.
 
     Raises:
-        UnknownFormat: it is a workbook that cannot be read.
+        UnknownFormat: it is a workbook that cannot be read, or of a format that needs no map.
         BrokenDocument: it is no table.
     """
     head = file.read(FIRST_BYTES)
+    if (known := known_format(head)) is not None:
+        raise UnknownFormat(f"It is {known.name}, which needs no map: load it without one.")
     refuse_old_excel(head)
     if head.startswith(ZIP_HEAD):
         return draft_workbook(file, name)

@@ -18,6 +18,9 @@ FAULT: Final = "\0"
 MOMENT: Final = "\1"
 #: That do not break a line: what spreadsheets put between thousands in French, say.
 _OTHER_SPACES = dict.fromkeys(map(ord, "\u00a0\u202f"), " ")
+_EMPTY: Final = (
+    "is empty: fill it in, or leave such rows out by [only] or [not_for_stock] of the map"
+)
 _FLOAT = re.compile(r"[0-9]+(?:[.,][0-9]+)?[eE]\+?[0-9]+|[0-9]+[.,]0+")
 
 
@@ -37,7 +40,7 @@ def quantity_reader(decimal: str, thousands: str) -> Callable[[str], Decimal]:
             found = grouped.fullmatch(text)
         if found is None:
             if not text:
-                raise ValueError("is empty")
+                raise ValueError(_EMPTY)
             raise ValueError(
                 f"is {quoted(text)}, no number as it is written where decimal is {decimal!r} and "
                 f"thousands is {thousands!r} in the map"
@@ -54,7 +57,7 @@ def name_reader(scheme: str) -> Callable[[str], ForeignName]:
 
     def read(code: str) -> ForeignName:
         if not code:
-            raise ValueError("is empty")
+            raise ValueError(_EMPTY)
         if len(code) > 128:
             raise ValueError("has more than 128 characters")
         if scheme == "gtin":

@@ -19,7 +19,7 @@ import msgspec
 from importers.documents.port import BrokenDocument
 from importers.documents.sheets.cells import MOMENT
 from importers.documents.sheets.maps import ITEM_FIELDS, PLACE_FIELDS, QUESTION
-from importers.documents.sheets.times import EXCEL_TIME, time_reader
+from importers.documents.sheets.times import EXCEL_TIME, SERIAL, time_reader
 from importers.gtins import gtin_of
 from importers.items import Refused
 
@@ -35,7 +35,11 @@ _HEADINGS: Final = {
     "quantity": ("quantity", "qty", "menge", "anzahl", "units", "pieces", "stück"),
     "gln": ("gln", "iln"),
     "location": ("location", "store", "shop", "branch", "filiale", "markt", "warehouse", "lager"),
-    "time": ("datetime", "timestamp", "invoicedate", "date", "datum", "time", "zeit", "day"),
+    "time": (
+        *("datetime", "timestamp", "invoicedate", "createdat", "created", "date", "datum"),
+        *("time", "zeit", "day"),
+    ),
+    "clock": ("timeofday", "uhrzeit", "clock", "time", "zeit"),
     "unit": ("uom", "unitofmeasure", "einheit", "unit"),
     "kind": ("movement", "transactiontype", "kind", "vorgang", "type"),
     "reference": ("invoiceno", "invoice", "receipt", "orderno", "order", "bon", "reference"),
@@ -45,10 +49,22 @@ _FORMS: Final = (
     *(
         f"{day}{time}"
         for day in ("%Y-%m-%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%Y%m%d")
-        for time in ("", " %H:%M", " %H:%M:%S", "T%H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
+        for time in (
+            "",
+            " %H:%M",
+            " %H:%M:%S",
+            "T%H:%M:%S",
+            " %H:%M:%S %z",
+            " %I:%M %p",
+            " %I:%M:%S %p",
+        )
     ),
     EXCEL_TIME,
 )
+
+
+_WITH_ZONE: Final = [form for form in _FORMS if form == "rfc3339" or "%z" in form]
+_CLOCK: Final = re.compile(r"\d\d?:\d\d(?::\d\d)?(?: [AaPp][Mm])?", re.ASCII)
 
 
 #: As TOML writes a text, too.
@@ -84,16 +100,19 @@ def draft_map(head: bytes, name: str) -> str:
 def drafted(seen: LookedAt, name: str) -> str:
     """A map as TOML text; name: of the file, for a comment."""
     found = _fields(seen)
+    moments = _moments(found, seen)
     lines = [
         f"# What is what in {_text(name)}. Each {QUESTION} is a question that it leaves open.",
         *seen.written,
         *_of_quantity(seen.texts.get(found.get("quantity", ""), ())),
-        *_of_time(seen.columns.get(found.get("time", ""), ()), "time" in found),
+        *_of_heading(seen.header),
+        *_of_time(moments, "time" in found),
         *_of_constants(found),
         "",
         "[columns]",
         *(
             f"{field} = {_text(heading)}{_examples(seen.columns[heading])}"
+            f"{_hint(field, seen.columns[heading])}"
             for field, heading in found.items()
         ),
         *_missing(found),
@@ -169,7 +188,46 @@ def _fields(seen: LookedAt) -> dict[str, str]:
                     break
     if "gtin" in found and not _are_gtins(seen.columns[found["gtin"]]):
         found["item"] = found.pop("gtin")
+    if "clock" in found and not _is_beside(found, seen):
+        del found["clock"]
     return found
+
+
+def _is_beside(found: dict[str, str], seen: LookedAt) -> bool:
+    """Whether there is a day, without a time of its own, and times of day beside it."""
+    days = seen.columns.get(found.get("time", ""), ())
+    clocks = [cell for cell in seen.columns[found["clock"]] if cell]
+    return (
+        any(days)
+        and not any(":" in day for day in days)
+        and bool(clocks)
+        and all(map(_CLOCK.fullmatch, clocks))
+    )
+
+
+def _moments(found: dict[str, str], seen: LookedAt) -> list[str]:
+    """Cells of the time, as they are read."""
+    days = seen.columns.get(found.get("time", ""), [])
+    if "clock" not in found:
+        return list(days)
+    both = zip(days, seen.columns[found["clock"]], strict=True)
+    return [f"{day} {clock}".strip() for day, clock in both]
+
+
+def _of_heading(header: Sequence[str]) -> list[str]:
+    if not any(re.fullmatch(r"[\d.,:+-]*\d[\d.,:+-]*", heading) for heading in header):
+        return []
+    return [
+        "# The first row has numbers in it. If it is no heading: header = false, and columns are "
+        "named by their",
+        "# numbers, from 1.",
+    ]
+
+
+def _hint(field: str, cells: Sequence[str]) -> str:
+    if field not in ("sku", "item") or not _are_gtins([cell for cell in cells if cell]):
+        return ""
+    return "; most are GTINs: as gtin they are one with those of other documents"
 
 
 def _has_one_like(field: str, found: dict[str, str]) -> bool:
@@ -214,8 +272,11 @@ def _of_time(cells: Sequence[str], is_there: bool) -> list[str]:
     fits = [form for form in _FORMS if filled and _reads_all(form, filled)]
     zone = f'zone = "{QUESTION}"  # such as "Europe/Berlin"; without this line, that of the place'
     if len(fits) == 1:
-        return [f"time_form = {_text(fits[0])}", *([] if fits[0] == "rfc3339" else [zone])]
+        return [f"time_form = {_text(fits[0])}", *([] if fits[0] in _WITH_ZONE else [zone])]
     example = _text(filled[0].removeprefix(MOMENT)) if filled else "nothing"
+    if filled and all(map(SERIAL.fullmatch, filled)):
+        told = "a spreadsheet's number of a date: give the column that format, and export it again"
+        return [f'time_form = "{QUESTION}"  # {example} is {told}']
     which = " or ".join(_text(form) for form in fits) or 'such as "%d.%m.%Y %H:%M"'
     return [f'time_form = "{QUESTION}"  # of {example}: {which}', zone]
 
@@ -268,7 +329,12 @@ def _of_words(found: dict[str, str], seen: LookedAt) -> list[str]:
 
 def _of_rest(found: dict[str, str], seen: LookedAt) -> list[str]:
     rest = [heading for heading in seen.header if heading not in found.values()]
-    return ["", f"# Not used: {', '.join(map(_text, rest))}."] if rest else []
+    lines = [f"# Not used: {', '.join(map(_text, rest))}."] if rest else []
+    if rest and "time" not in found:
+        lines.append(
+            "# No column looks like a time: without one, facts happen when they are loaded."
+        )
+    return ["", *lines] if lines else []
 
 
 def _examples(cells: Sequence[str]) -> str:

@@ -34,7 +34,7 @@ class LineKind(StrEnum):
 #: Names of an item and of a place: one of each is needed. The field's name is the scheme.
 ITEM_FIELDS: Final = ("sku", "gtin", "item")
 PLACE_FIELDS: Final = ("location", "gln", "place")
-_OTHERS: Final = ("kind", "quantity", "unit", "time", "reason", "reference")
+_OTHERS: Final = ("kind", "quantity", "unit", "time", "clock", "reason", "reference")
 SHEET_FIELDS: Final = (*ITEM_FIELDS, *PLACE_FIELDS, *_OTHERS)
 _NEEDED: Final = {
     "kind": ("kind",),
@@ -46,7 +46,9 @@ _NEEDED: Final = {
 Column: TypeAlias = str | int
 #: What a draft leaves open.
 QUESTION: Final = "?"
-_WORDLESS: Final = ("quantity", "time")
+#: A day in one column, and in another what the clock said; read as one text, a space between.
+_TIMES: Final = ("time", "clock")
+_WORDLESS: Final = ("quantity", *_TIMES)
 _TABLES: Final = ("constants", "columns", "words", "negative", "only", "not_for_stock")
 _SETTINGS: Final = (
     *("delimiter", "encoding", "header", "skip", "decimal", "thousands", "time_form", "zone"),
@@ -121,6 +123,7 @@ class _Reader(MapReader):
         columns = {f: c for f, c in tables["columns"].items() if self._is_column("columns", f, c)}
         constants = dict(self._constants(tables["constants"]))
         self._complete(tables["constants"], tables["columns"])
+        self._clock(tables["columns"])
         words = dict(self._words(tables["words"], columns))
         found = SheetMap(
             delimiter=self._delimiter(),
@@ -230,6 +233,18 @@ class _Reader(MapReader):
             self._wrong("", "time_form", f"{why}")
         return None
 
+    def _clock(self, columns: Mapping[str, Any]) -> None:
+        if "clock" not in columns:
+            return
+        form = str(self._document.get("time_form", ""))
+        if "time" not in columns:
+            self._wrong("columns", "clock", "says a time of day, and no column the day: add time")
+        elif form and not {"%H", "%I"} & {form[at : at + 2] for at in range(len(form))}:
+            self._wrong(
+                "columns", "clock", "is read behind time, and time_form has no hour: say how both "
+                'are written, a space between, such as "%d.%m.%Y %H:%M"',
+            )  # fmt: skip
+
     # ---- what is what
 
     def _is_column(self, table: str, key: str, value: Any) -> bool:
@@ -240,7 +255,7 @@ class _Reader(MapReader):
 
     def _constants(self, table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         for field, value in table.items():
-            if field == "time":
+            if field in _TIMES:
                 self._wrong("constants", field, "cannot be the same for all: name its column")
             elif field == "quantity" and type(value) is not int:
                 self._wrong("constants", field, "is a whole number: write it without quotes")

@@ -98,6 +98,7 @@ class RowReader:
         self._place_at = self._at(place)
         self._places = self._cells(place, name_reader(place))
         self._time_at = self._at("time")
+        self._clock_at, self._has_clock = self._at("clock"), "clock" in by.columns
         self._times = self._cells("time", self._moment)
         self._unit_at = self._at("unit")
         self._units: Lately[str, str | None] = Lately(lambda cell: self._text("unit", cell))
@@ -184,7 +185,10 @@ class RowReader:
                 return OtherLine(where=where, number=own, rule="A quantity of 0 moves nothing.")
         item = self._items[row[self._item_at]]
         place = self._places[row[self._place_at]]
-        time, day = self._times[row[self._time_at]]
+        cell = row[self._time_at]
+        if self._has_clock:
+            cell = f"{cell.strip()} {self._text('clock', row[self._clock_at]) or ''}".strip()
+        time, day = self._times[cell]
         unit = self._units[row[self._unit_at]]
         reference = self._text("reference", row[self._reference_at])
         if kind is LineKind.COUNTED:

@@ -39,6 +39,8 @@ _EXCEL_PATTERN: Final = re.compile(
     r"(?:\.(?P<f>\d{1,9}))?",
     re.ASCII,
 )
+#: Of a day from 1955 to 2173, perhaps with the time of day behind it.
+SERIAL: Final = re.compile(r"[2-9]\d{4}(?:[.,]\d+)?", re.ASCII)
 _NAMED = re.compile(r"%(.)")
 #: An instant, or else what the clock said; see `MovedLine`.
 CellTime: TypeAlias = tuple[str | None, str | None]
@@ -85,6 +87,11 @@ def time_reader(form: str, zone: ZoneInfo | None) -> Callable[[str], CellTime]:
 
 
 def _other_than(form: str, cell: str) -> str:
+    if SERIAL.fullmatch(cell):
+        return (
+            f"is {quoted(cell)}, the number that a spreadsheet keeps for a date: give the column "
+            "the format of a date, and export it again"
+        )
     if form == EXCEL_TIME:
         return (
             f"is {quoted(cell)}, a text and no date of Excel's: it makes dates of those texts that "
@@ -95,7 +102,9 @@ def _other_than(form: str, cell: str) -> str:
             f'is a date of Excel, and time_form in the map is for texts: set it to "{EXCEL_TIME}" '
             "if all cells of the column are dates"
         )
-    return f"is not of the form {form}"
+    return (
+        f"is {quoted(cell)}, which is not of the form {form}: correct it, or time_form in the map"
+    )
 
 
 def _pattern_of(form: str) -> re.Pattern[str]:

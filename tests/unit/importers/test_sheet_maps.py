@@ -59,6 +59,9 @@ def told_of(text: str) -> list[str]:
         (("[columns]", "[only]\nState = 1\n[columns]"), "[only] State is a list of texts"),
         (('"Store"', '"?"'), "Line 7: [columns] location is a question of the draft: answer it."),
         (("[columns]", "[columns"), "The map is not TOML"),
+        (('time = "Day"', 'clock = "At"'), "clock says a time of day, and no column the day"),
+        (('"Day"', '"Day"\nclock = "At"'), "clock is read behind time, and time_form has no hour"),
+        (('"sold"', '"sold"\nclock = "10:00"'), "clock cannot be the same for all"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_map_is_told_with_its_line_and_the_remedy(
@@ -161,3 +164,49 @@ def test_a_draft_names_the_encoding_and_is_toml_whatever_the_headings_are(
 def test_what_is_no_table_gets_no_draft(data: bytes) -> None:
     with pytest.raises(BrokenDocument, match="It is no table"):
         draft_map(data, "x.csv")
+
+
+def test_a_draft_finds_a_day_and_a_clock_in_two_columns_and_the_map_reads_both() -> None:
+    text = "EAN;Filiale;Menge;Datum;Uhrzeit\n4006381333931;7;1;23.11.2026;10:05\n"
+    draft = draft_map(text.encode(), "x.csv")
+    assert tomllib.loads(draft)["time_form"] == "%d.%m.%Y %H:%M"
+    assert tomllib.loads(draft)["columns"]["clock"] == "Uhrzeit"
+
+    answered = draft.replace('zone = "?"', 'zone = "Europe/Berlin"').replace('"?"', '"sold"')
+    (_, line) = csv_format(read_sheet_map(answered), "x.csv").read(io.BytesIO(text.encode()))
+    assert isinstance(line, MovedLine)
+    assert line.time == "2026-11-23T09:05:00Z"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["sku,qty,date,time\nA,1,2026-11-23 10:05,10:05\n", "sku,qty,date,time\nA,1,2026-11-23,now\n",
+     "sku,qty,date,time\nA,1,2026-11-23,\n", "sku,qty,time\nA,1,10:05\n"],
+)  # fmt: skip
+def test_a_draft_takes_no_column_for_a_clock_that_is_none_or_stands_beside_a_whole_time(
+    text: str,
+) -> None:
+    assert "clock" not in tomllib.loads(draft_map(text.encode(), "x.csv"))["columns"]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("EAN,Qty,Date\n4006381333931,1,46349.5\n", "is a spreadsheet's number of a date"),
+        ("EAN,Qty\n4006381333931,1\n", "# No column looks like a time"),
+        ("4006381333931,7,2\n4006381333931,7,1\n", "If it is no heading: header = false"),
+        ("sku,qty\n4006381333931,1\n", "most are GTINs: as gtin they are one with"),
+    ],
+)
+def test_a_draft_says_what_else_there_is_to_do(text: str, told: str) -> None:
+    assert told in draft_map(text.encode(), "x.csv")
+
+
+def test_a_draft_has_no_question_of_the_zone_where_times_say_it() -> None:
+    draft = draft_map(b"sku,qty,Created at\nA,1,2026-11-23 10:00:00 +0100\n", "x.csv")
+
+    assert tomllib.loads(draft)["time_form"] == "%Y-%m-%d %H:%M:%S %z"
+    assert "zone =" not in draft
+    assert "No column looks like a time" not in draft
+    assert "header = false" not in draft
+    assert "GTIN" not in draft

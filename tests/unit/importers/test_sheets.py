@@ -216,7 +216,7 @@ def test_a_count_is_a_level_also_of_nothing_and_never_below() -> None:
         ("4006381333931.0", "a spreadsheet made of a number"),
         ("6381333931", "no GTIN, which has 8, 12, 13 or 14 digits"),
         ("4006381333932", "its check digit does not fit"),
-        ("", "is empty"),
+        ("", "is empty: fill it in, or leave such rows out by [only] or [not_for_stock]"),
         ("４００６３８１３３３９３１", "no GTIN"),
     ],
 )
@@ -305,3 +305,36 @@ def test_whatever_is_in_cells_each_row_is_one_line_with_a_number_of_its_own(
 def test_any_bytes_are_read_or_are_a_broken_document(data: bytes) -> None:
     with suppress(BrokenDocument):
         parts_of(b"sku,qty\n" + data)
+
+
+@pytest.mark.parametrize(
+    ("day", "clock", "said"),
+    [
+        ("23.11.2026", " 10:05 ", "2026-11-23T09:05:00Z"),
+        ("", "", None),
+        ("23.11.2026", "", "at, the time, is '23.11.2026', not of the form"),
+        ("", "10:05", "at, the time, is '10:05', not of the form"),
+        ("46349", "10:05", "at, the time, is '46349 10:05', not of the form"),
+    ],
+)
+def test_a_clock_in_a_column_of_its_own_is_read_behind_the_day(
+    day: str, clock: str, said: str | None
+) -> None:
+    by = 'time_form = "%d.%m.%Y %H:%M"\nzone = "Europe/Berlin"\n'
+    by += SALES + 'time = "at"\nclock = "o\'clock"\n'
+    line = line_of(f"A,1,{day},{clock}", by, "sku,qty,at,o'clock")
+
+    if isinstance(line, MovedLine):
+        assert line.time == said
+    else:
+        assert said is not None
+        assert said in refused(line)
+
+
+@pytest.mark.parametrize("form", ["excel", "%d.%m.%Y"])
+@pytest.mark.parametrize("cell", ["46349", "46349,41667", "46349.5"])
+def test_a_number_that_a_spreadsheet_keeps_for_a_date_is_named_so(form: str, cell: str) -> None:
+    by = f'time_form = "{form}"\n{SALES}time = "at"\n'
+
+    told = refused(line_of(f'A,1,"{cell}"', by, "sku,qty,at"))
+    assert "the number that a spreadsheet keeps for a date: give the column the format" in told

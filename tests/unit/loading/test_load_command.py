@@ -15,6 +15,7 @@ from dev.readme.documents import read
 from dev.workers import ROOT
 from tests.support.sheets import SALES
 from tests.unit.importers.excel.workbooks import a_book
+from tests.unit.importers.formats.writing import despatch, edifact
 
 PAGE = read(ROOT, "docs/loading.md")
 BLOCKS = [block for block in PAGE.blocks if block.language == "sh"]
@@ -113,6 +114,8 @@ def test_a_dry_run_without_anything_refused_ends_well(a_file: str) -> None:
         (["x.xlsx", "--draft-mapping", "-"], 1, "x.xlsx: Its archive has no end, so it is cut"),
         (["x.xls", "--map", "m.toml"], 1, "x.xls: It is an Excel file of before 2007 (.xls), or"),
         (["x.xls", "--draft-mapping", "-"], 1, "x.xls: It is an Excel file of before 2007"),
+        (["x.edi", "--map", "m.toml"], 1, "x.edi: It is edifact, which needs no map, and this"),
+        (["x.edi", "--draft-mapping", "-"], 1, "x.edi: It is edifact, which needs no map: load"),
     ],
 )
 def test_what_cannot_be_read_is_told_in_a_sentence_with_the_remedy(
@@ -121,6 +124,7 @@ def test_what_cannot_be_read_is_told_in_a_sentence_with_the_remedy(
     (folder / "bad.toml").write_text('kind = "sold"\n')
     (folder / "b.csv").write_text("gtin,Sku\n4006381333931,\n")
     (folder / "x.xlsx").write_bytes(b"PK\x03\x04rest")
+    (folder / "x.edi").write_bytes(edifact(despatch()))
     (folder / "x.xls").write_bytes(bytes.fromhex("d0cf11e0a1b11ae1"))
 
     result = load(*words)

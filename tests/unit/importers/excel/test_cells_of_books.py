@@ -153,7 +153,7 @@ def test_a_quantity_is_a_number_or_a_text_by_the_signs_of_the_map(cell: Cell, me
         ((46508, "d.m"), "qty, the quantity, is a date: Excel makes one of texts such as"),
         ("1,5", "no number as it is written"),
         (False, "qty, the quantity, is FALSE"),
-        (None, "qty, the quantity, is empty."),
+        (None, "qty, the quantity, is empty: fill it in, or"),
         (1e300, "a number far too large or small"),
         (1 / 3, "no number as it is written"),
     ],
