@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pytest
 
 from importers.documents.port import LevelLine, MovedLine, Movement, OtherLine
@@ -40,7 +42,7 @@ def test_a_step_that_moves_has_its_movement_sign_and_reason(step: str) -> None:
 
     assert isinstance(line, MovedLine)
     movement, sign, reason = MOVING[step]
-    assert (line.movement, line.quantity, line.reason) == (movement, sign, reason)
+    assert (line.movement, line.quantity, line.reason) == (movement, Decimal(sign), reason)
 
 
 @pytest.mark.parametrize("step", COUNTING)
