@@ -330,7 +330,7 @@ def _of_words(found: dict[str, str], seen: LookedAt) -> list[str]:
 def _of_rest(found: dict[str, str], seen: LookedAt) -> list[str]:
     rest = [heading for heading in seen.header if heading not in found.values()]
     lines = [f"# Not used: {', '.join(map(_text, rest))}."] if rest else []
-    if rest and "time" not in found:
+    if "time" not in found:
         lines.append(
             "# No column looks like a time: without one, facts happen when they are loaded."
         )

@@ -102,9 +102,7 @@ def _other_than(form: str, cell: str) -> str:
             f'is a date of Excel, and time_form in the map is for texts: set it to "{EXCEL_TIME}" '
             "if all cells of the column are dates"
         )
-    return (
-        f"is {quoted(cell)}, which is not of the form {form}: correct it, or time_form in the map"
-    )
+    return f"is {quoted(cell)}, not of the form {form}: correct it, or time_form in the map"
 
 
 def _pattern_of(form: str) -> re.Pattern[str]:
