@@ -18,8 +18,8 @@ from bench.onhand.latency import measure_latency
 from bench.onhand.memory import WINDOW_OFFSETS, fold_with_full_windows
 from bench.onhand.own_write import measure_own_write
 from bench.onhand.reads import (
-    forwarded_reads,
-    idle_reads,
+    forwarded,
+    idle,
     pulse_beside_folding,
     reads_beside_folding,
 )
@@ -163,11 +163,14 @@ def _ask_all(
     seconds = 2.0 if given.quick else 5.0
     probed_s = 8.0 if given.quick else 30.0
     if "reads" in given.wanted and "onhand" in folded:
-        with _noting_failures(run, "reads"):
-            run.reads += idle_reads(folded["onhand"], arena, seconds)
+        with _noting_failures(run, "reads"), idle(folded["onhand"], arena) as read:
+            run.reads += read(seconds)
     if "forwarded" in given.wanted and "onhand-2" in folded:
-        with _noting_failures(run, "forwarded reads"):
-            run.reads += forwarded_reads(folded["onhand-2"], arena, seconds)
+        with (
+            _noting_failures(run, "forwarded reads"),
+            forwarded(folded["onhand-2"], arena) as read,
+        ):
+            run.reads += read(seconds)
     if "beside" in given.wanted:
         with _noting_failures(run, "reads beside folding"):
             run.reads += reads_beside_folding(arena, min(seconds, 3.0))

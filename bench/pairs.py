@@ -2,7 +2,9 @@
 
 A machine's speed changes within minutes, and by more than what is looked for. So each pair is
 measured side by side, now the one first, now the other, and the ratios of the pairs count.
-Workers of both fold the same topics of one broker; all else is this checkout's.
+Workers of both fold the same topics of one broker; all else is this checkout's. Reads are
+asked of workers of both that live at the same time: of one after the other's end they gave
+the same build 0.89 to 1.02 × of itself.
 """
 
 import argparse
@@ -11,6 +13,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,7 +30,7 @@ from bench.micro import STEPS
 from bench.onhand.contestant import Onhand
 from bench.onhand.latency import measure_latency
 from bench.onhand.memory import fold_with_full_windows
-from bench.onhand.reads import Reads, forwarded_reads, idle_reads
+from bench.onhand.reads import AskForReads, forwarded, idle
 from dev.kafka import start
 
 #: Where a process has its memory moves its figures: each stays for so many pairs.
@@ -42,9 +45,8 @@ Figures = Mapping[str, float]
 
 
 def _fold(arena: Arena) -> Figures:
-    """A backlog, a restore, and reads on reopened stores, by one worker."""
-    installation = Onhand(arena)
-    result = play(installation, arena)
+    """A backlog and a restore by one worker."""
+    result = play(Onhand(arena), arena)
     found = {
         "ingest, events/s": result.events_per_s,
         "ingest, CPU-µs/event": result.cpu_us_per_event,
@@ -53,19 +55,12 @@ def _fold(arena: Arena) -> Figures:
     if restored := result.restored:
         found["restore, records/s"] = restored.records_per_s
         found["restore, CPU-µs/record"] = restored.cpu_s / restored.records * 1e6
-    return {**found, **_of_reads(idle_reads(installation, arena, READS_S))}
+    return found
 
 
-def _forwarded(arena: Arena) -> Figures:
-    """Reads that the other one of two workers answers."""
-    installation = Onhand(arena, workers=2)
-    play(installation, arena)
-    return _of_reads(forwarded_reads(installation, arena, READS_S))
-
-
-def _of_reads(reads: Sequence[Reads]) -> Figures:
+def _of_reads(read: AskForReads) -> Figures:
     found: dict[str, float] = {}
-    for each in reads:
+    for each in read(READS_S):
         what = f"{each.what} reads, {each.answers.connections} connections"
         found[f"{what}, answers/s"] = each.answers.per_s
         found[f"{what}, CPU-µs"] = each.cpu_us
@@ -90,9 +85,14 @@ def _windows(arena: Arena) -> Figures:
 
 QUESTIONS: Mapping[str, Callable[[Arena], Figures]] = {
     "fold": _fold,
-    "forwarded": _forwarded,
     "latency": _latency,
     "windows": _windows,
+}
+
+#: Reads of how many workers, on what they have folded.
+READS: Mapping[str, tuple[int, Callable[[Onhand, Arena], AbstractContextManager[AskForReads]]]] = {
+    "reads": (1, idle),
+    "forwarded": (2, forwarded),
 }
 
 
@@ -183,9 +183,31 @@ def steps(other: Path, names: Sequence[str], pairs: int, kept: Pairs) -> None:
         say(f"{number + 1} of {pairs} pairs")
 
 
+def _its(arena: Arena, tree: Path) -> Arena:
+    return replace(arena, tree=tree, run=f"{arena.run}{'here' if tree == REPO else 'there'}")
+
+
 def _answers(arena: Arena, asked: Sequence[str], tree: Path) -> Figures:
-    here = replace(arena, tree=tree, run=f"{arena.run}{'here' if tree == REPO else 'there'}")
+    here = _its(arena, tree)
     return {name: its for each in asked for name, its in QUESTIONS[each](here).items()}
+
+
+def reads(other: Path, name: str, pairs: int, arena: Arena, kept: Pairs) -> None:
+    """Reads of both, whose workers live at the same time; they fold once and start anew often."""
+    workers, reading = READS[name]
+    arenas = {tree: _its(arena, tree) for tree in (REPO, other)}
+    folded = {tree: Onhand(its, workers=workers) for tree, its in arenas.items()}
+    for tree, its in arenas.items():
+        play(folded[tree], its)
+    for first in range(0, pairs, PAIRS_PER_PROCESS):
+        with ExitStack() as running:
+            ask = {
+                tree: running.enter_context(reading(folded[tree], its))
+                for tree, its in arenas.items()
+            }
+            for number in range(first, min(pairs, first + PAIRS_PER_PROCESS)):
+                kept.add(*in_turn(other, number, lambda tree: _of_reads(ask[tree])))  # noqa: B023
+                say(f"{name}: {number + 1} of {pairs} pairs")
 
 
 def workers(other: Path, asked: Sequence[str], pairs: int, events: int, kept: Pairs) -> None:
@@ -194,28 +216,33 @@ def workers(other: Path, asked: Sequence[str], pairs: int, events: int, kept: Pa
         run = f"pairs{int(time.time()):x}"
         [(prefix, oracle)] = load(kafka.bootstrap, {f"{run}.": events}, Load()).items()
         topics = TopicSet(prefix, oracle)
-        for number in range(pairs):
-            its = f"{run}n{number}"
-            arena = Arena(
-                kafka.bootstrap, Load.partitions, its, topics, topics, OUT.resolve(), 300.0
-            )
-            kept.add(*in_turn(other, number, partial(_answers, arena, asked)))
+        arena = Arena(kafka.bootstrap, Load.partitions, run, topics, topics, OUT.resolve(), 300.0)
+        of_each = [name for name in asked if name in QUESTIONS]
+        for number in range(pairs if of_each else 0):
+            its = replace(arena, run=f"{run}n{number}")
+            kept.add(*in_turn(other, number, partial(_answers, its, of_each)))
             say(f"{number + 1} of {pairs} pairs")
+        for name in asked:
+            if name in READS:
+                reads(other, name, pairs, replace(arena, run=f"{run}{name}"), kept)
 
 
 def main() -> None:
     """Print a table; `bench/out/pairs.json` has each pair."""
     parser = argparse.ArgumentParser(prog="python -m bench.pairs", description=__doc__)
+    whole = [*QUESTIONS, *READS]
     parser.add_argument("other", type=Path, help="a checkout with its .venv")
     parser.add_argument("--pairs", type=int, default=15)
     parser.add_argument("--events", type=int, default=300_000)
     parser.add_argument(
-        "--only", default="fold", help=f"of {', '.join(QUESTIONS)}; or steps, or words of steps"
+        "--only",
+        default="fold,reads",
+        help=f"of {', '.join(whole)}; or steps, or words of steps",
     )
     given = parser.parse_args()
     other, words = given.other.resolve(), given.only.split(",")
     kept = Pairs(OUT / "pairs.json")
-    asked = [name for name in QUESTIONS if name in words]
+    asked = [name for name in whole if name in words]
     names = [name for name in STEPS if "steps" in words or any(word in name for word in words)]
     if asked:
         workers(other, asked, given.pairs, given.events, kept)

@@ -6,8 +6,10 @@ of recent ones.
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from bench.harness.contest import Arena
 from bench.harness.progress import Ticker, say
@@ -33,6 +35,10 @@ class Reads:
     what: str
     answers: Answers
     cpu_us: float
+
+
+#: Asks for so many seconds each.
+AskForReads: TypeAlias = Callable[[float], list[Reads]]
 
 
 @dataclass(frozen=True)
@@ -77,43 +83,50 @@ def _measure(
     return Reads(what, answers, cpu_s / asked * 1e6 if asked else float("nan"))
 
 
-def idle_reads(folded: Onhand, arena: Arena, seconds: float) -> list[Reads]:
-    """One worker with nothing else to do, on the stores that its restore left on the disk."""
+@contextmanager
+def idle(folded: Onhand, arena: Arena) -> Iterator[AskForReads]:
+    """One worker with nothing else to do, on the stores that its restore left on the disk.
+
+    Args:
+        folded: of one worker; it has folded all.
+    """
     paths = sample_paths(arena)
     folded.start_again(0)
     [worker] = folded.workers
     try:
         folded.wait_until_serving()
-        return [_measure("idle", worker, paths, count, seconds) for count in CONNECTIONS]
+        yield lambda seconds: [_measure("idle", worker, paths, n, seconds) for n in CONNECTIONS]
     finally:
         folded.stop()
 
 
-def forwarded_reads(pair: Onhand, arena: Arena, seconds: float) -> list[Reads]:
+@contextmanager
+def forwarded(folded: Onhand, arena: Arena) -> Iterator[AskForReads]:
     """Two workers; the first is asked only for rows that the second owns.
 
     Then again by a caller who takes what the first one's standby has.
+
+    Args:
+        folded: of two workers; they have folded all.
     """
-    asked, owner = pair.launch()
+    asked, owner = folded.launch()
     try:
-        pair.wait_until_serving()
+        folded.wait_until_serving()
         foreign = []
         for path in sample_paths(arena)[:1_000]:
             answer = asked.web.get(path)
             if answer and answer.headers.get("onhand-worker", "").rstrip("/") == owner.url:
                 foreign.append(path)
         say(f"reads, forwarded: {len(foreign)} of 1,000 sampled rows belong to the other worker")
-        if not foreign:
-            return []
         near = [f"{path}?max_lag_events={NEAR_ENOUGH}" for path in foreign]
-        kinds = (("forwarded", foreign), ("standby", near))
-        return [
+        kinds = (("forwarded", foreign), ("standby", near)) if foreign else ()
+        yield lambda seconds: [
             _measure(what, asked, paths, count, seconds)
             for what, paths in kinds
             for count in CONNECTIONS
         ]
     finally:
-        pair.stop()
+        folded.stop()
 
 
 def reads_beside_folding(arena: Arena, seconds: float) -> list[Reads]:
