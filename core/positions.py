@@ -13,9 +13,13 @@ def format_position(offsets: Mapping[Place, int]) -> str:
 
     `sales-3@1234,shipments-3@88`: sorted, so that equal positions are equal texts.
     """
-    return ",".join(
-        f"{topic}-{partition}@{offset}" for (topic, partition), offset in sorted(offsets.items())
-    )
+    return ",".join([format_one(place, offset) for place, offset in sorted(offsets.items())])
+
+
+def format_one(place: Place, offset: int) -> str:
+    """Write the token of one offset."""
+    topic, partition = place
+    return f"{topic}-{partition}@{offset}"
 
 
 def read_position(token: str) -> dict[Place, int]:

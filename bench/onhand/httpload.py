@@ -119,10 +119,17 @@ class _Asker(asyncio.Protocol):
 
 async def ask_here(port: int, paths: Sequence[str], connections: int, seconds: float) -> Answers:
     """The same by our own client, in the running loop."""
-    loop = asyncio.get_running_loop()
     requests = [f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode() for path in paths]
+    return await send_here(port, itertools.cycle(requests), connections, seconds)
+
+
+async def send_here(
+    port: int, requests: Iterator[bytes], connections: int, seconds: float
+) -> Answers:
+    """Whole requests by our own client, each once. `requests` must not end before the time."""
+    loop = asyncio.get_running_loop()
     started = time.perf_counter()
-    tally = _Tally(itertools.cycle(requests), started + seconds)
+    tally = _Tally(requests, started + seconds)
     closed = [loop.create_future() for _ in range(connections)]
     for done in closed:
         await loop.create_connection(partial(_Asker, tally, done), "127.0.0.1", port)

@@ -15,7 +15,7 @@ from aiohttp import web
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from core.partitioning import partition_for
-from core.positions import format_position
+from core.positions import Place, format_one, format_position
 from core.refusals import Refused
 from domain.events import Refusal, StockEvent, check_names, content
 from domain.fates import Ending
@@ -290,7 +290,7 @@ class Facts:
             detail = f"The event is larger than {limit:,} bytes."
             return Fault(line=line, reason=TOO_LARGE, detail=detail)
         first, same = seen.setdefault((outcome.source, outcome.id), (line, outcome))
-        if content(same) != content(outcome):
+        if same is not outcome and content(same) != content(outcome):
             detail = f"Its source and id are those of line {first}, which says something else."
             return Fault(line=line, reason=Refusal.ID_CONFLICT, detail=detail)
         caller = CALLER.get()
@@ -347,25 +347,30 @@ def _answer(
     facts: Sequence[Fact], receipt: Receipt, outcomes: Sequence[OutcomeBody]
 ) -> web.Response:
     """202 with positions, or 503 that says of each event what is known."""
-    sure: list[AppendedBody] = []
-    each: list[EventBody] = []
-    furthest: dict[tuple[str, int], int] = {}
+    furthest: dict[Place, int] = {}
+    positions: list[str | None] = []
     for fact, offset in zip(facts, receipt.offsets, strict=True):
         here = (fact.record.topic, fact.record.partition)
-        if offset is None:
-            each.append(EventBody(fact.id, "unknown"))
-            continue
-        furthest[here] = max(offset, furthest.get(here, offset))
-        position = format_position({here: offset})
-        sure.append(AppendedBody(fact.id, position))
-        each.append(EventBody(fact.id, "appended", position))
+        if offset is not None:
+            furthest[here] = max(offset, furthest.get(here, offset))
+        positions.append(None if offset is None else format_one(here, offset))
     if receipt.trouble is None:
+        sure = [
+            AppendedBody(fact.id, position)
+            for fact, position in zip(facts, positions, strict=True)
+            if position is not None
+        ]
         if outcomes:
             sure = [
                 AppendedBody(one.id, one.position, *msgspec.structs.astuple(what))
                 for one, what in zip(sure, outcomes, strict=True)
             ]
         return json_reply(AcceptedBody(len(sure), sure, format_position(furthest)), status=202)
-    name = Problem.APPEND_INCOMPLETE if sure else Problem.APPEND_FAILED
-    detail = f"{receipt.trouble} {len(sure):,} of {len(each):,} events are known to be in the log."
+    each = [
+        EventBody(fact.id, "unknown" if position is None else "appended", position or UNSET)
+        for fact, position in zip(facts, positions, strict=True)
+    ]
+    name = Problem.APPEND_INCOMPLETE if furthest else Problem.APPEND_FAILED
+    known = len(positions) - positions.count(None)
+    detail = f"{receipt.trouble} {known:,} of {len(each):,} events are known to be in the log."
     return problem(name, detail, events=each)

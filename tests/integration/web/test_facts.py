@@ -22,7 +22,7 @@ from tests.support.logs import Reader, a_name, make, make_all
 from web.http.paths import add_routes
 from web.server import Limits
 from web.writes import appending
-from web.writes.appending import Appender
+from web.writes.appending import BATCH_BYTES, Appender
 from web.writes.facts import FactLimits, Facts
 
 
@@ -163,16 +163,41 @@ async def test_lines_of_one_sku_keep_their_order(kafka: Kafka) -> None:
     assert [event_id for _, event_id in identities(records)] == [f"id-{n}" for n in range(300)]
 
 
+async def test_lines_that_fill_more_than_a_batch_of_kafkas_keep_their_order(kafka: Kafka) -> None:
+    topics = make_topics(kafka)
+    data = {"sku": "one", "location": "store-1", "quantity": 1}
+    event = {"specversion": "1.0", "type": "inventory.sale.completed.v1", "source": "till-1"}
+    events = [event | {"id": f"id-{n}", "data": data, "note": "n" * 2500} for n in range(250)]
+    assert len(json.dumps(events)) > 2 * BATCH_BYTES
+    async with a_service(kafka.bootstrap, topics) as client:
+        headers = {"Content-Type": "application/cloudevents-batch+json"}
+        async with client.post("/v1/events", data=json.dumps(events), headers=headers) as response:
+            assert response.status == 202
+            positions = [each["position"] for each in (await response.json())["events"]]
+
+    records = await asyncio.to_thread(read_all, kafka.bootstrap, topics["sales"])
+    assert [event_id for _, event_id in identities(records)] == [f"id-{n}" for n in range(250)]
+    assert positions == [f"{r.topic}-{r.partition}@{r.offset}" for r in records]
+
+
 async def test_many_clients_at_once_lose_and_double_nothing(kafka: Kafka) -> None:
     topics = make_topics(kafka)
+    lines = [a_sale(number) for number in range(2_000)]
+    large = [lines[at : at + 300] for at in range(0, 1_800, 300)]
+    requests = large + [[line] for line in lines[1_800:]]
     async with a_service(kafka.bootstrap, topics) as client:
         answers = await asyncio.gather(
-            *(post(client, "/v1/shipments", [a_sale(number)]) for number in range(200))
+            *(post(client, "/v1/shipments", each) for each in sorted(requests, key=str))
         )
 
     records = await asyncio.to_thread(read_all, kafka.bootstrap, topics["shipments"])
     assert {status for status, _ in answers} == {202}
-    assert sorted(identities(records)) == sorted(("till-1", f"id-{n}") for n in range(200))
+    said = {event["position"]: event["id"] for _, answer in answers for event in answer["events"]}
+    there = {
+        f"{r.topic}-{r.partition}@{r.offset}": json.loads(r.value or b"")["id"] for r in records
+    }
+    assert there == said
+    assert sorted(identities(records)) == sorted(("till-1", line["id"]) for line in lines)
 
 
 async def test_a_refused_request_leaves_no_trace(kafka: Kafka) -> None:

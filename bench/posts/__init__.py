@@ -1,0 +1,1 @@
+"""Facts by HTTP: what a worker takes of them, beside others."""
