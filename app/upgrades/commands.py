@@ -229,7 +229,10 @@ def _switched(switched: Switched) -> str:
     if confirmed.missing:
         lines.append(
             f"Not confirmed by {', '.join(confirmed.missing)}: they may answer from version "
-            f"{after.previous} until they read the record. See `onhand upgrade status`."
+            f"{after.previous} until they have read the record, and version {after.active} has "
+            "counted what they told and answers them. Who waits for that says for what in its log "
+            f"(`Answers come from version {after.previous} still`). Who is gone for good answers "
+            "nobody. See `onhand upgrade status`."
         )
     return "\n".join(lines)
 

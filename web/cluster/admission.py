@@ -15,7 +15,7 @@ from functools import lru_cache
 
 import msgspec
 
-from core.positions import format_position, parse_position
+from core.positions import Place, format_position, parse_position
 from core.stages import Freshness, Role
 from domain.lookup import NotCaughtUp, NotReady, TooBusy, TooStale
 from tables.reading import Reading
@@ -244,6 +244,15 @@ class Admission:
     def floor_of(self, partition: int) -> Offsets:
         """Offsets that the answers of this worker have held."""
         return self._marks[partition]
+
+    def of_sources(self, partition: int, token: str) -> Offsets:
+        """What a token says of this partition's sources, and of nothing else."""
+        said = _parsed(token).items()
+        return {(t, p): o for (t, p), o in said if p == partition and t in self._topics}
+
+    async def ends_of(self, places: Iterable[Place]) -> Mapping[Place, int]:
+        """Where these end, as a broker says now; those that it does not tell are left out."""
+        return await self._ends.of(places)
 
     def _wanted(self, partition: int, asked: Asked) -> Offsets:
         """What the caller's own `min_position` says about this partition."""

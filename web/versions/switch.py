@@ -11,16 +11,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
-from core.positions import parse_position
+from core.positions import Place, format_position, parse_position
 from core.stages import Role
 from core.versions import VersionState
+from core.words import named_partitions
 from tables.reading import Reading
 from tables.tasks import Tasks
-from web.cluster.admission import Admission, Offsets, covers, furthest
+from web.cluster.admission import Admission, Offsets, furthest
 from web.cluster.exchange import PeerFailed
 from web.cluster.heartbeats import Claim
 from web.cluster.peers import Peers, get
@@ -37,6 +39,10 @@ LOOK_S = 0.05
 NEAR_S = 1.0
 #: After so long it is enough that it is as far as this worker was when the record came.
 BEHIND_FOR_S = 15.0
+#: Between two looks at whether there is what it waits for: nothing is, beyond a log's end.
+CHECK_S = 0.5
+#: Between two lines of the log that say what it waits for.
+SAY_S = 60.0
 #: For an owner of the new version to answer this worker, before it passes requests on.
 ANSWER_S = 2.0
 #: How often a worker looks whether it slept.
@@ -45,6 +51,46 @@ TICK_S = 0.25
 SLEPT_S = 1.0
 #: For that; then it answers by what it knows, and says by which record.
 REREAD_S = 0.5
+
+
+class _Wanted:
+    """How far the new version has to be before a worker goes over: as answers were lately.
+
+    Args:
+        floors: what answers have held until now, of each partition.
+    """
+
+    def __init__(self, floors: Callable[[], list[Offsets]]) -> None:
+        self._floors = floors
+        self._first = self._older = self._newer = floors()
+        self.began = self._renewed = time.monotonic()
+
+    def now(self) -> Sequence[Offsets]:
+        """As they were `NEAR_S` ago or less; after long, as they were at the record."""
+        now = time.monotonic()
+        if now - self._renewed >= NEAR_S / 2:
+            self._older, self._newer, self._renewed = self._newer, self._floors(), now
+        return self._older if now - self.began < BEHIND_FOR_S else self._first
+
+    def all(self) -> tuple[list[Offsets], ...]:
+        """Whatever is wanted now or may be soon."""
+        return self._first, self._older, self._newer
+
+    def lower(self, known: Sequence[list[Offsets]], ends: Mapping[Place, int]) -> None:
+        """These logs ended there, as a broker said after `known` was all that is wanted.
+
+        Nobody has counted anything beyond. What was wanted later may be right.
+        """
+        self._first, self._older, self._newer = (
+            [_within(offsets, ends) for offsets in each]
+            if any(each is one for one in known)
+            else each
+            for each in self.all()
+        )
+
+
+def _within(offsets: Offsets, ends: Mapping[Place, int]) -> Offsets:
+    return {place: min(at, ends.get(place, at + 1) - 1) for place, at in offsets.items()}
 
 
 class Switch:
@@ -141,25 +187,58 @@ class Switch:
         Where it stays behind for long, as far as they were at the record. Where the old one is
         retired there is nothing left to wait with.
         """
-        first = older = newer = self._floors()
-        began = renewed = time.monotonic()
+        wanted = _Wanted(self._floors)
         last = self._view.last
         assert last is not None
-        while last.state_of(self.answering) is not VersionState.RETIRED:
-            now = time.monotonic()
-            if now - renewed >= NEAR_S / 2:
-                older, newer, renewed = newer, self._floors(), now
-            wanted = older if now - began < BEHIND_FOR_S else first
-            if self._is_reached(version, wanted) and await self._is_answered(version):
-                break
-            await asyncio.sleep(LOOK_S)
+        watch = self._tasks.start(self._watch(version, wanted, last.epoch), "what a switch waits for")
+        try:
+            while last.state_of(self.answering) is not VersionState.RETIRED:
+                if self._is_reached(version, wanted.now()) and await self._is_answered(version):
+                    break
+                await asyncio.sleep(LOOK_S)
+        finally:
+            watch.cancel()
         self._go_over(version, last.epoch)
         log.info(
             "Answers come from version %d now (epoch %d), %.2f s after the record.",
             version,
             self.epoch,
-            time.monotonic() - began,
+            time.monotonic() - wanted.began,
         )
+
+    async def _watch(self, version: int, wanted: _Wanted, epoch: int) -> None:
+        """Wait for nothing that is in no log; and say what is waited for, if it takes long.
+
+        What others claim may be of another log, or of one that was cut since.
+        """
+        said = -math.inf
+        while True:
+            await asyncio.sleep(CHECK_S)
+            lacking, known = self._lacking(version, wanted.now()), wanted.all()
+            if places := [place for offsets in lacking.values() for place in offsets or ()]:
+                wanted.lower(known, await self._admission.ends_of(places))
+            now = time.monotonic()
+            if now - wanted.began >= BEHIND_FOR_S and now - said >= SAY_S:
+                said = now
+                log.warning(
+                    "Answers come from version %d still, %.0f s after the record (epoch %d): %s. "
+                    "It goes over by itself as soon as it can.",
+                    self.answering,
+                    now - wanted.began,
+                    epoch,
+                    self._why_not(version, wanted.now()),
+                )
+
+    def _why_not(self, version: int, floors: Sequence[Offsets]) -> str:
+        """What keeps this worker from going over, as a part of a sentence."""
+        lacking = self._lacking(version, floors)
+        if ownerless := [p for p, offsets in lacking.items() if offsets is None]:
+            return f"no living worker of version {version} owns {named_partitions(ownerless)}"
+        if behind := [offsets for offsets in lacking.values() if offsets]:
+            more = f" (and of {len(behind) - 1} more partitions)" if len(behind) > 1 else ""
+            return f"version {version} has not counted {format_position(behind[0])}{more}"
+        urls = ", ".join(worker.beat.url for worker, _ in self._owners(version))
+        return f"no owner of version {version} answers this worker ({urls})"
 
     def _floors(self) -> list[Offsets]:
         """What answers have held until now, of each partition.
@@ -170,18 +249,26 @@ class Switch:
         floors = [self._admission.floor_of(p) for p in range(self._table.count)]
         for _, owned in self._owners(self.answering):
             for claim in owned:
-                told = parse_position(claim.position)
+                # Of this log: what no source is called could never be reached.
+                told = self._admission.of_sources(claim.partition, claim.position)
                 floors[claim.partition] = furthest(floors[claim.partition], told)
         return floors
 
     def _is_reached(self, version: int, floors: Sequence[Offsets]) -> bool:
         """Whether an owner of that version has told of each partition what was answered here."""
-        reached = set()
+        return all(lacks == {} for lacks in self._lacking(version, floors).values())
+
+    def _lacking(self, version: int, floors: Sequence[Offsets]) -> dict[int, Offsets | None]:
+        """By partition, what its furthest owner of that version has not told of; None: no owner."""
+        found: dict[int, Offsets | None] = dict.fromkeys(range(len(floors)))
         for _, owned in self._owners(version):
             for claim in owned:
-                if covers(parse_position(claim.position), floors[claim.partition]):
-                    reached.add(claim.partition)
-        return len(reached) == len(floors)
+                told, floor = parse_position(claim.position), floors[claim.partition]
+                lacks = {key: at for key, at in floor.items() if told.get(key, -1) < at}
+                known = found[claim.partition]
+                if known is None or len(lacks) < len(known):
+                    found[claim.partition] = lacks
+        return found
 
     def _owners(self, version: int) -> Iterator[tuple[WorkerView, list[Claim]]]:
         """Living workers of that version, each with what it says that it owns."""
