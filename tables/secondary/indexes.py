@@ -32,15 +32,20 @@ INDEX_BYTES: Final = 64 * 2**20
 PIECE_ROWS: Final = 256
 #: Keys that were written and are not sorted in yet.
 MAX_PENDING: Final = 4096
+#: What Python takes for one of them, besides the store's own.
+_PENDING_BYTES: Final = 120
 #: An index that nobody has asked for so long is given up once it would cost something.
 KEPT_S: Final = 600.0
 
 
 class Index:
-    """Of one store; whole once all rows that it held at the beginning were read."""
+    """Of one store; whole once all rows that it held at the beginning were read.
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+    `fits`: whether there is room for it as it is now; else it has been given up.
+    """
+
+    def __init__(self, parts: Parts, fits: Callable[[Index], bool] = lambda index: True) -> None:
+        self._parts, self._fits = parts, fits
         self._postings = Postings()
         self._pending: set[bytes] = set()
         #: Rows before this key were read.
@@ -51,7 +56,7 @@ class Index:
     @property
     def held_bytes(self) -> int:
         """About so much memory is held."""
-        return self._postings.held_bytes
+        return self._postings.held_bytes + _PENDING_BYTES * len(self._pending)
 
     def wrote(self, keys: Iterable[bytes]) -> None:
         """As `WriteWatch`: sorted in when somebody asks, or when they are many."""
@@ -66,6 +71,7 @@ class Index:
                 self.give_up()
             else:
                 self._sort_in()
+                self._fits(self)  # it grows by what is written, whether somebody asks or not
 
     def read(self, keys: Iterable[bytes]) -> None:
         """The next rows of the store, in order."""
@@ -124,12 +130,15 @@ class Indexes:
             self._begin(store)
             return None
         index.asked_at = monotonic()
-        return index.names(group, start, limit) if index.whole and self._fits(index) else None
+        if not index.whole:
+            return None
+        names = index.names(group, start, limit)
+        return names if self._fits(index) else None
 
     def _begin(self, store: Store) -> None:
         if monotonic() < self._full_until:
             return
-        store.watch = index = Index(self._parts)
+        store.watch = index = Index(self._parts, self._fits)
         self._all.add(index)
         self._wanted.append((store, index))
         if self._making is None or self._making.done():
@@ -158,9 +167,13 @@ class Indexes:
         self._fits(index)
 
     def _fits(self, index: Index) -> bool:
-        """Whether there is room for it; else it is given up."""
-        held = sum(each.held_bytes for each in self._all)
-        if held <= self._max_bytes:
+        """Whether there is room for it, once what nobody asks for is gone; else it is given up."""
+        if self._held() <= self._max_bytes:
+            return True
+        since = monotonic() - KEPT_S
+        for other in [each for each in self._all if each.asked_at < since and each is not index]:
+            other.give_up()
+        if self._held() <= self._max_bytes:
             return True
         log.warning(
             "An index of rows does not fit into the %d MiB for all: lists look at all rows.",
@@ -169,3 +182,6 @@ class Indexes:
         index.give_up()
         self._full_until = monotonic() + KEPT_S
         return False
+
+    def _held(self) -> int:
+        return sum(each.held_bytes for each in self._all)

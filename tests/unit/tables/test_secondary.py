@@ -274,6 +274,59 @@ async def test_what_does_not_fit_into_memory_is_not_indexed(
     assert len(caplog.messages) == 1
 
 
+@pytest.mark.parametrize("how", ["owner", "follower"])
+async def test_an_index_that_grows_by_what_is_written_keeps_its_bound_though_nobody_asks(
+    kept: Callable[[], Kept], how: Literal["owner", "follower"]
+) -> None:
+    store, model, tasks = kept().store, set[bytes](), Tasks(failed)
+    asked = Indexes(parts, tasks, max_bytes=20_000)
+    written(store, model, Write(KEYS, [], "owner"), 1)
+    await settled(asked, store)
+    index = store.watch
+    assert isinstance(index, Index)
+    with small():
+        for number in range(2, 200):
+            more = [b"more%05d%02d\x00here" % (number, each) for each in range(10)]
+            written(store, model, Write(more, [], how), number)
+            assert index.held_bytes <= 20_000
+
+    assert index.over
+    assert asked.names(store, b"here", b"", 9) is None
+    await tasks.cancel()
+
+
+async def test_what_grows_while_it_is_asked_is_never_taken_for_a_short_list(
+    kept: Callable[[], Kept],
+) -> None:
+    store, model, tasks = kept().store, set[bytes](), Tasks(failed)
+    asked = Indexes(parts, tasks, max_bytes=20_000)
+    written(store, model, Write(KEYS, [], "owner"), 1)
+    await settled(asked, store)
+    more = [b"m%04d\x00here" % number for number in range(4000)]  # they wait to be sorted in
+    written(store, model, Write(more, [], "owner"), 2)
+
+    assert asked.names(store, b"here", b"", 9) is None
+    await tasks.cancel()
+
+
+async def test_an_index_that_nobody_asks_for_makes_room_for_one_that_somebody_does(
+    kept: Callable[[], Kept],
+) -> None:
+    first, second, tasks = kept().store, kept().store, Tasks(failed)
+    asked = Indexes(parts, tasks, max_bytes=2500)
+    for store in (first, second):
+        written(store, set(), Write(KEYS, [], "owner"), 1)
+    await settled(asked, first)
+    index = first.watch
+    assert isinstance(index, Index)
+    index.asked_at -= indexes.KEPT_S + 1
+
+    of = await settled(asked, second)
+
+    assert of(b"here") == sorted(NAMES)
+    assert index.over
+
+
 async def test_a_store_that_is_lost_or_closed_ends_its_index_and_nothing_else(
     kept: Callable[[], Kept],
 ) -> None:
