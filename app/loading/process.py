@@ -142,6 +142,8 @@ class LoadingProcess:
         assert process.stdout is not None
         self._running.add(process)
         try:
+            if self._is_stopping:  # while it began: `stop` did not know of it
+                return None
             for part in given:
                 _write(process.stdin, part)
             # Not closed before it has answered: that would tell it that its worker has ended.

@@ -137,7 +137,10 @@ class Documents:
                 # Who waited may have lost the right to it, or some of it.
                 if (late := refusal_by_now()) is not None:
                     return late
-                asked = replace(asked, caller=CALLER.get())
+                # And another version may be active by now.
+                if isinstance(rules := self._held_rules(), web.Response):
+                    return rules
+                asked = replace(asked, caller=CALLER.get(), rules=rules)
                 answer = await self._loader.load(asked, self._questions)
             return _reply(answer)
         except BadRequest as bad:
@@ -171,10 +174,8 @@ class Documents:
         if (refused := refusal_of(request.headers)) is not None:
             return refused
         values = parameters(target_of(request)[1], DOCUMENTS)
-        rules = self._rules()
-        if rules not in HELD:
-            detail = f"The active version counts by rules {rules}, which this worker does not hold."
-            return problem(Problem.NOT_READY, detail)
+        if isinstance(rules := self._held_rules(), web.Response):
+            return rules
         kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         if kind not in (FORM_DATA, BYTES) or (kind == FORM_DATA and self._is_foreign(request)):
             return _unsupported(request)
@@ -195,6 +196,14 @@ class Documents:
             **beside,  # type: ignore[arg-type]  # three of them, each bytes
             **values,
         )
+
+    def _held_rules(self) -> int | web.Response:
+        """Number of those that the active version counts by; or why nothing can be read by them."""
+        rules = self._rules()
+        if rules in HELD:
+            return rules
+        detail = f"The active version counts by rules {rules}, which this worker does not hold."
+        return problem(Problem.NOT_READY, detail)
 
     def _is_foreign(self, request: web.Request) -> bool:
         """Whether a page that nobody allowed sends it: a browser does not ask before a form."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from asyncio.subprocess import PIPE
+from typing import Any
 
 import pytest
 
@@ -109,6 +110,25 @@ async def test_a_worker_that_stops_breaks_it_off_and_says_so() -> None:
     assert answer.end is LoadEnd.UNFINISHED
     assert answer.detail.startswith("This worker is stopping. What was sent is remembered")
     assert (await loader.load(ASKED, nobody)).end is LoadEnd.UNFINISHED
+
+
+async def test_a_worker_that_stops_while_the_process_begins_does_not_wait_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loader, begin = LoadingProcess(Settings()), asyncio.create_subprocess_exec
+
+    async def begin_and_stop(*args: Any, **kwargs: Any) -> asyncio.subprocess.Process:
+        begun = await begin(*args, **kwargs)
+        await loader.stop()
+        return begun
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", begin_and_stop)
+
+    answer = await asyncio.wait_for(loader.load(ASKED, nobody), 60)
+
+    assert answer.end is LoadEnd.UNFINISHED
+    assert answer.detail.startswith("This worker is stopping.")
+    assert not loader._running
 
 
 async def test_it_ends_when_its_worker_does_before_and_after_it_was_given_all() -> None:

@@ -260,6 +260,28 @@ async def test_the_rules_are_those_of_the_active_version() -> None:
     assert "counts by rules 99" in told["detail"]
 
 
+async def test_a_document_that_waits_for_its_turn_is_read_by_the_rules_of_the_moment_that_it_has_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loader, older, newest = FakeLoader(), min(HELD), max(HELD)
+    loader.held.clear()
+    async with a_worker(loader, rules=older) as worker:
+        begun = asyncio.create_task(post(worker, data=b"1", headers=BYTES))
+        await loader.begun(1)
+        late = asyncio.create_task(post(worker, data=b"2", headers=BYTES))
+        await waits(worker, 2)
+
+        monkeypatch.setattr(worker.web._documents, "_rules", lambda: newest)  # a promotion
+        loader.held.set()
+        await begun
+        await late
+        assert [asked.rules for asked in loader.asked] == [older, newest]
+
+        monkeypatch.setattr(worker.web._documents, "_rules", lambda: 99)
+        response, told = await post(worker, data=b"3", headers=BYTES)
+        assert (response.status, "counts by rules 99" in told["detail"]) == (503, True)
+
+
 async def test_who_may_not_write_loads_nothing_and_the_loader_knows_who_may_what(
     tmp_path: Path,
 ) -> None:
