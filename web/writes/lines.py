@@ -238,7 +238,9 @@ def _unknown(value: bytes) -> str | None:
             data = event.get("data")
             if data is None:
                 data = json.loads(base64.b64decode(event.get("data_base64") or ""))
-        except ValueError:
+        except RecursionError:
+            return "A value is nested too deep."
+        except (ValueError, TypeError):  # the latter: what is packed need not be text
             return None
         return not_known(data, DATA_FIELDS, "data") if isinstance(data, dict) else None
     return None

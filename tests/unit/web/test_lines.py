@@ -135,6 +135,33 @@ async def test_an_unknown_field_of_data_is_refused_and_an_unknown_attribute_is_n
     assert "'referense' (did you mean reference?)" in body["errors"][0]["detail"]
 
 
+@pytest.mark.parametrize(
+    "packed",
+    [
+        pytest.param(json.dumps(value), id=name)
+        for name, value in {
+            "a number": 5,
+            "true": True,
+            "an array": [1],
+            "an object": {"sku": "SKU-1"},
+            "not base64": "é!",
+            "no text": base64.b64encode(b"\xff\xfe").decode(),
+            "nested": base64.b64encode(b"[" * 5000 + b"]" * 5000).decode(),
+        }.items()
+    ],
+)
+async def test_whatever_is_said_to_be_packed_data_is_refused_and_no_bug(
+    shop: Shop, packed: str
+) -> None:
+    event = {name: value for name, value in an_event().items() if name != "data"}
+    body = f'{json.dumps(event)[:-1]},"data_base64":{packed}}}'.encode()
+
+    status, told = await shop.post("/v1/events", body, "application/cloudevents+json")
+
+    assert (status, told["errors"][0]["line"]) == (400, 1)
+    assert shop.log.records == []
+
+
 async def test_a_cloud_event_at_the_path_of_lines_is_told_where_to_go(shop: Shop) -> None:
     _, body = await shop.post("/v1/sales", an_event())
 
