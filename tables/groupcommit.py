@@ -17,7 +17,7 @@ import msgspec
 from core.fold import take_group
 from core.stages import Stage
 from core.words import in_words
-from tables.changes.ring import RowGroup
+from tables.changes.ring import RowGroup, drops_rows
 from tables.home.changelog import ChangelogChanged, Meta
 from tables.home.store import Local, Store, StoreFailed, StoreUnfit
 from tables.keys import META_KEY
@@ -188,7 +188,8 @@ class GroupCommit:
         owned.travelling_ms = None
         owned.stored = owned.taken
         p.advance(meta.positions)
-        self._committed(p, RowGroup(puts, offset + 1, meta.positions, meta.previous + 1))
+        drops = drops_rows(group.expired)
+        self._committed(p, RowGroup(puts, offset + 1, meta.positions, meta.previous + 1, drops))
         self._stats.on_commit(monotonic() - began, before.counts, meta.counts, group.dead_letters)
 
     async def drain(self, p: Partition) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from math import inf
 from time import monotonic
 from typing import Final, NamedTuple
@@ -68,13 +68,19 @@ class RowGroup(NamedTuple):
     """What one transaction of the changelog has written.
 
     puts: rows among them, in the order of the log. place: of the rows with it. offsets: next
-    offsets with it, by topic. behind: the place of the group before it.
+    offsets with it, by topic. behind: the place of the group before it. drops: a row is no more.
     """
 
     puts: Mapping[bytes, bytes]
     place: int
     offsets: Mapping[str, int]
     behind: int
+    drops: bool = False
+
+
+def drops_rows(deletes: Iterable[bytes]) -> bool:
+    """Whether a row is among the keys that a group deletes."""
+    return any(key >= FIRST_ROW for key in deletes)
 
 
 class Rings:
@@ -130,9 +136,9 @@ class Ring:
         """Take a committed group in."""
         rows = [pair for pair in group.puts.items() if pair[0] >= FIRST_ROW]
         first = group.place - len(rows)
-        if group.behind != self.place or first <= self.place:
+        if group.behind != self.place or first <= self.place or group.drops:
             # A group is missing before it; or no changelog is so short: each row has an offset.
-            # What cannot be told is not.
+            # What cannot be told is not; nor that a row is no more, as after a repair.
             self._forget(group.place)
         else:
             for number, (key, value) in enumerate(rows, first):

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, cast
 
 import msgspec
 
-from tables.changes.ring import RowGroup
+from tables.changes.ring import RowGroup, drops_rows
 from tables.home.changelog import ChangelogChanged, Meta
 from tables.home.store import Local, Store, StoreUnfit
 from tables.keys import META_KEY
@@ -213,8 +213,8 @@ class Feed:
         is_full = len(self._changes) >= _REBUILD_KEYS
         return not self.whole and (is_full or self.position >= self.until)
 
-    def write(self) -> Mapping[bytes, bytes]:
-        """Write what was applied, and return it without what was deleted.
+    def write(self) -> tuple[Mapping[bytes, bytes], list[bytes]]:
+        """Write what was applied, and return it: what was put, and keys that were deleted.
 
         In a rebuild it is a step of its own, since it may take 20 ms.
         """
@@ -225,7 +225,7 @@ class Feed:
         (self.store.write if self.whole else self.store.load)(puts, deletes, self._local)
         self._changes = {}
         self._tell()
-        return puts
+        return puts, deletes
 
     def _tell(self) -> None:
         if self.is_past_end() and not self.caught_up.done():
@@ -282,10 +282,11 @@ class Feed:
             next_offset=offset + 1, meta_offset=offset, incarnation=meta.incarnation
         )
         if self.whole:
-            puts = self.write()
+            puts, deletes = self.write()
             # Compaction takes meta records: what lies behind one is then of several groups.
             if meta.previous == known:
-                self.on_group(RowGroup(puts, offset + 1, meta.positions, known + 1))
+                drops = drops_rows(deletes)
+                self.on_group(RowGroup(puts, offset + 1, meta.positions, known + 1, drops))
         self.meta, self._unfinished = meta, False
 
     def out_of_range(self) -> StoreForeign | ChangelogChanged:

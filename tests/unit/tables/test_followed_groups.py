@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.records import Record
-from tables.changes.ring import ReadTo, Ring, Rings, RowGroup
+from tables.changes.ring import ReadTo, Ring, Rings, RowGroup, drops_rows
 from tables.home.changelog import Meta
 from tables.home.feed import Feed, Log
 from tables.home.memory import MemoryStore
@@ -33,7 +33,11 @@ class Owner:
         self.rings.asked()
         self.ring: Ring | None = None
 
-    def commit(self, keys: Sequence[bytes]) -> None:
+    def commit(self, keys: Sequence[bytes], gone: Sequence[bytes] = ()) -> None:
+        for key in gone:
+            self.rows.pop(key, None)
+            self.log.append((self.end, 0, key, None, ()))
+            self.end += 1
         puts = {key: b"%d" % (self.end + n) for n, key in enumerate(keys)}
         self.rows |= puts
         behind, offset = self.meta_offset + 1, self.end + len(puts)
@@ -46,7 +50,8 @@ class Owner:
             (self.end + n, 0, key, value, ()) for n, (key, value) in enumerate(puts.items())
         ]
         self.meta_offset, self.end = offset, offset + 2  # behind it there is a marker
-        self.ring = self.rings.grown(self.ring, RowGroup(puts, offset + 1, meta.positions, behind))
+        group = RowGroup(puts, offset + 1, meta.positions, behind, drops_rows(gone))
+        self.ring = self.rings.grown(self.ring, group)
 
 
 class Standby:
@@ -106,6 +111,28 @@ async def test_behind_what_compaction_took_nothing_is_missed_but_by_a_reset(
         assert told.is_reset or told.place != owner.ring.place or told.rows[-1:] == wanted.rows[-1:]
         if not told.is_reset and told.place == owner.ring.place:
             assert dict(wanted.rows).items() <= dict(told.rows).items()
+
+
+async def test_who_has_a_row_that_a_repair_took_away_is_told_to_read_again() -> None:
+    owner, standby = Owner(), Standby()
+    owner.commit(KEYS[:3])
+    place = owner.meta_offset + 1
+    owner.commit([KEYS[3]], gone=[b"\x00w-old"])  # of a window: no row
+    standby.follow(owner.log, owner.end, 99)
+    for ring in (owner.ring, standby.ring):
+        assert ring is not None
+        assert [key for key, _ in ring.since(ReadTo(place), 99, bool).rows] == [KEYS[3]]
+
+    owner.commit([KEYS[1]], gone=[KEYS[0]])
+    standby.follow(owner.log, owner.end, 99)
+    owner.commit([KEYS[2]])
+    standby.follow(owner.log, owner.end, 99)
+
+    for ring in (owner.ring, standby.ring):
+        assert ring is not None
+        told = ring.since(ReadTo(place), 99, bool)
+        assert (told.is_reset, told.rows) == (True, [])
+        assert [key for key, _ in ring.since(ReadTo(owner.end - 3), 99, bool).rows] == [KEYS[2]]
 
 
 async def test_the_record_that_a_feed_begins_with_again_is_no_group_of_its_own() -> None:
