@@ -18,6 +18,7 @@ from tables.home.store import StoreError
 from tables.keys import FIRST_ROW
 from tables.reading import Reading
 from web.cluster.admission import Asked, Unanswered, unsure
+from web.cluster.exchange import PeerFailed
 from web.cluster.freshness import FreshnessBody
 from web.cluster.peers import get, is_for_another_version
 from web.cluster.routing import LIST_PATIENCE
@@ -156,6 +157,8 @@ class _TopSearch(Search[list[Ranked]]):
     def there(self, body: TopBody | None, partitions: Sequence[int]) -> list[Ranked]:
         if body is None:
             return []
+        if len(body.places) != len(body.items):
+            raise PeerFailed("Its rows have no places: it is of another build.")
         return [Ranked(*place, row) for place, row in zip(body.places, body.items, strict=True)]
 
     async def body(self, parts: Sequence[list[Ranked]], common: Mapping[str, Any]) -> TopBody:

@@ -20,6 +20,7 @@ from tests.support.shelf import SALES, Shelf
 from web.cluster.heartbeats import Heartbeat
 from web.cluster.members import claim_of
 from web.program import ProgramWeb, ProgramWebConfig
+from web.rows import ranking
 from web.rows.routes import KeyRoute, RowPlace, TopRoute
 
 PARTITIONS = 4
@@ -155,6 +156,24 @@ async def test_any_worker_answers_for_what_another_one_has() -> None:
                 ("forests", 4),
             ]
             assert set(body) == {"items", "missing_partitions", "freshness", "positions"}
+
+
+async def test_a_list_of_another_build_is_no_answer_and_no_bug(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    as_it_is = ranking._TopSearch.body
+
+    async def without_places(self: Any, parts: Any, common: Any) -> ranking.TopBody:
+        return replace(await as_it_is(self, parts, common), places=[])
+
+    async with a_worker(0, 1) as one, a_worker(2, 3) as other:
+        other.put(the=1, tyger=2, forests=4, of=5, night=6)
+        one.hears_of(other)
+        monkeypatch.setattr(ranking._TopSearch, "body", without_places)
+
+        status, body, _ = await one.get("/counts")
+
+        assert (status, body["missing_partitions"]) == (503, [2, 3])
 
 
 async def test_of_equal_ranks_the_smaller_key_comes_first() -> None:
