@@ -190,7 +190,7 @@ class Switch:
         wanted = _Wanted(self._floors)
         last = self._view.last
         assert last is not None
-        watch = self._tasks.start(self._watch(version, wanted, last.epoch), "what a switch waits for")
+        watch = self._tasks.start(self._watch(version, wanted, last.epoch), "watch over a switch")
         try:
             while last.state_of(self.answering) is not VersionState.RETIRED:
                 if self._is_reached(version, wanted.now()) and await self._is_answered(version):
