@@ -29,7 +29,7 @@ from web.http.bodies import BAD_JSON
 from web.reads import cursors
 from web.reads.cursors import LastGiven, RowKey
 from web.reads.parameters import ROOT, Filters
-from web.reads.questions import LOOKUP_PATH, MAX_KEYS, Key, Keys
+from web.reads.questions import LOOKUP_PATH, MAX_KEYS, Key, body_of_lookup
 
 T = TypeVar("T")
 
@@ -218,7 +218,7 @@ class Side:
         return found
 
     async def _look(self, partition: int, keys: list[Key], floor: str) -> FoundKeys:
-        wanted, query = msgspec.json.encode(Keys(keys)), self._query(floor)
+        wanted, query = body_of_lookup(keys), self._query(floor)
 
         def read(answer: PeerAnswer) -> FoundKeys | None:
             body = _as_look(answer.body)

@@ -17,6 +17,13 @@ FORM = "application/x-www-form-urlencoded"
 #: Everything that msgspec raises for bytes that are no JSON of the wanted shape. It raises
 #: RecursionError for what is nested too deep, and that is no MsgspecError.
 BAD_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+_SHOWN_CHARS = 200
+
+
+def why_not(error: Exception) -> str:
+    """What of it a caller is told: it quotes names that the body holds, which may be long."""
+    said = str(error)
+    return said if len(said) <= _SHOWN_CHARS else said[: _SHOWN_CHARS - 3] + "..."
 
 
 class Room:

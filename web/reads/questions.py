@@ -32,7 +32,7 @@ from web.cluster.peers import (
     row_headers,
     waiting,
 )
-from web.http.bodies import BAD_JSON, BodyLimits, read_json
+from web.http.bodies import BAD_JSON, BodyLimits, read_json, why_not
 from web.http.conditions import NONE_MATCH, refusal_of
 from web.http.parameters import BadRequest, parameters, part_of, target_of, wrong
 from web.http.problems import Problem, problem
@@ -141,10 +141,22 @@ class Key(msgspec.Struct, frozen=True):
     location: _Name
 
 
-class Keys(msgspec.Struct, frozen=True):
+class KeyAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The same in a question: whoever misspells a demand is told."""
+
+    sku: _Name
+    location: _Name
+
+
+class Keys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The body of a lookup."""
 
-    keys: Annotated[list[Key], Meta(extra_json_schema={"minItems": 1, "maxItems": MAX_KEYS})]
+    keys: Annotated[list[KeyAsked], Meta(extra_json_schema={"minItems": 1, "maxItems": MAX_KEYS})]
+
+
+def body_of_lookup(keys: Iterable[Key]) -> bytes:
+    """`Keys`, as JSON."""
+    return msgspec.json.encode({"keys": list(keys)})
 
 
 class LookupQuestion(msgspec.Struct, frozen=True):
@@ -156,8 +168,8 @@ class LookupQuestion(msgspec.Struct, frozen=True):
 
     def request(self, hop: Hop, partitions: Sequence[int], keys: Iterable[Key]) -> bytes:
         """A POST for another worker, of the keys in these partitions alone."""
-        body = msgspec.json.encode(Keys(list(keys)))
-        return post(hop.url, LOOKUP_PATH, hop_query(hop), hop_lines(hop, partitions), body)
+        query, lines = hop_query(hop), hop_lines(hop, partitions)
+        return post(hop.url, LOOKUP_PATH, query, lines, body_of_lookup(keys))
 
 
 Question: TypeAlias = KeyQuestion | ListQuestion | LookupQuestion
@@ -318,10 +330,11 @@ def partitions_of(headers: Mapping[str, str], count: int) -> list[int]:
 
 def _keys(body: bytes) -> list[Key]:
     try:
-        keys = msgspec.json.decode(body, type=Keys).keys
+        asked = msgspec.json.decode(body, type=Keys).keys
     except BAD_JSON as error:
-        detail = f'must be {{"keys": [{{"sku": …, "location": …}}, …]}} ({error})'
+        detail = f'must be {{"keys": [{{"sku": …, "location": …}}, …]}} ({why_not(error)})'
         raise BadRequest(wrong("body", detail)) from error
+    keys = [Key(key.sku, key.location) for key in asked]
     if not 1 <= len(keys) <= MAX_KEYS:
         raise BadRequest(wrong("keys", f"must be 1 to {MAX_KEYS:,}, not {len(keys):,}"))
     faults = [

@@ -34,7 +34,7 @@ from domain.naming import SourceAndId, name_of
 from domain.rules.held import NEWEST, Ruling
 from tables.home.letters import Letter, letter_of
 from web.cluster.sightings import Ask, WindowQuestion
-from web.http.bodies import BAD_JSON, BodyLimits, read_json
+from web.http.bodies import BAD_JSON, BodyLimits, read_json, why_not
 from web.http.parameters import (
     BadRequest,
     Parameter,
@@ -81,14 +81,14 @@ FACTS: Mapping[str, Parameter] = {
 }
 
 
-class FactName(Struct, frozen=True):
+class FactName(Struct, frozen=True, forbid_unknown_fields=True):
     """Which fact."""
 
     source: _Text
     id: _Text
 
 
-class FactsAsked(Struct, frozen=True):
+class FactsAsked(Struct, frozen=True, forbid_unknown_fields=True):
     """The body of the lookup."""
 
     facts: Annotated[list[FactName], msgspec.Meta(min_length=1, max_length=MAX_FACTS)]
@@ -347,8 +347,8 @@ def names_of(body: bytes) -> list[SourceAndId]:
     try:
         asked = msgspec.json.decode(body, type=FactsAsked)
     except BAD_JSON as error:
-        shape = f'must be {{"facts": [{{"source": …, "id": …}}, …]}}, 1 to {MAX_FACTS} ({error})'
-        raise BadRequest(wrong("body", shape)) from error
+        shape = f'{{"facts": [{{"source": …, "id": …}}, …]}}, 1 to {MAX_FACTS}'
+        raise BadRequest(wrong("body", f"must be {shape} ({why_not(error)})")) from error
     return list(dict.fromkeys((fact.source, fact.id) for fact in asked.facts))
 
 

@@ -1,9 +1,11 @@
 """Requests that no client should send, and what each is told."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
+from core.positions import format_position
 from tests.unit.web.serving import KEY, LINE, Worker
 
 
@@ -57,6 +59,33 @@ async def test_bytes_that_are_no_text_are_never_a_bug(worker: Worker, head: byte
     assert 200 <= status < 500
 
 
+@pytest.mark.parametrize("field", ["locations", "min_position", "x" * 5000, "\n\x00é"])
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/lookup", {"keys": [{"sku": "SKU-1", "location": "s-7"}]}),
+        ("/v1/facts/lookup", {"facts": [{"source": "till-1", "id": "1"}]}),
+    ],
+)
+@pytest.mark.parametrize("where", ["beside the list", "in the list"])
+async def test_a_field_of_a_lookup_that_is_not_known_is_refused_by_name(
+    worker: Worker, path: str, body: dict[str, list[Any]], field: str, where: str
+) -> None:
+    (name,) = body
+    if where == "in the list":
+        asked: dict[str, Any] = {name: [body[name][0] | {field: 1}]}
+    else:
+        asked = body | {field: 1}
+
+    response, told = await worker.ask("POST", path, path, json=asked)
+
+    (fault,) = told["errors"]
+    assert (response.status, fault["parameter"]) == (400, "body")
+    assert f"unknown field `{field[:100]}" in fault["detail"]
+    assert len(fault["detail"]) < 400  # and not all of what was sent
+    assert (await worker.ask("POST", path, path, json=body))[0].status != 400
+
+
 @pytest.mark.parametrize("depth", [900, 997, 100_000])
 @pytest.mark.parametrize(
     ("path", "around"),
@@ -105,6 +134,16 @@ async def test_a_condition_that_is_not_kept_is_refused_by_name(
         response, told = await worker.ask(method, path, template, headers=given, json=body)
 
         assert (response.status, told["errors"][0]["parameter"]) == (400, condition)
+
+
+async def test_a_position_of_a_thousand_partitions_fits_into_a_request(worker: Worker) -> None:
+    """A list has one of them all, and a worker of another version asks with what it has told."""
+    topics = ("sales", "shipments", "adjustments")
+    every = format_position({(topic, p): 10**9 for topic in topics for p in range(4, 1000)})
+
+    response, told = await worker.ask("GET", f"/v1/inventory?min_position={every}", "/v1/inventory")
+
+    assert (response.status, told["missing_partitions"]) == (200, [])
 
 
 async def test_if_none_match_is_refused_where_no_answer_has_a_tag(worker: Worker) -> None:
