@@ -20,7 +20,7 @@ BAD_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _SHOWN_CHARS = 200
 
 
-def why_not(error: Exception) -> str:
+def json_fault(error: Exception) -> str:
     """What of it a caller is told: it quotes names that the body holds, which may be long."""
     said = str(error)
     return said if len(said) <= _SHOWN_CHARS else said[: _SHOWN_CHARS - 3] + "..."

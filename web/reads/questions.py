@@ -32,7 +32,7 @@ from web.cluster.peers import (
     row_headers,
     waiting,
 )
-from web.http.bodies import BAD_JSON, BodyLimits, read_json, why_not
+from web.http.bodies import BAD_JSON, BodyLimits, json_fault, read_json
 from web.http.conditions import NONE_MATCH, refusal_of
 from web.http.parameters import BadRequest, parameters, part_of, target_of, wrong
 from web.http.problems import Problem, problem
@@ -332,7 +332,7 @@ def _keys(body: bytes) -> list[Key]:
     try:
         asked = msgspec.json.decode(body, type=Keys).keys
     except BAD_JSON as error:
-        detail = f'must be {{"keys": [{{"sku": …, "location": …}}, …]}} ({why_not(error)})'
+        detail = f'must be {{"keys": [{{"sku": …, "location": …}}, …]}} ({json_fault(error)})'
         raise BadRequest(wrong("body", detail)) from error
     keys = [Key(key.sku, key.location) for key in asked]
     if not 1 <= len(keys) <= MAX_KEYS:

@@ -34,7 +34,7 @@ from domain.naming import SourceAndId, name_of
 from domain.rules.held import NEWEST, Ruling
 from tables.home.letters import Letter, letter_of
 from web.cluster.sightings import Ask, WindowQuestion
-from web.http.bodies import BAD_JSON, BodyLimits, read_json, why_not
+from web.http.bodies import BAD_JSON, BodyLimits, json_fault, read_json
 from web.http.parameters import (
     BadRequest,
     Parameter,
@@ -348,7 +348,7 @@ def names_of(body: bytes) -> list[SourceAndId]:
         asked = msgspec.json.decode(body, type=FactsAsked)
     except BAD_JSON as error:
         shape = f'{{"facts": [{{"source": …, "id": …}}, …]}}, 1 to {MAX_FACTS}'
-        raise BadRequest(wrong("body", f"must be {shape} ({why_not(error)})")) from error
+        raise BadRequest(wrong("body", f"must be {shape} ({json_fault(error)})")) from error
     return list(dict.fromkeys((fact.source, fact.id) for fact in asked.facts))
 
 

@@ -163,7 +163,7 @@ async def test_tls_against_the_plain_port_is_told_in_the_log(
 
 
 async def test_a_head_that_is_too_long_gets_a_problem() -> None:
-    async with a_server(ConnectionLimits()) as server:
+    async with a_server(ConnectionLimits(line_bytes=10_000)) as server:
         answer = await say(server, b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n")
 
     assert b" 400 " in answer.splitlines()[0]
