@@ -40,7 +40,7 @@ NEAR_S = 1.0
 #: After so long it is enough that it is as far as this worker was when the record came.
 BEHIND_FOR_S = 15.0
 #: Between two looks at whether there is what it waits for: nothing is, beyond a log's end.
-CHECK_S = 0.5
+ENDS_S = 0.5
 #: Between two lines of the log that say what it waits for.
 SAY_S = 60.0
 #: For an owner of the new version to answer this worker, before it passes requests on.
@@ -213,7 +213,7 @@ class Switch:
         """
         said = -math.inf
         while True:
-            await asyncio.sleep(CHECK_S)
+            await asyncio.sleep(ENDS_S)
             lacking, known = self._lacking(version, wanted.now()), wanted.all()
             if places := [place for offsets in lacking.values() for place in offsets or ()]:
                 wanted.lower(known, await self._admission.ends_of(places))

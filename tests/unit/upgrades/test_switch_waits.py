@@ -30,7 +30,7 @@ async def test_a_claim_beyond_the_end_of_the_log_holds_no_door_up_for_ever(
     stand: Stand, monkeypatch: pytest.MonkeyPatch, limit_s: float
 ) -> None:
     """Of a worker whose log was cut, or is another one: nobody can ever count so far."""
-    monkeypatch.setattr(switches, "CHECK_S", 0.001)
+    monkeypatch.setattr(switches, "ENDS_S", 0.001)
     monkeypatch.setattr(switches, "NEAR_S", 0.002)
     monkeypatch.setattr(switches, "BEHIND_FOR_S", limit_s)
     stand.owners = {1: ["sales-0@500", "sales-1@9"], 2: ["sales-0@11", "sales-1@9"]}
@@ -78,7 +78,7 @@ async def test_who_waits_for_long_says_for_what(
     says: int,
     why: str,
 ) -> None:
-    monkeypatch.setattr(switches, "CHECK_S", 0.001)
+    monkeypatch.setattr(switches, "ENDS_S", 0.001)
     monkeypatch.setattr(switches, "BEHIND_FOR_S", 0.0)
     stand.owners[2], stand.says["http://w2:1"] = owned, says
     stand.record(promote(stand.last, 2))
