@@ -23,7 +23,7 @@ harm: it says again what others say, or what is too old to count.
 """
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from itertools import takewhile
 from typing import Any, TypeAlias
@@ -169,12 +169,21 @@ class Window:
             (identity, content, offset) of every entry of these identities, by offset; also
             of what was folded a moment ago and is not committed yet.
         """
-        wanted = np.unique(np.asarray(identities, np.uint64))
-        newest = _joined(self._newest)
-        found = _joined(
-            [self._table.matching(wanted)[1], newest[np.isin(newest["identity"], wanted)]]
-        )
-        return sorted(found.tolist(), key=lambda entry: entry[2])
+        return self.as_now()(identities)
+
+    def as_now(self) -> Callable[[Numbers], list[tuple[int, int, int]]]:
+        """Return `entries_of` as it answers now, for who may ask after more was judged.
+
+        Costs nothing until it is called: arrays of entries are never changed, only replaced.
+        """
+        table, parts = self._table, list(self._newest)
+
+        def entries_of(identities: Numbers) -> list[tuple[int, int, int]]:
+            wanted, newest = np.unique(np.asarray(identities, np.uint64)), _joined(parts)
+            held = [table.matching(wanted)[1], newest[np.isin(newest["identity"], wanted)]]
+            return sorted(_joined(held).tolist(), key=lambda entry: entry[2])
+
+        return entries_of
 
     @property
     def since(self) -> int:

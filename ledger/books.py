@@ -5,7 +5,7 @@ table's, so that both come to the same verdicts. What the table forgets once it 
 ledger writes down: which event a record repeats, who said it, when it happened.
 
 Shared with the table are the rules for one record and the window. Not shared are the fold
-(sums made by SQL, or `Posting.totals`), the positions, and all that writes.
+(sums are made of lines, `ledger/totals.py` or SQL), the positions, and all that writes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from core.window import Verdict, Window
 from domain.columns import examined
 from domain.rules.sets import RuleSet
 from ledger.chain import linked_all, start_of
-from ledger.lines import APPLIED, REFUSED, REPEATED, TOPICS, Line, TotalsByRow, count, written_of
+from ledger.lines import APPLIED, REFUSED, REPEATED, TOPICS, Line, written_of
 from wire.batches import Unreadable, pieces
 from wire.fetch import Fetched
 
@@ -51,7 +51,7 @@ class Reach(Struct, frozen=True, kw_only=True):
 class Posting(NamedTuple):
     """What one transaction writes of a topic-partition.
 
-    before, after: how far it is. events, refusals: lines. totals: by key of the row.
+    before, after: how far it is. events, refusals: lines.
     """
 
     topic: int
@@ -60,7 +60,6 @@ class Posting(NamedTuple):
     after: Reach
     events: list[Line]
     refusals: list[Line]
-    totals: TotalsByRow
 
 
 class Book:
@@ -92,7 +91,7 @@ class Book:
                 passed over.
             next_offset: to read after them; markers of transactions may stand before it.
         """
-        posting = Posting(self.topic, self.address.partition, self.reach, self.reach, [], [], {})
+        posting = Posting(self.topic, self.address.partition, self.reach, self.reach, [], [])
         # An owner before us may have read further: nothing is written twice.
         for records in slices:
             if records and records[0][0] < self.reach.next_offset:
@@ -116,7 +115,6 @@ class Book:
             *(found, events, verdicts, repeats),
             rules=self._rules,
         )
-        count(posting.totals, found, verdicts)
         posting.events.extend(lines)
         posting.refusals.extend(refusals)
         repeated, refused = len(repeats), len(refusals)
@@ -147,11 +145,12 @@ class Book:
     def _judge(self, found: Columns) -> tuple[Mapping[int, Verdict], Mapping[int, int]]:
         """Verdicts by index of what is not new, and which offset each repetition repeats."""
         events, size = found.events, self._window.size
-        # Asked first: judging may make the window forget what the first of these repeat.
-        known = {entry[0]: entry[2] for entry in self._window.entries_of(events["identity"])}
+        # As before it judges: that may make it forget what the first of these repeat.
+        entries_of = self._window.as_now()
         verdicts = self._window.judge(events["offset"], events["identity"], events["content"])
         repeats: dict[int, int] = {}
         if verdicts:
+            known = {entry[0]: entry[2] for entry in entries_of(events["identity"])}
             pairs = zip(events["identity"].tolist(), events["offset"].tolist(), strict=True)
             for index, (identity, offset) in enumerate(pairs):
                 if index not in verdicts:

@@ -1,4 +1,4 @@
-"""What the ledger writes of some records: lines, refusals as they came, and sums by row.
+"""What the ledger writes of some records: lines, and refusals as they came.
 
 Made column by column: Python runs a comprehension at twice the speed of a loop.
 """
@@ -6,7 +6,8 @@ Made column by column: Python runs a comprehension at twice the speed of a loop.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from itertools import repeat
 from operator import itemgetter
 from typing import Any, Final, TypeAlias
 
@@ -21,10 +22,8 @@ from domain.columns import identity_hash_of
 from domain.events import MAX_ID_CHARS, StockEvent
 from domain.fates import Ending
 from domain.naming import name_of
-from domain.rows import CHECKSUM, EVENT_COUNT, UPDATED_AT
 from domain.rules.held import HELD
 from domain.rules.sets import RuleSet
-from ledger.sums import NO_SUMS
 
 #: A topic's number is the place of its role here; an outcome's is its place in the other.
 TOPICS: Final = ("shipments", "sales", "adjustments")
@@ -35,11 +34,8 @@ TYPES: Final = {kind.kind: name for rules in HELD.values() for name, kind in rul
 
 #: A row of `ledger.schema.event` or `refusal`, in the order of its columns.
 Line: TypeAlias = tuple[Any, ...]
-#: Sums to add to a row of stock, in the order of `domain.rows.ROW_FIELDS`; updated_at in ms.
-Total: TypeAlias = list[int]
-#: By key of the row, as `domain.rows.row_key` makes it.
-TotalsByRow: TypeAlias = dict[bytes, Total]
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
 _OFFSET: Final = itemgetter(2)
 _as_bytes = msgspec.msgpack.Encoder().encode
 
@@ -68,15 +64,15 @@ def written_of(
         repeats: by index of the event, the offset of the event that it repeats.
         rules: by which they were judged.
     """
-    whens: list[Line] = [
-        (topic, part, record[0], log_at, record[1] * 1000)
-        for record, log_at in zip(records, log_ats, strict=True)
-    ]
+    offsets = [record[0] for record in records]
+    ats = [record[1] * 1000 for record in records]
     letters = {letter.offset: (letter.reason, letter.detail) for letter in found.refused}
     if not letters and not verdicts:
-        return _applied_lines(whens, found, events), []
-    sound = [i for i, record in enumerate(records) if record[0] not in letters]
-    lines = _applied_lines([whens[i] for i in sound], found, events)
+        return _applied_lines(topic, part, (offsets, log_ats, ats), found, events), []
+    whens: list[Line] = [(topic, part, *each) for each in zip(offsets, log_ats, ats, strict=True)]
+    sound = [i for i, offset in enumerate(offsets) if offset not in letters]
+    of_sound = [[column[i] for i in sound] for column in (offsets, log_ats, ats)]
+    lines = _applied_lines(topic, part, of_sound, found, events)
     refused = [
         (when, record, letters[record[0]])
         for when, record in zip(whens, records, strict=True)
@@ -100,17 +96,24 @@ def written_of(
 
 
 def _applied_lines(
-    whens: Sequence[Line], found: Columns, events: Sequence[StockEvent]
+    topic: int,
+    part: int,
+    whens: Sequence[Sequence[int]],
+    found: Columns,
+    events: Sequence[StockEvent],
 ) -> list[Line]:
+    """Of what is new. whens: columns off, log_at and recorded_at."""
     numbers, datas = found.events, [event.data for event in events]
     kinds, quantities = [event.kind for event in events], [data.quantity for data in datas]
-    said = zip(
+    offsets, log_ats, ats = whens
+    size = len(offsets)
+    columns = (
+        *(repeat(topic, size), repeat(part, size), offsets, log_ats, ats),
         [
-            when[4] if event.time is None else micros(event.time)
-            for when, event in zip(whens, events, strict=True)
+            at if event.time is None else micros(event.time)
+            for at, event in zip(ats, events, strict=True)
         ],
-        [APPLIED] * len(whens),
-        [None] * len(whens),
+        *(repeat(APPLIED, size), repeat(None, size)),
         *(kinds, quantities),
         *(numbers[name].tolist() for name in ("crc", "content", "identity")),
         [data.sku for data in datas],
@@ -122,9 +125,8 @@ def _applied_lines(
         [data.actor or None for data in datas],
         _if_other(numbers["field"].tolist(), kinds),
         _if_other(numbers["amount"].tolist(), quantities),
-        strict=True,
     )
-    return [when + rest for when, rest in zip(whens, said, strict=True)]
+    return list(zip(*columns, strict=True))
 
 
 def _if_other(numbers: list[int], usual: list[int]) -> list[int | None]:
@@ -174,26 +176,6 @@ def _is_storable(text: str) -> bool:
     return True
 
 
-def count(totals: TotalsByRow, found: Columns, verdicts: Mapping[int, Verdict]) -> None:
-    """Add what is new to the sums of its rows."""
-    names = ("field", "amount", "crc", "time_ms")
-    columns = (found.events[name].tolist() for name in names)
-    for index, (key, field, amount, crc, time_ms) in enumerate(
-        zip(found.keys, *columns, strict=True)
-    ):
-        if index in verdicts:
-            continue
-        total = totals.get(key)
-        if total is None:
-            total = totals[key] = list(NO_SUMS)
-        total[field] += amount
-        total[EVENT_COUNT] += 1
-        total[CHECKSUM] += crc
-        if time_ms > total[UPDATED_AT]:
-            total[UPDATED_AT] = time_ms
-
-
 def micros(moment: datetime) -> int:
     """Microseconds since the epoch, exactly: a float of seconds has no room for them."""
-    since = moment - _EPOCH
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+    return (moment - _EPOCH) // _MICROSECOND

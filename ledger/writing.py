@@ -10,6 +10,7 @@ without an answer is harmless too: the next fence tells whether it was made.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Sequence
 from operator import itemgetter
 from typing import Any, Final
@@ -19,16 +20,17 @@ from sqlalchemy import Column, Connection, Engine, Table, bindparam, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.schema import CreateTable
 
-from domain.rows import ROW_FIELDS, UPDATED_AT, split_key
+from domain.rows import ROW_FIELDS
 from ledger.books import Posting, Reach
 from ledger.engine import driver_of
-from ledger.lines import Line, Total
+from ledger.lines import Line
 from ledger.schema import (
     change_table,
     event_table,
     position_table,
     refusal_table,
 )
+from ledger.totals import changes_of
 from ledger.upkeep import building
 
 #: Lines of one transaction.
@@ -84,10 +86,11 @@ class LedgerWriter:
     def _write(self, connection: Connection, batch: Sequence[Posting], keeps_sums: bool) -> None:
         for posting in batch:
             fence(connection, posting)
-        append(connection, event_table, [line for posting in batch for line in posting.events])
+        lines = [line for posting in batch for line in posting.events]
+        append(connection, event_table, lines)
         append(connection, refusal_table, [line for posting in batch for line in posting.refusals])
         if keeps_sums:
-            add_totals(connection, batch)
+            add_totals(connection, lines)
 
     def _end_holders(self, batch: Sequence[Posting]) -> None:
         """End sessions of ledgers that hold these positions and do not get on.
@@ -179,7 +182,9 @@ _POSTGRESQL: Final = {
     "Text": "text",
     "LargeBinary": "bytea",
 }
-_BITS: Final = {"SmallInteger": 15, "Integer": 31, "BigInteger": 63}
+#: Of `array`, which takes what the column takes, and looks at each number in C.
+_CODES: Final = {"SmallInteger": "h", "Integer": "i", "BigInteger": "q"}
+_NOTHING: Final = type(None)
 
 
 def check_ranges(columns: Iterable[Column[Any]], lines: Iterable[Line]) -> None:
@@ -192,15 +197,20 @@ def check_ranges(columns: Iterable[Column[Any]], lines: Iterable[Line]) -> None:
         OutOfRange: names the column.
     """
     for column, values in zip(columns, zip(*lines, strict=True), strict=True):
-        bits = _BITS.get(column.type.__class__.__name__)
-        if bits is None:
+        code = _CODES.get(column.type.__class__.__name__)
+        if code is None:
             continue
         kinds = set(map(type, values))
-        numbers = values if kinds == {int} else [value for value in values if value is not None]
-        if not kinds <= {int, type(None)}:
+        if not kinds <= {int, _NOTHING}:
             raise OutOfRange(f"{column.table.name}.{column.name} was given {kinds - {int}}.")
-        if numbers and not -(2**bits) <= min(numbers) <= max(numbers) < 2**bits:
-            raise OutOfRange(f"{column.table.name}.{column.name} has no room for {max(numbers)}.")
+        if int not in kinds:
+            continue
+        numbers = [value for value in values if value is not None] if len(kinds) > 1 else values
+        try:
+            array(code, numbers)
+        except OverflowError:
+            most = max(numbers, key=abs)
+            raise OutOfRange(f"{column.table.name}.{column.name} has no room for {most}.") from None
 
 
 _SUMS: Final = [name for name in ROW_FIELDS if name != "updated_at"]
@@ -212,7 +222,6 @@ _MERGE: Final = (
     + ", updated_at = CASE WHEN excluded.updated_at > stock.updated_at "
     "THEN excluded.updated_at ELSE stock.updated_at END"
 )
-_AFTER_TIME: Final = UPDATED_AT + 1
 _MARKS: Final = ", ".join("?" * len(change_table.columns))
 _ADD_EACH: Final = f"INSERT INTO stock ({_NAMES}) VALUES ({_MARKS}) {_MERGE}"  # noqa: S608  our names
 _ADD_ALL: Final = text(
@@ -221,13 +230,13 @@ _ADD_ALL: Final = text(
 )
 
 
-def add_totals(connection: Connection, batch: Iterable[Posting]) -> None:
-    """Add sums to rows of stock, in the order of their keys.
+def add_totals(connection: Connection, lines: Iterable[Line]) -> None:
+    """Add what lines change to rows of stock, in the order of their keys.
 
     PostgreSQL takes them all in one statement, from a table of this session's own: a statement
     for each row takes three times as long.
     """
-    changes = _changes(batch)
+    changes = changes_of(lines)
     if not changes:
         return
     if connection.dialect.name == "sqlite":
@@ -240,19 +249,3 @@ def add_totals(connection: Connection, batch: Iterable[Posting]) -> None:
 
 
 _MAKE_CHANGE_TABLE: Final = CreateTable(change_table, if_not_exists=True)
-
-
-def _changes(batch: Iterable[Posting]) -> list[Line]:
-    """One line for each row, though several topics have changed it."""
-    merged: dict[bytes, tuple[int, Total]] = {}
-    for posting in batch:
-        for key, total in posting.totals.items():
-            if (known := merged.get(key)) is not None:
-                latest = max(known[1][UPDATED_AT], total[UPDATED_AT])
-                total = [one + more for one, more in zip(known[1], total, strict=True)]
-                total[UPDATED_AT] = latest
-            merged[key] = posting.part, total
-    return [
-        (*split_key(key), part, *total[:UPDATED_AT], total[UPDATED_AT] * 1000, *total[_AFTER_TIME:])
-        for key, (part, total) in sorted(merged.items())
-    ]

@@ -19,14 +19,12 @@ from sqlalchemy import Connection, Engine, text
 
 from bench.history.log import PARTITIONS, Batch, number_of
 from domain.columns import identity_hash_of
-from domain.rows import row_key
 from domain.rules.held import CURRENT
-from ledger.books import Book, Posting, Reach
+from ledger.books import Book
 from ledger.engine import open_writer, url_of
-from ledger.lines import APPLIED, TOPICS, Line, TotalsByRow, micros
+from ledger.lines import APPLIED, TOPICS, Line, micros
 from ledger.reaches import books_of
 from ledger.schema import event_table
-from ledger.sums import NO_SUMS
 from ledger.upgrade import to_this_schema
 from ledger.upkeep import building
 from ledger.writing import LedgerWriter, add_totals
@@ -151,21 +149,16 @@ class Bare:
 
     def write(self, batch: Batch) -> None:
         """See `WritesBatches`."""
-        lines: list[Line] = []
-        postings = []
-        for (topic, part), records in batch.items():
-            totals: TotalsByRow = {}
-            number = number_of(topic)
-            for record in records:
-                line = _line(number, part, record)
-                lines.append(line)
-                _add(totals, line)
-            postings.append(Posting(number, part, Reach(), Reach(), [], [], totals))
+        lines = [
+            _line(number_of(topic), part, record)
+            for (topic, part), records in batch.items()
+            for record in records
+        ]
         with self.engine.begin() as connection:
             connection.execute(text("SELECT 1"))  # now a transaction has begun
             self._put(connection, lines)
             if self._keeps_sums:
-                add_totals(connection, postings)
+                add_totals(connection, lines)
 
     def finish(self) -> None:
         """See `WritesBatches`."""
@@ -186,14 +179,6 @@ def _line(topic: int, part: int, record: Any) -> Line:
         *(crc, 0, identity_hash_of(said.source, said.id), data.sku, data.location),
         *(said.source, said.id, data.reference, data.reason, data.actor, None, None),
     )
-
-
-def _add(totals: TotalsByRow, line: Line) -> None:
-    total = totals.setdefault(row_key(line[13], line[14]), list(NO_SUMS))
-    total[line[8]] += line[9]
-    total[5] += 1
-    total[6] += line[10]
-    total[7] = max(total[7], line[3] // 1000)
 
 
 _COLUMNS = ", ".join(f'"{column.name}"' for column in event_table.columns)

@@ -220,3 +220,13 @@ def test_a_full_window_takes_at_most_16_bytes_an_id() -> None:
                 most = max(most, window.nbytes())
 
     assert most / size <= 16
+
+def test_what_it_held_is_told_later_though_it_has_forgotten_it() -> None:
+    window = Window("sales", 4)
+    window.judge([0, 1], [1, 2], [7, 8])
+    entries_of = window.as_now()
+
+    window.judge([2, 3, 7, 8], [3, 4, 1, 5], [9, 9, 9, 9])  # merged: 0 to 2 are out of reach
+
+    assert entries_of([1, 2, 3]) == [(1, 7, 0), (2, 8, 1)]
+    assert window.entries_of([1, 2, 3]) == [(1, 9, 7)]
