@@ -24,6 +24,7 @@ from app import __version__, topics
 from app.access import access_of
 from app.admin import kafka_failed
 from app.config import Settings, SettingsError
+from app.counting.worker import settle_memory
 from app.group.options import option_problems
 from app.group.process import OnhandWorker
 from app.group.transport import FAUST_LOG
@@ -113,6 +114,7 @@ class LedgerApp(faust.App):
         if problems:
             refuse_to_start(problems)
         await super().on_start()
+        settle_memory()
         self.keeper.start()
         await self.web_part.start()
         self._telling = Tasks(self.fail)

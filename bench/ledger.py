@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from sqlalchemy import text
 
+from app.counting.worker import settle_memory
 from bench.__main__ import BROKER_SETTINGS, OUT
 from bench.facts.events import facts
 from bench.facts.load import Load, load
@@ -22,6 +23,7 @@ from bench.harness.machine import describe
 from bench.harness.progress import say
 from bench.history import beside, questions
 from bench.history.log import Batch, batches, ends_of, hot_batches
+from bench.history.shares import shares
 from bench.history.writers import (
     WINDOW,
     Bare,
@@ -140,6 +142,16 @@ def _ratio(
     judged.least(what + spread, median(ratios), limit)
 
 
+def show_shares(kind: str, fresh: Databases, log: Sequence[Batch]) -> None:
+    """µs of CPU an event by step, kept up with each batch and built at the end."""
+    steady = shares(fresh.new(kind), log, built_from=0)
+    built = shares(fresh.new(kind), log, built_from=10**6)
+    print(f"\n| {kind}, µs an event | steady | backfill |\n|---|---|---|")
+    for step in dict.fromkeys([*steady, *built]):
+        print(f"| {step} | {steady.get(step, 0.0):.1f} | {built.get(step, 0.0):.1f} |")
+    print(f"| all | {sum(steady.values()):.1f} | {sum(built.values()):.1f} |\n")
+
+
 def ask(kind: str, url: str, log: list[Batch], hot: int, times: int, judged: Judged) -> bool:
     """Fill one, check its rows, ask; whether its rows were right."""
     ledger = OurLedger(url)
@@ -216,7 +228,9 @@ def main() -> int:
     parser.add_argument("--events", type=int, default=0, help=f"({EVENTS:,})")
     parser.add_argument("--rounds", type=int, default=3, help="of all sides in turn (3)")
     parser.add_argument("--seconds", type=float, default=15.0, help="of a stretch beside (15)")
-    parser.add_argument("--only", help="comma-separated, of: write, ask (both without it), kafka")
+    parser.add_argument(
+        "--only", help="comma-separated, of: write, ask (both without it), shares, kafka"
+    )
     parser.add_argument("--quick", action="store_true", help="little of everything, to try it out")
     given = parser.parse_args()
     given.events = given.events or (QUICK_EVENTS if given.quick else EVENTS)
@@ -225,7 +239,10 @@ def main() -> int:
     began = describe()
     with tempfile.TemporaryDirectory() as folder, postgres_started(is_durable=True) as server:
         fresh, log = Databases(server, Path(folder)), batches(given.events)
+        settle_memory()  # as the ledger does
         for kind in BOTH:
+            if "shares" in wanted:
+                show_shares(kind, fresh, log)
             if "write" in wanted:
                 write(kind, fresh, log, given.rounds, judged)
             if "ask" in wanted and not ask(kind, fresh.new(kind), log, hot, times, judged):

@@ -199,7 +199,7 @@ def share_memory_between_threads() -> None:
 def settle_memory() -> None:
     """What start-up made stays: the collector need not look at it again.
 
-    And the fold makes garbage that is freed by counting alone.
+    And who folds, or keeps a ledger, makes garbage that is freed by counting alone.
     """
     gc.collect()
     gc.freeze()
