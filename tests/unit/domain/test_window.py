@@ -221,6 +221,7 @@ def test_a_full_window_takes_at_most_16_bytes_an_id() -> None:
 
     assert most / size <= 16
 
+
 def test_what_it_held_is_told_later_though_it_has_forgotten_it() -> None:
     window = Window("sales", 4)
     window.judge([0, 1], [1, 2], [7, 8])
