@@ -1,8 +1,9 @@
 """Two versions' rows side by side: which are equal, which differ, and which cannot be told.
 
 Both are read in the order of keys, a page at a time, so a comparison of any size needs the
-memory of some pages. Nothing is stopped for it: rows go on changing, and one version is always
-a little ahead. What may be said all the same:
+memory of some pages. Rows of the same bytes are equal, and are not even decoded. Nothing is
+stopped for it: rows go on changing, and one version is always a little ahead. What may be said
+all the same:
 
 - Rows of the same events (`events` and `checksum` agree) can be compared, whenever they were.
 - Other rows are held at one position by asking in turn. Of the old side's row it is known
@@ -20,16 +21,18 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import NamedTuple, TypeAlias
 
-from app.upgrades.sides import RawRow, RowPage, Side, read_row, rows_in
-from domain.rows import Row
+from app.upgrades.sides import RowPage, Side
+from domain.rows import Row, decode_row, row_key, split_key
 from web.reads.cursors import START, LastGiven, RowKey
 
 #: How often rows that change are asked for again.
 ROUNDS = 12
 #: Partitions that are compared at the same time.
 _AT_ONCE = 4
-#: Pages whose other rows are held at one position meanwhile: that is mostly waiting until one side
-#: has counted what the other has.
+#: Rows of a partition that are held at one position together: it takes three questions, of many
+#: keys as of few, and mostly waiting until one side has counted what the other has.
+_TOGETHER = 500
+#: So often, meanwhile.
 _ASIDE = 64
 
 
@@ -65,8 +68,8 @@ class Tally(NamedTuple):
 
 #: Is told of rows that differ in this partition.
 OnDifferences: TypeAlias = Callable[[int, list[Difference]], Awaitable[None]]
-#: A row on either side, as it was sent.
-_Pair: TypeAlias = tuple[RawRow | None, RawRow | None]
+#: A row on either side.
+_Pair: TypeAlias = tuple[Row | None, Row | None]
 
 
 class Comparing:
@@ -108,33 +111,34 @@ class Comparing:
 
     async def _partition(self, partition: int, aside: asyncio.TaskGroup) -> None:
         place: LastGiven = START
+        unlike: dict[RowKey, _Pair] = {}
+        workers = "", ""
         while place is not None:
             old, new = await asyncio.gather(
                 self._old.page(partition, place), self._new.page(partition, place)
             )
-            if (old.items, old.reach) == (new.items, new.reach):
-                self.tally = self.tally.plus(equal=old.size)
-                place = old.reach
-            else:
-                place = await self._unlike(partition, old, new, aside)
+            if unlike and (workers != (old.worker, new.worker) or len(unlike) >= _TOGETHER):
+                await self._set_aside(partition, unlike, workers, aside)
+                unlike = {}
+            workers = old.worker, new.worker
+            place = min((one for one in (old.reach, new.reach) if one is not None), default=None)
+            count, found = _side_by_side(old, new, place)
+            self.tally = self.tally.plus(equal=count - len(found))
+            unlike |= found
             self._said(self.tally.rows)
-
-    async def _unlike(
-        self, partition: int, old: RowPage, new: RowPage, aside: asyncio.TaskGroup
-    ) -> LastGiven:
-        """Two pages that are not the same, as far as both reach; where to go on."""
-        reaches = [reach for reach in (old.reach, new.reach) if reach is not None]
-        reach = min(reaches, default=None)
-        ours, theirs = rows_in(old.items), rows_in(new.items)
-        keys = [key for key in ours.keys() | theirs.keys() if reach is None or key <= reach]
-        pairs = {key: (ours.get(key), theirs.get(key)) for key in keys}
-        unlike = {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
-        self.tally = self.tally.plus(equal=len(pairs) - len(unlike))
         if unlike:
-            await self._room.acquire()
-            settling = _Settling(self, partition, unlike, (old.worker, new.worker))
-            aside.create_task(self._settle_aside(settling))
-        return reach
+            await self._set_aside(partition, unlike, workers, aside)
+
+    async def _set_aside(
+        self,
+        partition: int,
+        unlike: dict[RowKey, _Pair],
+        workers: tuple[str, str],
+        aside: asyncio.TaskGroup,
+    ) -> None:
+        """Settle these while others are read."""
+        await self._room.acquire()
+        aside.create_task(self._settle_aside(_Settling(self, partition, unlike, workers)))
 
     async def _settle_aside(self, settling: _Settling) -> None:
         try:
@@ -149,9 +153,8 @@ class Comparing:
         found = []
         for key, (old, new) in pairs.items():
             if old != new:
-                ours, theirs = (None if raw is None else read_row(raw) for raw in (old, new))
-                at = "" if _are_of_same_events(ours, theirs) else position
-                found.append(Difference(*key, ours, theirs, at))
+                at = "" if _are_of_same_events(old, new) else position
+                found.append(Difference(*key, old, new, at))
         self.tally = self.tally.plus(equal=len(pairs) - len(found), differ=len(found))
         if found:
             await self._report(partition, found)
@@ -183,7 +186,7 @@ class _Settling:
     ) -> None:
         self._comparing, self._partition = comparing, partition
         self._open, self._workers = unlike, workers
-        self._seen: dict[RowKey, tuple[list[RawRow], list[RawRow]]] = {}
+        self._seen: dict[RowKey, tuple[list[Row], list[Row]]] = {}
 
     async def run(self) -> None:
         """Until nothing is open, or for some rounds."""
@@ -205,9 +208,9 @@ class _Settling:
         """Rows of which two of the same events have been seen, not long ago."""
         for key, pair in pairs.items():
             olds, news = self._seen.setdefault(key, ([], []))
-            for seen, raw in ((olds, pair[0]), (news, pair[1])):
-                if raw is not None and raw not in seen:
-                    seen.append(raw)
+            for seen, row in ((olds, pair[0]), (news, pair[1])):
+                if row is not None and row not in seen:
+                    seen.append(row)
             marks = {_marks(new): new for new in news}
             matches = ((old, marks[_marks(old)]) for old in olds if _marks(old) in marks)
             if (match := next(matches, None)) is not None:
@@ -226,8 +229,37 @@ def _first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return _first_of(first) if isinstance(first, BaseExceptionGroup) else first
 
 
-def _marks(raw: RawRow) -> tuple[int, int]:
-    row = read_row(raw)
+def _side_by_side(old: RowPage, new: RowPage, reach: LastGiven) -> tuple[int, dict[RowKey, _Pair]]:
+    """How many rows two pages hold up to this key, and those that are not of the same bytes."""
+    if old.keys == new.keys:
+        if old.rows == new.rows:
+            return old.size, {}
+        # The usual page of a version that goes on counting.
+        pairs = zip(old.pairs(), new.pairs(), strict=True)
+        unlike = {ours[0]: (ours[1], theirs[1]) for ours, theirs in pairs if ours != theirs}
+        return old.size, _read(unlike)
+    ours, theirs = dict(old.pairs()), dict(new.pairs())
+    keys = ours.keys() | theirs.keys()
+    if reach is not None:
+        last = row_key(*reach)
+        keys = {key for key in keys if key <= last}
+    both = {key: (ours.get(key), theirs.get(key)) for key in keys}
+    return len(both), _read({key: pair for key, pair in both.items() if pair[0] != pair[1]})
+
+
+def _read(unlike: Mapping[bytes, tuple[bytes | None, bytes | None]]) -> dict[RowKey, _Pair]:
+    return {split_key(key): (_row_of(old), _row_of(new)) for key, (old, new) in unlike.items()}
+
+
+def _row_of(stored: bytes | None) -> Row | None:
+    """The row; None also for bytes that are none: its worker finds that out when it is asked."""
+    try:
+        return None if stored is None else decode_row(stored)
+    except ValueError:
+        return None
+
+
+def _marks(row: Row) -> tuple[int, int]:
     return row.events, row.checksum
 
 

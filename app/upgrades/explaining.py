@@ -14,7 +14,7 @@ from msgspec import Struct, structs
 
 from app.config import Settings
 from app.upgrades.causes import Counted, added
-from app.upgrades.sides import FoundKeys, Side, read_row
+from app.upgrades.sides import Side
 from core.partitioning import partition_for
 from core.positions import Place, format_position
 from core.records import Address, Record
@@ -136,8 +136,8 @@ async def judged_row(
                     told.append(event)
     floor = format_position(ends)
     looks = [await side.look(partition, [key], floor) for side in sides]
-    served = tuple(_served(look, key) for look in looks)
-    return JudgedRow((old.row, new.row), (served[0], served[1]), told, counted)
+    served = looks[0].rows.get(key), looks[1].rows.get(key)
+    return JudgedRow((old.row, new.row), served, told, counted)
 
 
 async def _slices(
@@ -161,11 +161,6 @@ def _event(record: Record, place: Place, key: tuple[str, str]) -> JudgedEvent | 
     position = format_position({place: record[0]})
     kind = str(type(event).__struct_config__.tag)
     return JudgedEvent(position, record[1], kind, event.data.quantity)
-
-
-def _served(look: FoundKeys, key: tuple[str, str]) -> Row | None:
-    raw = look.rows.get(key)
-    return None if raw is None else read_row(raw)
 
 
 def fields_of(row: Row | None) -> dict[str, int]:

@@ -2,7 +2,8 @@
 
 Asked is the owner of each partition, or a worker that somebody named, by public calls that name
 the version: for a page, some keys, and from which position on that holds. So a comparison needs
-no more rights than any reader.
+no more rights than any reader. Pages are taken as the rows are stored (`web/reads/stored.py`); a
+worker of a build that does not know that form answers in JSON, of which the same is made here.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
@@ -21,7 +22,7 @@ from app.commands.ask import refusal
 from app.upgrades.asking import NotAsked
 from core.positions import with_epoch
 from core.stages import Role
-from domain.rows import Row
+from domain.rows import Row, encode_row, row_key
 from web.cluster.exchange import PeerAnswer, PeerFailed
 from web.cluster.heartbeats import Claim
 from web.cluster.peers import Peers, get, post, waiting
@@ -29,7 +30,7 @@ from web.http.bodies import BAD_JSON
 from web.reads import cursors
 from web.reads.cursors import LastGiven, RowKey
 from web.reads.parameters import ROOT, Filters
-from web.reads.questions import LOOKUP_PATH, MAX_KEYS, Key, body_of_lookup
+from web.reads.questions import LOOKUP_PATH, MAX_KEYS, STORED_ROWS, Key, body_of_lookup
 
 T = TypeVar("T")
 
@@ -45,8 +46,6 @@ _NOT_LET_IN = (401, 403)
 
 #: Owners of a version's partitions, asked for anew.
 Owners: TypeAlias = Callable[[int], Awaitable[Mapping[int, str]]]
-#: A row as it was sent; rows with the same bytes are the same.
-RawRow: TypeAlias = bytes
 
 
 class Doors(NamedTuple):
@@ -67,43 +66,44 @@ class NotCompared(Exception):
 
 
 class RowPage(NamedTuple):
-    """Rows in order, as sent, up to and with the key `reach`; None: there are no more."""
+    """Rows in order, up to and with the key `reach`; None: there are no more.
 
-    items: bytes
+    keys, rows: lists of them as stored, in MessagePack; of the same bytes, they are the same.
+    """
+
+    keys: bytes
+    rows: bytes
     reach: LastGiven
     worker: str
 
     @property
     def size(self) -> int:
-        """How many rows, without reading them: a quote within a text is escaped."""
-        return self.items.count(b'{"sku":"')
+        """How many rows."""
+        return len(_as_list(self.keys))
+
+    def pairs(self) -> Iterator[tuple[bytes, bytes]]:
+        """Key and row of each."""
+        return zip(_as_list(self.keys), _as_list(self.rows), strict=True)
 
 
 class FoundKeys(NamedTuple):
     """Some rows, as they were at `position` or later."""
 
-    rows: Mapping[RowKey, RawRow]
+    rows: Mapping[RowKey, Row]
     position: str
     worker: str
+
+
+class _StoredBody(Struct):
+    keys: Raw
+    rows: Raw
+    next_cursor: str | None
 
 
 class _Fresh(Struct):
     worker: str
     role: str
     position: str
-
-
-class _Page(Struct):
-    items: Raw
-    next_cursor: str | None
-    missing_partitions: list[int]
-    freshness: _Fresh
-
-
-class _Look(Struct):
-    items: list[Raw]
-    missing_partitions: list[int]
-    freshness: _Fresh
 
 
 class _Item(Struct):
@@ -116,35 +116,53 @@ class _Item(Struct):
     adjusted: int
     events: int
     checksum: str
-    updated_at: str
+    updated_at: datetime
     damaged: int = 0
 
+    @property
+    def key(self) -> RowKey:
+        return self.sku, self.location
 
-_FIELDS = Row.__struct_fields__
-_as_page = msgspec.json.Decoder(_Page).decode
-_as_look = msgspec.json.Decoder(_Look).decode
-_as_item = msgspec.json.Decoder(_Item).decode
-_as_items = msgspec.json.Decoder(list[Raw]).decode
-
-
-def read_key(raw: RawRow) -> RowKey:
-    """SKU and location of a row as it was sent."""
-    item = _as_item(raw)
-    return item.sku, item.location
-
-
-def read_row(raw: RawRow) -> Row:
-    """The row as it is stored."""
-    item: Any = _as_item(raw)
-    changed = datetime.fromisoformat(item.updated_at)
-    numbers = {name: getattr(item, name) for name in _FIELDS}
-    ms = round(changed.timestamp() * 1000)
-    return Row(**numbers | {"checksum": int(item.checksum, 16), "updated_at": ms})
+    @property
+    def row(self) -> Row:
+        """As it is stored."""
+        ms = round(self.updated_at.timestamp() * 1000)
+        return Row(
+            received=self.received,
+            dispatched=self.dispatched,
+            sold=self.sold,
+            returned=self.returned,
+            adjusted=self.adjusted,
+            events=self.events,
+            checksum=int(self.checksum, 16),
+            updated_at=ms,
+            damaged=self.damaged,
+        )
 
 
-def rows_in(items: bytes) -> dict[RowKey, RawRow]:
-    """The rows of a page, by key."""
-    return {read_key(raw): bytes(raw) for raw in _as_items(items)}
+class _Rows(Struct):
+    """A page, or what was found of some keys."""
+
+    items: list[_Item]
+    missing_partitions: list[int]
+    freshness: _Fresh
+    next_cursor: str | None = None
+
+
+_as_stored = msgspec.msgpack.Decoder(_StoredBody).decode
+_as_list = msgspec.msgpack.Decoder(list[bytes]).decode
+_as_rows = msgspec.json.Decoder(_Rows).decode
+
+
+def page_of(
+    rows: Iterable[tuple[bytes, bytes]], reach: LastGiven = None, worker: str = ""
+) -> RowPage:
+    """A page of these keys and rows, as stored."""
+    keys, values = list[bytes](), list[bytes]()
+    for key, row in rows:
+        keys.append(key)
+        values.append(row)
+    return RowPage(msgspec.msgpack.encode(keys), msgspec.msgpack.encode(values), reach, worker)
 
 
 class Side:
@@ -185,19 +203,28 @@ class Side:
         places[partition] = place
         cursor = cursors.token_of(Filters(), places) or ""
         page = {"limit": str(PAGE_ROWS), "cursor": cursor, **self._query("")}
+        lines = f"Accept: {STORED_ROWS}\r\n{self._lines}"
+
+        def reach(next_cursor: str | None) -> LastGiven:
+            if next_cursor is None:
+                return None
+            return cursors.places_of(next_cursor, Filters(), self.partitions)[partition]
 
         def read(answer: PeerAnswer) -> RowPage | None:
-            body = _as_page(answer.body)
+            if answer.headers.get("Content-Type") == STORED_ROWS:
+                stored = _as_stored(answer.body)
+                worker = answer.headers.get("Onhand-Worker", "")
+                return RowPage(
+                    bytes(stored.keys), bytes(stored.rows), reach(stored.next_cursor), worker
+                )
+            body = _as_rows(answer.body)
             if partition in body.missing_partitions:
                 return None
-            reach: LastGiven = None
-            if body.next_cursor is not None:
-                reached = cursors.places_of(body.next_cursor, Filters(), self.partitions)
-                reach = reached[partition]
-            return RowPage(bytes(body.items), reach, body.freshness.worker)
+            rows = ((row_key(*one.key), encode_row(one.row)) for one in body.items)
+            return page_of(rows, reach(body.next_cursor), body.freshness.worker)
 
         return await self._ask(
-            partition, lambda url: get(url, ROOT, page, self._lines), read, waits=False
+            partition, lambda url: get(url, ROOT, page, lines), read, waits=False
         )
 
     async def look(self, partition: int, keys: Iterable[RowKey], floor: str = "") -> FoundKeys:
@@ -221,10 +248,10 @@ class Side:
         wanted, query = body_of_lookup(keys), self._query(floor)
 
         def read(answer: PeerAnswer) -> FoundKeys | None:
-            body = _as_look(answer.body)
+            body = _as_rows(answer.body)
             if partition in body.missing_partitions:
                 return None
-            rows = {read_key(raw): bytes(raw) for raw in body.items}
+            rows = {one.key: one.row for one in body.items}
             position = with_epoch(body.freshness.position, 0)
             return FoundKeys(rows, position, body.freshness.worker)
 

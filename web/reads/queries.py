@@ -16,7 +16,7 @@ from core.stages import Freshness
 from domain.lookup import Found, NotFound
 from tables.stock import StockReading
 from web.cluster.admission import Admission, Unanswered, unsure
-from web.cluster.answers import for_client, problem_of
+from web.cluster.answers import for_client, problem_of, unanswered_reply
 from web.cluster.asking import Asking
 from web.cluster.ends import Ends
 from web.cluster.exchange import LargeAnswer, PeerAnswer, PeerFailed
@@ -47,6 +47,7 @@ from web.reads.quick import QuickReads
 from web.reads.relay import RowRelay
 from web.reads.replies import reply
 from web.reads.skus import SkuRows, Skus
+from web.reads.stored import StoredRows
 
 OwnAnswer = Found | NotFound | SkuRows
 
@@ -79,6 +80,7 @@ class Queries:
         self._lane = Lane()
         self._skus = Skus(table, self._admission, self._lane, version, outbox or Outbox())
         self._gathering = Gathering(table, self._router, self._lane, version)
+        self._stored = StoredRows(table, self._router, self._lane, version)
         self._questions = Questions(table.count, version, limits)
         relay = None if gate is None else RowRelay(self._router, table, version, gate, observe)
         quick = QuickReads(self._questions, table, self._router, version, observe, relay)
@@ -122,7 +124,7 @@ class Queries:
             case KeyQuestion():
                 return await self._read(question, request)
             case ListQuestion():
-                return await list_rows(self._gathering, question)
+                return await self._list(question)
             case LookupQuestion():
                 return await look_up(self._gathering, question)
 
@@ -149,6 +151,20 @@ class Queries:
                 return await self._skus.reply(answer, question.if_none_match, news)
             case _:
                 return reply(answer, self._version, question.if_none_match)
+
+    async def _list(self, question: ListQuestion) -> web.Response | Large:
+        if question.stored_of is None:
+            return await list_rows(self._gathering, question)
+        answer = await self._stored.answer(question, *question.stored_of)
+        match answer:
+            case web.Response():
+                return answer
+            case PeerAnswer():
+                return passed_on(answer)
+            case LargeAnswer():
+                return passed_on_in_pieces(answer)
+            case _:
+                return unanswered_reply(answer)
 
     async def _row(self, question: KeyQuestion, fresh: Freshness) -> OwnAnswer | Unanswered:
         sku, location = question.sku, question.location

@@ -37,7 +37,7 @@ from web.http.conditions import NONE_MATCH, refusal_of
 from web.http.parameters import BadRequest, parameters, part_of, target_of, wrong
 from web.http.problems import Problem, problem
 from web.reads import cursors
-from web.reads.cursors import LastGiven
+from web.reads.cursors import LastGiven, RowKey
 from web.reads.parameters import (
     DEFAULT_LIMIT,
     LIST,
@@ -52,6 +52,8 @@ from web.reads.parameters import (
 
 LOOKUP_PATH = "/v1/lookup"
 MAX_KEYS = 1000
+#: Of a page of a list that is not JSON (`web/reads/stored.py`). Another form has another number.
+STORED_ROWS = "application/vnd.onhand.stored-rows.1+msgpack"
 #: A head longer than this has something special about it.
 MAX_PLAIN_BYTES = 4096
 
@@ -109,7 +111,8 @@ class ListQuestion(msgspec.Struct, frozen=True):
     """A page of rows.
 
     places: by partition, the last key that the client was given. partitions: those that are
-    asked for; the others count as missing. partial: some may be missing.
+    asked for; the others count as missing. partial: some may be missing. stored: who asks takes
+    rows as they are stored.
     """
 
     filters: Filters
@@ -118,6 +121,18 @@ class ListQuestion(msgspec.Struct, frozen=True):
     partitions: Sequence[int]
     partial: bool
     asked: Asked
+    stored: bool = False
+
+    @property
+    def stored_of(self) -> tuple[int, RowKey] | None:
+        """Of which partition, and from where on, rows are wanted as they are stored, if any are."""
+        if not self.stored or self.filters != Filters():
+            return None
+        match [(p, place) for p in self.partitions if (place := self.places[p]) is not None]:
+            case [one]:
+                return one
+            case _:
+                return None
 
     def request(self, hop: Hop, partitions: Sequence[int]) -> bytes:
         """The same GET for another worker, of these partitions alone."""
@@ -127,7 +142,8 @@ class ListQuestion(msgspec.Struct, frozen=True):
         cursor = cursors.token_of(self.filters, places)
         page = {"limit": str(self.limit), "cursor": cursor or ""}
         filters = {k: str(v) for k, v in msgspec.to_builtins(self.filters).items()}
-        return get(hop.url, ROOT, {**page, **filters, **hop_query(hop)}, hop_lines(hop, partitions))
+        lines = hop_lines(hop, partitions) + (f"Accept: {STORED_ROWS}\r\n" if self.stored else "")
+        return get(hop.url, ROOT, {**page, **filters, **hop_query(hop)}, lines)
 
 
 #: For the document. Names, and how many, are checked after decoding: each fault is named.
@@ -260,6 +276,7 @@ class Questions:
             partitions_of(headers, self._count),
             values.get("partial", False),
             asked_of(values, headers),
+            STORED_ROWS in headers.get("Accept", ""),
         )
 
     async def _lookup(self, request: web.Request, query: str) -> LookupQuestion | web.Response:

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from urllib.parse import urlencode
 
 import pytest
+from aiohttp import web
 
-from tests.support.fleet import Answer, Fleet, a_fleet, keys
+from app.upgrades import sides
+from app.upgrades.sides import Side
+from core.stages import Role
+from domain.rows import split_key
+from tables.home.store import row_pairs
+from tests.support.fleet import Answer, Fleet, Handler, a_fleet, keys
 from tests.support.passes import Passes
 from tests.support.patience import hedge_after, never_late
+from web.http.pacing import Pacer
+from web.reads import cursors
+from web.reads.cursors import START, LastGiven
+from web.reads.parameters import Filters
+from web.reads.questions import STORED_ROWS
 
 KEYS = [(f"SKU-{n // 3:04d}", f"store-{n % 3}") for n in range(60)]
 
@@ -196,3 +208,156 @@ async def test_a_page_stops_scanning_and_goes_on_from_there() -> None:
 
         assert len(found) == 3
         assert [len(keys(page)) for page in found] == [0, 0, 2]
+
+
+# ---- rows as they are stored
+
+
+def stored_in(fleet: Fleet, partition: int) -> list[tuple[bytes, bytes]]:
+    """Of a partition, as its owner has them."""
+    owner = fleet[partition % len(fleet.workers)].shelf
+    return [*row_pairs(owner.held[partition].store)]
+
+
+def asking_for(fleet: Fleet, number: int) -> Side:
+    """A comparison that asks one worker for everything."""
+
+    async def owners(version: int) -> dict[int, str]:
+        return dict.fromkeys(range(fleet.count), fleet[number].url)
+
+    return Side(1, 2, fleet.count, fleet[0].queries.peers, owners)
+
+
+async def stored(side: Side, partition: int) -> tuple[list[tuple[bytes, bytes]], set[str]]:
+    """All rows of a partition, and who gave them."""
+    place, found, workers = START, list[tuple[bytes, bytes]](), set[str]()
+    while True:
+        page = await side.page(partition, place)
+        found += page.pairs()
+        workers.add(page.worker)
+        if page.reach is None:
+            return found, workers
+        place = page.reach
+
+
+def of_an_older_build(fleet: Fleet, number: int) -> None:
+    """A worker that knows no rows as they are stored."""
+
+    def without_accept(handler: Handler) -> Handler:
+        async def handle(request: web.Request) -> web.StreamResponse:
+            kept = request.headers.copy()
+            kept.popall("Accept", None)
+            return await handler(request.clone(headers=kept))
+
+        return handle
+
+    routes = [
+        web.RouteDef(one.method, one.path, without_accept(one.handler), one.kwargs)
+        for one in fleet[number].routes
+    ]
+    fleet[number].routes = routes
+
+
+@pytest.mark.parametrize("old", [None, 0, 1])
+async def test_rows_as_they_are_stored_come_from_their_owner_through_any_worker(
+    monkeypatch: pytest.MonkeyPatch, old: int | None
+) -> None:
+    monkeypatch.setattr(sides, "PAGE_ROWS", 4)
+    fleet = Fleet(3, count=6)
+    if old is not None:
+        of_an_older_build(fleet, old)
+    async with fleet:
+        fleet.share(60)
+        for number in range(3):
+            side = asking_for(fleet, number)
+            for partition in range(fleet.count):
+                found, workers = await stored(side, partition)
+
+                assert found == stored_in(fleet, partition)
+                assert workers == {fleet[partition % 3].url}
+
+
+def page_of(partition: int, count: int, **more: str) -> str:
+    """Path and query of the first rows of a partition."""
+    places: list[LastGiven] = [None] * count
+    places[partition] = START
+    query = {"cursor": cursors.token_of(Filters(), places) or "", **more}
+    return f"/v1/inventory?{urlencode(query)}"
+
+
+async def test_rows_as_they_are_stored_are_as_fresh_as_others(fleet: Fleet) -> None:
+    page = page_of(1, fleet.count)
+    got = await fleet.get(0, page, Accept=STORED_ROWS)
+    assert (got.status, got.headers["Content-Type"]) == (200, STORED_ROWS)
+    assert (got.role, got.headers["Onhand-Worker"]) == ("active", fleet[1].url)
+    assert got.headers["Onhand-Position"] == "sales-1@9"
+
+    asked = page_of(1, fleet.count, min_position="sales-1@99", wait_ms="200")
+    never = await fleet.get(0, asked, Accept=STORED_ROWS)
+    assert (never.status, never.problem) == (503, "not-caught-up")
+
+    fleet[1].shelf.advance(1, 20)
+    assert (await fleet.get(0, page, Accept=STORED_ROWS)).status == 200
+    await fleet[1].die()
+    older = await fleet.get(0, page, Accept=STORED_ROWS)
+    assert (older.status, older.problem) == (503, "not-caught-up")
+    fleet[2].shelf.advance(1, 20)
+    assert (await fleet.get(0, page, Accept=STORED_ROWS)).role == "standby"
+
+
+@pytest.mark.parametrize("query", ["", "limit=5", "location=store-1", "sku_prefix=SKU-0"])
+async def test_who_wants_more_than_a_partition_is_answered_in_json(
+    fleet: Fleet, query: str
+) -> None:
+    usual = await fleet.get(0, f"/v1/inventory?{query}")
+    other = await fleet.get(0, f"/v1/inventory?{query}", Accept=STORED_ROWS)
+
+    assert other.headers["Content-Type"] == "application/json"
+    assert keys(other) == keys(usual)
+
+
+async def test_rows_as_they_are_stored_end_where_their_partition_leaves(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("web.reads.stored.CHUNK", 2)
+    chunks = 0
+
+    async def give_way(pacer: Pacer) -> None:
+        nonlocal chunks
+        chunks += 1
+        if chunks == 2:
+            fleet[1].shelf.drop(1)
+
+    monkeypatch.setattr(Pacer, "give_way", give_way)
+    rows, side = stored_in(fleet, 1), asking_for(fleet, 1)
+    assert len(rows) > 4
+
+    first = await side.page(1, START)
+    assert [*first.pairs()] == rows[:4]
+    assert first.reach == split_key(rows[3][0])
+    fleet[1].shelf.hold([1], Role.STANDBY)
+    fleet.tell()
+    rest = await side.page(1, first.reach)
+
+    assert [*rest.pairs()] == rows[4:]
+    assert rest.worker == fleet[2].url
+
+
+async def test_a_page_of_rows_as_they_are_stored_does_not_keep_others_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("web.reads.stored.CHUNK", 10)
+    async with a_fleet(1, count=1) as fleet:
+        for number in range(2000):
+            fleet.put(f"SKU-{number:05d}", "store-0", received=1)
+        path = page_of(0, 1, limit="1000")
+        await fleet.get(0, path, Accept=STORED_ROWS)
+
+        # As if 20 rows took as long as a long read may keep the loop.
+        passes = Passes(monkeypatch, a_look_s=0.001)
+        page = asyncio.create_task(fleet.get(0, path, Accept=STORED_ROWS))
+        await passes.beside(page)
+
+        assert (await page).headers["Content-Type"] == STORED_ROWS
+        assert sum(passes.work) > 90
+        assert max(passes.work) < 8

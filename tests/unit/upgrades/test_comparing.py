@@ -5,16 +5,14 @@ import random
 from collections.abc import Iterable
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.upgrades.comparing import Comparing, Difference, Tally
-from app.upgrades.sides import FoundKeys, NotCompared, RowPage, read_row, rows_in
-from domain.rows import Row
+from app.upgrades.comparing import Comparing, Difference, Tally, _Settling
+from app.upgrades.sides import FoundKeys, NotCompared, RowPage, page_of
+from domain.rows import Row, decode_row, encode_row, row_key
 from web.reads.cursors import RowKey
-from web.reads.replies import row_body
 
 PAGE_ROWS = 5
 
@@ -38,10 +36,11 @@ class FakeSide:
 
     async def page(self, partition: int, place: RowKey) -> RowPage:
         """The next rows behind this key."""
-        rows = sorted((key, raw) for key, raw in self._rows().items() if key > place)
-        some = rows[:PAGE_ROWS]
-        reach = some[-1][0] if len(rows) > PAGE_ROWS else None
-        return RowPage(b"[" + b",".join(raw for _, raw in some) + b"]", reach, self.worker)
+        rows = self._rows()
+        keys = sorted(key for key in rows if key > place)
+        some = [(row_key(*key), encode_row(rows[key])) for key in keys[:PAGE_ROWS]]
+        reach = keys[PAGE_ROWS - 1] if len(keys) > PAGE_ROWS else None
+        return page_of(some, reach, self.worker)
 
     async def look(self, partition: int, keys: Iterable[RowKey], floor: str = "") -> FoundKeys:
         """Some rows; it tells its position and goes on before it reads them."""
@@ -51,9 +50,9 @@ class FakeSide:
         rows = self._rows()
         return FoundKeys({key: rows[key] for key in keys if key in rows}, position, self.worker)
 
-    def _rows(self) -> dict[RowKey, bytes]:
+    def _rows(self) -> dict[RowKey, Row]:
         self.at = min(len(self.log), self.at + self._chance.choice((0, 0, 1, 3)))
-        return {key: as_sent(key, row) for key, row in self.stock(self.at).items()}
+        return self.stock(self.at)
 
     def stock(self, at: int) -> dict[RowKey, Row]:
         """The rows of the log's first events."""
@@ -65,10 +64,6 @@ class FakeSide:
                     sold=row.sold + 1, events=row.events + 1, checksum=row.checksum + 7**offset % 97
                 )
         return rows
-
-
-def as_sent(key: RowKey, row: Row) -> bytes:
-    return msgspec.json.encode(row_body(*key, row))
 
 
 def compared(old: FakeSide, new: FakeSide) -> tuple[Tally, list[Difference]]:
@@ -135,9 +130,9 @@ def test_every_difference_is_found_and_is_one_at_the_position_that_is_named(
 
 def test_a_row_that_changes_faster_than_it_can_be_read_is_moving_not_different() -> None:
     class Restless(FakeSide):
-        def _rows(self) -> dict[RowKey, bytes]:
+        def _rows(self) -> dict[RowKey, Row]:
             self.at = min(len(self.log), self.at + 2)
-            return {key: as_sent(key, row) for key, row in self.stock(self.at).items()}
+            return self.stock(self.at)
 
     log = [KEYS[0]] * 1_000
     old, new = Restless(log, 10, random.Random(1)), Restless(log, 11, random.Random(1))
@@ -161,28 +156,109 @@ def test_an_answer_of_another_worker_in_between_settles_nothing() -> None:
     assert compared(old, new) == (Tally(moving=1), [])
 
 
-def test_pages_of_the_same_bytes_are_counted_without_being_read(
+def test_rows_of_the_same_bytes_are_counted_without_being_decoded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     log = KEYS * 3
     old, new = (FakeSide(log, len(log), random.Random(1)) for _ in range(2))
-    monkeypatch.setattr("app.upgrades.comparing.rows_in", None)
+    new.wrong[KEYS[3]] = 1
+    decoded: list[bytes] = []
+
+    def decode(stored: bytes) -> Row:
+        decoded.append(stored)
+        return decode_row(stored)
+
+    monkeypatch.setattr("app.upgrades.comparing.decode_row", decode)
+
+    assert compared(old, new)[0] == Tally(equal=len(KEYS) - 1, differ=1)
+    assert len(decoded) == 2
+
+
+def test_a_row_that_is_written_in_other_bytes_is_no_other_row() -> None:
+    class Wordy(FakeSide):
+        """Of a build that also writes what is 0."""
+
+        async def page(self, partition: int, place: RowKey) -> RowPage:
+            page = await super().page(partition, place)
+            wordy = [(key, row[:-1] + b',"damaged":0}') for key, row in page.pairs()]
+            return page_of(wordy, page.reach, page.worker)
+
+    log = KEYS * 3
+    old, new = (side(log, len(log), random.Random(1)) for side in (FakeSide, Wordy))
 
     assert compared(old, new) == (Tally(equal=len(KEYS)), [])
 
 
-def test_a_quote_in_a_name_is_no_row_of_its_own() -> None:
-    key = ('{"sku":"x', "here")
-    page = RowPage(b"[" + as_sent(key, Row(events=1)) + b"]", None, "")
+def test_a_row_whose_bytes_are_none_is_what_its_worker_says_when_it_is_asked() -> None:
+    class Damaged(FakeSide):
+        async def page(self, partition: int, place: RowKey) -> RowPage:
+            page = await super().page(partition, place)
+            return page_of([(key, b"{") for key, _ in page.pairs()], page.reach, page.worker)
 
-    assert page.size == 1
-    assert [*rows_in(page.items)] == [key]
+    log = KEYS * 3
+    old, new = (side(log, len(log), random.Random(1)) for side in (FakeSide, Damaged))
+    old.wrong[KEYS[3]] = 1
+
+    tally, found = compared(old, new)
+
+    assert tally == Tally(equal=len(KEYS) - 1, differ=1)
+    assert [(one.sku, one.old, one.new) for one in found] == [
+        ("SKU-03", old.stock(len(log))[KEYS[3]], new.stock(len(log))[KEYS[3]])
+    ]
 
 
-def test_a_row_is_read_as_it_was_stored() -> None:
-    row = Row(1, 2, 3, 4, -5, 6, 2**64 - 1, 1_795_000_000_123)
+def test_rows_of_many_pages_are_settled_by_three_questions() -> None:
+    asked = 0
 
-    assert read_row(as_sent(KEYS[0], row)) == row
+    class Counted(FakeSide):
+        async def look(self, partition: int, keys: Iterable[RowKey], floor: str = "") -> FoundKeys:
+            nonlocal asked
+            asked += 1
+            return await super().look(partition, keys, floor)
+
+    log = KEYS * 3
+    old, new = (Counted(log, len(log), random.Random(1)) for _ in range(2))
+    new.blind = {*range(len(KEYS))}  # the first event of each row
+
+    tally, found = compared(old, new)
+
+    assert tally == Tally(differ=len(KEYS))
+    assert len(found) == len(KEYS)
+    assert asked == 3
+
+
+def test_rows_that_several_owners_gave_are_settled_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Moving(FakeSide):
+        """Each page is of another owner."""
+
+        pages = 0
+
+        async def page(self, partition: int, place: RowKey) -> RowPage:
+            self.pages += 1
+            self.worker = f"http://w:{self.pages}"
+            return await super().page(partition, place)
+
+    groups: list[tuple[str, list[RowKey]]] = []
+
+    class Watched(_Settling):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            groups.append((self._workers[0], sorted(self._open)))
+
+    monkeypatch.setattr("app.upgrades.comparing._Settling", Watched)
+    log = KEYS * 3
+    old, new = Moving(log, len(log), random.Random(1)), FakeSide(log, len(log), random.Random(1))
+    new.blind = {*range(len(KEYS))}
+
+    tally, found = compared(old, new)
+
+    assert groups == [
+        ("http://w:1", KEYS[:5]),
+        ("http://w:2", KEYS[5:10]),
+        ("http://w:3", KEYS[10:]),
+    ]
+    assert tally == Tally(differ=len(KEYS))
+    assert {one.sku for one in found} == {sku for sku, _ in KEYS}
 
 
 def test_rows_are_read_on_while_others_are_held_at_one_position() -> None:

@@ -21,6 +21,7 @@ from web.cluster.roster import SILENCE_S, WorkerView
 from web.history.passing import _ANSWER_S
 from web.http.bodies import BodyLimits
 from web.http.problems import Problem
+from web.reads.questions import STORED_ROWS
 from web.versions import door as doors
 from web.versions.door import Door
 from web.versions.switch import Switch
@@ -146,6 +147,22 @@ async def test_what_takes_long_or_writes_is_asked_of_the_next_only_after_a_failu
 @pytest.mark.parametrize("path", ["/v1/reports/movers", "/v1/facts", f"{ROW}/timeline"])
 def test_a_ledger_has_the_time_that_it_has_without_a_door(path: str) -> None:
     assert doors._patience_s(path, is_read=True, is_of_now=False) > _ANSWER_S
+
+
+async def test_rows_as_they_are_stored_go_through_a_door_and_raise_its_floor(
+    passing: Passing,
+) -> None:
+    async def page() -> PeerAnswer:
+        headers = {"Onhand-Position": "sales-1@12", "Content-Type": STORED_ROWS}
+        return PeerAnswer(200, CIMultiDict(headers), b"\x80")
+
+    passing.peers.says = {OWNER: page, OTHER: page}
+    answer = await passing.ask("/v1/inventory?limit=3", Accept=STORED_ROWS)
+
+    assert answer.headers["Content-Type"] == STORED_ROWS
+    [(_, request)] = passing.peers.asked
+    assert f"Accept: {STORED_ROWS}".encode() in request
+    assert passing.admission.floor_token(range(COUNT)) == "sales-0@9,sales-1@12"
 
 
 async def test_an_empty_position_asks_for_nothing(passing: Passing) -> None:

@@ -14,26 +14,32 @@ from aiohttp.test_utils import TestServer
 from app.upgrades import sides
 from app.upgrades.asking import NotAsked
 from app.upgrades.diffs import doors_of
-from app.upgrades.sides import NotCompared, Side, rows_in
+from app.upgrades.sides import NotCompared, Side
 from core.positions import parse_position
-from domain.rows import Row
+from domain.rows import Row, decode_row, encode_row, split_key
 from tests.unit.web.access_files import Keys
+from tests.unit.web.fakes import URL as WORKER
 from tests.unit.web.fakes import FakeTable
 from tests.unit.web.serving import a_web
 from web.access.callers import Scope
 from web.cluster.peers import Peers
-from web.reads.cursors import START, RowKey
+from web.reads import questions
+from web.reads.cursors import START, LastGiven, RowKey
 from web.server import Limits
 
 PARTITIONS = 4
 KEYS = [(f"SKU-{n}", "here") for n in range(20)]
 
 
+def a_row(number: int) -> Row:
+    return Row(1, 2, 3, 4, -number, 6, 2**64 - 1, 1_795_000_000_123, damaged=number % 2)
+
+
 @asynccontextmanager
 async def a_side(keys: Keys, token: str | None, *, has_tokens: bool) -> AsyncIterator[Side]:
     """Of a worker that takes no word of a worker without a proof."""
     table, app = FakeTable(PARTITIONS), web.Application()
-    table.rows = {key: Row(received=n, events=1) for n, key in enumerate(KEYS)}
+    table.rows = {key: a_row(n) for n, key in enumerate(KEYS)}
     web_part = a_web(table, Limits(notice_s=0, drain_s=0.1), keys.access(has_tokens=has_tokens))
     web_part.attach(app)
     server, peers = TestServer(app), Peers()
@@ -51,19 +57,29 @@ async def a_side(keys: Keys, token: str | None, *, has_tokens: bool) -> AsyncIte
 
 
 @pytest.mark.parametrize("has_tokens", [True, False])
+@pytest.mark.parametrize("is_old", [False, True])
 async def test_a_page_holds_the_rows_of_its_partition_alone(
-    tmp_path: Path, has_tokens: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_tokens: bool, is_old: bool
 ) -> None:
     keys = Keys(tmp_path)
     token = keys.token(Scope.READ) if has_tokens else None
-    found: list[RowKey] = []
+    monkeypatch.setattr(sides, "PAGE_ROWS", 3)
+    if is_old:  # a worker that knows no rows as they are stored
+        monkeypatch.setattr(questions, "STORED_ROWS", "application/x-of-tomorrow")
+    found: dict[RowKey, Row] = {}
     async with a_side(keys, token, has_tokens=has_tokens) as side:
         for partition in range(PARTITIONS):
-            page = await side.page(partition, START)
-            assert page.reach is None
-            found += rows_in(page.items)
+            place: LastGiven = START
+            while place is not None:
+                page = await side.page(partition, place)
+                assert page.worker == WORKER
+                assert page.size <= 3
+                for key, row in page.pairs():
+                    assert row == encode_row(decode_row(row))
+                    found[split_key(key)] = decode_row(row)
+                place = page.reach
 
-    assert sorted(found) == sorted(KEYS)
+    assert found == {key: a_row(n) for n, key in enumerate(KEYS)}
 
 
 async def test_keys_are_looked_up_at_the_position_of_their_partition(tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
 """Small stand-ins for what the web talks to."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 from core.stages import Freshness, Role, Stage
-from domain.rows import Row
+from domain.rows import Row, encode_row, row_key
 from tables.home.feed import Progress
 from tables.reading import PartitionStatus
 from tables.stats import Stats
@@ -13,6 +14,7 @@ from tests.support.shelf import Confirmed
 from web.writes.loads import LoadAnswer, LoadAsked, LoadEnd, LoadQuestions
 
 URL = "http://10.0.0.7:6066"
+T = TypeVar("T")
 
 
 def a_status(
@@ -107,6 +109,22 @@ class FakeTable(StockReading):
             and key[0].startswith(sku_prefix)
             and (after is None or key > after)
         ][:limit]
+
+    def between(
+        self,
+        partition: int,
+        start: bytes,
+        stop: bytes | None,
+        limit: int,
+        decode: Callable[[bytes, bytes], T],
+    ) -> list[T]:
+        rows = sorted(
+            (row_key(*key), row)
+            for key, row in self.rows.items()
+            if self.partition_of(key[0]) == partition
+        )
+        found = [(key, row) for key, row in rows if start <= key and (stop is None or key < stop)]
+        return [decode(key, encode_row(row)) for key, row in found[:limit]]
 
     async def reached(self, partition: int, offsets: Mapping[str, int], timeout_s: float) -> bool:
         held = next(s for s in self.statuses if s.partition == partition)

@@ -122,7 +122,7 @@ async def test_another_worker_reads_the_question_of_a_list_or_lookup_as_it_was()
     hop, floor = a_hop({("sales", 2): 7}, 250), {("sales", 2): 7}
     places = [("a", "b"), START, ("é 1", "c"), None]
     filters = Filters(location="é", sku_prefix="a b", on_hand_below=-3)
-    page = ListQuestion(filters, 5, places, [0, 2], True, ANYTHING)
+    page = ListQuestion(filters, 5, places, [0, 2], True, ANYTHING, stored=True)
     keys = [Key("a/b", "c"), Key("é", "d")]
     many = LookupQuestion(keys, True, ANYTHING)
 
