@@ -154,7 +154,7 @@ _as_list = msgspec.msgpack.Decoder(list[bytes]).decode
 _as_rows = msgspec.json.Decoder(_Rows).decode
 
 
-def page_of(
+def page_holding(
     rows: Iterable[tuple[bytes, bytes]], reach: LastGiven = None, worker: str = ""
 ) -> RowPage:
     """A page of these keys and rows, as stored."""
@@ -221,7 +221,7 @@ class Side:
             if partition in body.missing_partitions:
                 return None
             rows = ((row_key(*one.key), encode_row(one.row)) for one in body.items)
-            return page_of(rows, reach(body.next_cursor), body.freshness.worker)
+            return page_holding(rows, reach(body.next_cursor), body.freshness.worker)
 
         return await self._ask(
             partition, lambda url: get(url, ROOT, page, lines), read, waits=False

@@ -277,7 +277,7 @@ async def test_rows_as_they_are_stored_come_from_their_owner_through_any_worker(
                 assert workers == {fleet[partition % 3].url}
 
 
-def page_of(partition: int, count: int, **more: str) -> str:
+def first_page(partition: int, count: int, **more: str) -> str:
     """Path and query of the first rows of a partition."""
     places: list[LastGiven] = [None] * count
     places[partition] = START
@@ -286,13 +286,13 @@ def page_of(partition: int, count: int, **more: str) -> str:
 
 
 async def test_rows_as_they_are_stored_are_as_fresh_as_others(fleet: Fleet) -> None:
-    page = page_of(1, fleet.count)
+    page = first_page(1, fleet.count)
     got = await fleet.get(0, page, Accept=STORED_ROWS)
     assert (got.status, got.headers["Content-Type"]) == (200, STORED_ROWS)
     assert (got.role, got.headers["Onhand-Worker"]) == ("active", fleet[1].url)
     assert got.headers["Onhand-Position"] == "sales-1@9"
 
-    asked = page_of(1, fleet.count, min_position="sales-1@99", wait_ms="200")
+    asked = first_page(1, fleet.count, min_position="sales-1@99", wait_ms="200")
     never = await fleet.get(0, asked, Accept=STORED_ROWS)
     assert (never.status, never.problem) == (503, "not-caught-up")
 
@@ -350,7 +350,7 @@ async def test_a_page_of_rows_as_they_are_stored_does_not_keep_others_waiting(
     async with a_fleet(1, count=1) as fleet:
         for number in range(2000):
             fleet.put(f"SKU-{number:05d}", "store-0", received=1)
-        path = page_of(0, 1, limit="1000")
+        path = first_page(0, 1, limit="1000")
         await fleet.get(0, path, Accept=STORED_ROWS)
 
         # As if 20 rows took as long as a long read may keep the loop.

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.upgrades.comparing import Comparing, Difference, Tally, _Settling
-from app.upgrades.sides import FoundKeys, NotCompared, RowPage, page_of
+from app.upgrades.sides import FoundKeys, NotCompared, RowPage, page_holding
 from domain.rows import Row, decode_row, encode_row, row_key
 from web.reads.cursors import RowKey
 
@@ -40,7 +40,7 @@ class FakeSide:
         keys = sorted(key for key in rows if key > place)
         some = [(row_key(*key), encode_row(rows[key])) for key in keys[:PAGE_ROWS]]
         reach = keys[PAGE_ROWS - 1] if len(keys) > PAGE_ROWS else None
-        return page_of(some, reach, self.worker)
+        return page_holding(some, reach, self.worker)
 
     async def look(self, partition: int, keys: Iterable[RowKey], floor: str = "") -> FoundKeys:
         """Some rows; it tells its position and goes on before it reads them."""
@@ -181,7 +181,7 @@ def test_a_row_that_is_written_in_other_bytes_is_no_other_row() -> None:
         async def page(self, partition: int, place: RowKey) -> RowPage:
             page = await super().page(partition, place)
             wordy = [(key, row[:-1] + b',"damaged":0}') for key, row in page.pairs()]
-            return page_of(wordy, page.reach, page.worker)
+            return page_holding(wordy, page.reach, page.worker)
 
     log = KEYS * 3
     old, new = (side(log, len(log), random.Random(1)) for side in (FakeSide, Wordy))
@@ -193,7 +193,7 @@ def test_a_row_whose_bytes_are_none_is_what_its_worker_says_when_it_is_asked() -
     class Damaged(FakeSide):
         async def page(self, partition: int, place: RowKey) -> RowPage:
             page = await super().page(partition, place)
-            return page_of([(key, b"{") for key, _ in page.pairs()], page.reach, page.worker)
+            return page_holding([(key, b"{") for key, _ in page.pairs()], page.reach, page.worker)
 
     log = KEYS * 3
     old, new = (side(log, len(log), random.Random(1)) for side in (FakeSide, Damaged))
