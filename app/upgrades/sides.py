@@ -29,8 +29,8 @@ from web.cluster.peers import Peers, get, post, waiting
 from web.http.bodies import BAD_JSON
 from web.reads import cursors
 from web.reads.cursors import LastGiven, RowKey
-from web.reads.parameters import ROOT, Filters
-from web.reads.questions import LOOKUP_PATH, MAX_KEYS, STORED_ROWS, Key, body_of_lookup
+from web.reads.parameters import ROOT, STORED_ROWS, Filters
+from web.reads.questions import LOOKUP_PATH, MAX_KEYS, Key, body_of_lookup
 
 T = TypeVar("T")
 

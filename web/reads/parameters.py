@@ -12,6 +12,8 @@ from web.cluster.admission import MAX_WAIT_S
 from web.http.parameters import SOME_TEXT, TEXT, Parameter, boolean, checked, number
 
 ROOT = "/v1/inventory"
+#: Of a page of a list that is not JSON (`web/reads/stored.py`). Another form has another number.
+STORED_ROWS = "application/vnd.onhand.stored-rows.1+msgpack"
 DEFAULT_LIMIT = 100
 _INT64 = 2**63
 

@@ -47,7 +47,7 @@ from web.reads.quick import QuickReads
 from web.reads.relay import RowRelay
 from web.reads.replies import reply
 from web.reads.skus import SkuRows, Skus
-from web.reads.stored import StoredRows
+from web.reads.stored import StoredRows, wanted_as_stored
 
 OwnAnswer = Found | NotFound | SkuRows
 
@@ -153,9 +153,10 @@ class Queries:
                 return reply(answer, self._version, question.if_none_match)
 
     async def _list(self, question: ListQuestion) -> web.Response | Large:
-        if question.stored_of is None:
+        wanted = wanted_as_stored(question)
+        if wanted is None:
             return await list_rows(self._gathering, question)
-        answer = await self._stored.answer(question, *question.stored_of)
+        answer = await self._stored.answer(question, *wanted)
         match answer:
             case web.Response():
                 return answer

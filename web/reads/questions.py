@@ -37,7 +37,7 @@ from web.http.conditions import NONE_MATCH, refusal_of
 from web.http.parameters import BadRequest, parameters, part_of, target_of, wrong
 from web.http.problems import Problem, problem
 from web.reads import cursors
-from web.reads.cursors import LastGiven, RowKey
+from web.reads.cursors import LastGiven
 from web.reads.parameters import (
     DEFAULT_LIMIT,
     LIST,
@@ -46,14 +46,13 @@ from web.reads.parameters import (
     OF_THE_PAST,
     READ,
     ROOT,
+    STORED_ROWS,
     Filters,
     any_id,
 )
 
 LOOKUP_PATH = "/v1/lookup"
 MAX_KEYS = 1000
-#: Of a page of a list that is not JSON (`web/reads/stored.py`). Another form has another number.
-STORED_ROWS = "application/vnd.onhand.stored-rows.1+msgpack"
 #: A head longer than this has something special about it.
 MAX_PLAIN_BYTES = 4096
 
@@ -122,17 +121,6 @@ class ListQuestion(msgspec.Struct, frozen=True):
     partial: bool
     asked: Asked
     stored: bool = False
-
-    @property
-    def stored_of(self) -> tuple[int, RowKey] | None:
-        """Of which partition, and from where on, rows are wanted as they are stored, if any are."""
-        if not self.stored or self.filters != Filters():
-            return None
-        match [(p, place) for p in self.partitions if (place := self.places[p]) is not None]:
-            case [one]:
-                return one
-            case _:
-                return None
 
     def request(self, hop: Hop, partitions: Sequence[int]) -> bytes:
         """The same GET for another worker, of these partitions alone."""

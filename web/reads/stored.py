@@ -26,7 +26,8 @@ from web.http.pacing import Lane
 from web.http.replies import PRIVATE, SERVER
 from web.reads import cursors
 from web.reads.cursors import START, LastGiven, RowKey
-from web.reads.questions import STORED_ROWS, Hop, ListQuestion
+from web.reads.parameters import STORED_ROWS, Filters
+from web.reads.questions import Hop, ListQuestion
 
 #: Rows read at once: a third of a millisecond.
 CHUNK = 500
@@ -108,6 +109,18 @@ class StoredRows:
         async with self._lane.turn():
             body = _encode(StoredBody(page.keys, page.rows, cursor))
         return web.Response(body=body, headers=headers)
+
+
+def wanted_as_stored(question: ListQuestion) -> tuple[int, RowKey] | None:
+    """Of which partition, and from where on, rows are wanted as they are stored, if any are."""
+    if not question.stored or question.filters != Filters():
+        return None
+    places = ((p, question.places[p]) for p in question.partitions)
+    match [(p, place) for p, place in places if place is not None]:
+        case [one]:
+            return one
+        case _:
+            return None
 
 
 def _as_it_is(key: bytes, row: bytes) -> tuple[bytes, bytes]:

@@ -19,8 +19,7 @@ from tests.support.patience import hedge_after, never_late
 from web.http.pacing import Pacer
 from web.reads import cursors
 from web.reads.cursors import START, LastGiven
-from web.reads.parameters import Filters
-from web.reads.questions import STORED_ROWS
+from web.reads.parameters import STORED_ROWS, Filters
 
 KEYS = [(f"SKU-{n // 3:04d}", f"store-{n % 3}") for n in range(60)]
 

@@ -21,7 +21,7 @@ from web.cluster.roster import SILENCE_S, WorkerView
 from web.history.passing import _ANSWER_S
 from web.http.bodies import BodyLimits
 from web.http.problems import Problem
-from web.reads.questions import STORED_ROWS
+from web.reads.parameters import STORED_ROWS
 from web.versions import door as doors
 from web.versions.door import Door
 from web.versions.switch import Switch
