@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from app import __version__, descriptors
 from app.access import access_of
+from app.alerts.kept import kept_alerts
 from app.alerts.wiring import build_alerts
 from app.channels.document import topics_document
 from app.config import Settings, SettingsError
@@ -16,6 +17,7 @@ from app.counting.parts import counting_options, join, owned_elsewhere, stores_o
 from app.counting.worker import CountedTable
 from app.descriptors import TooFewDescriptors
 from app.group.delivery import ConsumerDelivery
+from app.loading.kept import kept_loads
 from app.loading.process import LoadingProcess
 from app.news import News
 from app.service import OnhandApp, refuse_to_start
@@ -111,6 +113,7 @@ def _add_alerts(app: OnhandApp, membership: Membership) -> None:
     if app.alerts is not None:
         versions.listeners.append(app.alerts.changed)
         app.web_part.measure(AlertMetrics(app.alerts.counts, app.alerts.states))
+        app.web_part.kept.told = kept_alerts(app.settings, app.alerts.rules)
 
 
 def _web_part(app: OnhandApp, limits: Limits, ruling: Ruling, access: Access) -> Web:
@@ -152,6 +155,7 @@ def _web_config(settings: Settings, limits: Limits) -> WebConfig:
         topics=dict(settings.source_topics),
         members_topic=settings.members_topic,
         dead_letters=settings.dlq_topic,
+        loads=kept_loads(settings),
         build=__version__,
         limits=limits,
         window=settings.dedup_window,

@@ -29,6 +29,7 @@ PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None)  # here, since little may be done between fork and exec
 WORKER = ("-m", "faust", "-A", "app", "worker", "-l", "info")
 LEDGER = ("-m", "faust", "-A", "app.ledger", "worker", "-l", "info")
+AUDIT = ("-c", "from app.commands import main; main()", "audit", "--watch")
 HTTP_TIMEOUT_S = 5.0
 
 

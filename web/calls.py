@@ -115,6 +115,8 @@ CALLS = {
     "/v1/facts/lookup": Named(
         "findFacts", READING, {"facts": [{"source": "till-17", "id": "4711-1"}]}
     ),
+    "/v1/loads": Named("listLoads", READING),
+    "/v1/alerts": Named("listAlerts", READING),
     "/v1/dead-letters": Named("listDeadLetters", OPERATING, None, Scope.DEAD_LETTERS),
     "/v1/audit": Named("getAudit", OPERATING, None, Scope.OPERATE),
     "/v1/cluster": Named("getCluster", OPERATING, None, Scope.OPERATE),

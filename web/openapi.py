@@ -56,15 +56,10 @@ from web.reads.lookups import LookupBody
 from web.reads.parameters import LIST, LOOKUP, NAME, READ
 from web.reads.questions import Keys
 from web.reads.replies import RowBody, SkuBody
-from web.records.deadletters import DEAD_LETTERS, DEAD_LETTERS_PATH, DeadLettersBody
-from web.records.factfinding import (
-    FACTS,
-    FACTS_LOOKUP,
-    FACTS_LOOKUP_PATH,
-    FACTS_PATH,
-    FactsAsked,
-    FactsBody,
-)
+from web.recordcalls import calls_of_records
+from web.records.deadletters import DeadLettersBody
+from web.records.factfinding import FACTS_LOOKUP, FACTS_LOOKUP_PATH, FactsAsked, FactsBody
+from web.records.kept import AlertsBody, LoadsBody
 from web.versions.neighbours import UPGRADE_PATH, UpgradeBody
 from web.writes.documents import BYTES, DOCUMENTS, DOCUMENTS_PATH, FILE, PARTS
 from web.writes.facts import POST, AcceptedBody, EventBody
@@ -76,6 +71,7 @@ _STRUCTS = (
     FreshnessBody, HeldBody, EventBody, Fault, SightingsAsked, SightingsBody, UpgradeBody,
     DeadLettersBody, FactsBody, FactsAsked, PastRowBody, PastSkuBody, PastListBody, TimelineBody,
     ReportBody, AuditBody, ChangesBody, DocumentBody, RowChangesBody, ResetBody,
+    AlertsBody, LoadsBody,
 )  # fmt: skip
 _TIME = {"type": "string", "format": "date-time"}
 _NO_NUL = {"pattern": r"^[^\u0000]*$"}
@@ -253,20 +249,7 @@ def _paths() -> dict[str, JsonObject]:
             past=True,
         ),
         **calls_of_the_past(sku, location),
-        FACTS_PATH: call_of(
-            "What became of a fact, each time that it came, as far back as the answer says",
-            200,
-            as_json_content("Facts"),
-            (*EVERY, Problem.TOO_BUSY, missing, Problem.LOG_UNAVAILABLE),
-            parameters=query_of(FACTS),
-        ),
-        DEAD_LETTERS_PATH: call_of(
-            "What was refused, and why: newest first, in pages",
-            200,
-            as_json_content("DeadLetters"),
-            (*EVERY, Problem.TOO_BUSY, Problem.LOG_UNAVAILABLE),
-            parameters=query_of(DEAD_LETTERS),
-        ),
+        **calls_of_records(),
         "/live": call_of("Is the process alive", 200, as_json_content("Live"), PROBES),
         "/ready": call_of(
             "Can it answer for something from its own rows",

@@ -43,6 +43,7 @@ from web.page.files import PageFiles
 from web.reads.queries import Queries
 from web.records.deadletters import DeadLetters
 from web.records.factfinding import FactFinding
+from web.records.kept import KeptAnswers, KeptLoads
 from web.records.logs import Logs
 from web.versions.door import Door
 from web.versions.neighbours import Neighbours
@@ -100,7 +101,7 @@ class WebConfig(Struct, frozen=True, kw_only=True):
     url: how others reach this worker. kafka: keyword arguments of an aiokafka client.
     topics: full topic name by role (`shipments`, `sales`, `adjustments`).
     members_topic: where workers tell each other what they hold.
-    dead_letters: the topic of what this version refused.
+    dead_letters: the topic of what this version refused. loads: where documents are remembered.
     build: what `/v1/cluster` says of the code that runs.
     window: offsets of the duplicates window; workers with another one are not asked.
     origins: of pages that browsers may let ask this worker. asyncapi: what `/asyncapi.json` tells.
@@ -113,6 +114,7 @@ class WebConfig(Struct, frozen=True, kw_only=True):
     members_topic: str
     dead_letters: str
     asyncapi: Mapping[str, Any]
+    loads: KeptLoads
     build: str = ""
     window: int | None = None
     origins: Sequence[str] = ()
@@ -198,11 +200,10 @@ class Web:
             self._gates["read"],
         )
         self._appender = Appender(config.kafka, limits.append_timeout_s, limits.turns)
-        observe = self._metrics.observe_append
+        observe, observe_query = self._metrics.observe_append, self._metrics.observe_query
         logs = Logs(config.kafka)
-        self._dead_letters = DeadLetters(
-            logs, config.dead_letters, table.count, self._metrics.observe_query
-        )
+        self._dead_letters = DeadLetters(logs, config.dead_letters, table.count, observe_query)
+        self.kept = KeptAnswers(logs, config.loads, observe_query)
         self._sightings = Sightings(
             table,
             self.members.roster,
@@ -294,19 +295,19 @@ class Web:
         reading, writing = access.guarding(Scope.READ), access.guarding(Scope.WRITE)
         reads, writes = self._gates["read"], self._gates["write"]
         any_token = access.guarding(Demand.ANY_TOKEN)
-        past = self._past
         add_routes(app, self._ops.routes(), guarding=access.of_operations())
         add_routes(app, self._facts.routes(), writes, door, writing)
         # By no door: any worker loads, by the rules of the active version.
         add_routes(app, self._documents.routes(), writes, None, writing)
-        add_routes(app, past.before(self._queries.routes()), reads, door, reading)
-        add_routes(app, past.routes(), reads, door, reading)
+        add_routes(app, self._past.before(self._queries.routes()), reads, door, reading)
+        add_routes(app, self._past.routes(), reads, door, reading)
         of_feed = ByHop(self._gates["feed"], self._gates["feed-hop"])
         add_routes(app, self._feed.routes(), of_feed, None, reading)
-        add_routes(app, past.audits(), reads, door, access.guarding(Scope.OPERATE))
+        add_routes(app, self._past.audits(), reads, door, access.guarding(Scope.OPERATE))
         add_routes(app, self._finding.routes(), reads, door, reading)
-        of_letters = access.guarding(Scope.DEAD_LETTERS)
-        add_routes(app, self._dead_letters.routes(), reads, door, of_letters)
+        add_routes(app, self.kept.routes(), reads, None, reading)
+        letters = self._dead_letters.routes()
+        add_routes(app, letters, reads, door, access.guarding(Scope.DEAD_LETTERS))
         add_routes(app, self._sightings.routes(), reads, None, access.guarding(Demand.WORKER))
         operating = access.guarding(Demand.OPERATOR)
         add_routes(app, self._neighbours.routes(), guarding=operating)

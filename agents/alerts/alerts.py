@@ -20,6 +20,7 @@ from agents.alerts.ports import NotOurs
 from agents.alerts.teller import Teller, Telling, ToldElsewhere
 from agents.alerts.webhook import Webhook
 from core.words import in_words
+from domain.alerts import AlertRules
 from domain.rows import Row
 from tables.home.store import StoreError
 from tables.ports import Membership, NotAMember
@@ -157,6 +158,11 @@ class Alerts:
     def changed(self) -> None:
         """Partitions may have come or gone, or a version been promoted."""
         self._news.set()
+
+    @property
+    def rules(self) -> AlertRules:
+        """By which it tells."""
+        return self._telling.rules
 
     def counts(self) -> Mapping[str, int]:
         """What was done since the start, by name."""

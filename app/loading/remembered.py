@@ -15,6 +15,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from app.config import Settings
 from app.loading.checking import CheckedFile
+from app.loading.pieces import Equation
 from tables.home.letters import DeadLettersError, records
 from wire.fetch import Stored, end_offsets
 
@@ -30,7 +31,7 @@ class DocumentNote(msgspec.Struct, frozen=True):
     file: its name; sha256: of its bytes. is_whole: nothing of it is left to send. called: by what
     later ones take it back, where that is not its identity. sent: for each `role-partition` an
     offset that is not behind its first fact there, and how many there are; None: written by a
-    build that did not say.
+    build that did not say. sums: what became of all lines of its file; None: likewise.
     """
 
     lines: int
@@ -41,6 +42,7 @@ class DocumentNote(msgspec.Struct, frozen=True):
     is_whole: bool
     called: str = ""
     sent: dict[str, tuple[int, int]] | None = None
+    sums: Equation | None = None
 
 
 class RevokedMark(msgspec.Struct, frozen=True):
@@ -90,6 +92,20 @@ def revoked_key(name: str) -> bytes:
     return _REVOKED + name.encode()
 
 
+def document_of(key: bytes) -> str | None:
+    """The identity of a note's document, by its key; None: it is no note."""
+    return _behind(_PREFIX, key)
+
+
+def revoked_of(key: bytes) -> str | None:
+    """What was taken back, by the key of its mark; None: it is no mark."""
+    return _behind(_REVOKED, key)
+
+
+def _behind(prefix: bytes, key: bytes) -> str | None:
+    return key.removeprefix(prefix).decode() if key.startswith(prefix) else None
+
+
 async def remembered(
     consumer: AIOKafkaConsumer,
     settings: Settings,
@@ -125,12 +141,10 @@ async def remembered(
     async for record in records(consumer, tp.topic, None, said, {0: (begin, end)}):
         if record.key is None or record.value is None:
             continue
-        if record.key.startswith(_REVOKED):
-            name = record.key.removeprefix(_REVOKED).decode()
+        if (name := revoked_of(record.key)) is not None:
             found.marks[name] = _read(tp.topic, record, RevokedMark)
-        elif record.key.startswith(_PREFIX):
+        elif (identity := document_of(record.key)) is not None:
             note = _read(tp.topic, record, DocumentNote)
-            identity = record.key.removeprefix(_PREFIX).decode()
             if identity in wanted or note.called in wanted:
                 found.keep(identity, note, record.timestamp)
             if note.sha256 in files:

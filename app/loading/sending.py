@@ -355,6 +355,7 @@ class _Sending:
             is_whole=piece.is_last,
             called=seen.called,
             sent=places.of(identity),
+            sums=self._file.equation,
         )
         group.batches.add(self._remembers, note_key(identity), msgspec.json.encode(note), [])
         group.notes[identity] = note

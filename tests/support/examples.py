@@ -12,11 +12,12 @@ from typing import Any
 
 import aiohttp
 
-from dev.workers import ROOT, Worker, until
+from dev.workers import AUDIT, ROOT, Worker, until
 from tests.support.logs import Put, plain_writer
-from tests.support.workers import AUDIT, LEDGER, Cluster
+from tests.support.workers import LEDGER, Cluster
 from web.calls import CALLS
 from web.history.passing import AUDIT_PATH
+from web.records.kept import LOADS_PATH
 from web.writes.documents import DOCUMENTS_PATH, FILE
 
 Json = dict[str, Any]
@@ -66,6 +67,8 @@ class Answers:
         """By operationId: the answer to each call's own example, events first."""
         answers: dict[str, Any] = {}
         for path, call in sorted(CALLS.items(), key=lambda item: item[1].tag != "write"):
+            if path == LOADS_PATH:
+                await until(self._is_remembered, "remembered: the document", 60)
             if call.body is None:
                 status, answer = await self.to("GET", ASKED.get(path, path))
             else:
@@ -78,6 +81,11 @@ class Answers:
             if path == "/v1/adjustments":  # the last of those that it counts here
                 await self._counted(answer["position"])
         return answers
+
+    async def _is_remembered(self) -> bool:
+        """Kafka answers a commit before readers see it."""
+        status, answer = await self.to("GET", LOADS_PATH)
+        return status == 200 and bool(answer["items"])
 
     async def _counted(self, position: str) -> None:
         async def is_counted() -> bool:

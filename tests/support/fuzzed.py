@@ -16,6 +16,7 @@ from aiohttp.test_utils import BaseTestServer, TestServer
 from app import __version__
 from app.channels.document import topics_document
 from app.config import Settings
+from app.loading.kept import kept_loads
 from core.stages import Role
 from domain.rules.held import Ruling
 from tables.stats import Stats
@@ -67,6 +68,7 @@ async def a_target(fuzz: Fuzz, access: Access = OPEN) -> AsyncIterator[BaseTestS
         members_topic="members",
         dead_letters="onhand-v1-dlq",
         asyncapi=topics_document(Settings(), __version__),
+        loads=kept_loads(Settings()),
         limits=LIMITS,
     )
     versions, app = an_active_version(), web.Application()

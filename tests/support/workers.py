@@ -28,8 +28,6 @@ Answered = TypeVar("Answered")
 SESSION_S = 6.0
 #: Of a `Worker` that is a ledger.
 LEDGER = ("-m", "faust", "-A", "app.ledger", "worker", "-l", "info")
-#: Of one that is an audit that goes on.
-AUDIT = ("-c", "from app.commands import main; main()", "audit", "--watch")
 
 
 @dataclass

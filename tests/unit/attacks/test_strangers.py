@@ -33,7 +33,7 @@ QUERIES = {"/v1/facts": "?source=a&id=b", "/v1/changes": "?after=sales-0@1"}
 #: What this worker answers by itself, or asks Kafka about.
 NOT_PASSED_ON = {
     "/live", "/ready", "/metrics", "/v1/cluster", "/v1/sightings", "/v1/dead-letters",
-    "/v1/upgrade", "/v1/documents",
+    "/v1/upgrade", "/v1/documents", "/v1/loads", "/v1/alerts",
 }  # fmt: skip
 OF_THE_PAST = "?as_of=2026-11-23T10:00:00Z"
 

@@ -10,6 +10,7 @@ from aiohttp.test_utils import TestClient
 from app import __version__
 from app.channels.document import topics_document
 from app.config import Settings
+from app.loading.kept import kept_loads
 from domain.rules.held import Ruling
 from tests.support.builders import an_active_version
 from tests.support.openapi_check import Contract
@@ -65,6 +66,7 @@ def a_web(
         topics={"shipments": "shipments", "sales": "sales", "adjustments": "adjustments"},
         members_topic="onhand-members",
         dead_letters="onhand-v1-dlq",
+        loads=kept_loads(Settings()),
         build=__version__,
         asyncapi=topics_document(Settings(), __version__),
         limits=limits,
