@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import random
+import secrets
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping
@@ -12,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import aiohttp
+from aiohttp import web
 from confluent_kafka import Producer
 from playwright.async_api import Browser, Page, expect
 
@@ -19,17 +23,43 @@ from dev.browser import PATIENCE_MS, NoChromium, a_browser
 from dev.demo.stage import PARTITIONS, Stage, staged
 from dev.demo.steps import Failed, all_owned, port, stop
 from dev.demo.watched import watched
-from dev.kafka import KafkaUnavailable
+from dev.kafka import KafkaUnavailable, free_port
 from dev.traffic.sending import run_tag
 from dev.traffic.shop import Shop
-from dev.workers import ROOT, Late, Worker, onhand, until
+from dev.workers import LEDGER, ROOT, Late, Worker, onhand, until
 
-LEDGER = ("-m", "faust", "-A", "app.ledger", "worker", "-l", "info")
 FOLDER = ROOT / "docs" / "page"
 SKUS, STORES, ROUNDS = 40, 5, 14
 DEMO_EVENTS_PER_S, DEMO_EVENTS = 200, 2_000
 TEA = ("TEA-1", "store-001")
 ROW = f"#/row/{TEA[0]}/{TEA[1]}"
+RULES = """[[rule]]
+name = "low"
+below = 10
+above = 14
+
+[[rule]]
+name = "oversold"
+below = 0
+"""
+#: What the receiver of alerts never takes.
+UNWANTED = "SKU-000002"
+#: A day's table, with one line of each kind.
+TABLE = """item,place,count,kind
+TEA-1,store-002,5,sale
+TEA-1,store-003,2,sale
+TEA-1,store-004,two,sale
+TEA-1,store-004,1,deposit
+"""
+MAP = """[columns]
+sku = "item"
+location = "place"
+quantity = "count"
+kind = "kind"
+[words.kind]
+sale = "sold"
+deposit = "ignored"
+"""
 
 
 class Picture(NamedTuple):
@@ -46,6 +76,8 @@ class Picture(NamedTuple):
 PICTURES = (
     Picture("board", "#/", "table.stock tbody tr"),
     Picture("row", ROW, ".proof .good >> nth=1", height=1000),
+    Picture("alerts", "#/alerts", "table tbody tr >> text=nobody took it"),
+    Picture("documents", "#/documents", ".letters > li", height=500),
     Picture("dead-letters", "#/dead-letters", ".letters > li >> nth=2"),
     Picture("phone", "#/", "table.stock tbody tr", 390),
     Picture("dark", ROW, ".proof .good >> nth=1", height=1000, scheme="dark"),
@@ -110,6 +142,67 @@ def spoil(kafka: str) -> None:
     producer.flush(10)
 
 
+async def load(http: aiohttp.ClientSession, url: str) -> None:
+    """Two tables, without the line that is refused."""
+    for name, more in (("2026-11-23.csv", ""), ("2026-11-24.csv", "TEA-1,store-005,1,sale\n")):
+        form = aiohttp.FormData()
+        form.add_field("file", (TABLE + more).encode(), filename=name)
+        form.add_field("map", MAP.encode(), filename="map.toml")
+        async with http.post(f"{url}/v1/documents?leave_out_refused=true", data=form) as response:
+            if response.status != 202:
+                raise Failed(f"POST /v1/documents: {response.status} {await response.text()}")
+
+
+@asynccontextmanager
+async def told(folder: Path) -> AsyncIterator[dict[str, str]]:
+    """Settings of alerts, and who is told, until the end of the block."""
+
+    async def take(request: web.Request) -> web.Response:
+        message = json.loads(await request.read())
+        return web.Response(status=503 if message["data"]["sku"] == UNWANTED else 204)
+
+    rules, secret = folder / "rules.toml", folder / "alerts.secret"
+    rules.write_text(RULES)
+    secret.write_text("whsec_" + base64.b64encode(secrets.token_bytes(32)).decode())
+    secret.chmod(0o600)
+    app, at = web.Application(), free_port()
+    app.router.add_post("/stock-alerts", take)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", at).start()
+        yield {
+            "ONHAND_ALERTS": str(rules),
+            "ONHAND_ALERTS_SECRET": str(secret),
+            "ONHAND_ALERTS_URL": f"http://127.0.0.1:{at}/stock-alerts",
+            "ONHAND_ALERTS_WAITS_S": "1,1",
+        }
+    finally:
+        await runner.cleanup()
+
+
+async def watch_the_feed(browser: Browser, http: aiohttp.ClientSession, url: str) -> None:
+    """Facts while they come, one of them twice, and one under an id that was taken."""
+    page = await browser.new_page(viewport={"width": 1280, "height": 800})
+    await page.goto(f"{url}/#/feed")
+    await page.locator(".none").wait_for()
+    for n in range(12):
+        sale: dict[str, Any] = {
+            "source": f"till-{n % 4 + 1}",
+            "id": f"live-{n}",
+            "sku": f"SKU-{n % 7:06}",
+        }
+        sale |= {"location": f"store-{n % STORES + 1:03}", "quantity": n % 3 + 1}
+        await post(http, url, "sales", [sale])
+        if n % 5 == 3:
+            await post(http, url, "sales", [sale | {"quantity": n - 1}])
+        if n % 5 == 4:
+            await post(http, url, "sales", [sale])
+    await page.locator(".facts tbody tr >> nth=14").wait_for()
+    await kept(page, "feed")
+    await page.close()
+
+
 async def photograph(browser: Browser, url: str, picture: Picture) -> None:
     """Take one picture."""
     size = {"width": picture.width, "height": picture.height}
@@ -145,32 +238,47 @@ async def watch_a_kill(browser: Browser, url: str, victim: Worker) -> None:
 
 
 @asynccontextmanager
-async def a_cluster(names: str, *, with_ledger: bool) -> AsyncIterator[tuple[Stage, list[Worker]]]:
-    """Workers with these names on a Kafka of their own, which own all partitions."""
+async def a_cluster(names: str, *, is_whole: bool) -> AsyncIterator[tuple[Stage, list[Worker]]]:
+    """Workers with these names on a Kafka of their own, which own all partitions.
+
+    `is_whole`: there are a ledger and alerts.
+    """
     with tempfile.TemporaryDirectory(prefix="onhand-page-") as name, staged(Path(name)) as stage:
-        settings = {**stage.variables, "ONHAND_SESSION_TIMEOUT_MS": "6000"}
-        code, said = await onhand("topics", "create", settings=settings)
-        if code:
-            raise Failed(said)
-        workers = [Worker(n, Path(name), settings, port(6066 + i)) for i, n in enumerate(names)]
-        ledger = Worker("ledger", Path(name), settings, port(6166), command=LEDGER)
-        everyone = [*workers, *([ledger] if with_ledger else [])]
-        try:
-            for worker in everyone:
-                worker.start()
-            for worker in everyone:
-                await worker.ready()
-            await all_owned(workers)
-            yield stage, workers
-        finally:
-            await stop(everyone)
+        async with told(Path(name)) as alerts:
+            settings = {**stage.variables, "ONHAND_SESSION_TIMEOUT_MS": "6000"}
+            settings |= alerts if is_whole else {}
+            async with _workers(names, Path(name), settings, is_whole=is_whole) as workers:
+                yield stage, workers
+
+
+@asynccontextmanager
+async def _workers(
+    names: str, folder: Path, settings: dict[str, str], *, is_whole: bool
+) -> AsyncIterator[list[Worker]]:
+    code, said = await onhand("topics", "create", settings=settings)
+    if code:
+        raise Failed(said)
+    workers = [Worker(n, folder, settings, port(6066 + i)) for i, n in enumerate(names)]
+    ledger = Worker("ledger", folder, settings, port(6166), command=LEDGER)
+    everyone = [*workers, *([ledger] if is_whole else [])]
+    try:
+        for worker in everyone:
+            worker.start()
+        for worker in everyone:
+            await worker.ready()
+        await all_owned(workers)
+        yield workers
+    finally:
+        await stop(everyone)
 
 
 async def the_page(browser: Browser) -> None:
     """Its views, over facts that a shop told."""
-    async with a_cluster("abc", with_ledger=True) as (stage, workers):
+    async with a_cluster("abc", is_whole=True) as (stage, workers):
         async with aiohttp.ClientSession() as http:
             await tell(http, workers[0].url)
+            await load(http, workers[0].url)
+            await watch_the_feed(browser, http, workers[0].url)
         spoil(stage.settings.kafka)
         for picture in PICTURES:
             await photograph(browser, workers[0].url, picture)
@@ -181,7 +289,7 @@ async def the_demo(browser: Browser) -> None:
     """Its panel, after a visitor has killed a worker."""
     shop = Shop(seed=1, skus=SKUS, stores=STORES, partitions=PARTITIONS, run=run_tag())
     async with (
-        a_cluster("ab", with_ledger=False) as (stage, workers),
+        a_cluster("ab", is_whole=False) as (stage, workers),
         watched(stage.settings, workers, shop, DEMO_EVENTS_PER_S, port(6060), say=print) as seen,
     ):
         seen.keeper.is_open = True

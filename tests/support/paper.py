@@ -21,6 +21,7 @@ from app.config import Settings
 from dev.kafka import free_port
 from tests.support.ending import end
 from tests.support.paperfeed import PaperFeed
+from tests.support.paperkept import PaperKept
 from web import openapi
 from web.feed.asked import CHANGES_PATH
 from web.http.paths import add_routes
@@ -133,7 +134,7 @@ class Paper:
         self.lost: set[str] = set()
         self.drifts: Sequence[Json] | None = ()
         self.keeps_history = True
-        self.feed = PaperFeed()
+        self.feed, self.kept = PaperFeed(), PaperKept()
         self.busy: Shelf | None = None
         self.asked: list[str] = []
         self.token = ""
@@ -210,6 +211,8 @@ class Paper:
                 return web.json_response(self.upgrade())
             case ["v1", "dead-letters"]:
                 return web.json_response(self.dead(query))
+            case ["v1", ("alerts" | "loads") as name]:
+                return web.json_response(self.kept.answer(name, query))
             case ["v1", "audit"]:
                 return self._audit()
             case ["ready"]:

@@ -9,6 +9,7 @@ import aiohttp
 from app import __version__
 from tests.support.openapi_check import Contract
 from tests.support.paper import Paper, a_letter
+from tests.support.paperkept import AT, a_load, an_alert
 from web.openapi import document
 
 KEY = "/v1/inventory/{sku}/{location}"
@@ -22,6 +23,8 @@ ASKED = {
     "/v1/upgrade": "/v1/upgrade",
     "/v1/audit": "/v1/audit",
     "/v1/dead-letters?limit=5": "/v1/dead-letters",
+    "/v1/alerts?state=pending": "/v1/alerts",
+    "/v1/loads": "/v1/loads",
     "/v1/changes": "/v1/changes",
     "/ready": "/ready",
 }
@@ -35,6 +38,8 @@ async def test_the_worker_of_paper_answers_as_the_document_says() -> None:
     paper.feed.tell("SKU-000007", "store-003", -2)
     paper.feed.refuse("bad_data", "It is bad.")
     paper.letters = [a_letter("bad_data", "It is bad.", "{}")]
+    paper.kept.alerts = [an_alert("TEA-1"), an_alert("MUG-1", "pending", next_try=AT)]
+    paper.kept.loads = [a_load("file:monday"), a_load("file:sunday", sums=None)]
     contract = Contract(json.loads(json.dumps(document(__version__, paper.url, guarded=False))))
     await paper.start()
     try:

@@ -87,13 +87,14 @@ function table(partitions) {
 }
 
 function line({ partition, drift, records, seconds, at, copies }) {
+  const took = seconds < 1 ? "under 1 s" : span(seconds * 1000);
   return h(
     "tr",
     { key: String(partition), class: drift ? "lost" : null },
     h("th", { scope: "row", class: "n" }, partition),
     h("td", { class: drift ? "bad" : "dim" }, drift ? `✕ ${number(drift)}` : "0"),
     h("td", {}, number(records)),
-    h("td", {}, momentOf(at), h("span", { class: "dim" }, ` in ${span(seconds * 1000)}`)),
+    h("td", {}, momentOf(at), h("span", { class: "dim" }, ` in ${took}`)),
     h("td", {}, copies.map(copy)),
   );
 }
@@ -109,10 +110,10 @@ function copy(one) {
   return h(
     "div",
     {},
-    h("span", { class: "id wrap" }, one.role === "ledger" ? one.where : outside(one.where)),
-    one.role === one.where ? null : ` ${one.role === "active" ? "owner" : one.role} `,
-    " ",
+    `${one.role === "active" ? "owner" : one.role} `,
     h("span", { class: mood }, says),
+    " ",
+    one.role === "ledger" ? null : h("span", { class: "id wrap" }, outside(one.where)),
     Object.entries(one.counts).map(([topic, { found, right }]) =>
       h("p", { class: "bad" }, `of ${topic}: counted ${told(found)}, should be ${told(right)}`),
     ),

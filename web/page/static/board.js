@@ -237,7 +237,7 @@ export function board(shell) {
       h(
         "td",
         { class: `n stock ${mood}` },
-        row.on_hand < 0 ? h("span", { class: "tag" }, "▼ below zero") : null,
+        row.on_hand < 0 ? h("span", { class: "tag" }, "▼", h("span", {}, " below zero")) : null,
         h("b", {}, number(row.on_hand)),
       ),
       columns.map((name) =>

@@ -91,6 +91,8 @@ function put(node, name, value) {
     node[name] = value; // a function, or null
   } else if (PROPERTIES.has(name)) {
     node[name] = value ?? "";
+  } else if (name === "style") {
+    Object.assign(node.style, value); // the page's policy allows no style attribute
   } else if (value === null || value === undefined || value === false) {
     node.removeAttribute(name);
   } else {

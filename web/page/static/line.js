@@ -4,6 +4,7 @@ import { h } from "./dom.js";
 import { count, moment, number } from "./words.js";
 
 const WIDTH = 1000;
+/** As style.css has it, in px: the last number stands beside the end of the line. */
 const HEIGHT = 160;
 
 /**
@@ -45,7 +46,7 @@ export function stepLine(steps, opening, until, marked) {
       h("path", { class: "steps", d }),
       at === null ? null : h("line", { class: "mark", x1: at, x2: at, y1: 0, y2: HEIGHT }),
     ),
-    h("b", { class: "end", "aria-hidden": "true" }, number(last)),
+    h("b", { class: "end", "aria-hidden": "true", style: { top: `${y(last)}px` } }, number(last)),
     h("figcaption", {}, h("span", {}, moment(from)), h("span", {}, `until ${moment(until)}`)),
   );
 }

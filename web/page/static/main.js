@@ -2,10 +2,12 @@
 // worker does not answer. Views only ask and draw.
 
 import { Refused, Unreachable, hasToken, useToken, whenHeard } from "./api.js";
+import { alerts } from "./alerts.js";
 import { audit } from "./audit.js";
 import { board } from "./board.js";
 import { calls } from "./calls.js";
 import { cluster } from "./cluster.js";
+import { documents } from "./documents.js";
 import { h, show } from "./dom.js";
 import { feed } from "./feed.js";
 import { letters } from "./letters.js";
@@ -20,13 +22,15 @@ const GONE_MS = 1000;
 /** What waiting does not change, such as a missing scope, is still asked again now and then. */
 const REFUSED_MS = 15_000;
 const TOGETHER_MS = 1000;
-const VIEWS = { "": board, row, feed, cluster, "dead-letters": letters, audit, calls };
+const VIEWS = { "": board, row, feed, alerts, documents, "dead-letters": letters, cluster, audit, calls };
 const PARTS = { row: 2 };
 const NAV = [
   ["#/", "Stock"],
   ["#/feed", "Feed"],
-  ["#/cluster", "Cluster"],
+  ["#/alerts", "Alerts"],
+  ["#/documents", "Documents"],
   ["#/dead-letters", "Dead letters"],
+  ["#/cluster", "Cluster"],
   ["#/audit", "Audit"],
   ["#/calls", "Calls"],
 ];

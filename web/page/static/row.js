@@ -97,7 +97,13 @@ export function row(shell) {
     return h(
       "section",
       { class: "sums", key: "sums", "aria-label": "On hand now" },
-      h("p", { class: told.on_hand < 0 ? "big bad" : "big" }, h("b", {}, number(told.on_hand)), " on hand"),
+      h(
+        "p",
+        { class: told.on_hand < 0 ? "big bad" : "big" },
+        h("b", {}, number(told.on_hand)),
+        " ",
+        h("span", {}, "on hand"),
+      ),
       h(
         "ul",
         { class: "equation" },
@@ -105,7 +111,7 @@ export function row(shell) {
           h(
             "li",
             { class: told[name] ? "" : "dim" },
-            sign(i, SIGNS[name] * told[name]),
+            sign(i, SIGNS[name] * (told[name] || 1)),
             h("b", {}, number(i === 0 ? told[name] : Math.abs(told[name]))),
             ` ${name}`,
           ),

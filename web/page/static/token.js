@@ -5,7 +5,7 @@ import { h } from "./dom.js";
 import { prose } from "./words.js";
 
 const HINT =
-  "It stays in this tab until you close it, and goes to this worker alone. The scope `read` shows stock and history, `operate` the cluster and the audit, `dead-letters` what was refused.";
+  "It stays in this tab until you close it, and goes to this worker alone. The scope `read` shows stock, history, alerts and documents, `operate` the cluster and the audit, `dead-letters` what was refused.";
 
 let complaint = "";
 
