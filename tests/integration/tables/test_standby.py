@@ -6,8 +6,9 @@ import pytest
 
 from core.stages import Role, Stage
 from dev.workers import until
+from tables.changes.ring import ReadTo, RowsSince
 from tests.support.delivered import WAIT_S, Gate
-from tests.support.owners import Shop, a_delivery_of, a_worker, with_history
+from tests.support.owners import Shop, Worker, a_delivery_of, a_worker, with_history
 
 STANDBY = Stage.STANDBY
 
@@ -55,6 +56,32 @@ async def test_a_standby_becomes_the_owner_from_what_it_has(shop: Shop) -> None:
 
         assert worker.table.stats.restored - restored <= 1  # its last meta record, again
         assert worker.rows() == {f"SKU-{n:04}/here": 1 for n in range(3)}
+
+
+async def test_who_stood_by_tells_a_reader_of_rows_what_the_owner_told_nobody(shop: Shop) -> None:
+    await with_history(shop)
+    async with a_worker(shop) as owner, a_worker(shop) as standby:
+        await standby.table.assign((), {0})
+        await standby.is_(STANDBY)
+        await owner.own(0)
+        began = changed(owner, ReadTo(is_now=True))
+        standby.table.rings.asked()  # of another partition, which it owns
+
+        shop.append(a_delivery_of(2, first=3))
+        await owner.deliver()
+        await owner.committed()
+        await standby.rebalance({0})  # the owner is gone, and nobody has asked it since
+        await standby.active()
+        told = changed(standby, ReadTo(began.place))
+
+        assert (len(told.rows), told.is_reset, told.is_all) == (2, False, True)
+        assert told == changed(owner, ReadTo(began.place))
+
+
+def changed(worker: Worker, after: ReadTo) -> RowsSince:
+    found = worker.table.changed(0, after, 100, lambda key: True)
+    assert found is not None
+    return found.since
 
 
 async def test_what_was_owned_answers_as_former_until_another_worker_owns_it(
