@@ -117,7 +117,7 @@ async def send_all(
         reader(settings) as consumer,
     ):
         memory = await _memory(consumer, settings, files)  # 2
-        corrections = Corrections(consumer, settings, memory)
+        corrections = Corrections(consumer, settings, memory, caller)
         ends = await _ends(consumer, settings)
         settled = await settle_all(  # 3
             *(settings, opened, files, memory, asked, corrections),
@@ -288,7 +288,8 @@ class _Sending:
     async def _take_back(self, revocation: LineRevocation) -> None:  # 5
         taken = TakenBack(revocation.where, revocation.target)
         self._loaded.taken.append(taken)
-        async for group in self._means.corrections.groups(revocation, taken):
+        here = self._file.documents
+        async for group in self._means.corrections.groups(revocation, taken, here):
             await self._correct(group)
 
     async def _correct(self, group: CorrectionGroup) -> None:

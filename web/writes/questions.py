@@ -18,8 +18,9 @@ from web.http.problems import Problem
 #: A question of the past may wait for a position, and for a ledger.
 _ANSWER_S: Final = 40.0
 _UNPROVEN: Final = (
-    "This worker asks itself, and has nothing by which it proves to be a worker: give it a file of "
-    "secrets (ONHAND_PEER_SECRET)"
+    "This worker asked itself at %s, and what answers there does not take it for a worker: "
+    "ONHAND_URL must lead to this very worker, and ONHAND_PEER_SECRET must name the file of the "
+    "secret that all workers share (docs/security.md)"
 )
 
 
@@ -43,7 +44,7 @@ class OwnQuestions:
                 answer = await self._peers.ask(url, request, waits="wait_ms=" in path)
         except (PeerFailed, TimeoutError) as error:
             return _none(str(error) or f"No answer came within {_ANSWER_S:g} s.")
-        return _none(_UNPROVEN) if answer.status == 401 else (answer.status, answer.body)
+        return _none(_UNPROVEN % url) if answer.status == 401 else (answer.status, answer.body)
 
 
 def _none(why: str) -> tuple[int, bytes]:

@@ -9,7 +9,7 @@ What was not loaded yet is marked all the same, so that it counts nothing if it 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Iterator
 from contextlib import aclosing
 from typing import cast
 
@@ -95,12 +95,11 @@ async def forbidden_of(
     Raises:
         DeadLettersError: the log is not as the notes say.
     """
-    here = {*file.documents, *(seen.called for seen in file.documents.values())}
     found = []
-    for one in file.revocations:
+    for one, stands_here in _with_what_stands_here(file):
         names = names_taken_back(one, memory)
         why = None
-        if not names and one.target not in here:
+        if not names and not stands_here:
             why = caller.may_write_anywhere(SOURCE)
         for name in names:
             moves, _ = await corrections.left_of(one, name)
@@ -111,6 +110,22 @@ async def forbidden_of(
             sentence = f"It takes back {one.target}. {why}"
             found.append(NoFact(one.where, Became.REFUSED, sentence))
     return found
+
+
+def _with_what_stands_here(file: CheckedFile) -> Iterator[tuple[LineRevocation, bool]]:
+    """Each revocation, and whether what it takes back stands in its file.
+
+    By its own identity, or before it under that name. Not by the revoking document itself: a
+    cancellation is called as what it cancels.
+    """
+    places = {identity: place for place, identity in enumerate(file.documents)}
+    called: dict[str, int] = {}
+    for place, seen in enumerate(file.documents.values()):
+        called.setdefault(seen.called, place)
+    for one in file.revocations:
+        own = places[one.document]
+        is_before = bool(one.target) and called.get(one.target, own) < own
+        yield one, is_before or (one.target in places and one.target != one.document)
 
 
 def came_too_late(
@@ -159,15 +174,25 @@ class Corrections:
         consumer: started; reads committed.
         settings: whose topics.
         memory: of earlier loads, and of this one as it goes on.
+        caller: who takes back; None: one who may write all.
     """
 
-    def __init__(self, consumer: AIOKafkaConsumer, settings: Settings, memory: Remembered) -> None:
+    def __init__(
+        self,
+        consumer: AIOKafkaConsumer,
+        settings: Settings,
+        memory: Remembered,
+        caller: Caller | None = None,
+    ) -> None:
         self._consumer, self._settings, self._memory = consumer, settings, memory
+        self._may_write_all = caller is None or caller.may_write_anywhere(SOURCE) is None
 
     async def groups(
-        self, revocation: LineRevocation, taken: TakenBack
+        self, revocation: LineRevocation, taken: TakenBack, here: Collection[str] = ()
     ) -> AsyncIterator[CorrectionGroup]:
         """Each is to be committed before the next one is asked for.
+
+        `here`: identities of the documents of the same file.
 
         Raises:
             DeadLettersError: the log is not as the notes say.
@@ -186,7 +211,9 @@ class Corrections:
                 mark = RevokedMark(revocation.document, done + end, is_whole=end >= len(moves))
                 taken.facts += len(facts)
                 yield CorrectionGroup(facts, {whole: mark})
-        if revocation.line is None and revocation.target not in memory.marks:
+        # Of whoever may not write all, others' documents may have that name.
+        may_mark = self._may_write_all or revocation.target in here
+        if may_mark and revocation.line is None and revocation.target not in memory.marks:
             # Also where nothing was loaded: it may still come.
             mark = RevokedMark(revocation.document, 0, is_whole=True)
             yield CorrectionGroup([], {revocation.target: mark})

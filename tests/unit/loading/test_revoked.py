@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from app.loading.checking import CheckedFile
 from app.loading.decisions.deciding import StockMove
 from app.loading.decisions.revoking import (
+    Corrections,
+    TakenBack,
     came_too_late,
     forbidden_of,
     names_taken_back,
@@ -124,9 +127,40 @@ async def test_what_a_token_may_not_write_it_may_not_take_back(tmp_path: Path) -
     # What was not loaded may come from anywhere, and would count nothing then.
     (unknown,) = await told("doc K; revoke X")
     assert "It takes back X. This token may write facts of some locations only: shop-7." in unknown
+    # Neither is it there because the cancellation is called as what it cancels, nor because more
+    # of that name follows.
+    assert len(await told("doc K called X; revoke X")) == 1
+    assert len(await told("doc R called X; revoke X; sold 1; doc D called X; sold 1")) == 1
     # But for what stands beside it, which was judged by then.
-    assert await told("doc D called X; sold 1; doc K; revoke X") == []
+    assert await told("doc D called X; sold 1; doc K called X; revoke X") == []
+    assert await told("doc K; revoke D; doc D; sold 1") == []
     of_load = Caller("id", "till", frozenset(), sources=["load"])
     assert await told("doc K; revoke B; revoke X", of_load) == []
     other = Caller("id", "till", frozenset(), sources=["till-*"])
     assert len(await told("doc K; revoke A; revoke X", other)) == 2
+
+
+@pytest.mark.parametrize(
+    ("caller", "marked"),
+    [
+        (None, {"C", "D"}),
+        (Caller("id", "till", frozenset(), sources=["load"]), {"C", "D"}),
+        # Of the name other documents may come, of other places; of the identity none.
+        (Caller("id", "till", frozenset(), locations=["shop-7"]), {"D"}),
+    ],
+)
+async def test_who_may_not_write_all_keeps_nothing_from_counting_that_comes_later(
+    tmp_path: Path, caller: Caller | None, marked: set[str]
+) -> None:
+    file = check(tmp_path, "doc K called C; revoke C; revoke D; doc D; sold 1")
+    nothing: Any = None  # is read or written: nothing was loaded
+    known = memory()
+    corrections = Corrections(nothing, nothing, known, caller)
+
+    marks = set()
+    for one in file.revocations:
+        taken = TakenBack(one.where, one.target)
+        async for group in corrections.groups(one, taken, file.documents):
+            assert group.facts == []
+            marks |= group.marks.keys()
+    assert marks == marked
