@@ -10,6 +10,9 @@ import resource
 from contextlib import suppress
 
 from msgspec import Struct
+from msgspec.structs import replace
+
+from web.http.connections import ConnectionLimits
 
 #: As many as are of use; a higher hard limit is left alone.
 WANTED = 65_536
@@ -60,3 +63,24 @@ def shares(limit: int, partitions: int) -> Shares:
         )
     peers = left // 4
     return Shares(clients=left - peers, peers=peers)
+
+
+def of_clients(clients: int, *, is_secured: bool) -> ConnectionLimits:
+    """As many connections of clients as their share allows, and no more than are of use."""
+    plain = ConnectionLimits()
+    handshakes = min(plain.handshakes, clients // 8) if is_secured else 0
+    # Those for operations, and those that are not secured yet, come on top.
+    most = min(plain.connections, clients - plain.for_operations - handshakes)
+    return replace(plain, connections=most, handshakes=handshakes)
+
+
+def of_others(partitions: int, *, is_secured: bool) -> ConnectionLimits:
+    """The same for a process that asks no other one: a ledger, a bridge, an audit, a program.
+
+    Args:
+        partitions: whose stores it holds.
+        is_secured: it speaks TLS.
+    """
+    left = raised() - RESERVE - RESERVE_A_PARTITION * partitions
+    # It goes on with few, too: whoever runs it asks it now and then.
+    return of_clients(max(left, 2 * LEAST), is_secured=is_secured)

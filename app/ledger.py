@@ -20,7 +20,7 @@ from aiokafka.errors import KafkaError
 from faust.app.base import BootStrategy
 from faust.web.base import BlueprintManager
 
-from app import __version__, topics
+from app import __version__, descriptors, topics
 from app.access import access_of
 from app.admin import kafka_failed
 from app.config import Settings, SettingsError
@@ -213,6 +213,7 @@ def build_ledger(settings: Settings | None = None) -> LedgerApp:
             members_topic=settings.members_topic,
             build=__version__,
             window=settings.dedup_window,
+            connections=descriptors.of_others(0, is_secured=bool(settings.tls_cert)),
         ),
         History.opened(
             config.database,

@@ -33,7 +33,6 @@ from tables.ports import Fail, Membership
 from tables.stock import InventoryTable
 from web.access.access import Access
 from web.access.watched import AccessError
-from web.http.connections import ConnectionLimits
 from web.operations.alerting import AlertMetrics
 from web.server import Limits, Web, WebConfig
 from web.versions.view import VersionView
@@ -167,13 +166,10 @@ def _web_config(settings: Settings, limits: Limits) -> WebConfig:
 def _limits(settings: Settings) -> Limits:
     """As many connections as the process may have, and no more than are of use."""
     share = descriptors.shares(descriptors.raised(), settings.partitions)
-    limits, plain = Limits(), ConnectionLimits()
-    handshakes = min(plain.handshakes, share.clients // 8) if settings.tls_cert else 0
-    # Those for operations, and those that are not secured yet, come on top.
-    clients = min(plain.connections, share.clients - plain.for_operations - handshakes)
+    limits, is_secured = Limits(), bool(settings.tls_cert)
     return replace(
         limits,
-        connections=replace(plain, connections=clients, handshakes=handshakes),
+        connections=descriptors.of_clients(share.clients, is_secured=is_secured),
         peer_connections=min(limits.peer_connections, share.peers),
     )
 

@@ -47,6 +47,7 @@ class LedgerWebConfig(Struct, frozen=True, kw_only=True):
     members_topic: str
     build: str
     window: int
+    connections: ConnectionLimits = ConnectionLimits()
 
 
 class LedgerWeb:
@@ -60,7 +61,7 @@ class LedgerWeb:
         fail: Fail,
         access: Access = OPEN,
     ) -> None:
-        self._access = access
+        self._access, self._connections = access, config.connections
         self._answers = Answers(history, config.topics, config.url)
         self._probes = Probes(keeper)
         self._changes = ChangesAnswers(history, config.topics, history.partitions)
@@ -85,7 +86,7 @@ class LedgerWeb:
         """Add all routes to an application that does not run yet."""
         access = self._access
         tls = access.tls.server()
-        guard(app, ConnectionLimits(), tls=tls)
+        guard(app, self._connections, tls=tls)
         Browsers(is_secured=tls is not None).tell(app)
         any_token = access.guarding(Demand.ANY_TOKEN)
         add_routes(app, self._probes.routes(), guarding=access.of_operations())

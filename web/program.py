@@ -57,6 +57,7 @@ class ProgramWebConfig(Struct, frozen=True, kw_only=True):
     topics: Sequence[str]
     members_topic: str
     build: str
+    connections: ConnectionLimits = ConnectionLimits()
 
 
 class ProgramWeb:
@@ -75,7 +76,7 @@ class ProgramWeb:
 
         `access`: who may call what.
         """
-        self._access = access
+        self._access, self._connections = access, config.connections
         table.label = (config.version, 0)
         self._routes = routes
         self._ends = BrokerEnds(config.kafka)
@@ -110,7 +111,7 @@ class ProgramWeb:
         """Add all routes to an application that does not run yet."""
         access = self._access
         tls = access.tls.server()
-        guard(app, ConnectionLimits(), tls=tls)
+        guard(app, self._connections, tls=tls)
         Browsers(is_secured=tls is not None).tell(app)
         any_token, reading = access.guarding(Demand.ANY_TOKEN), access.guarding(Scope.READ)
         add_routes(app, self._ops.routes(), guarding=access.of_operations())

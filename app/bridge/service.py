@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 
 from agents.carried import Carried, ForeignBatch, foreign_batch
 from agents.carrying import Bridge
-from app import __version__, topics
+from app import __version__, descriptors, topics
 from app.admin import TopicsError
 from app.config import Settings
 from app.group.assignment import PartitionManager
@@ -24,7 +24,7 @@ from app.settings.listening import port_problems
 from core.words import spans
 from tables.tasks import Tasks
 from web.access.access import Access
-from web.http.connections import ConnectionLimits, guard
+from web.http.connections import guard
 from web.operations.bridging import BridgeOps, BridgeView, CarriedBody
 
 log = logging.getLogger("app")
@@ -96,7 +96,8 @@ class BridgeApp(GroupMember):
 
     def on_webserver_init(self, web: Any) -> None:
         """Our handlers live on the server that Faust starts."""
-        guard(web.web_app, ConnectionLimits(), tls=self.access.tls.server())
+        tls = self.access.tls.server()
+        guard(web.web_app, descriptors.of_others(0, is_secured=tls is not None), tls=tls)
         web.web_app.add_routes(self.access.operated(BridgeOps(self.view).routes()))
 
     async def on_start(self) -> None:

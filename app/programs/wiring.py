@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from app import __version__
+from app import __version__, descriptors
 from app.access import access_of
 from app.config import Settings
 from app.counting.parts import counting_options, join, owned_elsewhere, stores_of, without_pages
@@ -58,6 +58,9 @@ def build_program(
         topics=list(read.config.topics),
         members_topic=settings.members_topic,
         build=__version__,
+        connections=descriptors.of_others(
+            settings.partitions * len(program.steps), is_secured=bool(settings.tls_cert)
+        ),
     )
     app.web_part = ProgramWeb(
         config, read.table, read.table.stats, program.routes, app.fail, access_of(settings)

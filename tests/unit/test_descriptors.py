@@ -4,7 +4,7 @@ import resource
 
 import pytest
 
-from app.descriptors import LEAST, TooFewDescriptors, raised, shares
+from app.descriptors import LEAST, TooFewDescriptors, of_others, raised, shares
 
 
 @pytest.mark.parametrize("limit", [1024, 4096, 65_536])
@@ -34,3 +34,15 @@ def test_the_limit_is_raised_as_far_as_it_may() -> None:
         assert raised() == resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 1000
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.parametrize(("limit", "connections"), [(300, 32), (1024, 692), (20_000, 4_096)])
+def test_who_asks_no_other_process_leaves_a_reserve_too(
+    monkeypatch: pytest.MonkeyPatch, limit: int, connections: int
+) -> None:
+    monkeypatch.setattr("app.descriptors.raised", lambda: limit)
+
+    found = of_others(0, is_secured=True)
+
+    assert found.connections >= connections
+    assert found.connections + found.for_operations + found.handshakes <= max(limit - 100, 128)

@@ -23,15 +23,12 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from web.http.outbox import Outbox
 from web.http.problems import PAGES, Problem, last_answer, problem
 from web.http.raw.handshakes import Doorstep, Handshakes, tell_of_tls
+from web.http.raw.places import Places
 from web.http.raw.shortcuts import LATER, OPERATIONS, Shortcut, is_one_whole_get, never
 
 log = logging.getLogger(__name__)
 
 LARGE_BYTES = 64 * 1024
-#: How many are looked at, of those that may be idle, to find one that is.
-_LOOKED_AT = 64
-#: "Used since" is not asked more exactly than this.
-_ABOUT_S = 0.5
 
 
 class ConnectionLimits(Struct, frozen=True):
@@ -40,11 +37,12 @@ class ConnectionLimits(Struct, frozen=True):
     keepalive_timeout_s: of an idle one; above the 60 s of common load balancers: they close.
     head_timeout_s: from a request's first byte to the end of its headers.
     linger_s: how long the rest of a refused body is read and thrown away.
-    connections: of clients, at once. Beyond them the one that is idle for longest goes.
-    for_operations: beyond these, while none is idle, for /live, /ready and /metrics alone.
+    connections: of clients, at once. Beyond them the one that was served longest ago goes.
+    for_operations: beyond these, while all are being served, for /live, /ready and /metrics alone.
     handshakes: beside all these, that have not finished theirs; each has `head_timeout_s`.
     line_bytes: of a request's first line: a position names three topics of 1,000 partitions.
-    write_timeout_s: who does not take an answer above 64 KiB within this is cut off.
+    write_timeout_s: who does not take what is sent within this is cut off.
+    stalled: how many may keep answers waiting that they do not take; see `Places`.
     """
 
     keepalive_timeout_s: float = 75.0
@@ -55,6 +53,7 @@ class ConnectionLimits(Struct, frozen=True):
     connections: int = 4096
     for_operations: int = 64
     handshakes: int = 256
+    stalled: int = 512
 
 
 class Connection(RequestHandler):
@@ -62,7 +61,7 @@ class Connection(RequestHandler):
 
     __slots__ = (
         "_asked", "_at_boundary", "_behind", "_body", "_has_ended", "_head_deadline", "_limits",
-        "_server", "counts", "for_operations",
+        "_server", "_take_deadline", "_wire", "counts", "for_operations",
     )  # fmt: skip
 
     def __init__(self, server: "Server", limits: ConnectionLimits, **kwargs: Any) -> None:
@@ -70,6 +69,10 @@ class Connection(RequestHandler):
         self._server = server
         self._limits = limits
         self._head_deadline: asyncio.TimerHandle | None = None
+        #: While the client does not take what is sent.
+        self._take_deadline: asyncio.TimerHandle | None = None
+        #: As `transport`, also while that is closing.
+        self._wire: asyncio.Transport | None = None
         self._at_boundary = True
         #: The request whose answer comes later by the shortcut, and what came behind it.
         self._asked: bytes | None = None
@@ -84,9 +87,31 @@ class Connection(RequestHandler):
         self._has_ended = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Find a place for it; see `Server.take_in`."""
+        """Find a place for it; see `Places.take_in`."""
         super().connection_made(transport)
-        self._server.take_in(self)
+        assert isinstance(transport, asyncio.Transport)
+        self._wire = transport
+        if self.ssl_context is None:
+            # Tell at once where the kernel takes no more: what is closed with something unsent
+            # stays open for as long as its client likes. TLS closes within a second.
+            transport.set_write_buffer_limits(high=0)
+        until = self._loop.time() + self._limits.keepalive_timeout_s
+        self._server.places.take_in(self, until)
+
+    def pause_writing(self) -> None:
+        """The client does not take what is sent: it has a deadline for that."""
+        super().pause_writing()
+        self._server.places.stalls(self)
+        if self._wire is not None:
+            delay_s = self._limits.write_timeout_s
+            self._take_deadline = self._loop.call_later(delay_s, self._wire.abort)
+
+    def resume_writing(self) -> None:
+        """It has taken all of it."""
+        super().resume_writing()
+        self._server.places.flows(self)
+        if self._take_deadline is not None:
+            self._take_deadline.cancel()
 
     def data_received(self, data: bytes) -> None:
         """Take the shortcut, or hand on and arm the deadline while a head is incomplete."""
@@ -112,7 +137,7 @@ class Connection(RequestHandler):
         super().data_received(data)
         if self._messages:
             self._body = self._messages[-1][1]
-            self._server.quiet.pop(self, None)
+            self._server.places.serves(self)
         if self._is_quiet():
             # Bytes came, and no request came of them.
             if self._head_deadline is None:
@@ -178,17 +203,23 @@ class Connection(RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Disarm."""
-        if self._head_deadline is not None:
-            self._head_deadline.cancel()
-        self._asked = None
-        self._server.let_go(self)
+        for deadline in (self._head_deadline, self._take_deadline):
+            if deadline is not None:
+                deadline.cancel()
+        self._asked = self._wire = None
+        self._server.places.let_go(self)
         super().connection_lost(exc)
 
     def has_been_quiet_since(self) -> float | None:
-        """When it fell idle, plus the keep-alive time; None while it is not."""
-        is_asked = self._messages or self._asked is not None
-        is_idle = self._is_quiet() and not is_asked and self._head_deadline is None
-        return self._next_keepalive_close_time if is_idle else None
+        """When it was served last, plus the keep-alive time; None while it is being served.
+
+        Half of a head is no request yet, and one whose answer is written, and whose body is only
+        thrown away, is none any more.
+        """
+        if self._messages or self._asked is not None or self._request_in_progress:
+            return None
+        lingers = self._body is not None and not self._body.is_eof()
+        return self._next_keepalive_close_time if lingers or self._is_quiet() else None
 
     def handle_error(
         self,
@@ -225,9 +256,8 @@ class Connection(RequestHandler):
         written = await self._write(request, resp, start_time)
         if self._has_ended and not self._messages:
             self.close()
-        if self.counts:
-            # At the end: it was used last.
-            self._server.quiet[self] = self._loop.time() + self._limits.keepalive_timeout_s
+        until = self._loop.time() + self._limits.keepalive_timeout_s
+        self._server.places.served(self, until)
         return written
 
     async def _write(
@@ -263,9 +293,12 @@ class Connection(RequestHandler):
         self.force_close()
 
     def give_way(self) -> None:
-        """Close at once: others need the place, and TLS would wait for the client's goodbye."""
-        if self.ssl_context is not None and self.transport is not None:
-            self.transport.abort()
+        """Close at once: others need the place.
+
+        TLS would wait for the client's goodbye, and what is unsent until it takes that.
+        """
+        if self._wire is not None and (self.ssl_context is not None or self._paused):
+            self._wire.abort()
         self.force_close()
 
 
@@ -294,57 +327,12 @@ class Server(web.Server):
             loop=plain._loop,  # noqa: SLF001  not public, see above
             **settings,
         )
-        self._limits, self._taken = limits, 0
+        self._limits = limits
         self.shortcut, self.outbox = shortcut, outbox
-        #: Those that may be idle, the longest first, and since when as far as was looked.
-        self.quiet: dict[Connection, float] = {}
-        self._for_operations: dict[Connection, None] = {}
+        self.places = Places(limits.connections, limits.for_operations, limits.stalled)
         self.handshakes = tls and Handshakes(
             limits.handshakes, limits.head_timeout_s, tls, self._connection
         )
-
-    def take_in(self, connection: Connection) -> None:
-        """Give a new connection its place.
-
-        Beyond the bound, the one that has been idle for longest goes for it. Where none is
-        idle, it gets one of a few places in which only /live, /ready and /metrics are
-        answered: an orchestrator must not restart a worker for being asked a lot. Of those,
-        too, the oldest goes; it has had its answer.
-        """
-        if self._taken >= self._limits.connections and not self._end_an_idle_one():
-            connection.for_operations = True
-            self._for_operations[connection] = None
-            if len(self._for_operations) > self._limits.for_operations:
-                oldest = next(iter(self._for_operations))
-                del self._for_operations[oldest]
-                oldest.give_way()
-            return
-        self._taken += 1
-        connection.counts = True
-        self.quiet[connection] = self._loop.time() + self._limits.keepalive_timeout_s
-
-    def let_go(self, connection: Connection) -> None:
-        """Its place is free."""
-        if connection.for_operations:
-            self._for_operations.pop(connection, None)
-        elif connection.counts:
-            connection.counts = False
-            self._taken -= 1
-        self.quiet.pop(connection, None)
-
-    def _end_an_idle_one(self) -> bool:
-        for _ in range(min(_LOOKED_AT, len(self.quiet))):
-            longest = next(iter(self.quiet))
-            known = self.quiet.pop(longest)
-            since = longest.has_been_quiet_since()
-            if since is None or since > known + _ABOUT_S:
-                # Busy, or it took the shortcut meanwhile, which does not tell.
-                self.quiet[longest] = since or known
-                continue
-            longest.give_way()
-            self.let_go(longest)
-            return True
-        return False
 
     async def _answer(self, request: web.BaseRequest) -> StreamResponse:
         """As the application does; what it cannot even route is answered here.

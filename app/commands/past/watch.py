@@ -14,10 +14,11 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from app import descriptors
 from app.commands.console import moment
 from web.access.access import OPEN, Access
 from web.history.passing import AUDIT_PATH
-from web.http.connections import ConnectionLimits, guard
+from web.http.connections import guard
 from web.http.replies import json_reply
 from web.operations.ops import metrics_reply
 
@@ -139,7 +140,8 @@ async def watch(
     from ledger.engine import LedgerUnavailable
 
     app = web.Application()
-    guard(app, ConnectionLimits(), tls=access.tls.server())
+    tls = access.tls.server()
+    guard(app, descriptors.of_others(0, is_secured=tls is not None), tls=tls)
     app.add_routes(access.operated(watched.routes()))
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()

@@ -221,3 +221,14 @@ async def test_what_asks_for_any_token_takes_each_and_what_workers_ask_takes_non
             elif need is Demand.WORKER:
                 assert (await client.ask(by_token(line, all_of_it)))[0] == 401
                 assert (await client.ask(by_worker(line, tokens[0])))[0] != 401
+
+
+async def test_a_new_call_has_to_be_told_of_with_what_it_asks_for(keys: Keys) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(text="SKU-1")
+
+    app = of_worker(keys.access(URL))
+    list(calls_of(app))
+    app.router.add_get("/v1/new", answer)
+    with pytest.raises(KeyError, match="/v1/new"):
+        list(calls_of(app))

@@ -231,7 +231,7 @@ async def test_handshakes_that_are_not_over_are_bounded_and_keep_nobody_out(tls:
         for _, writer in held:
             writer.close()
         await handshakes_are(0, server)
-        assert of_aiohttp(server)._taken == 0
+        assert of_aiohttp(server).places.taken == 0
 
 
 async def test_a_handshake_that_goes_no_further_is_cut_off(tls: Tls) -> None:
@@ -260,7 +260,7 @@ async def test_who_is_idle_gives_place_without_waiting_for_a_goodbye(tls: Tls) -
         reader, writer = await opened(server, tls.client())
         writer.write(SLOW)
         assert await asyncio.wait_for(reader.readuntil(b"hello"), 30)
-        assert len(of_aiohttp(server).connections) == of_aiohttp(server)._taken == 3
+        assert len(of_aiohttp(server).connections) == of_aiohttp(server).places.taken == 3
         writer.close()
         for _, writer in held:
             writer.transport.abort()

@@ -2,23 +2,37 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import socket
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from aiohttp import web
-from aiohttp.test_utils import BaseTestServer, TestServer
+from aiohttp.test_utils import BaseTestServer, TestServer, get_port_socket
 
 from web.access.certificates import PLAIN, Tls
-from web.http.connections import ConnectionLimits, guard
+from web.http.connections import ConnectionLimits, Server, guard
 from web.http.problems import PROBLEM_JSON
+from web.http.raw.places import Places
 from web.http.raw.shortcuts import Shortcut, never
 
 Opened = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
+def little_room(host: str, port: int, family: socket.AddressFamily) -> socket.socket:
+    """Where a server listens whose kernel takes few bytes for a client that does not read."""
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    listening.bind((host, port))
+    return listening
+
+
 @asynccontextmanager
 async def a_server(
-    limits: ConnectionLimits, shortcut: Shortcut = never, tls: Tls = PLAIN
+    limits: ConnectionLimits,
+    shortcut: Shortcut = never,
+    tls: Tls = PLAIN,
+    listens: Callable[..., socket.socket] = get_port_socket,
 ) -> AsyncIterator[BaseTestServer]:
     async def hello(request: web.Request) -> web.Response:
         await request.read()
@@ -45,11 +59,18 @@ async def a_server(
     app.router.add_route("*", "/", hello)
     app.router.add_get("/bug", bug)
     guard(app, limits, shortcut, tls=tls.server())
-    async with TestServer(app) as server:
+    async with TestServer(app, socket_factory=listens) as server:
         try:
             yield server
         finally:
             released.set()
+
+
+def places_of(server: BaseTestServer) -> Places:
+    """Who has one now."""
+    found = server.runner.server if server.runner is not None else None
+    assert isinstance(found, Server)
+    return found.places
 
 
 async def say(server: BaseTestServer, *pieces: bytes) -> bytes:
