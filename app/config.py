@@ -13,6 +13,7 @@ import msgspec
 
 from app.settings import forms
 from app.settings.agreement import contradictions
+from core.words import without_password
 
 if TYPE_CHECKING:
     import ssl
@@ -35,6 +36,9 @@ _NOT_QUOTED = (
     *("peer_secret", "tls_key", "ledger_url"),
     *("bridge_registry", "alerts_url", "alerts_secret"),
 )
+#: The path of the last one may be what lets in.
+_NEVER_SHOWN = ("kafka_sasl_password", "bridge_registry_password", "alerts_url")
+_ADDRESSES = ("ledger_url", "bridge_registry")
 #: What only commands take; it is no setting of a worker.
 _OF_COMMANDS = ("ONHAND_TOKEN",)
 
@@ -256,25 +260,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         files = self.kafka_ssl_cafile, self.kafka_ssl_certfile, self.kafka_ssl_keyfile
         return brokers_context(*files)
 
+    def shown(self) -> dict[str, Any]:
+        """By field: as it may be told, without what lets somebody in."""
+        told = msgspec.structs.asdict(self)
+        for field in _NEVER_SHOWN:
+            if told[field]:
+                told[field] = "***"
+        for field in _ADDRESSES:
+            told[field] = without_password(told[field])
+        return told
+
     def __repr__(self) -> str:
-        shown = msgspec.structs.asdict(self)
-        for field in ("kafka_sasl_password", "bridge_registry_password"):
-            if shown[field]:
-                shown[field] = "***"
-        if self.alerts_url:
-            shown["alerts_url"] = "***"  # its path may be what lets in
-        shown["ledger_url"] = without_password(self.ledger_url)
-        return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in self.shown().items())})"
 
     def local_url(self, port: int) -> str:
         """Where this process is reached on the interface that it listens on."""
         host = f"[{self.web_host}]" if ":" in self.web_host else self.web_host
         return f"{'https' if self.tls_cert else 'http'}://{host}:{port}"
-
-
-def without_password(url: str) -> str:
-    """A database's address as it may be shown."""
-    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url)
 
 
 _READERS: dict[str, Callable[[str], Any]] = {

@@ -34,7 +34,7 @@ from app.settings.listening import port_problems
 from app.upgrades.record import recorded
 from core.words import spans
 from domain.rules.held import RulesNotHeld, Ruling
-from ledger.engine import LedgerUnavailable, url_of
+from ledger.engine import LedgerUnavailable, as_told, url_of
 from ledger.history import History
 from ledger.keeping import Keeper, LedgerConfig
 from tables.home.disk.folders import make_folder
@@ -74,7 +74,7 @@ class LedgerWorker(OnhandWorker):
             "Kafka: %s (%s). Database: %s. Address: %s.",
             settings.kafka,
             settings.kafka_security_protocol,
-            database.render_as_string(hide_password=True),
+            as_told(database),
             settings.url,
         )
 

@@ -19,7 +19,15 @@ _KAFKA: Final = {
     "RequestTimedOutError": "Kafka gave no answer in time",
 }
 _NUMBERS: Final = re.compile(r"\[(?:Errno|Error) -?\d+\] *|\(_ssl\.c:\d+\)")
+_PASSWORD: Final = re.compile(r"(://[^:/@]*):[^@]*@")
+#: In the query of an address, as drivers of databases take it.
+_PASSWORD_ASKED: Final = re.compile(r"([?&][^=&#]*(?:pass|secret|token)[^=&#]*=)[^&#]*", re.I)
 _PART_OF_A_NAME: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z][a-z]+")
+
+
+def without_password(url: str) -> str:
+    """An address as it may be told: without a password, wherever it stands in it."""
+    return _PASSWORD_ASKED.sub(r"\1***", _PASSWORD.sub(r"\1:***@", url))
 
 
 def in_words(error: BaseException) -> str:

@@ -16,6 +16,8 @@ from typing import Any, Final
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
+from core.words import without_password
+
 #: How long a writer waits for another one of the same SQLite file, in seconds.
 _BUSY_S: Final = 60.0
 #: How long a PostgreSQL session waits for a lock, in ms.
@@ -128,10 +130,15 @@ def driver_of(connection: Connection) -> Iterator[Any]:
         raise raised from error
 
 
+def as_told(url: URL) -> str:
+    """A database's address, without a password."""
+    return without_password(url.render_as_string(hide_password=True))
+
+
 def unavailable(url: URL, error: DBAPIError) -> LedgerUnavailable:
     """Say why the database cannot be used."""
     what = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else repr(error.orig)
-    shown = url.render_as_string(hide_password=True)
+    shown = as_told(url)
     remedy = "look at ONHAND_LEDGER_URL, and whether this database is there and lets us in"
     if url.drivername == "sqlite":
         remedy = "look at its folder: it must exist, be writable and have room"

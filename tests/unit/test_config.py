@@ -4,9 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
+from sqlalchemy import make_url
 
 from app.config import PREFIX, Settings, SettingsError
+from ledger.engine import as_told
 from tests.support.certificates import CertificateFiles, a_key, in_pem
 
 ROOT = Path(__file__).parents[2]
@@ -222,6 +225,36 @@ def test_clients_get_addresses_and_security() -> None:
         "sasl_plain_password": "pa55word",
     }
     assert "pa55word" not in repr(secure)
+
+
+@pytest.mark.parametrize(
+    ("field", "given", "shown"),
+    [
+        ("kafka_sasl_password", "geheim", "***"),
+        ("bridge_registry_password", "geheim", "***"),
+        ("alerts_url", "https://hooks.example/services/geheim", "***"),
+        ("ledger_url", "postgresql+psycopg://u:geheim@db/l", "postgresql+psycopg://u:***@db/l"),
+        (
+            "ledger_url",
+            "postgresql+psycopg://u@db/l?sslmode=require&password=geheim&sslpassword=geheim",
+            "postgresql+psycopg://u@db/l?sslmode=require&password=***&sslpassword=***",
+        ),
+        ("bridge_registry", "http://u:geheim@registry:8081", "http://u:***@registry:8081"),
+        ("tokens", "/etc/onhand/tokens.json", "/etc/onhand/tokens.json"),
+    ],
+)
+def test_what_lets_somebody_in_is_not_shown(field: str, given: str, shown: str) -> None:
+    settings = msgspec.structs.replace(Settings(), **{field: given})
+
+    assert settings.shown()[field] == shown
+    assert "geheim" not in repr(settings)
+    assert list(settings.shown()) == list(Settings.__struct_fields__)
+
+
+def test_a_database_is_told_without_its_password() -> None:
+    given = "postgresql+psycopg://u:geheim@db/l?password=geheim"
+
+    assert as_told(make_url(given)) == "postgresql+psycopg://u:***@db/l?password=***"
 
 
 def test_env_example_lists_every_setting_with_its_default() -> None:

@@ -22,7 +22,7 @@ from tests.support.cli import onhand
 def test_settings_are_shown_with_where_they_come_from_and_without_passwords() -> None:
     done = onhand(
         "settings", KAFKA_SECURITY_PROTOCOL="SASL_SSL", KAFKA_SASL_USERNAME="u",
-        KAFKA_SASL_PASSWORD="secret-word",
+        KAFKA_SASL_PASSWORD="secret-word", LEDGER_URL="postgresql://u@db/l?password=secret-word",
     )  # fmt: skip
     assert done.returncode == 0
     assert "secret-word" not in done.stdout

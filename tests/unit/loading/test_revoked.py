@@ -157,7 +157,7 @@ async def test_who_may_not_write_all_keeps_nothing_from_counting_that_comes_late
     known = memory()
     corrections = Corrections(nothing, nothing, known, caller)
 
-    marks = set()
+    marks: set[str] = set()
     for one in file.revocations:
         taken = TakenBack(one.where, one.target)
         async for group in corrections.groups(one, taken, file.documents):
