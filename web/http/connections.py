@@ -23,7 +23,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from web.http.outbox import Outbox
 from web.http.problems import PAGES, Problem, last_answer, problem
 from web.http.raw.handshakes import Doorstep, Handshakes, tell_of_tls
-from web.http.raw.places import Places
+from web.http.raw.places import ConnectionPlaces
 from web.http.raw.shortcuts import LATER, OPERATIONS, Shortcut, is_one_whole_get, never
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class ConnectionLimits(Struct, frozen=True):
     handshakes: beside all these, that have not finished theirs; each has `head_timeout_s`.
     line_bytes: of a request's first line: a position names three topics of 1,000 partitions.
     write_timeout_s: who does not take what is sent within this is cut off.
-    stalled: how many may keep answers waiting that they do not take; see `Places`.
+    stalled: how many may keep answers waiting that they do not take; see `ConnectionPlaces`.
     """
 
     keepalive_timeout_s: float = 75.0
@@ -87,7 +87,7 @@ class Connection(RequestHandler):
         self._has_ended = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Find a place for it; see `Places.take_in`."""
+        """Find a place for it; see `ConnectionPlaces.take_in`."""
         super().connection_made(transport)
         assert isinstance(transport, asyncio.Transport)
         self._wire = transport
@@ -329,7 +329,7 @@ class Server(web.Server):
         )
         self._limits = limits
         self.shortcut, self.outbox = shortcut, outbox
-        self.places = Places(limits.connections, limits.for_operations, limits.stalled)
+        self.places = ConnectionPlaces(limits.connections, limits.for_operations, limits.stalled)
         self.handshakes = tls and Handshakes(
             limits.handshakes, limits.head_timeout_s, tls, self._connection
         )

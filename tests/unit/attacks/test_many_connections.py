@@ -54,10 +54,10 @@ HELD_BY = {
     "answers not taken": f"GET {ROW} HTTP/1.1\r\nHost: x\r\n\r\n".encode() * 300,
 }
 PATIENT = ConnectionLimits(
-    connections=200, for_operations=20, head_timeout_s=600, linger_s=600, write_timeout_s=600
+    connections=200, for_operations=20, head_timeout_s=600, linger_s=2, write_timeout_s=600
 )
 #: The worker's own bound, and its share of this process's descriptors.
-WHOLE = ConnectionLimits(head_timeout_s=600, linger_s=600, write_timeout_s=600)
+WHOLE = ConnectionLimits(head_timeout_s=600, linger_s=2, write_timeout_s=600)
 MAY_HOLD = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - WHOLE.connections - 500
 
 
@@ -165,7 +165,7 @@ async def hold(
 async def test_whatever_many_hold_on_to_others_are_served(
     tmp_path: Path, places: ConnectionLimits, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("web.http.raw.places.SLOW_S", 0.1)
+    monkeypatch.setattr("web.http.raw.places.UNTAKEN_S", 0.1)
     keys, held = Keys(tmp_path), list[socket.socket]()
     token = keys.token(Scope.READ)
     async with a_worker(keys.access(URL), places, little_room) as server:

@@ -12,7 +12,7 @@ from aiohttp.test_utils import BaseTestServer, TestServer, get_port_socket
 from web.access.certificates import PLAIN, Tls
 from web.http.connections import ConnectionLimits, Server, guard
 from web.http.problems import PROBLEM_JSON
-from web.http.raw.places import Places
+from web.http.raw.places import ConnectionPlaces
 from web.http.raw.shortcuts import Shortcut, never
 
 Opened = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -66,11 +66,16 @@ async def a_server(
             released.set()
 
 
-def places_of(server: BaseTestServer) -> Places:
-    """Who has one now."""
+def of_aiohttp(server: BaseTestServer) -> Server:
+    """The one that makes its connections."""
     found = server.runner.server if server.runner is not None else None
     assert isinstance(found, Server)
-    return found.places
+    return found
+
+
+def places_of(server: BaseTestServer) -> ConnectionPlaces:
+    """Who has one now."""
+    return of_aiohttp(server).places
 
 
 async def say(server: BaseTestServer, *pieces: bytes) -> bytes:

@@ -18,7 +18,7 @@ _LOOKED_AT = 64
 #: "Used since" is not asked more exactly than this.
 _ABOUT_S = 0.5
 #: Who has not taken anything for so long gives way to others.
-SLOW_S = 2.0
+UNTAKEN_S = 2.0
 #: The same is told again after this time.
 _TOLD_EVERY_S = 60.0
 #: Who does not take answers keeps no more than one place of so many.
@@ -49,7 +49,7 @@ class Guest(Protocol):
         """Close at once."""
 
 
-class Places:
+class ConnectionPlaces:
     """Of one server.
 
     Args:
@@ -147,7 +147,7 @@ class Places:
     def _end_a_slow_one(self) -> bool:
         """Whether there was one that has a place, and has waited for long."""
         at = time.monotonic()
-        slow = (one for one, since in self._stalled.items() if at - since >= SLOW_S)
+        slow = (one for one, since in self._stalled.items() if at - since >= UNTAKEN_S)
         longest = next((one for one in slow if one.counts), None)
         if longest is None:
             return False
