@@ -105,6 +105,30 @@ async def test_rows_at_a_location_go_on_behind_any_row(
     assert found.reached == (found.rows[-1][:2] if len(found.rows) == limit else None)
 
 
+@patch.multiple(merging, MAX_EXAMINED=3, FIRST_NAMED=1, LAST_CHUNK=2)
+async def test_rows_that_are_no_more_are_left_out_and_cut_no_list_short() -> None:
+    shelf, tasks = a_shelf(), Tasks()
+    shelf.indexed(tasks)
+    skus = [f"{number:02}" for number in range(60)]
+    for sku in skus:
+        shelf.put(sku, "7", adjusted=1)
+    await a_page(a_split(shelf), "location=7")
+    async with asyncio.timeout(60):
+        await asyncio.gather(*tasks)
+    for sku in skus[10:50]:  # as a repair does
+        shelf.remove(sku, "7")
+
+    found, query = list[RowKey](), "location=7&limit=4"
+    while query:
+        page = await a_page(a_split(shelf), query)
+        found += keys(page["items"])
+        cursor = page["next_cursor"]
+        query = f"location=7&limit=4&cursor={cursor}" if cursor else ""
+
+    assert found == [(sku, "7") for sku in skus[:10] + skus[50:]]
+    await tasks.cancel()
+
+
 async def test_the_list_of_a_location_costs_its_rows_once_the_index_is_whole() -> None:
     shelf, tasks = a_shelf(), Tasks()
     shelf.indexed(tasks)
