@@ -19,7 +19,7 @@ def kept_alerts(settings: Settings, rules: AlertRules) -> KeptTopic[AlertBody]:
 
 
 def _alert(record: Stored) -> AlertBody:
-    told = _message(record)
+    told = msgspec.json.decode(record.value or b"", type=ToldAlert)
     on_hand = None
     if told.body:
         on_hand = msgspec.json.decode(told.body, type=AlertMessage).data.on_hand
@@ -37,10 +37,3 @@ def _alert(record: Stored) -> AlertBody:
         next_try=rfc3339(told.next_ms) if told.is_pending and told.next_ms else None,
         failed=told.failed,
     )
-
-
-def _message(record: Stored) -> ToldAlert:
-    try:
-        return msgspec.json.decode(record.value or b"", type=ToldAlert)
-    except msgspec.MsgspecError as error:
-        raise ValueError(str(error)) from error

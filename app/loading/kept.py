@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, TypeVar
+from typing import Final
 
 import msgspec
 
@@ -12,7 +12,6 @@ from web.http.times import rfc3339
 from web.records.kept import KeptLoad, KeptLoads, KeptTopic, LineSumsBody, LoadBody, TakenBackMark
 from wire.fetch import Stored
 
-T = TypeVar("T")
 _LOADED: Final = "loaded"
 _UNFINISHED: Final = "unfinished"
 
@@ -23,12 +22,12 @@ def kept_loads(settings: Settings) -> KeptLoads:
 
 
 def _load(record: Stored) -> KeptLoad | TakenBackMark | None:
-    key = record.key or b""
+    key, value = record.key or b"", record.value or b""
     if (name := revoked_of(key)) is not None:
-        return TakenBackMark(name, _decoded(record, RevokedMark).by)
+        return TakenBackMark(name, msgspec.json.decode(value, type=RevokedMark).by)
     if (identity := document_of(key)) is None:
         return None  # of a bridge
-    note = _decoded(record, DocumentNote)
+    note = msgspec.json.decode(value, type=DocumentNote)
     sums = None
     if note.sums is not None:
         sums = msgspec.convert(note.sums, LineSumsBody, from_attributes=True)
@@ -45,10 +44,3 @@ def _load(record: Stored) -> KeptLoad | TakenBackMark | None:
         taken_back_by=None,
     )
     return KeptLoad(body, note.called)
-
-
-def _decoded(record: Stored, kind: type[T]) -> T:
-    try:
-        return msgspec.json.decode(record.value or b"", type=kind)
-    except msgspec.MsgspecError as error:
-        raise ValueError(str(error)) from error

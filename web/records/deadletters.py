@@ -12,7 +12,6 @@ import hashlib
 import time
 import zlib
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import msgspec
 from aiohttp import web
@@ -38,7 +37,7 @@ from web.http.parameters import (
 from web.http.replies import PRIVATE, Observe, json_reply
 from web.http.times import Time, rfc3339
 from web.reads.parameters import LIST
-from web.records.logs import Logs, LogUnavailable
+from web.records.logs import Logs, answered
 from wire.fetch import Stored
 from wire.lookback import Budget, Lookback
 
@@ -152,20 +151,10 @@ class DeadLetters:
 
     async def answer(self, request: web.Request) -> web.Response:
         """GET /v1/dead-letters."""
-        started = time.perf_counter()
-        outcome = "list"
-        try:
-            return await self._page(parameters(target_of(request)[1], DEAD_LETTERS))
-        except BadRequest as bad:
-            outcome = "invalid-request"
-            return bad.reply()
-        except LogUnavailable as unavailable:
-            outcome = "log-unavailable"
-            return unavailable.reply()
-        finally:
-            self._observe("none", outcome, time.perf_counter() - started)
+        return await answered(self._page(request), "list", self._observe)
 
-    async def _page(self, values: Mapping[str, Any]) -> web.Response:
+    async def _page(self, request: web.Request) -> web.Response:
+        values = parameters(target_of(request)[1], DEAD_LETTERS)
         filters = _Filters(*(values.get(name) for name in _Filters.__struct_fields__))
         cursor = self._decoded(values.get("cursor"), filters)
         limit = values.get("limit", PAGE_LETTERS)

@@ -46,7 +46,7 @@ from web.http.problems import Problem, problem
 from web.http.replies import PRIVATE, Observe, json_reply
 from web.http.times import Time, rfc3339
 from web.reads.parameters import LOOKUP
-from web.records.logs import Logs, LogUnavailable
+from web.records.logs import Logs, answered
 from web.writes.outcomes import outcome_body
 from wire.fetch import Stored
 from wire.lookback import Budget, Look, Lookback
@@ -205,18 +205,7 @@ class FactFinding:
 
     async def answer(self, request: web.Request) -> web.Response:
         """GET for one, POST for many."""
-        started = time.perf_counter()
-        outcome = "found"
-        try:
-            return await self._answer(request)
-        except BadRequest as bad:
-            outcome = str(Problem.INVALID_REQUEST)
-            return bad.reply()
-        except LogUnavailable as unavailable:
-            outcome = str(Problem.LOG_UNAVAILABLE)
-            return unavailable.reply()
-        finally:
-            self._observe("none", outcome, time.perf_counter() - started)
+        return await answered(self._answer(request), "found", self._observe)
 
     async def _answer(self, request: web.Request) -> web.Response:
         query = target_of(request)[1]

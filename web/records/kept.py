@@ -17,11 +17,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from domain.alerts import AlertLevel
-from web.http.parameters import BadRequest, Parameter, checked, number, parameters, target_of
+from web.http.parameters import Parameter, checked, number, parameters, target_of
 from web.http.problems import Problem
 from web.http.replies import PRIVATE, Observe, json_reply
 from web.http.times import Time, rfc3339
-from web.records.logs import Logs, LogUnavailable
+from web.records.logs import Logs, LogUnavailable, answered
 from wire.fetch import Stored
 from wire.lookback import Budget, Lookback
 
@@ -200,18 +200,11 @@ class KeptAnswers:
     async def _answer(
         self, request: web.Request, known: Mapping[str, Parameter], of: Callable[..., Any]
     ) -> web.Response:
-        started, outcome = time.perf_counter(), "list"
-        try:
+        async def asked() -> web.Response:
             body = await of(**{"limit": _USUAL, **parameters(target_of(request)[1], known)})
             return json_reply(body, headers=PRIVATE)
-        except BadRequest as bad:
-            outcome = "invalid-request"
-            return bad.reply()
-        except LogUnavailable as unavailable:
-            outcome = "log-unavailable"
-            return unavailable.reply()
-        finally:
-            self._observe("none", outcome, time.perf_counter() - started)
+
+        return await answered(asked(), "list", self._observe)
 
     async def _alerts(
         self, limit: int, state: str | None = None, told: str | None = None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping
+import time
+from collections.abc import AsyncIterator, Awaitable, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -13,7 +14,9 @@ from aiokafka.errors import KafkaError
 
 from core.words import in_words
 from tables.home.letters import committed_reader
+from web.http.parameters import BadRequest
 from web.http.problems import Problem, problem
+from web.http.replies import Observe
 from wire import clients
 from wire.lookback import Look
 
@@ -35,6 +38,27 @@ class LogUnavailable(Exception):
     def reply(self) -> web.Response:
         """The 503."""
         return problem(self._name, self._detail)
+
+
+async def answered(answer: Awaitable[web.Response], usual: str, observe: Observe) -> web.Response:
+    """This answer, or why there is none.
+
+    Args:
+        answer: may raise BadRequest and LogUnavailable.
+        usual: the outcome where it raises neither.
+        observe: is told role, outcome and seconds.
+    """
+    started, outcome = time.perf_counter(), usual
+    try:
+        return await answer
+    except BadRequest as bad:
+        outcome = str(Problem.INVALID_REQUEST)
+        return bad.reply()
+    except LogUnavailable as unavailable:
+        outcome = str(Problem.LOG_UNAVAILABLE)
+        return unavailable.reply()
+    finally:
+        observe("none", outcome, time.perf_counter() - started)
 
 
 class Logs:
