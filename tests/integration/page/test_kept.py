@@ -9,19 +9,13 @@ import pytest_asyncio
 from playwright.async_api import Browser, expect
 
 from dev.browser import PATIENCE_MS
-from tests.support.browsing import PHONE, a_tab, axe_core, chromium_here, no_violations
+from tests.support.browsing import PHONE, a_tab, axe_core, no_violations
 from tests.support.paper import HOSTILE, Paper
 from tests.support.paperkept import AT, a_load, an_alert
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 expect.set_options(timeout=PATIENCE_MS)
 LONG = "SKU-" + "X" * 124
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium_here() as started:
-        yield started
 
 
 @pytest_asyncio.fixture(loop_scope="module")

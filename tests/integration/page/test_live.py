@@ -12,18 +12,12 @@ from playwright.async_api import Browser, Locator, Page, expect
 
 from dev.browser import PATIENCE_MS
 from dev.workers import until
-from tests.support.browsing import PHONE, a_tab, axe_core, chromium_here, no_violations
+from tests.support.browsing import PHONE, a_tab, axe_core, no_violations
 from tests.support.paper import HOSTILE, Paper
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 expect.set_options(timeout=PATIENCE_MS)
 TEA, STORE = "SKU-000007", "store-003"
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium_here() as started:
-        yield started
 
 
 @pytest_asyncio.fixture(loop_scope="module")

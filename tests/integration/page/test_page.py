@@ -11,7 +11,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
 from dev.browser import PATIENCE_MS
-from tests.support.browsing import PHONE, a_tab, axe_core, chromium_here, no_violations
+from tests.support.browsing import PHONE, a_tab, axe_core, no_violations
 from tests.support.paper import HOSTILE, Paper, a_letter
 from web.http.problems import PAGES, Problem, problem
 
@@ -19,12 +19,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 expect.set_options(timeout=PATIENCE_MS)
 ROW = "#/row/SKU-000007/store-003"
 VIEWS = ("#/", ROW, "#/cluster", "#/dead-letters", "#/audit", "#/calls")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium_here() as started:
-        yield started
 
 
 @pytest_asyncio.fixture(loop_scope="module")

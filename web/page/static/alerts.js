@@ -4,8 +4,8 @@ import { ask } from "./api.js";
 import { hashOf } from "./board.js";
 import { h } from "./dom.js";
 import { factsTable } from "./facts.js";
-import { choice } from "./fields.js";
-import { count, moment, momentOf, number, prose } from "./words.js";
+import { choice, filters } from "./fields.js";
+import { count, head, moment, momentOf, number, prose } from "./words.js";
 
 const LIMIT = 200;
 const EVERY_MS = 5000;
@@ -29,12 +29,7 @@ export function alerts(shell) {
 
   function draw() {
     return [
-      h(
-        "div",
-        { class: "title" },
-        h("h1", { tabindex: "-1" }, "Alerts"),
-        found ? summary() : shell.problem ? null : h("p", { class: "dim" }, "Asking the worker …"),
-      ),
+      head(shell, "Alerts", found && summary()),
       found ? [rules(), form(), list()] : null,
     ];
   }
@@ -77,22 +72,10 @@ export function alerts(shell) {
 
   function form() {
     if (found.rules.length === 0) return null;
-    const change = (event) => {
-      event.preventDefault();
-      const asked = new URLSearchParams();
-      for (const name of FILTERS) {
-        const text = event.currentTarget.elements.namedItem(name).value;
-        if (text) asked.set(name, text);
-      }
-      shell.replace(`#/alerts${asked.size ? `?${asked}` : ""}`);
-    };
-    return h(
-      "form",
-      { class: "fields", role: "search", key: "filters", onchange: change, onsubmit: change },
+    return filters(shell, "alerts", FILTERS, [
       choice(query, "told", "Told", ["raised", "cleared"]),
       choice(query, "state", "Webhook", Object.keys(STATES), (state) => STATES[state]),
-      h("button", { class: "unseen" }, "Show"),
-    );
+    ]);
   }
 
   function list() {
@@ -123,9 +106,7 @@ export function alerts(shell) {
     },
     step,
     draw,
-    key() {},
     hasData: () => found !== null,
-    close() {},
   };
 }
 

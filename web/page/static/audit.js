@@ -2,7 +2,7 @@
 
 import { ask } from "./api.js";
 import { h } from "./dom.js";
-import { count, momentOf, number, outside, prose, span } from "./words.js";
+import { count, head, momentOf, number, outside, prose, span } from "./words.js";
 
 const EVERY_MS = 5000;
 /** Of one copy, so many rows are named; `onhand audit` names them all. */
@@ -20,16 +20,7 @@ export function audit(shell) {
 
   function draw() {
     return [
-      h(
-        "div",
-        { class: "title" },
-        h("h1", { tabindex: "-1" }, "Audit"),
-        found
-          ? verdict(found)
-          : shell.problem
-            ? null
-            : h("p", { class: "dim" }, "Asking for the last word …"),
-      ),
+      head(shell, "Audit", found && verdict(found), "Asking for the last word …"),
       found?.failed
         ? h(
             "section",
@@ -42,7 +33,7 @@ export function audit(shell) {
     ];
   }
 
-  return { title: () => "Audit", open() {}, step, draw, key() {}, hasData: () => found !== null, close() {} };
+  return { title: () => "Audit", step, draw, hasData: () => found !== null };
 }
 
 function verdict({ drift, partitions }) {

@@ -342,7 +342,7 @@ export function cluster(shell) {
     );
   }
 
-  return { title: () => "Cluster", open() {}, step, draw, key() {}, hasData: () => now !== null, close() {} };
+  return { title: () => "Cluster", step, draw, hasData: () => now !== null };
 }
 
 /** By worker, what it is for each partition. */

@@ -2,8 +2,8 @@
 
 import { ask } from "./api.js";
 import { h } from "./dom.js";
-import { choice } from "./fields.js";
-import { count, moment, momentOf, number, prose } from "./words.js";
+import { choice, filters } from "./fields.js";
+import { count, head, moment, momentOf, number, prose } from "./words.js";
 
 const LIMIT = 100;
 const EVERY_MS = 5000;
@@ -30,46 +30,28 @@ export function documents(shell) {
   }
 
   function draw() {
+    return [head(shell, "Documents", found && summary()), form(), found ? list() : null];
+  }
+
+  function summary() {
     return [
       h(
-        "div",
-        { class: "title" },
-        h("h1", { tabindex: "-1" }, "Documents"),
-        found
-          ? [
-              h(
-                "p",
-                { class: "freshness calm" },
-                "Files that were loaded, newest first, each once for ever · as of ",
-                momentOf(found.as_of),
-              ),
-              h(
-                "p",
-                { class: "dim" },
-                "Of a file that was refused as a whole nothing was sent, and nothing is remembered: whoever loaded it was told why.",
-              ),
-            ]
-          : shell.problem
-            ? null
-            : h("p", { class: "dim" }, "Asking the worker …"),
+        "p",
+        { class: "freshness calm" },
+        "Files that were loaded, newest first, each once for ever · as of ",
+        momentOf(found.as_of),
       ),
-      form(),
-      found ? list() : null,
+      h(
+        "p",
+        { class: "dim" },
+        "Of a file that was refused as a whole nothing was sent, and nothing is remembered: whoever loaded it was told why.",
+      ),
     ];
   }
 
   function form() {
-    const change = (event) => {
-      event.preventDefault();
-      const state = event.currentTarget.elements.namedItem("state").value;
-      shell.replace(`#/documents${state ? `?state=${state}` : ""}`);
-    };
-    return h(
-      "form",
-      { class: "fields", role: "search", key: "filters", onchange: change, onsubmit: change },
-      choice(query, "state", "Show", ["loaded", "unfinished"], undefined, "all"),
-      h("button", { class: "unseen" }, "Show"),
-    );
+    const states = choice(query, "state", "Show", ["loaded", "unfinished"], undefined, "all");
+    return filters(shell, "documents", ["state"], [states]);
   }
 
   function list() {
@@ -94,9 +76,7 @@ export function documents(shell) {
     },
     step,
     draw,
-    key() {},
     hasData: () => found !== null,
-    close() {},
   };
 }
 

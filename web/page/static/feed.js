@@ -5,9 +5,9 @@
 import { Refused, ask } from "./api.js";
 import { hashOf } from "./board.js";
 import { h } from "./dom.js";
-import { choice, field, keyOfSkus } from "./fields.js";
+import { choice, field, filters, keyOfSkus } from "./fields.js";
 import { factsTable } from "./facts.js";
-import { TYPES, count, moment, momentOf, number, said, signed } from "./words.js";
+import { TYPES, count, head, moment, momentOf, number, said, signed } from "./words.js";
 
 const LIMIT = 500;
 /** So long the worker keeps a question where nothing is to be told yet. */
@@ -109,16 +109,7 @@ export function feed(shell) {
 
   function draw() {
     return [
-      h(
-        "div",
-        { class: "title" },
-        h("h1", { tabindex: "-1" }, "Feed"),
-        since !== null
-          ? summary()
-          : shell.problem
-            ? null
-            : h("p", { class: "dim" }, "Asking where the feed is now …"),
-      ),
+      head(shell, "Feed", since && summary(), "Asking where the feed is now …"),
       form(),
       since === null ? null : list(),
     ];
@@ -153,26 +144,18 @@ export function feed(shell) {
   }
 
   function form() {
-    const change = (event) => {
-      event.preventDefault();
-      const asked = new URLSearchParams();
-      for (const name of Object.keys(FILTERS)) {
-        const text = event.currentTarget.elements.namedItem(name)?.value.trim();
-        if (text) asked.set(name, text);
-      }
-      if (asked.get("of") === ROWS) asked.delete("type"); // a row has none
-      shell.replace(`#/feed${asked.size ? `?${asked}` : ""}`);
-    };
-    return h(
-      "form",
-      { class: "fields", role: "search", key: "filters", onchange: change, onsubmit: change },
+    const controls = [
       choice(query, "of", "Show", [ROWS], undefined, "facts"),
       field(query, "sku", "SKU begins with"),
       field(query, "location", "Location"),
       isOfRows() ? null : choice(query, "type", "Kind", TYPES, said),
-      h("button", { class: "unseen" }, "Show"),
-      h("button", { type: "button", key: "pause", onclick: pause }, isPaused ? "Go on" : "Pause"),
-    );
+    ];
+    return filters(shell, "feed", Object.keys(FILTERS), controls, {
+      mend(asked) {
+        if (asked.get("of") === ROWS) asked.delete("type"); // a row has none
+      },
+      behind: h("button", { type: "button", key: "pause", onclick: pause }, isPaused ? "Go on" : "Pause"),
+    });
   }
 
   function list() {
@@ -211,7 +194,6 @@ export function feed(shell) {
     draw,
     key: keyOfSkus,
     hasData: () => lines.length > 0,
-    close() {},
   };
 }
 

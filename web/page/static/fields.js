@@ -31,6 +31,30 @@ export const choice = (query, name, label, values, shown = (value) => value, non
     ),
   );
 
+/** The form of a view: what is chosen stands in the address at once.
+ *
+ * `names`: of its controls, and in the address. `mend`: takes away what does not go together.
+ */
+export function filters(shell, path, names, controls, { mend = () => {}, behind = null } = {}) {
+  const change = (event) => {
+    event.preventDefault();
+    const asked = new URLSearchParams();
+    for (const name of names) {
+      const text = event.currentTarget.elements.namedItem(name)?.value.trim();
+      if (text) asked.set(name, text);
+    }
+    mend(asked);
+    shell.replace(`#/${path}${asked.size ? `?${asked}` : ""}`);
+  };
+  return h(
+    "form",
+    { class: "fields", role: "search", key: "filters", onchange: change, onsubmit: change },
+    controls,
+    h("button", { class: "unseen" }, "Show"),
+    behind,
+  );
+}
+
 const labelled = (name, label, control) => h("div", {}, h("label", { for: `by-${name}` }, label), control);
 
 /** The key / goes to the box for SKUs. */

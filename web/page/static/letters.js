@@ -2,7 +2,7 @@
 
 import { ask } from "./api.js";
 import { h } from "./dom.js";
-import { choice, field } from "./fields.js";
+import { choice, field, filters } from "./fields.js";
 import { count, momentOf, number, prose } from "./words.js";
 
 const LIMIT = 50;
@@ -70,23 +70,11 @@ export function letters(shell) {
   }
 
   function form() {
-    const change = (event) => {
-      event.preventDefault();
-      const asked = new URLSearchParams();
-      for (const name of FILTERS) {
-        const text = event.currentTarget.elements.namedItem(name).value.trim();
-        if (text) asked.set(name, text);
-      }
-      shell.replace(`#/dead-letters${asked.size ? `?${asked}` : ""}`);
-    };
-    return h(
-      "form",
-      { class: "fields", role: "search", key: "filters", onchange: change, onsubmit: change },
+    return filters(shell, "dead-letters", FILTERS, [
       choice(query, "reason", "Reason", REASONS),
       field(query, "source", "Source"),
       field(query, "topic", "Topic"),
-      h("button", { class: "unseen" }, "Show"),
-    );
+    ]);
   }
 
   function pages() {
@@ -170,9 +158,7 @@ export function letters(shell) {
     },
     step,
     draw,
-    key() {},
     hasData: () => found !== null,
-    close() {},
   };
 }
 

@@ -1,5 +1,6 @@
 // The frame of the page: which view is shown, when it asks again, and what is said while the
-// worker does not answer. Views only ask and draw.
+// worker does not answer. Views only ask and draw: each has a `title`, a `step` that asks once and
+// says when to ask again, `draw` and `hasData`; and `open`, `key` and `close` where it needs them.
 
 import { Refused, Unreachable, hasToken, useToken, whenHeard } from "./api.js";
 import { alerts } from "./alerts.js";
@@ -96,12 +97,12 @@ function route() {
   const isFirst = view === null;
   const isSame = !isFirst && place.name === name && place.address === address;
   if (!isSame) {
-    view?.close();
+    view?.close?.();
     view = VIEWS[name](shell);
   }
   place = { name, address };
   if (name === "") lastBoard = hash;
-  view.open(parts, new URLSearchParams(asked));
+  view.open?.(parts, new URLSearchParams(asked));
   document.title = `${view.title()} · Onhand`;
   problem = null;
   fault = null;
@@ -314,7 +315,7 @@ function foot() {
 function pressed(event) {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   const isTyping = /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName) && event.target.type !== "range";
-  if (!isTyping || event.key === "Escape") view.key(event);
+  if (!isTyping || event.key === "Escape") view.key?.(event);
 }
 
 theme();

@@ -188,7 +188,6 @@ export function row(shell) {
       if (event.key === "Escape") shell.go(shell.lastBoard());
     },
     hasData: () => now !== null,
-    close() {},
   };
 }
 

@@ -69,6 +69,15 @@ export function freshness(told, answer, many = false) {
   );
 }
 
+/** The head of a view: its name, and how fresh it is (`told`), once the worker has answered. */
+export const head = (shell, name, told, asking = "Asking the worker …") =>
+  h(
+    "div",
+    { class: "title" },
+    h("h1", { tabindex: "-1" }, name),
+    told ?? (shell.problem ? null : h("p", { class: "dim" }, asking)),
+  );
+
 /** A text in which what stands between backticks is code. */
 export const prose = (text) => text.split("`").map((part, i) => (i % 2 === 1 ? h("code", {}, part) : part));
 
