@@ -19,7 +19,7 @@ from web.cluster.admission import Admission, Unanswered, unsure
 from web.cluster.answers import for_client, problem_of, unanswered_reply
 from web.cluster.asking import Asking
 from web.cluster.ends import Ends
-from web.cluster.exchange import LargeAnswer, PeerAnswer, PeerFailed
+from web.cluster.exchange import FromPeer, LargeAnswer, PeerAnswer, PeerFailed
 from web.cluster.peers import MAX_OPEN, Peers
 from web.cluster.roster import Roster
 from web.cluster.routing import Router
@@ -142,10 +142,8 @@ class Queries:
         )
         answer = await asking.answer()
         match answer:
-            case PeerAnswer():
-                return passed_on(answer)
-            case LargeAnswer():
-                return passed_on_in_pieces(answer)
+            case PeerAnswer() | LargeAnswer():
+                return handed_on(answer)
             case SkuRows():
                 news = partial(announce, request) if question.in_pieces else _say_nothing
                 return await self._skus.reply(answer, question.if_none_match, news)
@@ -160,10 +158,8 @@ class Queries:
         match answer:
             case web.Response():
                 return answer
-            case PeerAnswer():
-                return passed_on(answer)
-            case LargeAnswer():
-                return passed_on_in_pieces(answer)
+            case PeerAnswer() | LargeAnswer():
+                return handed_on(answer)
             case _:
                 return unanswered_reply(answer)
 
@@ -188,8 +184,13 @@ def passed_on(answer: PeerAnswer) -> web.Response:
     return web.Response(status=answer.status, headers=headers, body=answer.body)
 
 
-def passed_on_in_pieces(answer: LargeAnswer) -> Large:
-    """The same for one that has begun; its connection is let go in the end."""
+def handed_on(answer: FromPeer) -> web.Response | Large:
+    """The same for one that may be large, and have only begun."""
+    return passed_on(answer) if isinstance(answer, PeerAnswer) else _in_pieces(answer)
+
+
+def _in_pieces(answer: LargeAnswer) -> Large:
+    """Its connection is let go in the end."""
     assert answer.head is not None
     status, headers, length = answer.head
 

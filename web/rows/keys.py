@@ -25,7 +25,7 @@ from web.http.parameters import BadRequest, parameters, part_of, target_of, wron
 from web.http.problems import Problem, problem
 from web.http.replies import Observe, json_reply
 from web.reads.parameters import READ
-from web.reads.queries import passed_on, passed_on_in_pieces
+from web.reads.queries import handed_on
 from web.reads.questions import asked_of
 from web.rows.routes import KeyRoute, RowPlace
 
@@ -90,10 +90,8 @@ class KeyReads:
         match answer:
             case RowSeen(row, fresh):
                 return _reply(raw, row, fresh)
-            case PeerAnswer():
-                return passed_on(answer)
-            case LargeAnswer():
-                return passed_on_in_pieces(answer)
+            case PeerAnswer() | LargeAnswer():
+                return handed_on(answer)
             case _:
                 return unanswered_reply(answer)
 
