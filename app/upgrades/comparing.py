@@ -264,6 +264,4 @@ def _marks(row: Row) -> tuple[int, int]:
 
 
 def _are_of_same_events(old: Row | None, new: Row | None) -> bool:
-    if old is None or new is None:
-        return False
-    return (old.events, old.checksum) == (new.events, new.checksum)
+    return old is not None and new is not None and _marks(old) == _marks(new)

@@ -102,7 +102,6 @@ class _StoredBody(Struct):
 
 class _Fresh(Struct):
     worker: str
-    role: str
     position: str
 
 

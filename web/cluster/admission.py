@@ -95,10 +95,10 @@ class Admission:
         """Whether an answer from here, which is about to leave, may be given without waiting."""
         partition = fresh.partition
         offsets, mark = _parsed(fresh.position), self._marks[partition]
-        if asked.min_position and not covers(offsets, self.floor(partition, asked)):
+        if asked.min_position and not _covers(offsets, self.floor(partition, asked)):
             return False
         if offsets is not mark:
-            if not covers(offsets, mark):
+            if not _covers(offsets, mark):
                 return False
             self._marks[partition] = offsets
         return True
@@ -115,7 +115,7 @@ class Admission:
         if fresh is None:
             return NotReady(f"This worker cannot answer for partition {partition} now.", 1)
         floor = self.floor(partition, asked)
-        if not covers(_parsed(fresh.position), floor):
+        if not _covers(_parsed(fresh.position), floor):
             wait_s = min(self.wait_s(partition, asked), until - time.monotonic())
             beyond = await self._wait(partition, asked, floor, max(0.0, wait_s))
             if beyond is not None:
@@ -123,7 +123,7 @@ class Admission:
             fresh = self._table.freshness(partition)
             if fresh is None:
                 return NotReady(f"Partition {partition} left this worker meanwhile.", 1)
-            if not covers(_parsed(fresh.position), floor):
+            if not _covers(_parsed(fresh.position), floor):
                 return NotCaughtUp(
                     f"Partition {partition} is at {fresh.position or 'its beginning'} here, "
                     f"not yet at {self.floor_token([partition], asked)}.",
@@ -189,7 +189,7 @@ class Admission:
         if not all(topic in self._topics and p == partition for topic, p in offsets):
             ours = {(topic, partition) for topic in self._topics}
             offsets = {key: offset for key, offset in offsets.items() if key in ours}
-        self._marks[partition] = offsets if covers(offsets, mark) else furthest(mark, offsets)
+        self._marks[partition] = offsets if _covers(offsets, mark) else furthest(mark, offsets)
 
     def heard(self, partitions: Iterable[int], token: str) -> None:
         """Another worker's answer for these, at these positions, is about to leave this worker.
@@ -203,8 +203,8 @@ class Admission:
             if offsets is mark:
                 continue  # as the answer before
             said = {k: o for k, o in offsets.items() if k[1] == partition and k[0] in self._topics}
-            if not covers(mark, said):
-                is_all = len(said) == len(offsets) and covers(said, mark)
+            if not _covers(mark, said):
+                is_all = len(said) == len(offsets) and _covers(said, mark)
                 self._marks[partition] = offsets if is_all else furthest(mark, said)
                 self._has_doubts = True
         if self._has_doubts and not self._is_checking:
@@ -309,8 +309,7 @@ def stale(asked: Asked, fresh: Freshness) -> TooStale | None:
     )
 
 
-def covers(offsets: Offsets, floor: Offsets) -> bool:
-    """Whether what holds these offsets holds that floor, too."""
+def _covers(offsets: Offsets, floor: Offsets) -> bool:
     return all(offsets.get(key, -1) >= offset for key, offset in floor.items())
 
 
