@@ -22,26 +22,16 @@ from app import topics
 from app.config import Settings
 from bench.harness.machine import REPO
 from bench.harness.progress import say
+from bench.loading.shapes import TILL_COLUMNS
 from dev.kafka import start
 from dev.oracle.log import read_topics
 from dev.workers import environment
 
-_MAP = """
+_MAP = f"""
 delimiter = ";"
 time_form = "%d.%m.%Y %H:%M"
 zone = "Europe/Berlin"
-[columns]
-sku = "Artikel"
-location = "Filiale"
-quantity = "Menge"
-time = "Zeit"
-kind = "Vorgang"
-reference = "Bon"
-[words.kind]
-Verkauf = "sold"
-[negative]
-sold = "returned"
-"""
+{TILL_COLUMNS}"""
 #: Of the straightforward script, which takes long.
 _ONE_BY_ONE = 5_000
 

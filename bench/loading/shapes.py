@@ -10,6 +10,19 @@ from enum import StrEnum
 from typing import NamedTuple, TextIO
 
 HEADING = "Artikel;Warengruppe;Sorte;Filiale;Menge;Zeit;Vorgang;Bon"
+#: Of a map: what its columns and words are.
+TILL_COLUMNS = """[columns]
+sku = "Artikel"
+location = "Filiale"
+quantity = "Menge"
+time = "Zeit"
+kind = "Vorgang"
+reference = "Bon"
+[words.kind]
+Verkauf = "sold"
+[negative]
+sold = "returned"
+"""
 _NOT_GOODS = ("COUPON", "FUEL", "POSTAL CENTER")
 #: Counted in thousandths of a gallon, and in groups of several names.
 _PETROL = "GASOLINE-REG UNLEADED"

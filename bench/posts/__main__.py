@@ -28,7 +28,8 @@ from bench.posts.asked import TIMEOUT_S, Asked, Bare, OfOnhand, until
 from dev.kafka import start
 
 SKUS = 10_000
-WARM_UP_S = 0.5
+#: The first seconds of a process are dearer than those that follow.
+WARM_UP_S = 3.0
 
 
 class Shape(NamedTuple):

@@ -46,7 +46,6 @@ class OfOnhand:
     """One worker on topics of its own."""
 
     def __init__(self, arena: Arena) -> None:
-        create_sources(arena.kafka, f"{arena.run}.", arena.partitions)
         onhand = Onhand(arena, topics=TopicSet(f"{arena.run}.", Oracle()))
         onhand.start()
         [self._worker] = onhand.workers
