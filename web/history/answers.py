@@ -51,6 +51,7 @@ from web.http.replies import json_reply
 from web.reads.parameters import DEFAULT_LIMIT, ROOT
 from web.reads.questions import filters_of, key_of
 from web.records.factfinding import FACTS, FACTS_LOOKUP, FACTS_LOOKUP_PATH, FACTS_PATH, names_of
+from web.versions.asked import AS_OF, AT_POSITION
 
 #: Questions that are with the database at once; the others wait.
 _AT_ONCE = 8
@@ -189,7 +190,7 @@ class Answers:
             if not offsets:
                 where = "any partition" if part is None else f"partition {part}"
                 says = f"has no part for {where}, in which all facts of this SKU are"
-                raise BadRequest(wrong("at_position", says))
+                raise BadRequest(wrong(AT_POSITION, says))
             return ledger.all_at(offsets, part)
         if past.as_of is None or past.by_occurred:
             return ledger.all_now(part)
@@ -278,7 +279,7 @@ class Answers:
             sku,
             location,
             Prefix(prefix.cut),
-            by_occurred=values.get("clock") == "occurred",
+            by_occurred=past.by_occurred,
             since=values.get("from"),
             before=values.get("to"),
             newest_first=values.get("order") == "desc",
@@ -315,7 +316,7 @@ class Answers:
     def _report(
         self, ledger: Ledger, name: str, values: Mapping[str, Any], as_csv: bool
     ) -> web.Response:
-        report, as_of = REPORTS[name], values.get("as_of")
+        report, as_of = REPORTS[name], values.get(AS_OF)
         past = Past(as_of, False, None, values.get("min_position", {}))
         ends = self._cuts(ledger, None, past)
         since, starts = None, {}

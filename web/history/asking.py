@@ -19,7 +19,7 @@ from web.cluster.admission import DEFAULT_WAIT_S
 from web.http.parameters import TEXT, BadRequest, Parameter, boolean, number, part_of, wrong
 from web.reads.parameters import LIST, READ, Filters
 from web.reads.questions import key_of
-from web.versions.asked import TIMELINE
+from web.versions.asked import AS_OF, AT_POSITION, CLOCK, TIMELINE
 
 REPORTS_PATH = "/v1/reports/"
 CLOCKS = ("recorded", "occurred")
@@ -47,9 +47,6 @@ def _one_of(words: tuple[str, ...]) -> Parameter:
 
 
 _TIME = {"type": "string", "format": "date-time"}
-_CLOCK = _one_of(CLOCKS)._replace(
-    text="recorded: when the log took it. occurred: when it happened, as the fact says."
-)
 _FAR_ENOUGH: Mapping[str, Parameter] = {
     "min_position": READ["min_position"],
     "wait_ms": READ["wait_ms"]._replace(
@@ -57,9 +54,11 @@ _FAR_ENOUGH: Mapping[str, Parameter] = {
     ),
 }
 PAST: Mapping[str, Parameter] = {
-    "as_of": Parameter(_time, _TIME, "As it was at this time."),
-    "clock": _CLOCK,
-    "at_position": Parameter(read_position, TEXT, "As it was when exactly this had been handled."),
+    AS_OF: Parameter(_time, _TIME, "As it was at this time."),
+    CLOCK: _one_of(CLOCKS)._replace(
+        text="recorded: when the log took it. occurred: when it happened, as the fact says."
+    ),
+    AT_POSITION: Parameter(read_position, TEXT, "As it was when exactly this had been handled."),
     **_FAR_ENOUGH,
 }
 LEAF: Mapping[str, Parameter] = {
@@ -84,7 +83,7 @@ PAST_LIST: Mapping[str, Parameter] = {
 }
 REPORT: Mapping[str, Parameter] = {
     **_FAR_ENOUGH,
-    "as_of": PAST["as_of"],
+    AS_OF: PAST[AS_OF],
     "from": Parameter(_time, _TIME, "Of facts recorded from this time on; a week without it."),
     "location": LIST["location"],
     "late_s": number(1, 10**9, "late-facts: after so many seconds a fact is late; 3,600."),
@@ -110,11 +109,11 @@ def past_of(values: Mapping[str, Any]) -> Past:
     Raises:
         BadRequest: a time and a position.
     """
-    if "as_of" in values and "at_position" in values:
-        raise BadRequest(wrong("at_position", "and as_of are two moments: give one"))
-    occurred = values.get("clock") == "occurred"
+    if AS_OF in values and AT_POSITION in values:
+        raise BadRequest(wrong(AT_POSITION, f"and {AS_OF} are two moments: give one"))
+    occurred = values.get(CLOCK) == "occurred"
     least = values.get("min_position", {})
-    return Past(values.get("as_of"), occurred, values.get("at_position"), least)
+    return Past(values.get(AS_OF), occurred, values.get(AT_POSITION), least)
 
 
 def wait_of(values: Mapping[str, Any]) -> float:

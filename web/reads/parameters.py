@@ -42,8 +42,6 @@ READ: Mapping[str, Parameter] = {
     "version": number(1, 999_999, "The rows of this version, also while it is staged: a preview."),
     "max_lag_events": number(0, _INT64 - 1, "Refuse an answer that lags by more."),
 }
-#: What the same calls take where they ask of the past, which a ledger reads.
-OF_THE_PAST = ("as_of", "at_position", "clock")
 LOOKUP = {
     "partial": Parameter(
         boolean, {"type": "boolean"}, "Take an answer that names what is missing."

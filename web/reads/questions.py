@@ -43,13 +43,13 @@ from web.reads.parameters import (
     LIST,
     LOOKUP,
     NAME,
-    OF_THE_PAST,
     READ,
     ROOT,
     STORED_ROWS,
     Filters,
     any_id,
 )
+from web.versions.asked import OF_THE_PAST
 
 LOOKUP_PATH = "/v1/lookup"
 MAX_KEYS = 1000

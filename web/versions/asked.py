@@ -10,13 +10,15 @@ import re
 from urllib.parse import unquote
 
 TIMELINE = "timeline"
+#: What makes a read of rows a question about the past: a moment, and by which clock it is meant.
+AS_OF, AT_POSITION, CLOCK = OF_THE_PAST = ("as_of", "at_position", "clock")
 #: What may be asked of a version by name.
 _BY_VERSION = re.compile(r"/v1/(?:inventory(?:/|$)|lookup$|reports/|audit$)")
 _VERSION = re.compile(r"(?:^|&)version=([^&]*)")
 _NUMBER = re.compile(r"[1-9][0-9]{0,5}")
 _ROWS = re.compile(r"/v1/inventory(?:/|$)")
 _BEHIND_ROW = re.compile(r"/v1/inventory/[^/]*/[^/]*/([^/]*)")
-_MOMENT = re.compile(r"(?:^|&)(?:as_of|at_position)=")
+_MOMENT = re.compile(rf"(?:^|&)(?:{AS_OF}|{AT_POSITION})=")
 
 
 def version_named(path: str, query: str) -> str | None:

@@ -14,8 +14,9 @@ from domain.names import fault_of
 from web.cluster.admission import ANYTHING, Asked
 from web.history.asking import PAST
 from web.http.parameters import BadRequest, parameters, target_of
-from web.reads.parameters import LIST, LOOKUP, OF_THE_PAST, READ
+from web.reads.parameters import LIST, LOOKUP, READ
 from web.reads.questions import asked_of, filters_of, key_of
+from web.versions.asked import OF_THE_PAST
 
 ids = st.text(st.characters(max_codepoint=0x2FFF), min_size=1, max_size=128).filter(
     lambda text: fault_of(text) is None
