@@ -18,7 +18,7 @@ from dev.commands import cli
 from domain.events import Refusal
 from web.http.problems import PAGES
 
-#: Documents whose every name is checked; in the others only links are.
+#: Documents whose every name is checked; in the others only links and paths are.
 CHECKED = (
     *("README.md", "docs/http.md", "docs/loading.md", "docs/operations.md", "docs/runbook.md"),
     "docs/scanners.md",
@@ -33,7 +33,7 @@ _SPAN = re.compile(r"`([^`\n]+)`")
 _FENCE = re.compile(r"^```(\w*)")
 _FROM = re.compile(r"<!-- from (\S+) -->")
 _PATH = re.compile(
-    r"(?:app|agents|web|audit|tables|wire|domain|importers|core|dev|tests|bench|docs|schemas)/[\w./-]*"
+    rf"(?:{'|'.join(SERVICE)}|dev|tests|bench|examples|clients|docs|deploy|schemas)/[\w./-]*"
 )
 _COMMAND = re.compile(r"(?:^|[\s;|&(])(?:\w+=\S+ )*onhand((?: +[^\s;|&#<>)`]+)*)")
 _METRIC = re.compile(r"\bonhand_[a-z_]+\b")
@@ -114,7 +114,9 @@ def faults(root: Path) -> Iterator[Fault]:
     paths += [str(path.relative_to(root)) for path in sorted((root / "docs").rglob("*.md"))]
     checked = {path: read(root, path) for path in CHECKED if (root / path).exists()}
     for path in paths:
-        yield from _links(root, checked.get(path) or read(root, path))
+        document = checked.get(path) or read(root, path)
+        yield from _links(root, document)
+        yield from _paths(root, document)
     for document in checked.values():
         yield from _names(root, document)
         yield from _shown(root, document)
@@ -139,6 +141,13 @@ def _links(root: Path, document: Document) -> Iterator[Fault]:
             test = re.fullmatch(r"`(test_\w+)`", link["text"])
             if test and f"def {test[1]}(" not in file.read_text():
                 yield Fault(document.path, line, f"{target} has no {test[1]}")
+
+
+def _paths(root: Path, document: Document) -> Iterator[Fault]:
+    for line, text in document.prose.items():
+        for span in _SPAN.findall(text):
+            if _PATH.fullmatch(span) and not (root / span).exists():
+                yield Fault(document.path, line, f"there is no {span}")
 
 
 def _anchors(text: str) -> set[str]:
@@ -177,8 +186,6 @@ def _names(root: Path, document: Document) -> Iterator[Fault]:
             for match in _COMMAND.finditer(span):
                 if why := _unknown_command(match[1].split()):
                     yield fault(why)
-            if line in document.prose and _PATH.fullmatch(span) and not (root / span).exists():
-                yield fault(f"there is no {span}")
 
 
 def _metrics(root: Path, file: str = "metrics.py") -> set[str]:
@@ -293,7 +300,3 @@ def _missing(path: str, checked: dict[str, Document], words: Iterable[str]) -> I
         for word in words:
             if word not in checked[path].text:
                 yield Fault(path, 1, f"does not mention {word}")
-
-
-def _source(root: Path, folder: str) -> str:
-    return "".join(path.read_text() for path in sorted((root / folder).glob("*.py")))
