@@ -4,7 +4,7 @@ Faust makes the server from an aiohttp Application, and aiohttp has no setting f
 (3.14.5: web_protocol.py arms its keep-alive timer when a connection opens and after each
 answer; a head that trickles in is cut off only by that). `guard` makes the Application
 build its connections from the class below. All private names of aiohttp that Onhand
-touches are in this file; tests/unit/web/test_connections.py says what broke.
+touches are in this file; tests/unit/web/http/test_connections.py says what broke.
 """
 
 import asyncio

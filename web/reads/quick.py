@@ -3,7 +3,7 @@
 aiohttp takes 65 µs of Python for a request whose row takes 5. So what is plainly a GET
 of one key, whole, alone and with nothing special about it, is answered here, and all
 else goes the usual way (`web/reads/queries.py`): None means just that. Both ways make one
-`Question` of it and give the same answer; tests/unit/web/test_quick.py holds them together.
+`Question` of it and give the same answer; tests/unit/web/reads/test_quick.py holds them together.
 A row that another worker owns is handed on from here, too (`web/reads/relay.py`).
 """
 

@@ -24,8 +24,8 @@ from tables.stats import Stats
 from tests.support.shelf import TOPICS, Shelf
 from tests.unit.web.access_files import SECRET, Keys
 from tests.unit.web.fakes import URL, FakeTable
+from tests.unit.web.reads.test_any_rows import ROUTES
 from tests.unit.web.serving import LIMITS, a_web
-from tests.unit.web.test_any_rows import ROUTES
 from web.access import proofs
 from web.access.access import Access, Demand
 from web.access.callers import Scope

@@ -8,7 +8,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer, make_mocked_request
 from msgspec.structs import replace
 
-from tests.unit.web.test_roster import a_beat, a_ledger
+from tests.unit.web.cluster.test_roster import a_beat, a_ledger
 from web.cluster.exchange import PeerAnswer
 from web.cluster.heartbeats import AUDIT, WorkerState
 from web.cluster.peers import Peers, get

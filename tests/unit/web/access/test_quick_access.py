@@ -11,7 +11,7 @@ from aiohttp.test_utils import TestServer
 from tests.support.desk import ME, Desk
 from tests.support.shelf import Shelf
 from tests.unit.web.access_files import OTHER, SECRET, Keys
-from tests.unit.web.test_both_ways import answer_of
+from tests.unit.web.reads.test_both_ways import answer_of
 from web.access import proofs
 from web.access.callers import Scope
 from web.http.connections import ConnectionLimits, guard
