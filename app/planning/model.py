@@ -6,7 +6,7 @@ machine; `app/planning/constants.py` has the figures, and docs/scale.md says how
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from math import ceil, sqrt
 from typing import Final
 
@@ -176,12 +176,3 @@ def limits(load: ExpectedLoad, planned: Sizes) -> list[Limit]:
     """All limits, the nearest one first."""
     found = [Limit(what, used(load, planned), then) for what, used, then in _LIMITS]
     return sorted(found, key=lambda limit: -limit.used)
-
-
-def scaled(
-    load: ExpectedLoad, workers: int, partitions: tuple[int, ...]
-) -> Iterator[tuple[ExpectedLoad, Sizes]]:
-    """The same load on other numbers of workers and partitions."""
-    for count in partitions:
-        other = msgspec.structs.replace(load, workers=workers, partitions=count)
-        yield other, plan(other)

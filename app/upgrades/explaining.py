@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from aiokafka import AIOKafkaConsumer
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from app.config import Settings
 from app.upgrades.causes import Counted, added
@@ -161,8 +161,3 @@ def _event(record: Record, place: Place, key: tuple[str, str]) -> JudgedEvent | 
     position = format_position({place: record[0]})
     kind = str(type(event).__struct_config__.tag)
     return JudgedEvent(position, record[1], kind, event.data.quantity)
-
-
-def fields_of(row: Row | None) -> dict[str, int]:
-    """For programs; empty for no row."""
-    return {} if row is None else structs.asdict(row)

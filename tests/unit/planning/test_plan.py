@@ -16,7 +16,7 @@ from app.commands import cli
 from app.config import Settings
 from app.planning import constants
 from app.planning.commands import size
-from app.planning.model import ExpectedLoad, limits, plan, scaled
+from app.planning.model import ExpectedLoad, limits, plan
 from core.window import _STORED
 from dev.readme.documents import read
 from dev.readme.running import is_as_expected
@@ -200,7 +200,9 @@ def test_the_page_shows_what_the_command_says() -> None:
 def test_the_page_has_the_table_that_the_model_makes() -> None:
     lines = []
     for workers in (3, 12, 48):
-        for load, p in scaled(BUSY, workers, (48, 192, 1000)):
+        for partitions in (48, 192, 1000):
+            load = replace(BUSY, workers=workers, partitions=partitions)
+            p = plan(load)
             nearest = limits(load, p)[0]
             lines.append(
                 f"| {workers} | {p.partitions:,} | {p.owned} + {p.followed} | {p.worker_cpu:.2f} "
