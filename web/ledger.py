@@ -21,7 +21,7 @@ from web.history.answers import Answers
 from web.history.probes import Probes
 from web.http.browsers import Browsers
 from web.http.connections import ConnectionLimits, guard
-from web.http.gate import Gate
+from web.http.gate import Gate, emptied
 from web.http.paths import add_routes, unknown_path
 from web.http.problems import pages
 
@@ -111,11 +111,7 @@ class LedgerWeb:
         await self._members.leave()
         await asyncio.sleep(_NOTICE_S)
         self._changes.end()
-        deadline = asyncio.get_running_loop().time() + _DRAIN_S
-        while self._gate.inside or self._feed_gate.inside:
-            if asyncio.get_running_loop().time() > deadline:
-                break
-            await asyncio.sleep(0.01)
+        await emptied({"read": self._gate, "feed": self._feed_gate}, _DRAIN_S)
 
     async def _on_cleanup(self, app: web.Application) -> None:
         await self._members.stop()

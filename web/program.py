@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -22,7 +21,7 @@ from web.cluster.peers import Peers
 from web.cluster.routing import Router
 from web.http.browsers import Browsers
 from web.http.connections import ConnectionLimits, guard
-from web.http.gate import Gate
+from web.http.gate import Gate, emptied
 from web.http.pacing import Lane
 from web.http.paths import add_routes, unknown_path
 from web.http.problems import pages
@@ -32,8 +31,6 @@ from web.reads.gathering import Gathering
 from web.rows.keys import KeyReads
 from web.rows.ranking import TopReads
 from web.rows.routes import KeyRoute, TopRoute
-
-log = logging.getLogger(__name__)
 
 Route: TypeAlias = KeyRoute | TopRoute
 
@@ -133,14 +130,7 @@ class ProgramWeb:
         self._ops.draining = self._gate.draining = True
         await self.members.leave()
         await asyncio.sleep(_NOTICE_S)
-        deadline = asyncio.get_running_loop().time() + _DRAIN_S
-        while any([self._gate.inside]):
-            if asyncio.get_running_loop().time() > deadline:
-                log.warning(
-                    "Some requests are still being handled: %s", {"read": self._gate.inside}
-                )
-                break
-            await asyncio.sleep(0.01)
+        await emptied({"read": self._gate}, _DRAIN_S)
 
     async def _on_cleanup(self, app: web.Application) -> None:
         await self.members.stop()

@@ -31,7 +31,7 @@ from web.history.passing import Passing
 from web.http.bodies import BodyLimits, Room
 from web.http.browsers import Browsers
 from web.http.connections import ConnectionLimits, guard
-from web.http.gate import Gate
+from web.http.gate import Gate, emptied
 from web.http.outbox import Outbox
 from web.http.paths import add_routes, go_on, unknown_path
 from web.http.problems import pages
@@ -376,12 +376,7 @@ class Web:
         await asyncio.sleep(limits.notice_s)
         self._feed.end()
         self._rows.end()
-        deadline = asyncio.get_running_loop().time() + limits.drain_s
-        while any(self._in_flight().values()):
-            if asyncio.get_running_loop().time() > deadline:
-                log.warning("Some requests are still being handled: %s", self._in_flight())
-                break
-            await asyncio.sleep(0.01)
+        await emptied(self._gates, limits.drain_s)
 
     async def close(self) -> None:
         """Let go of Kafka and of other workers, after the last request. May be called twice."""

@@ -8,13 +8,12 @@ from aiohttp import web
 from msgspec import Struct
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.registry import Collector
 
 from ledger.keeping import Keeper
 from web.http.problems import Problem, problem
-from web.http.replies import SERVER, json_reply
-from web.operations.ops import LiveBody
+from web.http.replies import json_reply
+from web.operations.ops import LiveBody, metrics_reply
 
 
 class LedgerReadyBody(Struct, frozen=True):
@@ -60,9 +59,8 @@ class Probes:
         return json_reply(LedgerReadyBody(True, keeper.partitions, lag, warnings))
 
     async def metrics(self, request: web.Request) -> web.Response:
-        """GET /metrics, for Prometheus."""
-        headers = {"Content-Type": CONTENT_TYPE_PLAIN_0_0_4, "Cache-Control": "no-store", **SERVER}
-        return web.Response(body=generate_latest(self.registry), headers=headers)
+        """GET /metrics."""
+        return metrics_reply(self.registry, request)
 
 
 class _Collected(Collector):

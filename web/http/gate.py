@@ -7,7 +7,9 @@ time is used, and before what took its time to find is told.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import asyncio
+import logging
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TypeAlias
@@ -16,6 +18,8 @@ from aiohttp import web
 
 from web.http.problems import Problem, problem
 from web.http.replies import Handler
+
+log = logging.getLogger(__name__)
 
 #: Gives the refusal of who would not be let in any more.
 JudgeAgain: TypeAlias = Callable[[], web.Response | None]
@@ -61,6 +65,17 @@ class Gate:
             return response
 
         return handle
+
+
+async def emptied(gates: Mapping[str, Gate], within_s: float) -> None:
+    """Wait until all who are inside were answered; who is not within that time is logged."""
+    deadline = asyncio.get_running_loop().time() + within_s
+    while any(gate.inside for gate in gates.values()):
+        if asyncio.get_running_loop().time() > deadline:
+            inside = {kind: gate.inside for kind, gate in gates.items()}
+            log.warning("Some requests are still being handled: %s", inside)
+            return
+        await asyncio.sleep(0.01)
 
 
 @contextmanager
