@@ -33,8 +33,9 @@ from tables.ports import Fail, Membership
 from tables.stock import InventoryTable
 from web.access.access import Access
 from web.access.watched import AccessError
+from web.config import Limits, WebConfig
 from web.operations.alerting import AlertMetrics
-from web.server import Limits, Web, WebConfig
+from web.server import Web
 from web.versions.view import VersionView
 
 #: What the table counts, by the name under which the decoding process finds it too.

@@ -37,7 +37,7 @@ _ELSEWHERE = (
 
 
 class LedgerWebConfig(Struct, frozen=True, kw_only=True):
-    """What the web of a ledger needs to know of the settings; as `web.server.WebConfig`."""
+    """What the web of a ledger needs to know of the settings; as `web.config.WebConfig`."""
 
     url: str
     version: int

@@ -36,13 +36,13 @@ Route: TypeAlias = KeyRoute | TopRoute
 
 #: Questions at once; the others are told to come back.
 _QUESTIONS = 2048
-#: As of `web.server.Limits`: how long `stop` goes on as before, and then waits for questions.
+#: As of `web.config.Limits`: how long `stop` goes on as before, and then waits for questions.
 _NOTICE_S = 1.0
 _DRAIN_S = 10.0
 
 
 class ProgramWebConfig(Struct, frozen=True, kw_only=True):
-    """What the web of a program needs to know of the settings; as `web.server.WebConfig`.
+    """What the web of a program needs to know of the settings; as `web.config.WebConfig`.
 
     topics: full names of what the table counts that is read. rules: of its projection.
     """

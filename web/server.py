@@ -2,11 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
 
 from aiohttp import web
-from msgspec import Struct
 from msgspec.structs import replace
 from prometheus_client.registry import Collector
 
@@ -22,7 +20,8 @@ from web.access.callers import Scope
 from web.cluster.ends import BrokerEnds
 from web.cluster.members import Members
 from web.cluster.sightings import Sightings
-from web.feed.following import FeedLimits, Following
+from web.config import Limits, WebConfig
+from web.feed.following import Following
 from web.feed.owners import ByHop, RowPages
 from web.feed.pages import FeedPages
 from web.feed.rows import OwnRows
@@ -43,82 +42,20 @@ from web.page.files import PageFiles
 from web.reads.queries import Queries
 from web.records.deadletters import DeadLetters
 from web.records.factfinding import FactFinding
-from web.records.kept import KeptAnswers, KeptLoads
+from web.records.kept import KeptAnswers
 from web.records.logs import Logs
 from web.versions.door import Door
 from web.versions.neighbours import Neighbours
 from web.versions.switch import Switch
 from web.versions.view import VersionView
 from web.writes.appending import Appender
-from web.writes.documents import DocumentLimits, Documents
+from web.writes.documents import Documents
 from web.writes.facts import FactLimits, Facts
 from web.writes.loads import Loader
 from web.writes.outcomes import Outcomes
 from web.writes.questions import OwnQuestions
-from web.writes.turns import TurnLimits
 
 log = logging.getLogger(__name__)
-
-
-class Limits(Struct, frozen=True):
-    """Bounds of one worker. What is beyond them gets a clear 4xx or 503, at once.
-
-    reads: queries handled at once, those that wait for another worker too. Those that wait for
-        a position have a bound of their own (`web.cluster.admission.MAX_WAITERS`).
-    documents: those that are posted, who are among no others.
-    writes: POSTs of facts handled at once, those that wait for their turn too. Neither those
-        whose bodies have not come nor those that wait for an outcome are among them.
-    turns: in which writes go to Kafka.
-    feed: readers of changes, who are among no others.
-    body_bytes: memory for bodies that are not whole yet, of writes and of lookups each.
-    answer_bytes: memory for large answers that wait for their clients to take them.
-    append_timeout_s: Kafka's time for one POST; with all the rest, an answer comes within 5 s.
-    peer_connections: to all other workers together.
-    notice_s: how long `stop` goes on as before, so that clients, load balancers and other
-        workers learn of it: whoever asks meanwhile is told to close the connection.
-    drain_s: how long it then waits for requests under way.
-    """
-
-    connections: ConnectionLimits = ConnectionLimits()
-    facts: FactLimits = FactLimits()
-    documents: DocumentLimits = DocumentLimits()
-    lookup_body: BodyLimits = BodyLimits()
-    reads: int = 2048
-    writes: int = 2048
-    turns: TurnLimits = TurnLimits()
-    feed: FeedLimits = FeedLimits()
-    body_bytes: int = 32 * 2**20
-    answer_bytes: int = 128 * 2**20
-    append_timeout_s: float = 4.0
-    peer_connections: int = 4096
-    notice_s: float = 1.0
-    drain_s: float = 10.0
-
-
-class WebConfig(Struct, frozen=True, kw_only=True):
-    """What the web needs to know of the settings.
-
-    url: how others reach this worker. kafka: keyword arguments of an aiokafka client.
-    topics: full topic name by role (`shipments`, `sales`, `adjustments`).
-    members_topic: where workers tell each other what they hold.
-    dead_letters: the topic of what this version refused. loads: where documents are remembered.
-    build: what `/v1/cluster` says of the code that runs.
-    window: offsets of the duplicates window; workers with another one are not asked.
-    origins: of pages that browsers may let ask this worker. asyncapi: what `/asyncapi.json` tells.
-    """
-
-    url: str
-    version: int
-    kafka: Mapping[str, Any]
-    topics: Mapping[str, str]
-    members_topic: str
-    dead_letters: str
-    asyncapi: Mapping[str, Any]
-    loads: KeptLoads
-    build: str = ""
-    window: int | None = None
-    origins: Sequence[str] = ()
-    limits: Limits = Limits()
 
 
 def _with_room(limits: Limits) -> tuple[FactLimits, BodyLimits]:
@@ -150,47 +87,28 @@ class Web:
         `loader`: loads documents. `repairs`: who sets rows right. `access`: who may call what.
         """
         self._config, self._ruling, self._access = config, ruling, access
-        self.versions = versions
+        self.versions, self._loader = versions, loader
         limits = config.limits
         self._ends = BrokerEnds(config.kafka)
         self._outbox = Outbox(limits.answer_bytes)
-        fact_limits, lookup_body = _with_room(limits)
-        self.members = Members(
-            config.kafka,
-            config.members_topic,
-            table,
-            version=config.version,
-            rules=ruling.now.number,
-            build=config.build,
-            url=config.url,
-            window=config.window,
-            fail=fail,
-            epoch=lambda: self._switch.epoch,
-            access=access,
-        )
-        unreadable = self.members.unreadable
+        self._fact_limits, self._lookup_body = _with_room(limits)
+        self.members = self._made_members(table, fail)
         self._metrics = Metrics(
             table,
             stats,
             self._in_flight,
-            unreadable,
+            self.members.unreadable,
             config.topics.values(),
             map(str, Refusal),
             access.refused,
         )
-        sending, reading = fact_limits.body.room.reading, lookup_body.room.reading
-        self._gates = {
-            "read": Gate(limits.reads, lambda: self._queries.waiters() + reading()),
-            "write": Gate(limits.writes, self._apart_of_writes(sending)),
-            "feed": Gate(limits.feed.readers),
-            "feed-hop": Gate(limits.feed.hops),
-        }
+        self._gates = self._made_gates(limits)
         self._queries = Queries(
             table,
             self.members.roster,
             config.topics.values(),
             config.version,
-            lookup_body,
+            self._lookup_body,
             self._metrics.observe_query,
             self._ends,
             limits.peer_connections,
@@ -199,76 +117,112 @@ class Web:
             access.tls.client,
             self._gates["read"],
         )
-        self._appender = Appender(config.kafka, limits.append_timeout_s, limits.turns)
-        observe, observe_query = self._metrics.observe_append, self._metrics.observe_query
+        table.label = (config.version, 0)
+        self._past = Passing(self.members.roster, self._queries.peers)
+        # In this order: each takes what those before it have made.
+        self._make_records(table)
+        self._make_writes(table)
+        self._make_versions(table)
+        self._make_feed(table)
+        self._auditing = Auditing(table, repairs, self._lookup_body)
+        registry, workers = self._metrics.registry, self.members.workers
+        self._ops = Ops(config.version, table, registry, workers, versions.not_ready)
+
+    def _made_members(self, table: StockReading, fail: Fail | None) -> Members:
+        config = self._config
+        return Members(
+            config.kafka,
+            config.members_topic,
+            table,
+            version=config.version,
+            rules=self._ruling.now.number,
+            build=config.build,
+            url=config.url,
+            window=config.window,
+            fail=fail,
+            epoch=lambda: self._switch.epoch,
+            access=self._access,
+        )
+
+    def _made_gates(self, limits: Limits) -> dict[str, Gate]:
+        sending = self._fact_limits.body.room.reading
+        reading = self._lookup_body.room.reading
+        return {
+            "read": Gate(limits.reads, lambda: self._queries.waiters() + reading()),
+            "write": Gate(limits.writes, self._apart_of_writes(sending)),
+            "feed": Gate(limits.feed.readers),
+            "feed-hop": Gate(limits.feed.hops),
+        }
+
+    def _make_records(self, table: StockReading) -> None:
+        config, observe = self._config, self._metrics.observe_query
         logs = Logs(config.kafka)
-        self._dead_letters = DeadLetters(logs, config.dead_letters, table.count, observe_query)
-        self.kept = KeptAnswers(logs, config.loads, observe_query)
+        self._dead_letters = DeadLetters(logs, config.dead_letters, table.count, observe)
+        self.kept = KeptAnswers(logs, config.loads, observe)
+        self._roles = {topic: role for role, topic in config.topics.items()}
         self._sightings = Sightings(
             table,
             self.members.roster,
             self._queries.peers,
             config.url,
             config.version,
-            lookup_body,
-            ruling,
+            self._lookup_body,
+            self._ruling,
         )
-        roles = {topic: role for role, topic in config.topics.items()}
-        self._past = Passing(self.members.roster, self._queries.peers)
         self._finding = FactFinding(
             self._sightings.ask,
             logs,
-            roles,
+            self._roles,
             table.count,
             config.dead_letters,
-            lookup_body,
-            self._metrics.observe_query,
-            ruling,
+            self._lookup_body,
+            observe,
+            self._ruling,
             self._past.facts,
         )
-        outcomes = Outcomes(self._sightings.ask, roles, table.count, ruling)
-        append = self._appender.append
+
+    def _make_writes(self, table: StockReading) -> None:
+        config, limits = self._config, self._config.limits
+        self._appender = Appender(config.kafka, limits.append_timeout_s, limits.turns)
+        outcomes = Outcomes(self._sightings.ask, self._roles, table.count, self._ruling)
         self._facts = Facts(
-            append, config.topics, table.count, fact_limits, ruling, observe, outcomes.of
+            self._appender.append,
+            config.topics,
+            table.count,
+            self._fact_limits,
+            self._ruling,
+            self._metrics.observe_append,
+            outcomes.of,
         )
-        self._loader = loader
         questions = OwnQuestions(self._queries.peers, config.url)
         self._documents = Documents(
-            loader, questions, self._active_rules, limits.documents, config.origins
+            self._loader, questions, self._active_rules, limits.documents, config.origins
         )
-        table.label = (config.version, 0)
-        roster, peers = self.members.roster, self._queries.peers
-        neighbours = Neighbours(versions, self.members.workers, roster.is_quiet, peers)
-        self._neighbours = neighbours
-        self._switch = Switch(versions, table, self._queries.admission, neighbours.workers, peers)
+
+    def _make_versions(self, table: StockReading) -> None:
+        versions, roster, peers = self.versions, self.members.roster, self._queries.peers
+        admission = self._queries.admission
+        self._neighbours = Neighbours(versions, self.members.workers, roster.is_quiet, peers)
+        near = self._neighbours.workers
+        self._switch = Switch(versions, table, admission, near, peers)
         self._switch.listeners.append(self.members.announce)
         self._door = Door(
-            versions,
-            self._switch,
-            table,
-            self._queries.admission,
-            peers,
-            neighbours.workers,
-            fact_limits.body,
+            versions, self._switch, table, admission, peers, near, self._fact_limits.body
         )
+
+    def _make_feed(self, table: StockReading) -> None:
+        config, access = self._config, self._access
         own = OwnRows(table, config.version)
-        self._rows = RowPages(own, roster, peers, [*config.topics.values()])
+        topics = [*config.topics.values()]
+        self._rows = RowPages(own, self.members.roster, self._queries.peers, topics)
         source = FeedSource(self._past, self._rows, self._door)
         self._feed = Following(
             FeedPages(source.ask, source.version),
             self._door.guarding(source.here),
             lambda request: access.admits(request, Scope.READ),
-            limits.feed,
+            config.limits.feed,
         )
         self._metrics.registry.register(self._feed)
-        self._auditing = Auditing(table, repairs, lookup_body)
-        self._ops = Ops(
-            config.version,
-            table,
-            self._metrics.registry,
-            self.members.workers,
-            versions.not_ready,
-        )
 
     def judge_by(self, rules: int) -> None:
         """The record says that this worker's version counts by these rules.

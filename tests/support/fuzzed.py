@@ -25,8 +25,9 @@ from tests.support.fuzz import Fuzz, Seen, throw
 from tests.support.shelf import TOPICS, Shelf
 from web.access.access import OPEN, Access
 from web.cluster.heartbeats import Claim, Heartbeat, beat_of
+from web.config import Limits, WebConfig
 from web.http.connections import ConnectionLimits
-from web.server import Limits, Web, WebConfig
+from web.server import Web
 from web.writes.loads import LoadAnswer, LoadAsked, LoadEnd, LoadQuestions
 
 CLIENTS = 16

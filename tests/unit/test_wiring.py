@@ -17,7 +17,7 @@ from examples.wordcount.program import WORDCOUNT
 from tables.home.kafka import KafkaHome
 from tables.home.memory import MemoryStores
 from tables.home.rocks import RocksStores
-from web.server import Limits
+from web.config import Limits
 
 #: Nobody listens there: who asks anybody fails.
 NOWHERE = "127.0.0.1:1"

@@ -19,8 +19,8 @@ from dev.kafka import Kafka, free_port, start
 from dev.oracle.stock import Record
 from domain.rules.held import Ruling
 from tests.support.logs import Reader, a_name, make, make_all
+from web.config import Limits
 from web.http.paths import add_routes
-from web.server import Limits
 from web.writes import appending
 from web.writes.appending import BATCH_BYTES, Appender
 from web.writes.facts import FactLimits, Facts

@@ -16,11 +16,11 @@ from app.channels.document import topics_document
 from app.config import Settings
 from tests.unit.web.fakes import FakeTable
 from tests.unit.web.serving import a_web
+from web.config import Limits
 from web.docs.callsections import curl_of
 from web.docs.page import docs_page
 from web.http.problems import Problem
 from web.openapi import document
-from web.server import Limits
 
 URL = "http://10.0.0.7:6066"
 CALLS, TOPICS = document("0.2.0", URL), topics_document(Settings(), "0.2.0")

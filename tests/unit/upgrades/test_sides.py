@@ -23,9 +23,9 @@ from tests.unit.web.fakes import FakeTable
 from tests.unit.web.serving import a_web
 from web.access.callers import Scope
 from web.cluster.peers import Peers
+from web.config import Limits
 from web.reads import questions
 from web.reads.cursors import START, LastGiven, RowKey
-from web.server import Limits
 
 PARTITIONS = 4
 KEYS = [(f"SKU-{n}", "here") for n in range(20)]

@@ -16,9 +16,10 @@ from tests.support.builders import an_active_version
 from tests.support.openapi_check import Contract
 from tests.unit.web.fakes import URL, FakeLoader, FakeTable
 from web.access.access import OPEN, Access
+from web.config import Limits, WebConfig
 from web.feed.following import FeedLimits
 from web.http.connections import ConnectionLimits
-from web.server import Limits, Web, WebConfig
+from web.server import Web
 from web.versions.view import VersionView
 
 Client = TestClient[web.Request, web.Application]

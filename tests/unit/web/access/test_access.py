@@ -23,8 +23,9 @@ from web.access.access import Access
 from web.access.callers import Scope
 from web.access.tokens import read_tokens
 from web.access.watched import AccessError, WatchedFile
+from web.config import Limits
 from web.openapi import document
-from web.server import Limits, Web
+from web.server import Web
 from web.writes.appending import Receipt
 
 ROW = "/v1/inventory/SKU-1/s-7"

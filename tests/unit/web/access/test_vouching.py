@@ -14,7 +14,7 @@ from tests.unit.web.fakes import FakeTable
 from tests.unit.web.serving import a_web
 from web.access.callers import CALLER, Caller, Scope
 from web.cluster.peers import Peers, get, hop_headers, post, through_door
-from web.server import Limits
+from web.config import Limits
 
 ROW = "/v1/inventory/SKU-1/s-7"
 

@@ -12,10 +12,10 @@ import web.page as page_room
 from tests.unit.web.access_files import Keys
 from tests.unit.web.fakes import FakeTable
 from tests.unit.web.serving import Worker, a_web
+from web.config import Limits
 from web.feed.asked import KIND_OF_TYPE
 from web.http.problems import PAGES
 from web.page.files import PAGE_PATH, PageFiles
-from web.server import Limits
 
 STATIC = Path(page_room.__file__).with_name("static")
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}

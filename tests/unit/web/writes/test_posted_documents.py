@@ -26,8 +26,8 @@ from web import openapi
 from web.access.access import OPEN, Access
 from web.access.callers import Scope
 from web.calls import ANSWERS
+from web.config import Limits
 from web.http.bodies import BodyLimits, Room
-from web.server import Limits
 from web.writes.documents import DocumentLimits, in_words_of_http
 from web.writes.loads import DocumentBody, LoadAnswer, LoadEnd, LoadFault, NoFactBody
 
