@@ -14,7 +14,6 @@ from tables.audit.repairs import Repairs
 from tables.ports import Fail
 from tables.stats import Stats
 from tables.stock import StockReading
-from web import openapi
 from web.access.access import OPEN, Access, Demand
 from web.access.callers import Scope
 from web.cluster.ends import BrokerEnds
@@ -35,6 +34,7 @@ from web.http.outbox import Outbox
 from web.http.paths import add_routes, go_on, unknown_path
 from web.http.problems import pages
 from web.http.raw.shortcuts import Take
+from web.openapi import document
 from web.operations.auditing import Auditing
 from web.operations.metrics import Metrics
 from web.operations.ops import Ops
@@ -268,9 +268,9 @@ class Web:
         add_routes(app, self._auditing.routes(), reads, None, access.guarding(Scope.OPERATE))
         add_routes(app, pages(), guarding=any_token)
         about = self._config.build, self._config.url, self._config.asyncapi
-        document = openapi.routes(*about, guarded=access.has_tokens)
+        described = document.routes(*about, guarded=access.has_tokens)
         page = PageFiles()
-        add_routes(app, document, guarding=page.before(any_token))
+        add_routes(app, described, guarding=page.before(any_token))
         add_routes(app, page.routes())
         # A dot would not match an encoded line feed.
         # The active version may have calls that this one does not know.

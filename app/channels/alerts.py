@@ -13,7 +13,7 @@ from app.channels.schemas import draft_07
 from app.config import Settings
 from domain.alerts import AlertLevel
 from domain.schemas import Schema
-from web.describing import REF, ref_to
+from web.openapi.describing import REF, ref_to
 
 HOOK: Final = "hook"
 WEBHOOK, WEBHOOK_SERVER = "alertsWebhook", "receiver"

@@ -13,7 +13,7 @@ from domain.events import MAX_ID_CHARS, StockAdjusted, StockEvent
 from domain.modes import ATTRIBUTES, CONTENT_TYPE, SPECVERSION, STRUCTURED
 from domain.rules.held import NEWEST
 from domain.schemas import Schema, export
-from web.describing import ref_to
+from web.openapi.describing import ref_to
 
 BINDING = "0.5.0"  # of Kafka, as the newest AsyncAPI 3.0.0 knows it
 _SHORT = {True: "AdjustmentData", False: "MovementData"}

@@ -15,10 +15,10 @@ from app.channels.schemas import draft_07
 from app.config import Settings
 from domain.schemas import Schema
 from web.access.callers import Scope
-from web.calls import ANSWERS, SECURITY_SCHEMES
-from web.describing import REF, ref_to
 from web.feed.asked import CHANGES_PATH, FOLLOWED, LAST_EVENT_ID, Event, Form, ToldFactBody
 from web.feed.rows import ResetBody, ResetReason, ToldRowBody
+from web.openapi.calls import ANSWERS, SECURITY_SCHEMES
+from web.openapi.describing import REF, ref_to
 
 FOLLOW = "follow"
 FEED, FEED_SERVER = "changes", "worker"

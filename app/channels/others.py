@@ -19,7 +19,7 @@ from domain.rows import Row
 from domain.schemas import Schema
 from web.access.beats import BEAT_PROOF
 from web.cluster.heartbeats import Heartbeat
-from web.describing import REF, ref_to
+from web.openapi.describing import REF, ref_to
 
 _JSON = "application/json"
 _BYTES = "application/octet-stream"

@@ -15,8 +15,8 @@ import aiohttp
 from dev.workers import AUDIT, ROOT, Worker, until
 from tests.support.logs import Put, plain_writer
 from tests.support.workers import LEDGER, Cluster
-from web.calls import CALLS
 from web.history.passing import AUDIT_PATH
+from web.openapi.calls import CALLS
 from web.records.kept import LOADS_PATH
 from web.writes.documents import DOCUMENTS_PATH, FILE
 

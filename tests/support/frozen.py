@@ -29,7 +29,7 @@ from web.cluster.freshness import FRESHNESS_HEADERS
 from web.cluster.heartbeats import Claim, Heartbeat, HeldUp, bytes_of
 from web.cluster.peers import hop_headers, through_door
 from web.http.problems import Problem
-from web.openapi import document
+from web.openapi.document import document
 from web.reads.replies import etag
 from web.writes.lines import TYPE_OF_PATH, derived_id
 

@@ -22,10 +22,10 @@ from dev.kafka import free_port
 from tests.support.ending import end
 from tests.support.paperfeed import PaperFeed
 from tests.support.paperkept import PaperKept
-from web import openapi
 from web.feed.asked import CHANGES_PATH
 from web.http.paths import add_routes
 from web.http.problems import Problem, problem
+from web.openapi import document
 from web.page.files import PageFiles
 
 Json = dict[str, Any]
@@ -162,7 +162,7 @@ class Paper:
         app = web.Application()
         page = PageFiles()
         add_routes(app, page.routes())
-        listing = openapi.routes(__version__, self.url, TOPICS, guarded=False)
+        listing = document.routes(__version__, self.url, TOPICS, guarded=False)
         add_routes(app, listing, guarding=page.before(lambda path, handler: handler))
         app.router.add_get("/{path:.*}", self._answer)
         self._runner = web.AppRunner(app)

@@ -10,7 +10,7 @@ from app import __version__
 from tests.support.openapi_check import Contract
 from tests.support.paper import Paper, a_letter
 from tests.support.paperkept import AT, a_load, an_alert
-from web.openapi import document
+from web.openapi.document import document
 
 KEY = "/v1/inventory/{sku}/{location}"
 ASKED = {

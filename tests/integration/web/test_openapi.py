@@ -12,7 +12,7 @@ from dev.oracle.log import read_topics
 from tests.support.asyncapi_check import TopicContract
 from tests.support.examples import Answers, schemathesis, two_workers
 from tests.support.workers import Cluster
-from web.calls import ANSWERS, CALLS
+from web.openapi.calls import ANSWERS, CALLS
 
 #: As much as fits into it is asked; tests/torture asks all.
 SECONDS = 20

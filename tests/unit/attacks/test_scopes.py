@@ -30,7 +30,7 @@ from web.access import proofs
 from web.access.access import Access, Demand
 from web.access.callers import Scope
 from web.ledger import LedgerWeb, LedgerWebConfig
-from web.openapi import document
+from web.openapi.document import document
 from web.program import ProgramWeb, ProgramWebConfig
 
 Need = Scope | Demand

@@ -16,7 +16,7 @@ from tests.unit.attacks.stranger import Stranger, a_worker_of_nothing, read
 from tests.unit.web.access_files import SECRET, Keys
 from tests.unit.web.fakes import URL
 from web.access import proofs
-from web.openapi import document
+from web.openapi.document import document
 
 LINE = {"source": "till-17", "id": "1", "sku": "SKU-1", "location": "s-7", "quantity": 2}
 EVENT = {

@@ -20,7 +20,7 @@ from web.config import Limits
 from web.docs.callsections import curl_of
 from web.docs.page import docs_page
 from web.http.problems import Problem
-from web.openapi import document
+from web.openapi.document import document
 
 URL = "http://10.0.0.7:6066"
 CALLS, TOPICS = document("0.2.0", URL), topics_document(Settings(), "0.2.0")

@@ -24,7 +24,7 @@ from web.access.callers import Scope
 from web.access.tokens import read_tokens
 from web.access.watched import AccessError, WatchedFile
 from web.config import Limits
-from web.openapi import document
+from web.openapi.document import document
 from web.server import Web
 from web.writes.appending import Receipt
 

@@ -22,12 +22,12 @@ from tests.support.openapi_check import Contract
 from tests.unit.web.access_files import Keys
 from tests.unit.web.fakes import FakeLoader, FakeTable
 from tests.unit.web.serving import LIMITS, Worker, a_web
-from web import openapi
 from web.access.access import OPEN, Access
 from web.access.callers import Scope
-from web.calls import ANSWERS
 from web.config import Limits
 from web.http.bodies import BodyLimits, Room
+from web.openapi.calls import ANSWERS
+from web.openapi.document import document as described
 from web.writes.documents import DocumentLimits, in_words_of_http
 from web.writes.loads import DocumentBody, LoadAnswer, LoadEnd, LoadFault, NoFactBody
 
@@ -58,7 +58,7 @@ async def a_worker(
     part = a_web(table, replace(limits, documents=documents), access, origins, versions, loader)
     part.attach(app)
     async with TestClient(TestServer(app)) as client:
-        document = msgspec.json.encode(openapi.document("", "", guarded=access.has_tokens))
+        document = msgspec.json.encode(described("", "", guarded=access.has_tokens))
         yield Worker(part, table, client, Contract(msgspec.json.decode(document)))
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ledger.questions.reporting import REPORTS
-from web.describing import EVERY, JsonObject, as_json_content, call_of, query_of
 from web.feed.asked import CHANGES_ASKED, CHANGES_PATH, LAST_EVENT_ID, Event
 from web.history.asking import LEAF, PAST, REPORT, REPORTS_PATH
 from web.history.passing import OF_A_VERSION
 from web.http.parameters import Parameter
 from web.http.problems import Problem
+from web.openapi.describing import EVERY, JsonObject, as_json_content, call_of, query_of
 
 #: Parameters of reads that make them questions about the past.
 PAST_ALONE: Mapping[str, Parameter] = {
@@ -50,7 +50,7 @@ _SAYS_NO = (*EVERY, Problem.TOO_BUSY, Problem.NOT_READY, Problem.NOT_CAUGHT_UP)
 
 
 def calls_of_the_past(sku: JsonObject, location: JsonObject) -> dict[str, JsonObject]:
-    """By path. sku, location: the parameters of a row's path."""
+    """GETs, by path. sku, location: the parameters of a row's path."""
     name = {
         "name": "name",
         "in": "path",
