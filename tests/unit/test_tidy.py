@@ -41,7 +41,6 @@ NAMES_TWICE = {
 LONG_FILES: set[str] = set()
 LONG_FUNCTIONS = {
     "wire/batches.py: pieces",
-    "tests/integration/commands/test_worker_log.py: test_a_log_is_a_few_sentences_from_onhand_starts_to_stopped",  # noqa: E501
 }
 FULL_ROOMS = {"tests/support"}
 DOCUMENTS_GONE: set[str] = set()
