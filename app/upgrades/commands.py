@@ -12,7 +12,7 @@ import click
 
 from app.commands.console import Cell, Ticker, moment, plain, print_json, span, table
 from app.commands.running import Commands, as_json, kafka_option, settings_from, url_option
-from app.upgrades.diffs import doors_of, report_document, upgrade_diff
+from app.upgrades.diff.command import doors_of, report_document, upgrade_diff
 from app.upgrades.ends import NOT_ALL_CODE, NOT_YET_CODE, end_refused, ended
 
 if TYPE_CHECKING:

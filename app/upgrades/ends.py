@@ -23,8 +23,8 @@ NOT_ALL_CODE: Final = 5
 def ended(work: Coroutine[Any, Any, T], as_json: bool) -> T:
     """Run it; what is no result ends the command."""
     from app.upgrades.asking import NotAsked, UpgradeRefused
+    from app.upgrades.diff.sides import NotCompared
     from app.upgrades.retiring import NotFinished
-    from app.upgrades.sides import NotCompared
     from core.versions import AlreadySo
     from wire.control import OutcomeUnknown
 

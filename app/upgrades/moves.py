@@ -17,12 +17,13 @@ from msgspec.structs import replace
 from app import topics
 from app.admin import connected
 from app.config import Settings
-from app.upgrades import diffing, record
 from app.upgrades import fleet as fleets
+from app.upgrades import record
 from app.upgrades.asking import UpgradeRefused, asking, known
-from app.upgrades.diffing import Report
+from app.upgrades.diff import diffing
+from app.upgrades.diff.diffing import Report
+from app.upgrades.diff.sides import Doors, NotCompared
 from app.upgrades.fleet import Fleet, Observed, SeenWorker, VersionProgress
-from app.upgrades.sides import Doors, NotCompared
 from core import versions
 from core.versions import Versions
 from domain.rules.held import NEWEST

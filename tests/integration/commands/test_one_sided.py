@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from app import topics
 from app.config import Settings
-from app.upgrades.causes import OneSided
+from app.upgrades.diff.causes import OneSided
 from domain.rules.three import THREE
 from domain.rules.two import TWO
 from tables.home.letters import committed_reader

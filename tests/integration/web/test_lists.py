@@ -8,8 +8,8 @@ from urllib.parse import urlencode
 import pytest
 from aiohttp import web
 
-from app.upgrades import sides
-from app.upgrades.sides import Side
+from app.upgrades.diff import sides
+from app.upgrades.diff.sides import Side
 from core.stages import Role
 from domain.rows import split_key
 from tables.home.store import row_pairs

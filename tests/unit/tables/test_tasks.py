@@ -131,7 +131,7 @@ async def test_what_can_begin_anew_still_ends_the_worker_where_nothing_would_hel
 #: Tasks that their makers await, or whose outcome goes to whoever waits for a future.
 AWAITED = {
     "app/commands/running.py": 1,  # says that a command waits, for as long as it does
-    "app/upgrades/comparing.py": 2,  # of a group, which ends with the first that fails
+    "app/upgrades/diff/comparing.py": 2,  # of a group, which ends with the first that fails
     "app/counting/worker.py": 2,  # the steps of `stop`
     "app/loading/decisions/deciding.py": 1,  # of a task group
     "app/loading/process.py": 1,  # of a task group

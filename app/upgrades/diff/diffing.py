@@ -1,4 +1,4 @@
-"""`onhand upgrade diff`: which rows change with the other version, and why."""
+"""The two versions are compared row by row, and each difference is given its cause."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from msgspec.structs import replace
 from app.config import Settings
 from app.upgrades import fleet as fleets
 from app.upgrades.asking import UpgradeRefused, asking, known
-from app.upgrades.causes import UNEXPLAINED, Cause, Causes, OneSided, TooManyLetters
-from app.upgrades.comparing import Comparing, Difference
-from app.upgrades.explaining import JudgedRow, judged_row
+from app.upgrades.diff.causes import UNEXPLAINED, Cause, Causes, OneSided, TooManyLetters
+from app.upgrades.diff.comparing import Comparing, Difference
+from app.upgrades.diff.explaining import JudgedRow, judged_row
+from app.upgrades.diff.sides import Doors, NotCompared, Side, owners_in
 from app.upgrades.fleet import Fleet
-from app.upgrades.sides import Doors, NotCompared, Side, owners_in
 from core.versions import Versions
 from domain.rules.held import HELD
 from domain.rules.sets import RuleSet

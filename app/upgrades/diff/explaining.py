@@ -13,8 +13,8 @@ from aiokafka import AIOKafkaConsumer
 from msgspec import Struct
 
 from app.config import Settings
-from app.upgrades.causes import Counted, added
-from app.upgrades.sides import Side
+from app.upgrades.diff.causes import Counted, added
+from app.upgrades.diff.sides import Side
 from core.partitioning import partition_for
 from core.positions import Place, format_position
 from core.records import Address, Record

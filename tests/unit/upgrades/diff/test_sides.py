@@ -11,10 +11,10 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from app.upgrades import sides
 from app.upgrades.asking import NotAsked
-from app.upgrades.diffs import doors_of
-from app.upgrades.sides import NotCompared, Side
+from app.upgrades.diff import sides
+from app.upgrades.diff.command import doors_of
+from app.upgrades.diff.sides import NotCompared, Side
 from core.positions import parse_position
 from domain.rows import Row, decode_row, encode_row, split_key
 from tests.unit.web.access_files import Keys

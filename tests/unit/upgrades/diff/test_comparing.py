@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.upgrades.comparing import Comparing, Difference, Tally, _Settling
-from app.upgrades.sides import FoundKeys, NotCompared, RowPage, page_holding
+from app.upgrades.diff.comparing import Comparing, Difference, Tally, _Settling
+from app.upgrades.diff.sides import FoundKeys, NotCompared, RowPage, page_holding
 from domain.rows import Row, decode_row, encode_row, row_key
 from web.reads.cursors import RowKey
 
@@ -168,7 +168,7 @@ def test_rows_of_the_same_bytes_are_counted_without_being_decoded(
         decoded.append(stored)
         return decode_row(stored)
 
-    monkeypatch.setattr("app.upgrades.comparing.decode_row", decode)
+    monkeypatch.setattr("app.upgrades.diff.comparing.decode_row", decode)
 
     assert compared(old, new)[0] == Tally(equal=len(KEYS) - 1, differ=1)
     assert len(decoded) == 2
@@ -245,7 +245,7 @@ def test_rows_that_several_owners_gave_are_settled_apart(monkeypatch: pytest.Mon
             super().__init__(*args)
             groups.append((self._workers[0], sorted(self._open)))
 
-    monkeypatch.setattr("app.upgrades.comparing._Settling", Watched)
+    monkeypatch.setattr("app.upgrades.diff.comparing._Settling", Watched)
     log = KEYS * 3
     old, new = Moving(log, len(log), random.Random(1)), FakeSide(log, len(log), random.Random(1))
     new.blind = {*range(len(KEYS))}

@@ -21,7 +21,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import NamedTuple, TypeAlias
 
-from app.upgrades.sides import RowPage, Side
+from app.upgrades.diff.sides import RowPage, Side
 from domain.rows import Row, decode_row, row_key, split_key
 from web.reads.cursors import START, LastGiven, RowKey
 

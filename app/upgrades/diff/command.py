@@ -1,4 +1,4 @@
-"""`onhand upgrade diff`: which rows change, before anybody promotes anything."""
+"""The command: what it is asked, and how its findings are told."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from app.commands.running import (
 from app.upgrades.ends import REFUSED_CODE, ended
 
 if TYPE_CHECKING:
-    from app.upgrades.comparing import Difference
-    from app.upgrades.diffing import CauseGroup, Report
-    from app.upgrades.explaining import JudgedRow
-    from app.upgrades.sides import Doors
+    from app.upgrades.diff.comparing import Difference
+    from app.upgrades.diff.diffing import CauseGroup, Report
+    from app.upgrades.diff.explaining import JudgedRow
+    from app.upgrades.diff.sides import Doors
     from domain.rows import Row
 
 
@@ -52,7 +52,7 @@ def upgrade_diff(
     Asked are the owners of the rows, as their heartbeats tell. Where a worker is named by --url,
     or a token is given, only that worker is: it passes on what is asked of the other version.
     """
-    from app.upgrades import diffing
+    from app.upgrades.diff import diffing
 
     settings, doors = settings_from(**options), doors_of(url)
     if key is not None:
@@ -76,7 +76,7 @@ def doors_of(urls: tuple[str, ...]) -> Doors:
 
     Heartbeats name others, and anybody may have written them who may write to Kafka.
     """
-    from app.upgrades.sides import Doors
+    from app.upgrades.diff.sides import Doors
 
     token = token_of_command()
     named = workers_of(urls) if urls or token else []

@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from msgspec import structs
 
 from app.config import Settings
-from app.upgrades.comparing import Difference
+from app.upgrades.diff.comparing import Difference
 from core.positions import Place, parse_position
 from core.refusals import Refused
 from domain.events import identity

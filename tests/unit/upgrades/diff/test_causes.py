@@ -3,8 +3,8 @@
 import zlib
 from typing import Any
 
-from app.upgrades.causes import UNEXPLAINED, Cause, Causes, Counted, added
-from app.upgrades.comparing import Difference
+from app.upgrades.diff.causes import UNEXPLAINED, Cause, Causes, Counted, added
+from app.upgrades.diff.comparing import Difference
 from core.positions import Place
 from domain.rows import Row
 from domain.rules.three import THREE
