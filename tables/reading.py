@@ -124,7 +124,9 @@ class Reading:
     def value(self, partition: int, key: bytes, decode: Callable[[bytes], T]) -> T | None:
         """One committed row; None where no event has named it.
 
-        `decode` raises ValueError for what is no row: the store is given up then.
+        Raises:
+            StoreUnfit: the disk gave back none, or what `decode` takes for no row (it raises
+                ValueError): the store is given up then.
         """
         p = self.held[partition]
         try:
@@ -153,7 +155,7 @@ class Reading:
     ) -> list[T]:
         """At most `limit` rows with start <= key < stop, in the order of bytes.
 
-        `start` is `FIRST_ROW` or behind it. `decode` takes key and value.
+        `start` is `FIRST_ROW` or behind it. `decode` takes key and value. Raises as `value` does.
         """
         p = self.held[partition]
         try:

@@ -66,7 +66,7 @@ class Look:
     ) -> AsyncIterator[Stored]:
         """Committed records of each span [start, end), in order within each partition.
 
-        Ends early once the budget is spent: then `reached` says how far it came.
+        Ends early once the budget is spent: then `reached` says how far it came. Raises KafkaError.
         """
         open_ = {tp: end for tp, (start, end) in spans.items() if start < end}
         self.reached = {tp: start for tp, (start, _) in spans.items()}

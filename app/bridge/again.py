@@ -151,7 +151,11 @@ class _Rereading:
         self._done = ReadAgain()
 
     async def wanted(self, read: _Read) -> set[int]:
-        """The facts that these records would become; see `digest_of`."""
+        """The facts that these records would become; see `digest_of`.
+
+        Raises:
+            DeadLettersError: they are too many for one run.
+        """
         found: set[int] = set()
         async for partition, record in read():
             if self._mark(partition, record) in self._sent:

@@ -242,7 +242,11 @@ class _Sending:
         self._furthest: dict[tuple[str, int], int] | None = None if went_on else {}
 
     async def run(self, said: Callable[[int], None]) -> LoadedFile:
-        """Send all that is not acknowledged; the next chunk is read while one travels."""
+        """Send all that is not acknowledged; the next chunk is read while one travels.
+
+        Raises:
+            FileRefused: it is not the file any more that was checked.
+        """
         if self._file.file.version() != self._file.version:
             raise FileRefused(f"{self._file.file} was changed while it was checked: load it again.")
         loaded, lines = self._loaded, 0

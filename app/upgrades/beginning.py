@@ -14,7 +14,11 @@ from wire.control import OutcomeUnknown
 
 
 async def begin_record(settings: Settings) -> None:
-    """The record of versions begins with the version whose topics these are."""
+    """The record of versions begins with the version whose topics these are.
+
+    Raises:
+        TopicsError: no Kafka, or a lower version has a table: nobody knows which one is active.
+    """
     try:
         if (await recorded(settings)).entries:
             return

@@ -108,7 +108,7 @@ async def _two(settings: Settings) -> tuple[Versions, int]:
 async def compared_with(
     settings: Settings, doors: Doors, last: Versions, other: int, said: Callable[[int], None]
 ) -> Report:
-    """The same, of the active version and this one."""
+    """The same, of the active version and this one; raises NotCompared and NotAsked."""
     rules = {version: _rules_of(last, version) for version in (last.active, other)}
     old, new = _in_order(rules)
     began, groups = time.monotonic(), dict[tuple[str, ...], CauseGroup]()
