@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import subprocess
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,6 +16,7 @@ from audit.auditing import Audited
 from audit.comparing import Held
 from core.stages import Role
 from dev.readme.documents import _anchors
+from dev.workers import ROOT
 from domain.checks import Refusal
 from ledger.keeping import Kept
 from tests.unit.web.metrics_at_rest import (
@@ -27,7 +27,6 @@ from tests.unit.web.metrics_at_rest import (
 from web.history.probes import Probes
 from web.http.problems import Problem
 
-ROOT = Path(__file__).parents[2]
 MONITORING = ROOT / "monitoring"
 ALERTS: list[dict[str, Any]] = yaml.safe_load((MONITORING / "alerts.yaml").read_text())["groups"][
     0

@@ -9,10 +9,9 @@ import pytest
 from sqlalchemy import make_url
 
 from app.config import PREFIX, Settings, SettingsError
+from dev.workers import ROOT
 from ledger.engine import as_told
 from tests.support.certificates import CertificateFiles, a_key, in_pem
-
-ROOT = Path(__file__).parents[2]
 
 
 def problems(**variables: str) -> list[str]:

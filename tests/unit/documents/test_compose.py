@@ -12,8 +12,8 @@ import yaml
 
 from app.commands import cli
 from app.config import PREFIX, Settings
+from dev.workers import ROOT
 
-ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = [name for name, service in SERVICES.items() if service["image"] == "onhand"]
