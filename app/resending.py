@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError, ProducerFenced
 from app.admin import kafka_failed
 from app.config import Settings
 from core.records import Headers
-from tables.home.letters import DeadLettersError, records
+from tables.home.letters import DeadLettersError, whole_topic
 from wire.transactions import Brokers, RecordBatch, TransactionalProducer
 
 #: To begin, and for one transaction: the producer itself tries for as long as it takes.
@@ -118,7 +118,7 @@ async def remembered_marks(
     consumer: AIOKafkaConsumer, settings: Settings, said: Callable[[int], None]
 ) -> AsyncIterator[bytes]:
     """The keys under which it was remembered what was ever sent again."""
-    async for record in records(consumer, settings.replayed_topic, None, said):
+    async for record in whole_topic(consumer, settings.replayed_topic, None, said):
         if record.key is not None and record.value is not None:
             yield record.key
 

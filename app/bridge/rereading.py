@@ -18,7 +18,7 @@ from app.config import Settings
 from core.records import Record, too_large
 from core.refusals import Refused
 from domain.rules.held import CURRENT
-from tables.home.letters import DeadLettersError, letters, records
+from tables.home.letters import DeadLettersError, letters, whole_topic
 from wire.transactions import Brokers
 
 #: (partition, record) of the foreign topic.
@@ -74,7 +74,7 @@ async def read_before(
     """What stands in the foreign topic."""
     if not spans:
         return
-    async for one in records(consumer, settings.bridge_topic, None, said, spans):
+    async for one in whole_topic(consumer, settings.bridge_topic, None, said, spans):
         yield one.partition, (one.offset, one.timestamp, one.key, one.value, one.headers)
 
 
@@ -153,7 +153,7 @@ async def facts_there(
                 f"{topic} no longer holds its first records, so it cannot be told which facts were "
                 "sent: leave --since out, which sends only what was refused."
             )
-        async for record in records(consumer, topic, None, lambda _: None):
+        async for record in whole_topic(consumer, topic, None, lambda _: None):
             count += 1
             if count % 10_000 == 0:
                 said(count)

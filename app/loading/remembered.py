@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from app.config import Settings
 from app.loading.checking import CheckedFile
 from app.loading.pieces import Equation
-from tables.home.letters import DeadLettersError, records
+from tables.home.letters import DeadLettersError, whole_topic
 from wire.fetch import Stored, end_offsets
 
 _PREFIX: Final = b"document/"
@@ -138,7 +138,7 @@ async def remembered(
     begin = (await consumer.beginning_offsets([tp]))[tp]
     end = (await end_offsets(consumer, [tp], committed=False))[tp]
     wanted = {*identities, *called}
-    async for record in records(consumer, tp.topic, None, said, {0: (begin, end)}):
+    async for record in whole_topic(consumer, tp.topic, None, said, {0: (begin, end)}):
         if record.key is None or record.value is None:
             continue
         if (name := revoked_of(record.key)) is not None:

@@ -81,7 +81,7 @@ async def letters(
 
     `strange` is told what others have written there.
     """
-    async for record in records(consumer, topic, partition, said):
+    async for record in whole_topic(consumer, topic, partition, said):
         letter = letter_of(record)
         if letter is None:
             strange(record)
@@ -89,7 +89,7 @@ async def letters(
             yield letter
 
 
-async def records(
+async def whole_topic(
     consumer: AIOKafkaConsumer,
     topic: str,
     partition: int | None,

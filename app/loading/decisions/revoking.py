@@ -22,7 +22,7 @@ from app.loading.decisions.deciding import StockMove, move_of
 from app.loading.facts import REVOKED, SOURCE, LineFact, correction_fact
 from app.loading.pieces import CHUNK_LINES, Became, LineRevocation, NoFact
 from app.loading.remembered import Remembered, RevokedMark
-from tables.home.letters import DeadLettersError, records
+from tables.home.letters import DeadLettersError, whole_topic
 from web.access.callers import Caller
 from web.http.times import rfc3339
 from wire.fetch import Stored, end_offsets
@@ -272,7 +272,7 @@ class Corrections:
         spans = {tp.partition: (begin, end)}
         # As we write it; what others have written in other letters is not ours.
         within = msgspec.json.encode(name)[1:-1]
-        whole = records(self._consumer, tp.topic, None, _silent, spans)
+        whole = whole_topic(self._consumer, tp.topic, None, _silent, spans)
         async with aclosing(cast("AsyncGenerator[Stored, None]", whole)) as read:
             async for record in read:
                 if record.value is None or within not in record.value:

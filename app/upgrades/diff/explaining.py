@@ -24,7 +24,7 @@ from domain.columns import columns
 from domain.rows import NO_STOCK, Row, row_key
 from domain.rules.held import NEWEST
 from domain.rules.sets import RuleSet
-from tables.home.letters import records
+from tables.home.letters import whole_topic
 
 _SLICE = 500
 
@@ -144,7 +144,7 @@ async def _slices(
     consumer: AIOKafkaConsumer, topic: str, partition: int, said: Callable[[int], None]
 ) -> AsyncIterator[list[Record]]:
     slice_: list[Record] = []
-    async for one in records(consumer, topic, partition, said):
+    async for one in whole_topic(consumer, topic, partition, said):
         slice_.append((one.offset, one.timestamp, one.key, one.value, one.headers))
         if len(slice_) == _SLICE:
             yield slice_
