@@ -51,7 +51,7 @@ class MemoryLog:
         for module in (sending, remembered, revoking):
             patch.setattr(module, "end_offsets", self.end_offsets)
         for module in (remembered, revoking):
-            patch.setattr(module, "records", self.read)
+            patch.setattr(module, "whole_topic", self.read)
 
     async def commit(self, batches: Sequence[RecordBatch]) -> list[int]:
         """As `OnlySender` does."""
