@@ -13,7 +13,7 @@ from web.http.replies import JSON
 JsonObject: TypeAlias = dict[str, Any]
 
 REF = "#/components/schemas/{name}"
-MOMENT: JsonObject = {"type": "string", "format": "date-time"}
+DATE_TIME: JsonObject = {"type": "string", "format": "date-time"}
 
 
 def ref_to(name: str) -> JsonObject:

@@ -11,8 +11,8 @@ from web.http.problems import Problem
 from web.http.replies import JSON
 from web.openapi.describing import (
     APPENDS,
+    DATE_TIME,
     LOADS,
-    MOMENT,
     JsonObject,
     as_json_content,
     call_of,
@@ -59,7 +59,7 @@ def _line(adjusts: bool) -> JsonObject:
         "sku": NAME,
         "location": NAME,
         "quantity": quantity | {"description": what},
-        "time": _or_null(MOMENT)
+        "time": _or_null(DATE_TIME)
         | {"description": "When it occurred; the time of recording if absent."},
         **_SAID,
         **({"reason": _REASON} if adjusts else {}),
@@ -90,7 +90,7 @@ def _cloud_event(adjusts: bool) -> JsonObject:
             "id": _ID,
             "source": _ID,
             "type": {"enum": sorted(kinds)},
-            "time": _or_null(MOMENT),
+            "time": _or_null(DATE_TIME),
             "data": ref_to("AdjustmentData" if adjusts else "MovementData"),
         },
     }

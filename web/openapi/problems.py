@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from web.access.callers import Scope
 from web.http.problems import PAGES, Problem
-from web.openapi.describing import MOMENT, JsonObject, array_of, ref_to
+from web.openapi.describing import DATE_TIME, JsonObject, array_of, ref_to
 
 _PARTITIONS = array_of({"type": "integer"})
 _FAULTS = ("errors", array_of(ref_to("Fault")), False)
@@ -16,7 +16,7 @@ _MEMBERS: Mapping[Problem, tuple[str, JsonObject, bool]] = {
     Problem.MISSING_IDENTITY: ("errors", array_of(ref_to("Fault")), True),
     Problem.MISSING_SCOPE: ("scope", {"enum": list(Scope)}, False),
     Problem.UNKNOWN_KEY: ("freshness", ref_to("Freshness"), False),
-    Problem.BEFORE_HISTORY: ("begins", MOMENT, True),
+    Problem.BEFORE_HISTORY: ("begins", DATE_TIME, True),
     Problem.NOT_READY: ("partitions", array_of(ref_to("Held")), False),
     Problem.NOT_CAUGHT_UP: ("missing_partitions", _PARTITIONS, False),
     Problem.TOO_STALE: ("freshness", ref_to("Freshness"), False),
