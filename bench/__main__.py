@@ -15,6 +15,7 @@ from bench.harness.measure import DidNotFinish
 from bench.harness.progress import say
 from bench.onhand.contestant import Onhand
 from bench.onhand.latency import measure_latency
+from bench.onhand.lookups import lookups
 from bench.onhand.memory import WINDOW_OFFSETS, fold_with_full_windows
 from bench.onhand.own_write import measure_own_write
 from bench.onhand.reads import (
@@ -40,8 +41,15 @@ CONTESTANTS: dict[str, Callable[[Arena], Contestant]] = {
     "quix": QuixStreams,
     "onhand": Onhand,
     "onhand-2": lambda arena: Onhand(arena, workers=2),
+    "onhand-3": lambda arena: Onhand(arena, workers=3),
 }
-QUESTIONS = ("latency", "own-write", "take-over", "reads", "forwarded", "beside", "windows")
+#: Reads of what a contestant has folded.
+READS = {
+    "reads": ("onhand", idle),
+    "forwarded": ("onhand-2", forwarded),
+    "lookups": ("onhand-3", lookups),
+}
+QUESTIONS = ("latency", "own-write", "take-over", *READS, "beside", "windows")
 NAIVE_EVENTS = 60_000
 QUICK_EVENTS = 100_000
 QUICK_NAIVE_EVENTS = 10_000
@@ -162,15 +170,10 @@ def _ask_all(
 ) -> None:
     seconds = 2.0 if given.quick else 5.0
     probed_s = 8.0 if given.quick else 30.0
-    if "reads" in given.wanted and "onhand" in folded:
-        with _noting_failures(run, "reads"), idle(folded["onhand"], arena) as read:
-            run.reads += read(seconds)
-    if "forwarded" in given.wanted and "onhand-2" in folded:
-        with (
-            _noting_failures(run, "forwarded reads"),
-            forwarded(folded["onhand-2"], arena) as read,
-        ):
-            run.reads += read(seconds)
+    for question, (contestant, reading) in READS.items():
+        if question in given.wanted and contestant in folded:
+            with _noting_failures(run, question), reading(folded[contestant], arena) as read:
+                run.reads += read(seconds)
     if "beside" in given.wanted:
         with _noting_failures(run, "reads beside folding"):
             run.reads += reads_beside_folding(arena, min(seconds, 3.0))

@@ -15,7 +15,7 @@ def describe() -> dict[str, str]:
     """Date, processor, memory, versions; nothing that names this particular machine."""
     return {
         "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        "commit": _said("git", "rev-parse", "--short", "HEAD") or "none",
+        "commit": commit_of(REPO)[:7] or "none",
         "processor": f"{_processor()}, {os.cpu_count()} cores",
         "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
         "system": f"{platform.system()} {platform.release()}",
@@ -37,6 +37,11 @@ def _processor() -> str:
 def _java() -> str:
     lines = _said("java", "-version").splitlines()
     return lines[0] if lines else "none"
+
+
+def commit_of(tree: Path) -> str:
+    """What a checkout stands at; empty where git does not say."""
+    return _said("git", "-C", str(tree), "rev-parse", "HEAD")
 
 
 def _said(*command: str) -> str:

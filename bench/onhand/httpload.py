@@ -120,18 +120,21 @@ class _Asker(asyncio.Protocol):
 async def ask_here(port: int, paths: Sequence[str], connections: int, seconds: float) -> Answers:
     """The same by our own client, in the running loop."""
     requests = [f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode() for path in paths]
-    return await send_here(port, itertools.cycle(requests), connections, seconds)
+    return await send_here([port], itertools.cycle(requests), connections, seconds)
 
 
 async def send_here(
-    port: int, requests: Iterator[bytes], connections: int, seconds: float
+    ports: Sequence[int], requests: Iterator[bytes], connections: int, seconds: float
 ) -> Answers:
-    """Whole requests by our own client, each once. `requests` must not end before the time."""
+    """Whole requests by our own client, each once. `requests` must not end before the time.
+
+    `connections`: in all, to these ports in turn.
+    """
     loop = asyncio.get_running_loop()
     started = time.perf_counter()
     tally = _Tally(requests, started + seconds)
     closed = [loop.create_future() for _ in range(connections)]
-    for done in closed:
+    for done, port in zip(closed, itertools.cycle(ports), strict=False):
         await loop.create_connection(partial(_Asker, tally, done), "127.0.0.1", port)
     # An answer that never comes must not hold up the round.
     await asyncio.wait(closed, timeout=seconds + 15)

@@ -30,7 +30,7 @@ BACKLOG_ENDED = ", whose backlog ended meanwhile"
 
 @dataclass(frozen=True)
 class Reads:
-    """One measured situation; CPU is that of the worker asked, for each request."""
+    """One measured situation; CPU is that of all workers that have to do with it, a request."""
 
     what: str
     answers: Answers
@@ -69,12 +69,14 @@ def sample_paths(arena: Arena) -> list[str]:
 
 
 def _measure(
-    what: str, worker: Worker, paths: Sequence[str], connections: int, seconds: float
+    what: str, workers: Sequence[Worker], paths: Sequence[str], connections: int, seconds: float
 ) -> Reads:
-    ask(worker.web.port, paths, connections, WARM_UP_S)
-    cpu_before_s = worker.process.cpu_s()
-    answers = ask(worker.web.port, paths, connections, seconds)
-    cpu_s = worker.process.cpu_s() - cpu_before_s
+    """The first of them is asked."""
+    port = workers[0].web.port
+    ask(port, paths, connections, WARM_UP_S)
+    cpu_before_s = sum(worker.process.cpu_s() for worker in workers)
+    answers = ask(port, paths, connections, seconds)
+    cpu_s = sum(worker.process.cpu_s() for worker in workers) - cpu_before_s
     asked = sum(answers.statuses.values())
     say(
         f"reads, {what}, {connections} connection(s): {answers.per_s:,.0f}/s, "
@@ -92,10 +94,11 @@ def idle(folded: Onhand, arena: Arena) -> Iterator[AskForReads]:
     """
     paths = sample_paths(arena)
     folded.start_again(0)
-    [worker] = folded.workers
     try:
         folded.wait_until_serving()
-        yield lambda seconds: [_measure("idle", worker, paths, n, seconds) for n in CONNECTIONS]
+        yield lambda seconds: [
+            _measure("idle", folded.workers, paths, count, seconds) for count in CONNECTIONS
+        ]
     finally:
         folded.stop()
 
@@ -121,7 +124,7 @@ def forwarded(folded: Onhand, arena: Arena) -> Iterator[AskForReads]:
         near = [f"{path}?max_lag_events={NEAR_ENOUGH}" for path in foreign]
         kinds = (("forwarded", foreign), ("standby", near)) if foreign else ()
         yield lambda seconds: [
-            _measure(what, asked, paths, count, seconds)
+            _measure(what, folded.workers, paths, count, seconds)
             for what, paths in kinds
             for count in CONNECTIONS
         ]
@@ -142,7 +145,7 @@ def reads_beside_folding(arena: Arena, seconds: float) -> list[Reads]:
         worker = _start(installation)
         try:
             before = worker.handled()
-            found = _measure(BESIDE_FOLDING, worker, paths, count, seconds)
+            found = _measure(BESIDE_FOLDING, [worker], paths, count, seconds)
             after = worker.handled()
         finally:
             installation.stop()

@@ -81,7 +81,7 @@ def measure(asked: Asked, shape: Shape, requests: Requests, seconds: float) -> M
     """Ask one of them, and wait until all that it took is counted."""
     before, cpu_s = asked.handled(), asked.process.cpu_s()
     posts = requests.make(shape, asked.port, seconds)
-    answers = asyncio.run(send_here(asked.port, posts, shape.connections, seconds))
+    answers = asyncio.run(send_here([asked.port], posts, shape.connections, seconds))
     if set(answers.statuses) != {202}:
         raise DidNotFinish(f"not all were taken: {answers.statuses}; see {asked.process.log}")
     facts = answers.statuses[202] * shape.lines

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 from aiohttp import web
@@ -13,15 +13,23 @@ from domain.lookup import NotReady
 from tables.home.store import StoreError
 from tables.stock import StockReading
 from web.cluster.admission import Unanswered, unsure
+from web.cluster.exchange import PeerFailed
 from web.cluster.freshness import FreshnessBody
 from web.cluster.routing import LOOKUP_PATIENCE
 from web.http.pacing import Pacer
 from web.reads.gathering import Gathering, Search
-from web.reads.questions import Hop, Key, LookupQuestion
+from web.reads.questions import Hop, KeyAsked, KeyPart, LookupQuestion
 from web.reads.replies import RowBody, row_body
 
-#: Keys read at once: half a millisecond.
+#: Keys read at once: a third of a millisecond.
 KEYS_AT_ONCE = 100
+
+
+class Key(msgspec.Struct, frozen=True):
+    """A key without a row."""
+
+    sku: KeyPart
+    location: KeyPart
 
 
 class LookupBody(msgspec.Struct, frozen=True):
@@ -40,16 +48,28 @@ class LookupBody(msgspec.Struct, frozen=True):
     positions: str
 
 
+class _LookupThere(msgspec.Struct, frozen=True):
+    """As much of it as who asked another worker looks at: its rows are handed on as they came."""
+
+    missing_partitions: list[int]
+    items: list[msgspec.Raw]
+    unknown: list[Key]
+    freshness: FreshnessBody
+    positions: str
+
+
 #: None for a key that a worker knows not to exist.
-FoundRows = dict[Key, RowBody | None]
+FoundRows: TypeAlias = dict[KeyAsked, RowBody | msgspec.Raw | None]
 
 
 async def look_up(gathering: Gathering[StockReading], question: LookupQuestion) -> web.Response:
     """All keys, from every worker that has to do with them."""
-    groups: dict[int, list[Key]] = {}
+    groups: dict[int, list[KeyAsked]] = {}
+    partition_of, keys = gathering.table.partition_of, list(dict.fromkeys(question.keys))
     async with gathering.lane.turn() as pacer:
-        for key in dict.fromkeys(question.keys):
-            groups.setdefault(gathering.table.partition_of(key.sku), []).append(key)
+        for first in range(0, len(keys), KEYS_AT_ONCE):
+            for key in keys[first : first + KEYS_AT_ONCE]:
+                groups.setdefault(partition_of(key.sku), []).append(key)
             await pacer.give_way()
     return await _LookupSearch(gathering, question, groups).answer()
 
@@ -57,14 +77,14 @@ async def look_up(gathering: Gathering[StockReading], question: LookupQuestion) 
 class _LookupSearch(Search[FoundRows]):
     """One lookup being answered. `groups`: the keys, each once, by partition."""
 
-    kind = LookupBody
+    kind = _LookupThere
     patience = LOOKUP_PATIENCE
 
     def __init__(
         self,
         gathering: Gathering[StockReading],
         question: LookupQuestion,
-        groups: Mapping[int, Sequence[Key]],
+        groups: Mapping[int, Sequence[KeyAsked]],
     ) -> None:
         super().__init__(gathering, question.asked, groups, question.partial)
         self._question = question
@@ -104,22 +124,30 @@ class _LookupSearch(Search[FoundRows]):
         return rows
 
     def request(self, hop: Hop, partitions: Sequence[int]) -> bytes:
-        keys = (key for partition in partitions for key in self._groups[partition])
-        return self._question.request(hop, partitions, keys)
+        return self._question.request(hop, partitions, self._of(partitions))
 
-    def there(self, body: LookupBody | None, partitions: Sequence[int]) -> FoundRows:
+    def _of(self, partitions: Sequence[int]) -> list[KeyAsked]:
+        return [key for partition in partitions for key in self._groups[partition]]
+
+    def there(self, body: _LookupThere | None, partitions: Sequence[int]) -> FoundRows:
         if body is None:
             return {}
-        unknown: FoundRows = dict.fromkeys(body.unknown)
-        return unknown | {Key(row.sku, row.location): row for row in body.items}
+        rows: FoundRows = dict.fromkeys(KeyAsked(key.sku, key.location) for key in body.unknown)
+        # Rows come in the order of the keys, so whose they are need not be read from them.
+        found = [key for key in self._of(partitions) if key not in rows]
+        if len(found) != len(body.items):
+            raise PeerFailed("It answered for other keys.")
+        return rows | dict(zip(found, body.items, strict=True))
 
     async def body(self, parts: Sequence[FoundRows], common: Mapping[str, Any]) -> LookupBody:
         rows: FoundRows = {}
         for part in parts:
             rows |= part
+        items: list[Any] = [row for row in map(rows.get, self._keys) if row is not None]
+        others = [key for key in self._keys if rows.get(key) is None]
         return LookupBody(
-            items=[row for key in self._keys if (row := rows.get(key)) is not None],
-            unknown=[key for key in self._keys if key in rows and rows[key] is None],
-            unanswered=[key for key in self._keys if key not in rows],
+            items=items,
+            unknown=[Key(key.sku, key.location) for key in others if key in rows],
+            unanswered=[Key(key.sku, key.location) for key in others if key not in rows],
             **common,
         )

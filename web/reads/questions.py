@@ -17,7 +17,9 @@ from aiohttp import web
 from msgspec import Meta
 
 from core.positions import read_position
-from domain.names import fault_of
+from domain.checks import are_good_names
+from domain.names import MAX_NAME_CHARS, fault_of
+from domain.rows import row_key
 from web.cluster.admission import ANYTHING, DEFAULT_WAIT_S, MAX_WAIT_S, Asked
 from web.cluster.peers import (
     HOP,
@@ -135,21 +137,14 @@ class ListQuestion(msgspec.Struct, frozen=True):
 
 
 #: For the document. Names, and how many, are checked after decoding: each fault is named.
-_Name = Annotated[str, Meta(extra_json_schema=NAME)]
-
-
-class Key(msgspec.Struct, frozen=True):
-    """One key of a lookup."""
-
-    sku: _Name
-    location: _Name
+KeyPart = Annotated[str, Meta(extra_json_schema=NAME)]
 
 
 class KeyAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The same in a question: whoever misspells a demand is told."""
+    """One key of a lookup. Whoever misspells a demand is told."""
 
-    sku: _Name
-    location: _Name
+    sku: KeyPart
+    location: KeyPart
 
 
 class Keys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -158,7 +153,7 @@ class Keys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keys: Annotated[list[KeyAsked], Meta(extra_json_schema={"minItems": 1, "maxItems": MAX_KEYS})]
 
 
-def body_of_lookup(keys: Iterable[Key]) -> bytes:
+def body_of_lookup(keys: Iterable[KeyAsked]) -> bytes:
     """`Keys`, as JSON."""
     return msgspec.json.encode({"keys": list(keys)})
 
@@ -166,11 +161,11 @@ def body_of_lookup(keys: Iterable[Key]) -> bytes:
 class LookupQuestion(msgspec.Struct, frozen=True):
     """Many keys. partial: some may be without an answer."""
 
-    keys: Sequence[Key]
+    keys: Sequence[KeyAsked]
     partial: bool
     asked: Asked
 
-    def request(self, hop: Hop, partitions: Sequence[int], keys: Iterable[Key]) -> bytes:
+    def request(self, hop: Hop, partitions: Sequence[int], keys: Iterable[KeyAsked]) -> bytes:
         """A POST for another worker, of the keys in these partitions alone."""
         query, lines = hop_query(hop), hop_lines(hop, partitions)
         return post(hop.url, LOOKUP_PATH, query, lines, body_of_lookup(keys))
@@ -333,15 +328,18 @@ def partitions_of(headers: Mapping[str, str], count: int) -> list[int]:
     return given
 
 
-def _keys(body: bytes) -> list[Key]:
+def _keys(body: bytes) -> list[KeyAsked]:
     try:
-        asked = msgspec.json.decode(body, type=Keys).keys
+        keys = msgspec.json.decode(body, type=Keys).keys
     except BAD_JSON as error:
         detail = f'must be {{"keys": [{{"sku": …, "location": …}}, …]}} ({json_fault(error)})'
         raise BadRequest(wrong("body", detail)) from error
-    keys = [Key(key.sku, key.location) for key in asked]
     if not 1 <= len(keys) <= MAX_KEYS:
         raise BadRequest(wrong("keys", f"must be 1 to {MAX_KEYS:,}, not {len(keys):,}"))
+    # All at once, unless one may be too long; to ask of each takes five times as long.
+    rows = [row_key(key.sku, key.location) for key in keys]
+    if max(map(len, rows)) <= MAX_NAME_CHARS and are_good_names(rows):
+        return keys
     faults = [
         wrong(f"keys[{index}].{name}", why)
         for index, key in enumerate(keys)

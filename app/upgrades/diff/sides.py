@@ -30,7 +30,7 @@ from web.http.bodies import BAD_JSON
 from web.reads import cursors
 from web.reads.cursors import LastGiven, RowKey
 from web.reads.parameters import ROOT, STORED_ROWS, Filters
-from web.reads.questions import LOOKUP_PATH, MAX_KEYS, Key, body_of_lookup
+from web.reads.questions import LOOKUP_PATH, MAX_KEYS, KeyAsked, body_of_lookup
 
 T = TypeVar("T")
 
@@ -233,7 +233,7 @@ class Side:
             NotCompared: nobody answers for the partition.
             NotAsked: they want another token.
         """
-        wanted, found = [Key(*key) for key in keys], FoundKeys({}, "", "")
+        wanted, found = [KeyAsked(*key) for key in keys], FoundKeys({}, "", "")
         for first in range(0, len(wanted), MAX_KEYS):
             some = wanted[first : first + MAX_KEYS]
             look = await self._look(partition, some, floor)
@@ -243,7 +243,7 @@ class Side:
             )
         return found
 
-    async def _look(self, partition: int, keys: list[Key], floor: str) -> FoundKeys:
+    async def _look(self, partition: int, keys: list[KeyAsked], floor: str) -> FoundKeys:
         wanted, query = body_of_lookup(keys), self._query(floor)
 
         def read(answer: PeerAnswer) -> FoundKeys | None:

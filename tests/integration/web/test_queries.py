@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
+import msgspec
 import pytest
 
 from core.stages import Role
 from tests.support.fleet import Answer, Fleet, a_fleet, keys
 from tests.support.passes import Passes
+from web.cluster.peers import Peers
 
 KEYS = [(f"SKU-{n // 3:04d}", f"store-{n % 3}") for n in range(60)]
 
@@ -160,14 +163,18 @@ async def lookup(
 
 
 async def test_a_lookup_answers_many_keys_of_many_workers_in_their_order(fleet: Fleet) -> None:
-    wanted = [KEYS[n] for n in (59, 3, 27, 3)]
+    wanted = [KEYS[n] for n in (59, 3, 27, 4, 3)]
     for number in range(3):
-        answer = await lookup(fleet, number, [*wanted, ("no", "where")])
+        # Of one SKU, before, between and behind what is there.
+        unknown = [("SKU-0001", name) for name in ("a", "store-00", "z")]
+        asked = [unknown[0], *wanted[:2], unknown[1], *wanted[2:4], unknown[2], wanted[4]]
+
+        answer = await lookup(fleet, number, asked)
 
         assert answer.status == 200
         assert keys(answer) == wanted
-        assert [item["on_hand"] for item in answer.body["items"]] == [59, 3, 27, 3]
-        assert answer.body["unknown"] == [{"sku": "no", "location": "where"}]
+        assert [item["on_hand"] for item in answer.body["items"]] == [59, 3, 27, 4, 3]
+        assert [(key["sku"], key["location"]) for key in answer.body["unknown"]] == unknown
         assert answer.body["unanswered"] == answer.body["missing_partitions"] == []
         assert answer.role == answer.body["freshness"]["role"] == "active"
 
@@ -188,6 +195,26 @@ async def test_a_lookup_survives_a_dead_owner(fleet: Fleet) -> None:
 
     assert keys(answer) == KEYS
     assert answer.role == "standby"
+
+
+async def test_whose_rows_do_not_fit_the_keys_is_passed_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ask = Peers.ask
+
+    async def one_less(peers: Peers, url: str, request: bytes, *, waits: bool = False) -> Any:
+        answer = await ask(peers, url, request, waits=waits)
+        body = msgspec.json.decode(answer.body)
+        del body["items"][0]
+        return msgspec.structs.replace(answer, body=msgspec.json.encode(body))
+
+    monkeypatch.setattr(Peers, "ask", one_less)
+    async with a_fleet(2, rows=60) as fleet:
+        answer = await lookup(fleet, 0, KEYS)
+
+        assert keys(answer) == KEYS
+        assert [item["on_hand"] for item in answer.body["items"]] == list(range(60))
+        assert answer.role == "standby"
 
 
 async def test_an_incomplete_lookup_is_a_503_unless_partial_will_do() -> None:

@@ -18,11 +18,12 @@ from core.positions import format_position
 from domain.names import fault_of
 from web.cluster.admission import ANYTHING, Asked
 from web.http.bodies import BodyLimits
+from web.http.parameters import BadRequest
 from web.reads.cursors import START
 from web.reads.parameters import Filters
 from web.reads.questions import (
     Hop,
-    Key,
+    KeyAsked,
     KeyQuestion,
     ListQuestion,
     LookupQuestion,
@@ -123,7 +124,7 @@ async def test_another_worker_reads_the_question_of_a_list_or_lookup_as_it_was()
     places = [("a", "b"), START, ("é 1", "c"), None]
     filters = Filters(location="é", sku_prefix="a b", on_hand_below=-3)
     page = ListQuestion(filters, 5, places, [0, 2], True, ANYTHING, stored=True)
-    keys = [Key("a/b", "c"), Key("é", "d")]
+    keys = [KeyAsked("a/b", "c"), KeyAsked("é", "d"), KeyAsked("x" * 128, "y" * 128)]
     many = LookupQuestion(keys, True, ANYTHING)
 
     list_there = await read(page.request(hop, [0, 2]))
@@ -133,6 +134,19 @@ async def test_another_worker_reads_the_question_of_a_list_or_lookup_as_it_was()
     assert [list_there.places[p] for p in (0, 2)] == [("a", "b"), ("é 1", "c")]
     assert replace(list_there, places=places) == replace(page, asked=asked_there(page, hop, floor))
     assert lookup_there == replace(many, asked=asked_there(many, hop, floor))
+
+
+@pytest.mark.parametrize(
+    "name", ["", "a ", "..", "x" * 129, "é" * 129, "abc\ndef", "abc\x00def", "abc\ndef\x00ghi"]
+)
+async def test_a_lookup_refuses_each_name_that_no_fact_may_have(name: str) -> None:
+    keys = [KeyAsked("abc", "def"), KeyAsked(name, "store-1"), KeyAsked("abc", name)]
+
+    with pytest.raises(BadRequest) as refused:
+        await read(LookupQuestion(keys, True, ANYTHING).request(a_hop({}, 0), [0], keys))
+
+    wrong = [(fault.parameter, fault.detail) for fault in refused.value.faults]
+    assert wrong == [("keys[1].sku", fault_of(name)), ("keys[2].location", fault_of(name))]
 
 
 @pytest.mark.parametrize("line", ["Onhand-Hop: 1\r\nOnhand-Hop: 1", "onhand-hop: 1", "Via: x"])
