@@ -23,7 +23,10 @@ from tests.support.oracle import own_headers, read_dead_letters
 
 Answer = TypeVar("Answer")
 
-COMMAND = ("-m", "faust", "-A", "app.bridge", "worker", "-l", "info")
+_WORKER = ("-A", "app.bridge", "worker", "-l", "info")
+COMMAND = ("-m", "faust", *_WORKER)
+#: Ends by `kill -9` with a transaction written and not decided.
+UNDECIDED = ("-m", "tests.support.undecided", *_WORKER)
 MAP = """
 frame = "json"
 [constants]
@@ -111,13 +114,14 @@ class Bridges:
             producer.poll(0)
         assert producer.flush(30) == 0
 
-    def start(self, *names: str, **more: str) -> None:
+    def start(self, *names: str, command: tuple[str, ...] = COMMAND, **more: str) -> None:
         for name in names:
             if name not in self.workers:
-                worker = Worker(name, self.folder, {}, command=COMMAND)
+                worker = Worker(name, self.folder, {})
                 port = {"ONHAND_BRIDGE_PORT": str(worker.port)}
                 worker.settings = {**self.variables, **port, **more}
                 self.workers[name] = worker
+            self.workers[name].command = command
             self.workers[name].start()
 
     async def ready(self, *names: str) -> None:
@@ -151,6 +155,14 @@ class Bridges:
         """Whether some of what was written is neither committed nor aborted."""
         sources = [*self.onhand().source_topics.values()]
         return ends_of(self.kafka, sources) != ends_of(self.kafka, sources, committed=False)
+
+    async def ended(self, name: str, timeout_s: float = 180) -> None:
+        """Wait until a worker's process is no more."""
+
+        async def gone() -> bool:
+            return not self.workers[name].alive
+
+        await self._until(gone, f"{name} ended", timeout_s)
 
     async def has_written(self, count: int, timeout_s: float = 180) -> None:
         """Wait until there are so many facts, committed or not, or markers behind them."""

@@ -24,7 +24,7 @@ from tests.support.disks import positions_on_disk
 from tests.support.feed import Feeder, a_shop
 from tests.support.kafka_tools import mislead_group, set_topic, transactional
 from tests.support.oracle import META, changelog_topic, read_changelog
-from tests.support.watch import CommitWatch
+from tests.support.watch import DECIDED_S, CommitWatch
 from tests.support.workers import SESSION_S, Cluster
 
 EVENTS_PER_S = 1_000
@@ -74,7 +74,7 @@ async def under_load(
     *workers: str,
     seed: int = 1,
     rate: float = EVENTS_PER_S,
-    decided_s: float = 0.0,
+    decided_s: float = DECIDED_S,
 ) -> AsyncIterator[Load]:
     """Workers at work; when the block is done, all that must hold is held against the log.
 

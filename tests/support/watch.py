@@ -12,15 +12,18 @@ from dev.oracle.log import LogReader, read_topics
 from tests.support.oracle import META, Changelog, changelog_topic
 
 EVERY_S = 0.2
+#: One broker, however busy, writes the markers of a transaction in less.
+DECIDED_S = 10.0
 
 
 class CommitWatch:
     """All the time: the group's committed offsets against the committed changelog.
 
     A transaction counts from its coordinator's decision, and a reader sees it when the
-    partition's leader has the marker. On one broker nothing comes between them. Where a leader
-    may die between them, `decided_s` says how long: meanwhile the records must be in the log,
-    not committed yet, and by then they must be.
+    partition's leader has the marker. A group's offsets are told by another coordinator, and a
+    slow broker may mark those first, a leader may even die in between. `decided_s` says how long
+    that may take: meanwhile the records must be in the log, not committed yet, and by then they
+    must be.
 
     Attributes:
         looks: how often it has compared.
@@ -34,7 +37,7 @@ class CommitWatch:
         topics: Iterable[str],
         partitions: int,
         version: int = 1,
-        decided_s: float = 0.0,
+        decided_s: float = DECIDED_S,
     ) -> None:
         self.looks = 0
         self.changelog = Changelog()
@@ -96,7 +99,7 @@ class CommitWatch:
         for place, position in durable.items():
             if self._committed(place) >= position or place in self._waiting:
                 continue
-            if self._decided_s and self._is_written(place, position):
+            if self._is_written(place, position):
                 self._waiting[place] = position, now
             else:
                 meta = self.changelog.metas.get(place[1])

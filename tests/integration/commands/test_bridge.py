@@ -1,6 +1,5 @@
 """`onhand bridge` against a real Kafka, its workers as processes."""
 
-import asyncio
 import json
 import uuid
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from aiokafka.errors import ProducerFenced
 from app import deadletters
 from dev.kafka import Kafka
 from dev.workers import onhand
-from tests.support.bridges import MAP, Bridges, a_record
+from tests.support.bridges import MAP, UNDECIDED, Bridges, a_record
 from tests.support.kafka_tools import forget_group, mislead_group, recreate, transactional
 from tests.support.logs import cut
 from tests.support.oracle import own_headers
@@ -88,19 +87,12 @@ async def test_a_command_shows_what_a_map_makes_and_writes_nothing(bridges: Brid
 async def test_nothing_is_lost_or_doubled_by_kills_and_by_workers_that_come_and_go(
     bridges: Bridges,
 ) -> None:
-    bridges.settings["ONHAND_COMMIT_INTERVAL_MS"] = "1"
     await bridges.create_topics()
     bridges.send(map(a_record, range(30_000)))
 
-    bridges.start("a")
-    await bridges.has_written(1)
-    bridges.workers["a"].freeze()
-    while not bridges.has_an_open_transaction():
-        assert bridges.facts_seen() < 27_000, "no freeze has met an open transaction"
-        bridges.workers["a"].thaw()
-        await asyncio.sleep(0.02)  # work for some hundred facts, stopped wherever it is
-        bridges.workers["a"].freeze()
-    bridges.workers["a"].kill()
+    bridges.start("a", command=UNDECIDED)
+    await bridges.ended("a")
+    assert bridges.has_an_open_transaction()
     bridges.start("a", "b")
     for victim in ("b", "a"):
         await bridges.has_written(bridges.facts_seen() + 1)
