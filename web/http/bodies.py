@@ -92,7 +92,7 @@ async def read_json(
     body = await read_raw(request, limits)
     if isinstance(body, web.Response):
         return body
-    if JSON in types and _media_type(request) in ("", FORM) and body.lstrip()[:1] not in b"{[":
+    if body.lstrip()[:1] not in b"{[" and JSON in types and _media_type(request) in ("", FORM):
         return _unsupported(request, types)
     return body
 
@@ -104,9 +104,13 @@ async def read_raw(request: web.Request, limits: BodyLimits) -> bytes | web.Resp
     """
     if (request.content_length or 0) > limits.bytes:
         return _too_large(limits)
+    content = request.content
+    if content.is_eof() and content.exception() is None:  # it came with its head, as most do
+        body = content.read_nowait()
+        return body if len(body) <= limits.bytes else _too_large(limits)
     try:
         async with limits.room.place(limits.timeout_s) as clock:
-            body = await _read(request, limits, clock)
+            read = await _read(request, limits, clock)
     except TimeoutError:
         detail = f"The body did not arrive within {limits.timeout_s:g} s, or before others'."
         response = problem(Problem.REQUEST_TIMEOUT, detail)
@@ -114,10 +118,10 @@ async def read_raw(request: web.Request, limits: BodyLimits) -> bytes | web.Resp
         return response
     except (web.RequestPayloadError, web.HTTPException) as broken:
         return problem(Problem.INVALID_REQUEST, f"The body could not be read: {broken}.")
-    if body is None:
+    if read is None:
         return _too_large(limits)
     late = refusal_by_now()
-    return body if late is None else late
+    return read if late is None else late
 
 
 async def _read(request: web.Request, limits: BodyLimits, clock: asyncio.Timeout) -> bytes | None:
@@ -138,6 +142,8 @@ def _media_type(request: web.Request) -> str:
 
 
 def _is_taken(request: web.Request, types: Collection[str]) -> bool:
+    if "Content-Encoding" not in request.headers and request.headers.get("Content-Type") in types:
+        return True
     taken = _media_type(request) in types or (JSON in types and _named_by_default(request))
     charset = (request.charset or "utf-8").lower()
     coding = request.headers.get("Content-Encoding", "identity").lower()

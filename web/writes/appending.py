@@ -15,7 +15,7 @@ One idempotent producer (acks=all) for the worker's life. What it never does by 
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 from typing import Any
 
@@ -130,8 +130,12 @@ class Appender:
         Raises:
             TooLate: too many others came before; nothing was appended.
         """
-        async with self._turns.turn(sum(len(record.value) for record in records)):
+        size = sum(len(record.value) for record in records)
+        await self._turns.begin(size)
+        try:
             return await self._append(records)
+        finally:
+            self._turns.end(size)
 
     async def _append(self, records: Sequence[Outgoing]) -> Receipt:
         deadline = asyncio.get_running_loop().time() + self._timeout_s
@@ -164,11 +168,14 @@ class Appender:
         if not self._is_running:
             raise KafkaError("this worker is stopping")
         producer = await asyncio.shield(self._producer)
-        each = _one_by_one if len(records) < OWN_BATCHES_FROM else _in_batches
+
+        def on_its_way(one: _Sent) -> None:
+            one.done.add_done_callback(lambda done: self._settle(producer, done))
+            sent.append(one)
+
+        send = _one_by_one if len(records) < OWN_BATCHES_FROM else _in_batches
         try:
-            async for one in each(producer, records):
-                one.done.add_done_callback(lambda done: self._settle(producer, done))
-                sent.append(one)
+            await send(producer, records, on_its_way)
         except KafkaError as error:
             if not (error.retriable or isinstance(error, _NOT_NUMBERED)):
                 self._replace(producer, error)
@@ -216,8 +223,8 @@ class Appender:
 
 
 async def _one_by_one(
-    producer: AIOKafkaProducer, records: Sequence[Outgoing]
-) -> AsyncIterator[_Sent]:
+    producer: AIOKafkaProducer, records: Sequence[Outgoing], on_its_way: Callable[[_Sent], None]
+) -> None:
     for place, record in enumerate(records):
         done = await producer.send(
             record.topic,
@@ -226,14 +233,14 @@ async def _one_by_one(
             partition=record.partition,
             headers=HEADERS,
         )
-        yield _Sent((place,), done)
+        on_its_way(_Sent((place,), done))
         if (place + 1) % SLICE_RECORDS == 0:
             await asyncio.sleep(0)
 
 
 async def _in_batches(
-    producer: AIOKafkaProducer, records: Sequence[Outgoing]
-) -> AsyncIterator[_Sent]:
+    producer: AIOKafkaProducer, records: Sequence[Outgoing], on_its_way: Callable[[_Sent], None]
+) -> None:
     """Partition by partition, each in its order."""
     groups: dict[tuple[str, int], list[int]] = {}
     for place, record in enumerate(records):
@@ -244,7 +251,7 @@ async def _in_batches(
             batch = producer.create_batch()
             count = _fill(batch, [records[place] for place in places[first:]])
             done = await producer.send_batch(batch, topic, partition=partition)
-            yield _Sent(places[first : first + count], done)
+            on_its_way(_Sent(places[first : first + count], done))
             first += count
             await asyncio.sleep(0)
 

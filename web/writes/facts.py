@@ -306,6 +306,8 @@ class Facts:
 
 def _outcome_wait_s(request: web.Request) -> float | web.Response | None:
     """How long to wait for outcomes, in seconds; None where they are not asked for."""
+    if "?" not in request.raw_path:
+        return None
     try:
         values = parameters(target_of(request)[1], POST)
         if not values.get("outcome", False):

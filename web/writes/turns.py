@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from msgspec import Struct
 
@@ -41,9 +39,8 @@ class Turns:
         self._waiting_bytes = 0
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
-    @asynccontextmanager
-    async def turn(self, size: int) -> AsyncIterator[None]:
-        """`async with turns.turn(size):` around a write of so many bytes.
+    async def begin(self, size: int) -> None:
+        """Before a write of so many bytes; `end` behind it, whatever becomes of it.
 
         Raises:
             TooLate: it waited too long, or too much waits already.
@@ -52,11 +49,11 @@ class Turns:
             await self._wait(size)
         else:
             self._inside += size
-        try:
-            yield
-        finally:
-            self._inside -= size
-            self._go_on()
+
+    def end(self, size: int) -> None:
+        """It is done: others may have their turns."""
+        self._inside -= size
+        self._go_on()
 
     def _fits(self, size: int) -> bool:
         return self._inside == 0 or self._inside + size <= self._limits.at_once_bytes

@@ -25,9 +25,12 @@ class Writes:
         self._ends[name].set()
 
     async def _write(self, name: str, size: int) -> None:
-        async with self.turns.turn(size):
+        await self.turns.begin(size)
+        try:
             self.begun.append(name)
             await self._ends[name].wait()
+        finally:
+            self.turns.end(size)
 
 
 async def passes() -> None:
