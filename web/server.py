@@ -200,14 +200,14 @@ class Web:
         )
 
     def _make_versions(self, table: StockReading) -> None:
-        versions, roster, peers = self.versions, self.members.roster, self._queries.peers
-        admission = self._queries.admission
-        self._neighbours = Neighbours(versions, self.members.workers, roster.is_quiet, peers)
-        near = self._neighbours.workers
-        self._switch = Switch(versions, table, admission, near, peers)
+        versions, members, peers = self.versions, self.members, self._queries.peers
+        admission, quiet = self._queries.admission, members.roster.is_quiet
+        near = Neighbours(versions, members.workers, members.others, quiet, peers)
+        self._neighbours = near
+        self._switch = Switch(versions, table, admission, near.workers, peers)
         self._switch.listeners.append(self.members.announce)
         self._door = Door(
-            versions, self._switch, table, admission, peers, near, self._fact_limits.body
+            versions, self._switch, table, admission, peers, near.others, self._fact_limits.body
         )
 
     def _make_feed(self, table: StockReading) -> None:

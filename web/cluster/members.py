@@ -151,8 +151,11 @@ class Members:
     def workers(self) -> list[WorkerView]:
         """All workers heard of, for the cluster view; this one as it is now."""
         mine = WorkerView(self._beat(), alive=True, routed=True, silent_s=0.0, this=True)
-        others = [view for view in self.roster.workers() if not view.this]
-        return sorted([*others, mine], key=lambda view: view.beat.url)
+        return sorted([*self.others(), mine], key=lambda view: view.beat.url)
+
+    def others(self) -> list[WorkerView]:
+        """The same without this one: to say how that is takes as long as to answer a request."""
+        return [view for view in self.roster.workers() if not view.this]
 
     def unreadable(self) -> int:
         """How many records, or batches of them, were passed over since the start."""

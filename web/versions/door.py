@@ -85,7 +85,7 @@ class Door:
     Args:
         view: of the record. switch: what this worker answers from.
         table: of this worker. admission: knows the floors.
-        peers: asks other workers. workers: all that are known.
+        peers: asks other workers. workers: all others that are known.
         limits: of a body that is passed on.
     """
 

@@ -68,7 +68,7 @@ class Neighbours:
 
     Args:
         view: of the record; it is told of records that it does not have.
-        workers: all that are known, this one as it is now.
+        workers: all that are known, this one as it is now. others: the same without this one.
         is_quiet: whether Kafka has said nothing for so many seconds.
         peers: to ask with.
     """
@@ -77,10 +77,11 @@ class Neighbours:
         self,
         view: VersionView,
         workers: Callable[[], Sequence[WorkerView]],
+        others: Callable[[], Sequence[WorkerView]],
         is_quiet: Callable[[float], bool],
         peers: Peers,
     ) -> None:
-        self._view, self._known, self._is_quiet = view, workers, is_quiet
+        self._view, self._known, self._others, self._is_quiet = view, workers, others, is_quiet
         self._peers = peers
         self._told: dict[str, UpgradeBody] = {}
         self._tasks = Tasks()
@@ -99,8 +100,14 @@ class Neighbours:
 
     def workers(self) -> list[WorkerView]:
         """All that are known: as their heartbeats say, or as they have said themselves since."""
+        return self._as_now(self._known())
+
+    def others(self) -> list[WorkerView]:
+        """The same without this one."""
+        return self._as_now(self._others())
+
+    def _as_now(self, views: Sequence[WorkerView]) -> list[WorkerView]:
         told = self._told
-        views = self._known()
         if not told:
             return [*views]
         return [
@@ -128,7 +135,7 @@ class Neighbours:
             if not self._is_quiet(QUIET_S):
                 self._told = {}
                 continue
-            others = [view.beat for view in self._known() if not view.this]
+            others = (view.beat for view in self._others())
             asked = [beat for beat in others if beat.state is not WorkerState.GONE]
             bodies = await asyncio.gather(*(self._ask_one(beat) for beat in asked))
             answers = zip(asked, bodies, strict=True)

@@ -49,7 +49,7 @@ class Passage:
     """The way to workers of other versions.
 
     Args:
-        peers: asks other workers. workers: all that are known.
+        peers: asks other workers. workers: all others that are known.
     """
 
     def __init__(self, peers: Peers, workers: Callable[[], Sequence[WorkerView]]) -> None:
@@ -114,9 +114,7 @@ class Passage:
         there = [
             view
             for view in self._workers()
-            if view.beat.version == version
-            and not view.this
-            and view.beat.state is not WorkerState.GONE
+            if view.beat.version == version and view.beat.state is not WorkerState.GONE
         ]
         found = [view.beat for view in there if view.alive]
         if not found:

@@ -47,7 +47,10 @@ class Stand:
         def workers() -> list[WorkerView]:
             return [WorkerView(b, True, True, 0.0, v == this) for v, b in self.beats.items()]
 
-        return Neighbours(view, workers, lambda seconds: self.is_quiet, self.peers)
+        def others() -> list[WorkerView]:
+            return [one for one in workers() if not one.this]
+
+        return Neighbours(view, workers, others, lambda seconds: self.is_quiet, self.peers)
 
     def says(self, version: int, position: str, state: WorkerState = WorkerState.RUNNING) -> None:
         claim = Claim(0, "active", Role.ACTIVE, position=position)
