@@ -17,7 +17,7 @@ CLIENT := clients/python
 CODE := $(wildcard app agents web audit ledger tables wire domain importers core dev tests bench examples $(CLIENT))
 
 .PHONY: help setup install lock demo demo-upgrade wordcount screenshots kafka format lint types imports unit integration e2e whole readme \
-	test torture bench clean
+	test torture attacks bench clean
 
 help:
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1|\2/' \
@@ -138,6 +138,13 @@ test: lint types imports unit whole readme  ## all of the above; exactly what CI
 torture: $(READY)  ## minutes of kill -9, freezes, wiped disks and broker restarts
 	@HYPOTHESIS_PROFILE=torture $(BIN)/pytest -q -n $(CORES) -o faulthandler_timeout=3600 tests/unit
 	@$(BIN)/pytest -q -m torture tests
+
+# What docs/security.md has a table of, and counts.
+ATTACKS := tests/unit/attacks tests/unit/web/test_beats.py tests/unit/loading/test_revoked.py \
+	tests/unit/alerts/test_webhook.py tests/integration/wire/test_forged_members.py
+attacks: $(READY)  ## what is tried to get in, and how often; LONG=1: as torture tries it
+	@$(if $(LONG),HYPOTHESIS_PROFILE=torture) $(BIN)/pytest -q -n $(CORES) \
+		$(if $(LONG),-o faulthandler_timeout=3600 -m 'torture or not torture') $(ATTACKS)
 
 bench: $(READY)  ## the README's figures, measured here
 	@$(BIN)/python -m bench

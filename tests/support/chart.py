@@ -32,12 +32,17 @@ def digest(kind: str) -> str:
     return "sha256 " + hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
-def rendered(kind: str) -> str:
-    """By the helm of this machine."""
+def rendered(kind: str, *more: str) -> str:
+    """By the helm of this machine; `more`: arguments.
+
+    Raises:
+        CalledProcessError: it refuses.
+    """
     assert HELM is not None
     command = [HELM, "template", "stock", str(CHART), "--kube-version", _KUBERNETES]
     if kind == "full":
         command += ["--values", str(KEPT / "full-values.yaml")]
+    command += more
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
 
 

@@ -110,6 +110,15 @@ class Watched(Collector):
         yield web.get("/live", live)
 
 
+def app_of(watched: Watched, access: Access) -> web.Application:
+    """Its small server."""
+    app = web.Application()
+    tls = access.tls.server()
+    guard(app, descriptors.of_others(0, is_secured=tls is not None), tls=tls)
+    app.add_routes(access.operated(watched.routes()))
+    return app
+
+
 async def watch(
     auditor: Auditor,
     numbers: Sequence[int],
@@ -139,11 +148,7 @@ async def watch(
     from core.words import in_words
     from ledger.engine import LedgerUnavailable
 
-    app = web.Application()
-    tls = access.tls.server()
-    guard(app, descriptors.of_others(0, is_secured=tls is not None), tls=tls)
-    app.add_routes(access.operated(watched.routes()))
-    runner = web.AppRunner(app, access_log=None)
+    runner = web.AppRunner(app_of(watched, access), access_log=None)
     await runner.setup()
     try:
         await web.TCPSite(runner, *at).start()

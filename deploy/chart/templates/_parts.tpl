@@ -38,20 +38,24 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end }}
 
-{{/* Those of a program that others ask; by the name of the set that it is in, and its port. */}}
-{{- define "onhand.served" -}}
+{{/* Where others reach a program: by the name of the Service that leads to its pods. */}}
+{{- define "onhand.reached" -}}
 - name: POD
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
 - name: ONHAND_URL
   value: "{{ include "onhand.scheme" .root }}://$(POD).{{ .set }}:{{ .port }}"
-- name: ONHAND_WEB_HOST
-  value: "0.0.0.0"
 - name: ONHAND_WEB_PORT
   value: {{ .port | quote }}
+{{ include "onhand.served" .root }}
+{{- end }}
+
+{{/* Settings of a program that answers on a port. */}}
+{{- define "onhand.served" -}}
+- name: ONHAND_WEB_HOST
+  value: "0.0.0.0"
 - name: ONHAND_DATA_DIR
   value: /data
-{{- with .root.Values }}
-{{- if .tls.secret }}
+{{- if .Values.tls.secret }}
 - name: ONHAND_TLS_CERT
   value: /secrets/tls/tls.crt
 - name: ONHAND_TLS_KEY
@@ -59,16 +63,18 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 - name: ONHAND_TLS_CA
   value: /secrets/tls/ca.crt
 {{- end }}
-{{- if .peers.secret }}
+{{- if .Values.peers.secret }}
 - name: ONHAND_PEER_SECRET
   value: /secrets/peers/peers
 {{- end }}
-{{- if .tokens.secret }}
+{{- if .Values.tokens.secret }}
+{{- if not .Values.peers.secret }}
+{{- fail "tokens.secret: workers with tokens prove to each other who they are: name peers.secret too." }}
+{{- end }}
 - name: ONHAND_TOKENS
   value: /secrets/tokens/tokens.json
 {{- end }}
-{{- end }}
-{{ include "onhand.settings" .root }}
+{{ include "onhand.settings" . }}
 {{- end }}
 
 {{/* Whole folders and no single files: only so is a changed Secret seen without a restart. */}}
@@ -84,6 +90,34 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   readOnly: true
 {{- end }}
 {{- end }}
+{{ include "onhand.filemounts" . }}
+{{- end }}
+
+{{/* What settings name beside these: also for a program that answers nobody. */}}
+{{- define "onhand.filemounts" -}}
+{{- range $name, $_ := .Values.files }}
+- name: files-{{ $name }}
+  mountPath: /files/{{ $name }}
+  readOnly: true
+{{- end }}
+{{- end }}
+
+{{- define "onhand.filevolumes" -}}
+{{- range $name, $from := .Values.files }}
+{{- if eq (empty $from.secret) (empty $from.configMap) }}
+{{- fail (printf "files.%s: name either a secret or a configMap." $name) }}
+{{- end }}
+- name: files-{{ $name }}
+  {{- with $from.secret }}
+  secret:
+    secretName: {{ . }}
+    defaultMode: 0440
+  {{- end }}
+  {{- with $from.configMap }}
+  configMap:
+    name: {{ . }}
+  {{- end }}
+{{- end }}
 {{- end }}
 
 {{- define "onhand.volumes" -}}
@@ -97,19 +131,39 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
     defaultMode: 0440
 {{- end }}
 {{- end }}
+{{ include "onhand.filevolumes" . }}
 {{- end }}
 
-{{- define "onhand.user" -}}
-runAsNonRoot: true
-runAsUser: 10001
-fsGroup: 10001
-seccompProfile: {type: RuntimeDefault}
+{{/* Of every pod: by whom it runs, and where. */}}
+{{- define "onhand.pod" -}}
+automountServiceAccountToken: false
+{{- with .Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 10001
+  fsGroup: 10001
+  seccompProfile: {type: RuntimeDefault}
+{{- with .Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end }}
 
-{{- define "onhand.confined" -}}
-allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
-capabilities: {drop: [ALL]}
+{{/* Of every container. */}}
+{{- define "onhand.program" -}}
+image: {{ include "onhand.image" . }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities: {drop: [ALL]}
 {{- end }}
 
 {{- define "onhand.probes" -}}

@@ -14,7 +14,7 @@ import os
 import re
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -135,7 +135,9 @@ def is_as_it_must_be(need: Need, held: Scope, status: int) -> bool:
 
 @pytest.mark.torture
 @pytest.mark.parametrize("held", Scope)
-async def test_a_scope_is_refused_exactly_where_it_must_be(tmp_path: Path, held: Scope) -> None:
+async def test_a_scope_is_refused_exactly_where_it_must_be(
+    tmp_path: Path, held: Scope, record_property: Callable[[str, object], None]
+) -> None:
     keys = Keys(tmp_path)
     token = keys.token(held)
     worker = Watched(keys, token)
@@ -153,6 +155,7 @@ async def test_a_scope_is_refused_exactly_where_it_must_be(tmp_path: Path, held:
     assert re.search(r"[0-9]+ generated", said), said[-2000:]
     assert len(worker.answered) > 20
     statuses = sum(worker.answered.values(), Counter())
+    record_property("tried", statuses.total())
     assert statuses[403] > 20
     assert token not in said.replace(f"Bearer {token}", "")
 
@@ -174,7 +177,10 @@ def is_told_why(need: Need, scope: Scope | None, status: int, answer: bytes) -> 
 
 @pytest.mark.parametrize("pace", [SHORT, pytest.param(PACE, marks=pytest.mark.torture)])
 async def test_what_one_may_ask_is_refused_to_all_who_may_not(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, pace: Sequence[str]
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    pace: Sequence[str],
+    record_property: Callable[[str, object], None],
 ) -> None:
     keys = Keys(tmp_path)
     token, gone = keys.token(), keys.token()
@@ -203,6 +209,7 @@ async def test_what_one_may_ask_is_refused_to_all_who_may_not(
 
     assert wrong == []
     assert min(counted[401], counted[403]) > 50
+    record_property("tried", counted.total())
     # What a token for one till in one store got in is of that till, and of that store.
     assert {(fact["source"], fact["data"]["location"]) for fact in worker.appended} <= {
         (SOURCE, PLACE)

@@ -11,7 +11,7 @@ import os
 import random
 import re
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -28,7 +28,8 @@ from web.access.callers import Scope
 from web.http.connections import ConnectionLimits, guard
 from web.http.raw.shortcuts import Take
 
-REQUESTS = int(os.environ.get("ONHAND_FUZZ_BOTH_WAYS", "400"))
+IS_TORTURE = os.environ.get("HYPOTHESIS_PROFILE") == "torture"
+REQUESTS = int(os.environ.get("ONHAND_FUZZ_BOTH_WAYS", "30000" if IS_TORTURE else "400"))
 ROW = "/v1/inventory/SKU-1/s-7"
 LIMITS = ConnectionLimits(head_timeout_s=0.2, linger_s=0.02)
 TARGETS = [
@@ -179,7 +180,9 @@ async def answers(server: BaseTestServer, data: bytes, again: bytes) -> list[byt
         writer.transport.abort()
 
 
-async def test_what_is_near_a_hit_gets_the_same_answer_by_either_way(tmp_path: Path) -> None:
+async def test_what_is_near_a_hit_gets_the_same_answer_by_either_way(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     keys, shelf = Keys(tmp_path), Shelf(4, ME.url)
     shelf.hold(range(4), sales=10, lag=2)
     for number, sku in enumerate(("SKU-1", "SKU-2", "a b"), 1):
@@ -206,6 +209,7 @@ async def test_what_is_near_a_hit_gets_the_same_answer_by_either_way(tmp_path: P
 
         await asyncio.gather(*(ask() for _ in range(8)))
 
+    record_property("tried", REQUESTS)
     hits = len(taken) - taken.count(usual.encode())
     print(f"{hits} the short way; {dict(statuses)}")  # noqa: T201  for the report of a failure
     # Hits and refusals are among them, not only what nobody answers.

@@ -9,6 +9,7 @@ import asyncio
 import os
 import random
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,8 @@ from tests.unit.web.access_files import OTHER, Keys
 from web.access import proofs
 from web.access.callers import Scope
 
-REQUESTS = int(os.environ.get("ONHAND_FUZZ_CALLERS", "600"))
+IS_TORTURE = os.environ.get("HYPOTHESIS_PROFILE") == "torture"
+REQUESTS = int(os.environ.get("ONHAND_FUZZ_CALLERS", "30000" if IS_TORTURE else "600"))
 PATIENCE_S = 3.0
 #: Of the worker that is asked.
 URL = "http://127.0.0.1:2"
@@ -65,7 +67,9 @@ class Callers(Fuzz):
         return start + end + self._dice.choice(self._said).encode() + b"\r\n" + rest
 
 
-async def test_no_row_is_told_to_who_may_not_read(tmp_path: Path) -> None:
+async def test_no_row_is_told_to_who_may_not_read(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     seed = seed_of_this_run()
     keys = Keys(tmp_path)
     fuzz = Callers(seed, keys)
@@ -86,6 +90,7 @@ async def test_no_row_is_told_to_who_may_not_read(tmp_path: Path) -> None:
             *(ask(str(target.host), int(target.port or 0)) for _ in range(CLIENTS))
         )
     assert refused > REQUESTS / 10
+    record_property("tried", REQUESTS)
 
 
 def answers_in(heard: bytes) -> list[bytes]:

@@ -1,8 +1,7 @@
 """Thousands of connections to a worker with places for two hundred: others are served meanwhile.
 
 So few places that any machine has the descriptors; what bounds them is the same for 4,096.
-Torture opens 10,000, and holds 10,000 at once to a worker with all its places, or as many as this
-process may; ONHAND_CONNECTIONS says how many.
+Torture opens 10,000; ONHAND_CONNECTIONS says how many. Many at once are in test_every_door.py.
 """
 
 from __future__ import annotations
@@ -16,16 +15,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-import pytest
-from aiohttp import web
-from aiohttp.test_utils import BaseTestServer, TestServer, get_port_socket
-from msgspec.structs import replace
+from aiohttp.test_utils import BaseTestServer, TestServer
 
-from domain.rows import Row
+from tests.unit.attacks.test_scopes import of_worker
 from tests.unit.web.access_files import Keys
-from tests.unit.web.fakes import URL, FakeTable
-from tests.unit.web.serving import LIMITS, a_web
-from tests.unit.web.sockets import little_room
+from tests.unit.web.fakes import URL
 from web.access.access import Access
 from web.access.callers import Scope
 from web.http.connections import ConnectionLimits
@@ -45,32 +39,11 @@ SAID = [b""] * 97 + [
 #: Beside places and what the attacker holds: of this process, and connections under way.
 SLACK_FILES = 60
 MOST_GROWTH_BYTES = 64 * 2**20
-HALF_A_HEAD = f"GET {ROW} HTTP/1.1\r\nHost: x\r\nX: ".encode()
-#: What each one of many says that hold on to what they have. No deadline ends them meanwhile.
-HELD_BY = {
-    "idle": b"",
-    "half a head": HALF_A_HEAD,
-    "half a body": b"POST /v1/sales HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{",
-    "answers not taken": f"GET {ROW} HTTP/1.1\r\nHost: x\r\n\r\n".encode() * 300,
-}
-PATIENT = ConnectionLimits(
-    connections=200, for_operations=20, head_timeout_s=600, linger_s=2, write_timeout_s=600
-)
-#: The worker's own bound, and its share of this process's descriptors.
-WHOLE = ConnectionLimits(head_timeout_s=600, linger_s=2, write_timeout_s=600)
-MAY_HOLD = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - WHOLE.connections - 500
 
 
 @asynccontextmanager
-async def a_worker(
-    access: Access,
-    places: ConnectionLimits = PLACES,
-    listens: Callable[..., socket.socket] = get_port_socket,
-) -> AsyncIterator[BaseTestServer]:
-    table, app = FakeTable(), web.Application()
-    table.rows["SKU-1", "s-7"] = Row(received=10, sold=3, events=2, checksum=7, updated_at=1)
-    a_web(table, replace(LIMITS, connections=places), access).attach(app)
-    async with TestServer(app, socket_factory=listens) as server:
+async def a_worker(access: Access) -> AsyncIterator[BaseTestServer]:
+    async with TestServer(of_worker(access, PLACES)) as server:
         yield server
 
 
@@ -102,7 +75,7 @@ def resident_bytes() -> int:
 
 
 async def test_thousands_of_connections_keep_nobody_out_and_hold_a_bounded_room(
-    tmp_path: Path,
+    tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     keys, loop = Keys(tmp_path), asyncio.get_running_loop()
     token = keys.token(Scope.READ)
@@ -134,52 +107,5 @@ async def test_thousands_of_connections_keep_nobody_out_and_hold_a_bounded_room(
         places = PLACES.connections + PLACES.for_operations
         assert most_files < before + HELD + places + SLACK_FILES
         assert grown < MOST_GROWTH_BYTES
-        assert await is_served(server, token)
-
-
-async def hold(
-    server: BaseTestServer, kind: str, count: int, held: list[socket.socket], token: str
-) -> None:
-    """Open so many; somebody with a token comes in between, and is served."""
-    loop = asyncio.get_running_loop()
-    for number in range(count):
-        held.append(one := socket.socket())
-        one.setblocking(False)
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
-        async with asyncio.timeout(60):
-            await loop.sock_connect(one, (str(server.host), int(server.port or 0)))
-            with suppress(ConnectionError):
-                await loop.sock_sendall(one, HELD_BY[kind])
-        if number % 50 == 49:
-            async with asyncio.timeout(60):
-                assert await is_served(server, token), (kind, number)
-
-
-@pytest.mark.parametrize(
-    ("places", "count"),
-    [
-        (PATIENT, 300),
-        pytest.param(WHOLE, max(min(10_000, MAY_HOLD) // 4, 100), marks=pytest.mark.torture),
-    ],
-)
-async def test_whatever_many_hold_on_to_others_are_served(
-    tmp_path: Path, places: ConnectionLimits, count: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("web.http.raw.places.UNTAKEN_S", 0.1)
-    keys, held = Keys(tmp_path), list[socket.socket]()
-    token = keys.token(Scope.READ)
-    async with a_worker(keys.access(URL), places, little_room) as server:
-        before, start = files(), resident_bytes()
-        try:
-            for kind in HELD_BY:
-                await hold(server, kind, count, held, token)
-            ours = files() - len(held)
-            grown = resident_bytes() - start
-        finally:
-            for one in held:
-                one.close()
-        assert ours < before + places.connections + places.for_operations + SLACK_FILES
-        # 64 KiB for a connection, and what at most some of them do not take.
-        room = (places.connections + len(held)) * 2**16 + places.stalled * 2**19
-        assert grown < MOST_GROWTH_BYTES + room
+        record_property("tried", COMING)
         assert await is_served(server, token)

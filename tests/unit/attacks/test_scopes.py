@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from msgspec.structs import replace
 
 from domain.rows import Row
 from tables.stats import Stats
@@ -29,6 +30,7 @@ from tests.unit.web.serving import LIMITS, a_web
 from web.access import proofs
 from web.access.access import Access, Demand
 from web.access.callers import Scope
+from web.http.connections import ConnectionLimits
 from web.ledger import LedgerWeb, LedgerWebConfig
 from web.openapi.document import document
 from web.program import ProgramWeb, ProgramWebConfig
@@ -49,6 +51,7 @@ UNTOLD: dict[str, Need] = {
     "/counts/{key}": Scope.READ,
     **{route.path: Scope.READ for route in ROUTES},
 }
+PLACES = LIMITS.connections
 OPEN_FILES = "/page/"
 #: A value for each part of a path.
 PARTS = {"sku": "SKU-1", "location": "s-7", "tail": "SKU-1", "path": "x/y", "partition": "0"}
@@ -75,27 +78,29 @@ async def never_fails(sentence: str, error: BaseException | None) -> None:
     raise AssertionError(sentence)
 
 
-def of_worker(access: Access) -> web.Application:
+def of_worker(access: Access, places: ConnectionLimits = PLACES) -> web.Application:
     table, app = FakeTable(), web.Application()
     table.rows["SKU-1", "s-7"] = Row(received=10, sold=3, events=2, checksum=7, updated_at=1)
-    a_web(table, LIMITS, access).attach(app)
+    a_web(table, replace(LIMITS, connections=places), access).attach(app)
     return app
 
 
-def of_ledger(access: Access) -> web.Application:
+def of_ledger(access: Access, places: ConnectionLimits = PLACES) -> web.Application:
     config = LedgerWebConfig(
-        url=URL, version=1, rules=1, kafka={}, topics=TOPICS, members_topic="m", build="", window=1
-    )
+        url=URL, version=1, rules=1, kafka={}, topics=TOPICS, members_topic="m", build="", window=1,
+        connections=places,
+    )  # fmt: skip
     never: Any = SimpleNamespace(partitions=4, is_behind=False, history=None)
     app = web.Application()
     LedgerWeb(config, never, never, never_fails, access).attach(app)
     return app
 
 
-def of_program(access: Access) -> web.Application:
+def of_program(access: Access, places: ConnectionLimits = PLACES) -> web.Application:
     config = ProgramWebConfig(
-        url=URL, version=1, rules=1, kafka={}, topics=("sales",), members_topic="m", build=""
-    )
+        url=URL, version=1, rules=1, kafka={}, topics=("sales",), members_topic="m", build="",
+        connections=places,
+    )  # fmt: skip
     app = web.Application()
     ProgramWeb(config, Shelf(1, URL), Stats(), ROUTES, never_fails, access).attach(app)
     return app
@@ -129,9 +134,11 @@ class Client:
 
     def __init__(self, port: int) -> None:
         self._port = port
+        self.asked = 0
 
     async def ask(self, head: bytes) -> tuple[int, bytes]:
         """Status, and all that came."""
+        self.asked += 1
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
         try:
             writer.write(head)
@@ -170,7 +177,9 @@ def by_worker(line: bytes, token: str) -> bytes:
 
 
 @pytest.mark.parametrize("process", PROCESSES)
-async def test_no_call_of_any_process_is_answered_without_a_token(keys: Keys, process: str) -> None:
+async def test_no_call_of_any_process_is_answered_without_a_token(
+    keys: Keys, process: str, record_property: Callable[[str, object], None]
+) -> None:
     app = PROCESSES[process](keys.access(URL))
     async with served(app) as client:
         for method, path, need in calls_of(app):
@@ -179,15 +188,15 @@ async def test_no_call_of_any_process_is_answered_without_a_token(keys: Keys, pr
             is_open = need is Demand.NOTHING
             assert (status != 401) is is_open, (method, path)
             assert b"SKU-1" not in answer
+    record_property("tried", client.asked)
 
 
 @pytest.mark.parametrize("process", PROCESSES)
 async def test_a_token_of_all_other_scopes_is_told_which_one_it_lacks(
-    keys: Keys, process: str
+    keys: Keys, process: str, record_property: Callable[[str, object], None]
 ) -> None:
     app = PROCESSES[process](keys.access(URL))
     others = {one: keys.token(*(scope for scope in Scope if scope is not one)) for one in Scope}
-    asked = 0
     async with served(app) as client:
         for method, path, need in calls_of(app):
             scope = Scope.OPERATE if need is Demand.OPERATOR else need
@@ -198,16 +207,16 @@ async def test_a_token_of_all_other_scopes_is_told_which_one_it_lacks(
                     continue  # one worker asks another for itself
                 status, answer = await client.ask(ask(line_of(method, path), others[scope]))
 
-                asked += 1
                 assert status == 403, (method, path, ask)
                 assert f'scope="{scope}"'.encode() in answer
                 assert b"SKU-1" not in answer
-    assert asked > 5
+    assert client.asked > 5
+    record_property("tried", client.asked)
 
 
 @pytest.mark.parametrize("process", PROCESSES)
 async def test_what_asks_for_any_token_takes_each_and_what_workers_ask_takes_none(
-    keys: Keys, process: str
+    keys: Keys, process: str, record_property: Callable[[str, object], None]
 ) -> None:
     app = PROCESSES[process](keys.access(URL))
     tokens = [keys.token(scope) for scope in Scope]
@@ -221,6 +230,7 @@ async def test_what_asks_for_any_token_takes_each_and_what_workers_ask_takes_non
             elif need is Demand.WORKER:
                 assert (await client.ask(by_token(line, all_of_it)))[0] == 401
                 assert (await client.ask(by_worker(line, tokens[0])))[0] != 401
+    record_property("tried", client.asked)
 
 
 async def test_a_new_call_has_to_be_told_of_with_what_it_asks_for(keys: Keys) -> None:

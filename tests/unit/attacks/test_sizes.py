@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from itertools import chain, repeat
 from pathlib import Path
@@ -86,13 +86,16 @@ async def test_a_head_without_an_end_is_refused_by_its_size(
 
 def kept_bytes(access: Access) -> int:
     """What a worker keeps of those that it knows again."""
-    return sum(len(head) + len(known.data) for head, known in access._seen.items())
+    return sum(len(head) + len(left) for head, (left, _) in access._seen.items())
 
 
 @pytest.mark.parametrize("size", [10, 1_000, 200_000])
-def test_callers_that_are_known_again_take_a_bounded_room(keys: Keys, size: int) -> None:
+def test_callers_that_are_known_again_take_a_bounded_room(
+    keys: Keys, size: int, record_property: Callable[[str, object], None]
+) -> None:
     access, token = keys.access(URL), keys.token(Scope.READ)
     most = 0
+    record_property("tried", 1_100)
     for number in range(1_100):
         line = f"X: {number:08d}{'a' * size}"
         head = f"GET {ROW} HTTP/1.1\r\n{line}\r\nAuthorization: Bearer {token}\r\n\r\n"
@@ -102,8 +105,11 @@ def test_callers_that_are_known_again_take_a_bounded_room(keys: Keys, size: int)
     assert most < 8 * 2**20
 
 
-def test_who_is_refused_leaves_nothing_behind(keys: Keys) -> None:
+def test_who_is_refused_leaves_nothing_behind(
+    keys: Keys, record_property: Callable[[str, object], None]
+) -> None:
     access = keys.access(URL)
+    record_property("tried", 3_000)
     for number in range(3_000):
         head = f"GET {ROW} HTTP/1.1\r\nAuthorization: Bearer onhand_{number:08x}_{'A' * 43}\r\n\r\n"
         access.at_once(head.encode(), lambda answer: None, lambda data, take: b"row")

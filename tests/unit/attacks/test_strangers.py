@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -65,7 +65,9 @@ async def ask(url: str, method: str, target: str, body: object, token: str) -> N
 
 
 @pytest.mark.parametrize("active", [1, 2])
-async def test_who_pretends_to_own_everything_is_told_no_token(tmp_path: Path, active: int) -> None:
+async def test_who_pretends_to_own_everything_is_told_no_token(
+    tmp_path: Path, active: int, record_property: Callable[[str, object], None]
+) -> None:
     keys = Keys(tmp_path)
     token = keys.token()
     reached, said = set(), b""
@@ -86,6 +88,7 @@ async def test_who_pretends_to_own_everything_is_told_no_token(tmp_path: Path, a
             await asyncio.gather(asking, hearing, return_exceptions=True)
         said += b"".join(map(bytes, stranger.received))
 
+    record_property("tried", len(list(calls())))
     # All reads come to it, and where it is of the active version all writes.
     kept = {target for _, target, body in calls() if body is EVENT or body is LINE}
     assert {target for _, target, _ in calls()} - reached == (kept if active == 1 else set())

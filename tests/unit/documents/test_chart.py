@@ -7,7 +7,9 @@ helm (on the PATH, or in HELM), it renders them again. `python -m tests.support.
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,11 +20,15 @@ import yaml
 from app.commands import cli
 from app.config import Settings
 from dev.workers import ROOT
-from tests.support.chart import HELM, KINDS, digest, kept_at, rendered
+from tests.support.certificates import Authority
+from tests.support.chart import HELM, KEPT, KINDS, digest, kept_at, rendered
+from tests.support.kubernetes import VERSIONS, faults_of
 from tests.unit.documents.test_kubernetes import OBJECTS
 
 Object = dict[str, Any]
-PORTS = {"worker": 6066, "ledger": 6166}
+PORTS = {"worker": 6066, "ledger": 6166, "bridge": 6266}
+#: Another program's: Kubernetes itself does not know it.
+FOREIGN = "ServiceMonitor"
 
 
 def kept(kind: str) -> list[Object]:
@@ -32,7 +38,7 @@ def kept(kind: str) -> list[Object]:
 def programs(kind: str) -> Iterator[tuple[Object, Object]]:
     """Pods, and the one container of each."""
     for one in kept(kind):
-        if one["kind"] in ("StatefulSet", "Job"):
+        if one["kind"] in ("StatefulSet", "Deployment", "Job"):
             pod = one["spec"]["template"]["spec"]
             (container,) = pod["containers"]
             yield pod, container
@@ -85,29 +91,45 @@ def test_a_difference_from_what_is_documented_is_found() -> None:
         assert len(list(missing(documented, made, ""))) >= 1
 
 
+def told_of(container: Object) -> list[str]:
+    """Paths of the files that a program is told to read, by settings or by arguments."""
+    told = [str(one.get("value", "")) for one in container["env"]] + container.get("args", [])
+    return [path for path in told if path.startswith(("/secrets/", "/files/"))]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_program_has_sound_settings_and_is_a_command_of_ours(
     kind: str, tmp_path: Path
 ) -> None:
-    for name in ("tls/tls.crt", "tls/tls.key", "tls/ca.crt", "peers/peers", "tokens/tokens.json"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
+    pem = Authority().pem
     for _, container in programs(kind):
-        given = {one["name"]: one.get("value", "secret") for one in container["env"]}
+        for path in told_of(container):
+            file = tmp_path / path[1:]
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(pem)
+        secrets = {"ONHAND_ALERTS_URL": "https://hooks.example/stock"}
+        given = {
+            one["name"]: one.get("value", secrets.get(one["name"], "secret"))
+            for one in container["env"]
+        }
         pod = given.pop("POD", None) and "stock-1"
         ours = {
-            name: value.replace("$(POD)", str(pod)).replace("/secrets", str(tmp_path))
+            name: f"{tmp_path}{value}" if value in told_of(container) else value
             for name, value in given.items()
         }
+        ours = {name: value.replace("$(POD)", str(pod)) for name, value in ours.items()}
         settings = Settings.from_env(ours)
 
         found: Any = cli
         for word in container.get("args", ["worker"]):
-            found = found.commands[word]
+            found = found.commands[word] if hasattr(found, "commands") else found
+        assert not hasattr(found, "commands")
         known = {f"ONHAND_{field.upper()}" for field in Settings.__struct_fields__}
         assert set(ours) <= known
         if (port := PORTS.get(container["name"])) is not None:
-            assert settings.web_port == urlsplit(settings.url).port == port
+            is_bridge = container["name"] == "bridge"
+            listens = settings.bridge_port if is_bridge else settings.web_port
+            assert listens == urlsplit(settings.url).port == port
             assert container["ports"] == [{"name": "http", "containerPort": port}]
 
 
@@ -118,14 +140,95 @@ def test_every_program_is_confined_and_every_file_that_it_is_told_of_is_mounted(
         assert pod["automountServiceAccountToken"] is False
         assert container["securityContext"]["readOnlyRootFilesystem"] is True
         assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
-        mounts = {one["mountPath"]: one["name"] for one in container.get("volumeMounts", ())}
+        mounts = {one["mountPath"]: one for one in container.get("volumeMounts", ())}
         volumes = {one["name"]: one for one in pod.get("volumes", ())}
-        for one in container["env"]:
-            folder, _, name = str(one.get("value", "")).rpartition("/")
+        for path in told_of(container):
+            folder, _, name = path.rpartition("/")
+            # The whole folder: a single file would never be seen to change.
+            mount = mounts[folder]
+            assert mount["readOnly"] is True
+            volume = volumes[mount["name"]]
             if folder.startswith("/secrets"):
-                # The whole folder: a single file would never be seen to change.
-                assert volumes[mounts[folder]]["secret"]["secretName"]
+                assert volume["secret"]["secretName"]
                 assert name in {"tls.crt", "tls.key", "ca.crt", "peers", "tokens.json"}
+            else:
+                assert ("secret" in volume) != ("configMap" in volume)
+
+
+def test_files_come_to_every_program_from_the_objects_that_are_named() -> None:
+    named = yaml.safe_load((KEPT / "full-values.yaml").read_text())["files"]
+    pods = list(programs("full"))
+    # Workers, ledger, two bridges, and the hook: it too has to reach a Kafka with an authority.
+    assert len(pods) == 5
+    for pod, container in pods:
+        mounts = {one["mountPath"]: one["name"] for one in container["volumeMounts"]}
+        volumes = {one["name"]: one for one in pod["volumes"]}
+        for name, source in named.items():
+            volume = volumes[mounts[f"/files/{name}"]]
+            if "secret" in source:
+                # For the group of the pod's user, and nobody else.
+                wanted = {"secretName": source["secret"], "defaultMode": 0o440}
+                assert volume["secret"] == wanted
+            else:
+                assert volume["configMap"] == {"name": source["configMap"]}
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ("files.kafka.key=ca.crt", "files.kafka: name either a secret or a configMap."),
+        ("files.kafka.secret=a,files.kafka.configMap=b", "name either a secret or a configMap."),
+        ("tokens.secret=stock-tokens", "name peers.secret too."),
+        ("bridges.orders.topic=orders", "bridges.orders: name its map, a file below /files."),
+        ("bridges.orders.map=/files/maps/orders.toml", "bridges.orders: name its topic."),
+    ],
+)
+def test_values_that_make_no_sense_are_refused_by_name(value: str, why: str) -> None:
+    if HELM is None:
+        pytest.skip("helm is not installed here.")
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        rendered("plain", "--set", value)
+
+    assert why in refused.value.stderr
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_kubernetes_finds_no_fault_in_what_the_chart_makes(kind: str, version: str) -> None:
+    objects = [one for one in kept(kind) if one["kind"] != FOREIGN]
+
+    assert len(objects) >= 4
+    assert {str(one["metadata"]): faults_of(version, one) for one in objects} == {
+        str(one["metadata"]): [] for one in objects
+    }
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_fault_in_any_object_of_the_chart_is_found(version: str) -> None:
+    for sound in kept("full"):
+        if sound["kind"] == FOREIGN:
+            continue
+        spoilt = deepcopy(sound)
+        spoilt["spec"]["unheardOf"] = 1
+        assert any("unheardOf" in fault for fault in faults_of(version, spoilt)), sound["kind"]
+
+    (worker,) = (one for one in kept("plain") if one["kind"] == "StatefulSet")
+    pod = worker["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    for part, wrong in (
+        (worker["spec"], {"replicas": "3"}),
+        (pod, {"terminationGracePeriodSeconds": "90s"}),
+        (container["readinessProbe"]["httpGet"], {"ports": "http"}),
+        (container["volumeMounts"][0], {"mountpath": "/data"}),
+        (container["env"][0], {"valueFrom": {"fieldRef": {}}}),
+        (container["securityContext"], {"readOnlyRootFilesystem": "yes"}),
+    ):
+        before = dict(part)  # no deeper: the parts that come are within it
+        part.update(wrong)
+        assert faults_of(version, worker) != [], wrong
+        part.clear()
+        part.update(before)
+    assert faults_of(version, worker) == []
 
 
 def test_with_a_certificate_all_speak_tls() -> None:

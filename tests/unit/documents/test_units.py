@@ -8,28 +8,17 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
-from dev.workers import ROOT
+from tests.support.units import UNITS, told
 
-UNITS = sorted((ROOT / "deploy").glob("*.service"))
 ANALYZE = shutil.which("systemd-analyze")
 #: Its verdict in tenths: 100 is no confinement at all, below 20 is what it calls ok.
 MOST_EXPOSED = 20
 #: The first systemd that judges a file by itself.
 LEAST_SYSTEMD = 250
-
-
-def told(unit: Path) -> dict[str, list[str]]:
-    """Values by setting, of the section that says how it runs."""
-    found: dict[str, list[str]] = defaultdict(list)
-    section = unit.read_text().partition("[Service]\n")[2].partition("\n[")[0]
-    for name, value in re.findall(r"^(\w+)=(.*)$", section, re.MULTILINE):
-        found[name].append(value)
-    return found
 
 
 def analyzed(*arguments: str | Path) -> str:

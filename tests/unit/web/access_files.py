@@ -8,6 +8,7 @@ import msgspec
 
 from web.access.access import Access
 from web.access.callers import Scope
+from web.access.certificates import PLAIN, Tls
 from web.access.proofs import read_secrets
 from web.access.tokens import Token, as_file, new_token, read_tokens
 from web.access.watched import WatchedFile
@@ -53,6 +54,7 @@ class Keys:
         has_tokens: bool = True,
         has_secrets: bool = True,
         metrics_are_open: bool = False,
+        tls: Tls = PLAIN,
     ) -> Access:
         """As of now; looks at the files again with every question."""
         tokens = WatchedFile(self.tokens, read_tokens) if has_tokens else None
@@ -60,4 +62,4 @@ class Keys:
         for watched in (tokens, secrets):
             if watched is not None:
                 watched.every_s = 0.0
-        return Access(tokens, secrets, url, metrics_are_open=metrics_are_open)
+        return Access(tokens, secrets, url, metrics_are_open=metrics_are_open, tls=tls)
