@@ -164,7 +164,7 @@ class Filter:
         number = self._lib.seccomp_syscall_resolve_name(call.encode())
         if number < 0:
             return
-        array = (_Argument * max(len(arguments), 1))(*arguments)
+        array = (_Argument * max(len(arguments), 1))(*(_Argument(*one) for one in arguments))
         _checked(
             self._lib.seccomp_rule_add_array(self._filter, action, number, len(arguments), array)
         )
