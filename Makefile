@@ -149,6 +149,7 @@ attacks: $(READY)  ## what is tried to get in, and how often; LONG=1: as torture
 bench: $(READY)  ## the README's figures, measured here
 	@$(BIN)/python -m bench
 	@$(BIN)/python -m bench.ledger
+	@$(BIN)/python -m bench.feed
 
 clean:  ## remove .venv, caches, Kafka's jars and kept data, local stores
 	rm -rf $(VENV) .kafka data data-b data-h kafka-data .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

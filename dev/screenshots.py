@@ -21,7 +21,7 @@ from playwright.async_api import Browser, Page, expect
 
 from dev.browser import PATIENCE_MS, NoChromium, a_browser
 from dev.demo.stage import PARTITIONS, Stage, staged
-from dev.demo.steps import Failed, all_owned, port, stop
+from dev.demo.steps import Failed, all_owned, an_audit, port, stop
 from dev.demo.watched import watched
 from dev.kafka import KafkaUnavailable, free_port
 from dev.traffic.sending import run_tag
@@ -62,26 +62,43 @@ deposit = "ignored"
 """
 
 
+#: Each view, and what must be seen before it is taken.
+VIEWS = {
+    "#/": "table.stock tbody tr",
+    ROW: ".proof .good >> nth=1",
+    "#/feed": ".none",
+    "#/alerts": "table tbody tr >> text=nobody took it",
+    "#/documents": ".letters > li",
+    "#/dead-letters": ".letters > li >> nth=2",
+    "#/cluster": f"table tbody tr >> nth={PARTITIONS - 1}",
+    "#/audit": f"table tbody tr >> nth={PARTITIONS - 1}",
+    "#/calls": ".calls dt",
+}
+
+
 class Picture(NamedTuple):
-    """One file: an address on the page, what must be seen first, and how large it is."""
+    """One file: an address on the page, and how large it is."""
 
     name: str
     address: str
-    waits_for: str
     width: int = 1280
     height: int = 800
     scheme: str = "light"
 
 
 PICTURES = (
-    Picture("board", "#/", "table.stock tbody tr"),
-    Picture("row", ROW, ".proof .good >> nth=1", height=1000),
-    Picture("alerts", "#/alerts", "table tbody tr >> text=nobody took it"),
-    Picture("documents", "#/documents", ".letters > li", height=500),
-    Picture("dead-letters", "#/dead-letters", ".letters > li >> nth=2"),
-    Picture("phone", "#/", "table.stock tbody tr", 390),
-    Picture("dark", ROW, ".proof .good >> nth=1", height=1000, scheme="dark"),
+    Picture("board", "#/"),
+    Picture("row", ROW, height=1000),
+    Picture("alerts", "#/alerts"),
+    Picture("documents", "#/documents", height=500),
+    Picture("dead-letters", "#/dead-letters"),
+    Picture("audit", "#/audit", height=600),
+    Picture("phone", "#/", 390),
+    Picture("dark", ROW, height=1000, scheme="dark"),
 )
+#: Of each view on one sheet: on a desk and on a phone, in both themes.
+SIZES = ((1280, "light"), (1280, "dark"), (390, "light"), (390, "dark"))
+SHEET_SCALE = 0.36
 
 
 async def post(http: aiohttp.ClientSession, url: str, kind: str, lines: list[Any]) -> str:
@@ -203,19 +220,42 @@ async def watch_the_feed(browser: Browser, http: aiohttp.ClientSession, url: str
     await page.close()
 
 
-async def photograph(browser: Browser, url: str, picture: Picture) -> None:
-    """Take one picture."""
+@asynccontextmanager
+async def opened(browser: Browser, url: str, picture: Picture) -> AsyncIterator[Page]:
+    """The view, as it is to be taken."""
     size = {"width": picture.width, "height": picture.height}
     scheme: Any = picture.scheme
     context = await browser.new_context(viewport=size, color_scheme=scheme)  # type: ignore[arg-type]
     context.set_default_timeout(PATIENCE_MS)
     page = await context.new_page()
     await page.goto(f"{url}/{picture.address}")
-    await page.locator(picture.waits_for).first.wait_for()
-    if picture.name == "dead-letters":
-        await page.locator("summary").first.click()
-    await kept(page, picture.name)
+    await page.locator(VIEWS[picture.address]).first.wait_for()
+    yield page
     await context.close()
+
+
+async def photograph(browser: Browser, url: str, picture: Picture) -> None:
+    """Take one picture."""
+    async with opened(browser, url, picture) as page:
+        if picture.name == "dead-letters":
+            await page.locator("summary").first.click()
+        await kept(page, picture.name)
+
+
+async def all_sizes(browser: Browser, url: str) -> None:
+    """One sheet with every view in every size and theme."""
+    sheet = ""
+    for address in VIEWS:
+        for width, scheme in SIZES:
+            async with opened(browser, url, Picture("", address, width, scheme=scheme)) as page:
+                taken = base64.b64encode(await page.screenshot()).decode()
+            sheet += f'<img src="data:image/png;base64,{taken}" width="{width * SHEET_SCALE:.0f}"> '
+        sheet += "<br>"
+    page = await browser.new_page()
+    await page.set_content(f'<body style="margin:12px;background:#888;width:max-content">{sheet}')
+    await page.locator("body").screenshot(path=FOLDER / "sizes.png")
+    print("docs/page/sizes.png", flush=True)
+    await page.close()
 
 
 async def kept(page: Page, name: str) -> None:
@@ -241,7 +281,7 @@ async def watch_a_kill(browser: Browser, url: str, victim: Worker) -> None:
 async def a_cluster(names: str, *, is_whole: bool) -> AsyncIterator[tuple[Stage, list[Worker]]]:
     """Workers with these names on a Kafka of their own, which own all partitions.
 
-    `is_whole`: there are a ledger and alerts.
+    `is_whole`: there are a ledger, an audit and alerts.
     """
     with tempfile.TemporaryDirectory(prefix="onhand-page-") as name, staged(Path(name)) as stage:
         async with told(Path(name)) as alerts:
@@ -260,16 +300,19 @@ async def _workers(
         raise Failed(said)
     workers = [Worker(n, folder, settings, port(6066 + i)) for i, n in enumerate(names)]
     ledger = Worker("ledger", folder, settings, port(6166), command=LEDGER)
-    everyone = [*workers, *([ledger] if is_whole else [])]
+    audit = an_audit(workers, ledger)
+    answering = [*workers, *([ledger] if is_whole else [])]
     try:
-        for worker in everyone:
+        for worker in answering:
             worker.start()
-        for worker in everyone:
+        for worker in answering:
             await worker.ready()
         await all_owned(workers)
+        if is_whole:
+            audit.start()
         yield workers
     finally:
-        await stop(everyone)
+        await stop([*answering, audit])
 
 
 async def the_page(browser: Browser) -> None:
@@ -282,6 +325,7 @@ async def the_page(browser: Browser) -> None:
         spoil(stage.settings.kafka)
         for picture in PICTURES:
             await photograph(browser, workers[0].url, picture)
+        await all_sizes(browser, workers[0].url)
         await watch_a_kill(browser, workers[0].url, workers[1])
 
 

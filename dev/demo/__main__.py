@@ -19,7 +19,17 @@ import aiohttp
 from dev.demo.keeper import BACK_AFTER_S
 from dev.demo.scoreboard import HEADING, Readings, clock, line
 from dev.demo.stage import PARTITIONS, Stage
-from dev.demo.steps import Clock, Failed, all_owned, compared, on_stage, port, shown, stop
+from dev.demo.steps import (
+    Clock,
+    Failed,
+    all_owned,
+    an_audit,
+    compared,
+    on_stage,
+    port,
+    shown,
+    stop,
+)
 from dev.demo.watched import Watched, watched
 from dev.oracle.log import FollowingOracle, oracle_of
 from dev.oracle.rows import read_position
@@ -44,6 +54,7 @@ class Parts(NamedTuple):
 
     stage: Stage
     workers: tuple[Worker, Worker]
+    audit: Worker
     watched: Watched
     following: FollowingOracle
     reader: Reader
@@ -78,6 +89,7 @@ async def _on(stage: Stage, folder: Path, steps: Clock, seconds: float | None) -
     steps.say(3, "Topics", f"shipments, sales, adjustments: {PARTITIONS} partitions each")
     workers = Worker("a", folder, settings, port(6066)), Worker("b", folder, settings, port(6067))
     ledger = Worker("ledger", folder, settings, port(6166), command=LEDGER)
+    audit = an_audit(workers, ledger)
     try:
         for worker in (*workers, ledger):
             worker.start()
@@ -86,7 +98,7 @@ async def _on(stage: Stage, folder: Path, steps: Clock, seconds: float | None) -
         await all_owned(workers)
         steps.say(4, "Workers", "   ".join(f"{w.name} {w.url} (pid {w.pid})" for w in workers))
         print(f"    History    a ledger in SQLite, {ledger.url} (pid {ledger.pid})", flush=True)
-        async with running(stage, workers) as parts:
+        async with running(stage, workers, audit) as parts:
             said = f"{EVENTS_PER_S} events/s · {STORES} stores · {SKUS:,} SKUs · seed {SEED}"
             steps.say(5, "Traffic", f"{said} · 3 % sent twice")
             print(f"    Page       {parts.watched.panel.url}", flush=True)
@@ -95,11 +107,13 @@ async def _on(stage: Stage, folder: Path, steps: Clock, seconds: float | None) -
     except Late as late:
         raise Failed(str(late)) from None
     finally:
-        await stop((*workers, ledger))
+        await stop((audit, *workers, ledger))
 
 
 @asynccontextmanager
-async def running(stage: Stage, workers: tuple[Worker, Worker]) -> AsyncIterator[Parts]:
+async def running(
+    stage: Stage, workers: tuple[Worker, Worker], audit: Worker
+) -> AsyncIterator[Parts]:
     """Traffic, readers, the panel and whoever counts, until the end of the block."""
     settings, readings, began = stage.settings, Readings(), time.monotonic()
     shop = Shop(seed=SEED, skus=SKUS, stores=STORES, partitions=PARTITIONS, run=run_tag())
@@ -117,7 +131,7 @@ async def running(stage: Stage, workers: tuple[Worker, Worker]) -> AsyncIterator
             aiohttp.ClientSession(timeout=timeout) as http,
             reading(reader),
         ):
-            parts = Parts(stage, workers, seen, following, reader, readings, http, began)
+            parts = Parts(stage, workers, audit, seen, following, reader, readings, http, began)
             yield parts
             parts.check()
     finally:
@@ -239,17 +253,23 @@ def _hand_over(parts: Parts) -> None:
     traffic.rate, parts.reader.rate = VISITOR_EVENTS_PER_S, VISITOR_READS_PER_S
     traffic.running.set()
     parts.watched.keeper.is_open = True
+    parts.audit.start()  # not before: two cores had enough to do with the kill and the comparison
     variables = " ".join(
         f"{name}={value}"
         for name, value in parts.stage.variables.items()
         if name != "ONHAND_PARTITIONS"  # the default
     )
+    urls, folder = " ".join(worker.url for worker in parts.workers), parts.audit.folder
     print(
         f"\nNow it is yours: a page with a Kill button per worker, beside sent = counted + …\n"
         f"  {parts.watched.panel.url}\n"
         f"Traffic goes on with {VISITOR_EVENTS_PER_S} events/s; a worker that died is started "
-        f"again after {BACK_AFTER_S:g} s.\n"
-        f"Ctrl-C stops everything. On the command line, after  export {variables}\n"
+        f"again after {BACK_AFTER_S:g} s.\nThe log is counted again all the time, by other code: "
+        f"see Audit on that page.\nCtrl-C stops everything. Add who reads the same facts; no "
+        f"writer learns of it:\n"
+        f"  .venv/bin/python -m examples.search {folder}/index.db {urls}\n"
+        f"  .venv/bin/python -m examples.warehouse {folder}/facts {urls}\n"
+        f"On the command line, after  export {variables}\n"
         f"  .venv/bin/onhand history DEMO-1 store-007 · .venv/bin/onhand dlq list · "
         f"kill -9 {parts.workers[1].pid}\n",
         flush=True,

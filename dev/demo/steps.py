@@ -18,7 +18,7 @@ from dev.kafka.broker import port_is_free
 from dev.oracle.rows import Comparison, compare
 from dev.oracle.stock import Oracle
 from dev.reads.answers import NotWhole, owners, read_list
-from dev.workers import Late, Worker, until
+from dev.workers import AUDIT, Late, Worker, until
 
 
 class Failed(Exception):
@@ -100,17 +100,27 @@ async def all_owned(workers: Sequence[Worker]) -> None:
         await until(found, "owned: all partitions", 60)
 
 
+def an_audit(workers: Sequence[Worker], ledger: Worker) -> Worker:
+    """Counts the log again for ever, and holds each copy and the ledger against it."""
+    kept = {"ONHAND_LEDGER_URL": f"sqlite:///{ledger.data}/ledger.db"}
+    audit = Worker("audit", ledger.folder, {**ledger.settings, **kept}, port(6366))
+    asked = [word for worker in workers for word in ("--url", worker.url)]
+    audit.command = (*AUDIT, "--port", str(audit.port), *asked)
+    return audit
+
+
 def port(wished: int) -> int:
     """This port, or another one if it is taken."""
     return wished if port_is_free(wished) else free_port()
 
 
 async def stop(workers: Sequence[Worker]) -> None:
-    """End them, by force if they do not."""
-    for worker in workers:
+    """End those that were started, by force if they do not."""
+    started = [worker for worker in workers if worker.starts]
+    for worker in started:
         if worker.alive:
             worker.ask_to_stop()
-    for worker in workers:
+    for worker in started:
         with suppress(Late):
             await worker.ended(15)
         worker.kill()

@@ -18,6 +18,7 @@ from aiohttp import web
 from app import __version__
 from app.channels.document import topics_document
 from app.config import Settings
+from core.partitioning import partition_for
 from dev.kafka import free_port
 from tests.support.ending import end
 from tests.support.paperfeed import PaperFeed
@@ -145,7 +146,7 @@ class Paper:
 
     def put(self, sku: str, location: str) -> Shelf:
         """A row of which nothing has happened yet."""
-        partition = zlib.crc32(sku.encode()) % self.partitions
+        partition = partition_for(sku.encode(), self.partitions)
         return self.shelves.setdefault((sku, location), Shelf(sku, location, partition))
 
     def furnish(self, skus: int = 30, stores: int = 4) -> None:
@@ -296,10 +297,14 @@ class Paper:
             }
         )  # fmt: skip
 
+    def holders(self, partition: int) -> tuple[str, str]:
+        """Owner and standby; of one worker alone it is twice the same."""
+        alive = [url for url in (self.url, *self.others) if url not in self.lost]
+        return alive[partition % len(alive)], alive[(partition + 1) % len(alive)]
+
     def cluster(self) -> Json:
         """Three workers that share twelve partitions; what is lost is with the next one."""
         urls = [self.url, *self.others]
-        alive = [url for url in urls if url not in self.lost]
         now = iso(datetime.now(UTC))
 
         def holder(url: str, role: str, n: int) -> Json:
@@ -310,7 +315,7 @@ class Paper:
 
         partitions = []
         for n in range(self.partitions):
-            owner, standby = alive[n % len(alive)], alive[(n + 1) % len(alive)]
+            owner, standby = self.holders(n)
             standbys = [] if standby == owner else [holder(standby, "standby", n)]
             active: Json | None = None if n in self.missing else holder(owner, "active", n)
             loading = [one for one in self.loading if n in self.missing]

@@ -86,7 +86,7 @@ export function alerts(shell) {
       return h("p", { class: "none", key: "none" }, none);
     }
     return factsTable(
-      { "": ["Since", "SKU and location", "Told", "Webhook"] },
+      { "": ["Since", "SKU and location", "Told"], wide: ["Webhook"] },
       found.items.map(line),
       found.since
         ? h(
@@ -123,8 +123,9 @@ function line(one) {
       h("span", { class: isRaised ? "bad" : "dim" }, isRaised ? "▼ raised: " : "▲ cleared: "),
       h("b", {}, one.rule),
       one.on_hand === null ? null : h("small", {}, ` at ${number(one.on_hand)} on hand`),
+      h("div", { class: "narrow" }, delivery(one)),
     ),
-    h("td", {}, delivery(one)),
+    h("td", { class: "wide" }, delivery(one)),
   );
 }
 

@@ -68,8 +68,8 @@ function table(partitions) {
         h(
           "tr",
           {},
-          h("th", { scope: "col", class: "n" }, "#"),
-          ["Drift", "Records", "Looked at", "Copies"].map((name) => h("th", { scope: "col" }, name)),
+          ["#", "Drift", "Records"].map((name) => h("th", { scope: "col", class: "n" }, name)),
+          ["Looked at", "Copies"].map((name) => h("th", { scope: "col" }, name)),
         ),
       ),
       h("tbody", {}, partitions.map(line)),
@@ -83,8 +83,8 @@ function line({ partition, drift, records, seconds, at, copies }) {
     "tr",
     { key: String(partition), class: drift ? "lost" : null },
     h("th", { scope: "row", class: "n" }, partition),
-    h("td", { class: drift ? "bad" : "dim" }, drift ? `✕ ${number(drift)}` : "0"),
-    h("td", {}, number(records)),
+    h("td", { class: drift ? "n bad" : "n dim" }, drift ? `✕ ${number(drift)}` : "0"),
+    h("td", { class: "n" }, number(records)),
     h("td", {}, momentOf(at), h("span", { class: "dim" }, ` in ${took}`)),
     h("td", {}, copies.map(copy)),
   );

@@ -3,8 +3,7 @@
 import { ask, path } from "./api.js";
 import { h } from "./dom.js";
 import { field, keyOfSkus } from "./fields.js";
-import { remedy } from "./problems.js";
-import { count, freshness, momentOf, number, prose, signed } from "./words.js";
+import { count, freshness, momentOf, number, signed } from "./words.js";
 
 const LIMIT = 100;
 /** A page of a filter that few rows pass may be empty and go on: followed so often at a time. */
@@ -157,9 +156,14 @@ export function board(shell) {
         {},
         "Nobody can answer for them now, so rows of their SKUs are left out. That says nothing about what is on hand of those.",
       ),
-      remedy("partitions-unavailable")
-        ? h("p", { class: "remedy" }, h("b", {}, "What to do: "), prose(remedy("partitions-unavailable")))
-        : null,
+      h(
+        "p",
+        {},
+        h("b", {}, "What to do: "),
+        "nothing for some seconds, since others take over by themselves; then see in the ",
+        h("a", { href: "#/cluster" }, "cluster"),
+        " who has them, or loads them.",
+      ),
       h("p", { class: "dim" }, "Asked again every 2 s."),
     );
   }

@@ -2,7 +2,9 @@
 
 import { Refused, ask } from "./api.js";
 import { h } from "./dom.js";
+import { field, filters, keyOfSkus } from "./fields.js";
 import { OLD_MS, age, count, momentOf, number, outside, prose, span } from "./words.js";
+import { partitionOf, whose } from "./whose.js";
 
 const EVERY_MS = 1000;
 /** The record of versions changes a few times a year, and warnings of topics seldom. */
@@ -18,6 +20,7 @@ const STATES = {
 };
 
 export function cluster(shell) {
+  let query = new URLSearchParams();
   let now = null;
   let answer = null;
   let upgrade = null;
@@ -72,7 +75,7 @@ export function cluster(shell) {
             warnings.map((text) => h("p", {}, prose(text))),
           )
         : null,
-      now ? [workers(), legend(), moved(), partitions()] : null,
+      now ? [workers(), legend(), answers(), moved(), partitions()] : null,
       upgrade ? versions() : null,
     ];
   }
@@ -157,6 +160,22 @@ export function cluster(shell) {
     );
   }
 
+  /** Of the SKU that was asked for; null where none was. */
+  function asked() {
+    const sku = query.get("sku");
+    return sku ? now.partitions.at(partitionOf(sku, now.partitions.length)) : null;
+  }
+
+  function answers() {
+    return h(
+      "section",
+      { key: "answers" },
+      h("h2", {}, "Who answers for a SKU"),
+      filters(shell, "cluster", ["sku"], [field(query, "sku", "SKU")]),
+      asked() ? whose(query.get("sku"), asked()) : null,
+    );
+  }
+
   function moved() {
     return h(
       "section",
@@ -215,7 +234,7 @@ export function cluster(shell) {
   function partitionLine({ partition, active, standbys, loading }) {
     return h(
       "tr",
-      { key: String(partition), class: active ? null : "lost" },
+      { key: String(partition), class: active ? (partition === asked()?.partition ? "here" : null) : "lost" },
       h("th", { scope: "row", class: "n" }, partition),
       h("td", { class: "id" }, active?.worker ?? h("span", { class: "bad" }, "✕ nobody")),
       h("td", {}, active ? behind(active) : null),
@@ -342,7 +361,16 @@ export function cluster(shell) {
     );
   }
 
-  return { title: () => "Cluster", step, draw, hasData: () => now !== null };
+  return {
+    title: () => "Cluster",
+    open(_, wish) {
+      query = wish;
+    },
+    step,
+    draw,
+    key: keyOfSkus,
+    hasData: () => now !== null,
+  };
 }
 
 /** By worker, what it is for each partition. */

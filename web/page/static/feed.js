@@ -171,7 +171,7 @@ export function feed(shell) {
     const told = lines.map((one) => (one.gap ? gapLine(one) : line(one, fresh.has(one.key))));
     return isOfRows()
       ? factsTable(
-          { "": ["Last fact", "SKU and location"], n: ["On hand", "Change"], wide: ["Facts", "Position"] },
+          { "": ["Last fact", "SKU and location"], n: ["On hand", "Change"], "n wide": ["Facts"], wide: ["Position"] },
           told,
           last,
           "Rows",
@@ -210,8 +210,8 @@ function rowLine(row, isNew) {
     h("td", { class: "id wrap" }, h("a", { href: hashOf(row) }, `${row.sku} at ${row.location}`)),
     h("td", { class: sign }, number(row.on_hand)),
     h("td", { class: "n" }, row.change === undefined ? "–" : signed(row.change)),
-    h("td", { class: "wide" }, number(row.events)),
-    h("td", { class: "id dim wide" }, row.position),
+    h("td", { class: "n wide" }, number(row.events)),
+    h("td", { class: "id dim wide wrap" }, row.position),
   );
 }
 

@@ -190,6 +190,7 @@ function failed(error) {
 // ---- what is seen
 
 function redraw() {
+  main.classList.toggle("old", goneSince !== null);
   show(document.getElementById("head"), head());
   show(document.getElementById("alerts"), gone(), broken());
   show(

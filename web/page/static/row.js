@@ -6,7 +6,7 @@ import { h } from "./dom.js";
 import { SIGNS } from "./fold.js";
 import { history } from "./history.js";
 import { problemBox } from "./problems.js";
-import { freshness, momentOf, number } from "./words.js";
+import { count, freshness, momentOf, number } from "./words.js";
 
 const EVERY_MS = 2000;
 /** The other locations of a SKU are for finding one's way: they need not be of this second. */
@@ -129,7 +129,7 @@ export function row(shell) {
       h(
         "p",
         { class: "dim" },
-        `From ${number(told.events)} facts, the last recorded `,
+        `From ${count(told.events, "fact")}, the last recorded `,
         momentOf(told.updated_at),
         " · checksum ",
         h("span", { class: "id" }, told.checksum),

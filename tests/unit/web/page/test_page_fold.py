@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from playwright._impl._driver import compute_driver_executable
 
+from core.partitioning import partition_for
 from dev.workers import ROOT
 from domain.events import SaleVoided, StockEvent
 from domain.rules.held import HELD
@@ -44,7 +45,13 @@ let text = "";
 for await (const piece of process.stdin) text += piece;
 console.log(JSON.stringify(JSON.parse(text).map(([a, b]) => cross(a, b))));
 """
-#: Of ids and sources: what is one byte in no encoding, and a character outside the first plane.
+PLACES = """
+import { partitionOf } from %r;
+let text = "";
+for await (const piece of process.stdin) text += piece;
+console.log(JSON.stringify(JSON.parse(text).map(([sku, count]) => partitionOf(sku, count))));
+"""
+#: Of ids, sources, SKUs: what is one byte in no encoding, a character outside the first plane.
 NAMES = ["4711-1", "tür-3", "日本", "a b", "😀", "x" * 300]
 
 
@@ -59,12 +66,12 @@ def told_by_javascript(stories: list[dict[str, Any]]) -> list[list[str]]:
     return found
 
 
-def run_javascript(says: str, about: object) -> Any:
-    """What a program makes of a JSON text, with the page's fold beside it."""
+def run_javascript(says: str, about: object, beside: str = "fold.js") -> Any:
+    """What a program makes of a JSON text, with a file of the page beside it."""
     node, _ = compute_driver_executable()  # comes with the browser's driver
-    fold = ROOT.joinpath("web/page/static/fold.js").as_uri()
+    file = ROOT.joinpath("web/page/static", beside).as_uri()
     done = subprocess.run(
-        [node, "--input-type=module", "-e", says % fold],
+        [node, "--input-type=module", "-e", says % file],
         input=json.dumps(about), capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -160,3 +167,15 @@ def test_two_positions_cross_where_each_is_ahead_of_the_other_in_some_topic() ->
 
     expected = [True] * len(crossing) + [False] * len(not_crossing)
     assert run_javascript(CROSS, both + turned) == expected * 2
+
+
+def test_the_page_finds_a_sku_in_the_partition_in_which_the_workers_count_it() -> None:
+    chance = random.Random(11)
+    skus = [chance.choice(NAMES)[:length] for length in range(1, 10) for _ in range(20)]
+    skus += [f"SKU-{n:06}" for n in range(300)]
+    asked = [(sku, count) for sku in skus for count in (1, 3, 12, 48)]
+
+    found = run_javascript(PLACES, asked, "whose.js")
+
+    assert found == [partition_for(sku.encode(), count) for sku, count in asked]
+    assert len({*found}) == 48
