@@ -67,7 +67,7 @@ VIEWS = {
     "#/": "table.stock tbody tr",
     ROW: ".proof .good >> nth=1",
     "#/feed": ".none",
-    "#/alerts": "table tbody tr >> text=nobody took it",
+    "#/alerts": "table tbody tr >> text=nobody took it >> visible=true",
     "#/documents": ".letters > li",
     "#/dead-letters": ".letters > li >> nth=2",
     "#/cluster": f"table tbody tr >> nth={PARTITIONS - 1}",
