@@ -4,7 +4,7 @@ All through librdkafka, a client that no measured Python system uses.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from confluent_kafka import (
@@ -12,6 +12,7 @@ from confluent_kafka import (
     ConsumerGroupState,
     KafkaError,
     KafkaException,
+    Message,
     TopicPartition,
 )
 from confluent_kafka.admin import AdminClient
@@ -140,27 +141,45 @@ class Changelog:
             self.partition_of[key] = partition
 
 
-def read_changelog(kafka: str, topic: str) -> Changelog:
-    """Read a topic to its committed end."""
+def ends_of(kafka: str, topic: str) -> dict[int, int]:
+    """The next offset of each partition of a topic."""
     consumer = reader(kafka)
-    seen = Changelog()
-    ticker = Ticker()
+    try:
+        return {
+            each.partition: consumer.get_watermark_offsets(each, timeout=TIMEOUT_S)[1]
+            for each in partitions_of(consumer, topic)
+        }
+    finally:
+        consumer.close()
+
+
+def records_of(kafka: str, topic: str, since: Mapping[int, int] = {}) -> Iterator[Message]:
+    """Committed records of a topic up to its end, from these offsets on; else from the first."""
+    consumer = reader(kafka)
     try:
         reading = partitions_of(consumer, topic)
         if not reading:
             raise LookupError(f"Kafka has no topic {topic}: the system under test did not make it")
-        consumer.assign([TopicPartition(topic, p.partition, 0) for p in reading])
+        starts = [TopicPartition(topic, p.partition, since.get(p.partition, 0)) for p in reading]
+        consumer.assign(starts)
         at_end: set[int] = set()
         while len(at_end) < len(reading):
             for message in consumer.consume(READ_AT_ONCE, 0.5):
-                error, partition = message.error(), message.partition() or 0
+                error = message.error()
                 if error is None:
-                    seen.take(partition, message.key() or b"", message.value())
+                    yield message
                 elif error.code() == KafkaError._PARTITION_EOF:
-                    at_end.add(partition)
+                    at_end.add(message.partition() or 0)
                 else:
                     raise RuntimeError(f"reading {topic}: {error}")
-            ticker.say(f"checking {topic}: {seen.records:,} records read")
     finally:
         consumer.close()
+
+
+def read_changelog(kafka: str, topic: str) -> Changelog:
+    """Read a topic to its committed end."""
+    seen, ticker = Changelog(), Ticker()
+    for message in records_of(kafka, topic):
+        seen.take(message.partition() or 0, message.key() or b"", message.value())
+        ticker.say(f"checking {topic}: {seen.records:,} records read")
     return seen

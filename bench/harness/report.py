@@ -161,6 +161,9 @@ def _latency_table(run: Run) -> str:
             "lost",
             "forwarded",
             "% of a core",
+            "commits/s",
+            "ms a commit",
+            "model p50, p99 ms",
         ),
         (
             (
@@ -174,6 +177,15 @@ def _latency_table(run: Run) -> str:
                 f"{each.lost}",
                 f"{each.forwarded}",
                 f"{each.cpu_percent:.1f}",
+                *(
+                    (
+                        f"{each.commits_per_s:.0f}",
+                        f"{each.commit_ms:.0f}",
+                        ", ".join(f"{value:.0f}" for value in each.modelled_ms),
+                    )
+                    if each.per_s
+                    else "–––"
+                ),
             )
             for what, each in found
         ),

@@ -43,8 +43,12 @@ class Worker:
 
     def metric(self, *names: str) -> int:
         """Sum of these metrics; 0 while it does not listen yet."""
+        return int(self.measured(*names))
+
+    def measured(self, *names: str) -> float:
+        """The same, with its fraction."""
         page = self.web.get("/metrics")
-        return int(metric_sum(page.body, *names)) if page and page.status == 200 else 0
+        return metric_sum(page.body, *names) if page and page.status == 200 else 0.0
 
     def handled(self) -> int:
         """Records whose effect it has committed."""

@@ -34,7 +34,7 @@ PROBE_VALUE = (
 
 
 class AppendProbe(Probe):
-    """Appends the sale to Kafka, asks the only worker."""
+    """Appends the sale to Kafka, asks the workers in turn."""
 
     def __init__(self, arena: Arena, installation: Onhand) -> None:
         super().__init__("latency", installation.workers)
@@ -43,8 +43,7 @@ class AppendProbe(Probe):
 
     def asked(self, number: int) -> Worker:
         """See `Probe`."""
-        [worker] = self.workers
-        return worker
+        return self.workers[number % len(self.workers)]
 
     def send(self, number: int, sku: str) -> str:
         """See `Probe`; raises `DidNotFinish` if Kafka does not take it."""

@@ -16,7 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bench.facts.oracle import row_key
 from bench.facts.pace import BEGUN
@@ -50,6 +50,8 @@ class Latency:
         misses: answers that did not show the sale yet, or did not take it.
         lost: probes given up after PROBE_TIMEOUT_S; they count with that time.
         forwarded: answers that another worker gave than the one asked.
+        commits_per_s, commit_ms: of all workers together, and what one takes.
+        partitions: that are committed.
     """
 
     per_s: int
@@ -61,6 +63,23 @@ class Latency:
     misses: int
     lost: int
     forwarded: int
+    partitions: int = 0
+    commits_per_s: float = 0.0
+    commit_ms: float = 0.0
+
+    @property
+    def round_ms(self) -> float:
+        """From one commit of a partition to the next, where each finds something to commit."""
+        return 1_000 * self.partitions / self.commits_per_s if self.commits_per_s else 0.0
+
+    @property
+    def modelled_ms(self) -> tuple[float, float]:
+        """What p50 and p99 would be if a fact waited for its round, then for its commit.
+
+        Half a round on average, all of one at worst. What is measured above it is the append, the
+        way of the fetch and of the answer, and commits that take longer than on average.
+        """
+        return self.round_ms / 2 + self.commit_ms, self.round_ms + self.commit_ms
 
 
 @dataclass(frozen=True)
@@ -161,22 +180,43 @@ def probe_at_pace(
     ):
         time.sleep(SETTLE_S)
         cpu = probes.submit(cpu_percent, installation.workers, seconds)
+        before = _commits(installation.workers)
         started = time.perf_counter()
         pending = []
         for number in range(int(seconds * PROBES_PER_S)):
             time.sleep(max(0.0, started + number / PROBES_PER_S - time.perf_counter()))
             pending.append(probes.submit(probe.measure, number))
         measured = [each.result() for each in pending]
+        took_s = time.perf_counter() - started
+        commits, travelled_s = (
+            after - at_first
+            for after, at_first in zip(_commits(installation.workers), before, strict=True)
+        )
         percent = cpu.result()
         if producer.wait(timeout_s=60):
             raise DidNotFinish(f"{probe.name}: {producer.log_tail()}")
         said = producer.log_tail()
-    latency = _summed_up(measured, per_s, percent)
+    latency = replace(
+        _summed_up(measured, per_s, percent),
+        partitions=arena.partitions,
+        commits_per_s=commits / took_s,
+        commit_ms=1_000 * travelled_s / commits if commits else 0.0,
+    )
+    p50_ms, p99_ms = latency.modelled_ms
     say(
         f"{probe.name}: {per_s:,} events/s ({said}): readable after p50 {latency.p50_ms:.0f} ms, "
-        f"p99 {latency.p99_ms:.0f} ms, {percent:.0f} % of a core"
+        f"p99 {latency.p99_ms:.0f} ms, {percent:.0f} % of a core; {latency.commits_per_s:.0f} "
+        f"commits/s of {latency.commit_ms:.0f} ms each, so by the model {p50_ms:.0f} and "
+        f"{p99_ms:.0f} ms"
     )
     return latency
+
+
+def _commits(workers: Sequence[Worker]) -> tuple[float, float]:
+    """How many these workers have made, and the seconds that they took together."""
+    names = "onhand_commit_seconds_count", "onhand_commit_seconds_sum"
+    count, seconds = (sum(each.measured(name) for each in workers) for name in names)
+    return count, seconds
 
 
 def _summed_up(measured: Sequence[Probed], per_s: int, percent: float) -> Latency:

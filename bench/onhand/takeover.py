@@ -29,7 +29,9 @@ FIRST_EVENTS = 100_000
 #: A round of ends, sessions and starts, at most; for so long there must be traffic.
 ROUND_S = 60.0
 
-_LINE = re.compile(r"^(\S+ \S+) INFO +tables\.\w+: (Assigned|Partition (\d+) is active)", re.M)
+#: To be read in a worker's log, each take-over is told only where all is.
+TELLING_ALL = {"ONHAND_LOG_LEVEL": "DEBUG"}
+_LINE = re.compile(r"^(\S+ \S+) DEBUG +tables\.\w+: (Assigned|Partition (\d+) is active)", re.M)
 
 
 @dataclass(frozen=True)
@@ -71,18 +73,19 @@ def measure_take_overs(arena: Arena, per_s: int, rounds: int) -> TakeOvers:
     prefixes = {f"{arena.run}.take-over.": FIRST_EVENTS}
     plan = Load(events=FIRST_EVENTS, partitions=arena.partitions)
     [(prefix, oracle)] = load(arena.kafka, prefixes, plan).items()
-    installation = Onhand(arena, 2, topics=TopicSet(prefix, oracle), label=" take-over")
+    topics = TopicSet(prefix, oracle)
+    installation = Onhand(arena, 2, topics=topics, label=" take-over", settings=TELLING_ALL)
     installation.start()
     seconds: list[float] = []
     try:
-        _wait_until_settled(installation)
+        wait_until_settled(installation)
         with traffic(arena, "take-over", prefix, per_s, rounds * ROUND_S, SEED) as pace:
             for number in range(rounds):
                 pace.must_run()
                 found = _one_ends(installation, number, arena.partitions)
                 say(f"take-over {number + 1} of {rounds}: {found[-1]:.2f} s for all")
                 seconds += found
-                _wait_until_settled(installation)
+                wait_until_settled(installation)
     finally:
         installation.stop()
     return TakeOvers(rounds, sorted(seconds))
@@ -103,7 +106,7 @@ def _one_ends(installation: Onhand, number: int, partitions: int) -> list[float]
     else:
         ends.process.stop()
     deadline = time.monotonic() + SETTLE_TIMEOUT_S
-    while len(found := sorted(_take_overs(stays, seen))) < partitions:
+    while len(found := sorted(take_overs(stays, seen))) < partitions:
         stays.process.must_run()
         if time.monotonic() > deadline:
             raise DidNotFinish(f"take-over: {len(found)} of {partitions} partitions in a minute")
@@ -112,8 +115,11 @@ def _one_ends(installation: Onhand, number: int, partitions: int) -> list[float]
     return found
 
 
-def _take_overs(worker: Worker, seen: int) -> Iterator[float]:
-    """Since the newest assignment in its log behind byte `seen`."""
+def take_overs(worker: Worker, seen: int) -> Iterator[float]:
+    """Seconds of each partition since the newest assignment in its log behind byte `seen`.
+
+    The worker must be `TELLING_ALL`.
+    """
     text = worker.process.log.read_bytes()[seen:].decode(errors="replace")
     lines = [(datetime.fromisoformat(at), partition) for at, _, partition in _LINE.findall(text)]
     assigned = [i for i, (_, partition) in enumerate(lines) if not partition]
@@ -122,16 +128,16 @@ def _take_overs(worker: Worker, seen: int) -> Iterator[float]:
         yield from ((at - began).total_seconds() for at, _ in lines[assigned[-1] + 1 :])
 
 
-def _wait_until_settled(installation: Onhand) -> None:
-    """Return when each worker owns half of the partitions and stands by for the other half."""
-    deadline = time.monotonic() + SETTLE_TIMEOUT_S
+def wait_until_settled(installation: Onhand, timeout_s: float = SETTLE_TIMEOUT_S) -> None:
+    """Return when each worker owns its share of the partitions and stands by for as many."""
+    deadline = time.monotonic() + timeout_s
     ticker = Ticker()
     while not all(_is_settled(worker, installation.workers) for worker in installation.workers):
         for worker in installation.workers:
             worker.process.must_run()
         if time.monotonic() > deadline:
-            raise DidNotFinish("take-over: the workers did not settle within a minute")
-        ticker.say("take-over: waiting for the workers")
+            raise DidNotFinish(f"{installation.name}: not settled within {timeout_s:.0f} s")
+        ticker.say(f"{installation.name}: waiting until they share the partitions")
         time.sleep(LOOK_EVERY_S)
 
 
@@ -140,8 +146,8 @@ def _is_settled(asked: Worker, workers: Sequence[Worker]) -> bool:
     with suppress(KeyError, TypeError, ValueError):
         cluster = answer.json() if answer and answer.status == 200 else {}
         alive = [each for each in cluster["workers"] if each["alive"]]
-        half = len(cluster["partitions"]) // len(workers)
+        share = len(cluster["partitions"]) // len(workers)
         return len(alive) == len(workers) and all(
-            each["active"] == each["standby"] == half for each in alive
+            each["active"] == each["standby"] == share for each in alive
         )
     return False
