@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from operator import methodcaller
 from threading import Event, Lock, Thread
-from time import monotonic
+from time import monotonic, sleep
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -20,21 +20,42 @@ POLL_RECORDS = 5_000
 POLL_S = 0.2
 #: Longer than any test keeps Kafka away.
 STUCK_S = 240.0
+#: For the markers of what was committed just now; a transaction may also have been left open.
+MARKERS_S = 30.0
 KAFKA_AWAY = {"_TRANSPORT", "_ALL_BROKERS_DOWN", "_TIMED_OUT", "_RESOLVE"}
 """The client comes back from these by itself."""
+NEW = {
+    "LEADER_NOT_AVAILABLE",
+    "NOT_LEADER_FOR_PARTITION",
+    "UNKNOWN_TOPIC_OR_PART",
+    "_UNKNOWN_PARTITION",
+}
+"""What a broker says of a topic that was made a moment ago."""
+KNOWN_S = 30.0
+"""Later it is known, or is none."""
 
 
-def read_topics(kafka: str, topics: Iterable[str], *, committed: bool = True) -> list[Record]:
+def read_topics(
+    kafka: str, topics: Iterable[str], *, committed: bool = True, markers_s: float = MARKERS_S
+) -> list[Record]:
     """Every record from the first offset to the end that was there when it was reached.
 
     Args:
         kafka: bootstrap servers.
         topics: full names.
         committed: leave out what was aborted or is not committed yet.
+        markers_s: how long to wait where a transaction is open. A commit is acknowledged before
+            its markers are written, and what lies behind them is not read until then.
     """
+    topics = [*topics]
     reader = LogReader(kafka, topics, committed=committed)
     try:
-        return [record for batch in reader.until_end() for record in batch]
+        ends = ends_of(kafka, topics, committed=False) if committed else {}
+        records = [record for batch in reader.until_end() for record in batch]
+        deadline = monotonic() + markers_s
+        while not reader.reached(ends) and monotonic() < deadline:
+            records += reader.poll()
+        return records
     finally:
         reader.close()
 
@@ -66,10 +87,14 @@ class LogReader:
         self._consumer.assign(start)
 
     def _partitions(self, topics: Iterable[str]) -> Iterator[tuple[str, int]]:
+        deadline = monotonic() + KNOWN_S
         for topic in topics:
-            known = self._consumer.list_topics(topic, timeout=20).topics[topic]
-            if known.error is not None:
-                raise KafkaException(known.error)
+            known = self._consumer.list_topics(topic, timeout=60).topics[topic]
+            while known.error is not None:
+                if known.error.name() not in NEW or monotonic() > deadline:
+                    raise KafkaException(known.error)
+                sleep(0.02)
+                known = self._consumer.list_topics(topic, timeout=60).topics[topic]
             for partition in known.partitions:
                 yield topic, partition
 
@@ -112,6 +137,16 @@ class LogReader:
 
     def ends(self, timeout_s: float = 60) -> dict[tuple[str, int], int]:
         """The next offset of every partition, as Kafka says it now."""
+        deadline = monotonic() + timeout_s
+        while True:
+            try:
+                return self._asked(timeout_s)
+            except KafkaException as error:
+                if error.args[0].name() not in NEW or monotonic() > deadline:
+                    raise
+                sleep(0.02)
+
+    def _asked(self, timeout_s: float) -> dict[tuple[str, int], int]:
         asker = self._asker = self._asker or Consumer(self._settings)
         ends = {}
         try:

@@ -1,6 +1,7 @@
 """Bridges under test: a foreign topic, workers as processes, and what they must have written."""
 
 import json
+import signal
 import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
@@ -15,18 +16,16 @@ from confluent_kafka import Producer
 from app import topics
 from app.config import Settings
 from core.partitioning import partition_for
-from dev.oracle.log import ends_of, read_topics
+from dev.oracle.log import MARKERS_S, ends_of, read_topics
 from dev.oracle.stock import Record
 from dev.workers import Late, Worker, until
+from tests.support import failing
 from tests.support.kafka_tools import create
 from tests.support.oracle import own_headers, read_dead_letters
 
 Answer = TypeVar("Answer")
 
-_WORKER = ("-A", "app.bridge", "worker", "-l", "info")
-COMMAND = ("-m", "faust", *_WORKER)
-#: Ends by `kill -9` with a transaction written and not decided.
-UNDECIDED = ("-m", "tests.support.undecided", *_WORKER)
+COMMAND = ("-m", "faust", "-A", "app.bridge", "worker", "-l", "info")
 MAP = """
 frame = "json"
 [constants]
@@ -112,25 +111,39 @@ class Bridges:
             producer.produce(self.topic, value, partition=self.sent % self.partitions)
             self.sent += 1
             producer.poll(0)
-        assert producer.flush(30) == 0
+        assert producer.flush(120) == 0
 
-    def start(self, *names: str, command: tuple[str, ...] = COMMAND, **more: str) -> None:
+    def worker(self, name: str, **more: str) -> Worker:
+        """The one of this name; `more` are settings of a new one."""
+        if name not in self.workers:
+            worker = Worker(name, self.folder, {}, command=COMMAND)
+            port = {"ONHAND_BRIDGE_PORT": str(worker.port)}
+            worker.settings = {**self.variables, **port, **more}
+            self.workers[name] = worker
+        return self.workers[name]
+
+    def start(self, *names: str, **more: str) -> None:
         for name in names:
-            if name not in self.workers:
-                worker = Worker(name, self.folder, {})
-                port = {"ONHAND_BRIDGE_PORT": str(worker.port)}
-                worker.settings = {**self.variables, **port, **more}
-                self.workers[name] = worker
-            self.workers[name].command = command
-            self.workers[name].start()
+            self.worker(name, **more).start()
+
+    async def dies(self, name: str, when: str) -> None:
+        """Start a worker that is killed at this moment: see tests/support/failing.py."""
+        worker = self.worker(name)
+        usual = worker.command, worker.settings
+        worker.command = ("-m", failing.__name__, *COMMAND[2:])
+        worker.settings = {**worker.settings, failing.VARIABLE: when}
+        worker.start()
+        code = await worker.ended(180)
+        assert code == -signal.SIGKILL, worker.tail()
+        worker.command, worker.settings = usual
 
     async def ready(self, *names: str) -> None:
         for name in names:
             await self.workers[name].ready(180)
 
-    def facts(self, *, committed: bool = True) -> list[Record]:
+    def facts(self, *, committed: bool = True, markers_s: float = MARKERS_S) -> list[Record]:
         sources = self.onhand().source_topics.values()
-        return read_topics(self.kafka, sources, committed=committed)
+        return read_topics(self.kafka, sources, committed=committed, markers_s=markers_s)
 
     def letters(self) -> list[Record]:
         return read_dead_letters(self.kafka, self.name)

@@ -14,6 +14,7 @@ from dev.kafka import Kafka
 from domain.events import Refusal
 from domain.stock import STOCK
 from tables.home.changelog import letter_record
+from tests.support.logs import TIMEOUT_S, reader
 
 HEADERS = [("trace", b"\x00\xff"), ("trace", None), ("onhand-reason", b"not ours")]
 
@@ -58,9 +59,11 @@ def refuse(settings: Settings, letters: Sequence[DeadLetter], *, commit: bool = 
     """Write dead letters as the service does: its own records, in a transaction."""
     producer = refusing(settings, letters)
     if commit:
-        producer.commit_transaction(20)
+        producer.commit_transaction(TIMEOUT_S)
     else:
-        producer.abort_transaction(20)
+        producer.abort_transaction(TIMEOUT_S)
+    for partition in {letter.partition for letter in letters}:
+        reader(settings.kafka).has_markers(settings.dlq_topic, partition)
 
 
 def refusing(settings: Settings, letters: Sequence[DeadLetter]) -> Producer:
@@ -70,17 +73,18 @@ def refusing(settings: Settings, letters: Sequence[DeadLetter]) -> Producer:
             "bootstrap.servers": settings.kafka,
             "transactional.id": uuid.uuid4().hex,
             "message.max.bytes": 4 * 2**20,
+            "transaction.timeout.ms": 600_000,
             "log_level": 0,
         }
     )
-    producer.init_transactions(20)
+    producer.init_transactions(TIMEOUT_S)
     producer.begin_transaction()
     for letter in letters:
         key, value, headers = letter_record(letter, STOCK.naming)
         producer.produce(
             settings.dlq_topic, value, key, partition=letter.partition, headers=headers
         )
-    producer.flush(20)
+    producer.flush(TIMEOUT_S)
     return producer
 
 
@@ -95,14 +99,16 @@ def committed(settings: Settings, topic: str) -> list[Message]:
             "log_level": 0,
         }
     )
-    count = len(consumer.list_topics(topic, 20).topics[topic].partitions)
+    count = len(consumer.list_topics(topic, TIMEOUT_S).topics[topic].partitions)
+    for partition in range(count):
+        reader(settings.kafka).has_markers(topic, partition)
     consumer.assign(
         [TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in range(count)]
     )
     found: list[Message] = []
     ended = 0
     while ended < count:
-        message = consumer.poll(20)
+        message = consumer.poll(TIMEOUT_S)
         assert message is not None, "Kafka stopped sending"
         if message.error() is None:
             found.append(message)

@@ -152,17 +152,21 @@ class Reader:
                 raise KafkaException(error)
         raise TimeoutError(f"the end of {topic}-{partition} was not reached")
 
-    def settled(self, topic: str, partition: int = 0) -> list[Record]:
-        """All records, once the markers of what was committed are there.
+    def settled(self, topic: str, partition: int = 0, markers_s: float = TIMEOUT_S) -> list[Record]:
+        """All records, once the markers of what was committed are there."""
+        self.has_markers(topic, partition, markers_s)
+        return self.records(topic, partition)
 
-        A commit is acknowledged before its markers are written.
+    def has_markers(self, topic: str, partition: int = 0, markers_s: float = TIMEOUT_S) -> None:
+        """Wait for the markers of what was committed: a commit is acknowledged before.
+
+        No longer than `markers_s`, where a transaction may have been left open.
         """
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + markers_s
         while self.end(topic, partition) < raw_reader(self._kafka).end(topic, partition):
             if time.monotonic() > deadline:
-                break  # a transaction was left open: that is for the caller to judge
+                break  # that is for the caller to judge
             time.sleep(0.002)
-        return self.records(topic, partition)
 
     def end(self, topic: str, partition: int = 0) -> int:
         """For committed readers, behind the last transaction's marker."""
@@ -191,6 +195,8 @@ class Writer:
         }
         if transactional_id:
             config["transactional.id"] = transactional_id
+            # Kafka ends what is open for longer, and a slow machine may take more than its minute.
+            config["transaction.timeout.ms"] = 600_000
         self._kafka = kafka
         self._producer = Producer(config)
         self._ends: dict[tuple[str, int], int] = {}

@@ -28,6 +28,7 @@ from tests.support.builders import a_receipt
 from tests.support.delivered import WAIT_S, FakeDelivery, FakeMembership
 from tests.support.fetching import as_sent
 from tests.support.logs import (
+    TIMEOUT_S,
     Put,
     Writer,
     a_name,
@@ -175,11 +176,11 @@ class Shop:
             if value is not None
         }
 
-    def metas(self, partition: int = 0) -> list[Meta]:
-        """Every meta record in the changelog, in order."""
+    def metas(self, partition: int = 0, markers_s: float = TIMEOUT_S) -> list[Meta]:
+        """Every meta record in the changelog, in order; see `Reader.settled`."""
         return [
             msgspec.json.decode(record.value or b"", type=Meta)
-            for record in self._reader.settled(self.changelog, partition)
+            for record in self._reader.settled(self.changelog, partition, markers_s)
             if record.key == META_KEY
         ]
 

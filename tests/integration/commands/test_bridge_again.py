@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -13,7 +14,8 @@ from app.bridge import again as reading_again
 from app.config import Settings
 from dev.kafka import Kafka
 from dev.oracle.log import read_topics
-from dev.workers import ROOT, environment, onhand, until
+from dev.workers import ROOT, environment, onhand
+from tests.support import failing
 from tests.support.bridges import MAP, Bridges, a_record
 
 #: Knows three shops of seven.
@@ -146,25 +148,19 @@ async def test_runs_at_the_same_time_send_each_once_and_who_was_overtaken_says_s
 async def test_a_run_that_was_killed_is_gone_on_with_and_nothing_is_sent_twice(
     bridges: Bridges,
 ) -> None:
-    await carry(bridges, MAP.replace("value.count", "value.pieces"), 6_000)
+    await carry(bridges, MAP.replace("value.count", "value.pieces"), 3_000)
     assert not bridges.facts()
     bridges.write_map(MAP)
 
-    command = "import sys; from app.commands import main; sys.exit(main())"
-    killed = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", command, "bridge", bridges.topic),
-        *("--map", str(bridges.map_file), "--again"),
-        cwd=ROOT, env=environment(bridges.variables), stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
+    for when, sent in (("open 2", 500), ("done 1", 1_000)):
+        killed = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", failing.__name__, "bridge", bridges.topic),
+            *("--map", str(bridges.map_file), "--again"),
+            cwd=ROOT, env=environment({**bridges.variables, failing.VARIABLE: when}),
+        )  # fmt: skip
+        assert await asyncio.wait_for(killed.wait(), 180) == -signal.SIGKILL
+        assert len(bridges.facts(markers_s=5)) == sent, when  # none of what is left open
+    done = await told(bridges)
 
-    async def has_begun() -> bool:
-        return bool(bridges.facts_seen()) or killed.returncode is not None
-
-    await until(has_begun, "facts", 180, every_s=0.005)
-    if killed.returncode is None:
-        killed.kill()
-    await killed.wait()
-    await told(bridges)
-
+    assert done["sent_before"] == 1_000
     assert ids(bridges) == good_ids(bridges)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import shlex
+import signal
 import sys
 from collections import Counter
 from pathlib import Path
 
 import msgspec
 import pytest
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import Producer
 
 from app.config import Settings
 from app.loading.given import FileOnDisk
@@ -21,7 +22,8 @@ from app.loading.sending import LoadedFile, send_all
 from core.positions import parse_position
 from dev.oracle.log import read_topics
 from dev.readme.documents import read
-from dev.workers import ROOT, environment, onhand, until
+from dev.workers import ROOT, environment, onhand
+from tests.support import failing
 from tests.support.documents import opened, written
 from tests.support.sheets import SALES
 from tests.unit.importers.excel.workbooks import a_book
@@ -109,31 +111,13 @@ async def test_a_workbook_is_loaded_once_and_nothing_of_one_that_is_refused_in_p
 async def test_a_load_that_is_killed_goes_on_and_each_fact_is_in_the_log_once(
     settings: Settings, tmp_path: Path
 ) -> None:
-    path, expected = a_table(tmp_path, 120_000)
-    command = "import sys; from app.commands import main; sys.exit(main())"
+    path, expected = a_table(tmp_path, 40_000)
     words = ("load", str(path), "--map", str(tmp_path / "m.toml"))
     killed = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", command, *words),
-        cwd=ROOT, env=environment(variables(settings)), stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
+        *(sys.executable, "-m", failing.__name__, *words),
+        cwd=ROOT, env=environment({**variables(settings), failing.VARIABLE: "done 2"}),
     )  # fmt: skip
-
-    watch = Consumer({"bootstrap.servers": settings.kafka, "group.id": "watch"})
-    notes = TopicPartition(settings.documents_topic, 0)
-
-    async def is_under_way() -> bool:
-        """A note and the marker of its transaction take an offset each."""
-        try:
-            _, end = watch.get_watermark_offsets(notes, 10)
-        except KafkaException:
-            return False  # the topic is new, and has no leader yet
-        return end >= 4 or killed.returncode is not None
-
-    await until(is_under_way, "two notes", 180, every_s=0.005)
-    watch.close()
-    assert killed.returncode is None
-    killed.kill()
-    await killed.wait()
+    assert await asyncio.wait_for(killed.wait(), 180) == -signal.SIGKILL
     some = ids(settings)
     assert 0 < len(some) < len(expected)
 

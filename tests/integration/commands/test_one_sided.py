@@ -26,7 +26,7 @@ async def test_letters_whose_commit_is_being_written_are_waited_for(settings: Se
         reading = asyncio.create_task(one_sided.read(letter.partition))
         # Who reads only what is committed ends now, with nothing.
         await asyncio.wait((reading,), timeout=1)
-        await asyncio.to_thread(producer.commit_transaction, 20)
+        await asyncio.to_thread(producer.commit_transaction, 60)
         await asyncio.wait_for(reading, 60)
     finally:
         await clients.close(consumer, 5)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import sys
 import uuid
 from collections.abc import Callable
@@ -141,9 +142,10 @@ async def test_of_two_commands_at_once_one_wins_and_the_other_changes_nothing(
         return_exceptions=True,
     )
 
-    assert sum(isinstance(end, Versions) for end in ends) <= 1
+    wins = sum(isinstance(end, Versions) for end in ends)
+    assert wins <= 1
+    await reads(settings, BEGUN, *([STAGED] * wins))
     log = await log_of(settings)
-    assert len(log) == 1 + sum(isinstance(end, Versions) for end in ends)
 
     codes = [
         code
@@ -251,7 +253,7 @@ async def test_promote_rollback_and_retire_say_what_they_did_and_the_log_keeps_i
     assert (await upgrade(settings, "status", "--wait", "0s"))[0] == 3
     code, said = await upgrade(settings, "retire", "2")
     assert code == 1
-    assert "the previous one for only 0 min" in said
+    assert re.search(r"the previous one for only \d+ min", said), said
     two = Settings.from_env(variables(settings), version=2)
     for group in (two.group, two.ledger_group, settings.ledger_group):
         await was_used(settings, group)

@@ -10,14 +10,12 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from confluent_kafka import KafkaException
 
 from app.config import Settings
 from app.loading import pieces
@@ -27,8 +25,8 @@ from app.loading.facts import moment_us
 from app.loading.given import FileOnDisk
 from app.loading.opening import GivenParts, opened_by
 from app.loading.sending import LoadedFile, send_all
-from dev.oracle.log import ends_of, read_topics
-from dev.workers import ROOT, environment, until
+from dev.oracle.log import MARKERS_S, read_topics
+from dev.workers import ROOT, environment
 from tests.unit.importers.formats.writing import despatch, edifact
 
 #: Lines of a transaction.
@@ -89,8 +87,9 @@ location = "shop-7"
 class Log:
     """Every fact that is in the sources, and how often; the stock that they come to."""
 
-    def __init__(self, settings: Settings) -> None:
-        records = read_topics(settings.kafka, settings.source_topics.values())
+    def __init__(self, settings: Settings, markers_s: float = MARKERS_S) -> None:
+        topics = settings.source_topics.values()
+        records = read_topics(settings.kafka, topics, markers_s=markers_s)
         self.facts = [json.loads(record.value or b"") for record in records]
         self.ids = Counter(fact["id"] for fact in self.facts)
 
@@ -101,21 +100,6 @@ class Log:
             if sku in (None, goods["sku"]) and moment_us(fact["time"]) <= moment_us(until):
                 found[goods["sku"]] += SIGNS[fact["type"]] * goods["quantity"]
         return found
-
-
-async def whole_log(settings: Settings) -> Log:
-    """Once no transaction is open: what was committed just now may still wait for its marker."""
-    asked = settings.kafka, [*settings.source_topics.values()]
-
-    async def is_whole() -> bool:
-        try:
-            stable = await asyncio.to_thread(ends_of, *asked)
-            return stable == await asyncio.to_thread(partial(ends_of, *asked, committed=False))
-        except (KafkaException, TimeoutError):
-            return False  # a topic is new, and has no leader yet
-
-    await until(is_whole, "the markers of all transactions", 120, every_s=0.2)
-    return await asyncio.to_thread(Log, settings)
 
 
 @asynccontextmanager
@@ -153,7 +137,7 @@ async def a_ledger(log: Log) -> AsyncIterator[str]:
 async def killed(settings: Settings, folder: Path, file: str, *when: str) -> Log:
     """The log behind a load that is ended so."""
     words = ["--map", "m.toml"] if file.endswith(".csv") else []
-    async with a_ledger(await asyncio.to_thread(Log, settings)) as url:
+    async with a_ledger(await asyncio.to_thread(Log, settings, 0)) as url:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", DYING, *when, "load", file, *words),
             *("--places", "places.csv", "--url", url),
@@ -171,9 +155,8 @@ async def killed(settings: Settings, folder: Path, file: str, *when: str) -> Log
         )
         said, _ = await asyncio.wait_for(process.communicate(), 180)
     assert process.returncode == -signal.SIGKILL, said.decode()
-    if "open" in when:  # it stays so until the next load begins
-        return await asyncio.to_thread(Log, settings)
-    return await whole_log(settings)
+    # What is open stays so until the next load begins.
+    return await asyncio.to_thread(Log, settings, 0 if "open" in when else MARKERS_S)
 
 
 async def load(settings: Settings, folder: Path, file: str) -> LoadedFile:
@@ -182,7 +165,7 @@ async def load(settings: Settings, folder: Path, file: str) -> LoadedFile:
     given = GivenParts(map=MAP.encode() if is_table else None, places=PLACES.encode())
     by = opened_by(given)
     checked = by.check(FileOnDisk(folder / file), lambda _: None, lambda _: None)
-    log = await whole_log(settings)
+    log = await asyncio.to_thread(Log, settings)
     async with a_ledger(log) as url, workers_asked([url]) as asked:
         (found,) = await send_all(
             settings, by, [checked], is_named=False, said=lambda _: None, asked=asked
@@ -222,7 +205,7 @@ async def test_a_load_that_is_killed_while_it_takes_back_and_while_it_counts_cha
 ) -> None:
     stock = written(tmp_path)
     await load(settings, tmp_path, "one.edi")
-    shipped = (await whole_log(settings)).ids
+    shipped = (await asyncio.to_thread(Log, settings)).ids
 
     log = await killed(settings, tmp_path, "two.edi", "open", "4")
     taken = sum(id_.endswith(":revoked") for id_ in log.ids)
@@ -237,7 +220,7 @@ async def test_a_load_that_is_killed_while_it_takes_back_and_while_it_counts_cha
     day = await load(settings, tmp_path, "day.csv")
     back = await load(settings, tmp_path, "two.edi")
 
-    log = await whole_log(settings)
+    log = await asyncio.to_thread(Log, settings)
     facts = Counter(f"file:day.csv#{line}" for line in range(2, 32))
     assert log.ids == shipped + Counter(f"{id_}:revoked" for id_ in shipped) + facts
     assert +log.stock() == stock
