@@ -17,8 +17,9 @@ from dev.oracle.rows import compare
 from dev.reads.answers import read_list
 from dev.switches.running import Tally, moves, open_loop, oracles
 from dev.switches.verdicts import SwitchVerdict, judge_switches
-from dev.workers import Late, Worker, onhand, until
+from dev.workers import Worker, onhand, until
 from tests.support.record import VARIABLE
+from tests.support.upgrading import upgraded
 from tests.support.workers import Cluster
 
 PARTITIONS = 4
@@ -50,26 +51,8 @@ class Switching:
         return [*self.one.workers.values(), *self.two.workers.values()]
 
     async def upgrade(self, *arguments: str, code: int = 0) -> str:
-        found, said = await self._ended(*arguments)
+        found, said = await onhand("upgrade", *arguments, settings=self.one.settings, timeout_s=240)
         assert found == code, f"{arguments}: {found}\n{said}"
-        return said
-
-    async def _ended(self, *arguments: str) -> tuple[int, str]:
-        return await onhand("upgrade", *arguments, settings=self.one.settings, timeout_s=240)
-
-    async def _switch(self, *arguments: str, codes: Sequence[int]) -> str:
-        """As an operator does who is refused since a worker was too busy to be heard."""
-        said = ""
-
-        async def ended() -> bool:
-            nonlocal said
-            found, said = await self._ended(*arguments)
-            return found in codes
-
-        try:
-            await until(ended, f"ended with {codes}: {arguments}", 120, every_s=1)
-        except Late as late:
-            raise Late(f"{late}\n{said}") from None
         return said
 
     async def set_up(self, ones: str, twos: str) -> None:
@@ -86,10 +69,11 @@ class Switching:
         await self.upgrade("status", "--wait", "4m", *STABLE)
 
     async def promote(self, *more: str, codes: Sequence[int] = (0,)) -> str:
-        return await self._switch("promote", "2", *ACCEPT, *STABLE, *more, codes=codes)
+        words = ("promote", "2", *ACCEPT, *STABLE, *more)
+        return await upgraded(self.one.settings, *words, codes=codes)
 
     async def rollback(self, *more: str, codes: Sequence[int] = (0,)) -> str:
-        return await self._switch("rollback", *STABLE, *more, codes=codes)
+        return await upgraded(self.one.settings, "rollback", *STABLE, *more, codes=codes)
 
     async def recorded(self, epoch: int, switching: asyncio.Task[str]) -> None:
         """Wait for the record with this number, as whoever reads the topic sees it."""

@@ -18,6 +18,7 @@ from dev.oracle.rows import row_from_json
 from dev.oracle.stock import Oracle, partition_of, sku_in
 from dev.workers import onhand, until
 from domain.rows import row_key
+from tests.support.upgrading import upgraded
 from tests.support.workers import Cluster
 
 PARTITIONS = 2
@@ -50,10 +51,8 @@ class Two:
     async def upgrade(self, *arguments: str) -> tuple[int, str]:
         return await onhand("upgrade", *arguments, settings=self.one.settings, timeout_s=120)
 
-    async def promoted(self) -> bool:
-        """Whether version 2 is active and every worker says so; a busy one may not be heard."""
-        force = ("--force", "not-caught-up", "--force", "not-compared")
-        return (await self.upgrade("promote", "2", *force))[0] == 0
+    async def says(self, code: int, words: str, *arguments: str) -> str:
+        return await upgraded(self.one.settings, *arguments, codes=[code], words=words)
 
     async def compared(self, code: int) -> dict[str, Any]:
         found, said = await self.upgrade("diff", "--json")
@@ -161,8 +160,8 @@ async def a_corrupt_row_is_found(both: Two, planted: dict[str, set[str]]) -> Non
     report = await both.compared(1)
     assert causes(report) == {**planted, "": {CORRUPT}}, report
     accept = ("--accept", "accepted-now,damaged-returns")
-    code, said = await both.upgrade("promote", "2", *force, *accept)
-    assert (code, f"1 of {len(SKUS)} rows differ without a reason" in said) == (1, True), said
+    wrong = f"1 of {len(SKUS)} rows differ without a reason"
+    await both.says(1, wrong, "promote", "2", *force, *accept)
     code, said = await both.upgrade("diff", "--explain", CORRUPT, HERE)
     assert (code, "That is not what its log gives" in said) == (1, True), said
     code, said = await both.upgrade("diff", "--explain", BOTH, HERE)
@@ -176,8 +175,7 @@ async def promoted(both: Two) -> None:
     force = ("--force", "not-caught-up")
     accept = ("--accept", "accepted-now,damaged-returns")
     overrule = (*force, "--force", "unexplained-rows")
-    code, said = await both.upgrade("promote", "2", *overrule, *accept)
-    assert code == 0, said
+    await both.says(0, "", "promote", "2", *overrule, *accept)
     event = "application/cloudevents+json"
     assert await both.post(both.a.url, "/v1/events", voided(VOIDED), event) == 202
     await both.one.caught_up()
@@ -217,8 +215,7 @@ async def test_planted_differences_are_found_with_their_causes_and_promote_asks_
         assert causes(report) == planted, report
         assert (report["rows"], report["differ"], report["unexplained"]) == (len(SKUS), 3, 0)
         force = ("--force", "not-caught-up")
-        code, said = await both.upgrade("promote", "2", *force)
-        assert (code, "--accept accepted-now,damaged-returns" in said) == (1, True), said
+        await both.says(1, "--accept accepted-now,damaged-returns", "promote", "2", *force)
 
         await a_corrupt_row_is_found(both, planted)
         await promoted(both)

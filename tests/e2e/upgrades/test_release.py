@@ -15,9 +15,9 @@ from tests.e2e.upgrades.test_switch import (
     deliver,
     get,
     owns_all,
-    upgrade,
 )
 from tests.support.mutated import worker_without
+from tests.support.upgrading import upgraded
 from tests.support.workers import Cluster
 
 FORCE = ("--force", "not-caught-up")
@@ -102,7 +102,7 @@ async def test_the_last_release_hands_over_to_this_build_and_takes_over_again(
         await one.start("a", "c")
         assert await build_of(a) == release.version
         await deliver(a.url)
-        await upgrade(one, "stage", "2")
+        await upgraded(one.settings, "stage", "2")
         two.launch("b")
 
         async def staged() -> bool:
@@ -114,10 +114,10 @@ async def test_the_last_release_hands_over_to_this_build_and_takes_over_again(
         await until(staged, "owned by version 2", 120, every_s=0.2)
         assert await build_of(b) != release.version
         await one.caught_up()
-        assert "0 differ" in await upgrade(one, "diff")
+        assert "0 differ" in await upgraded(one.settings, "diff")
         async with load.running():
             await promoted_while_one_sleeps(one, load, c)
-            await upgrade(one, "rollback", *FORCE)
+            await upgraded(one.settings, "rollback", *FORCE)
             await load.every_door_answers(1)
         if without:
             with pytest.raises(AssertionError):

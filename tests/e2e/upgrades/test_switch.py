@@ -15,8 +15,9 @@ import aiohttp
 from core.positions import epoch_in, parse_position
 from dev.kafka import Kafka
 from dev.oracle.stock import sku_in
-from dev.workers import onhand, until
+from dev.workers import until
 from tests.support.rowreader import RowReader
+from tests.support.upgrading import upgraded
 from tests.support.workers import Cluster
 
 PARTITIONS = 2
@@ -82,7 +83,7 @@ class Load:
             newest = [[r.version for r in self.reads if r.door == d][-times:] for d in self.doors]
             return all(versions == [version] * times for versions in newest)
 
-        await until(answers, f"every door answers from version {version}", 30)
+        await until(answers, f"every door answers from version {version}", 120)
 
     async def _one(self, http: aiohttp.ClientSession, door: str, number: int) -> None:
         try:
@@ -148,12 +149,6 @@ class Load:
                 assert one.epoch >= epoch, (one, epoch)
                 for place, offset in highest.items():
                     assert one.position.get(place, -1) >= offset, (one, highest)
-
-
-async def upgrade(cluster: Cluster, *arguments: str) -> str:
-    code, said = await onhand("upgrade", *arguments, settings=cluster.settings, timeout_s=120)
-    assert code == 0, said
-    return said
 
 
 async def owns_all(url: str) -> bool:
@@ -227,7 +222,7 @@ async def test_promote_and_rollback_fail_no_request_and_no_door_goes_back(
         await one.create_topics()
         await one.start("a")
         await deliver(a.url)
-        await upgrade(one, "stage", "2")
+        await upgraded(one.settings, "stage", "2")
         two.launch("b")
         await until(staged, "owned by version 2", 90, every_s=0.2)
         await one.caught_up()
@@ -238,9 +233,9 @@ async def test_promote_and_rollback_fail_no_request_and_no_door_goes_back(
         readers = [RowReader(a.url), RowReader(b.url)]
         async with readers[0].following(), readers[1].following():
             async with load.running():
-                assert "2 of 2 workers" in await upgrade(one, "promote", "2", *force)
+                assert "2 of 2 workers" in await upgraded(one.settings, "promote", "2", *force)
                 await load.every_door_answers(2)
-                assert "2 of 2 workers" in await upgrade(one, "rollback", *force)
+                assert "2 of 2 workers" in await upgraded(one.settings, "rollback", *force)
                 await load.every_door_answers(1)
             await has_all(readers, load)
 

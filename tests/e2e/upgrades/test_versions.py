@@ -14,8 +14,9 @@ from app.config import Settings
 from app.upgrades import record
 from core.versions import VersionBegun, first_record
 from dev.kafka import Kafka
-from dev.workers import Worker, onhand, until
+from dev.workers import Worker, until
 from tests.support.kafka_tools import admin
+from tests.support.upgrading import upgraded
 from tests.support.workers import Cluster
 
 PARTITIONS = 2
@@ -45,12 +46,6 @@ async def says(worker: Worker, status: int, *words: str, owned: int | None = Non
         raise AssertionError(f"{late}\n{worker.tail()}") from None
 
 
-async def upgrade(cluster: Cluster, *arguments: str) -> str:
-    code, said = await onhand("upgrade", *arguments, settings=cluster.settings, timeout_s=120)
-    assert code == 0, said
-    return said
-
-
 async def test_a_worker_idles_until_its_version_is_staged_and_when_it_is_retired(
     kafka: Kafka, tmp_path: Path
 ) -> None:
@@ -70,24 +65,24 @@ async def test_a_worker_idles_until_its_version_is_staged_and_when_it_is_retired
         assert await groups(kafka, two) == {settings.group}
         assert {p.topic for p in await topics.check(second)} == {second.changelog_topic}
 
-        said = await upgrade(one, "stage", "2")
+        said = await upgraded(one.settings, "stage", "2")
         assert "Now start workers with ONHAND_VERSION=2" in said
         await says(b, 503, "Version 2 is staged: it counts", owned=PARTITIONS)
         assert await groups(kafka, two) == {settings.group, second.group}
 
-        said = await upgrade(one, "promote", "2", "--force", "not-caught-up")
+        said = await upgraded(one.settings, "promote", "2", "--force", "not-caught-up")
         assert "version 2 is active (epoch 3), 2 of 2 workers" in said
         await says(b, 200, owned=PARTITIONS)
         await says(a, 200, owned=PARTITIONS)
 
-        await upgrade(one, "rollback", "--force", "not-caught-up")
+        await upgraded(one.settings, "rollback", "--force", "not-caught-up")
         pid = b.pid
-        await upgrade(one, "retire", "2", "--yes")
+        await upgraded(one.settings, "retire", "2", "--yes")
         await says(b, 503, "Version 2 is retired, so this worker idles", owned=0)
         assert (b.alive, b.pid) == (True, pid)
         assert await groups(kafka, two) == {settings.group}
         assert {p.topic for p in await topics.check(second)} == {second.changelog_topic}
-        await until(has_no_store(b, second), "deleted: the stores of version 2", 30)
+        await until(has_no_store(b, second), "deleted: the stores of version 2", 120)
         assert await b.stop() == 0
         await says(a, 200, owned=PARTITIONS)
         assert await a.stop() == 0
