@@ -23,8 +23,9 @@ async def test_a_worker_that_stops_keeps_nothing_from_its_successors_whatever_el
     cluster: Cluster,
 ) -> None:
     """One waits for a slow caller while the group rebalances around it."""
+    a, b, c = (cluster.worker(name) for name in "abc")
+    b.command = lives.PATIENT
     async with under_load(cluster, "a", "b", "c") as load:
-        a, b, c = (cluster.worker(name) for name in "abc")
         async with lives.a_slow_caller(b) as was_answered:
             b.ask_to_stop()
             assert await a.stop() == 0

@@ -75,7 +75,7 @@ async def test_every_row_is_what_the_log_says_after_a_kill_in_mid_stream(shops: 
     assert set(reasons(oracle)) == EVERY_REASON
     assert len(oracle.repeated) > EVENTS * 0.03
     verdict = judged(shops, answers, oracle)
-    assert verdict.roles["active"] > 1_000
+    assert verdict.roles["active"] > 100
 
 
 async def test_every_row_is_what_the_log_says_after_all_disks_are_wiped(shops: Cluster) -> None:

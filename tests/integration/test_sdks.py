@@ -24,7 +24,7 @@ SDKS = Path(__file__).parents[1] / "sdks"
 SKU = "SKU-000042"
 DATA = {"sku": SKU, "location": "store-007", "quantity": 2}
 SALE = "inventory.sale.completed.v1"
-RUN_S = 60
+RUN_S = 300
 
 
 @pytest.fixture(scope="module")

@@ -142,7 +142,7 @@ async def lines_of(
     `into`: where each line stands as soon as it has come.
     """
     told = [] if into is None else into
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         async for line in response.content:
             told.append(json.loads(line))
             if is_enough(told):

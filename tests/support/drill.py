@@ -55,17 +55,17 @@ def told_in_transactions(cluster: Cluster) -> int:
     """A till that writes transactions; every other one it takes back. How many facts count."""
     topic, kept = cluster.sources[1], 0
     till = transactional(cluster.kafka, f"{cluster.name}-till")
-    till.init_transactions(20)
+    till.init_transactions(60)
     for n in range(20):
         till.begin_transaction()
         for partition in range(PARTITIONS):
             sku = sku_in(partition, PARTITIONS)
             till.produce(topic, a_fact(sku, n), sku.encode(), partition=partition)
-        till.flush(20)
+        till.flush(60)
         if n % 2:
-            till.abort_transaction(20)
+            till.abort_transaction(60)
         else:
-            till.commit_transaction(20)
+            till.commit_transaction(60)
             kept += PARTITIONS
     return kept
 
@@ -83,7 +83,7 @@ def one_that_unpacks_beyond_a_mebibyte(cluster: Cluster) -> None:
     )
     value = a_fact(sku, 10**6, note="x" * 2 * 2**20)
     producer.produce(cluster.sources[1], value, sku.encode(), partition=0)
-    assert producer.flush(20) == 0
+    assert producer.flush(60) == 0
 
 
 def facts_in(cluster: Cluster, *, committed: bool = True) -> Records:

@@ -310,7 +310,7 @@ async def abort_garbage(load: Load, rounds: int) -> None:
     """What a writer that died in mid-commit leaves behind, among commits of the living."""
     cluster = load.cluster
     producer = transactional(cluster.kafka, f"{cluster.name}-garbage")
-    await asyncio.to_thread(producer.init_transactions, 20)
+    await asyncio.to_thread(producer.init_transactions, 60)
     topic = changelog_topic(cluster.name)
     row = b'{"received":666,"events":666,"checksum":666,"updated_at":1}'
     for _ in range(rounds):
@@ -319,9 +319,9 @@ async def abort_garbage(load: Load, rounds: int) -> None:
             for key in (b"SKU-000000\x00store-000", b"GARBAGE\x00store-000"):
                 producer.produce(topic, row, key, partition=partition)
             producer.produce(topic, b'{"positions":{}}', META, partition=partition)
-        await asyncio.to_thread(producer.flush, 20)
+        await asyncio.to_thread(producer.flush, 60)
         await load.more(300)
-        await asyncio.to_thread(producer.abort_transaction, 20)
+        await asyncio.to_thread(producer.abort_transaction, 60)
 
 
 async def compacted(cluster: Cluster, timeout_s: float = 120) -> str:

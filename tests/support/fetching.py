@@ -16,7 +16,7 @@ from tests.support.logs import Put, Writer, make
 from wire.batches import pieces
 from wire.fetch import Fetched, fetch
 
-WAIT_S = 30.0
+WAIT_S = 60.0
 _LZ4 = 3
 
 

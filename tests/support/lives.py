@@ -13,7 +13,7 @@ from confluent_kafka import Producer
 from core.stages import Role, Stage
 from dev.oracle.stock import sku_in
 from dev.reads.answers import owners
-from dev.workers import Worker, until
+from dev.workers import WORKER, Worker, until
 from domain.rows import Row, row_key
 from domain.rules.held import CURRENT
 from tables.home.changelog import Meta
@@ -22,6 +22,20 @@ from tests.support.faults import passes
 from tests.support.logs import TIMEOUT_S, topic_id
 from tests.support.oracle import changelog_topic
 from tests.support.workers import Cluster
+
+#: A worker that waits for a slow caller for as long as a test needs.
+PATIENT = (
+    "-c",
+    "from functools import partial\n"
+    "from app import wiring\n"
+    "from faust.cli.faust import cli\n"
+    "from web.http.bodies import BodyLimits\n"
+    "from web.writes.facts import FactLimits\n"
+    "facts = FactLimits(body=BodyLimits(timeout_s=600.0))\n"
+    "wiring.Limits = partial(wiring.Limits, drain_s=600.0, facts=facts)\n"
+    "cli()\n",
+    *WORKER[2:],
+)
 
 
 async def rolled(cluster: Cluster, names: Iterable[str], apart_s: float) -> None:
@@ -72,7 +86,7 @@ async def owns_all(cluster: Cluster, worker: Worker) -> None:
             found = await owners(http, worker.url, cluster.partitions)
         return found == [worker.url] * cluster.partitions
 
-    await until(alone, f"owned by {worker.name}: all partitions", 30, every_s=0.1)
+    await until(alone, f"owned by {worker.name}: all partitions", 120, every_s=0.1)
 
 
 def said(cluster: Cluster, what: str) -> list[str]:

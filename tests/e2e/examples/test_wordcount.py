@@ -80,4 +80,4 @@ async def test_a_line_that_is_none_is_a_dead_letter_and_stops_nothing(words: Wor
         letters = read_topics(words.kafka, [f"{words.name}-v1-split-dlq"])
         return [dict(r.headers)["onhand-reason"] for r in letters] == [b"null_value"]
 
-    await until(told, "a dead letter", 30)
+    await until(told, "a dead letter", 60)

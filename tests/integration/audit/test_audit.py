@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from dev.kafka import Kafka
 from dev.oracle.stock import partition_of
-from dev.workers import Worker, onhand
+from dev.workers import Worker, onhand, until
 from domain.rows import Row, decode_row, encode_row, row_key
 from tables.home.rocks import RocksStores
 from tests.support.feed import a_shop
@@ -62,6 +62,20 @@ async def some_facts(worker: Worker, source: str = "truck") -> None:
             ]  # fmt: skip
             async with http.post(f"{worker.url}/v1/{path}", json=lines) as answer:
                 assert answer.status == 202, await answer.text()
+
+
+async def each_has_both(cluster: Cluster) -> None:
+    """Wait until every partition has an owner and a standby, as every worker has heard."""
+
+    async def so() -> bool:
+        for worker in cluster.alive:
+            async with aiohttp.request("GET", f"{worker.url}/v1/cluster") as answer:
+                held = (await answer.json())["partitions"]
+            if not all(one["active"] and len(one["standbys"]) == 1 for one in held):
+                return False
+        return True
+
+    await until(so, "held by both: each partition", 120, every_s=0.2)
 
 
 class Shelf:
@@ -120,6 +134,7 @@ async def test_what_was_planted_under_a_stopped_worker_is_found_named_and_repair
     one = cluster.worker("one")
     await some_facts(one)
     await cluster.caught_up()
+    await each_has_both(cluster)
     code, copies = await audited(cluster)
     assert (code, len(copies)) == (0, 2 * PARTITIONS), copies
     assert all(copy["agrees"] and copy["rows"] == 4 for copy in copies), copies
@@ -131,6 +146,7 @@ async def test_what_was_planted_under_a_stopped_worker_is_found_named_and_repair
     shelf.close()
     await cluster.start("one")
     await cluster.settled()
+    await each_has_both(cluster)
 
     code, copies = await audited(cluster)
     assert code == 1

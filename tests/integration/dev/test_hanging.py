@@ -18,7 +18,7 @@ def test_a_test_that_hangs_says_where_and_the_others_go_on(tmp_path: Path) -> No
         "--rootdir",
         str(tmp_path),
         "-o",
-        "faulthandler_timeout=1",
+        "faulthandler_timeout=4",
     ]
     done = subprocess.run(
         [sys.executable, *command, *own, str(suite)],

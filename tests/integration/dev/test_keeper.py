@@ -24,7 +24,7 @@ class Ready(http.server.BaseHTTPRequestHandler):
 
 http.server.HTTPServer(("127.0.0.1", int(os.environ["ONHAND_WEB_PORT"])), Ready).serve_forever()
 """
-DEADLINE_S = 30
+DEADLINE_S = 120
 
 
 @asynccontextmanager
@@ -65,19 +65,20 @@ async def test_a_worker_that_a_visitor_kills_is_dead_at_once_and_started_again(
     tmp_path: Path,
 ) -> None:
     said: list[str] = []
-    async with kept(tmp_path, said, back_after_s=1.5) as keeper:
+    async with kept(tmp_path, said, back_after_s=600) as keeper:
         keeper.is_open = True
         first, second = keeper.workers
         pid = second.pid
         keeper.kill("b")
         assert keeper.told()[1]["state"] == "dead"
-        assert 0 < keeper.told()[1]["back_in_s"] <= 1.5
+        assert 0 < keeper.told()[1]["back_in_s"] <= 600
         assert keeper.urls == [first.url]
         with pytest.raises(NotNow, match="dead already"):
             keeper.kill("b")
         with pytest.raises(KeyError):
             keeper.kill("c")
 
+        keeper.back_after_s = 0
         await is_told(keeper, "answers", "answers")
         assert (first.starts, second.starts, second.pid == pid) == (1, 2, False)
         assert keeper.urls == [first.url, second.url]

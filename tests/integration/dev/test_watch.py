@@ -66,7 +66,7 @@ async def test_a_position_is_ahead_that_is_not_even_written(scene: Scene) -> Non
 
 async def test_a_transaction_may_wait_for_its_marker(scene: Scene) -> None:
     scene.says(DURABLE)
-    with scene.watch(30.0) as watch:
+    with scene.watch(600.0) as watch:
         await looked(watch, 2)
         assert not watch.ahead
         scene.writer.commit()

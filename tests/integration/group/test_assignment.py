@@ -18,7 +18,7 @@ from dev.kafka import Kafka, free_port
 from dev.workers import until
 from tests.support.logs import a_name, make_all
 
-WAIT_S = 30.0
+WAIT_S = 120.0
 PARTITIONS = 12
 
 

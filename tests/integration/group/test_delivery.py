@@ -118,7 +118,7 @@ async def test_what_is_delivered_between_two_assignments_is_not_charged_to_the_n
     async def free() -> bool:
         return not any(worker.consumer._budget.used.values())
 
-    await until(free, "given back", 30)
+    await until(free, "given back", 60)
 
 
 @in_worker

@@ -183,7 +183,7 @@ async def test_history_is_answered_by_the_ledger_and_through_any_worker(cluster:
         status, body = await get(f"{row_url(worker.url, key)}/timeline", limit="3")
         return body if status == 200 else None
 
-    page = await until(passed_on, "answered through the worker", 30)
+    page = await until(passed_on, "answered through the worker", 60)
     assert [fact["balance"] for fact in page["facts"]] == [1, 3, 6]
     assert page["history"]["ledger"] == ledger.url
     rest = await get(f"{row_url(worker.url, key)}/timeline", cursor=page["next_cursor"])
@@ -228,7 +228,7 @@ async def _assert_the_past_is_told(
         status, body = await get(row_url(worker.url, key), as_of=time)
         return body if status == 200 else None
 
-    body = await until(complete, "complete up to then", 30)
+    body = await until(complete, "complete up to then", 60)
     assert body["on_hand"] in (6, 10, 15)  # those of the same millisecond are in it
     status, body = await get(row_url(ledger.url, key), as_of="2100-01-01T00:00:00Z")
     assert (status, body["type"]) == (503, "/problems/not-caught-up")

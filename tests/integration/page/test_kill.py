@@ -56,7 +56,7 @@ async def test_a_worker_that_a_visitor_kills_takes_nothing_with_it_and_comes_bac
             watched(
                 *(settings, workers, shop, EVENTS_PER_S, free_port()),
                 say=said.append,
-                back_after_s=3,
+                back_after_s=600,  # until it was seen
             ) as seen,
             a_tab(browser, f"{seen.panel.url}#/cluster") as page,
         ):
@@ -68,6 +68,7 @@ async def test_a_worker_that_a_visitor_kills_takes_nothing_with_it_and_comes_bac
             await button(page, "b").press("Enter")
             await expect(line(page, "b")).to_contain_text("is dead, started again in")
             await expect(button(page, "b")).to_be_focused()
+            seen.keeper.back_after_s = 0
             await expect(line(page, "b")).to_contain_text("answers")
             assert workers[1].starts == 2
             await expect(page.locator(".freshness")).to_contain_text("3 of 3 partitions")

@@ -58,7 +58,7 @@ async def asks_on(paper: Paper, since: int, **wanted: str) -> None:
             for one in told
         )
 
-    await until(is_asked, f"asked: {wanted}", 30)
+    await until(is_asked, f"asked: {wanted}", 60)
 
 
 async def test_facts_come_by_themselves_newest_first_with_what_became_of_each(
@@ -135,7 +135,7 @@ async def test_a_pause_shows_nothing_new_and_leaves_nothing_out(
         async def is_answered() -> bool:
             return paper.feed.waiting == 0
 
-        await until(is_answered, "answered: the last question before the pause", 30)
+        await until(is_answered, "answered: the last question before the pause", 60)
         since = len(paper.asked)
         await expect(lines(page)).to_have_count(1)
         await page.get_by_role("button", name="Go on").click()

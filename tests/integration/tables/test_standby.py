@@ -89,7 +89,7 @@ async def test_what_was_owned_answers_as_former_until_another_worker_owns_it(
 ) -> None:
     monkeypatch.setattr("tables.partition._REPLACED_S", 0.0)
     shop.append(a_delivery_of(2))
-    async with a_worker(shop, session_timeout_s=0.5) as worker:
+    async with a_worker(shop, session_timeout_s=2.0) as worker:
         await worker.own(0)
         await worker.deliver()
         await worker.committed()

@@ -36,7 +36,7 @@ async def until_waiting(fleet: Fleet, number: int, count: int) -> None:
     async def waiting() -> bool:
         return fleet[number].queries.waiters() >= count
 
-    await until(waiting, f"{count} that wait", 30, every_s=0.01)
+    await until(waiting, f"{count} that wait", 60, every_s=0.01)
 
 
 async def end(tasks: list[asyncio.Task[Any]]) -> None:
@@ -58,7 +58,7 @@ async def test_hundreds_that_wait_through_one_worker_keep_no_other_read_out() ->
             return fleet[asked].queries.waiters() + done >= len(waiting)
 
         await until_waiting(fleet, owner, pool.MAX_WAITING)
-        await until(all_there, "all that wait, or were refused", 30, every_s=0.01)
+        await until(all_there, "all that wait, or were refused", 60, every_s=0.01)
 
         for _ in range(20):
             answer = await fleet.row(asked, SKU)

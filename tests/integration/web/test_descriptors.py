@@ -43,7 +43,7 @@ async def test_more_silent_connections_than_files_end_no_worker(
             writer.close()
             return answer.startswith(b"HTTP/1.1 200 ")
 
-        await until(counted, "a commit", 30)
+        await until(counted, "a commit", 60)
         assert worker.alive
         assert "Too many open files" not in worker.log.read_text()
     finally:

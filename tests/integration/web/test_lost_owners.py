@@ -115,7 +115,10 @@ async def test_a_former_owner_that_is_behind_never_says_that_a_key_is_unknown() 
         assert (await fleet.row(0, "SKU-2")).status == 404
 
 
-async def test_who_asks_between_two_owners_waits_for_the_next_one() -> None:
+async def test_who_asks_between_two_owners_waits_for_the_next_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    never_late(monkeypatch)
     async with Fleet(2, count=1) as fleet:
         fleet[0].shelf.hold([0], Role.FORMER, sales=10, lag=1)
         fleet.tell()
@@ -207,7 +210,10 @@ async def test_a_zombie_that_calls_itself_active_is_overruled_by_a_higher_positi
         assert answer.body["freshness"]["worker"] == fleet[1].url
 
 
-async def test_a_list_or_lookup_between_two_owners_waits_for_the_next_one() -> None:
+async def test_a_list_or_lookup_between_two_owners_waits_for_the_next_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    never_late(monkeypatch)
     key = {"sku": "SKU-1", "location": "store-0"}
     for number in (0, 1):  # the last owner itself, and a worker that asks it
         async with Fleet(2, count=1) as fleet:
@@ -234,7 +240,10 @@ async def test_a_list_or_lookup_between_two_owners_waits_for_the_next_one() -> N
                 assert answer.body["missing_partitions"] == []
 
 
-async def test_of_a_list_only_what_is_between_two_owners_is_asked_again() -> None:
+async def test_of_a_list_only_what_is_between_two_owners_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    never_late(monkeypatch)
     async with Fleet(2, count=2) as fleet:
         fleet[0].shelf.hold([0], Role.FORMER, sales=10, lag=1)
         fleet[0].shelf.hold([1], Role.ACTIVE, sales=10)

@@ -209,7 +209,7 @@ async def test_who_is_not_far_enough_yet_is_asked_again_while_there_is_time(
         async def is_asked_again() -> bool:
             return len(fleet[2].seen) > 1
 
-        await until(is_asked_again, "asked again", 30)
+        await until(is_asked_again, "asked again", 60)
         assert not late.done()
         fleet[2].shelf.advance(0, 20)
 

@@ -49,7 +49,8 @@ async def test_a_start_cancelled_at_any_moment_leaves_no_connection(
         await clients.close(client, 5)
         del client, starting
         assert left_open() == [], f"cancelled after {steps} steps"
-        steps += 1
+        # Each of the first ones; a slow broker would make a long row of all others.
+        steps += max(1, steps // 8)
     assert steps > 3
 
 
@@ -69,7 +70,7 @@ async def test_a_stop_that_is_cut_off_leaves_no_connection(own_kafka: Kafka) -> 
     await producer.send(topic, b"2", partition=0)
 
     # Its connection is given up, the next one waits for a broker that says nothing.
-    await until(partial(is_reconnecting, producer), "reconnecting", 30, 0.01)
+    await until(partial(is_reconnecting, producer), "reconnecting", 60, 0.01)
     with pytest.raises(TimeoutError):
         await clients.close(producer, 0.5)
     own_kafka.resume()

@@ -91,6 +91,7 @@ def transactions(kafka: str) -> str:
     # The producer of an aborted transaction commits the next one, and the other way round.
     one.committed(topic, some(110, 4))
     two.aborted(topic, some(210, 4))
+    two.settle(topic)
     return topic
 
 
@@ -104,6 +105,7 @@ def compacted(kafka: str) -> str:
         writer.committed(topic, [*rows, Put(b"\x00meta", b"%d" % turn)])
     writer.aborted(topic, some(0, 10))
     writer.committed(topic, [Put(b"\x00meta", b"last")])
+    writer.settle(topic)
     wait_for_compaction(kafka, topic, 15)
     return topic
 

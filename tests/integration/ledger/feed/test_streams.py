@@ -57,7 +57,7 @@ async def followed(
     worker: FedWorker, after: str, count: int, into: list[Json] | None = None, **more: str
 ) -> list[Json]:
     """So many facts from a position on, as lines, and what was told between them."""
-    timeout = aiohttp.ClientTimeout(total=30)
+    timeout = aiohttp.ClientTimeout(total=120)
     query = {"after": after, **more}
     async with aiohttp.request(
         "GET", worker.url, params=query, headers=LINES, timeout=timeout
@@ -74,7 +74,7 @@ async def test_a_stream_tells_what_there_is_and_then_each_fact_that_comes(
     kept.feed(records[:100])
 
     following = asyncio.create_task(followed(worker, "", RECORDS))
-    await until(_has_told(worker, 100), "told: what there was", 30)
+    await until(_has_told(worker, 100), "told: what there was", 60)
     for record in records[100:]:
         kept.feed([record])
     told = await following
@@ -147,7 +147,7 @@ async def test_a_ledger_that_dies_is_waited_for_aloud_and_nothing_is_missed(
     kept.feed(records[:80])
     told: list[Json] = []
     following = asyncio.create_task(followed(worker, "", RECORDS, told))
-    await until(_has_told(worker, 80), "told: what there was", 30)
+    await until(_has_told(worker, 80), "told: what there was", 60)
 
     await ledger.dies()
     kept.feed(records[80:])
@@ -155,8 +155,8 @@ async def test_a_ledger_that_dies_is_waited_for_aloud_and_nothing_is_missed(
     async def says_so() -> bool:
         return any(line["event"] == "waiting" for line in told)
 
-    await until(says_so, "told: to wait", 30)
-    await until(_is_told_to_wait(worker), "told by a status: to wait", 30)
+    await until(says_so, "told: to wait", 60)
+    await until(_is_told_to_wait(worker), "told by a status: to wait", 60)
     await ledger.starts()
     await following
 
@@ -184,7 +184,7 @@ async def test_readers_who_want_the_same_cost_one_question(kept: Kept) -> None:
         async def all_read() -> bool:
             return worker.counted()["onhand_feed_readers.application/x-ndjson"] == 40
 
-        await until(all_read, "reading: all", 30)
+        await until(all_read, "reading: all", 60)
         before = ledger.asked
         kept.feed(records[10:40])
         told = await asyncio.gather(*readers)
@@ -209,7 +209,7 @@ async def test_a_reader_that_takes_nothing_is_cut_off_and_others_are_not(
     async def is_cut_off() -> bool:
         return worker.counted()["onhand_feed_ended_total.slow"] == 1
 
-    await until(is_cut_off, "cut off: the slow reader", 30)
+    await until(is_cut_off, "cut off: the slow reader", 60)
     # What it did take ends with a place to go on from.
     raw = b""
     with suppress(ConnectionError):
@@ -240,7 +240,7 @@ async def test_no_more_readers_than_there_are_places_and_a_quiet_one_hears_somet
     kept: Kept, both: Both
 ) -> None:
     _, worker = both
-    timeout = aiohttp.ClientTimeout(total=30)
+    timeout = aiohttp.ClientTimeout(total=120)
     async with aiohttp.ClientSession(timeout=timeout) as http:
         streams = [await http.get(worker.url, headers=EVENTS) for _ in range(4)]
         assert [stream.status for stream in streams] == [200] * 4
@@ -256,7 +256,7 @@ async def test_no_more_readers_than_there_are_places_and_a_quiet_one_hears_somet
             async with http.get(worker.url, headers=EVENTS) as stream:
                 return stream.status == 200
 
-        await until(has_place, "free: a place", 30)
+        await until(has_place, "free: a place", 60)
 
 
 @pytest.mark.parametrize("why", ["stopping", "refused"])

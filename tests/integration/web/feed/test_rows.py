@@ -316,11 +316,11 @@ async def test_a_stream_tells_each_change_through_a_death_aloud(telling: Telling
 
     following = asyncio.create_task(telling.followed(worker, "end", is_enough))
     try:
-        await until(_has(told, "position"), "told: where it begins", 30)
+        await until(_has(told, "position"), "told: where it begins", 60)
         telling.commit("SKU-5", 7)
-        await until(_has(told, "row"), "told: the row", 30)
+        await until(_has(told, "row"), "told: the row", 60)
         await victim.worker.die()
-        await until(_has(told, "waiting"), "told: to wait", 30)
+        await until(_has(told, "waiting"), "told: to wait", 60)
         telling.commit(other, 9)
         await following
     finally:
