@@ -95,4 +95,14 @@ def main() -> int:
         cli(prog_name="onhand")
     except BrokenPipeError:  # `onhand dlq list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except UnicodeEncodeError:
+        # Bytes of a shell that are no text can name a file, and nothing else.
+        if (odd := next((one for one in sys.argv if not _is_text(one)), None)) is None:
+            raise
+        refuse(f"{odd!a} is no text in UTF-8.")
     return 0
+
+
+def _is_text(argument: str) -> bool:
+    """Python keeps each byte that is no UTF-8 as half of a surrogate pair."""
+    return not any("\ud800" <= char <= "\udfff" for char in argument)

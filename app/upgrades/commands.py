@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from core.versions import Versions
 
 WAIT_EVERY_S = 1.0
+#: Heartbeats are looked at that are no older than ten minutes (`fleet.SEEN_WITHIN_S`): nothing was
+#: ever seen to be caught up for longer.
+MOST_STABLE_S = 540.0
 
 note_option = click.option("--note", default="", help="For the record: why.")
 stable_option = click.option(
@@ -28,7 +31,7 @@ stable_option = click.option(
     default="60s",
     show_default=True,
     metavar="TIME",
-    help="Caught up means so for this long without a break.",
+    help="Caught up means so for this long without a break, at most 9m.",
 )
 force_option = click.option(
     "--force",
@@ -120,7 +123,7 @@ def upgrade_status(wait: str | None, stable: str, as_json: bool, **options: Any)
 
     With --wait the exit code is 3 if the other version is not caught up in time.
     """
-    settings, stable_s = settings_from(**options), _seconds(stable)
+    settings, stable_s = settings_from(**options), _stable_s(stable)
     until = None if wait is None else time.monotonic() + _seconds(wait)
     from app.upgrades import moves
 
@@ -178,7 +181,7 @@ def upgrade_rollback(**options: Any) -> None:
 def _switch(version: int | None, options: dict[str, Any], accepted: Sequence[str]) -> None:
     from app.upgrades import moves
 
-    as_json, stable = options.pop("as_json"), _seconds(options.pop("stable"))
+    as_json, stable = options.pop("as_json"), _stable_s(options.pop("stable"))
     note, forced = options.pop("note"), options.pop("forced")
     doors = doors_of(options.pop("url", ()))
     settings = settings_from(**options)
@@ -356,6 +359,15 @@ def _shown(found: Status, stable_s: float) -> str:
     for version in record.retiring:
         lines.append(f"Of version {version} something is left: onhand upgrade retire {version}")
     return "\n".join(lines)
+
+
+def _stable_s(text: str) -> float:
+    if (seconds := _seconds(text)) > MOST_STABLE_S:
+        raise click.BadParameter(
+            f"{text!r} is longer than workers are remembered: use 9m at most.",
+            param_hint="--stable",
+        )
+    return seconds
 
 
 def _seconds(text: str) -> float:
