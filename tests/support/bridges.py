@@ -169,14 +169,6 @@ class Bridges:
         sources = [*self.onhand().source_topics.values()]
         return ends_of(self.kafka, sources) != ends_of(self.kafka, sources, committed=False)
 
-    async def ended(self, name: str, timeout_s: float = 180) -> None:
-        """Wait until a worker's process is no more."""
-
-        async def gone() -> bool:
-            return not self.workers[name].alive
-
-        await self._until(gone, f"{name} ended", timeout_s)
-
     async def has_written(self, count: int, timeout_s: float = 180) -> None:
         """Wait until there are so many facts, committed or not, or markers behind them."""
 
