@@ -141,12 +141,9 @@ async def test_behind_an_open_transaction_no_answer_says_that_it_knows_all(
         # Another worker than the owner hears of it with the next heartbeat.
         a = cluster.worker("a").url
         up = await until(lambda: held_up(http, a), "said what holds it up", SOON_S)
-        assert [(each["position"], each["cause"]) for each in up] == [
-            (f"{sales}-0@0", "transaction")
-        ]
-        metrics = "".join([await text(http, f"{w.url}/metrics") for w in cluster.alive])
+        assert [(one["position"], one["cause"]) for one in up] == [(f"{sales}-0@0", "transaction")]
         label = f'onhand_held_up_seconds{{cause="transaction",partition="0",topic="{sales}"}}'
-        assert label in metrics
+        assert label in "".join([await text(http, f"{w.url}/metrics") for w in cluster.alive])
 
         # A new owner knows of it before its first answer.
         owner = next(w for w, a in zip(cluster.alive, found, strict=True) if a.role == "active")
