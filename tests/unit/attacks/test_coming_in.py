@@ -10,6 +10,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from core.stages import Role
@@ -89,8 +90,14 @@ class Site:
             for path in [*PATHS, "/v1/lookup"]:
                 method, body = ("POST", BODY) if path.endswith("lookup") else ("GET", None)
                 bearer = f"Bearer {self.token}"
-                answer = await self.fleet.request(method, number, path, body, Authorization=bearer)
-                if answer.status != 200:
+                ask = partial(self.fleet.request, method, number, path, body, Authorization=bearer)
+                answer = await ask()
+                # Where all are far too busy an owner may not answer in time. A worker that another
+                # one does not let in says so, too, for as long as the step takes, and `take` then
+                # waits for this round in vain.
+                while answer.status == 503 and not self.is_over:
+                    answer = await ask()
+                if answer.status not in (200, 503):
                     self.refused.append((self.step, number, path, answer.data))
             self.rounds[number] += 1
             self._asked.set()
