@@ -33,7 +33,7 @@ class CommittedReader:
         """Close its connections."""
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            await clients.close(consumer, _CLOSE_S)
+            await clients.let_go(consumer, _CLOSE_S)
 
     async def read(self, tp: TopicPartition, take: Callable[[Stored], None], begin: int = 0) -> int:
         """Take each record from an offset on, or from the first behind it that is still there.
@@ -80,7 +80,7 @@ class CommittedReader:
                 try:
                     await clients.start(consumer)
                 except BaseException:  # a cancellation, too: no connection is left behind
-                    await clients.close(consumer, _CLOSE_S)
+                    await clients.let_go(consumer, _CLOSE_S)
                     raise
                 self._consumer = consumer
             return self._consumer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError, KafkaError
@@ -13,7 +13,6 @@ from core.words import in_words
 from wire import clients
 
 REQUEST_TIMEOUT_MS = 10_000
-_CLOSE_S = 5.0
 
 
 class TopicsError(Exception):
@@ -44,10 +43,7 @@ async def connected(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
     """A connected admin client; whatever Kafka answers wrong becomes a TopicsError."""
     admin = AIOKafkaAdminClient(**settings.client_kwargs(), request_timeout_ms=REQUEST_TIMEOUT_MS)
     try:
-        await clients.start(admin)
-        yield admin
+        async with clients.running(admin):
+            yield admin
     except (KafkaError, TimeoutError, OSError) as error:
         raise TopicsError(kafka_failed(settings, error)) from error
-    finally:
-        with suppress(TimeoutError, KafkaError):
-            await clients.close(admin, _CLOSE_S)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import msgspec
 from aiokafka import AIOKafkaConsumer
@@ -16,8 +16,6 @@ from app.config import Settings
 from tables.home.letters import DeadLettersError, Letter, committed_reader, letters
 from wire import clients
 from wire.fetch import Stored
-
-_CLOSE_S = 5.0
 
 
 class Listed(msgspec.Struct, frozen=True):
@@ -94,12 +92,8 @@ async def reader(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
     Raises:
         DeadLettersError: Kafka is away or failed.
     """
-    consumer = committed_reader(settings.client_kwargs())
     try:
-        await clients.start(consumer)
-        yield consumer
+        async with clients.running(committed_reader(settings.client_kwargs())) as consumer:
+            yield consumer
     except (KafkaError, OSError, TimeoutError) as error:
         raise DeadLettersError(kafka_failed(settings, error)) from error
-    finally:
-        with suppress(TimeoutError, KafkaError):
-            await clients.close(consumer, _CLOSE_S)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -19,7 +19,6 @@ from wire.fetch import end_offsets, fetch
 #: Kafka that sends nothing for this long is away.
 _STALLED_S: Final = 30.0
 _AT_ONCE: Final = 20_000
-_CLOSE_S: Final = 5.0
 
 _LONGEST_WAIT_MS: Final = 20
 
@@ -123,5 +122,4 @@ async def opened(kafka: Mapping[str, Any], topics: Sequence[str]) -> AsyncIterat
             ) from error
         yield SourceLog(consumer, topics)
     finally:
-        with suppress(KafkaError, OSError, TimeoutError):
-            await clients.close(consumer, _CLOSE_S)
+        await clients.let_go(consumer)

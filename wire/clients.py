@@ -10,11 +10,12 @@ interrupts both at every moment:
 """
 
 import asyncio
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
 if TYPE_CHECKING:  # few need it
     from aiokafka.admin import AIOKafkaAdminClient
@@ -66,6 +67,22 @@ async def close(client: KafkaClient, timeout_s: float) -> None:
                 sender.cancel()
                 await asyncio.wait([sender], timeout=0.1)
         await _disconnect(client)  # what they opened meanwhile
+
+
+async def let_go(client: KafkaClient, timeout_s: float = END_S) -> None:
+    """Close it whatever comes of that: nobody waits for what it may have left."""
+    with suppress(KafkaError, OSError, TimeoutError):
+        await close(client, timeout_s)
+
+
+@asynccontextmanager
+async def running(client: KafkaClient, goodbye_s: float = END_S) -> AsyncIterator[KafkaClient]:
+    """The client, started; it is let go of however this ends. Raises as `start` does."""
+    try:
+        await start(client)
+        yield client
+    finally:
+        await let_go(client, goodbye_s)
 
 
 async def _disconnect(client: KafkaClient) -> None:

@@ -237,10 +237,6 @@ async def _consumer(
         request_timeout_ms=10_000,
     )
     place = TopicPartition(topic, 0)
-    try:
-        await clients.start(consumer)
+    async with clients.running(consumer, _GOODBYE_S):
         consumer.assign([place])
         yield consumer, place
-    finally:
-        with suppress(KafkaError, OSError, TimeoutError):
-            await clients.close(consumer, _GOODBYE_S)

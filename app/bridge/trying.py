@@ -18,6 +18,7 @@ from app.config import Settings
 from app.topics import exists
 from core.records import Record
 from tables.home.letters import committed_reader
+from wire import clients
 from wire.batches import Unreadable
 from wire.fetch import Stored, fetch, stored
 
@@ -53,7 +54,7 @@ async def tried(settings: Settings, limit: int) -> list[Tried]:
     learning = learning_of(settings, by, None)
     consumer = committed_reader(settings.client_kwargs())
     try:
-        await consumer.start()
+        await clients.start(consumer)
         found = await _first(consumer, topic, limit)
         if learning is not None:
             await learning.learn(record for _, record in found)
@@ -64,7 +65,7 @@ async def tried(settings: Settings, limit: int) -> list[Tried]:
     except RegistryAway as error:
         raise TopicsError(str(error)) from error
     finally:
-        await consumer.stop()
+        await clients.let_go(consumer)
         if learning is not None:
             await learning.stop()
     return [_tried(translator, topic, partition, record) for partition, record in found]

@@ -11,14 +11,12 @@ import time
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from enum import StrEnum
 from itertools import pairwise
 from typing import NamedTuple
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
 
 from app.access import beats_of
 from app.config import Settings
@@ -129,13 +127,9 @@ async def heard(
         request_timeout_ms=10_000,
     )
     place = TopicPartition(settings.members_topic, 0)
-    try:
-        await clients.start(consumer)
+    async with clients.running(consumer, _CLOSE_S):
         consumer.assign([place])
         return await _listened(consumer, place, beats, enough, wait_s)
-    finally:
-        with suppress(KafkaError, OSError, TimeoutError):
-            await clients.close(consumer, _CLOSE_S)
 
 
 async def _listened(

@@ -33,7 +33,6 @@ from wire import clients
 CONFIRM_S = 10.0
 #: A previous version is kept for this long unless somebody insists.
 KEEP_S = 24 * 3600
-_CLOSE_S = 5.0
 #: What a worker counts far behind, and what it writes meanwhile, as measured (docs/operations.md).
 EVENTS_PER_S = 150_000
 _ROWS_AN_EVENT = 0.4
@@ -131,15 +130,12 @@ async def events_to_read(settings: Settings) -> int:
         KafkaError, OSError: Kafka does not answer.
     """
     consumer = AIOKafkaConsumer(**settings.client_kwargs(), group_id=None, enable_auto_commit=False)
-    try:
-        await clients.start(consumer)
+    async with clients.running(consumer):
         numbers = range(settings.partitions)
         places = [TopicPartition(t, p) for t in settings.source_topics.values() for p in numbers]
         starts = await consumer.beginning_offsets(places)
         ends = await consumer.end_offsets(places)
         return int(sum(ends.values()) - sum(starts.values()))
-    finally:
-        await clients.close(consumer, _CLOSE_S)
 
 
 async def standing(settings: Settings, stable_s: float) -> Status:

@@ -25,6 +25,7 @@ from tables.home.changelog import ChangelogWriter, Meta
 from tables.keys import META_KEY
 from tables.ports import CommitRefused, Sealed
 from tables.tasks import Final
+from wire import clients
 from wire.batches import Unreadable, slowly
 from wire.fetch import fetch
 from wire.transactions import Brokers
@@ -133,12 +134,9 @@ async def _newest(kafka: Mapping[str, Any], changelog: str) -> Meta | None:
         auto_offset_reset="none",
         isolation_level="read_committed",
     )
-    await consumer.start()
-    try:
+    async with clients.running(consumer):
         with rights.reading():
             return await _newest_of(consumer, TopicPartition(changelog, 0))
-    finally:
-        await consumer.stop()
 
 
 async def _newest_of(consumer: AIOKafkaConsumer, tp: TopicPartition) -> Meta | None:

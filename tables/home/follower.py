@@ -33,6 +33,7 @@ from tables.home.store import Local, Store, StoreUnfit
 from tables.ports import Fail
 from tables.stats import Stats
 from tables.tasks import Final, Tasks
+from wire import clients
 from wire.batches import Unreadable
 from wire.fetch import (
     End,
@@ -112,7 +113,7 @@ class Follower:
             max_partition_fetch_bytes=2 * 2**20,
             fetch_max_bytes=16 * 2**20,
         )
-        await self._consumer.start()
+        await clients.start(self._consumer)
         assign_paused(self._consumer, self._tps)
         self._pace = Pace(self._consumer, self._commit_interval_s)
         self._task = Tasks(self._fail).keep(self._run, "changelog follower")
@@ -122,7 +123,7 @@ class Follower:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-            await self._consumer.stop()
+            await clients.let_go(self._consumer)
 
     async def look(self, partition: int) -> Log:
         """Ask the broker for a partition, together with all that ask now; raises KafkaError."""

@@ -18,6 +18,7 @@ from aiokafka.errors import LeaderNotAvailableError, UnknownTopicOrPartitionErro
 
 from core.records import Record, crc_of
 from tables.home.changelog import Meta
+from wire import clients
 from wire.batches import Unreadable, pieces
 from wire.fetch import assign_paused, end_offsets, fetch, leaderless, pause
 from wire.rounds import Rounds
@@ -94,7 +95,7 @@ class Sources:
             # one at least (KIP-74), so they come one by one.
             max_partition_fetch_bytes=128 * 1024,
         )
-        await self._consumer.start()
+        await clients.start(self._consumer)
         assign_paused(self._consumer, self._tps(range(self._partitions)))
 
     def _tps(self, partitions: Iterable[int]) -> list[TopicPartition]:
@@ -104,7 +105,7 @@ class Sources:
 
     async def stop(self) -> None:
         """Leave."""
-        await self._consumer.stop()
+        await clients.let_go(self._consumer)
 
     async def ends(self, partitions: Iterable[int]) -> dict[tuple[str, int], tuple[int, int]]:
         """(high watermark, ms since the epoch), by topic and partition.

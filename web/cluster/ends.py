@@ -11,7 +11,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from typing import Any, Protocol
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -127,5 +126,4 @@ class BrokerEnds:
     async def _close(self) -> None:
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            with suppress(KafkaError, OSError, TimeoutError):
-                await clients.close(consumer, _CLOSE_TIMEOUT_S)
+            await clients.let_go(consumer, _CLOSE_TIMEOUT_S)

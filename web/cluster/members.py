@@ -208,7 +208,7 @@ class Members:
                     )
             finally:
                 self._producer = None
-                await _close(producer)
+                await clients.let_go(producer, GOODBYE_TIMEOUT_S)
             await asyncio.sleep(_RETRY_S)
 
     async def _tell(self, producer: AIOKafkaProducer) -> None:
@@ -246,7 +246,7 @@ class Members:
                 self._next_offset = _AT_END  # whatever it was would be met again
                 raise
             finally:
-                await _close(consumer)
+                await clients.let_go(consumer, GOODBYE_TIMEOUT_S)
             await asyncio.sleep(_RETRY_S)
 
     async def _seek(self, consumer: AIOKafkaConsumer) -> None:
@@ -355,8 +355,3 @@ def _batches(data: bytes) -> Iterator[bytes]:
         end = at + 12 + int.from_bytes(data[at + 8 : at + 12])
         yield data[at:end]
         at = end
-
-
-async def _close(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
-    with suppress(KafkaError, OSError, TimeoutError):
-        await clients.close(client, GOODBYE_TIMEOUT_S)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Collection, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 from aiohttp import web
@@ -92,6 +92,5 @@ class Logs:
             detail = f"Kafka could not be read: {in_words(error)}."
             raise LogUnavailable(Problem.LOG_UNAVAILABLE, detail) from error
         finally:
-            with suppress(TimeoutError, KafkaError):
-                await clients.close(consumer, _CLOSE_S)
+            await clients.let_go(consumer, _CLOSE_S)
             self._turns.release()

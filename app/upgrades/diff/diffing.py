@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from itertools import cycle
 from typing import Final, NamedTuple
 
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import KafkaError
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -30,7 +29,6 @@ from wire import clients
 
 #: Differences that are shown of each cause.
 EXAMPLES: Final = 10
-_CLOSE_S = 5.0
 
 
 class CauseGroup(Struct):
@@ -227,5 +225,4 @@ async def _asked(
         yield _Asked(sides, Causes(rules[old], rules[new], one_sided), consumer)
     finally:
         await peers.close()
-        with suppress(TimeoutError, KafkaError):
-            await clients.close(consumer, _CLOSE_S)
+        await clients.let_go(consumer)
