@@ -17,6 +17,7 @@ from core.versions import Versions
 from domain.checks import Refusal
 from domain.rows import Row
 from domain.schemas import Schema
+from importers.documents.containers import Packing
 from web.access.beats import BEAT_PROOF
 from web.cluster.heartbeats import Heartbeat
 from web.openapi.describing import REF, ref_to
@@ -25,7 +26,7 @@ _JSON = "application/json"
 _BYTES = "application/octet-stream"
 _TEXT: Schema = {"type": "string"}
 _NUMBER: Schema = {"type": "string", "pattern": "^[0-9]+$"}
-_STRUCTS = (Row, Versions, Heartbeat, Mark, DocumentNote, RevokedMark)
+_STRUCTS = (Row, Versions, Heartbeat, Mark, DocumentNote, RevokedMark, Packing)
 _REPLAYED: Schema = {
     "description": "A dead letter that was sent again.",
     "type": "object",
@@ -130,12 +131,14 @@ def replayed_messages() -> dict[str, Schema]:
 
 
 def documents_messages() -> dict[str, Schema]:
-    """How far bridges and documents are."""
+    """How far bridges and documents are, and what these say of containers."""
     bridge = {"type": "string", "pattern": "^bridge/[^/]+/[0-9]+$"}
     document = {"type": "string", "pattern": "^document/"}
     revoked = {"type": "string", "pattern": "^revoked/"}
+    packed = {"type": "string", "pattern": "^packed/[0-9]{18}/"}
     return {
         "bridgeMark": _message("Where a bridge goes on in one partition.", bridge, "Mark"),
         "documentNote": _message("How far a document was loaded.", document, "DocumentNote"),
         "revokedMark": _message("What a document took back.", revoked, "RevokedMark"),
+        "packing": _message("What a document says of a container.", packed, "Packing"),
     }

@@ -9,7 +9,7 @@ from typing import BinaryIO, Final, cast
 
 import msgspec
 
-from app.loading.facts import SOURCE, FactMaker, LineFact, LineLevel
+from app.loading.facts import SOURCE, FactMaker, LineContained, LineFact, LineLevel
 from app.loading.given import GivenFile
 from app.loading.pieces import (
     Became,
@@ -31,7 +31,7 @@ from importers.documents.port import BrokenDocument, Document, Format
 #: Of one file; each is remembered by name while it is loaded.
 _MAX_DOCUMENTS: Final = 100_000
 _MAX_IDENTITY_CHARS: Final = 512
-#: Of one file; each is kept until it is decided.
+#: Of one file, and so many containers; each is kept until it is decided.
 MOST_LEVELS: Final = 100_000
 _FIRST: Final = 10
 
@@ -60,7 +60,8 @@ class CheckedFile(msgspec.Struct, frozen=True):
     sha256: of its bytes. documents: by identity, in their order, without tests that are left out.
     chunks: the digest of each; judged: those of which the rules refused something. first: some
     facts. version: to see whether it is still the same. forbidden: of the lines whose facts
-    whoever loads may not write, the first. levels, revocations: all, in their order.
+    whoever loads may not write, the first. levels, revocations, contained: all, in their order.
+    packed: where it first says what is in a container; None: nowhere.
     """
 
     file: GivenFile
@@ -75,6 +76,8 @@ class CheckedFile(msgspec.Struct, frozen=True):
     forbidden: list[NoFact]
     levels: list[LineLevel] = []
     revocations: list[LineRevocation] = []
+    contained: list[LineContained] = []
+    packed: str | None = None
 
 
 class Opened:
@@ -103,7 +106,7 @@ class Opened:
         may_write: Callable[[str, str], str | None] | None = None,
         most_levels: int = MOST_LEVELS,
     ) -> None:
-        self._make, self._given, self._name = make, given, name
+        self.make, self._given, self._name = make, given, name
         self._rules, self._most_levels = rules, most_levels
         self._why_not = None
         if may_write is not None:
@@ -157,7 +160,7 @@ class Opened:
 
     def _cut(self, by: Format, file: BinaryIO) -> Iterator[Chunk]:
         parts = by.read(file)
-        return chunks(parts, self._make, with_tests=self.with_tests)
+        return chunks(parts, self.make, with_tests=self.with_tests)
 
     def _check(
         self,
@@ -200,6 +203,8 @@ class Opened:
             forbidden=forbidden,
             levels=seen.levels,
             revocations=seen.revocations,
+            contained=seen.contained,
+            packed=seen.packed,
         )
 
     def _judged(self, chunk: Chunk) -> list[StockEvent]:
@@ -233,7 +238,10 @@ class Opened:
         moved = zip(facts, (event.data.location for event in events), strict=True)
         levels = (level for piece in chunk.pieces for level in piece.levels)
         counted = ((level.where, level.count.location) for level in levels)
-        lines = ((where, why_not[location]) for where, location in chain(moved, counted))
+        inside = (one for piece in chunk.pieces for one in piece.contained)
+        contained = ((one.line.where, one.location) for one in inside)
+        places = chain(moved, counted, contained)
+        lines = ((where, why_not[location]) for where, location in places)
         found = (NoFact(where, Became.REFUSED, why) for where, why in lines if why is not None)
         return list(islice(found, most))
 
@@ -266,6 +274,8 @@ class _Seen:
         self.first: list[LineFact] = []
         self.levels: list[LineLevel] = []
         self.revocations: list[LineRevocation] = []
+        self.contained: list[LineContained] = []
+        self.packed: str | None = None
         self._open: Document | None = None
         self._digest = _DocumentDigest()
 
@@ -285,8 +295,12 @@ class _Seen:
             self._digest.add(piece)
             self.levels += piece.levels
             self.revocations += piece.revocations
-            if len(self.levels) > (most := self._most_levels):
-                raise BrokenDocument(f"It has more than {most:,} counts: split it.")
+            self.contained += piece.contained
+            if self.packed is None and piece.packed:
+                self.packed = piece.packed[0].where
+            for some, what in ((self.levels, "counts"), (self.contained, "containers")):
+                if len(some) > (most := self._most_levels):
+                    raise BrokenDocument(f"It has more than {most:,} {what}: split it.")
             if piece.is_last:
                 seen.digest = self._digest.hexdigest()
             if len(self.first) < _FIRST:
@@ -321,11 +335,9 @@ class _DocumentDigest:
 
     def add(self, piece: DocumentPiece) -> None:
         self._facts.update(b"".join([fact.value for fact in piece.facts]))
-        for level in piece.levels:
-            self._others.update(level.said())
-        for revocation in piece.revocations:
-            self._others.update(revocation.said())
-        self._has_others |= bool(piece.levels or piece.revocations)
+        if others := piece.said_besides():
+            self._others.update(others)
+            self._has_others = True
 
     def hexdigest(self) -> str:
         others = self._others.hexdigest() if self._has_others else ""

@@ -141,23 +141,28 @@ def _workers(url: tuple[str, ...], **how: float) -> AbstractAsyncContextManager[
 def _looked(
     settings: Settings, opened: Opened, checked: list[CheckedFile], url: tuple[str, ...]
 ) -> tuple[Settled, str]:
-    """What counts would become, as far as a worker says so now; why not, if none does."""
+    """What counts would become, as far as a worker says so now; why not, if none does.
+
+    What moved in containers, too, by what these files say of them.
+    """
     from app.loading.decisions.asking import Unasked
     from app.loading.decisions.deciding import undecided
-    from app.loading.decisions.settling import NOTHING_TO_DECIDE, Settled, settle_alone
+    from app.loading.decisions.settling import settle_alone
 
     levels = [level for one in checked for level in one.levels]
-    if not levels:
-        return Settled({}, NOTHING_TO_DECIDE), ""
 
-    async def look() -> Settled:
-        async with _workers(url, patience_s=0) as asked:
-            return await settle_alone(settings, opened, checked, asked)
+    async def look() -> tuple[Settled, str]:
+        if not levels:
+            return await settle_alone(settings, opened, checked, None), ""
+        try:
+            async with _workers(url, patience_s=0) as asked:
+                return await settle_alone(settings, opened, checked, asked), ""
+        except Unasked as why:
+            settled = await settle_alone(settings, opened, checked, None)
+            settled.decided = undecided(levels)
+            return settled, str(why)
 
-    try:
-        return run(look()), ""
-    except Unasked as why:
-        return Settled({}, undecided(levels)), str(why)
+    return run(look())
 
 
 def _no(sentence: str) -> NoReturn:

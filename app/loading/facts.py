@@ -23,10 +23,17 @@ from domain.events import (
 from domain.names import MAX_NAME_CHARS, fault_of
 from domain.rules.held import CURRENT
 from importers.documents.catalogue import Catalogue, OurItem
+from importers.documents.containers import Goods
 from importers.documents.levels import CountedOff, StockCount
 from importers.documents.localtimes import instant_of
 from importers.documents.places import OurPlace, PlaceList
-from importers.documents.port import ForeignName, LevelLine, MovedLine, Movement
+from importers.documents.port import (
+    ContainedLine,
+    ForeignName,
+    LevelLine,
+    MovedLine,
+    Movement,
+)
 
 #: Who says what a document says. Never another word: with the id it is a fact's identity.
 SOURCE: Final = "load"
@@ -76,6 +83,25 @@ class LineLevel(Struct, frozen=True, gc=False):
     def said(self) -> bytes:
         """All of it as text, to tell a document from another one."""
         return _encode((self.count, self.time, self.reference))
+
+
+class LineContained(Struct, frozen=True, gc=False):
+    """Goods that moved in a container, and are still to be looked up, as a line says it.
+
+    document, rank: as of a count; at_us: µs since the epoch; location: ours.
+    """
+
+    document: str
+    rank: int
+    at_us: int
+    location: str
+    line: ContainedLine
+
+    def said(self) -> bytes:
+        """All of it as text, to tell a document from another one."""
+        line = self.line
+        named = line.number, line.movement, line.sign, line.reason, line.reference
+        return _encode((self.rank, self.at_us, self.location, *named))
 
 
 class _Data(Struct, gc=False):
@@ -178,6 +204,34 @@ class FactMaker:
         level_fact(level, CountedOff(0, 0), "")
         return level
 
+    def contained(self, identity: str, rank: int, line: ContainedLine) -> LineContained:
+        """What moved in a container; arguments and errors as those of `fact`."""
+        location = self._places[line.place].location
+        return LineContained(identity, rank, moment_us(line.time), location, line)
+
+    def facts_inside(self, moved: LineContained, goods: Goods) -> list[LineFact]:
+        """The facts of what lay in a container, one for each item and unit.
+
+        Raises:
+            ValueError: one of them cannot be; the text is a sentence with the remedy.
+        """
+        of, found = moved.line, []
+        for (item, unit), quantity in goods.items():
+            line = MovedLine(
+                where=of.where,
+                number=f"{of.number}/{item.code}{f'/{unit}' if unit else ''}",
+                movement=of.movement,
+                item=item,
+                place=of.place,
+                quantity=of.sign * quantity,
+                unit=unit,
+                time=of.time,
+                reason=of.reason,
+                reference=of.reference,
+            )
+            found.append(_checked(self.fact(moved.document, moved.rank, line)))
+        return found
+
     def _resolved(self, line: MovedLine | LevelLine) -> _Resolved:
         item, key, is_one = self._items[line.item, line.unit]
         place = self._places[line.place]
@@ -215,7 +269,7 @@ def level_fact(level: LineLevel, off: CountedOff, position: str) -> LineFact:
         onhandbook=str(off.book),
         onhandposition=position or UNSET,
     )
-    return _checked(level.rank, level.where, count.sku, _written(event))
+    return _checked(_adjustment(level.rank, level.where, count.sku, event))
 
 
 def correction_fact(
@@ -238,14 +292,18 @@ def correction_fact(
     """
     data = _Data(sku, location, change, "correction", of)
     event = _Event("1.0", of + REVOKED, SOURCE, _ADJUSTED, time, data)
-    return _checked(rank, where, sku, _written(event))
+    return _checked(_adjustment(rank, where, sku, event))
 
 
-def _checked(rank: int, where: str, sku: str, value: bytes) -> LineFact:
-    (event,) = CURRENT.decode_batch([value], [()])
+def _adjustment(rank: int, where: str, sku: str, event: _Event) -> LineFact:
+    return LineFact(rank, where, _ADJUSTMENTS, sku.encode(), _written(event))
+
+
+def _checked(fact: LineFact) -> LineFact:
+    (event,) = CURRENT.decode_batch([fact.value], [()])
     if isinstance(event, Refused):
         raise ValueError(event.detail)
-    return LineFact(rank, where, _ADJUSTMENTS, sku.encode(), value)
+    return fact
 
 
 def _written(event: _Event) -> bytes:

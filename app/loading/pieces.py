@@ -9,13 +9,17 @@ from typing import Final, assert_never
 
 import msgspec
 
-from app.loading.facts import FactMaker, LineFact, LineLevel
+from app.loading.facts import FactMaker, LineContained, LineFact, LineLevel, moment_us
+from importers.documents.containers import Packing
 from importers.documents.port import (
+    ContainedLine,
     Document,
+    DocumentLine,
     DocumentPart,
     LevelLine,
     MovedLine,
     OtherLine,
+    PackedLine,
     RefusedLine,
     RevokingLine,
 )
@@ -30,6 +34,8 @@ class Became(StrEnum):
 
     NOT_FOR_STOCK = "not for stock"
     REFUSED = "refused"
+    #: For who only looks: a load will know.
+    UNDECIDED = "not decided"
 
 
 class NoFact(msgspec.Struct, frozen=True):
@@ -86,12 +92,25 @@ class LineRevocation(msgspec.Struct, frozen=True):
         return msgspec.json.encode((self.rank, self.target, self.line))
 
 
+class LinePacked(msgspec.Struct, frozen=True):
+    """What a line says of a container; rank: as of a fact; number: as that of the line."""
+
+    rank: int
+    where: str
+    number: str
+    packing: Packing
+
+    def said(self) -> bytes:
+        """All of it as text, to tell a document from another one."""
+        return msgspec.json.encode((self.rank, self.packing))
+
+
 class DocumentPiece(msgspec.Struct):
     """Part of one document.
 
     document: whose. lines: of it, up to the end of this part. is_last: no more follow.
     is_left_out: it is a test, and nobody asked for tests: it is neither sent nor remembered.
-    levels, revocations: still to be decided.
+    levels, revocations, contained: still to be decided. packed: to be remembered.
     """
 
     document: Document
@@ -101,12 +120,17 @@ class DocumentPiece(msgspec.Struct):
     is_left_out: bool = False
     levels: list[LineLevel] = []
     revocations: list[LineRevocation] = []
+    contained: list[LineContained] = []
+    packed: list[LinePacked] = []
 
     def said(self) -> bytes:
-        """What it says, whatever will be decided of it: facts, counts and revocations as text."""
-        facts = [fact.value for fact in self.facts]
-        levels = [level.said() for level in self.levels]
-        return b"".join(facts + levels + [one.said() for one in self.revocations])
+        """What it says, whatever will be decided of it, as text: facts, and then all else."""
+        return b"".join([fact.value for fact in self.facts]) + self.said_besides()
+
+    def said_besides(self) -> bytes:
+        """The same without its facts."""
+        lines = (self.levels, self.revocations, self.contained, self.packed)
+        return b"".join([one.said() for some in lines for one in some])
 
 
 class Chunk(msgspec.Struct):
@@ -163,25 +187,30 @@ def chunks(
             _take(part, piece, chunk, make)
         if chunk.equation.lines >= size:
             yield chunk
-            piece = msgspec.structs.replace(piece, facts=[], levels=[], revocations=[])
+            piece = DocumentPiece(piece.document, piece.lines, [], is_left_out=piece.is_left_out)
             chunk = Chunk(Equation(), [piece], [])
     if piece is not None:
         piece.is_last = True
     yield chunk
 
 
-def _take(
-    part: MovedLine | LevelLine | RevokingLine | OtherLine | RefusedLine,
-    piece: DocumentPiece,
-    chunk: Chunk,
-    make: FactMaker,
-) -> None:
+def _take(part: DocumentLine, piece: DocumentPiece, chunk: Chunk, make: FactMaker) -> None:
     identity, rank, equation = piece.document.identity, piece.lines, chunk.equation
     try:
         match part:
             case MovedLine():
                 piece.facts.append(make.fact(identity, rank, part))
                 equation.facts += 1
+            case ContainedLine():
+                piece.contained.append(make.contained(identity, rank, part))
+                equation.facts += 1
+            case PackedLine():
+                at_us = moment_us(part.time)
+                packing = Packing(part.container, at_us, part.is_in, part.things, part.goods)
+                piece.packed.append(LinePacked(rank, part.where, part.number, packing))
+                equation.not_for_stock += 1
+                rule = f"It says what is in the container {part.container}, which is remembered."
+                chunk.told.append(NoFact(part.where, Became.NOT_FOR_STOCK, rule))
             case LevelLine():
                 piece.levels.append(make.level(identity, rank, part))
                 equation.levels += 1

@@ -56,7 +56,9 @@ class _Told:
     """Keeps the first lines of each kind that are no facts."""
 
     def __init__(self) -> None:
-        self._named: dict[Became, list[NoFact]] = {Became.REFUSED: [], Became.NOT_FOR_STOCK: []}
+        self._named: dict[Became, list[NoFact]] = {
+            kind: [] for kind in (Became.REFUSED, Became.UNDECIDED, Became.NOT_FOR_STOCK)
+        }
 
     def __call__(self, one: NoFact) -> None:
         if len(named := self._named[one.became]) < _NAMED:
@@ -144,10 +146,10 @@ async def _looked(
     workers: WorkersAsked | None,
 ) -> LoadAnswer:
     """What its counts would become as it is now; raises Unasked."""
-    loaded = LoadedFile(checked)
-    if workers is not None:
-        settled = await settle_alone(settings, opened, [checked], workers)
-        loaded.levels = settled.decisions_of(checked)
+    settled = await settle_alone(settings, opened, [checked], workers)
+    loaded = LoadedFile(
+        checked, levels=settled.decisions_of(checked), closed=settled.closed_of(checked)
+    )
     return LoadAnswer(end=LoadEnd.CHECKED, body=_body(asked, checked, told, loaded))
 
 
@@ -203,6 +205,8 @@ def _body(asked: LoadAsked, checked: CheckedFile, told: _Told, loaded: LoadedFil
     for one in levels:
         if one.became is LevelBecame.REFUSED:
             told(NoFact(one.where, Became.REFUSED, one.sentence))
+    for closed in loaded.closed:
+        told(closed)
     return DocumentBody(
         file=asked.file,
         format=checked.format.name,

@@ -1,12 +1,13 @@
 """What is remembered of documents that were loaded, in the topic of documents, for ever.
 
 A note is written in the transaction of the facts that it stands for, and is the truth. So is a
-mark: what was taken back, in the transaction of the corrections that do it.
+mark: what was taken back, in the transaction of the corrections that do it. What a document says of
+containers stands there, too, in the transaction of its note.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from enum import StrEnum
 from typing import Final, NamedTuple, TypeVar
 
@@ -15,12 +16,15 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from app.config import Settings
 from app.loading.checking import CheckedFile
+from app.loading.decisions.unpacking import Packings
 from app.loading.pieces import Equation
+from importers.documents.containers import Packing
 from tables.home.letters import DeadLettersError, whole_topic
 from wire.fetch import Stored, end_offsets
 
 _PREFIX: Final = b"document/"
 _REVOKED: Final = b"revoked/"
+_PACKED: Final = b"packed/"
 T = TypeVar("T")
 
 
@@ -92,6 +96,11 @@ def revoked_key(name: str) -> bytes:
     return _REVOKED + name.encode()
 
 
+def packed_key(container: str, identity: str, number: str) -> bytes:
+    """Under which it is remembered what a line of a document says of a container."""
+    return b"%b%b/%b#%b" % (_PACKED, container.encode(), identity.encode(), number.encode())
+
+
 def document_of(key: bytes) -> str | None:
     """The identity of a note's document, by its key; None: it is no note."""
     return _behind(_PREFIX, key)
@@ -132,24 +141,48 @@ async def remembered(
         DeadLettersError: there is no such topic, or Kafka stopped answering.
         KafkaError: Kafka is away.
     """
-    tp = TopicPartition(settings.documents_topic, 0)
     found = Remembered({}, {})
-    consumer.assign([tp])
-    begin = (await consumer.beginning_offsets([tp]))[tp]
-    end = (await end_offsets(consumer, [tp], committed=False))[tp]
+    topic = settings.documents_topic
     wanted = {*identities, *called}
-    async for record in whole_topic(consumer, tp.topic, None, said, {0: (begin, end)}):
-        if record.key is None or record.value is None:
-            continue
-        if (name := revoked_of(record.key)) is not None:
-            found.marks[name] = _read(tp.topic, record, RevokedMark)
-        elif (identity := document_of(record.key)) is not None:
-            note = _read(tp.topic, record, DocumentNote)
+    async for key, record in _all(consumer, topic, said):
+        if (name := revoked_of(key)) is not None:
+            found.marks[name] = _read(topic, record, RevokedMark)
+        elif (identity := document_of(key)) is not None:
+            note = _read(topic, record, DocumentNote)
             if identity in wanted or note.called in wanted:
                 found.keep(identity, note, record.timestamp)
             if note.sha256 in files:
                 found.alike[note.sha256] = identity
     return found
+
+
+async def packings(
+    consumer: AIOKafkaConsumer, settings: Settings, containers: Collection[str]
+) -> Packings:
+    """What earlier loads said of these containers; else as `remembered`."""
+    found: Packings = {}
+    topic = settings.documents_topic
+    async for key, record in _all(consumer, topic, lambda count: None):
+        if (rest := _behind(_PACKED, key)) is None:
+            continue
+        container, _, line = rest.partition("/")
+        if container in containers:
+            identity, _, number = line.rpartition("#")
+            found[identity, number] = _read(topic, record, Packing)
+    return found
+
+
+async def _all(
+    consumer: AIOKafkaConsumer, topic: str, said: Callable[[int], None]
+) -> AsyncIterator[tuple[bytes, Stored]]:
+    """Its records with key and value, by key."""
+    tp = TopicPartition(topic, 0)
+    consumer.assign([tp])
+    begin = (await consumer.beginning_offsets([tp]))[tp]
+    end = (await end_offsets(consumer, [tp], committed=False))[tp]
+    async for record in whole_topic(consumer, topic, None, said, {0: (begin, end)}):
+        if record.key is not None and record.value is not None:
+            yield record.key, record
 
 
 def _read(topic: str, record: Stored, kind: type[T]) -> T:

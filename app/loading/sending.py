@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Final, NamedTuple
 
 import msgspec
@@ -37,6 +38,8 @@ from app.loading.remembered import (
     Remembered,
     not_sent,
     note_key,
+    packed_key,
+    packings,
     remembered,
     revoked_key,
 )
@@ -61,7 +64,8 @@ class LoadedFile(msgspec.Struct):
 
     sent: facts, now. went_on: how many lines an earlier load had acknowledged. refused: why
     nothing was sent, as a sentence; "" where it was. levels: what became of its counts. taken:
-    what its lines took back. late: identities of documents that were taken back before they came,
+    what its lines took back. closed: lines that moved containers of which nobody has said what
+    lies in them. late: identities of documents that were taken back before they came,
     and by which: their facts were not sent. because: of what kind `refused` is. forbidden: lines
     that their caller may not write. position: of its facts, where all were sent, now or before.
     """
@@ -71,6 +75,7 @@ class LoadedFile(msgspec.Struct):
     went_on: int = 0
     refused: str = ""
     levels: list[LevelDecision] = []
+    closed: list[NoFact] = []
     taken: list[TakenBack] = []
     late: dict[str, str] = {}
     because: NotSentBecause | None = None
@@ -123,11 +128,13 @@ async def send_all(
             *(settings, opened, files, memory, asked, corrections),
             lambda file: not_sent(file, memory, is_named),
             {(tp.topic, tp.partition): end for tp, end in ends.items()},
+            partial(packings, consumer, settings),
             caller,
         )
         stopped = NotSent() if leave_out_refused else _stopped(settled)
         where = _places(settings, ends, memory)
-        means = _Means(settings, only, opened, memory, settled, corrections, where, caller)
+        targets = frozenset(one.target for file in files for one in file.revocations)
+        means = _Means(settings, only, opened, memory, settled, corrections, where, targets, caller)
         for place, file in enumerate(files):
             if (why := settled.refusals.get(place, stopped)).sentence:
                 loaded = _not_loaded(file, place, why, settled)
@@ -145,6 +152,7 @@ def _not_loaded(file: CheckedFile, place: int, why: NotSent, settled: Settled) -
         refused=why.sentence,
         because=why.because,
         levels=settled.decisions_of(file),
+        closed=settled.closed_of(file),
         forbidden=settled.forbidden.get(place, []),
     )
 
@@ -191,17 +199,20 @@ async def _ends(
 
 
 def _stopped(settled: Settled) -> NotSent:
-    if not (refused := len(settled.decided.refused())):
+    counts, containers = len(settled.decided.refused()), len(settled.unpacked.closed)
+    said = [f"{what} that are refused ({n:,})" for what, n in
+            (("counts", counts), ("containers", containers)) if n]  # fmt: skip
+    if not said:
         return NotSent()
     return NotSent(
-        f"Nothing was sent, because of counts that are refused ({refused:,}): correct them, or "
-        "load the rest with --leave-out-refused.",
+        f"Nothing was sent, because of {' and '.join(said)}: correct them, or load the rest with "
+        "--leave-out-refused.",
         NotSentBecause.REFUSED,
     )
 
 
 class _Means(NamedTuple):
-    """With what a file is sent; one load has one of each."""
+    """With what a file is sent; one load has one of each. targets: what its lines take back."""
 
     settings: Settings
     only: OnlySender
@@ -210,6 +221,7 @@ class _Means(NamedTuple):
     settled: Settled
     corrections: Corrections
     places: SentPlaces
+    targets: frozenset[str]
     caller: Caller | None
 
 
@@ -234,7 +246,8 @@ class _Sending:
             note.lines for id_, (note, _) in memory.notes.items() if id_ in file.documents
         )
         levels = means.settled.decisions_of(file)
-        self._loaded = LoadedFile(file, went_on=went_on, levels=levels)
+        closed = means.settled.closed_of(file)
+        self._loaded = LoadedFile(file, went_on=went_on, levels=levels, closed=closed)
         self._actor = None
         if (caller := means.caller) is not None:
             self._actor = b',"onhandactor":%b}' % msgspec.json.encode(caller.name)
@@ -275,7 +288,9 @@ class _Sending:
         await self._send(group.batches)
         now_ms = time.time_ns() // 10**6
         for identity, note in group.notes.items():
-            self._means.memory.keep(identity, note, now_ms)
+            # Of 100,000 documents only those that this load may still ask for.
+            if not self._means.targets.isdisjoint((identity, note.called)):
+                self._means.memory.keep(identity, note, now_ms)
 
     async def _send(self, filled: BatchFiller) -> None:
         if not (batches := filled.all()):
@@ -321,7 +336,8 @@ class _Sending:
 
     def _to_send(self, chunk: Chunk) -> Iterator[DocumentPiece]:
         """What is not acknowledged of a chunk; of a test that is left out, nothing."""
-        decided = self._means.settled.decided.facts
+        settled = self._means.settled
+        decided = settled.decided.facts
         for piece in chunk.pieces:
             if piece.is_left_out:
                 continue
@@ -329,11 +345,13 @@ class _Sending:
             if piece.lines + piece.is_last > done:
                 ids = [level.count.id for level in piece.levels]
                 facts = piece.facts + [decided[id_] for id_ in ids if id_ in decided]
+                facts += settled.unpacked.facts_of(piece)
                 facts = [fact for fact in facts if fact.rank > done] if done else facts
-                yield msgspec.structs.replace(piece, facts=facts)
+                packed = [one for one in piece.packed if one.rank > done]
+                yield msgspec.structs.replace(piece, facts=facts, packed=packed)
 
     def _timely(self, piece: DocumentPiece) -> DocumentPiece:
-        """Without the facts of a document that was taken back before it came."""
+        """Without what a document says that was taken back before it came."""
         identity = piece.document.identity
         called = self._file.documents[identity].called
         revokes = identity in self._revoking
@@ -341,7 +359,7 @@ class _Sending:
         if mark is None:
             return piece
         self._loaded.late[identity] = mark.by
-        return msgspec.structs.replace(piece, facts=[])
+        return msgspec.structs.replace(piece, facts=[], packed=[])
 
     def _add(self, piece: DocumentPiece, group: _Group) -> None:
         identity, places = piece.document.identity, self._means.places
@@ -362,8 +380,13 @@ class _Sending:
             sent=places.of(identity),
             sums=self._file.equation,
         )
+        for one in piece.packed:
+            key = packed_key(one.packing.container, identity, one.number)
+            group.batches.add(self._remembers, key, msgspec.json.encode(one.packing), [])
         group.batches.add(self._remembers, note_key(identity), msgspec.json.encode(note), [])
         group.notes[identity] = note
+        if piece.is_last:
+            places.forget(identity)
         group.facts += len(piece.facts)
 
     @property

@@ -63,7 +63,10 @@ class LoadingShown:
         """The end of a dry run; why: counts were not decided, as a sentence."""
         if self._as_json:
             fields = [
-                {**self._as_fields(file), "counts": levels_as_fields(settled.decisions_of(file))}
+                {
+                    **self._as_fields(file, settled.closed_of(file)),
+                    "counts": levels_as_fields(settled.decisions_of(file)),
+                }
                 for file in files
             ]
             print_json({"dry_run": True, "undecided_because": why or None, "files": fields})
@@ -80,6 +83,9 @@ class LoadingShown:
                 rows = [_row(fact) for fact in file.first]
                 header = ("LINE", "BECOMES", "SKU", "LOCATION", "QUANTITY", "TIME", "ID")
                 click.echo(table([header, *rows], right=[4]))
+            self._say(file.file, closed := settled.closed_of(file))
+            if any(one.became is Became.UNDECIDED for one in closed):
+                click.echo("What earlier loads said of containers is looked up by a load.")
             if decisions := settled.decisions_of(file):
                 show_levels(str(file.file), decisions, 0)
                 click.echo(levels_table(str(file.file), decisions))
@@ -113,7 +119,7 @@ class LoadingShown:
         if self._as_json:
             fields = [
                 {
-                    **self._as_fields(one.file),
+                    **self._as_fields(one.file, one.closed),
                     "sent": one.sent,
                     "lines_sent_before": one.went_on,
                     "refused_because": one.refused or None,
@@ -127,6 +133,7 @@ class LoadingShown:
             return
         self._say_more()
         for one in files:
+            self._say(one.file.file, one.closed)
             show_levels(str(one.file.file), one.levels, _NAMED)
             if one.refused:
                 click.echo(plain(f"{one.file.file}: {one.refused}"), err=True)
@@ -144,7 +151,13 @@ class LoadingShown:
         if self._refused > _NAMED:
             click.echo(f"… and {self._refused - _NAMED:,} more.", err=True)
 
-    def _as_fields(self, file: CheckedFile) -> dict[str, Any]:
+    def _say(self, file: GivenFile, closed: Sequence[NoFact]) -> None:
+        told = self.teller(file)
+        for one in closed:
+            told(one)
+
+    def _as_fields(self, file: CheckedFile, closed: Sequence[NoFact] = ()) -> dict[str, Any]:
+        self._say(file, closed)
         return {
             "file": str(file.file),
             "format": file.format.name,

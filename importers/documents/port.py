@@ -44,7 +44,7 @@ class ForeignName(msgspec.Struct, frozen=True, gc=False):
 
 
 class AnyLine(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One line of a document; never by itself, always one of the five below.
+    """One line of a document; never by itself, always one of those below.
 
     `where`: for people: "line 12", "segment 14", "$.epcisBody.eventList[3]". `number`: of this
     line within its document, made of the document's own numbers and never of content, at most
@@ -88,6 +88,46 @@ class LevelLine(AnyLine, frozen=True, kw_only=True):
     reference: str | None = None
 
 
+class PackedGoods(msgspec.Struct, frozen=True, gc=False):
+    """So many of an item; unit: as that of `MovedLine`."""
+
+    item: ForeignName
+    unit: str | None
+    quantity: Decimal
+
+
+class PackedLine(AnyLine, frozen=True, kw_only=True):
+    """Things went into a container or came out of it: it moves nothing, and is remembered.
+
+    `container`: its SSCC. `time`: an instant, as that of `MovedLine`. `is_in`: else out; `things`
+    and `goods` as those of `containers.Packing`.
+    """
+
+    container: str
+    time: str
+    is_in: bool
+    things: tuple[str, ...] = ()
+    goods: tuple[PackedGoods, ...] = ()
+
+
+class ContainedLine(AnyLine, frozen=True, kw_only=True):
+    """Goods moved in a container, and what lies in it was said elsewhere.
+
+    `container`: its SSCC. `sign`: of a quantity of `Movement.ADJUSTED`, else 1. `time`: an
+    instant, of the contents, too. `beside`: what the same goods are named by besides, as that of
+    `containers.unpacked`. All else as in a `MovedLine`.
+    """
+
+    movement: Movement
+    container: str
+    place: ForeignName
+    time: str
+    beside: frozenset[str]
+    sign: int = 1
+    reason: str | None = None
+    reference: str | None = None
+
+
 class RevokingLine(AnyLine, frozen=True, kw_only=True):
     """What an earlier line said is taken back, once.
 
@@ -128,8 +168,13 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     called: str | None = None
 
 
-#: What a reader yields: a document, then each of its lines as one of five.
-DocumentPart: TypeAlias = Document | MovedLine | LevelLine | RevokingLine | OtherLine | RefusedLine
+#: A line: goods moved, alone or in a container; a count; it takes back; it is not for stock, though
+#: what it says of a container may be of use; or it is refused.
+DocumentLine: TypeAlias = (
+    MovedLine | ContainedLine | LevelLine | RevokingLine | OtherLine | PackedLine | RefusedLine
+)
+#: What a reader yields: a document, then each of its lines.
+DocumentPart: TypeAlias = Document | DocumentLine
 
 
 class BrokenDocument(Exception):

@@ -38,6 +38,10 @@ class SentPlaces:
         """As it is remembered."""
         return dict(self._sent.get(identity, {}))
 
+    def forget(self, identity: str) -> None:
+        """A document of which nothing more is sent; there may be 100,000."""
+        self._sent.pop(identity, None)
+
     def committed(self, batches: Sequence[RecordBatch], offsets: Sequence[int]) -> None:
         """What comes now comes behind these; offsets: of their first records, -1 if unknown."""
         for batch, offset in zip(batches, offsets, strict=True):

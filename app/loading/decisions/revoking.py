@@ -87,15 +87,19 @@ def why_not(file: CheckedFile, earlier: Collection[str], memory: Remembered) -> 
 async def forbidden_of(
     file: CheckedFile, caller: Caller, memory: Remembered, corrections: Corrections
 ) -> list[NoFact]:
-    """Lines that take back what their caller may not write.
+    """Lines that take back what their caller may not write, or say what lies in a container.
 
-    What was not loaded yet may be anything, so whoever may not write all cannot keep it from
-    counting when it comes. What stands in the same file was judged when that was checked.
+    The second moves goods wherever it is shipped from later. What was not loaded yet may be
+    anything, so whoever may not write all cannot keep it from counting when it comes. What stands
+    in the same file was judged when that was checked.
 
     Raises:
         DeadLettersError: the log is not as the notes say.
     """
     found = []
+    if file.packed is not None and (why := caller.may_write_anywhere(SOURCE)) is not None:
+        sentence = f"It says what lies in a container, wherever that goes. {why}"
+        found.append(NoFact(file.packed, Became.REFUSED, sentence))
     for one, stands_here in _with_what_stands_here(file):
         names = names_taken_back(one, memory)
         why = None

@@ -5,7 +5,8 @@ It needs what is remembered of earlier loads, so it stands between the check and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+import asyncio
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -29,8 +30,9 @@ from app.loading.decisions.revoking import (
     taken_back_meanwhile,
     why_not,
 )
+from app.loading.decisions.unpacking import AskPackings, Packings, Unpacked, unpack
 from app.loading.facts import LineLevel
-from app.loading.pieces import NoFact
+from app.loading.pieces import Became, LineRevocation, NoFact
 from app.loading.remembered import NotSent, NotSentBecause, Remembered
 from core.partitioning import partition_for
 from core.positions import format_position
@@ -42,17 +44,24 @@ NOTHING_TO_DECIDE: Final = Decided({}, {})
 class Settled(msgspec.Struct):
     """refusals: why a file may not be sent, by its place. decided: all counts of the others.
 
-    forbidden: lines that take back what their caller may not write, by the file's place.
+    unpacked: what moved in containers of these. forbidden: lines that their caller may not write
+    for what they take back, or say of containers, by the file's place.
     """
 
     refusals: dict[int, NotSent]
     decided: Decided
-    forbidden: dict[int, list[NoFact]] = {}
+    unpacked: Unpacked
+    forbidden: dict[int, list[NoFact]]
 
     def decisions_of(self, file: CheckedFile) -> list[LevelDecision]:
         """Of the counts of a file, in their order; those of an earlier load are not among them."""
         found = self.decided.decisions
         return [found[level.count.id] for level in file.levels if level.count.id in found]
+
+    def closed_of(self, file: CheckedFile) -> list[NoFact]:
+        """Lines of a file that moved containers of which it is not known what was in them."""
+        closed, lines = self.unpacked.closed, file.contained
+        return [closed[at] for one in lines if (at := (one.document, one.rank)) in closed]
 
 
 def done_of(memory: Remembered) -> dict[str, int]:
@@ -78,6 +87,7 @@ async def settle_all(
     corrections: Corrections | None,
     refused: Callable[[CheckedFile], NotSent],
     ends: dict[tuple[str, int], int],
+    packed: AskPackings | None,
     caller: Caller | None = None,
 ) -> Settled:
     """Settle all files of a load.
@@ -91,6 +101,7 @@ async def settle_all(
         corrections: reads back what was sent; None: what is taken back is in no book.
         refused: why a file may not be loaded by what is remembered of it.
         ends: of each topic and partition, the offset behind the last record.
+        packed: what earlier loads said of containers; None: nobody is to be asked.
         caller: whose token it is; None: one who may write all.
 
     Raises:
@@ -104,27 +115,74 @@ async def settle_all(
     going = [file for place, file in enumerate(files) if place not in refusals]
     late = {identity for file in going for identity in _late(file, memory)}
     done = done_of(memory)
+    gone = late | taken_back_meanwhile(going)
+    unpacked = await _unpacked(opened, going, late, gone, done, memory, packed)
+    settled = Settled(refusals, NOTHING_TO_DECIDE, unpacked, forbidden)
     levels = [level for file in going for level in _left(file, late, done)]
     if not levels or asked is None:
-        return Settled(refusals, NOTHING_TO_DECIDE, forbidden)
-    gone = late | taken_back_meanwhile(going)
+        _count(going, settled)
+        return settled
     back = [] if corrections is None else await _taken_back(going, memory, corrections)
 
     def beside(skus: Collection[str]) -> Iterator[StockMove]:
         yield from back
         keys = {sku.encode() for sku in skus}
         for file in going:
-            yield from _moves(opened, file, keys, gone, done)
+            yield from _moves(opened, file, keys, gone, done, unpacked)
 
     def after(sku: str) -> str:
         partition = partition_for(sku.encode(), settings.partitions)
         here = {at: end - 1 for at, end in ends.items() if at[1] == partition and end > 0}
         return format_position(here)
 
-    decided = await decide(asked, levels, beside, after, passing=gone)
-    for file in going:
-        _count(file, decided)
-    return Settled(refusals, decided, forbidden)
+    settled.decided = await decide(asked, levels, beside, after, passing=gone)
+    _count(going, settled)
+    return settled
+
+
+async def _unpacked(
+    opened: Opened,
+    files: Sequence[CheckedFile],
+    late: Collection[str],
+    gone: Collection[str],
+    done: dict[str, int],
+    memory: Remembered,
+    packed: AskPackings | None,
+) -> Unpacked:
+    """What moved in containers, by all that these files and earlier ones say of them and holds."""
+    wrong = {name for one in _revocations(files) for name in names_taken_back(one, memory)}
+    wrong |= {name for name, mark in memory.marks.items() if mark.is_whole}
+    wrong.update(gone)
+    lines = [one for file in files for one in file.contained if one.document not in late]
+
+    async def ask(containers: Collection[str]) -> Packings:
+        before: Packings = {} if packed is None else await packed(containers)
+        here = await asyncio.to_thread(_packings, opened, files, containers)
+        return {at: one for at, one in (before | here).items() if at[0] not in wrong}
+
+    otherwise = Became.UNDECIDED if packed is None else Became.REFUSED
+    found = await unpack(opened.make, lines, ask, otherwise)
+    found.closed = {at: why for at, why in found.closed.items() if at[1] > done.get(at[0], 0)}
+    return found
+
+
+def _packings(
+    opened: Opened, files: Iterable[CheckedFile], containers: Collection[str]
+) -> Packings:
+    """What these files say of containers."""
+    return {
+        (piece.document.identity, one.number): one.packing
+        for file in files
+        if file.packed is not None
+        for chunk in opened.chunks(file)
+        for piece in chunk.pieces
+        for one in piece.packed
+        if one.packing.container in containers
+    }
+
+
+def _revocations(files: Iterable[CheckedFile]) -> Iterator[LineRevocation]:
+    return (one for file in files for one in file.revocations)
 
 
 def _refusals(
@@ -162,7 +220,7 @@ async def _forbidden(
 
 
 async def settle_alone(
-    settings: Settings, opened: Opened, files: Sequence[CheckedFile], asked: WorkersAsked
+    settings: Settings, opened: Opened, files: Sequence[CheckedFile], asked: WorkersAsked | None
 ) -> Settled:
     """As far as that can be told without what is remembered: for who only looks.
 
@@ -170,18 +228,19 @@ async def settle_alone(
         Unasked: no worker answers.
     """
     nothing = Remembered({}, {})
-    return await settle_all(settings, opened, files, nothing, asked, None, lambda _: NotSent(), {})
+    none = settings, opened, files, nothing, asked, None
+    return await settle_all(*none, lambda _: NotSent(), {}, None)
 
 
-def _count(file: CheckedFile, decided: Decided) -> None:
-    """A count that is refused is a refused line."""
-    refused = sum(
-        decided.decisions[level.count.id].became is LevelBecame.REFUSED
-        for level in file.levels
-        if level.count.id in decided.decisions
-    )
-    file.equation.levels -= refused
-    file.equation.refused += refused
+def _count(files: Iterable[CheckedFile], settled: Settled) -> None:
+    """A count that is refused is a refused line, and so is a container that nobody has packed."""
+    for file in files:
+        decisions, closed = settled.decisions_of(file), settled.closed_of(file)
+        levels = sum(one.became is LevelBecame.REFUSED for one in decisions)
+        facts = sum(one.became is Became.REFUSED for one in closed)
+        file.equation.levels -= levels
+        file.equation.facts -= facts
+        file.equation.refused += levels + facts
 
 
 def _left(file: CheckedFile, late: Collection[str], done: dict[str, int]) -> Iterator[LineLevel]:
@@ -205,6 +264,7 @@ def _moves(
     keys: Collection[bytes],
     gone: Collection[str],
     done: dict[str, int],
+    unpacked: Unpacked,
 ) -> Iterator[StockMove]:
     """What a file moves of these SKUs that is not in the log yet, and that stays."""
     for chunk in opened.chunks(file):
@@ -213,7 +273,7 @@ def _moves(
             if piece.is_left_out or identity in gone:
                 continue
             begin = done.get(identity, 0)
-            for fact in piece.facts:
+            for fact in (*piece.facts, *unpacked.facts_of(piece)):
                 if fact.rank > begin and fact.key in keys:
                     move = move_of(fact.value)
                     if move is not None:
@@ -225,7 +285,7 @@ async def _taken_back(
 ) -> list[StockMove]:
     """What is in the log, and is going to be made up for by these files."""
     found: dict[str, StockMove] = {}
-    for one in (one for file in files for one in file.revocations):
+    for one in _revocations(files):
         for name in names_taken_back(one, memory):
             moves, _ = await corrections.left_of(one, name)
             for move in moves or ():

@@ -8,14 +8,23 @@ things are afterwards, so that of goods that were shipped is not the place they 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from decimal import Decimal
 from typing import Final
 
 import msgspec
 
-from importers.documents.epcis.identifiers import class_of, place_of, thing_of, word_of
+from importers.documents.epcis.goods import amount_of, named_thing, packed_by
+from importers.documents.epcis.identifiers import (
+    class_of,
+    container_of,
+    place_of,
+    thing_of,
+    word_of,
+)
 from importers.documents.epcis.model import KINDS, EpcisEvent, Quantity
 from importers.documents.port import (
+    ContainedLine,
     Document,
     DocumentPart,
     ForeignName,
@@ -29,9 +38,7 @@ from importers.documents.port import (
 from importers.documents.values import (
     MAX_TEXT_CHARS,
     CannotRead,
-    checked_decimal,
     clip,
-    rec20_unit,
     rfc3339_of,
     short_identity,
 )
@@ -43,24 +50,26 @@ class _Effect(msgspec.Struct, frozen=True):
     """What a business step does to stock.
 
     `movement`: None is a count. `places`: where to look for the place, in this order.
+    `opens`: of a container, what lies in it moves; else its number may mean the container alone.
     """
 
     movement: Movement | None
     places: tuple[str, ...]
     sign: int = 1
     reason: str | None = None
+    opens: bool = False
 
 
 _LEAVING: Final = ("readPoint", "source")
 _STAYING: Final = ("readPoint", "bizLocation")
 _COUNT: Final = _Effect(None, ("bizLocation", "readPoint"))
 _EFFECTS: Final = {
-    "receiving": _Effect(Movement.RECEIVED, ("bizLocation", "destination")),
-    "shipping": _Effect(Movement.DISPATCHED, _LEAVING),
-    "retail_selling": _Effect(Movement.SOLD, (*_LEAVING, "bizLocation")),
+    "receiving": _Effect(Movement.RECEIVED, ("bizLocation", "destination"), opens=True),
+    "shipping": _Effect(Movement.DISPATCHED, _LEAVING, opens=True),
+    "retail_selling": _Effect(Movement.SOLD, (*_LEAVING, "bizLocation"), opens=True),
     "destroying": _Effect(Movement.ADJUSTED, _STAYING, -1, "destroying"),
     "decommissioning": _Effect(Movement.ADJUSTED, _STAYING, -1, "decommissioning"),
-    "void_shipping": _Effect(Movement.ADJUSTED, _LEAVING, 1, "correction"),
+    "void_shipping": _Effect(Movement.ADJUSTED, _LEAVING, 1, "correction", opens=True),
     "stock_taking": _COUNT,
     "cycle_counting": _COUNT,
 }
@@ -127,10 +136,14 @@ class _Lines:
             yield from self.of_list(
                 "output", event.output_epc_list, event.output_quantity_list, time
             )
-        elif isinstance(effect := self.effect(), _Effect):
-            yield from self.moved(effect, *self.goods(), time, prefix="")
         else:
-            yield effect
+            effect = self.effect()
+            if isinstance(effect, _Effect):
+                yield from self.moved(effect, *self.goods(effect), time, prefix="")
+            if (packed := packed_by(event, self.where, time)) is not None:
+                yield packed
+            elif isinstance(effect, OtherLine):
+                yield effect
 
     def effect(self) -> _Effect | OtherLine:
         """Judge by business step; the action alone says only that something was seen."""
@@ -163,15 +176,23 @@ class _Lines:
             f"sender for one of {', '.join(_EFFECTS)}."
         )
 
-    def goods(self) -> tuple[str, list[str], str, list[Quantity]]:
-        """Return both lists with their names; a parent is what holds the goods, and none."""
+    def goods(self, effect: _Effect) -> tuple[str, list[str], str, list[Quantity]]:
+        """Return both lists with their names.
+
+        A parent is what holds the goods, and none; where no goods are named, it names them.
+        """
         event = self.event
+        names, epcs, quantities = "epcList/quantityList", event.epc_list, event.quantity_list
         if event.type == "AggregationEvent":
-            return "childEPCs", event.child_epcs, "childQuantityList", event.child_quantity_list
-        quantities = event.quantity_list
-        if event.type == "QuantityEvent" and event.epc_class is not None:
+            names, epcs = "childEPCs/childQuantityList", event.child_epcs
+            quantities = event.child_quantity_list
+        elif event.type == "QuantityEvent" and event.epc_class is not None:
             quantities = [Quantity(event.epc_class, event.quantity)]
-        return "epcList", event.epc_list, "quantityList", quantities
+        parent = event.parent_id
+        if effect.opens and parent and not (epcs or quantities) and container_of(parent):
+            names, epcs = "parentID/", [parent]
+        epcs_name, quantities_name = names.split("/")
+        return epcs_name, epcs, quantities_name, quantities
 
     def of_list(
         self, side: str, epcs: list[str], quantities: list[Quantity], time: str
@@ -201,9 +222,13 @@ class _Lines:
         """
         sums: dict[tuple[ForeignName, str | None], Decimal] = {}
         refused = []
+        containers: dict[str, str] = {}
         seen: set[tuple[ForeignName, str]] = set()
         for number, epc in enumerate(epcs):
             try:
+                if effect.opens and (container := container_of(epc)) is not None:
+                    containers[container] = self.path(epcs_name, number)
+                    continue
                 thing = thing_of(epc)
             except CannotRead as problem:
                 refused.append(self.refused(epcs_name, number, problem))
@@ -213,12 +238,12 @@ class _Lines:
                 sums[thing[0], None] = sums.get((thing[0], None), Decimal(0)) + 1
         for number, element in enumerate(quantities):
             try:
-                key, amount = _amount(element)
+                key, amount = amount_of(element)
             except CannotRead as problem:
                 refused.append(self.refused(quantities_name, number, problem))
             else:
                 sums[key] = sums.get(key, Decimal(0)) + amount
-        if not sums and not refused:
+        if not (sums or refused or containers):
             raise CannotRead(
                 "The event names no goods: ask its sender for their EPCs or quantities."
             )
@@ -235,12 +260,20 @@ class _Lines:
         try:
             place, reference = self.place(effect), self.reference()
         except CannotRead as problem:
-            for item, unit in sums:
-                yield self.line_refused(_number(prefix, item, unit), str(problem))
+            for number in (*(_number(prefix, *key) for key in sums), *map(_inside, containers)):
+                yield self.line_refused(number, str(problem))
             return
         for (item, unit), amount in sums.items():
             named = _number(prefix, item, unit)
             yield self.line(effect, item, place, amount, unit, time, reference, named)
+        if containers and effect.movement is not None:
+            beside = _beside(epcs, quantities)
+            for container, where in containers.items():
+                yield ContainedLine(
+                    where=where, number=_inside(container), movement=effect.movement,
+                    container=container, place=place, time=time, beside=beside, sign=effect.sign,
+                    reason=effect.reason, reference=reference,
+                )  # fmt: skip
 
     def line(
         self,
@@ -307,37 +340,35 @@ class _Lines:
         return OtherLine(where=self.where, number="event", rule=rule)
 
     def refused(self, name: str, number: int, problem: CannotRead) -> RefusedLine:
+        return RefusedLine(
+            where=self.path(name, number), number=f"{name}[{number}]", sentence=str(problem)
+        )
+
+    def path(self, name: str, number: int) -> str:
+        """Where an element of a list stands."""
         # XPath counts from 1 and JSON from 0.
         at = number if self.separator == "." else number + 1
-        return RefusedLine(
-            where=f"{self.where}{self.separator}{name}[{at}]",
-            number=f"{name}[{number}]",
-            sentence=str(problem),
-        )
+        return f"{self.where}{self.separator}{name}[{at}]"
 
     def line_refused(self, number: str, sentence: str) -> RefusedLine:
         return RefusedLine(where=self.where, number=number, sentence=sentence)
 
 
+def _beside(epcs: list[str], quantities: list[Quantity]) -> frozenset[str]:
+    """All that stands beside containers, as `containers.unpacked` wants it."""
+    named = set()
+    for epc in epcs:
+        with suppress(CannotRead):  # it is refused by itself
+            named.add(named_thing(epc))
+    for element in quantities:
+        with suppress(CannotRead):
+            named.add(f"/01/{class_of(element.epc_class).code}")
+    return frozenset(named)
+
+
+def _inside(container: str) -> str:
+    return f"sscc/{container}"
+
+
 def _number(prefix: str, item: ForeignName, unit: str | None) -> str:
     return f"{prefix}{item.code}{f'/{unit}' if unit else ''}"
-
-
-def _amount(element: Quantity) -> tuple[tuple[ForeignName, str | None], Decimal]:
-    item = class_of(element.epc_class)
-    what = f"the quantity of {item.code}"
-    unit = rec20_unit(element.uom, what)
-    if element.quantity is None:
-        raise CannotRead(f"Nothing says how much there is of {item.code}: ask its sender.")
-    amount = checked_decimal(element.quantity, what)
-    if amount < 0:
-        raise CannotRead(
-            f"A quantity of {amount} of {item.code} is below 0, and the business step has the "
-            "direction already: ask its sender what was meant."
-        )
-    if unit is None and item.code[0] == "9":
-        raise CannotRead(
-            f"{item.code} is sold by measure (it begins with 9), and its quantity has no unit: ask "
-            "its sender for it, such as KGM."
-        )
-    return (item, unit), amount

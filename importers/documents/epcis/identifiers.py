@@ -8,7 +8,14 @@ from typing import Final
 from urllib.parse import quote, unquote
 
 from importers.documents.port import ForeignName
-from importers.documents.values import CannotRead, clip, code_name, gln_name, gtin_name
+from importers.documents.values import (
+    CannotRead,
+    clip,
+    code_name,
+    gln_name,
+    gtin_name,
+    require_fit,
+)
 from importers.epcs import gtin_of_parts, other_thing
 from importers.gtins import check_digit
 
@@ -67,6 +74,24 @@ def thing_of(epc: str) -> tuple[ForeignName, str]:
     if what := other_thing(epc):
         raise _no_item(what, epc)
     raise CannotRead(f"{clip(epc)} is no EPC that is read here: ask its sender for an SGTIN.")
+
+
+def container_of(epc: str) -> str | None:
+    """Read the SSCC of a container, in 18 digits; None: it names something else.
+
+    Raises:
+        CannotRead: an SSCC that is none.
+    """
+    if ":sscc:" not in epc and "/00/" not in epc:
+        return None
+    text = canonical(epc)
+    if not text.startswith("/00/"):
+        return None
+    digits = text[4:].split("/")[0]
+    if len(digits) != 18:
+        raise CannotRead(f"{clip(epc)} has not the 18 digits of an SSCC: ask its sender for it.")
+    require_fit(digits, "SSCC")
+    return digits
 
 
 @lru_cache(maxsize=1 << 12)

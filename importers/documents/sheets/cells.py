@@ -21,6 +21,8 @@ _OTHER_SPACES = dict.fromkeys(map(ord, "\u00a0\u202f"), " ")
 _EMPTY: Final = (
     "is empty: fill it in, or leave such rows out by [only] or [not_for_stock] of the map"
 )
+#: As SAP writes a number below 0, and as accountants do.
+_BELOW = re.compile(r"[0-9.,' ]+-|\([0-9.,' ]+\)")
 _FLOAT = re.compile(r"[0-9]+(?:[.,][0-9]+)?[eE]\+?[0-9]+|[0-9]+[.,]0+")
 
 
@@ -41,9 +43,14 @@ def quantity_reader(decimal: str, thousands: str) -> Callable[[str], Decimal]:
         if found is None:
             if not text:
                 raise ValueError(_EMPTY)
+            if _BELOW.fullmatch(text):
+                raise ValueError(
+                    f"is {quoted(text)}, which may be below 0: have it exported with the minus "
+                    "before the number"
+                )
             raise ValueError(
                 f"is {quoted(text)}, no number as it is written where decimal is {decimal!r} and "
-                f"thousands is {thousands!r} in the map"
+                f"thousands is {thousands!r} in the map: set these two, or correct it"
             )
         sign, whole, rest = found.groups()
         digits = whole.replace(thousands, "") if thousands else whole

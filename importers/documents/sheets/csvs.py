@@ -70,6 +70,6 @@ def _bounded(text: io.TextIOWrapper, encoding: str) -> Iterator[str]:
             yield line
     except UnicodeError as error:
         raise BrokenDocument(
-            f"Behind line {count:,} stand bytes that are not {encoding} ({error}): set encoding in "
-            "the map, often cp1252 or utf-16."
+            f"In line {count + 1:,} or behind it stand bytes that are not {encoding} ({error}): "
+            "set encoding in the map, often cp1252 or utf-16."
         ) from None

@@ -10,7 +10,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
@@ -127,9 +127,12 @@ def _look(head: bytes) -> LookedAt:
     whole = text.rpartition("\n")[0] or text  # the last line may be cut
     delimiter = max(_DELIMITERS, key=lambda one: _evenness(whole, one))
     try:
-        rows = [row for row, _ in zip(_rows(whole, delimiter), range(_ROWS), strict=False) if row]
+        above, rows = _table(whole, delimiter)
     except csv.Error as error:
-        raise BrokenDocument(f"It is no table that can be read ({error}).") from None
+        raise BrokenDocument(
+            f"It is no table that can be read ({error}): look for a quote that is not closed, or "
+            "not doubled inside of a text."
+        ) from None
     if len(rows) < 2 or len(rows[0]) < 2:
         raise BrokenDocument(
             "It is no table: at least a heading, a row and two columns are needed."
@@ -141,11 +144,23 @@ def _look(head: bytes) -> LookedAt:
         if header.count(heading) == 1 and heading
     }
     written = [f"encoding = {_text(encoding)}", f"delimiter = {_text(delimiter)}"]
+    if above:
+        written.append(f"skip = {above}")
     return LookedAt(written, header, columns, columns)
 
 
-def _rows(text: str, delimiter: str) -> Iterable[list[str]]:
-    return csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+def _table(text: str, delimiter: str) -> tuple[int, list[list[str]]]:
+    """How many lines stand above the first row of more than one cell; the rows from that on."""
+    reader, above = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), 0
+    rows: list[list[str]] = []
+    for row in reader:
+        if rows or sum(map(bool, map(str.strip, row))) > 1:
+            rows += [row] if row else []
+        else:
+            above = reader.line_num
+        if len(rows) == _ROWS:
+            break
+    return (above, rows) if any(text.splitlines()[:above]) else (0, rows)
 
 
 def _decoded(head: bytes) -> tuple[str, str]:
@@ -160,9 +175,9 @@ def _decoded(head: bytes) -> tuple[str, str]:
 
 
 def _evenness(text: str, delimiter: str) -> tuple[int, int]:
-    """How many rows have as many columns as the first, and how many these are."""
+    """How many rows have as many columns as the heading, and how many these are."""
     try:
-        widths = [len(row) for row, _ in zip(_rows(text, delimiter), range(200), strict=False)]
+        widths = [len(row) for row in _table(text, delimiter)[1][:200]]
     except csv.Error:
         return 0, 0
     wide = widths[0] if widths else 0

@@ -147,10 +147,13 @@ class RowReader:
         where, own = f"line {number}", str(number)
         try:
             if len(row) != self._width:
-                raise _Unread(
-                    f"The row has {len(row)} columns and the first one {self._width}: put a text "
-                    "that holds the delimiter into quotes."
-                )
+                remedy = "put a text that holds the delimiter into quotes"
+                if len(row) < self._width:
+                    remedy = (
+                        "export it again, with texts that hold a line break in quotes; a line that "
+                        "is none of the table leave out of the file, by skip where it is above"
+                    )
+                raise _Unread(f"The row has {len(row)} of {self._width} columns: {remedy}.")
             if self._has_rules and (rule := self._rule_against(row)) is not None:
                 return OtherLine(where=where, number=own, rule=rule)
             if row == self._raw_header:

@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,18 @@ from app import topics
 from app.channels.document import topics_document
 from app.channels.facts import message_name
 from app.config import Settings
-from app.loading.remembered import DocumentNote, RevokedMark, note_key, revoked_key
+from app.loading.remembered import (
+    DocumentNote,
+    RevokedMark,
+    note_key,
+    packed_key,
+    revoked_key,
+)
 from core.refusals import DeadLetter
 from domain.fates import Ending
 from domain.rules.held import NEWEST
+from importers.documents.containers import Packing
+from importers.documents.port import ForeignName, PackedGoods
 from tables.home.changelog import MAX_DEAD_LETTER_BYTES, letter_record
 from tests.support.asyncapi_check import TopicContract
 from tests.support.frozen import SHOP, forms
@@ -196,6 +205,11 @@ def test_what_onhand_writes_is_what_the_document_tells_of_it() -> None:
     mark_value = msgspec.json.encode(RevokedMark("epcis:1", 2, True))
     taken = contract.message_of(SHOP.documents_topic, revoked_key("epcis:1"), mark_value)
     assert taken == "revokedMark"
+    held = PackedGoods(ForeignName("gtin", "09521234123453"), "KGM", Decimal("2.5"))
+    packing = Packing("0" * 18, 1, is_in=True, things=("/00/1",), goods=(held,))
+    key = packed_key(packing.container, "epcis:1", "packing")
+    found_there = contract.message_of(SHOP.documents_topic, key, msgspec.json.encode(packing))
+    assert found_there == "packing"
 
 
 @pytest.mark.parametrize(

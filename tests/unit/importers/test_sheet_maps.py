@@ -202,6 +202,23 @@ def test_a_draft_says_what_else_there_is_to_do(text: str, told: str) -> None:
     assert told in draft_map(text.encode(), "x.csv")
 
 
+def test_a_draft_leaves_out_what_stands_above_the_heading_and_the_map_reads_the_rest() -> None:
+    above = 'Sales;;;\n"of 1\n2";;;\n\n;;;\n'
+    data = f"{above}sku;qty;kind;shop\nA;1;sold;7\nB;2;sold;7\n".encode()
+
+    draft = draft_map(data, "a.csv")
+    answered = draft.replace('"sold" = "?"', '"sold" = "sold"')
+
+    assert "skip = 5" in draft
+    found = list(csv_format(read_sheet_map(answered), "a").read(io.BytesIO(data)))
+    assert [part.item.code for part in found if isinstance(part, MovedLine)] == ["A", "B"]
+
+
+def test_a_draft_skips_nothing_where_the_heading_comes_first_or_behind_empty_lines() -> None:
+    for above in ("", "\n\n"):
+        assert "skip" not in draft_map(f"{above}sku,qty\nA,1\n".encode(), "a.csv")
+
+
 def test_a_draft_has_no_question_of_the_zone_where_times_say_it() -> None:
     draft = draft_map(b"sku,qty,Created at\nA,1,2026-11-23 10:00:00 +0100\n", "x.csv")
 

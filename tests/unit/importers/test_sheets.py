@@ -81,7 +81,7 @@ def test_an_encoding_that_is_declared_is_read_with_or_without_a_byte_order_mark(
 @pytest.mark.parametrize(
     ("data", "by", "told"),
     [
-        ("sku,qty\nÄ,1\n".encode("cp1252"), SALES, "Behind line 0 stand bytes that are not utf-8"),
+        ("sku,qty\nÄ,1\n".encode("cp1252"), SALES, "In line 1 or behind it stand bytes that are"),
         ("sku,qty\nA,1\n".encode("utf-16-le"), SALES, "Line 1 holds a zero byte, as UTF-16"),
         (b'sku,qty\nA,1\n"B,2\n', SALES, "Line 3 begins a row that cannot be read"),
         (b'sku,qty\n"A"x,1\n', SALES, "Line 2 begins a row that cannot be read"),
@@ -117,8 +117,8 @@ def test_every_end_of_a_line_is_one(end: str) -> None:
 
 
 def test_a_row_with_a_column_too_many_is_refused_not_shifted() -> None:
-    assert "The row has 3 columns and the first one 2" in refused(line_of("A,B,2"))
-    assert "The row has 1 columns" in refused(line_of("A"))
+    assert "The row has 3 of 2 columns: put a text" in refused(line_of("A,B,2"))
+    assert "The row has 1 of 2 columns: export it again" in refused(line_of("A"))
 
 
 @pytest.mark.parametrize(

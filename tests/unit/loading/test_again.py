@@ -25,6 +25,7 @@ from tests.unit.importers.formats.writing import (
     DEPOT_GLN,
     PIECE,
     SGTIN,
+    SSCC,
     STORE,
     STORE_GLN,
     activity,
@@ -68,13 +69,19 @@ CAME = _event(
     quantityList=[quantity(CLASS, 10)],
 )  # fmt: skip
 LEFT = _event(3, readPoint={"id": DEPOT}, epcList=None, quantityList=[quantity(CLASS, 4)])
+#: A pallet, which leaves alone.
+PACKED = _event(
+    6, type="AggregationEvent", action="ADD", bizStep="packing", readPoint=None, epcList=None,
+    parentID=SSCC, childEPCs=[f"{SGTIN}90", f"{SGTIN}91"], childQuantityList=[quantity(CLASS, 3)],
+)  # fmt: skip
+AWAY = _event(7, readPoint={"id": DEPOT}, epcList=[SSCC])
 WRONG = {"declarationTime": "2026-02-01T00:00:00Z", "correctiveEventIDs": ["urn:uuid:5"]}
 #: The second event is declared wrong, and its correction comes beside that.
 EVENTS = [
-    [CAME, _sold(2, 3), LEFT, _sold(4, 1)],
+    [AWAY, CAME, _sold(2, 3), LEFT, _sold(4, 1), PACKED],
     [_sold(2, 3, errorDeclaration=WRONG), _sold(5, 2)],
 ]
-GOODS = {(PIECE, "shop"): 7, (PIECE, "depot"): -4}
+GOODS = {(PIECE, "shop"): 7, (PIECE, "depot"): -9}
 
 
 def _items(*quantities: int) -> list[str]:

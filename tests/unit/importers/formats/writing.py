@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
 from importers.documents.known import FIRST_BYTES, format_of
 from importers.documents.port import (
     AnyLine,
+    ContainedLine,
     Document,
     DocumentPart,
     LevelLine,
     MovedLine,
     OtherLine,
+    PackedLine,
     RefusedLine,
 )
 
@@ -25,6 +27,7 @@ SGTIN = "urn:epc:id:sgtin:9521234.012345."
 CLASS = "urn:epc:idpat:sgtin:9521234.012345.*"
 LOT = "urn:epc:class:lgtin:9521234.012345."
 SSCC = "urn:epc:id:sscc:9521234.0123456789"
+CONTAINER = "095212341234567891"
 STORE, DEPOT = "urn:epc:id:sgln:9521234.00001.0", "urn:epc:id:sgln:9521234.00002.0"
 STORE_GLN, DEPOT_GLN = "9521234000013", "9521234000020"
 DAY = "20260131"
@@ -58,6 +61,12 @@ def _brief(line: AnyLine) -> str:
         case LevelLine():
             said = f"level {line.quantity}{_unit(line.unit)} {line.item.code}"
             return f"{said} at {line.place.code}"
+        case ContainedLine():
+            return f"{line.movement} {line.sign} container {line.container} at {line.place.code}"
+        case PackedLine():
+            goods = [f"{one.quantity}{_unit(one.unit)} {one.item.code}" for one in line.goods]
+            said = ", ".join([*line.things, *goods]) or "all"
+            return f"{'into' if line.is_in else 'out of'} container {line.container}: {said}"
         case OtherLine():
             return f"other: {line.rule}"
         case RefusedLine():
@@ -125,6 +134,14 @@ def epcis_xml(*events: dict[str, Any], version: str = "2.0", doctype: str = "") 
         f'schemaVersion="{version}" creationDate="2026-02-01T00:00:00Z"><EPCISBody><EventList>'
         f"{written}</EventList></EPCISBody></epcis:EPCISDocument>"
     ).encode()
+
+
+#: Each form of an event, and the format that it is.
+EPCIS_WRITERS: dict[str, tuple[Callable[..., bytes], str]] = {
+    "json": (epcis_json, "epcis-json"),
+    "xml-2.0": (epcis_xml, "epcis-xml"),
+    "xml-1.2": (lambda *events: epcis_xml(*events, version="1.2"), "epcis-xml"),
+}
 
 
 def _xml_event(fields: dict[str, Any], version: str) -> str:
