@@ -25,8 +25,20 @@ KNOWN: Final[tuple[Format, ...]] = (EPCIS_JSON, EPCIS_XML, X12, EDIFACT)
 FIRST_BYTES: Final = 4096
 #: The formats of tables.
 TABLES: Final = (CSV, EXCEL)
-#: How a workbook of before 2007 begins, and one that is locked by a password.
-_OLD_EXCEL_HEAD: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_WEB_PAGE: Final = (
+    "It is a web page, as some programs write for Excel: open it in Excel and save it again, as "
+    ".xlsx."
+)
+#: How files begin that many take for tables, in lower case, and what to do with them.
+_UNREADABLE: Final = {
+    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": "It is an Excel file of before 2007 (.xls), or one with "
+    "a password: save it as .xlsx, without one.",
+    b"\x1f\x8b": "It is packed by gzip: unpack it.",
+    b"%pdf-": "It is a PDF file: have its table exported as CSV or Excel.",
+    b"<html": _WEB_PAGE,
+    b"<!doctype html": _WEB_PAGE,
+    b"<table": _WEB_PAGE,
+}
 
 
 class UnknownFormat(Exception):
@@ -57,9 +69,9 @@ def format_of(head: bytes, name: str | None) -> Format:
             "It is an archive. If it is an Excel workbook, `--draft-mapping` writes a map for it, "
             "and --map takes it; else unpack it."
         )
-    refuse_old_excel(head)
-    if head[:2] == b"\x1f\x8b":
-        raise UnknownFormat("It is packed by gzip: unpack it.")
+    refuse_unreadable(head)
+    if (told := _told_of(head)) is not None:
+        raise UnknownFormat(told)
     raise UnknownFormat(
         "It is of no format that is known by its content. If it is a table, `--draft-mapping` "
         "writes a map for it, and --map takes it; else name the format with --format."
@@ -91,7 +103,7 @@ def table_format(
         UnknownFormat: it is a workbook that cannot be read.
     """
     if name != CSV:
-        refuse_old_excel(head)
+        refuse_unreadable(head)
     is_excel = name == EXCEL or (name is None and head.startswith(ZIP_HEAD))
     if is_excel:
         return excel_format(by, document, most_bytes)
@@ -112,16 +124,38 @@ def draft_table(file: BinaryIO, name: str) -> str:
     head = file.read(FIRST_BYTES)
     if (known := known_format(head)) is not None:
         raise UnknownFormat(f"It is {known.name}, which needs no map: load it without one.")
-    refuse_old_excel(head)
+    refuse_unreadable(head)
     if head.startswith(ZIP_HEAD):
         return draft_workbook(file, name)
     return draft_map(head + file.read(LOOKED_AT_BYTES - len(head)), name)
 
 
-def refuse_old_excel(head: bytes) -> None:
-    """Raise UnknownFormat for a workbook of before 2007, or one that is locked."""
-    if head.startswith(_OLD_EXCEL_HEAD):
-        raise UnknownFormat(
-            "It is an Excel file of before 2007 (.xls), or one with a password: save it as .xlsx, "
-            "without one."
+def refuse_unreadable(head: bytes) -> None:
+    """Raise UnknownFormat for what is no table, whatever its name says, and no document."""
+    plain = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    for begin, sentence in _UNREADABLE.items():
+        if plain.startswith(begin):
+            raise UnknownFormat(sentence)
+
+
+def _told_of(head: bytes) -> str | None:
+    """What to do with a file that nearly is of a format; None: it is like none."""
+    plain = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    if not plain:
+        return "It is empty: export it again."
+    if plain.startswith((b"{", b"[")):
+        return (
+            "It is JSON, of which EPCIS 2.0 is read: one document with epcisBody.eventList, or one "
+            "event. Have it sent as that, or export a table."
         )
+    if plain.startswith(b"<"):
+        return (
+            "It is XML, of which EPCIS is read: a document that begins with EPCISDocument. Have it "
+            "sent as that, or export a table."
+        )
+    if plain.startswith(b"ISA"):
+        return (
+            "It begins as X12 does, and not with an ISA of 106 characters in which each element "
+            "has its fixed width: have the whole interchange sent again."
+        )
+    return None

@@ -218,7 +218,10 @@ class _Splitter:
         try:
             document = msgspec.json.decode(raw)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
-            raise _broken(f"Outside of its events the file is no JSON ({problem})") from problem
+            raise _broken(
+                f"Outside of its events the file is no JSON ({problem}), which is one document and "
+                "not one in each line"
+            ) from problem
         if self.lists == 1:
             return
         if self.lists:

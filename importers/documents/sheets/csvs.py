@@ -69,6 +69,7 @@ def _bounded(text: io.TextIOWrapper, encoding: str) -> Iterator[str]:
                 )
             yield line
     except UnicodeError as error:
+        encoding = encoding.removesuffix("-sig")
         raise BrokenDocument(
             f"In line {count + 1:,} or behind it stand bytes that are not {encoding} ({error}): "
             "set encoding in the map, often cp1252 or utf-16."

@@ -318,7 +318,8 @@ def _of_constants(found: dict[str, str]) -> list[str]:
 def _missing(found: dict[str, str]) -> list[str]:
     missing = [] if {*ITEM_FIELDS} & {*found} else ["sku"]
     missing += [] if "quantity" in found else ["quantity"]
-    return [f'{field} = "{QUESTION}"  # the heading of its column' for field in missing]
+    told = "the heading of its column, or its number from 1"
+    return [f'{field} = "{QUESTION}"  # {told}' for field in missing]
 
 
 def _of_words(found: dict[str, str], seen: LookedAt) -> list[str]:

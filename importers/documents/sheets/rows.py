@@ -137,7 +137,11 @@ class RowReader:
                 f"meant by its number, such as {found[0] + 1}."
             )
         close = get_close_matches(column, header, n=1, cutoff=0.6)
-        there = f"did you mean {close[0]!a}?" if close else f"there are {', '.join(header)[:300]}."
+        there = (
+            f"there are {', '.join(header)[:300]}. If the heading stands further down, set skip."
+        )
+        if close:
+            there = f"did you mean {close[0]!a}?"
         if self._width == 1:
             there = "its first row is one column, so set delimiter in the map."
         raise BrokenDocument(f"The file has no column {column!a}, which the map names: {there}")

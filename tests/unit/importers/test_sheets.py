@@ -87,7 +87,11 @@ def test_an_encoding_that_is_declared_is_read_with_or_without_a_byte_order_mark(
         (b'sku,qty\n"A"x,1\n', SALES, "Line 2 begins a row that cannot be read"),
         (b"", SALES, "The file has no rows"),
         (b"\n\n", SALES, "The file has no rows"),
-        (b"SKU,qty\nA,1\n", SALES, "no column 'sku', which the map names: there are SKU, qty."),
+        (
+            b"SKU,qty\nA,1\n",
+            SALES,
+            "no column 'sku', which the map names: there are SKU, qty. If the",
+        ),
         (b"skus,qty\nA,1\n", SALES, "no column 'sku', which the map names: did you mean 'skus'?"),
         (b"sku;qty\nA;1\n", SALES, "its first row is one column, so set delimiter in the map."),
         (b"sku,qty,qty\nA,1,2\n", SALES, "The heading 'qty' stands over 2 columns"),

@@ -12,7 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from importers.documents.known import FIRST_BYTES, KNOWN, UnknownFormat, format_of
+from importers.documents.known import (
+    FIRST_BYTES,
+    KNOWN,
+    UnknownFormat,
+    draft_table,
+    format_of,
+    table_format,
+)
 from importers.documents.port import (
     BrokenDocument,
     Document,
@@ -20,7 +27,9 @@ from importers.documents.port import (
     MovedLine,
     Movement,
 )
+from importers.documents.sheets.maps import read_sheet_map
 from importers.documents.values import MAX_DECIMALS, MAX_WHOLE_DIGITS
+from tests.support.sheets import SALES
 from tests.unit.importers.formats import writing
 from tests.unit.importers.formats.writing import (
     CLASS,
@@ -256,3 +265,45 @@ def _parts_of_file(name: str, count: int) -> tuple[bytes, str, bytes]:
         mark = "'"
     first, _, last = one.partition(f"MIDDLE{mark}")
     return first.encode(), "".join(f"{part}{mark}" for part in middle), last.encode()
+
+
+@pytest.mark.parametrize(
+    ("head", "told"),
+    [
+        (b"", "It is empty: export it again."),
+        (b" \r\n", "It is empty: export it again."),
+        (b'[{"type": "ObjectEvent"}]', "It is JSON, of which EPCIS 2.0 is read: one document with"),
+        (b"<?xml version='1.0'?><Workbook/>", "It is XML, of which EPCIS is read: a document that"),
+        (b"ISA*00**00**ZZ*S*ZZ*R*260131*1000*U*00401*1*0*P*>~", "with an ISA of 106 characters"),
+    ],
+)
+def test_a_file_that_nearly_is_of_a_format_says_what_to_do(head: bytes, told: str) -> None:
+    with pytest.raises(UnknownFormat) as why:
+        format_of(head, None)
+
+    assert told in str(why.value)
+
+
+@pytest.mark.parametrize(
+    ("head", "told"),
+    [
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "before 2007 (.xls)"),
+        (b"\x1f\x8b\x08", "packed by gzip: unpack it"),
+        (b"%PDF-1.4", "It is a PDF file"),
+        (b"\xef\xbb\xbf\r\n<HTML><table>", "It is a web page"),
+        (b"<!DOCTYPE html>", "It is a web page"),
+        (b"<table><tr>", "It is a web page"),
+    ],
+)
+def test_what_is_no_table_whatever_its_name_says_is_told_by_map_by_draft_and_without(
+    head: bytes, told: str
+) -> None:
+    by = read_sheet_map(SALES)
+    for read in (
+        lambda: format_of(head, None),
+        lambda: table_format(head, by, "a", None),
+        lambda: draft_table(io.BytesIO(head), "a.xls"),
+    ):
+        with pytest.raises(UnknownFormat) as why:
+            read()
+        assert told in str(why.value)
