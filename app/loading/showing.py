@@ -157,7 +157,7 @@ class LoadingShown:
             told(one)
 
     def _as_fields(self, file: CheckedFile, closed: Sequence[NoFact] = ()) -> dict[str, Any]:
-        self._say(file, closed)
+        self._say(file.file, closed)
         return {
             "file": str(file.file),
             "format": file.format.name,

@@ -260,8 +260,9 @@ class _Lines:
         try:
             place, reference = self.place(effect), self.reference()
         except CannotRead as problem:
-            for number in (*(_number(prefix, *key) for key in sums), *map(_inside, containers)):
-                yield self.line_refused(number, str(problem))
+            numbers = [_number(prefix, item, unit) for item, unit in sums]
+            for named in numbers + [_inside(container) for container in containers]:
+                yield self.line_refused(named, str(problem))
             return
         for (item, unit), amount in sums.items():
             named = _number(prefix, item, unit)

@@ -21,6 +21,7 @@ from app.loading.opening import GivenParts, opened_by
 from app.loading.pieces import Became, NoFact
 from app.loading.remembered import NotSentBecause
 from app.loading.sending import LoadedFile, send_all
+from app.loading.showing import LoadingShown
 from tests.support.memorylog import Died, MemoryLog
 from tests.unit.importers.formats.writing import (
     CLASS,
@@ -125,7 +126,9 @@ async def test_within_a_load_it_does_not_matter_which_comes_first() -> None:
         assert apart.stock() == {"depot": -1, "shop": 2}
 
 
-async def test_what_nobody_has_packed_stops_the_load_and_says_what_to_do() -> None:
+async def test_what_nobody_has_packed_stops_the_load_and_says_what_to_do(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     depot = Depot()
 
     (found,) = await depot.load([shipped("1", f"{SGTIN}1", SSCC)])
@@ -138,6 +141,10 @@ async def test_what_nobody_has_packed_stops_the_load_and_says_what_to_do() -> No
     assert "load the events that packed it first" in closed.sentence
     assert found.file.equation.holds()
     assert (found.file.equation.facts, found.file.equation.refused) == (1, 1)
+    for as_json in (True, False):
+        LoadingShown(as_json=as_json, is_dry_run=False).loaded([found])
+        out, err = capsys.readouterr()
+        assert "load the events that packed it first" in (out if as_json else err)
     # Packed, it goes.
     await depot.load([packed("2", "2")])
     await depot.load([shipped("1", f"{SGTIN}1", SSCC)])
