@@ -23,7 +23,7 @@ from domain.events import (
 from domain.names import MAX_NAME_CHARS, fault_of
 from domain.rules.held import CURRENT
 from importers.documents.catalogue import Catalogue, OurItem
-from importers.documents.containers import Goods
+from importers.documents.containers import Contents
 from importers.documents.levels import CountedOff, StockCount
 from importers.documents.localtimes import instant_of
 from importers.documents.places import OurPlace, PlaceList
@@ -86,7 +86,7 @@ class LineLevel(Struct, frozen=True, gc=False):
 
 
 class LineContained(Struct, frozen=True, gc=False):
-    """Goods that moved in a container, and are still to be looked up, as a line says it.
+    """Contents that moved in a container, and are still to be looked up, as a line says it.
 
     document, rank: as of a count; at_us: µs since the epoch; location: ours.
     """
@@ -209,7 +209,7 @@ class FactMaker:
         location = self._places[line.place].location
         return LineContained(identity, rank, moment_us(line.time), location, line)
 
-    def facts_inside(self, moved: LineContained, goods: Goods) -> list[LineFact]:
+    def facts_inside(self, moved: LineContained, goods: Contents) -> list[LineFact]:
         """The facts of what lay in a container, one for each item and unit.
 
         Raises:

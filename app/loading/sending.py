@@ -104,8 +104,7 @@ async def send_all(
         said: is told now and then how many lines were acknowledged.
         asked: workers, by whom counts are decided; needed where there are any.
         leave_out_refused: send the rest where counts are refused; else nothing is sent.
-        caller: whose token they are sent with; its name stands beside what happened, and what it
-            may not write is not taken back.
+        caller: whose token it is; its name goes with them, and what it may write bounds them.
 
     Raises:
         FileRefused: a file was changed meanwhile.

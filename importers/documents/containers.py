@@ -17,7 +17,7 @@ from importers.documents.port import ForeignName, PackedGoods
 #: How the SSCC of a container begins where a thing is named.
 CONTAINER = "/00/"
 _ITEM_CHARS = len("/01/") + 14
-Goods = dict[tuple[ForeignName, str | None], Decimal]
+Contents = dict[tuple[ForeignName, str | None], Decimal]
 
 
 class Packing(msgspec.Struct, frozen=True, gc=False):
@@ -38,13 +38,13 @@ class ContentsUnknown(Exception):
     """Nobody has said all that lies in a container; the text is a sentence with the remedy."""
 
 
-def unpacked(
+def goods_inside(
     container: str,
     at_us: int,
     said: Mapping[str, Iterable[Packing]],
     beside: Collection[str],
     seen: set[str],
-) -> Goods:
+) -> Contents:
     """What lies in a container, and in those that lie in it.
 
     Args:
@@ -58,7 +58,7 @@ def unpacked(
     Raises:
         ContentsUnknown: somebody has to say what is in it first.
     """
-    found: Goods = {}
+    found: Contents = {}
     new: set[str] = set()
     items = {one[:_ITEM_CHARS] for one in beside}
     left = [container]
@@ -96,7 +96,7 @@ class _Inside:
 
     def __init__(self, container: str, at_us: int, said: Mapping[str, Iterable[Packing]]) -> None:
         self.things: set[str] = set()
-        self.goods: Goods = {}
+        self.goods: Contents = {}
         before = [
             one for one in said.get(container, ()) if (one.at_us, not one.is_in) <= (at_us, False)
         ]
@@ -145,7 +145,7 @@ def _order(one: Packing) -> tuple[int, bool, bool]:
     return one.at_us, not one.is_in, not (one.things or one.goods)
 
 
-def _add(sums: Goods, key: tuple[ForeignName, str | None], amount: Decimal) -> Decimal:
+def _add(sums: Contents, key: tuple[ForeignName, str | None], amount: Decimal) -> Decimal:
     sums[key] = found = sums.get(key, Decimal(0)) + amount
     return found
 

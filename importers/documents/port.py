@@ -115,7 +115,7 @@ class ContainedLine(AnyLine, frozen=True, kw_only=True):
 
     `container`: its SSCC. `sign`: of a quantity of `Movement.ADJUSTED`, else 1. `time`: an
     instant, of the contents, too. `beside`: what the same goods are named by besides, as that of
-    `containers.unpacked`. All else as in a `MovedLine`.
+    `containers.goods_inside`. All else as in a `MovedLine`.
     """
 
     movement: Movement

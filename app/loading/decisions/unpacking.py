@@ -9,7 +9,7 @@ import msgspec
 
 from app.loading.facts import FactMaker, LineContained, LineFact
 from app.loading.pieces import Became, DocumentPiece, NoFact
-from importers.documents.containers import ContentsUnknown, Packing, containers_in, unpacked
+from importers.documents.containers import ContentsUnknown, Packing, containers_in, goods_inside
 
 #: By the identity of the document that says it, and the number of the line there.
 Packings: TypeAlias = dict[tuple[str, str], Packing]
@@ -49,7 +49,7 @@ async def unpack(
     for one in lines:
         line, counted = one.line, seen.setdefault(one.document, set())
         try:
-            goods = unpacked(line.container, one.at_us, said, line.beside, counted)
+            goods = goods_inside(line.container, one.at_us, said, line.beside, counted)
             found.facts[one.document, one.rank] = make.facts_inside(one, goods)
         except ContentsUnknown as why:
             found.closed[one.document, one.rank] = NoFact(line.where, otherwise, str(why))

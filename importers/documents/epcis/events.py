@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from decimal import Decimal
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
-from importers.documents.epcis.goods import amount_of, named_thing, packed_by
+from importers.documents.epcis.goods import named_thing, packed_by, read_element
 from importers.documents.epcis.identifiers import (
     class_of,
     container_of,
@@ -113,6 +113,14 @@ def parts_of(
         yield from _Lines(event, where, separator).all()
     except CannotRead as problem:
         yield RefusedLine(where=where, number="event", sentence=str(problem))
+
+
+class _Summed(NamedTuple):
+    """By item and unit how many; what cannot be read; by SSCC where each container stands."""
+
+    sums: dict[tuple[ForeignName, str | None], Decimal]
+    refused: list[RefusedLine]
+    containers: dict[str, str]
 
 
 class _Lines:
@@ -220,29 +228,8 @@ class _Lines:
 
         So an event whose lists are sorted otherwise has the same lines.
         """
-        sums: dict[tuple[ForeignName, str | None], Decimal] = {}
-        refused = []
-        containers: dict[str, str] = {}
-        seen: set[tuple[ForeignName, str]] = set()
-        for number, epc in enumerate(epcs):
-            try:
-                if effect.opens and (container := container_of(epc)) is not None:
-                    containers[container] = self.path(epcs_name, number)
-                    continue
-                thing = thing_of(epc)
-            except CannotRead as problem:
-                refused.append(self.refused(epcs_name, number, problem))
-                continue
-            if thing not in seen:  # one thing, however often it was read
-                seen.add(thing)
-                sums[thing[0], None] = sums.get((thing[0], None), Decimal(0)) + 1
-        for number, element in enumerate(quantities):
-            try:
-                key, amount = amount_of(element)
-            except CannotRead as problem:
-                refused.append(self.refused(quantities_name, number, problem))
-            else:
-                sums[key] = sums.get(key, Decimal(0)) + amount
+        found = self.summed(effect, epcs_name, epcs, quantities_name, quantities)
+        sums, refused, containers = found.sums, found.refused, found.containers
         if not (sums or refused or containers):
             raise CannotRead(
                 "The event names no goods: ask its sender for their EPCs or quantities."
@@ -267,14 +254,48 @@ class _Lines:
         for (item, unit), amount in sums.items():
             named = _number(prefix, item, unit)
             yield self.line(effect, item, place, amount, unit, time, reference, named)
-        if containers and effect.movement is not None:
-            beside = _beside(epcs, quantities)
-            for container, where in containers.items():
-                yield ContainedLine(
-                    where=where, number=_inside(container), movement=effect.movement,
-                    container=container, place=place, time=time, beside=beside, sign=effect.sign,
-                    reason=effect.reason, reference=reference,
-                )  # fmt: skip
+        beside = _beside(epcs, quantities) if containers else frozenset()
+        for container, where in containers.items():
+            assert effect.movement is not None
+            yield ContainedLine(
+                where=where, number=_inside(container), movement=effect.movement,
+                container=container, place=place, time=time, beside=beside, sign=effect.sign,
+                reason=effect.reason, reference=reference,
+            )  # fmt: skip
+
+    def summed(
+        self,
+        effect: _Effect,
+        epcs_name: str,
+        epcs: list[str],
+        quantities_name: str,
+        quantities: list[Quantity],
+    ) -> _Summed:
+        """What two lists come to."""
+        sums: dict[tuple[ForeignName, str | None], Decimal] = {}
+        refused: list[RefusedLine] = []
+        containers: dict[str, str] = {}
+        seen: set[tuple[ForeignName, str]] = set()
+        for number, epc in enumerate(epcs):
+            try:
+                if effect.opens and (container := container_of(epc)) is not None:
+                    containers[container] = self.path(epcs_name, number)
+                    continue
+                thing = thing_of(epc)
+            except CannotRead as problem:
+                refused.append(self.refused(epcs_name, number, problem))
+                continue
+            if thing not in seen:  # one thing, however often it was read
+                seen.add(thing)
+                sums[thing[0], None] = sums.get((thing[0], None), Decimal(0)) + 1
+        for number, element in enumerate(quantities):
+            try:
+                key, amount = read_element(element)
+            except CannotRead as problem:
+                refused.append(self.refused(quantities_name, number, problem))
+            else:
+                sums[key] = sums.get(key, Decimal(0)) + amount
+        return _Summed(sums, refused, containers)
 
     def line(
         self,
@@ -356,7 +377,7 @@ class _Lines:
 
 
 def _beside(epcs: list[str], quantities: list[Quantity]) -> frozenset[str]:
-    """All that stands beside containers, as `containers.unpacked` wants it."""
+    """All that stands beside containers, as `containers.goods_inside` wants it."""
     named = set()
     for epc in epcs:
         with suppress(CannotRead):  # it is refused by itself

@@ -15,7 +15,7 @@ from importers.documents.values import CannotRead, checked_decimal, rec20_unit
 _MOST_REMEMBERED: Final = 400_000
 
 
-def amount_of(element: Quantity) -> tuple[tuple[ForeignName, str | None], Decimal]:
+def read_element(element: Quantity) -> tuple[tuple[ForeignName, str | None], Decimal]:
     """Read an element of a quantity list: of what, in which unit, and how much.
 
     Raises:
@@ -54,7 +54,7 @@ def packed_by(event: EpcisEvent, where: str, time: str) -> PackedLine | None:
         return None
     goods = []
     for element in event.child_quantity_list:
-        (item, unit), amount = amount_of(element)
+        (item, unit), amount = read_element(element)
         if amount:
             goods.append(PackedGoods(item, unit, amount))
     line = PackedLine(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from importers.documents.containers import ContentsUnknown, Packing, containers_in, unpacked
+from importers.documents.containers import ContentsUnknown, Packing, containers_in, goods_inside
 from importers.documents.port import ForeignName, PackedGoods
 
 PEN, INK = "09521234123453", "00614141123452"
@@ -46,7 +46,7 @@ def inside(
     by: dict[str, list[Packing]] = {}
     for one in said:
         by.setdefault(one.container, []).append(one)
-    found = unpacked(container, at, by, beside, set() if seen is None else seen)
+    found = goods_inside(container, at, by, beside, set() if seen is None else seen)
     return {item.code + (unit or ""): f"{count}" for (item, unit), count in found.items()}
 
 
