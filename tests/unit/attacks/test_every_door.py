@@ -125,15 +125,23 @@ class Crowd:
                 assert await self.one_is_served(), ("secured", number)
 
     async def one_is_served(self) -> bool:
-        """Somebody with a token comes."""
-        async with asyncio.timeout(60):
-            reader, writer = await self._opened()
-            try:
-                lines = f"Host: x\r\nAuthorization: Bearer {self._token}\r\n"
-                writer.write(f"GET {NOWHERE} HTTP/1.1\r\n{lines}\r\n".encode())
-                return (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 404 ")
-            finally:
-                writer.transport.abort()
+        """Somebody with a token comes, and again where all places were taken a moment ago."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(60):
+                while not (head := await self._head()).startswith(b"HTTP/1.1 404 "):
+                    assert head.startswith(b"HTTP/1.1 503 "), head
+                return True
+        return False
+
+    async def _head(self) -> bytes:
+        """Of the answer to somebody with a token."""
+        reader, writer = await self._opened()
+        try:
+            lines = f"Host: x\r\nAuthorization: Bearer {self._token}\r\n"
+            writer.write(f"GET {NOWHERE} HTTP/1.1\r\n{lines}\r\n".encode())
+            return await reader.readuntil(b"\r\n\r\n")
+        finally:
+            writer.transport.abort()
 
     async def _opened(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         name = None if self._tls is None else "localhost"
