@@ -86,6 +86,20 @@ async def ask_until_it_waits(server: BaseTestServer, one: socket.socket, asked: 
     await until(waits, "more than it takes", 60, every_s=0.001)
 
 
+async def ask_until_nothing_moves(server: BaseTestServer, one: socket.socket, asked: bytes) -> None:
+    """What waits for a moment only may go out after all: until neither side takes any more."""
+    await ask_until_it_waits(server, one, asked)
+
+    async def is_stuck() -> bool:
+        try:
+            one.send(asked)
+        except BlockingIOError:
+            return bool(places_of(server)._stalled)
+        return False
+
+    await until(is_stuck, "stuck", 60, every_s=0.001)
+
+
 @pytest.mark.parametrize(
     "said",
     [
@@ -145,7 +159,7 @@ async def test_who_takes_no_answers_gives_place_to_who_comes(
     limits = ConnectionLimits(connections=4, write_timeout_s=60)
     async with a_server(limits, listens=little_room) as server:
         with clients(server) as one_more:
-            await ask_until_it_waits(server, one_more(), SLOW * 100)
+            await ask_until_nothing_moves(server, one_more(), SLOW * 100)
             for number in range(6):
                 assert (await say(server, LAST)).startswith(b"HTTP/1.1 200 "), number
             for number in range(2, 5):
