@@ -6,7 +6,7 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -39,6 +39,8 @@ from dev.postgres import Postgres, postgres_started
 
 EVENTS, HOT_EVENTS, QUESTIONS = 400_000, 100_000, 300
 QUICK_EVENTS, QUICK_HOT_EVENTS, QUICK_QUESTIONS = 60_000, 5_000, 50
+#: A log that is long enough for somebody to wait for a ledger of it.
+LONG_EVENTS = 1_000_000
 #: Of the batches, for who inserts each event by itself, and for the ledger beside it.
 FEW_BATCHES = 3
 #: Ids of all windows of a full ledger: three topics, 12 partitions, 100,000 of each.
@@ -92,9 +94,13 @@ class Pace(NamedTuple):
     cpu_us: float
 
 
+def _events_of(log: Sequence[Batch]) -> int:
+    return sum(len(records) for batch in log for records in batch.values())
+
+
 def timed(side: WritesBatches, log: Sequence[Batch]) -> Pace:
     """Until all is there: of who is built at the end, sums and indexes too."""
-    events = sum(len(records) for batch in log for records in batch.values())
+    events = _events_of(log)
     try:
         before_s, began = cpu_s(side.engine), time.perf_counter()
         for batch in log:
@@ -112,23 +118,41 @@ def write(kind: str, fresh: Databases, log: Sequence[Batch], rounds: int, judged
     sides: dict[str, Callable[[], Pace]] = {
         "ledger": lambda: timed(OurLedger(fresh.new(kind)), log),
         "bare": lambda: timed(Bare(fresh.new(kind), bare), log),
-        "backfill": lambda: timed(OurLedger(fresh.new(kind), built_from=10**6), log),
     }
     if kind == "postgresql":
         few = log[:FEW_BATCHES]
         sides["ledger, few"] = lambda: timed(OurLedger(fresh.new(kind)), few)
         sides["insert"] = lambda: timed(Bare(fresh.new(kind), by_insert, keeps_sums=False), few)
-    paces: dict[str, list[Pace]] = {name: [] for name in sides}
-    for number in range(rounds):
-        for name in list(sides)[:: 1 if number % 2 == 0 else -1]:
-            paces[name].append(pace := sides[name]())
-            say(f"{kind}, {name}: {pace.events_per_s:,.0f} events/s, {pace.cpu_us:.1f} µs of CPU")
+    paces = _in_turn(kind, sides, rounds)
     steady = [pace.events_per_s for pace in paces["ledger"]]
     judged.least(f"{kind}: events/s", median(steady), 20_000, "/s")
     _ratio(judged, f"{kind}: of a bare loop", paces["ledger"], paces["bare"], 0.7)
     if kind == "postgresql":
         _ratio(judged, f"{kind}: of INSERT per event", paces["ledger, few"], paces["insert"], 5)
-    _ratio(judged, f"{kind}: backfill, of the steady rate", paces["backfill"], paces["ledger"], 2)
+
+
+def backfill(
+    kind: str, fresh: Databases, log: Sequence[Batch], rounds: int, judged: Judged
+) -> None:
+    """A ledger of the whole log, with sums and indexes at the end and with them all the time."""
+    sides: dict[str, Callable[[], Pace]] = {
+        "steady": lambda: timed(OurLedger(fresh.new(kind)), log),
+        "backfill": lambda: timed(OurLedger(fresh.new(kind), built_from=10**6), log),
+    }
+    paces = _in_turn(kind, sides, rounds)
+    what = f"{kind}: backfill of {_events_of(log):,} events, of the steady rate"
+    _ratio(judged, what, paces["backfill"], paces["steady"], 2)
+
+
+def _in_turn(
+    kind: str, sides: Mapping[str, Callable[[], Pace]], rounds: int
+) -> dict[str, list[Pace]]:
+    paces: dict[str, list[Pace]] = {name: [] for name in sides}
+    for number in range(rounds):
+        for name in list(sides)[:: 1 if number % 2 == 0 else -1]:
+            paces[name].append(pace := sides[name]())
+            say(f"{kind}, {name}: {pace.events_per_s:,.0f} events/s, {pace.cpu_us:.1f} µs of CPU")
+    return paces
 
 
 def _ratio(
@@ -158,7 +182,7 @@ def ask(kind: str, url: str, log: list[Batch], hot: int, times: int, judged: Jud
     nothing_s = _opened_s(ledger)
     for batch in log:
         ledger.write(batch)
-    is_right = _is_right(ledger, sum(len(r) for b in log for r in b.values()))
+    is_right = _is_right(ledger, _events_of(log))
     for batch in hot_batches(hot, ends_of(log)):
         ledger.write(batch)
     say(f"{kind}: {questions.snapshots_made(ledger.engine):,} snapshots made")
@@ -219,20 +243,23 @@ def with_kafka(given: argparse.Namespace, judged: Judged) -> None:
 
 
 def _pieces(given: argparse.Namespace) -> Iterator[str]:
-    yield from (given.only.split(",") if given.only else ("write", "ask"))
+    yield from (given.only.split(",") if given.only else ("write", "backfill", "ask"))
 
 
 def main() -> int:
     """Measure, print the table; 1 where a row was wrong."""
     parser = argparse.ArgumentParser(prog="python -m bench.ledger", description=__doc__)
-    parser.add_argument("--events", type=int, default=0, help=f"({EVENTS:,})")
+    parser.add_argument(
+        "--events", type=int, default=0, help=f"({EVENTS:,}; backfill {LONG_EVENTS:,})"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="of all sides in turn (3)")
     parser.add_argument("--seconds", type=float, default=15.0, help="of a stretch beside (15)")
     parser.add_argument(
-        "--only", help="comma-separated, of: write, ask (both without it), shares, kafka"
+        "--only", help="comma-separated, of: write, backfill, ask (these without it), shares, kafka"
     )
     parser.add_argument("--quick", action="store_true", help="little of everything, to try it out")
     given = parser.parse_args()
+    long = given.events or (QUICK_EVENTS if given.quick else LONG_EVENTS)
     given.events = given.events or (QUICK_EVENTS if given.quick else EVENTS)
     hot, times = (QUICK_HOT_EVENTS, QUICK_QUESTIONS) if given.quick else (HOT_EVENTS, QUESTIONS)
     judged, wanted, wrong = Judged(), list(_pieces(given)), []
@@ -245,6 +272,8 @@ def main() -> int:
                 show_shares(kind, fresh, log)
             if "write" in wanted:
                 write(kind, fresh, log, given.rounds, judged)
+            if "backfill" in wanted:
+                backfill(kind, fresh, batches(long), given.rounds, judged)
             if "ask" in wanted and not ask(kind, fresh.new(kind), log, hot, times, judged):
                 wrong.append(kind)
     if "kafka" in wanted:

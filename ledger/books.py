@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -24,6 +24,7 @@ from domain.columns import examined
 from domain.rules.sets import RuleSet
 from ledger.chain import linked_all, start_of
 from ledger.lines import APPLIED, REFUSED, REPEATED, TOPICS, Line, written_of
+from ledger.schema import event_table
 from wire.batches import Unreadable, pieces
 from wire.fetch import Fetched
 
@@ -51,15 +52,20 @@ class Reach(Struct, frozen=True, kw_only=True):
 class Posting(NamedTuple):
     """What one transaction writes of a topic-partition.
 
-    before, after: how far it is. events, refusals: lines.
+    before, after: how far it is. events: lines, as columns. refusals: lines.
     """
 
     topic: int
     part: int
     before: Reach
     after: Reach
-    events: list[Line]
+    events: list[list[Any]]
     refusals: list[Line]
+
+    @property
+    def size(self) -> int:
+        """How many lines."""
+        return len(self.events[0])
 
 
 class Book:
@@ -91,7 +97,8 @@ class Book:
                 passed over.
             next_offset: to read after them; markers of transactions may stand before it.
         """
-        posting = Posting(self.topic, self.address.partition, self.reach, self.reach, [], [])
+        place, at = (self.topic, self.address.partition), self.reach
+        posting = Posting(*place, at, at, [[] for _ in event_table.columns], [])
         # An owner before us may have read further: nothing is written twice.
         for records in slices:
             if records and records[0][0] < self.reach.next_offset:
@@ -115,7 +122,8 @@ class Book:
             *(found, events, verdicts, repeats),
             rules=self._rules,
         )
-        posting.events.extend(lines)
+        for column, more in zip(posting.events, lines, strict=True):
+            column.extend(more)
         posting.refusals.extend(refusals)
         repeated, refused = len(repeats), len(refusals)
         counts = len(records) - repeated - refused, repeated, refused

@@ -20,6 +20,9 @@ from core.words import without_password
 
 #: How long a writer waits for another one of the same SQLite file, in seconds.
 _BUSY_S: Final = 60.0
+#: What a writer keeps of an SQLite file. A batch of a long ledger changes a page of each index for
+#: nearly each of its lines, and writes those that find no room here more than once.
+_WRITER_CACHE_KIB: Final = 64 * 1024
 #: How long a PostgreSQL session waits for a lock, in ms.
 LOCK_MS: Final = 1_000
 #: A session that is frozen between two statements is ended by the server after so many ms.
@@ -59,7 +62,7 @@ def _no_url() -> LedgerUnavailable:
 def open_writer(url: URL, application: str) -> Engine:
     """For one writer: each transaction takes the right to write when it begins."""
     if url.drivername == "sqlite":
-        return _sqlite(url, "BEGIN IMMEDIATE")
+        return _sqlite(url, "BEGIN IMMEDIATE", f"cache_size=-{_WRITER_CACHE_KIB}")
     return _postgresql(url, application, isolation_level="READ COMMITTED")
 
 
@@ -79,13 +82,13 @@ def make_place(url: URL) -> None:
             Path(url.database).parent.mkdir(parents=True, exist_ok=True)
 
 
-def _sqlite(url: URL, begin: str) -> Engine:
+def _sqlite(url: URL, begin: str, *pragmas: str) -> Engine:
     engine = create_engine(url, connect_args={"timeout": _BUSY_S, "check_same_thread": False})
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _: Any) -> None:
         connection.isolation_level = None  # the driver begins nothing by itself
-        for pragma in ("journal_mode=WAL", "synchronous=FULL"):
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", *pragmas):
             connection.execute(f"PRAGMA {pragma}").close()
 
     @event.listens_for(engine, "begin")

@@ -327,7 +327,7 @@ class Keeper:
             for number, group in enumerate(groups, start=1):
                 is_whole = number == len(groups) and error is None
                 waiting.append(book.enter(group, part.next_offset if is_whole else 0))
-                count += len(waiting[-1].events)
+                count += waiting[-1].size
                 # A topic-partition has one posting in a transaction.
                 if count >= MOST_LINES or number < len(groups):
                     self._writer.commit(waiting)

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Sequence
+from contextlib import closing
+from itertools import chain
 from operator import itemgetter
 from typing import Any, Final
 
@@ -23,7 +25,7 @@ from sqlalchemy.schema import CreateTable
 from domain.rows import ROW_FIELDS
 from ledger.books import Posting, Reach
 from ledger.engine import driver_of
-from ledger.lines import Line
+from ledger.lines import Lines, columns_of
 from ledger.schema import (
     change_table,
     event_table,
@@ -86,9 +88,13 @@ class LedgerWriter:
     def _write(self, connection: Connection, batch: Sequence[Posting], keeps_sums: bool) -> None:
         for posting in batch:
             fence(connection, posting)
-        lines = [line for posting in batch for line in posting.events]
+        lines = [
+            list(chain.from_iterable(posting.events[at] for posting in batch))
+            for at in range(len(event_table.columns))
+        ]
         append(connection, event_table, lines)
-        append(connection, refusal_table, [line for posting in batch for line in posting.refusals])
+        refusals = [line for posting in batch for line in posting.refusals]
+        append(connection, refusal_table, columns_of(refusals))
         if keeps_sums:
             add_totals(connection, lines)
 
@@ -140,7 +146,8 @@ def fence(connection: Connection, posting: Posting) -> None:
     values = {f"new_{name}": value for name, value in asdict(posting.after).items()}
     values |= {"at_topic": posting.topic, "at_part": posting.part}
     values["at_offset"] = posting.before.next_offset
-    check_ranges(_AT_COLUMNS, [(posting.topic, posting.part, *asdict(posting.after).values())])
+    after = (posting.topic, posting.part, *asdict(posting.after).values())
+    check_ranges(_AT_COLUMNS, columns_of([after]))
     if connection.execute(_FENCE, values).rowcount != 1:
         raise FencedOut(
             f"Topic {posting.topic}, partition {posting.part} is not at offset "
@@ -148,31 +155,35 @@ def fence(connection: Connection, posting: Posting) -> None:
         )
 
 
-def append(connection: Connection, table: Table, lines: Sequence[Line]) -> None:
+def append(connection: Connection, table: Table, lines: Lines) -> None:
     """Add lines to a table; all columns, in its order. The one place where databases differ.
 
     Raises:
         OutOfRange: before anything is written.
         DBAPIError: the database did not take them.
     """
-    if not lines:
+    if not lines or not lines[0]:
         return
     check_ranges(table.columns, lines)
-    names = ", ".join(f'"{column.name}"' for column in table.columns)
-    if connection.dialect.name == "sqlite":
-        marks = ", ".join("?" * len(table.columns))
-        connection.exec_driver_sql(
-            f"INSERT INTO {table.name} ({names}) VALUES ({marks})",  # noqa: S608  our names
-            list(lines),
-        )
-        return
-    types = [_POSTGRESQL[column.type.__class__.__name__] for column in table.columns]
-    sql = f"COPY {table.name} ({names}) FROM STDIN (FORMAT BINARY)"
+    # Python's sqlite3 looks for an adapter of each None, which takes as long as to write three
+    # numbers; so what is NULL in all lines is not mentioned.
+    given = [
+        (column, values)
+        for column, values in zip(table.columns, lines, strict=True)
+        if values[0] is not None or values.count(None) < len(values)
+    ]
+    names = ", ".join(f'"{column.name}"' for column, _ in given)
+    each = zip(*(values for _, values in given), strict=True)
     # On the connection of this transaction, which the fence has begun.
-    with driver_of(connection) as driver, driver.cursor() as cursor, cursor.copy(sql) as copy:
-        copy.set_types(types)
-        for line in lines:
-            copy.write_row(line)
+    with driver_of(connection) as driver, closing(driver.cursor()) as cursor:
+        if connection.dialect.name == "sqlite":
+            marks = ", ".join("?" * len(given))
+            cursor.executemany(f"INSERT INTO {table.name} ({names}) VALUES ({marks})", each)  # noqa: S608  our names
+            return
+        with cursor.copy(f"COPY {table.name} ({names}) FROM STDIN (FORMAT BINARY)") as copy:
+            copy.set_types([_POSTGRESQL[column.type.__class__.__name__] for column, _ in given])
+            for line in each:
+                copy.write_row(line)
 
 
 _POSTGRESQL: Final = {
@@ -187,7 +198,7 @@ _CODES: Final = {"SmallInteger": "h", "Integer": "i", "BigInteger": "q"}
 _NOTHING: Final = type(None)
 
 
-def check_ranges(columns: Iterable[Column[Any]], lines: Iterable[Line]) -> None:
+def check_ranges(columns: Iterable[Column[Any]], lines: Lines) -> None:
     """Refuse numbers that a column has no room for, and what is no number there.
 
     SQLite would store them all the same, and psycopg's binary COPY cuts them to the column's
@@ -196,7 +207,7 @@ def check_ranges(columns: Iterable[Column[Any]], lines: Iterable[Line]) -> None:
     Raises:
         OutOfRange: names the column.
     """
-    for column, values in zip(columns, zip(*lines, strict=True), strict=True):
+    for column, values in zip(columns, lines, strict=True):
         code = _CODES.get(column.type.__class__.__name__)
         if code is None:
             continue
@@ -230,7 +241,7 @@ _ADD_ALL: Final = text(
 )
 
 
-def add_totals(connection: Connection, lines: Iterable[Line]) -> None:
+def add_totals(connection: Connection, lines: Lines) -> None:
     """Add what lines change to rows of stock, in the order of their keys.
 
     PostgreSQL takes them all in one statement, from a table of this session's own: a statement
@@ -240,11 +251,11 @@ def add_totals(connection: Connection, lines: Iterable[Line]) -> None:
     if not changes:
         return
     if connection.dialect.name == "sqlite":
-        check_ranges(change_table.columns, changes)
+        check_ranges(change_table.columns, columns_of(changes))
         connection.exec_driver_sql(_ADD_EACH, changes)
         return
     connection.execute(_MAKE_CHANGE_TABLE)
-    append(connection, change_table, changes)
+    append(connection, change_table, columns_of(changes))
     connection.execute(_ADD_ALL)
 
 
