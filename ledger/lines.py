@@ -35,7 +35,7 @@ TYPES: Final = {kind.kind: name for rules in HELD.values() for name, kind in rul
 #: A row of a table of `ledger.schema`, in the order of its columns.
 Line: TypeAlias = tuple[Any, ...]
 #: Rows of a table as its columns, in their order; all are of one length.
-Lines: TypeAlias = Sequence[Sequence[Any]]
+LineColumns: TypeAlias = Sequence[Sequence[Any]]
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _OFFSET: Final = itemgetter(2)
@@ -52,7 +52,7 @@ def written_of(
     verdicts: Mapping[int, Verdict],
     repeats: Mapping[int, int],
     rules: RuleSet,
-) -> tuple[Lines, list[Line]]:
+) -> tuple[LineColumns, list[Line]]:
     """Lines of consecutive records, by offset, and of the refused ones what came.
 
     Args:
@@ -94,10 +94,10 @@ def written_of(
         lines += [_refused_line(when, record, rules) for when, record, _ in refused]
         lines.sort(key=_OFFSET)
         refused.sort(key=lambda each: each[0][2])
-    return columns_of(lines), [_refusal(*each) for each in refused]
+    return as_columns(lines), [_refusal(*each) for each in refused]
 
 
-def columns_of(lines: Sequence[Line]) -> Lines:
+def as_columns(lines: Sequence[Line]) -> LineColumns:
     """The same lines as columns; of no lines, none."""
     return list(zip(*lines, strict=True))
 
@@ -108,7 +108,7 @@ def _applied(
     whens: Sequence[Sequence[int]],
     found: Columns,
     events: Sequence[StockEvent],
-) -> Lines:
+) -> LineColumns:
     """Of what is new. whens: columns off, log_at and recorded_at."""
     numbers, datas = found.events, [event.data for event in events]
     kinds, quantities = [event.kind for event in events], [data.quantity for data in datas]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from domain.rows import CHECKSUM, EVENT_COUNT, UPDATED_AT
-from ledger.lines import APPLIED, Line, Lines
+from ledger.lines import APPLIED, Line, LineColumns
 from ledger.schema import change_table, event_table
 from ledger.sums import NO_SUMS
 
@@ -25,7 +25,7 @@ _COUNTED, _CHECKED = _FIRST + EVENT_COUNT, _FIRST + CHECKSUM
 _UPDATED: Final = _FIRST + UPDATED_AT
 
 
-def changes_of(lines: Lines) -> list[Line]:
+def changes_of(lines: LineColumns) -> list[Line]:
     """One line of `stock_change` for each row, though several topics have changed it, by key.
 
     Everybody takes the rows' locks in this order.

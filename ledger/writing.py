@@ -25,7 +25,7 @@ from sqlalchemy.schema import CreateTable
 from domain.rows import ROW_FIELDS
 from ledger.books import Posting, Reach
 from ledger.engine import driver_of
-from ledger.lines import Lines, columns_of
+from ledger.lines import LineColumns, as_columns
 from ledger.schema import (
     change_table,
     event_table,
@@ -94,7 +94,7 @@ class LedgerWriter:
         ]
         append(connection, event_table, lines)
         refusals = [line for posting in batch for line in posting.refusals]
-        append(connection, refusal_table, columns_of(refusals))
+        append(connection, refusal_table, as_columns(refusals))
         if keeps_sums:
             add_totals(connection, lines)
 
@@ -147,7 +147,7 @@ def fence(connection: Connection, posting: Posting) -> None:
     values |= {"at_topic": posting.topic, "at_part": posting.part}
     values["at_offset"] = posting.before.next_offset
     after = (posting.topic, posting.part, *asdict(posting.after).values())
-    check_ranges(_AT_COLUMNS, columns_of([after]))
+    check_ranges(_AT_COLUMNS, as_columns([after]))
     if connection.execute(_FENCE, values).rowcount != 1:
         raise FencedOut(
             f"Topic {posting.topic}, partition {posting.part} is not at offset "
@@ -155,7 +155,7 @@ def fence(connection: Connection, posting: Posting) -> None:
         )
 
 
-def append(connection: Connection, table: Table, lines: Lines) -> None:
+def append(connection: Connection, table: Table, lines: LineColumns) -> None:
     """Add lines to a table; all columns, in its order. The one place where databases differ.
 
     Raises:
@@ -198,7 +198,7 @@ _CODES: Final = {"SmallInteger": "h", "Integer": "i", "BigInteger": "q"}
 _NOTHING: Final = type(None)
 
 
-def check_ranges(columns: Iterable[Column[Any]], lines: Lines) -> None:
+def check_ranges(columns: Iterable[Column[Any]], lines: LineColumns) -> None:
     """Refuse numbers that a column has no room for, and what is no number there.
 
     SQLite would store them all the same, and psycopg's binary COPY cuts them to the column's
@@ -241,7 +241,7 @@ _ADD_ALL: Final = text(
 )
 
 
-def add_totals(connection: Connection, lines: Lines) -> None:
+def add_totals(connection: Connection, lines: LineColumns) -> None:
     """Add what lines change to rows of stock, in the order of their keys.
 
     PostgreSQL takes them all in one statement, from a table of this session's own: a statement
@@ -251,11 +251,11 @@ def add_totals(connection: Connection, lines: Lines) -> None:
     if not changes:
         return
     if connection.dialect.name == "sqlite":
-        check_ranges(change_table.columns, columns_of(changes))
+        check_ranges(change_table.columns, as_columns(changes))
         connection.exec_driver_sql(_ADD_EACH, changes)
         return
     connection.execute(_MAKE_CHANGE_TABLE)
-    append(connection, change_table, columns_of(changes))
+    append(connection, change_table, as_columns(changes))
     connection.execute(_ADD_ALL)
 
 

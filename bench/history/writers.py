@@ -22,7 +22,7 @@ from domain.columns import identity_hash_of
 from domain.rules.held import CURRENT
 from ledger.books import Book
 from ledger.engine import open_writer, url_of
-from ledger.lines import APPLIED, TOPICS, Line, columns_of, micros
+from ledger.lines import APPLIED, TOPICS, Line, as_columns, micros
 from ledger.reaches import books_of
 from ledger.schema import event_table
 from ledger.upgrade import to_this_schema
@@ -158,7 +158,7 @@ class Bare:
             connection.execute(text("SELECT 1"))  # now a transaction has begun
             self._put(connection, lines)
             if self._keeps_sums:
-                add_totals(connection, columns_of(lines))
+                add_totals(connection, as_columns(lines))
 
     def finish(self) -> None:
         """See `WritesBatches`."""
