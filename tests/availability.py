@@ -19,10 +19,10 @@ from dev.kafka import Kafka, start
 from dev.reads.answers import Answer
 from dev.reads.verdicts import Verdict, judge
 from dev.workers import ROOT
-from tests.support.document import put_table
-from tests.support.faults import passes
-from tests.support.feed import Feeder, a_shop
-from tests.support.workers import Cluster
+from tests.support.breaking.faults import passes
+from tests.support.cluster.feed import Feeder, a_shop
+from tests.support.cluster.workers import Cluster
+from tests.support.judges.document import put_table
 
 READS_PER_S, EVENTS_PER_S = 500, 500
 REQUEST_TIMEOUT_S = 2.0

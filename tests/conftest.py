@@ -1,4 +1,4 @@
-"""Fixtures for all layers. Keep it small: builders belong in tests/support/builders.py."""
+"""Fixtures for all layers. Keep it small: builders belong in tests/support/inputs/builders.py."""
 
 import faulthandler
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import pytest
 from _pytest.faulthandler import fault_handler_stderr_fd_key
 
 from dev.kafka import Kafka, learn_classes, start
-from tests.support.workers import Cluster
+from tests.support.cluster.workers import Cluster
 
 LONGEST_TORTURE_S = 3600
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from dev.workers import ROOT
-from tests.support.document import put_table
-from tests.support.record import VARIABLE
+from tests.support.judges.document import put_table
+from tests.support.judges.record import VARIABLE
 
 DOCUMENT = ROOT / "docs" / "reliability.md"
 HEADING = [

@@ -3,7 +3,7 @@
 from datetime import datetime
 from pathlib import Path
 
-from tests.support.workers import Cluster
+from tests.support.cluster.workers import Cluster
 
 HOUR_S = 3600.0
 

@@ -7,8 +7,8 @@ import pytest
 
 from dev.kafka import Kafka
 from tests.availability import CASES, Scene, Seen, see
-from tests.support.feed import a_shop
-from tests.support.workers import Cluster
+from tests.support.cluster.feed import a_shop
+from tests.support.cluster.workers import Cluster
 
 READS_PER_S, EVENTS_PER_S = 200, 300
 PARTITIONS = 6

@@ -7,8 +7,15 @@ after it has written, before it has noted how far. What it then writes twice mus
 from pathlib import Path
 
 from dev.kafka import Kafka, start
-from tests.support.drill import PARTITIONS, but_for_times, copied, facts_in, filled, mirror_of
-from tests.support.workers import Cluster
+from tests.support.cluster.drill import (
+    PARTITIONS,
+    but_for_times,
+    copied,
+    facts_in,
+    filled,
+    mirror_of,
+)
+from tests.support.cluster.workers import Cluster
 
 
 async def test_a_copy_by_the_recipe_counts_to_the_same_rows(kafka: Kafka, tmp_path: Path) -> None:

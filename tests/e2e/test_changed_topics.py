@@ -8,9 +8,9 @@ from confluent_kafka.admin import NewPartitions  # type: ignore[attr-defined]
 
 from dev.reads.answers import ask
 from dev.workers import Worker, until
-from tests.support.feed import a_shop
-from tests.support.kafka_tools import LOG_FOR_EVER, admin, recreate, set_topic
-from tests.support.workers import Cluster
+from tests.support.breaking.kafka_tools import LOG_FOR_EVER, admin, recreate, set_topic
+from tests.support.cluster.feed import a_shop
+from tests.support.cluster.workers import Cluster
 
 PARTITIONS = 4
 SETTINGS = {"ONHAND_TOPICS_CHECK_S": "1"}

@@ -4,10 +4,10 @@ import time
 
 from dev.oracle.log import read_topics
 from tests.clocks import HOUR_S, Clock
-from tests.support import lives
-from tests.support.faults import under_load
-from tests.support.oracle import changelog_topic
-from tests.support.workers import Cluster
+from tests.support.breaking.faults import under_load
+from tests.support.cluster import lives
+from tests.support.cluster.workers import Cluster
+from tests.support.judges.oracle import changelog_topic
 
 PARTITIONS = 4
 

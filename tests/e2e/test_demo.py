@@ -12,7 +12,7 @@ import psutil
 from app.config import PREFIX
 from dev.kafka import Kafka
 from dev.workers import ROOT, environment
-from tests.support.kafka_tools import admin
+from tests.support.breaking.kafka_tools import admin
 
 DEMO = [sys.executable, "-m", "dev.demo"]
 

@@ -10,7 +10,8 @@ import pytest
 from dev.kafka import Kafka
 from dev.oracle.stock import partition_of, sku_in
 from dev.workers import onhand
-from tests.support.fates import (
+from tests.support.cluster.workers import Cluster
+from tests.support.http.fates import (
     Json,
     a_sale,
     an_id,
@@ -21,9 +22,8 @@ from tests.support.fates import (
     pages_of,
     post,
 )
-from tests.support.logs import Put, plain_writer
-from tests.support.openapi_check import Contract
-from tests.support.workers import Cluster
+from tests.support.judges.openapi_check import Contract
+from tests.support.topics.logs import Put, plain_writer
 
 PARTITIONS = 4
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from dev.kafka import Kafka
-from tests.support import faults
-from tests.support.faults import under_load
-from tests.support.feed import a_shop
-from tests.support.workers import Cluster
+from tests.support.breaking import faults
+from tests.support.breaking.faults import under_load
+from tests.support.cluster.feed import a_shop
+from tests.support.cluster.workers import Cluster
 
 PARTITIONS = 6
 SETTINGS = faults.SETTINGS

@@ -12,8 +12,8 @@ import pytest
 
 from dev.kafka import Kafka, start
 from dev.workers import Worker, onhand, status_of
-from tests.support.feed import a_shop
-from tests.support.workers import Cluster
+from tests.support.cluster.feed import a_shop
+from tests.support.cluster.workers import Cluster
 
 PARTITIONS = 6
 #: Of one cause: our own sentences, and the client's lines (app/logs.py, Bounded.THEIRS).

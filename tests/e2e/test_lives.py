@@ -9,10 +9,10 @@ from confluent_kafka.admin._resource import ResourceType
 from core.stages import Role
 from dev.kafka import Kafka
 from dev.workers import Late, Worker, until
-from tests.support import lives
-from tests.support.faults import under_load
-from tests.support.kafka_tools import allow_only
-from tests.support.workers import Cluster
+from tests.support.breaking.faults import under_load
+from tests.support.breaking.kafka_tools import allow_only
+from tests.support.cluster import lives
+from tests.support.cluster.workers import Cluster
 
 PARTITIONS = 6
 #: So that a worker nearly always holds something folded that it has not committed.

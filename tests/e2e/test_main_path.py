@@ -11,9 +11,9 @@ from dev.oracle.rows import Key
 from dev.oracle.stock import Oracle
 from dev.reads.answers import Answer
 from dev.reads.verdicts import Verdict, judge
-from tests.support.feed import a_shop
-from tests.support.oracle import reasons
-from tests.support.workers import Cluster
+from tests.support.cluster.feed import a_shop
+from tests.support.cluster.workers import Cluster
+from tests.support.judges.oracle import reasons
 
 EVENTS = 50_000
 STREAM_PER_S = 2_500

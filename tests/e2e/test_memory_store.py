@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from dev.kafka import Kafka
-from tests.support import faults
-from tests.support.faults import under_load
-from tests.support.workers import Cluster
+from tests.support.breaking import faults
+from tests.support.breaking.faults import under_load
+from tests.support.cluster.workers import Cluster
 
 
 def databases_in(folder: Path) -> list[Path]:

@@ -6,9 +6,9 @@ from dev.kafka import free_port
 from dev.oracle.stock import Oracle
 from dev.traffic.shop import Habits
 from dev.workers import Worker, until
-from tests.support.feed import a_shop
-from tests.support.watch import GroupOffsets
-from tests.support.workers import Cluster
+from tests.support.cluster.feed import a_shop
+from tests.support.cluster.workers import Cluster
+from tests.support.judges.watch import GroupOffsets
 
 PARTITIONS = 4
 NAIVE = ("-m", "faust", "-A", "bench.peers.naive.app", "worker", "-l", "info")

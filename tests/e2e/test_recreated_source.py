@@ -4,10 +4,10 @@ import aiohttp
 
 from dev.reads.answers import ask
 from dev.workers import until
-from tests.support.feed import a_shop
-from tests.support.kafka_tools import LOG_FOR_EVER, recreate
-from tests.support.oracle import read_changelog
-from tests.support.workers import Cluster
+from tests.support.breaking.kafka_tools import LOG_FOR_EVER, recreate
+from tests.support.cluster.feed import a_shop
+from tests.support.cluster.workers import Cluster
+from tests.support.judges.oracle import read_changelog
 
 PARTITIONS = 4
 

@@ -13,11 +13,11 @@ from dev.kafka import Kafka
 from dev.oracle.stock import partition_of
 from dev.reads.answers import Answer, ask
 from dev.workers import until
-from tests.support.kafka_tools import transactional
-from tests.support.logs import Put, Writer
-from tests.support.oracle import reasons
-from tests.support.rawlog import GZIP, LZ4, NONE, SNAPPY, ZSTD, Raw, a_batch, send
-from tests.support.workers import Cluster
+from tests.support.breaking.kafka_tools import transactional
+from tests.support.cluster.workers import Cluster
+from tests.support.judges.oracle import reasons
+from tests.support.topics.logs import Put, Writer
+from tests.support.topics.rawlog import GZIP, LZ4, NONE, SNAPPY, ZSTD, Raw, a_batch, send
 
 PARTITIONS = 2
 CODECS = (NONE, GZIP, SNAPPY, LZ4, ZSTD)

@@ -1,7 +1,7 @@
 import pytest
 
 from dev.kafka import Kafka
-from tests.support.owners import Shop
+from tests.support.inside.owners import Shop
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from jsonschema import Draft7Validator
 from app import __version__
 from app.channels.document import topics_document
 from app.config import Settings
-from tests.support.installing import installed
+from tests.support.deploying.installing import installed
 
 SPECS = Path(__file__).parents[1] / "asyncapi"
 SECURED = Settings(

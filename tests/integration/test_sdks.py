@@ -17,8 +17,8 @@ from confluent_kafka import Producer
 from dev.kafka import Kafka
 from dev.kafka.java import KafkaUnavailable, java
 from dev.oracle.log import read_topics
-from tests.support.installing import installed, run
-from tests.support.workers import Cluster
+from tests.support.cluster.workers import Cluster
+from tests.support.deploying.installing import installed, run
 
 SDKS = Path(__file__).parents[1] / "sdks"
 SKU = "SKU-000042"

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from dev.kafka import Kafka, start
-from tests.support.drill import PARTITIONS, copied, facts_in, filled, has_copied, mirror_of
-from tests.support.workers import Cluster
+from tests.support.cluster.drill import PARTITIONS, copied, facts_in, filled, has_copied, mirror_of
+from tests.support.cluster.workers import Cluster
 
 
 @pytest.mark.parametrize(

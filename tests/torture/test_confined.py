@@ -1,5 +1,6 @@
-"""A worker with no more than deploy/onhand@.service leaves it: see tests/support/confined.py.
+"""A worker with no more than deploy/onhand@.service leaves it.
 
+How it is confined: tests/support/deploying/confined.py.
 A system call that is not among those of the unit would end it, whatever came of it.
 """
 
@@ -18,13 +19,13 @@ import pytest
 
 from dev.kafka import Kafka
 from dev.workers import ROOT, WORKER, Worker, environment, until
-from tests.support.confined import allowed_calls, missing
-from tests.support.sheets import SALES
-from tests.support.units import UNITS, told
-from tests.support.workers import Cluster
+from tests.support.cluster.workers import Cluster
+from tests.support.deploying.confined import allowed_calls, missing
+from tests.support.deploying.units import UNITS, told
+from tests.support.inputs.sheets import SALES
 
 (UNIT,) = (unit for unit in UNITS if unit.name == "onhand@.service")
-CONFINED = ("-m", "tests.support.confined", str(UNIT), "--", sys.executable)
+CONFINED = ("-m", "tests.support.deploying.confined", str(UNIT), "--", sys.executable)
 
 #: What somebody tries who has taken over the process; prints what came of each, by name.
 TRIED = """

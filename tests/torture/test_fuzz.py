@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from tests.support.fuzzed import fuzz_for, seed_of_this_run
+from tests.support.breaking.fuzzed import fuzz_for, seed_of_this_run
 
 MINUTES = float(os.environ.get("ONHAND_FUZZ_MINUTES", "60"))
 

@@ -28,8 +28,8 @@ from tests.integration.ledger.conftest import new_database, postgres
 from tests.integration.ledger.test_process import a_ledger, all_written, assert_exact
 from tests.ledgers.kept import Kept, in_batches
 from tests.ledgers.logs import LOCATIONS, PARTITIONS, SKUS, START_MS, a_log, judged
-from tests.support.feed import a_shop
-from tests.support.workers import Cluster
+from tests.support.cluster.feed import a_shop
+from tests.support.cluster.workers import Cluster
 
 __all__ = ["new_database", "postgres"]
 

@@ -9,13 +9,14 @@ from core.stages import Role
 from dev.kafka import start
 from dev.oracle.stock import partition_of, sku_in
 from dev.workers import Worker, until
-from tests.support import faults, lives
-from tests.support.faults import under_load
-from tests.support.feed import a_shop
-from tests.support.kafka_tools import set_topic
-from tests.support.logs import cut
-from tests.support.oracle import changelog_topic
-from tests.support.workers import Cluster
+from tests.support.breaking import faults
+from tests.support.breaking.faults import under_load
+from tests.support.breaking.kafka_tools import set_topic
+from tests.support.cluster import lives
+from tests.support.cluster.feed import a_shop
+from tests.support.cluster.workers import Cluster
+from tests.support.judges.oracle import changelog_topic
+from tests.support.topics.logs import cut
 from tests.torture.test_long_faults import EAGER
 
 PARTITIONS = 2

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from dev.kafka import Kafka
-from tests.support.damage import Life, lived_on
-from tests.support.moments import Case, Stock
+from tests.support.breaking.damage import Life, lived_on
+from tests.support.breaking.moments import Case, Stock
 
 
 @pytest.mark.parametrize("seed", range(10))

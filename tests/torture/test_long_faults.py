@@ -9,13 +9,13 @@ import os
 from pathlib import Path
 
 from dev.kafka import Kafka, start
-from tests.support import faults
-from tests.support.faults import Load, under_load
-from tests.support.feed import a_shop
-from tests.support.kafka_tools import forget_group, set_topic
-from tests.support.oracle import changelog_topic, read_changelog
-from tests.support.record import record
-from tests.support.workers import Cluster
+from tests.support.breaking import faults
+from tests.support.breaking.faults import Load, under_load
+from tests.support.breaking.kafka_tools import forget_group, set_topic
+from tests.support.cluster.feed import a_shop
+from tests.support.cluster.workers import Cluster
+from tests.support.judges.oracle import changelog_topic, read_changelog
+from tests.support.judges.record import record
 
 PARTITIONS = 12
 SETTINGS = faults.SETTINGS

@@ -3,10 +3,10 @@
 import pytest
 
 from core.stages import Role
-from tests.support import lives
-from tests.support.faults import passes, under_load
-from tests.support.record import record
-from tests.support.workers import Cluster
+from tests.support.breaking.faults import passes, under_load
+from tests.support.cluster import lives
+from tests.support.cluster.workers import Cluster
+from tests.support.judges.record import record
 
 #: So that a worker nearly always holds something folded that it has not committed.
 SETTINGS = {"ONHAND_COMMIT_INTERVAL_MS": "2000"}

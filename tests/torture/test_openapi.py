@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from dev.kafka import Kafka
-from tests.support.examples import schemathesis, two_workers
+from tests.support.cluster.examples import schemathesis, two_workers
 
 
 async def test_all_that_the_document_allows_or_forbids_is_answered_as_it_says(

@@ -1,8 +1,8 @@
 """The Python client through restarts of every worker."""
 
-from tests.support.callers import calling
-from tests.support.lives import rolled
-from tests.support.workers import Cluster
+from tests.support.cluster.lives import rolled
+from tests.support.cluster.workers import Cluster
+from tests.support.http.callers import calling
 
 PARTITIONS = 6
 

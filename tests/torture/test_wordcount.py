@@ -19,9 +19,9 @@ import pytest
 from dev.kafka import Kafka
 from dev.wordcount import POEMS, Words
 from dev.workers import until
-from tests.support.faults import passes
-from tests.support.kafka_tools import set_topic
-from tests.support.logs import a_name
+from tests.support.breaking.faults import passes
+from tests.support.breaking.kafka_tools import set_topic
+from tests.support.topics.logs import a_name
 
 pytestmark = pytest.mark.torture
 

@@ -14,8 +14,8 @@ from dev.oracle.reading import TYPES, Refuse, read
 from dev.oracle.stock import murmur2, partition_of
 from domain.events import content
 from domain.rules.held import CURRENT
-from tests.support.builders import in_binary_mode, with_data_base64
-from tests.support.feed import a_shop, records_of
+from tests.support.cluster.feed import a_shop, records_of
+from tests.support.inputs.builders import in_binary_mode, with_data_base64
 
 LETTERS = 'ab .\t\x00é\u2028\ud800"'
 ODD: st.SearchStrategy[Any] = st.one_of(

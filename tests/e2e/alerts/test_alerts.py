@@ -9,9 +9,9 @@ import pytest
 from app.config import Settings
 from dev.kafka import Kafka
 from dev.workers import onhand, until
-from tests.support.hooks import all_told, receiving
-from tests.support.switching import Switching
-from tests.support.workers import Cluster
+from tests.support.cluster.switching import Switching
+from tests.support.cluster.workers import Cluster
+from tests.support.http.hooks import all_told, receiving
 
 
 async def moved(cluster: Cluster, name: str, quantity: int) -> None:

@@ -1,7 +1,7 @@
 """The Python client beside workers that are killed: no call fails, and none is wrong."""
 
-from tests.support.callers import calling
-from tests.support.workers import Cluster
+from tests.support.cluster.workers import Cluster
+from tests.support.http.callers import calling
 
 PARTITIONS = 6
 

@@ -8,9 +8,9 @@ import aiohttp
 
 from dev.oracle.rows import Key
 from dev.workers import Worker, until
-from tests.support.feed import a_shop
-from tests.support.following import Filling, Following
-from tests.support.workers import LEDGER, Cluster
+from tests.support.cluster.feed import a_shop
+from tests.support.cluster.following import Filling, Following
+from tests.support.cluster.workers import LEDGER, Cluster
 
 PARTITIONS = 3
 

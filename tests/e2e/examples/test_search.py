@@ -12,9 +12,9 @@ import aiohttp
 
 from dev.oracle.rows import Key
 from dev.workers import ROOT, until
-from tests.support.feed import a_shop
-from tests.support.following import Following
-from tests.support.workers import Cluster
+from tests.support.cluster.feed import a_shop
+from tests.support.cluster.following import Following
+from tests.support.cluster.workers import Cluster
 
 PARTITIONS = 3
 

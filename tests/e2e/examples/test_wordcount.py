@@ -13,7 +13,7 @@ from dev.kafka import Kafka
 from dev.oracle.log import read_topics
 from dev.wordcount import PARTITIONS, POEMS, Words, counted_by_the_rule
 from dev.workers import until
-from tests.support.logs import a_name
+from tests.support.topics.logs import a_name
 
 
 @pytest.fixture

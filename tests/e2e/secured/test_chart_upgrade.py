@@ -21,9 +21,9 @@ import yaml
 
 from dev.kafka import Kafka
 from dev.workers import Worker, until
-from tests.support.certificates import CertificateFiles
-from tests.support.chart import kept_at
-from tests.support.workers import Cluster
+from tests.support.cluster.workers import Cluster
+from tests.support.deploying.chart import kept_at
+from tests.support.http.certificates import CertificateFiles
 from tests.unit.web.access_files import Keys
 from web.access.callers import Scope
 

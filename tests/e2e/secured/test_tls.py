@@ -16,8 +16,8 @@ import pytest
 
 from dev.kafka import Kafka
 from dev.workers import Late, Worker, onhand, until
-from tests.support.certificates import Authority, CertificateFiles
-from tests.support.workers import LEDGER, Cluster
+from tests.support.cluster.workers import LEDGER, Cluster
+from tests.support.http.certificates import Authority, CertificateFiles
 
 SKUS = [f"SKU-{number}" for number in range(12)]
 NEW_PAIRS = 3

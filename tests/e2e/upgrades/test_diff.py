@@ -18,8 +18,8 @@ from dev.oracle.rows import row_from_json
 from dev.oracle.stock import Oracle, partition_of, sku_in
 from dev.workers import onhand, until
 from domain.rows import row_key
-from tests.support.upgrading import upgraded
-from tests.support.workers import Cluster
+from tests.support.cluster.upgrading import upgraded
+from tests.support.cluster.workers import Cluster
 
 PARTITIONS = 2
 HERE = "here"

@@ -16,9 +16,9 @@ from tests.e2e.upgrades.test_switch import (
     get,
     owns_all,
 )
-from tests.support.mutated import worker_without
-from tests.support.upgrading import upgraded
-from tests.support.workers import Cluster
+from tests.support.breaking.mutated import worker_without
+from tests.support.cluster.upgrading import upgraded
+from tests.support.cluster.workers import Cluster
 
 FORCE = ("--force", "not-caught-up")
 #: A version that commits so seldom answers at once, and is behind.

@@ -16,9 +16,9 @@ from core.positions import epoch_in, parse_position
 from dev.kafka import Kafka
 from dev.oracle.stock import sku_in
 from dev.workers import until
-from tests.support.rowreader import RowReader
-from tests.support.upgrading import upgraded
-from tests.support.workers import Cluster
+from tests.support.cluster.upgrading import upgraded
+from tests.support.cluster.workers import Cluster
+from tests.support.http.rowreader import RowReader
 
 PARTITIONS = 2
 SKUS = [sku_in(p, PARTITIONS) for p in range(PARTITIONS)]

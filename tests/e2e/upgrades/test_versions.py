@@ -15,9 +15,9 @@ from app.upgrades import record
 from core.versions import VersionBegun, first_record
 from dev.kafka import Kafka
 from dev.workers import Worker, until
-from tests.support.kafka_tools import admin
-from tests.support.upgrading import upgraded
-from tests.support.workers import Cluster
+from tests.support.breaking.kafka_tools import admin
+from tests.support.cluster.upgrading import upgraded
+from tests.support.cluster.workers import Cluster
 
 PARTITIONS = 2
 

@@ -16,8 +16,8 @@ from dev.oracle.stock import partition_of
 from dev.workers import Worker, onhand, until
 from domain.rows import Row, decode_row, encode_row, row_key
 from tables.home.rocks import RocksStores
-from tests.support.feed import a_shop
-from tests.support.workers import Cluster
+from tests.support.cluster.feed import a_shop
+from tests.support.cluster.workers import Cluster
 
 PARTITIONS = 2
 LOCATION = "store 1"

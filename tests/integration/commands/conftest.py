@@ -6,8 +6,8 @@ import pytest
 
 from app.config import Settings
 from dev.kafka import Kafka
-from tests.support.cli import FRESHNESS, OTHER, ROW, SUMS, Worker, moment_ago
-from tests.support.letters import a_deployment
+from tests.support.cluster.cli import FRESHNESS, OTHER, ROW, SUMS, Worker, moment_ago
+from tests.support.topics.letters import a_deployment
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from app.commands.stock import list_command, stock
 from dev.kafka import free_port
 from dev.workers import ROOT
-from tests.support.cli import (
+from tests.support.cluster.cli import (
     FRESHNESS,
     OTHER,
     ROW,

@@ -12,12 +12,12 @@ from aiokafka.errors import ProducerFenced
 from app import deadletters
 from dev.kafka import Kafka
 from dev.workers import onhand, until
-from tests.support.bridges import MAP, Bridges, a_record
-from tests.support.kafka_tools import forget_group, mislead_group, recreate, transactional
-from tests.support.logs import cut
-from tests.support.oracle import own_headers
-from tests.support.registries import Registry, serving
-from tests.support.serialized import serialized
+from tests.support.breaking.kafka_tools import forget_group, mislead_group, recreate, transactional
+from tests.support.cluster.bridges import MAP, Bridges, a_record
+from tests.support.judges.oracle import own_headers
+from tests.support.topics.logs import cut
+from tests.support.topics.registries import Registry, serving
+from tests.support.topics.serialized import serialized
 from wire.filling import BatchFiller
 from wire.transactions import Brokers, TransactionalProducer
 

@@ -15,8 +15,8 @@ from app.config import Settings
 from dev.kafka import Kafka
 from dev.oracle.log import read_topics
 from dev.workers import ROOT, environment, onhand
-from tests.support import failing
-from tests.support.bridges import MAP, Bridges, a_record
+from tests.support.breaking import failing
+from tests.support.cluster.bridges import MAP, Bridges, a_record
 
 #: Knows three shops of seven.
 THREE_SHOPS = f"""{MAP}

@@ -14,9 +14,9 @@ from app.commands import cli
 from app.config import PREFIX, Settings
 from dev.kafka import Kafka, free_port
 from dev.workers import ROOT
-from tests.support.bridges import COMMAND as BRIDGE
-from tests.support.bridges import MAP
-from tests.support.cli import onhand
+from tests.support.cluster.bridges import COMMAND as BRIDGE
+from tests.support.cluster.bridges import MAP
+from tests.support.cluster.cli import onhand
 
 
 def test_settings_are_shown_with_where_they_come_from_and_without_passwords() -> None:

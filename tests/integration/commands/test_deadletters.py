@@ -10,8 +10,8 @@ from dev.kafka import Kafka
 from domain.events import Refusal
 from tables.home import letters
 from tables.home.changelog import MAX_DEAD_LETTER_BYTES
-from tests.support.builders import in_binary_mode
-from tests.support.letters import HEADERS, a_letter, an_event, refuse
+from tests.support.inputs.builders import in_binary_mode
+from tests.support.topics.letters import HEADERS, a_letter, an_event, refuse
 
 
 async def listed(settings: Settings, limit: int = 20) -> deadletters.Listed:

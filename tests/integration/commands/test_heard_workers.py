@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from app.config import Settings
 from app.upgrades.asking import NotAsked, known
 from app.upgrades.fleet import heard
-from tests.support.logs import Put, plain_writer
+from tests.support.topics.logs import Put, plain_writer
 from web.access.beats import BEAT_PROOF
 from web.access.proofs import beat_proof, read_secrets
 from web.cluster.heartbeats import Heartbeat, bytes_of

@@ -23,9 +23,9 @@ from core.positions import parse_position
 from dev.oracle.log import read_topics
 from dev.readme.documents import read
 from dev.workers import ROOT, environment, onhand
-from tests.support import failing
-from tests.support.documents import opened, written
-from tests.support.sheets import SALES
+from tests.support.breaking import failing
+from tests.support.inputs.documents import opened, written
+from tests.support.inputs.sheets import SALES
 from tests.unit.importers.excel.workbooks import a_book
 from web.access.callers import Caller
 

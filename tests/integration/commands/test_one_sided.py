@@ -10,7 +10,7 @@ from app.upgrades.diff.causes import OneSided
 from domain.rules.three import THREE
 from domain.rules.two import TWO
 from tables.home.letters import committed_reader
-from tests.support.letters import a_letter, refuse, refusing
+from tests.support.topics.letters import a_letter, refuse, refusing
 from wire import clients
 
 

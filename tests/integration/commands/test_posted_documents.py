@@ -16,8 +16,8 @@ import pytest
 from dev.kafka import Kafka
 from dev.oracle.log import read_topics
 from dev.workers import until
-from tests.support.sheets import COUNTS, SALES
-from tests.support.workers import Cluster
+from tests.support.cluster.workers import Cluster
+from tests.support.inputs.sheets import COUNTS, SALES
 from tests.unit.importers.formats.writing import epcis_json, event
 
 LINES, SKUS = 40_000, 500
@@ -32,7 +32,7 @@ def die(*_):
         os.kill(pid, signal.SIGKILL)
 
 if "app.loading.process" in sys.orig_argv:
-    from tests.support import failing
+    from tests.support.breaking import failing
     failing.die = die
     failing.die_in_transaction("open", 3, records=5_000)
 """

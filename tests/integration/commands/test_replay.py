@@ -23,9 +23,9 @@ from dev.workers import ROOT, environment
 from domain.events import Refusal
 from tables.home import letters
 from tables.home.changelog import MAX_DEAD_LETTER_BYTES
-from tests.support.builders import in_binary_mode
-from tests.support.letters import HEADERS, a_letter, an_event, committed, refuse
-from tests.support.logs import Put, plain_writer
+from tests.support.inputs.builders import in_binary_mode
+from tests.support.topics.letters import HEADERS, a_letter, an_event, committed, refuse
+from tests.support.topics.logs import Put, plain_writer
 from wire.transactions import TransactionalProducer
 
 

@@ -21,7 +21,7 @@ from core import versions
 from core.versions import VersionBegun, VersionHistory, Versions
 from dev.kafka import Kafka
 from dev.workers import ROOT, environment, onhand, until
-from tests.support.logs import Put, plain_writer
+from tests.support.topics.logs import Put, plain_writer
 from wire.control import OutcomeUnknown, compare_and_set
 from wire.transactions import TransactionalProducer
 
@@ -53,7 +53,7 @@ async def upgrade(settings: Settings, *arguments: str) -> tuple[int, str]:
 async def killed_at(settings: Settings, step: str, *arguments: str) -> int:
     """Run the command until it is killed at this step; its exit code."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.support.failing", "upgrade", *arguments),
+        *(sys.executable, "-m", "tests.support.breaking.failing", "upgrade", *arguments),
         cwd=ROOT,
         env=environment(variables(settings) | {"ONHAND_FAIL_AT": step}),
     )

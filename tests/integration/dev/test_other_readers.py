@@ -5,8 +5,8 @@ import pytest
 from dev.kafka import Kafka
 from dev.oracle.headers import headers_at
 from dev.oracle.log import read_topics
-from tests.support.logs import make
-from tests.support.rawlog import GZIP, LZ4, NONE, SNAPPY, ZSTD, Raw, a_batch, send
+from tests.support.topics.logs import make
+from tests.support.topics.rawlog import GZIP, LZ4, NONE, SNAPPY, ZSTD, Raw, a_batch, send
 
 STRANGE = b"\xff\xfe na\xefve"
 NAME = STRANGE.decode(errors="surrogateescape")

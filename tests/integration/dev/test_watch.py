@@ -7,10 +7,10 @@ from confluent_kafka import Consumer, TopicPartition
 
 from dev.kafka import Kafka
 from dev.workers import until
-from tests.support.changelogs import COMPACT
-from tests.support.logs import Put, Writer, a_name, make
-from tests.support.oracle import META, changelog_topic
-from tests.support.watch import CommitWatch
+from tests.support.judges.oracle import META, changelog_topic
+from tests.support.judges.watch import CommitWatch
+from tests.support.topics.changelogs import COMPACT
+from tests.support.topics.logs import Put, Writer, a_name, make
 
 WAIT_S = 60.0
 DURABLE = 5

@@ -4,7 +4,7 @@ import pytest
 import pytest_asyncio
 
 from dev.kafka import Kafka
-from tests.support.deployment import Deployment, a_deployment
+from tests.support.inside.deployment import Deployment, a_deployment
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")

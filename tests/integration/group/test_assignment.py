@@ -16,7 +16,7 @@ from app.group.placement import WARM
 from app.wiring import build
 from dev.kafka import Kafka, free_port
 from dev.workers import until
-from tests.support.logs import a_name, make_all
+from tests.support.topics.logs import a_name, make_all
 
 WAIT_S = 120.0
 PARTITIONS = 12

@@ -21,9 +21,9 @@ from app.group.transport import (
     BatchConsumerThread,
 )
 from dev.workers import until
-from tests.support.deployment import WAIT_S, Deployment, in_worker
-from tests.support.fetching import as_sent
-from tests.support.logs import Put
+from tests.support.inside.deployment import WAIT_S, Deployment, in_worker
+from tests.support.topics.fetching import as_sent
+from tests.support.topics.logs import Put
 from wire.fetch import Fetched
 
 

@@ -14,7 +14,7 @@ from faust.types import TP
 from app.group.assignor import OnhandAssignor
 from dev.workers import until
 from tables.ports import NotAMember
-from tests.support.deployment import WAIT_S, Deployment, in_worker
+from tests.support.inside.deployment import WAIT_S, Deployment, in_worker
 
 
 @in_worker

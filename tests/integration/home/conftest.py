@@ -1,7 +1,7 @@
 import pytest
 
 from dev.kafka import Kafka
-from tests.support.changelogs import (
+from tests.support.topics.changelogs import (
     Changelog,
 )
 

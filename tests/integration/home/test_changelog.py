@@ -17,8 +17,8 @@ from domain.events import Refusal
 from tables.home.changelog import ChangelogWriter
 from tables.keys import META_KEY
 from tables.ports import CommitRefused, Sealed
-from tests.support.logs import Put, Writer, a_name, make, make_all, reader
-from tests.support.owners import a_config, a_writer
+from tests.support.inside.owners import a_config, a_writer
+from tests.support.topics.logs import Put, Writer, a_name, make, make_all, reader
 from wire.transactions import RecordBatch, TransactionalProducer
 
 CHANGELOG = {"cleanup.policy": "compact", "max.message.bytes": str(8 * 2**20)}

@@ -13,11 +13,11 @@ from tables.home.memory import MemoryStores
 from tables.home.rocks import RocksStores
 from tables.home.store import Stores
 from tables.keys import META_KEY
-from tests.support.changelogs import Changelog, following, position_of, rows_of
-from tests.support.damage import copied
-from tests.support.delivered import WAIT_S
-from tests.support.logs import COMPACTED, clean_often, reader, wait_for_compaction
-from tests.support.owners import Shop, a_delivery_of, a_worker
+from tests.support.breaking.damage import copied
+from tests.support.inside.delivered import WAIT_S
+from tests.support.inside.owners import Shop, a_delivery_of, a_worker
+from tests.support.topics.changelogs import Changelog, following, position_of, rows_of
+from tests.support.topics.logs import COMPACTED, clean_often, reader, wait_for_compaction
 
 MakeStores = Callable[[Path], Stores]
 #: What was compacted away is gone from the disk soon, under whoever reads it. (Not at once: a

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from dev.kafka import Kafka
-from tests.support.moments import MOMENTS, Case, Stock
+from tests.support.breaking.moments import MOMENTS, Case, Stock
 
 #: Each moment three times.
 SEEDS = 3 * len(MOMENTS)

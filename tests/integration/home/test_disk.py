@@ -16,7 +16,7 @@ from dev.workers import ROOT
 from tables.home.disk.sayings import said
 from tables.home.rocks import _FILED_EVERY, _MARKS_KEPT, RocksStores
 from tables.home.store import Local, StoreDamaged, StoreFailed
-from tests.support.damage import Life, files_of, lived_on, rows_of, settled
+from tests.support.breaking.damage import Life, files_of, lived_on, rows_of, settled
 
 
 @pytest.fixture(scope="module")

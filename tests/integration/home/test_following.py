@@ -9,7 +9,7 @@ from dev.workers import until
 from tables.home.feed import Feed, Log, Phase
 from tables.home.memory import MemoryStore
 from tables.home.store import Local, StoreFailed
-from tests.support.changelogs import (
+from tests.support.topics.changelogs import (
     WAIT_S,
     Changelog,
     blobs,

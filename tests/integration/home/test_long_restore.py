@@ -11,7 +11,7 @@ from dev.workers import until
 from tables.home.feed import Feed
 from tables.home.memory import MemoryStore
 from tables.home.rocks import RocksStores
-from tests.support.changelogs import WAIT_S, Changelog, following, rows_of
+from tests.support.topics.changelogs import WAIT_S, Changelog, following, rows_of
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from dev.kafka import Kafka
 from tables.home.memory import MemoryStores
 from tables.home.rocks import RocksStores
 from tables.home.store import Store, StoreFailed
-from tests.support.builders import a_receipt
-from tests.support.owners import Shop, a_worker, skus_of
+from tests.support.inputs.builders import a_receipt
+from tests.support.inside.owners import Shop, a_worker, skus_of
 
 ACTIVE, STANDBY, FORMER = Stage.ACTIVE, Stage.STANDBY, Stage.FORMER
 

@@ -15,7 +15,7 @@ from tables.home.memory import MemoryStore
 from tables.home.rocks import RocksStores
 from tables.home.store import Local, StoreUnfit
 from tables.keys import META_KEY
-from tests.support.changelogs import (
+from tests.support.topics.changelogs import (
     COMPACT,
     WAIT_S,
     Changelog,
@@ -25,7 +25,7 @@ from tests.support.changelogs import (
     position_of,
     rows_of,
 )
-from tests.support.logs import (
+from tests.support.topics.logs import (
     COMPACTED,
     clean_often,
     cut,

@@ -23,8 +23,8 @@ from dev.reads.answers import row_url
 from dev.workers import Worker, onhand, until
 from ledger.reaches import reaches_of
 from tests.ledgers.comparing import assert_agrees, reading
-from tests.support.feed import a_shop
-from tests.support.workers import LEDGER, Cluster
+from tests.support.cluster.feed import a_shop
+from tests.support.cluster.workers import LEDGER, Cluster
 
 PARTITIONS = 3
 #: Less than a ledger's first pages, more than a process's log.

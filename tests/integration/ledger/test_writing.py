@@ -25,7 +25,7 @@ from tests.ledgers.comparing import lines
 from tests.ledgers.kept import Kept, in_batches
 from tests.ledgers.logs import START_MS, WINDOW, a_log, judged
 from tests.ledgers.second import race
-from tests.support.builders import as_json, with_data
+from tests.support.inputs.builders import as_json, with_data
 
 DEADLINE_S = 60.0
 

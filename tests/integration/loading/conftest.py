@@ -2,7 +2,7 @@ import pytest
 
 from app.config import Settings
 from dev.kafka import Kafka
-from tests.support.letters import a_deployment
+from tests.support.topics.letters import a_deployment
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from app.loading.sending import LoadedFile, send_all
 from app.resending import OnlySender
 from dev.oracle.log import read_topics
 from importers.documents.levels import StockCount
-from tests.support.documents import opened, written
+from tests.support.inputs.documents import opened, written
 from wire.transactions import RecordBatch
 
 SIGNS = {

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest_asyncio
 from playwright.async_api import Browser
 
-from tests.support.browsing import chromium_here
+from tests.support.page.browsing import chromium_here
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

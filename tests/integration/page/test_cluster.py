@@ -10,8 +10,8 @@ from playwright.async_api import Browser, expect
 
 from core.partitioning import partition_for
 from dev.browser import PATIENCE_MS
-from tests.support.browsing import a_tab
-from tests.support.paper import Paper
+from tests.support.page.browsing import a_tab
+from tests.support.page.paper import Paper
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 expect.set_options(timeout=PATIENCE_MS)

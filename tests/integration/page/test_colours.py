@@ -5,8 +5,8 @@ from __future__ import annotations
 from playwright.async_api import expect
 
 from dev.browser import PATIENCE_MS
-from tests.support.browsing import a_tab, chromium_here
-from tests.support.paper import Paper
+from tests.support.page.browsing import a_tab, chromium_here
+from tests.support.page.paper import Paper
 
 expect.set_options(timeout=PATIENCE_MS)
 

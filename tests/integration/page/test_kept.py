@@ -9,9 +9,9 @@ import pytest_asyncio
 from playwright.async_api import Browser, expect
 
 from dev.browser import PATIENCE_MS
-from tests.support.browsing import PHONE, a_tab, axe_core, no_violations
-from tests.support.paper import HOSTILE, Paper
-from tests.support.paperkept import AT, a_load, an_alert
+from tests.support.page.browsing import PHONE, a_tab, axe_core, no_violations
+from tests.support.page.paper import HOSTILE, Paper
+from tests.support.page.paperkept import AT, a_load, an_alert
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 expect.set_options(timeout=PATIENCE_MS)

@@ -13,10 +13,10 @@ from dev.demo.watched import watched
 from dev.kafka import free_port
 from dev.traffic.sending import run_tag
 from dev.traffic.shop import Shop
-from tests.support.browsing import PHONE, a_tab, axe_core, chromium_here, no_violations
-from tests.support.kept import PaperKeeper
-from tests.support.paper import Paper
-from tests.support.workers import Cluster
+from tests.support.cluster.workers import Cluster
+from tests.support.page.browsing import PHONE, a_tab, axe_core, chromium_here, no_violations
+from tests.support.page.kept import PaperKeeper
+from tests.support.page.paper import Paper
 
 PARTITIONS = 3
 EVENTS_PER_S = 50

@@ -12,8 +12,8 @@ from playwright.async_api import Browser, Locator, Page, expect
 
 from dev.browser import PATIENCE_MS
 from dev.workers import until
-from tests.support.browsing import PHONE, a_tab, axe_core, no_violations
-from tests.support.paper import HOSTILE, Paper
+from tests.support.page.browsing import PHONE, a_tab, axe_core, no_violations
+from tests.support.page.paper import HOSTILE, Paper
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 expect.set_options(timeout=PATIENCE_MS)

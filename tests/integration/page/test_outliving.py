@@ -9,8 +9,8 @@ from playwright.async_api import Page, expect
 
 from dev.browser import PATIENCE_MS
 from dev.workers import Worker
-from tests.support.browsing import a_tab, chromium_here
-from tests.support.workers import LEDGER, Cluster
+from tests.support.cluster.workers import LEDGER, Cluster
+from tests.support.page.browsing import a_tab, chromium_here
 
 PARTITIONS = 3
 KEY = {"sku": "TEA-1", "location": "store-001"}

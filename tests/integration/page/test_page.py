@@ -11,8 +11,8 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
 from dev.browser import PATIENCE_MS
-from tests.support.browsing import PHONE, a_tab, axe_core, no_violations
-from tests.support.paper import HOSTILE, Paper, a_letter
+from tests.support.page.browsing import PHONE, a_tab, axe_core, no_violations
+from tests.support.page.paper import HOSTILE, Paper, a_letter
 from web.http.problems import PAGES, Problem, problem
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

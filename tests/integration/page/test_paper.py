@@ -7,9 +7,9 @@ import json
 import aiohttp
 
 from app import __version__
-from tests.support.openapi_check import Contract
-from tests.support.paper import Paper, a_letter
-from tests.support.paperkept import AT, a_load, an_alert
+from tests.support.judges.openapi_check import Contract
+from tests.support.page.paper import Paper, a_letter
+from tests.support.page.paperkept import AT, a_load, an_alert
 from web.openapi.document import document
 
 KEY = "/v1/inventory/{sku}/{location}"

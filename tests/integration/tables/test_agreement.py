@@ -14,8 +14,8 @@ from tables.home import agreement
 from tables.home.agreement import RulesDiffer, Unsettled, agree
 from tables.home.changelog import LOG_FORMAT, ChangelogWriter
 from tables.ports import CommitRefused, Sealed
-from tests.support.delivered import WAIT_S
-from tests.support.owners import (
+from tests.support.inside.delivered import WAIT_S
+from tests.support.inside.owners import (
     WINDOW,
     Shop,
     a_delivery_of,

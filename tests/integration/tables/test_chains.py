@@ -8,9 +8,9 @@ import pytest
 from dev.kafka import Kafka
 from dev.workers import until
 from tables.home.changelog import ChangelogWriter
-from tests.support.chains import PARTITIONS, Step, StepWorker, Topics
-from tests.support.delivered import WAIT_S, Gate
-from tests.support.logs import Put, plain_writer, raw_reader, reader
+from tests.support.inside.chains import PARTITIONS, Step, StepWorker, Topics
+from tests.support.inside.delivered import WAIT_S, Gate
+from tests.support.topics.logs import Put, plain_writer, raw_reader, reader
 from wire.transactions import RecordBatch, TransactionalProducer
 
 #: What is said on each partition; much of it more than once.

@@ -12,9 +12,9 @@ from domain.rows import row_key
 from tables.home.changelog import ChangelogWriter
 from tables.home.rocks import RocksStores
 from tables.home.store import StoreUnfit
-from tests.support.delivered import WAIT_S, Gate
-from tests.support.logs import cut, topic_id
-from tests.support.owners import COMPACT, Shop, Worker, a_delivery_of, a_worker, with_history
+from tests.support.inside.delivered import WAIT_S, Gate
+from tests.support.inside.owners import COMPACT, Shop, Worker, a_delivery_of, a_worker, with_history
+from tests.support.topics.logs import cut, topic_id
 
 FORMER = Stage.FORMER
 TRIMMED = {**COMPACT, "cleanup.policy": "compact,delete"}

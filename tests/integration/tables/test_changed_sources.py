@@ -7,9 +7,9 @@ import pytest
 from core.stages import Stage
 from dev.kafka import Kafka
 from dev.workers import until
-from tests.support.builders import a_receipt
-from tests.support.delivered import WAIT_S
-from tests.support.owners import Shop, a_delivery_of, a_worker, skus_of, with_history
+from tests.support.inputs.builders import a_receipt
+from tests.support.inside.delivered import WAIT_S
+from tests.support.inside.owners import Shop, a_delivery_of, a_worker, skus_of, with_history
 
 FORMER = Stage.FORMER
 

@@ -21,8 +21,8 @@ from dev.workers import ROOT, until
 from domain.columns import columns
 from domain.rules.held import CURRENT
 from tables.decoder import Batch, Decoder
-from tests.support.builders import RECORDED_MS, a_sale, in_binary_mode, with_data_base64
-from tests.support.fetching import WAIT_S, as_sent
+from tests.support.inputs.builders import RECORDED_MS, a_sale, in_binary_mode, with_data_base64
+from tests.support.topics.fetching import WAIT_S, as_sent
 from wire.batches import PIECE_RECORDS, Unreadable
 from wire.fetch import Fetched
 

@@ -14,10 +14,10 @@ from dev.kafka import Kafka
 from dev.workers import until
 from tables.groupcommit import FULL_EVENTS
 from tables.home.changelog import ChangelogWriter
-from tests.support.builders import a_receipt, a_sale
-from tests.support.delivered import WAIT_S, Gate
-from tests.support.logs import Writer, a_name, reader
-from tests.support.owners import Shop, a_delivery_of, a_worker, skus_of
+from tests.support.inputs.builders import a_receipt, a_sale
+from tests.support.inside.delivered import WAIT_S, Gate
+from tests.support.inside.owners import Shop, a_delivery_of, a_worker, skus_of
+from tests.support.topics.logs import Writer, a_name, reader
 from wire.batches import PIECE_RECORDS
 
 ACTIVE, STANDBY, FORMER = Stage.ACTIVE, Stage.STANDBY, Stage.FORMER

@@ -9,9 +9,9 @@ from core.stages import Stage
 from dev.kafka import Kafka
 from dev.workers import until
 from tables.home.changelog import ChangelogWriter
-from tests.support.builders import a_sale
-from tests.support.delivered import WAIT_S, Gate
-from tests.support.owners import Shop, Worker, a_delivery_of, a_worker, skus_of
+from tests.support.inputs.builders import a_sale
+from tests.support.inside.delivered import WAIT_S, Gate
+from tests.support.inside.owners import Shop, Worker, a_delivery_of, a_worker, skus_of
 
 STANDBY, FORMER = Stage.STANDBY, Stage.FORMER
 

@@ -10,8 +10,8 @@ from dev.kafka import Kafka
 from domain.events import StockEvent
 from tables.home.agreement import agree
 from tables.home.rights import RightMissing
-from tests.support.kafka_tools import allow_only
-from tests.support.owners import Shop, Worker, a_delivery_of, a_worker, with_history
+from tests.support.breaking.kafka_tools import allow_only
+from tests.support.inside.owners import Shop, Worker, a_delivery_of, a_worker, with_history
 
 TOPIC, BY_ID = ResourceType.TOPIC, ResourceType.TRANSACTIONAL_ID
 READ, WRITE, DESCRIBE = AclOperation.READ, AclOperation.WRITE, AclOperation.DESCRIBE

@@ -7,8 +7,8 @@ import pytest
 from core.stages import Role, Stage
 from dev.workers import until
 from tables.changes.ring import ReadTo, RowsSince
-from tests.support.delivered import WAIT_S, Gate
-from tests.support.owners import Shop, Worker, a_delivery_of, a_worker, with_history
+from tests.support.inside.delivered import WAIT_S, Gate
+from tests.support.inside.owners import Shop, Worker, a_delivery_of, a_worker, with_history
 
 STANDBY = Stage.STANDBY
 

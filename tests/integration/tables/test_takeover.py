@@ -15,8 +15,8 @@ from domain.rules.held import CURRENT
 from domain.stock import STOCK
 from tables.home.changelog import ChangelogWriter
 from tables.ports import CommitRefused, NotAMember, Sealed
-from tests.support.delivered import WAIT_S, Gate
-from tests.support.owners import Shop, Worker, a_delivery_of, a_worker, stocked, with_history
+from tests.support.inside.delivered import WAIT_S, Gate
+from tests.support.inside.owners import Shop, Worker, a_delivery_of, a_worker, stocked, with_history
 
 ACTIVE, STANDBY, FORMER = Stage.ACTIVE, Stage.STANDBY, Stage.FORMER
 

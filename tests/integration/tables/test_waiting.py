@@ -11,9 +11,9 @@ from aiokafka import AIOKafkaProducer
 
 from dev.kafka import Kafka
 from dev.workers import until
-from tests.support.fleet import Fleet, a_fleet
-from tests.support.kafka_tools import create
-from tests.support.patience import hedge_after
+from tests.support.breaking.kafka_tools import create
+from tests.support.inside.fleet import Fleet, a_fleet
+from tests.support.inside.patience import hedge_after
 from web.cluster import admission, pool
 from web.cluster.ends import BrokerEnds
 from web.http.gate import Gate

@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.support.fleet import Fleet, a_fleet
-from tests.support.patience import hedge_after
+from tests.support.inside.fleet import Fleet, a_fleet
+from tests.support.inside.patience import hedge_after
 
 
 @pytest.fixture(autouse=True)

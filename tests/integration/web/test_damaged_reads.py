@@ -9,7 +9,7 @@ import pytest
 
 from tables.home.memory import MemoryStore
 from tables.home.store import StoreDamaged, StoreError, StoreFailed
-from tests.support.fleet import Fleet, a_fleet
+from tests.support.inside.fleet import Fleet, a_fleet
 
 SKU, LOCATION = "SKU-0005", "store-1"
 #: In all of them: damage, which costs the store, and a disk that refuses, which does not.

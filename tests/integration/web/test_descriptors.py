@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dev.kafka import Kafka
 from dev.workers import until
-from tests.support.workers import Cluster
+from tests.support.cluster.workers import Cluster
 
 FILES = 1024
 

@@ -15,8 +15,8 @@ from core.window import Seen
 from dev.kafka import Kafka
 from domain.columns import columns, identity_hash_of
 from domain.rules.held import CURRENT, Ruling
-from tests.support.letters import a_deployment, a_letter, refuse
-from tests.support.logs import Put, a_name, make, plain_writer
+from tests.support.topics.letters import a_deployment, a_letter, refuse
+from tests.support.topics.logs import Put, a_name, make, plain_writer
 from web.cluster.sightings import Told, WindowQuestion
 from web.http.bodies import BodyLimits
 from web.http.paths import add_routes

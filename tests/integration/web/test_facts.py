@@ -18,7 +18,7 @@ from core.partitioning import partition_for
 from dev.kafka import Kafka, free_port, start
 from dev.oracle.stock import Record
 from domain.rules.held import Ruling
-from tests.support.logs import Reader, a_name, make, make_all
+from tests.support.topics.logs import Reader, a_name, make, make_all
 from web.config import Limits
 from web.http.paths import add_routes
 from web.writes import appending

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from tests.support.fuzzed import fuzz_for, seed_of_this_run
+from tests.support.breaking.fuzzed import fuzz_for, seed_of_this_run
 
 SECONDS = 12.0
 

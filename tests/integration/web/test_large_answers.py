@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from core.stages import Role
-from tests.support.fleet import Fleet, a_fleet
+from tests.support.inside.fleet import Fleet, a_fleet
 from web.cluster import exchange
 from web.http import outbox
 from web.http.problems import Problem

@@ -13,9 +13,9 @@ from app.upgrades.diff.sides import Side
 from core.stages import Role
 from domain.rows import split_key
 from tables.home.store import row_pairs
-from tests.support.fleet import Answer, Fleet, Handler, a_fleet, keys
-from tests.support.passes import Passes
-from tests.support.patience import hedge_after, never_late
+from tests.support.inside.fleet import Answer, Fleet, Handler, a_fleet, keys
+from tests.support.inside.passes import Passes
+from tests.support.inside.patience import hedge_after, never_late
 from web.http.pacing import Pacer
 from web.reads import cursors
 from web.reads.cursors import START, LastGiven

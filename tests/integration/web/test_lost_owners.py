@@ -9,8 +9,8 @@ import pytest
 
 from core.stages import Role
 from dev.workers import until
-from tests.support.fleet import Answer, Fleet, a_claim, a_fleet
-from tests.support.patience import hedge_after, never_late
+from tests.support.inside.fleet import Answer, Fleet, a_claim, a_fleet
+from tests.support.inside.patience import hedge_after, never_late
 from web.cluster.heartbeats import WorkerState
 
 

@@ -19,7 +19,7 @@ from aiokafka.record.util import calc_crc32c
 from core.stages import Role
 from dev import workers
 from dev.kafka import Kafka
-from tests.support.shelf import Shelf
+from tests.support.inside.shelf import Shelf
 from web.cluster import members, roster
 from web.cluster.heartbeats import Heartbeat, WorkerState, bytes_of
 from web.cluster.members import Members

@@ -9,9 +9,9 @@ import pytest
 
 from dev.kafka import Kafka
 from dev.oracle.log import read_topics
-from tests.support.asyncapi_check import TopicContract
-from tests.support.examples import Answers, schemathesis, two_workers
-from tests.support.workers import Cluster
+from tests.support.cluster.examples import Answers, schemathesis, two_workers
+from tests.support.cluster.workers import Cluster
+from tests.support.judges.asyncapi_check import TopicContract
 from web.openapi.calls import ANSWERS, CALLS
 
 #: As much as fits into it is asked; tests/torture asks all.

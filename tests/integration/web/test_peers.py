@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from tests.support.scripted import ScriptedServer, always, never
+from tests.support.breaking.scripted import ScriptedServer, always, never
 from web.cluster.exchange import PeerFailed
 from web.cluster.peers import Peers, get, post
 

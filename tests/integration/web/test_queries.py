@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from core.stages import Role
-from tests.support.fleet import Answer, Fleet, a_fleet, keys
-from tests.support.passes import Passes
+from tests.support.inside.fleet import Answer, Fleet, a_fleet, keys
+from tests.support.inside.passes import Passes
 from web.cluster.peers import Peers
 
 KEYS = [(f"SKU-{n // 3:04d}", f"store-{n % 3}") for n in range(60)]

@@ -13,9 +13,9 @@ from multidict import CIMultiDict
 
 from core.stages import Role
 from dev.workers import until
-from tests.support.fleet import Fleet, a_claim, a_fleet
-from tests.support.patience import never_late
-from tests.support.shelf import Shelf
+from tests.support.inside.fleet import Fleet, a_claim, a_fleet
+from tests.support.inside.patience import never_late
+from tests.support.inside.shelf import Shelf
 from web.cluster import admission
 from web.cluster.exchange import PeerAnswer
 from web.http.replies import SERVER

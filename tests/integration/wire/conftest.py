@@ -1,7 +1,7 @@
 import pytest
 
 from dev.kafka import Kafka
-from tests.support.fetching import two_batches
+from tests.support.topics.fetching import two_batches
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from dev.kafka import Kafka
 from dev.workers import until
-from tests.support.logs import make
+from tests.support.topics.logs import make
 from wire import clients
 
 MAKERS: list[Callable[..., Any]] = [

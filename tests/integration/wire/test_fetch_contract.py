@@ -19,7 +19,7 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from core.records import Record
 from dev.kafka import Kafka
-from tests.support.fetching import (
+from tests.support.topics.fetching import (
     WAIT_S,
     a_consumer,
     buffered,
@@ -28,7 +28,7 @@ from tests.support.fetching import (
     some,
     take,
 )
-from tests.support.logs import (
+from tests.support.topics.logs import (
     COMPACTED,
     Put,
     Writer,

@@ -9,7 +9,7 @@ from aiokafka.errors import ConsumerStoppedError
 
 from dev.kafka import Kafka
 from dev.workers import until
-from tests.support.fetching import (
+from tests.support.topics.fetching import (
     WAIT_S,
     a_consumer,
     buffered,
@@ -19,7 +19,7 @@ from tests.support.fetching import (
     some,
     take,
 )
-from tests.support.logs import Writer, make
+from tests.support.topics.logs import Writer, make
 from wire.fetch import End, end_of, fetch, interrupt
 
 

@@ -14,7 +14,7 @@ from aiokafka.structs import ConsumerRecord
 from core.stages import Role
 from dev.kafka import Kafka
 from tests.integration.web.test_members import a_topic, until
-from tests.support.shelf import Shelf
+from tests.support.inside.shelf import Shelf
 from tests.unit.web.access_files import OTHER, Keys
 from web.access.beats import BEAT_PROOF
 from web.access.denials import Denial

@@ -10,8 +10,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from core.stages import Stage
 from dev.kafka import Kafka
 from dev.workers import until
-from tests.support.delivered import WAIT_S, Gate
-from tests.support.owners import Shop, a_delivery_of, a_worker, stocked, with_history
+from tests.support.inside.delivered import WAIT_S, Gate
+from tests.support.inside.owners import Shop, a_delivery_of, a_worker, stocked, with_history
 from wire.fetch import assign_paused, fetch
 
 

@@ -28,7 +28,7 @@ from app.config import Settings
 from app.counting.parts import faust_options
 from dev.kafka import free_port, start
 from dev.workers import Worker, onhand, until
-from tests.support.certificates import CertificateFiles
+from tests.support.http.certificates import CertificateFiles
 
 TOPIC, USER, PASSWORD = "logins", "onhand", "correct horse"
 SASL = "org.apache.kafka.common.security"

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 import pytest_asyncio
 
 from dev.kafka import Kafka
-from tests.support.kafka_tools import admin
-from tests.support.logs import a_name, make, remove
+from tests.support.breaking.kafka_tools import admin
+from tests.support.topics.logs import a_name, make, remove
 from wire.topicids import topics_now
 from wire.transactions import Brokers
 

@@ -9,7 +9,7 @@ from aiokafka.errors import MessageSizeTooLargeError, RequestTimedOutError
 from aiokafka.protocol.produce import ProduceRequest
 
 from dev.kafka import Kafka
-from tests.support.logs import a_name, make, reader
+from tests.support.topics.logs import a_name, make, reader
 from wire.transactions import (
     NO_TIME_MS,
     Brokers,

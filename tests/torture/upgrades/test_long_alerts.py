@@ -9,9 +9,9 @@ from dev.oracle.rows import Key
 from dev.switches.running import oracles
 from dev.workers import until
 from domain.alerts import AlertLevel, read_alert_rules
-from tests.support.faults import passes
-from tests.support.hooks import RULES, Hook, receiving
-from tests.support.switching import Switching, two_versions
+from tests.support.breaking.faults import passes
+from tests.support.cluster.switching import Switching, two_versions
+from tests.support.http.hooks import RULES, Hook, receiving
 
 (LOW,) = read_alert_rules(RULES).rules
 CLEARED = AlertLevel.CLEARED

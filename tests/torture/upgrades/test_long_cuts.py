@@ -6,9 +6,9 @@ import aiohttp
 
 from dev.reads.answers import ask
 from dev.workers import status_of
-from tests.support.faults import passes
-from tests.support.severed import Line, kafka_with_a_line
-from tests.support.switching import (
+from tests.support.breaking.faults import passes
+from tests.support.breaking.severed import Line, kafka_with_a_line
+from tests.support.cluster.switching import (
     FEW_FACTS_PER_S,
     FEW_READS_PER_S,
     FORCED,

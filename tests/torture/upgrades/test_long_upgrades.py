@@ -10,10 +10,10 @@ from dev.kafka import Kafka
 from dev.switches.running import Tally
 from dev.workers import status_of, until
 from tests.clocks import HOUR_S, Clock
-from tests.support.faults import passes
-from tests.support.kafka_tools import admin
-from tests.support.mutated import worker_without
-from tests.support.switching import (
+from tests.support.breaking.faults import passes
+from tests.support.breaking.kafka_tools import admin
+from tests.support.breaking.mutated import worker_without
+from tests.support.cluster.switching import (
     FEW_FACTS_PER_S,
     FEW_READS_PER_S,
     FORCED,

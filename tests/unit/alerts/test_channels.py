@@ -11,7 +11,7 @@ from app.channels.document import topics_document
 from app.config import PREFIX, Settings, SettingsError
 from domain.alerts import AlertRule
 from domain.rows import Row
-from tests.support.asyncapi_check import TopicContract
+from tests.support.judges.asyncapi_check import TopicContract
 
 ON = Settings(name="shop", alerts="rules.toml", alerts_url="https://shop.example/hook?key=secret")
 RULE = AlertRule("low", 10, 14)

@@ -12,7 +12,7 @@ from agents.alerts.ports import NotOurs
 from agents.alerts.teller import Teller, ToldElsewhere, resend
 from agents.alerts.told import DeliveryState
 from domain.alerts import AlertRule
-from tests.support.telling import LOW, REFUSED, Killed, Office, Rows
+from tests.support.inside.telling import LOW, REFUSED, Killed, Office, Rows
 
 STEPS = ["before a commit", "after a commit", "after a post"]
 

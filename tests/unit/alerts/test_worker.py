@@ -19,7 +19,7 @@ from dev.workers import until
 from domain.alerts import AlertRules
 from domain.rows import Row, row_key
 from tables.ports import NotAMember
-from tests.support.telling import LOW, Desk, Key, Topic
+from tests.support.inside.telling import LOW, Desk, Key, Topic
 
 KEY = ("A", "shop")
 

@@ -11,7 +11,7 @@ from sqlalchemy import make_url
 from app.config import PREFIX, Settings, SettingsError
 from dev.workers import ROOT
 from ledger.engine import as_told
-from tests.support.certificates import CertificateFiles, a_key, in_pem
+from tests.support.http.certificates import CertificateFiles, a_key, in_pem
 
 
 def problems(**variables: str) -> list[str]:

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from core.stages import Role
 from domain.rules.held import Ruling
-from tests.support.builders import an_active_version
+from tests.support.inputs.builders import an_active_version
 from tests.unit.web.fakes import FakeTable
 from tests.unit.web.serving import LIMITS, a_web
 from web.access.access import Access

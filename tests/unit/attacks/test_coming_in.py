@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from core.stages import Role
-from tests.support.fleet import Fleet
+from tests.support.inside.fleet import Fleet
 from tests.unit.web.access_files import OTHER, SECRET, Keys
 from web.access.access import OPEN
 from web.access.beats import Beats

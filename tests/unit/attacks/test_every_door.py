@@ -26,7 +26,7 @@ from app.bridge.service import BridgeApp
 from app.commands.past.watch import Watched, app_of
 from app.config import Settings
 from dev.workers import until
-from tests.support.certificates import CertificateFiles
+from tests.support.http.certificates import CertificateFiles
 from tests.unit.attacks.test_many_connections import (
     MOST_GROWTH_BYTES,
     SLACK_FILES,

@@ -18,9 +18,9 @@ from pathlib import Path
 from aiohttp import web
 from aiohttp.test_utils import BaseTestServer, TestServer
 
-from tests.support.desk import ME, Desk
-from tests.support.fuzzed import seed_of_this_run
-from tests.support.shelf import Shelf
+from tests.support.breaking.fuzzed import seed_of_this_run
+from tests.support.inside.desk import ME, Desk
+from tests.support.inside.shelf import Shelf
 from tests.unit.web.access_files import OTHER, SECRET, Keys
 from web.access import proofs
 from web.access.access import Access

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.fuzz import Fuzz
-from tests.support.fuzzed import CLIENTS, a_target, seed_of_this_run
+from tests.support.breaking.fuzz import Fuzz
+from tests.support.breaking.fuzzed import CLIENTS, a_target, seed_of_this_run
 from tests.unit.web.access_files import OTHER, Keys
 from web.access import proofs
 from web.access.callers import Scope

@@ -22,7 +22,7 @@ from msgspec.structs import replace
 
 from domain.rows import Row
 from tables.stats import Stats
-from tests.support.shelf import TOPICS, Shelf
+from tests.support.inside.shelf import TOPICS, Shelf
 from tests.unit.web.access_files import SECRET, Keys
 from tests.unit.web.fakes import URL, FakeTable
 from tests.unit.web.reads.test_any_rows import ROUTES

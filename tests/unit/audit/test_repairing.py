@@ -8,7 +8,7 @@ from core.fold import Fold, take_group
 from core.projection import NotARow, Repairable
 from domain.rows import Row, decode_row, encode_row, row_key
 from domain.stock import STOCK, StockMemory
-from tests.support.builders import LOCATION, SKU
+from tests.support.inputs.builders import LOCATION, SKU
 
 KEY = row_key(SKU, LOCATION)
 RIGHT = Row(received=10, sold=3, events=4, checksum=2**64 - 5, updated_at=900)

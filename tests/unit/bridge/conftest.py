@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.registries import Registry, serving
+from tests.support.topics.registries import Registry, serving
 
 
 @pytest.fixture(scope="session")

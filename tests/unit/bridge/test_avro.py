@@ -10,8 +10,16 @@ from confluent_kafka.schema_registry import (
     SchemaReference,
 )
 
-from tests.support.registries import Registry
-from tests.support.serialized import LINE, RICH, RICH_PATHS, RICHLY, Reading, a_map, serialized
+from tests.support.topics.registries import Registry
+from tests.support.topics.serialized import (
+    LINE,
+    RICH,
+    RICH_PATHS,
+    RICHLY,
+    Reading,
+    a_map,
+    serialized,
+)
 
 
 @pytest.mark.parametrize("in_header", [False, True])

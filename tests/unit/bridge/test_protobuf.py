@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from google.protobuf import descriptor_pb2
 
-from tests.support.registries import Registry
-from tests.support.serialized import (
+from tests.support.topics.registries import Registry
+from tests.support.topics.serialized import (
     Reading,
     a_file,
     a_map,

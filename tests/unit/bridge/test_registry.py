@@ -17,8 +17,8 @@ from agents.translating import Translator
 from importers.frames.maps import ForeignMap
 from importers.frames.places import NotMapped
 from importers.frames.schemabook import Encoding, Numbered, WriterSchema
-from tests.support.registries import Registry, serving
-from tests.support.serialized import (
+from tests.support.topics.registries import Registry, serving
+from tests.support.topics.serialized import (
     LINE,
     NUMBER,
     RICH,

@@ -28,8 +28,8 @@ from domain.rules.held import NEWEST
 from importers.documents.containers import Packing
 from importers.documents.port import ForeignName, PackedGoods
 from tables.home.changelog import MAX_DEAD_LETTER_BYTES, letter_record
-from tests.support.asyncapi_check import TopicContract
-from tests.support.frozen import SHOP, forms
+from tests.support.judges.asyncapi_check import TopicContract
+from tests.support.judges.frozen import SHOP, forms
 from web.feed.asked import FOLLOWED, Event, Form, ToldFactBody
 from web.feed.pages import line_of_stream
 from web.feed.rows import ResetBody, ResetReason, ToldRowBody

@@ -18,9 +18,9 @@ from core.stages import Role
 from domain.rules.held import Ruling
 from onhand_client import AsyncClient
 from onhand_client.pacing import HedgeDelay
-from tests.support.ending import end
-from tests.support.fleet import Fleet
-from tests.support.shelf import SALES, TOPICS
+from tests.support.http.ending import end
+from tests.support.inside.fleet import Fleet
+from tests.support.inside.shelf import SALES, TOPICS
 from web.operations.ops import Ops
 from web.writes.appending import Outgoing, Receipt
 from web.writes.facts import FactLimits, Facts

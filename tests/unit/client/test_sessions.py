@@ -10,7 +10,7 @@ from aiohttp import web
 
 from core.stages import Role
 from onhand_client import AsyncClient, Line, NotCaughtUp, Unsure
-from tests.support.shelf import SALES
+from tests.support.inside.shelf import SALES
 from tests.unit.client.serving import (
     Script,
     Shop,

@@ -5,7 +5,7 @@ import pytest
 from core.fold import Fold, fold, take_group
 from core.projection import NotARow, Projection
 from core.records import Address, Record
-from tests.support.chains import COUNTS, SPLIT, Counting, Splitting
+from tests.support.inside.chains import COUNTS, SPLIT, Counting, Splitting
 
 HERE = Address("lines", "source", 0, 1)
 

@@ -11,8 +11,8 @@ from aiohttp import web
 
 from dev.demo.panel import HEAD, Panel
 from dev.kafka import free_port
-from tests.support.kept import PaperKeeper
-from tests.support.paper import Paper
+from tests.support.page.kept import PaperKeeper
+from tests.support.page.paper import Paper
 from web.page.files import CONTENT_POLICY, PageFiles
 
 BROWSER = {"Accept": "text/html,*/*;q=0.8"}

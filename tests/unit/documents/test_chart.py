@@ -2,7 +2,8 @@
 
 No cluster runs where this is built, and not everywhere is there a helm. So what helm made of the
 chart is kept beside the tests, with the digest of the files that it made it of; where there is a
-helm (on the PATH, or in HELM), it renders them again. `python -m tests.support.chart` keeps anew.
+helm (on the PATH, or in HELM), it renders them again.
+`python -m tests.support.deploying.chart` keeps anew.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ import yaml
 from app.commands import cli
 from app.config import Settings
 from dev.workers import ROOT
-from tests.support.certificates import Authority
-from tests.support.chart import HELM, KEPT, KINDS, digest, kept_at, rendered
-from tests.support.kubernetes import VERSIONS, faults_of
+from tests.support.deploying.chart import HELM, KEPT, KINDS, digest, kept_at, rendered
+from tests.support.deploying.kubernetes import VERSIONS, faults_of
+from tests.support.http.certificates import Authority
 from tests.unit.documents.test_kubernetes import OBJECTS
 
 Object = dict[str, Any]
@@ -48,7 +49,7 @@ def programs(kind: str) -> Iterator[tuple[Object, Object]]:
 def test_what_is_kept_was_made_of_the_chart_as_it_is(kind: str) -> None:
     told = kept_at(kind).read_text().splitlines()[0]
 
-    assert told == f"# {digest(kind)}", "run `python -m tests.support.chart`, with a helm"
+    assert told == f"# {digest(kind)}", "run `python -m tests.support.deploying.chart`, with a helm"
 
 
 @pytest.mark.parametrize("kind", KINDS)

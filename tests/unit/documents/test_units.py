@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.units import UNITS, told
+from tests.support.deploying.units import UNITS, told
 
 ANALYZE = shutil.which("systemd-analyze")
 #: Its verdict in tenths: 100 is no confinement at all, below 20 is what it calls ok.

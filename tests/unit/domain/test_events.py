@@ -20,7 +20,7 @@ from domain.events import (
 )
 from domain.rows import row_key
 from domain.rules.held import CURRENT
-from tests.support.builders import (
+from tests.support.inputs.builders import (
     LOCATION,
     SKU,
     a_receipt,

@@ -10,7 +10,7 @@ from core.partitioning import partition_for
 from core.records import Record
 from domain.events import StockEvent, identity
 from domain.rows import Row, row_key, split_key
-from tests.support.builders import (
+from tests.support.inputs.builders import (
     RECORDED_MS,
     SKU,
     Owner,

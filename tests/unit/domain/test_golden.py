@@ -23,7 +23,7 @@ from domain.events import Refusal, contents, identity
 from domain.rows import Row, row_key
 from domain.rules.held import CURRENT, HELD
 from domain.rules.sets import RuleSet
-from tests.support.builders import Owner
+from tests.support.inputs.builders import Owner
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 WINDOW, PARTITIONS, PARTITION = 8, 12, 3

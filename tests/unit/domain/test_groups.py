@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from core.fold import take_group
 from domain.events import StockEvent
 from domain.rows import row_key, split_key
-from tests.support.builders import (
+from tests.support.inputs.builders import (
     SKU,
     Owner,
     a_partition,

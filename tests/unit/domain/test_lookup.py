@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.positions import format_position, parse_position, read_position
-from tests.support.builders import LETTERS
+from tests.support.inputs.builders import LETTERS
 
 TOPICS = st.text("aZ09._-", min_size=1, max_size=30)
 POSITIONS = st.dictionaries(

@@ -12,7 +12,13 @@ from core.refusals import Refused
 from domain.columns import columns
 from domain.events import check_names
 from domain.rules.held import CURRENT
-from tests.support.builders import LETTERS, as_json, in_binary_mode, with_data, with_data_base64
+from tests.support.inputs.builders import (
+    LETTERS,
+    as_json,
+    in_binary_mode,
+    with_data,
+    with_data_base64,
+)
 
 SALE, ADJUSTED = "inventory.sale.completed.v1", "inventory.stock.adjusted.v1"
 JSON: st.SearchStrategy[Any] = st.recursive(

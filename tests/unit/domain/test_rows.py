@@ -15,7 +15,7 @@ from domain.events import StockEvent
 from domain.rows import Row
 from domain.rules.held import CURRENT
 from domain.stock import StockMemory
-from tests.support.builders import a_dispatch, a_receipt, a_return, a_sale, an_adjustment
+from tests.support.inputs.builders import a_dispatch, a_receipt, a_return, a_sale, an_adjustment
 
 COLUMNS = ("received", "dispatched", "sold", "returned", "adjusted")
 

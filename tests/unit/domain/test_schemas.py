@@ -15,7 +15,7 @@ from core.refusals import Refused
 from domain.names import fault_of
 from domain.rules.held import NEWEST
 from domain.schemas import Schema, breaches, export
-from tests.support.builders import LETTERS, LOCATION, SKU
+from tests.support.inputs.builders import LETTERS, LOCATION, SKU
 from tests.unit.domain.names_to_try import BAD, GOOD
 
 PUBLISHED = Path(__file__).parents[3] / "schemas"

@@ -24,7 +24,7 @@ from importers.documents.port import (
 )
 from importers.documents.sheets.csvs import csv_format
 from importers.documents.sheets.maps import read_sheet_map
-from tests.support.sheets import SALES, moved, refused
+from tests.support.inputs.sheets import SALES, moved, refused
 
 
 def parts_of(data: bytes | str, by: str = SALES) -> list[DocumentPart]:

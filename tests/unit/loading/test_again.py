@@ -16,8 +16,8 @@ from app.loading.decisions import revoking
 from app.loading.given import FileInMemory
 from app.loading.opening import GivenParts, opened_by
 from app.loading.sending import LoadedFile, send_all
-from tests.support.memorylog import Died, MemoryLog
-from tests.support.sheets import SALES
+from tests.support.inputs.sheets import SALES
+from tests.support.topics.memorylog import Died, MemoryLog
 from tests.unit.importers.excel.workbooks import a_book
 from tests.unit.importers.formats.writing import (
     CLASS,

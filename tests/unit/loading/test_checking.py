@@ -10,7 +10,7 @@ from app.loading import pieces
 from app.loading.checking import CheckedFile, FileRefused, Opened, refuse_twice
 from app.loading.given import FileOnDisk
 from app.loading.pieces import NoFact
-from tests.support.documents import opened, written
+from tests.support.inputs.documents import opened, written
 
 GOOD = "doc A\nsold 1\nsold 2\nother\ndoc B\nsold 3\nend 4\n"
 

@@ -13,7 +13,7 @@ from app.loading.pieces import Became, Chunk, Equation, chunks
 from importers.documents.catalogue import Catalogue
 from importers.documents.places import read_places
 from importers.documents.port import ForeignName
-from tests.support.documents import a_line, parts_of
+from tests.support.inputs.documents import a_line, parts_of
 
 MAKE = FactMaker(Catalogue(None), read_places(b"location,zone\nshop-7,Europe/Berlin\n"))
 WORDS = st.sampled_from(["sold 1", "sold 0.5", "sold 1", "level", "revoke", "other", "refused"])

@@ -22,7 +22,7 @@ from app.loading.pieces import Became, NoFact
 from app.loading.remembered import NotSentBecause
 from app.loading.sending import LoadedFile, send_all
 from app.loading.showing import LoadingShown
-from tests.support.memorylog import Died, MemoryLog
+from tests.support.topics.memorylog import Died, MemoryLog
 from tests.unit.importers.formats.writing import (
     CLASS,
     CONTAINER,

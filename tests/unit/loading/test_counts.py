@@ -26,7 +26,7 @@ from app.loading.pieces import Equation, NoFact
 from domain.events import StockAdjusted
 from domain.rules.held import CURRENT
 from importers.documents.levels import StockCount
-from tests.support.documents import opened, written
+from tests.support.inputs.documents import opened, written
 
 TEN = "2026-11-23T10:00:00Z"
 LATER = "2026-11-24T10:00:00Z"

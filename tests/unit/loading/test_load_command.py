@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from app.commands import cli
 from dev.readme.documents import read
 from dev.workers import ROOT
-from tests.support.sheets import SALES
+from tests.support.inputs.sheets import SALES
 from tests.unit.importers.excel.workbooks import a_book
 from tests.unit.importers.formats.writing import despatch, edifact
 

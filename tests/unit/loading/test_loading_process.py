@@ -14,7 +14,7 @@ from app.loading import process
 from app.loading.process import LoadingProcess
 from dev.workers import ROOT
 from domain.rules.held import CURRENT
-from tests.support.sheets import COUNTS, SALES
+from tests.support.inputs.sheets import COUNTS, SALES
 from web.writes.loads import LoadAsked, LoadEnd
 
 ASKED = LoadAsked(

@@ -16,7 +16,7 @@ from app.loading.posted import load_posted
 from app.loading.remembered import NotSentBecause
 from app.loading.sending import LoadedFile
 from domain.rules.held import CURRENT
-from tests.support.sheets import COUNTS, SALES
+from tests.support.inputs.sheets import COUNTS, SALES
 from tests.unit.importers.excel.workbooks import a_book
 from web.access.callers import Caller, Scope
 from web.writes.loads import LoadAnswer, LoadAsked, LoadEnd

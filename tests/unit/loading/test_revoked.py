@@ -21,7 +21,7 @@ from app.loading.decisions.revoking import (
 from app.loading.given import FileOnDisk
 from app.loading.pieces import LineRevocation
 from app.loading.remembered import DocumentNote, Remembered, RevokedMark
-from tests.support.documents import opened, written
+from tests.support.inputs.documents import opened, written
 from web.access.callers import Caller, Scope
 
 

@@ -21,8 +21,8 @@ from app.loading.sending import LoadedFile, send_all
 from core.partitioning import partition_for
 from core.positions import parse_position
 from importers.documents.levels import StockCount
-from tests.support.documents import opened
-from tests.support.memorylog import Died, MemoryLog
+from tests.support.inputs.documents import opened
+from tests.support.topics.memorylog import Died, MemoryLog
 
 SIGNS = {
     "inventory.sale.completed.v1": -1,

@@ -13,9 +13,19 @@ from core.records import MAX_RECORD_BYTES, Address, Record, TooLarge
 from domain.columns import columns
 from domain.events import Refusal
 from domain.rules.held import CURRENT
-from tests.support import rawlog
-from tests.support.builders import a_sale
-from tests.support.rawlog import GZIP, LZ4, NONE, SNAPPY, ZSTD, Raw, a_batch, an_old_message, framed
+from tests.support.inputs.builders import a_sale
+from tests.support.topics import rawlog
+from tests.support.topics.rawlog import (
+    GZIP,
+    LZ4,
+    NONE,
+    SNAPPY,
+    ZSTD,
+    Raw,
+    a_batch,
+    an_old_message,
+    framed,
+)
 from wire.batches import PIECE_RECORDS, Packed, Unreadable, aborts, next_batch, pieces, slowly
 from wire.packing import AnyHeaders, is_escaped
 

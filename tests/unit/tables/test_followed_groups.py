@@ -15,7 +15,7 @@ from tables.home.feed import Feed, Log
 from tables.home.memory import MemoryStore
 from tables.home.store import Local
 from tables.keys import META_KEY
-from tests.support.fetching import as_sent
+from tests.support.topics.fetching import as_sent
 from wire.fetch import Fetched
 
 KEYS = [f"SKU-{number}\x00store".encode() for number in range(4)]

@@ -12,7 +12,7 @@ from tables.home.feed import Feed, Log, Phase
 from tables.home.memory import MemoryStore
 from tables.home.store import Local, row_pairs
 from tables.keys import META_KEY
-from tests.support.fetching import as_sent
+from tests.support.topics.fetching import as_sent
 from wire.fetch import Fetched
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from app.access import tls_of
 from app.config import Settings
-from tests.support.certificates import Authority, CertificateFiles, a_key, in_pem
+from tests.support.http.certificates import Authority, CertificateFiles, a_key, in_pem
 from web.access.certificates import Certificate, Tls, read_authorities, read_certificate
 from web.access.watched import AccessError, WatchedFiles
 

@@ -12,7 +12,7 @@ from aiohttp.test_utils import BaseTestServer
 from app.access import tls_of
 from app.config import Settings
 from dev.workers import until
-from tests.support.certificates import Authority, CertificateFiles
+from tests.support.http.certificates import Authority, CertificateFiles
 from tests.unit.web.sockets import LAST, POST, QUICK, SLOW, a_server, problem_in, say
 from web.access.certificates import Tls
 from web.http.connections import ConnectionLimits, Server

@@ -8,7 +8,7 @@ import pytest
 
 from app.access import tls_of
 from app.config import Settings
-from tests.support.certificates import Authority, CertificateFiles
+from tests.support.http.certificates import Authority, CertificateFiles
 from tests.unit.web.sockets import a_server
 from web.access.certificates import Tls
 from web.cluster.exchange import PeerAnswer, PeerFailed

@@ -20,7 +20,7 @@ from app.commands import cli
 from app.config import Settings
 from dev.workers import ROOT, environment
 from domain.rows import Row
-from tests.support.certificates import Authority, CertificateFiles
+from tests.support.http.certificates import Authority, CertificateFiles
 from tests.unit.web.fakes import FakeTable
 from tests.unit.web.serving import LIMITS, a_web
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from app.upgrades.fleet import BEHIND_S
 from core.positions import parse_position
 from core.versions import to_bytes
-from tests.support.builders import an_active_version
+from tests.support.inputs.builders import an_active_version
 from tests.unit.web.fakes import FakeTable
 from web.cluster.admission import Admission
 from web.cluster.exchange import PeerAnswer

@@ -17,7 +17,7 @@ import pytest
 
 from app import __version__
 from dev.releases import releases
-from tests.support.frozen import forms, surface
+from tests.support.judges.frozen import forms, surface
 
 FILES = sorted((Path(__file__).parents[2] / "golden").glob("frozen-*.json"))
 RELEASES = [path.stem.removeprefix("frozen-") for path in FILES]

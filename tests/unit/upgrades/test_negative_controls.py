@@ -19,8 +19,8 @@ from core.stages import Role
 from core.versions import promote, stage, to_bytes
 from dev.reads.answers import Answer
 from dev.switches.verdicts import Moved, judge_switches
-from tests.support.builders import an_active_version
-from tests.support.mutated import MUTATIONS
+from tests.support.breaking.mutated import MUTATIONS
+from tests.support.inputs.builders import an_active_version
 from tests.unit.upgrades.test_switch_verdicts import KEY, oracles, row
 from tests.unit.web.fakes import FakeTable
 from web.cluster.admission import Admission

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from core.stages import Role
 from core.versions import VersionBegun, Versions, promote, stage, to_bytes
 from dev.workers import until
-from tests.support.builders import an_active_version
+from tests.support.inputs.builders import an_active_version
 from web.cluster.heartbeats import Claim, Heartbeat, WorkerState
 from web.cluster.peers import Peers
 from web.cluster.roster import WorkerView

@@ -10,7 +10,7 @@ from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict
 
 from core.stages import Role
-from tests.support.builders import an_active_version
+from tests.support.inputs.builders import an_active_version
 from tests.unit.web.fakes import FakeTable
 from web.cluster.admission import Admission
 from web.cluster.answers import problem_of

@@ -11,8 +11,8 @@ from multidict import CIMultiDict
 from core.positions import Place
 from core.stages import Role
 from core.versions import Versions, promote, retire, rollback, stage, to_bytes
-from tests.support.builders import an_active_version
-from tests.support.fleet import KnownEnds
+from tests.support.inputs.builders import an_active_version
+from tests.support.inside.fleet import KnownEnds
 from tests.unit.web.fakes import FakeTable
 from web.cluster.admission import Admission
 from web.cluster.exchange import PeerAnswer, PeerFailed

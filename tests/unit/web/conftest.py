@@ -6,7 +6,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from domain.rows import Row
 from domain.rules.held import Ruling
-from tests.support.openapi_check import Contract
+from tests.support.judges.openapi_check import Contract
 from tests.unit.web.fakes import FakeTable
 from tests.unit.web.serving import LIMITS, Worker, a_web
 from tests.unit.web.shop import PARTITIONS, TOPICS, FakeLog, Shop

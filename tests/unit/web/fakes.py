@@ -10,7 +10,7 @@ from tables.home.feed import Progress
 from tables.reading import PartitionStatus
 from tables.stats import Stats
 from tables.stock import StockReading
-from tests.support.shelf import Confirmed
+from tests.support.inside.shelf import Confirmed
 from web.writes.loads import LoadAnswer, LoadAsked, LoadEnd, LoadQuestions
 
 URL = "http://10.0.0.7:6066"

@@ -11,8 +11,8 @@ from aiohttp import web
 from aiohttp.test_utils import BaseTestServer, TestServer
 
 from core.stages import Role
-from tests.support.desk import Desk
-from tests.support.scripted import ScriptedServer, always
+from tests.support.breaking.scripted import ScriptedServer, always
+from tests.support.inside.desk import Desk
 from web.access.access import OPEN, Access
 from web.access.callers import Scope
 from web.cluster.heartbeats import Claim, Heartbeat, WorkerState

@@ -12,8 +12,8 @@ from app.channels.document import topics_document
 from app.config import Settings
 from app.loading.kept import kept_loads
 from domain.rules.held import Ruling
-from tests.support.builders import an_active_version
-from tests.support.openapi_check import Contract
+from tests.support.inputs.builders import an_active_version
+from tests.support.judges.openapi_check import Contract
 from tests.unit.web.fakes import URL, FakeLoader, FakeTable
 from web.access.access import OPEN, Access
 from web.config import Limits, WebConfig

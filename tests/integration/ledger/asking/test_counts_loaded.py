@@ -11,7 +11,7 @@ from yarl import URL
 
 from dev.oracle.log import read_topics
 from dev.workers import Worker, onhand, until
-from tests.support.workers import LEDGER, Cluster
+from tests.support.cluster.workers import LEDGER, Cluster
 
 PARTITIONS = 2
 PATIENCE_S = 120

@@ -12,7 +12,7 @@ from dev.workers import until
 from tests.ledgers.feeding import LIMITS, FedLedger, FedWorker
 from tests.ledgers.kept import Kept
 from tests.ledgers.logs import a_log, judged
-from tests.support.following import Following
+from tests.support.cluster.following import Following
 
 RECORDS = 900
 #: A hundred processes would not be more of a proof.

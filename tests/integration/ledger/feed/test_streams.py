@@ -31,7 +31,7 @@ from tests.ledgers.feeding import (
 )
 from tests.ledgers.kept import Kept
 from tests.ledgers.logs import a_log
-from tests.support.asyncapi_check import TopicContract
+from tests.support.judges.asyncapi_check import TopicContract
 from web.feed.asked import Form
 
 SEED, RECORDS = 9, 240

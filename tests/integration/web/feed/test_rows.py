@@ -22,9 +22,9 @@ from tables.home.changelog import Meta
 from tables.home.store import Local
 from tables.partition import Owned
 from tests.ledgers.feeding import EVENTS, LIMITS, LINES, lines_of
-from tests.support.asyncapi_check import TopicContract
-from tests.support.fleet import Fleet, Worker
-from tests.support.shelf import SALES, TOPICS
+from tests.support.inside.fleet import Fleet, Worker
+from tests.support.inside.shelf import SALES, TOPICS
+from tests.support.judges.asyncapi_check import TopicContract
 from web.feed.asked import read_asked
 from web.feed.following import Following
 from web.feed.owners import RowPages

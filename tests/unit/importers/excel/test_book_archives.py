@@ -15,7 +15,7 @@ from importers.documents.excel.archive import PartArchive
 from importers.documents.known import UnknownFormat, draft_table, table_format
 from importers.documents.port import BrokenDocument
 from importers.documents.sheets.maps import read_sheet_map
-from tests.support.sheets import SALES, moved
+from tests.support.inputs.sheets import SALES, moved
 from tests.unit.importers.excel.workbooks import HEAD, SHEET, a_book, lines_of, with_part
 
 BOOK = a_book([HEAD, ("A", 1), ("B", 2)])

@@ -10,7 +10,7 @@ import pytest
 
 from importers.documents.known import draft_table
 from importers.documents.port import BrokenDocument
-from tests.support.sheets import moved
+from tests.support.inputs.sheets import moved
 from tests.unit.importers.excel.workbooks import NOON, a_book, lines_of
 
 DAY = (NOON, "dd.mm.yyyy hh:mm")

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from importers.documents.port import BrokenDocument, Document, MovedLine, OtherLine, RefusedLine
-from tests.support.sheets import SALES, moved, refused
+from tests.support.inputs.sheets import SALES, moved, refused
 from tests.unit.importers.excel.workbooks import (
     HEAD,
     NOON,

@@ -19,7 +19,7 @@ from importers.documents.port import (
 )
 from importers.documents.sheets.csvs import csv_format
 from importers.documents.sheets.maps import read_sheet_map
-from tests.support.sheets import SALES, moved, refused
+from tests.support.inputs.sheets import SALES, moved, refused
 from tests.unit.importers.excel.workbooks import (
     HEAD,
     NOON,

@@ -12,7 +12,7 @@ import xlsxwriter
 from importers.documents.excel.reading import excel_format
 from importers.documents.port import Document, DocumentPart
 from importers.documents.sheets.maps import read_sheet_map
-from tests.support.sheets import SALES
+from tests.support.inputs.sheets import SALES
 
 TIMES = f'time_form = "excel"\nzone = "Europe/Berlin"\n{SALES}time = "day"\n'
 HEAD = ("sku", "qty")

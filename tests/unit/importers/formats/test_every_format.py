@@ -29,7 +29,7 @@ from importers.documents.port import (
 )
 from importers.documents.sheets.maps import read_sheet_map
 from importers.documents.values import MAX_DECIMALS, MAX_WHOLE_DIGITS
-from tests.support.sheets import SALES
+from tests.support.inputs.sheets import SALES
 from tests.unit.importers.formats import writing
 from tests.unit.importers.formats.writing import (
     CLASS,

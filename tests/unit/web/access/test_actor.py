@@ -8,7 +8,7 @@ import pytest
 
 from dev.oracle.stock import Oracle
 from dev.oracle.stock import Record as LogRecord
-from tests.support.builders import LOCATION, RECORDED_MS, SKU, Owner, as_json, at
+from tests.support.inputs.builders import LOCATION, RECORDED_MS, SKU, Owner, as_json, at
 from web.writes.lines import said_by
 
 #: As tills post it, before and after their token was changed, and when none was needed.

@@ -8,8 +8,8 @@ from pathlib import Path
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from tests.support.desk import ME, Desk
-from tests.support.shelf import Shelf
+from tests.support.inside.desk import ME, Desk
+from tests.support.inside.shelf import Shelf
 from tests.unit.web.access_files import OTHER, SECRET, Keys
 from tests.unit.web.reads.test_both_ways import answer_of
 from web.access import proofs

@@ -9,8 +9,8 @@ import pytest
 from core.stages import Freshness, Role
 from dev.workers import until
 from domain.lookup import NotCaughtUp, NotReady, TooStale
-from tests.support.fleet import KnownEnds
-from tests.support.shelf import TOPICS, Shelf
+from tests.support.inside.fleet import KnownEnds
+from tests.support.inside.shelf import TOPICS, Shelf
 from web.cluster.admission import ANYTHING, Admission, Asked
 
 

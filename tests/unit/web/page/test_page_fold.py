@@ -16,7 +16,7 @@ from core.partitioning import partition_for
 from dev.workers import ROOT
 from domain.events import SaleVoided, StockEvent
 from domain.rules.held import HELD
-from tests.support.builders import (
+from tests.support.inputs.builders import (
     LOCATION,
     RECORDED_MS,
     SKU,

@@ -16,7 +16,7 @@ from core.stages import Role
 from core.tallies import as_bytes, as_number
 from tables.home.store import Local
 from tables.stats import Stats
-from tests.support.shelf import SALES, Shelf
+from tests.support.inside.shelf import SALES, Shelf
 from web.cluster.heartbeats import Heartbeat
 from web.cluster.members import claim_of
 from web.program import ProgramWeb, ProgramWebConfig

@@ -11,8 +11,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import BaseTestServer, TestServer
 
-from tests.support.desk import ME, Desk
-from tests.support.shelf import Shelf
+from tests.support.inside.desk import ME, Desk
+from tests.support.inside.shelf import Shelf
 from web.http.connections import ConnectionLimits, guard
 from web.http.raw.shortcuts import Take
 

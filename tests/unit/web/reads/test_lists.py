@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from core.stages import Role
 from domain.lookup import NotReady
 from domain.rows import Row
-from tests.support.shelf import TOPICS, Shelf
+from tests.support.inside.shelf import TOPICS, Shelf
 from web.cluster.admission import ANYTHING, Admission, Asked, Unanswered
 from web.cluster.exchange import PeerFailed
 from web.cluster.freshness import FreshnessBody

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tables.secondary import indexes
 from tables.tasks import Tasks
-from tests.support.shelf import Shelf
+from tests.support.inside.shelf import Shelf
 from tests.unit.web.reads.test_lists import a_page, a_shelf, a_split, keys, much_stock, names, stock
 from web.reads import merging
 from web.reads.cursors import RowKey

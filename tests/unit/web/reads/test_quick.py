@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.stages import Role
-from tests.support.desk import Desk
+from tests.support.inside.desk import Desk
 from web.cluster.heartbeats import Claim, Heartbeat
 
 SKU, LOCATION = "SKU-1", "store-7"

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from core.stages import Role
-from tests.support.desk import ME
-from tests.support.scripted import Serve, always, never
+from tests.support.breaking.scripted import Serve, always, never
+from tests.support.inside.desk import ME
 from tests.unit.web.access_files import SECRET, Keys
 from tests.unit.web.played import PATH, USUAL, a_pair, a_row, refused, row, unknown
 from web.access import proofs

@@ -17,8 +17,8 @@ from msgspec.structs import replace
 
 from dev.workers import until
 from domain.rules.held import CURRENT, HELD
-from tests.support.builders import an_active_version
-from tests.support.openapi_check import Contract
+from tests.support.inputs.builders import an_active_version
+from tests.support.judges.openapi_check import Contract
 from tests.unit.web.access_files import Keys
 from tests.unit.web.fakes import FakeLoader, FakeTable
 from tests.unit.web.serving import LIMITS, Worker, a_web

@@ -1,0 +1,1 @@
+"""Faults, mishaps and nonsense: what is done to workers, disks, Kafka and connections."""

@@ -1,0 +1,1 @@
+"""Workers and programs as processes over a real Kafka, and the traffic that goes on meanwhile."""

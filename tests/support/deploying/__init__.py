@@ -1,0 +1,1 @@
+"""What deploy/ says, made and tried without the systems it is for."""

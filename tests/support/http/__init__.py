@@ -1,0 +1,1 @@
+"""Who calls a worker, or is called by it, over HTTP and TLS."""

@@ -1,0 +1,1 @@
+"""Values, events, documents and sheets as tests need them."""

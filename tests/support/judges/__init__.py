@@ -1,0 +1,1 @@
+"""What holds results to the log and to the contracts, and keeps what was measured."""

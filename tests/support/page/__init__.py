@@ -1,0 +1,1 @@
+"""The page in a browser, and workers of paper that answer it."""
