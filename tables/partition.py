@@ -184,6 +184,11 @@ class Partition:
         self.anew.clear()  # a take-over compares the logs
         self.move(Stage.ACTIVE)
 
+    def follows_on(self) -> bool:
+        """Whether it stands by, or is about to, and nothing has to be begun anew for that."""
+        is_on_its_way = self.task is not None and not self.task.done()
+        return self.assigned is Role.STANDBY and (self.feed is not None or is_on_its_way)
+
     def unfed(self) -> Feed | None:
         """Nobody feeds it any more; returns who did."""
         feed, self.feed = self.feed, None

@@ -138,9 +138,9 @@ class Table(Reading):
     async def revoke(self) -> None:
         """The group rebalances: finish the groups under way, then own nothing.
 
-        Stores stay open, and go on answering as `former` until a new owner is known.
-        Commits get half a session timeout; what does not make it is read again by
-        whoever comes next.
+        Stores stay open, and go on answering as `former` until a new owner is known. Standbys
+        follow on: nobody else has what was committed last by who leaves. Commits get half a
+        session timeout; what does not make it is read again by whoever comes next.
         """
         self._open = False
         self._opening.end()
@@ -153,7 +153,7 @@ class Table(Reading):
             log.warning(
                 "Some groups could not be committed before they left (%s).", in_words(error)
             )
-        for p in self.held.values():
+        for p in (p for p in self.held.values() if p.assigned is not Role.STANDBY):
             self._release(p)
 
     async def assign(self, actives: Iterable[int], standbys: Iterable[int]) -> None:
@@ -162,11 +162,11 @@ class Table(Reading):
         self._opening.end()
         active, standby = set(actives), set(standbys)
         self._commits.owned_count = len(active)
-        for number in sorted(self.held.keys() & (active | standby)):
-            p = self.held[number]
-            self._release(p)
-            p.refusals, p.stopped_because = 0, None
-            self._serve(p, number in active)
+        for p in [self.held[number] for number in sorted(self.held.keys() & (active | standby))]:
+            if p.number in active or not p.follows_on():
+                self._release(p)
+                p.refusals, p.stopped_because = 0, None
+                self._serve(p, p.number in active)
         for number in sorted(set(self.held) - active - standby):
             p = self.held[number]
             self._release(p)

@@ -23,6 +23,9 @@ from tables.home.memory import MemoryStores
 from tables.home.rocks import RocksStores
 from tables.home.store import Stores
 
+#: A member learns from the answer to its heartbeat that the group rebalances. Until the last one
+#: has learned it, those that have already wait, and nobody folds what they owned.
+_HEARTBEAT_S = 0.25
 #: Faust's consumer leaves the group after this long without a poll. A worker without
 #: partitions never polls (aiokafka #1187), and a stuck agent is found by our own watch.
 _NEVER_S = 20 * 24 * 3600.0
@@ -53,7 +56,7 @@ def faust_options(settings: Settings, group: str) -> dict[str, Any]:
         "broker_max_poll_interval": _NEVER_S,
         "broker_session_timeout": session_s,
         "broker_rebalance_timeout": max(60.0, 3 * session_s),
-        "broker_heartbeat_interval": session_s / 5,
+        "broker_heartbeat_interval": min(session_s / 5, _HEARTBEAT_S),
         "broker_commit_interval": 5.0,
         "stream_wait_empty": False,
         "web_bind": settings.web_host,

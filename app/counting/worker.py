@@ -2,7 +2,7 @@
 
 Start: `begin` connects the tables; the consumer joins the group; `on_assigned` after each
 rebalance, `on_revoked` before. Stop: `leave` first stops promising, then the tables commit,
-then Faust leaves the group.
+then the group is left, then the tables are closed.
 """
 
 from __future__ import annotations
@@ -115,12 +115,13 @@ class CountingApp(GroupMember):
         relieved = asyncio.create_task(self._relieved.wait(), name="relieved")
         await asyncio.wait([requests, relieved], return_when=asyncio.FIRST_COMPLETED)
         relieved.cancel()
+        await asyncio.gather(*(one.table.revoke() for one in self.counted))
+        # Before the stores are closed, and before the last requests are answered, if there are
+        # any left: until the group knows, its partitions have no owner.
+        await cast(BatchConsumer, self.consumer).leave()
         await asyncio.gather(*(one.table.stop() for one in self.counted))
         for one in self.counted:
             await one.decoder.stop()
-        # Before the last requests are answered, if there are any left: what the group
-        # gives this worker meanwhile has no owner.
-        await cast(BatchConsumer, self.consumer).leave()
         await requests
 
     # ---- called by app/group/transport.py, app/group/assignment.py and app/group/assignor.py

@@ -7,6 +7,7 @@ import pytest
 from core.stages import Role, Stage
 from dev.workers import until
 from tables.changes.ring import ReadTo, RowsSince
+from tables.home.store import StoreDamaged
 from tests.support.inside.delivered import WAIT_S, Gate
 from tests.support.inside.owners import Shop, Worker, a_delivery_of, a_worker, with_history
 
@@ -56,6 +57,44 @@ async def test_a_standby_becomes_the_owner_from_what_it_has(shop: Shop) -> None:
 
         assert worker.table.stats.restored - restored <= 1  # its last meta record, again
         assert worker.rows() == {f"SKU-{n:04}/here": 1 for n in range(3)}
+
+
+async def test_who_stands_by_follows_on_while_the_group_rebalances(shop: Shop) -> None:
+    await with_history(shop)
+    async with a_worker(shop) as leaver, a_worker(shop) as standby:
+        await standby.table.assign((), {0})
+        await standby.is_(STANDBY)
+        await leaver.own(0)
+
+        await standby.table.revoke()  # it has heard of the rebalance, and waits for the others
+        shop.append(a_delivery_of(2, first=3))
+        await leaver.deliver()
+        await leaver.table.revoke()  # its last commit
+        await standby.committed()
+
+        assert len(standby.rows()) == 5
+        feed = standby.partition().feed
+        await standby.table.assign((), {0})
+        await standby.is_(STANDBY)
+        assert standby.partition().feed is feed  # nothing was begun anew
+
+
+async def test_a_standbys_store_that_is_lost_while_the_group_rebalances_is_restored_after_it(
+    shop: Shop,
+) -> None:
+    await with_history(shop)
+    async with a_worker(shop) as standby:
+        await standby.table.assign((), {0})
+        await standby.is_(STANDBY)
+        lost = standby.partition().store
+
+        await standby.table.revoke()
+        standby.table._give_up(standby.partition(), lost, StoreDamaged("it was bent"))
+        await standby.table.assign((), {0})
+        await standby.committed()
+
+        assert standby.partition().store is not lost
+        assert len(standby.rows()) == 3
 
 
 async def test_who_stood_by_tells_a_reader_of_rows_what_the_owner_told_nobody(shop: Shop) -> None:

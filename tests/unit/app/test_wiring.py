@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from msgspec.structs import replace
 
 from app.config import Settings
@@ -66,6 +67,18 @@ def test_without_any_of_it_the_settings_decide(tmp_path: Path) -> None:
 
     assert isinstance(stores_of(app), RocksStores)
     assert app.end is None
+
+
+@pytest.mark.parametrize(("session_ms", "most_s"), [(10_000, 0.25), (1_000, 0.2)])
+def test_a_member_asks_often_whether_its_group_rebalances(
+    tmp_path: Path, session_ms: int, most_s: float
+) -> None:
+    """Who has heard of it folds nothing until the last one has."""
+    settings = Settings.from_env(
+        {}, kafka=NOWHERE, data_dir=tmp_path, session_timeout_ms=session_ms
+    )
+
+    assert build(settings).conf.broker_heartbeat_interval <= most_s
 
 
 def test_a_worker_loads_no_sql() -> None:
