@@ -16,6 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 from signal import SIGTERM
 from statistics import median
+from typing import NamedTuple
 
 from bench.__main__ import BROKER_SETTINGS
 from bench.facts.events import facts
@@ -108,12 +109,25 @@ def commits_since(kafka: str, changelog: str, since: Mapping[int, int]) -> Commi
     return found
 
 
-def gaps_s(commits: Commits, from_ms: float, until_ms: float) -> list[float]:
-    """The longest time between two commits of each partition in this stretch, ascending."""
+class Gap(NamedTuple):
+    """Between two commits of a partition.
+
+    seconds: how long. at_s: from the begin of the stretch to the first of the two commits.
+    """
+
+    seconds: float
+    at_s: float
+    partition: int
+
+
+def gaps(commits: Commits, from_ms: float, until_ms: float) -> list[Gap]:
+    """The longest one of each partition in this stretch, ascending."""
     found = []
-    for moments in commits.values():
+    for partition, moments in commits.items():
         there = [from_ms, *(ms for ms in moments if from_ms < ms < until_ms), until_ms]
-        found.append(max(b - a for a, b in pairwise(there)) / 1000)
+        each = ((b - a, a) for a, b in pairwise(there))
+        longest_ms, at_ms = max(each)
+        found.append(Gap(longest_ms / 1000, (at_ms - from_ms) / 1000, partition))
     return sorted(found)
 
 
@@ -148,14 +162,20 @@ def measure(folder: Path, given: argparse.Namespace) -> Iterator[Judged]:
             commits = commits_since(kafka.bootstrap, changelog, since)
         finally:
             installation.stop()
-    before, rolled = gaps_s(commits, first_ms, roll_ms), gaps_s(commits, roll_ms, end_ms)
+    before, rolled = gaps(commits, first_ms, roll_ms), gaps(commits, roll_ms, end_ms)
     failed = [one for one in answers if one.status != 200]
     say(
-        f"between two commits of a partition at most {before[-1]:.2f} s before; while rolling, in "
-        f"{took_s:.0f} s, {rolled[-1]:.2f} s, {median(rolled):.2f} s at the median of partitions"
+        f"between two commits of a partition at most {before[-1].seconds:.2f} s before; while "
+        f"rolling, in {took_s:.0f} s, {rolled[-1].seconds:.2f} s, "
+        f"{median(one.seconds for one in rolled):.2f} s at the median of partitions"
     )
-    say(f"{len(answers):,} reads; {[(one.status, one.problem) for one in failed[:5]]}")
-    yield from most("longest without a commit of a partition", rolled[-1], 1.5, " s")
+    for one in rolled[-3:]:
+        say(f"partition {one.partition}: {one.seconds:.2f} s, {one.at_s:.1f} s after the begin")
+    say(f"{len(answers):,} reads, of which failed {len(failed):,}")
+    for answer in failed[:5]:
+        at_s = answer.began - roll_ms / 1000
+        say(f"at {at_s:.1f} s, of {answer.asked}: {answer.status} {answer.problem}")
+    yield from most("longest without a commit of a partition", rolled[-1].seconds, 1.5, " s")
     yield from most("reads that failed", float(len(failed)), 0, f" of {len(answers):,}")
 
 
@@ -175,11 +195,12 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=5_000_000)
     parser.add_argument("--partitions", type=int, default=12, help="as many for each worker")
     parser.add_argument("--per-s", type=int, default=1_000, help="facts a second meanwhile")
+    parser.add_argument("--folder", type=Path, help="keep all logs there")
     given = parser.parse_args()
     if given.partitions % WORKERS:
         parser.error(f"{WORKERS} workers must own as many partitions each")
-    with tempfile.TemporaryDirectory() as folder:
-        judged = list(measure(Path(folder), given))
+    with tempfile.TemporaryDirectory() as passing:
+        judged = list(measure(given.folder or Path(passing), given))
     print("; ".join(f"{what} {value}" for what, value in describe().items()))
     print(f"\n| {given.rows:,} rows, {WORKERS} workers started anew | wanted | measured | |")
     print("|---|---|---|---|")

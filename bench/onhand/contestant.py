@@ -9,6 +9,7 @@ import os
 import random
 import subprocess
 import time
+from collections import Counter
 from pathlib import Path
 
 from bench.facts.oracle import CHECKSUM, FIELDS, Values, compare
@@ -71,6 +72,8 @@ class Onhand:
         self.topics = topics or arena.full
         self.onhand_name = f"{arena.run}-onhand-{workers}{label.replace(' ', '-').replace(',', '')}"
         self.workers: list[Worker] = []
+        #: How often each was started: each life has a log of its own.
+        self._lives: Counter[int] = Counter()
         #: Settings of each worker.
         self.environments: list[dict[str, str]] = []
         self._arena = arena
@@ -122,7 +125,9 @@ class Onhand:
     def _worker(self, index: int) -> Worker:
         environment = self.environments[index]
         argv = [self._arena.python, "-m", "faust", "-A", "app", "worker", "-l", "info"]
-        log = self._arena.log(f"{self.onhand_name}-{index + 1}")
+        self._lives[index] += 1
+        life = f"-again-{self._lives[index] - 1}" if self._lives[index] > 1 else ""
+        log = self._arena.log(f"{self.onhand_name}-{index + 1}{life}")
         process = Process(argv, log, env=environment, cwd=self._arena.tree)
         return Worker(process, Web(int(environment["ONHAND_WEB_PORT"])))
 
