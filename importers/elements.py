@@ -17,7 +17,7 @@ from importers.gtins import (
     serial_name,
     unit_of,
 )
-from importers.items import Meaning, Refused, Setup, Unit, Why
+from importers.items import Meaning, ScanRefused, Setup, Unit, Why
 
 GS = "\x1d"
 Pairs = list[tuple[str, str]]
@@ -54,7 +54,7 @@ def of_message(text: str) -> Pairs:
     """Split what a scanner sends of a GS1 symbol; GS ends an element without fixed length.
 
     Raises:
-        Refused: it cannot be split.
+        ScanRefused: it cannot be split.
     """
     from biip import ParseError
     from biip.gs1_messages import GS1Message
@@ -75,7 +75,7 @@ def of_brackets(text: str) -> Pairs:
     """Split what is printed for people, and what zxing-cpp gives: (01)09506000134352(10)ABC.
 
     Raises:
-        Refused: it cannot be split, or only by guessing.
+        ScanRefused: it cannot be split, or only by guessing.
     """
     from biip import ParseError
     from biip.gs1_messages import GS1Message
@@ -86,7 +86,7 @@ def of_brackets(text: str) -> Pairs:
         raise _not_split(text) from error
     # A bracket is also a character of lots and serials: of (10)A(B)C biip makes lot A.
     if message.as_hri() != text.replace(" ", ""):
-        raise Refused(
+        raise ScanRefused(
             Why.AMBIGUOUS,
             f"Brackets inside a value of {text!r} cannot be told from those around a number: "
             "have the reader send the symbol as it is, with its mark (such as ]C1).",
@@ -98,7 +98,7 @@ def of_link(text: str) -> Pairs:
     """Split a GS1 Digital Link; its host and whatever is no GS1 number say nothing.
 
     Raises:
-        Refused: no such link, or it says one thing twice.
+        ScanRefused: no such link, or it says one thing twice.
     """
     from biip import ParseError
     from biip.gs1_digital_link_uris import GS1DigitalLinkURI
@@ -109,7 +109,7 @@ def of_link(text: str) -> Pairs:
         pairs = [(one.ai.ai, one.value) for one in GS1DigitalLinkURI.parse(link).element_strings]
         asked = parse_qsl(parts.query)
     except (ParseError, ValueError) as error:
-        raise Refused(
+        raise ScanRefused(
             Why.NO_ITEM,
             f"{text!r} is a link without a GS1 number in its path (/01/ and a GTIN): scan "
             "another symbol of this item.",
@@ -123,19 +123,19 @@ def meaning_of_elements(pairs: Pairs, setup: Setup) -> Meaning:
     """Find the item and how many.
 
     Raises:
-        Refused: no item, more than one, or it is not said how much.
+        ScanRefused: no item, more than one, or it is not said how much.
     """
     values: dict[str, str] = {}
     for ai, value in pairs:
         if values.setdefault(ai, value) != value:
-            raise Refused(
+            raise ScanRefused(
                 Why.AMBIGUOUS,
                 f"({ai}) is there as {values[ai]} and as {value}: scan one symbol at a time.",
             )
     if "00" in values:
         require_check_digit(values["00"], "The SSCC")
     if "01" in values and "02" in values:
-        raise Refused(
+        raise ScanRefused(
             Why.AMBIGUOUS,
             "An item (01) and the contents of a pallet (02) are in one scan: scan one symbol at "
             "a time.",
@@ -147,7 +147,7 @@ def meaning_of_elements(pairs: Pairs, setup: Setup) -> Meaning:
     else:
         what = next((_NO_ITEMS[ai] for ai in values if ai in _NO_ITEMS), None)
         named = f"This is {what}" if what else f"({next(iter(values))}) alone is no item"
-        raise Refused(
+        raise ScanRefused(
             Why.NO_ITEM, f"{named}, and no stock of a SKU: scan the symbol of the item itself."
         )
     beside = {_NAMES.get(ai, ai): value for ai, value in values.items() if ai not in ("01", "02")}
@@ -158,7 +158,7 @@ def net_grams(values: Iterable[tuple[str, str]]) -> int | None:
     """Net weight in grams, from 310n: six digits, of which n are decimals of a kilogram.
 
     Raises:
-        Refused: a part of a gram is left over, nothing is weighed, or two weights differ.
+        ScanRefused: a part of a gram is left over, nothing is weighed, or two weights differ.
     """
     found: set[int] = set()
     for ai, value in values:
@@ -167,14 +167,14 @@ def net_grams(values: Iterable[tuple[str, str]]) -> int | None:
         decimals = int(ai[3])
         grams, rest = divmod(int(value) * 1000, 10**decimals)
         if rest or not grams:
-            raise Refused(
+            raise ScanRefused(
                 Why.MEASURE,
                 f"A net weight of ({ai}) {value} is not a whole number of grams above 0: weigh the "
                 "item anew, or have a person book it.",
             )
         found.add(grams)
     if len(found) > 1:
-        raise Refused(Why.MEASURE, "There are two net weights (310n): scan one symbol at a time.")
+        raise ScanRefused(Why.MEASURE, "There are two net weights (310n): scan one symbol at a time.")
     return found.pop() if found else None
 
 
@@ -184,14 +184,14 @@ def _of_item(values: dict[str, str], setup: Setup) -> Meaning:
     serial = values.get("21")
     once = None if serial is None else serial_name(gtin, serial)
     if "37" in values:
-        raise Refused(
+        raise ScanRefused(
             Why.MEASURE,
             "A count of contents (37) belongs to (02), not to the item (01): ask who made the "
             "label which of the two it means.",
         )
     if is_local(gtin):
         if grams is not None or "30" in values:
-            raise Refused(
+            raise ScanRefused(
                 Why.MEASURE,
                 f"{gtin} is a region's or a company's own number, which goes with no measure "
                 "beside it: book it by the number that the shop has for this item.",
@@ -203,7 +203,7 @@ def _of_item(values: dict[str, str], setup: Setup) -> Meaning:
     if "30" in values:
         count = int(values["30"])
         if gtin[0] != "9" or not count:
-            raise Refused(
+            raise ScanRefused(
                 Why.MEASURE,
                 f"A count of (30) {values['30']} goes with an item that is sold by measure (its "
                 "GTIN begins with 9), and is above 0: ask who made the label what it means.",
@@ -220,7 +220,7 @@ def _of_contents(values: dict[str, str]) -> Meaning:
     count = int(values.get("37", "0"))
     once = f"(00){values['00']}" if "00" in values else None
     if is_local(gtin) or not count or (gtin[0] == "9" and grams is None):
-        raise Refused(
+        raise ScanRefused(
             Why.MEASURE,
             f"It is not said how much of {gtin} is inside: scan a label that has (02), a count "
             "above 0 (37) and, for what is sold by measure, the net weight (310n).",
@@ -230,8 +230,8 @@ def _of_contents(values: dict[str, str]) -> Meaning:
     return Meaning(gtin, count, unit_of(gtin), once=once)
 
 
-def _not_split(text: str) -> Refused:
-    return Refused(
+def _not_split(text: str) -> ScanRefused:
+    return ScanRefused(
         Why.UNREADABLE,
         f"{text!r} cannot be split into GS1 elements: scan it again, and if it stays so, test that "
         "the scanner sends GS, or a sign for it that --gs names.",

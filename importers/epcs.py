@@ -12,7 +12,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from importers.gtins import check_digit, is_local, meaning_of, serial_name
-from importers.items import ELEMENT_CHARACTERS, Meaning, Refused, Setup, Why
+from importers.items import ELEMENT_CHARACTERS, Meaning, ScanRefused, Setup, Why
 
 _SGTIN_96, _SGTIN_198, _SGTIN_PLUS = 0x30, 0x36, 0xF7
 _OTHERS: Final = {
@@ -81,7 +81,7 @@ def of_uri(text: str, setup: Setup) -> Meaning:
     """Read an EPC as a pure identity or a tag URI, whose filter says nothing of the item.
 
     Raises:
-        Refused: no item, or no such URI.
+        ScanRefused: no item, or no such URI.
     """
     if pure := _PURE.fullmatch(text):
         return _meaning(pure[1], pure[2], _unescaped(pure[3], text), setup)
@@ -92,7 +92,7 @@ def of_uri(text: str, setup: Setup) -> Meaning:
         return _meaning(tag[2], tag[3], serial, setup)
     kind = text.removeprefix("urn:epc:").partition(":")[0]
     if kind in ("class", "idpat", "pat"):
-        raise Refused(
+        raise ScanRefused(
             Why.NO_ITEM,
             f"{text!r} names a kind of things and not one thing: a quantity has to come with it.",
         )
@@ -123,11 +123,11 @@ def of_hex(text: str, setup: Setup) -> Meaning:
     """Read the EPC memory of a tag. Readers pad it to whole bytes or words with zeros.
 
     Raises:
-        Refused: no item, or no EPC.
+        ScanRefused: no item, or no EPC.
     """
     header, bits = int(text[:2], 16), len(text) * 4
     if header == _SGTIN_PLUS:
-        raise Refused(
+        raise ScanRefused(
             Why.UNREADABLE,
             f"The tag {text} has the newer form SGTIN+ (F7), which is not read here yet: keep its "
             "hex, and book the item by its printed code.",
@@ -164,7 +164,7 @@ def _meaning(prefix: str, item: str, serial: str, setup: Setup) -> Meaning:
     if gtin is None:  # also a tag's binary numbers that are too large for their digits
         raise _broken(epc)
     if is_local(gtin):
-        raise Refused(
+        raise ScanRefused(
             Why.LOCAL_NUMBER,
             f"The tag {epc} has a number that a region or a company gave itself ({gtin}): book it "
             "by the number that the shop has for this item.",
@@ -192,15 +192,15 @@ def _seven_bits(rest: int, text: str) -> str:
     return serial
 
 
-def _no_item(what: str, text: str) -> Refused:
-    return Refused(
+def _no_item(what: str, text: str) -> ScanRefused:
+    return ScanRefused(
         Why.NO_ITEM,
         f"{text} is {what}, and no stock of a SKU: have the reader pass SGTINs on.",
     )
 
 
-def _broken(text: str) -> Refused:
-    return Refused(
+def _broken(text: str) -> ScanRefused:
+    return ScanRefused(
         Why.UNREADABLE,
         f"{text} is no SGTIN that can be: read the tag again, and if it stays so, write it anew.",
     )

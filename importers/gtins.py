@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NoReturn
 
-from importers.items import Meaning, Refused, Setup, Unit, Why
+from importers.items import Meaning, ScanRefused, Setup, Unit, Why
 
 _DIGITS = re.compile(r"[0-9]+")
 #: GS1 prefixes of 13 digits: refunds (980), coupons (981–984, 99).
@@ -25,7 +25,7 @@ def check_digit(payload: str) -> int:
 def require_check_digit(digits: str, what: str) -> None:
     """Refuse `digits` if the last does not fit the others; `what` begins the sentence."""
     if check_digit(digits[:-1]) != int(digits[-1]):
-        raise Refused(
+        raise ScanRefused(
             Why.CHECK_DIGIT,
             f"{what} {digits} is misread or mistyped, for its check digit does not fit: scan it "
             "again. Do not change the last digit, any other may be the wrong one.",
@@ -39,10 +39,10 @@ def gtin_of(digits: str) -> str:
         digits: 8, 12, 13 or 14. That eight are an EAN-8, and not a UPC-E, the caller knows.
 
     Raises:
-        Refused: another length, or the check digit is wrong.
+        ScanRefused: another length, or the check digit is wrong.
     """
     if len(digits) not in (8, 12, 13, 14) or not _DIGITS.fullmatch(digits):
-        raise Refused(
+        raise ScanRefused(
             Why.UNREADABLE,
             f"{digits!r} is no GTIN, which has 8, 12, 13 or 14 digits: scan it again.",
         )
@@ -58,7 +58,7 @@ def meaning_of(gtin: str, setup: Setup) -> Meaning:
         setup: of the shop, for numbers that mean something only there.
 
     Raises:
-        Refused: the number is no item, of no item here, or says nothing about how many.
+        ScanRefused: the number is no item, of no item here, or says nothing about how many.
     """
     if gtin.startswith("000000"):  # a GTIN-8; those of 0 and 2 are a company's own
         if gtin[6] in "02":
@@ -70,12 +70,12 @@ def meaning_of(gtin: str, setup: Setup) -> Meaning:
         if thirteen.startswith(("02", "2")):
             return _of_region(thirteen, setup)
         if thirteen.startswith(_COUPONS):
-            raise Refused(
+            raise ScanRefused(
                 Why.NO_ITEM,
                 f"{thirteen} is a coupon or a refund, which moves no stock: leave it out.",
             )
     elif gtin[0] == "9":
-        raise Refused(
+        raise ScanRefused(
             Why.MEASURE,
             f"{gtin} is sold by measure (it begins with 9), and nothing says how much this is: "
             "scan a symbol that has its net weight in kilograms (310n) beside it.",
@@ -106,7 +106,7 @@ def unit_of(gtin: str) -> Unit:
 
 def _of_chain(digits: str, setup: Setup) -> Meaning:
     if setup.chain is None:
-        raise Refused(
+        raise ScanRefused(
             Why.LOCAL_NUMBER,
             f"{digits} is a number that a company gave itself and others have too: say whose "
             "with the chain's name (--chain), which becomes part of the SKU.",
@@ -117,7 +117,7 @@ def _of_chain(digits: str, setup: Setup) -> Meaning:
 def _of_region(digits: str, setup: Setup) -> Meaning:
     """Read a number of 02 or 20–29: the same digits are kilograms here and a price there."""
     if setup.region is None:
-        raise Refused(
+        raise ScanRefused(
             Why.LOCAL_NUMBER,
             f"What {digits} means is national (a weight, a price, a count): say whose rules "
             "hold with the region (--region), such as NO or DE.",
@@ -131,7 +131,7 @@ def _of_region(digits: str, setup: Setup) -> Meaning:
         rcn = Gtin.parse(digits, config=ParseConfig(rcn_region=RcnRegion(region.lower())))
     except ParseError as error:
         # The number's own check digit fits, so it is the second one, of the measure.
-        raise Refused(
+        raise ScanRefused(
             Why.CHECK_DIGIT,
             f"The measure inside of {digits} has a check digit of its own in {region}, which does "
             "not fit: scan it again, and if it stays so, weigh the item anew.",
@@ -139,13 +139,13 @@ def _of_region(digits: str, setup: Setup) -> Meaning:
     if not isinstance(rcn, Rcn) or all(one is None for one in (rcn.weight, rcn.price, rcn.count)):
         # biip's without_variable_measure() gives the number back as it is: each weight would
         # be a SKU of its own.
-        raise Refused(
+        raise ScanRefused(
             Why.LOCAL_NUMBER,
             f"No rule of {region} for numbers like {digits} is known here: book it by the number "
             "that the shop has for this item.",
         )
     if rcn.price is not None:
-        raise Refused(
+        raise ScanRefused(
             Why.PRICE,
             f"{digits} says a price in {region} and no weight: work the grams out from the price "
             "per kilogram of the label's day, or have a person book it.",
@@ -160,4 +160,4 @@ def _of_region(digits: str, setup: Setup) -> Meaning:
 
 
 def _nothing(digits: str) -> NoReturn:
-    raise Refused(Why.MEASURE, f"{digits} says a weight or count of nothing: weigh the item anew.")
+    raise ScanRefused(Why.MEASURE, f"{digits} says a weight or count of nothing: weigh the item anew.")

@@ -79,7 +79,7 @@ class Meaning(msgspec.Struct, frozen=True):
     once: str | None = None
 
 
-class Refused(Exception):
+class ScanRefused(Exception):
     """Ends the reading of one text; `read` makes a `NotAnItem` of it."""
 
     def __init__(self, why: Why, sentence: str) -> None:

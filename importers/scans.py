@@ -12,7 +12,7 @@ from typing import Final
 from importers import epcs
 from importers.elements import GS, meaning_of_elements, of_brackets, of_link, of_message
 from importers.gtins import gtin_of, meaning_of
-from importers.items import Meaning, NotAnItem, Refused, ScannedItem, Setup, Why
+from importers.items import Meaning, NotAnItem, ScanRefused, ScannedItem, Setup, Why
 
 #: Characters of one text; a QR code holds 7,089 digits, and no item needs that many.
 MAX_CHARS: Final = 4_096
@@ -41,13 +41,13 @@ def read(text: str, setup: Setup) -> ScannedItem | NotAnItem:
     mark = found[0] if found else None
     try:
         if not line or len(line) > MAX_CHARS or not line.isascii():
-            raise Refused(
+            raise ScanRefused(
                 Why.UNREADABLE,
                 f"A scan is 1 to {MAX_CHARS:,} ASCII characters, which this is not: scan it again, "
                 "and set the scanner's keyboard language to that of this machine.",
             )
         meaning = _unmarked(line, setup) if mark is None else _marked(mark, line[3:], setup)
-    except Refused as refused:
+    except ScanRefused as refused:
         return NotAnItem(text=text, why=refused.why, sentence=str(refused))
     return ScannedItem(
         text=text,
@@ -74,12 +74,12 @@ def _marked(mark: str, rest: str, setup: Setup) -> Meaning:
     if mark in _ITF_MARKS and len(rest) == 14:
         return meaning_of(gtin_of(rest), setup)
     if mark in ("]E1", "]E2"):
-        raise Refused(
+        raise ScanRefused(
             Why.NO_ITEM,
             f"This is only the add-on {rest} of a symbol: set the scanner to send both as one "
             "(]E3), and scan again.",
         )
-    raise Refused(
+    raise ScanRefused(
         Why.NO_ITEM,
         f"A symbol of the kind {mark} carries any text, not a number of GS1 by rule: scan the "
         "item's other symbol, or book it by the number that the shop has for this item.",
@@ -103,7 +103,7 @@ def _retail(mark: str, digits: str, setup: Setup) -> Meaning:
         one = meaning_of(gtin_of(digits[:main]), setup)
         add_on = {"add_on": digits[main:]}
         return Meaning(one.sku, one.quantity, one.unit, one.beside | add_on, one.once)
-    raise Refused(
+    raise ScanRefused(
         Why.UNREADABLE,
         f"{size} digits are not what a symbol of the kind {mark} has: set the scanner to send "
         "all digits, with the first and the check digit.",
@@ -118,7 +118,7 @@ def _expanded(digits: str) -> str:
     try:
         return gtin_of(Upc.parse(digits).as_upc_a())
     except ParseError as error:
-        raise Refused(
+        raise ScanRefused(
             Why.CHECK_DIGIT,
             f"{digits} is no UPC-E, for its check digit or its first digit does not fit: scan it "
             "again. Do not change a digit, any other may be the wrong one.",
@@ -138,7 +138,7 @@ def _unmarked(line: str, setup: Setup) -> Meaning:
         return epcs.of_hex(line, setup)
     digits = line.replace(" ", "") if _PRINTED.fullmatch(line) else line
     if not _DIGITS.fullmatch(digits):
-        raise Refused(
+        raise ScanRefused(
             Why.NO_ITEM,
             f"{line!r} is no number of GS1: if it is a SKU of your own, book it as it is; if it "
             "is a GS1 symbol, set the scanner to send the symbology identifier (such as ]C1).",
@@ -146,16 +146,16 @@ def _unmarked(line: str, setup: Setup) -> Meaning:
     if len(digits) in (12, 13, 14):
         return meaning_of(gtin_of(digits), setup)
     if len(digits) in (6, 7, 8):
-        raise Refused(
+        raise ScanRefused(
             Why.AMBIGUOUS,
             f"{digits} may be an EAN-8, or a UPC-E with or without its first and last digit: set "
             "the scanner to send the symbology identifier (]E4, ]E0) and all digits.",
         )
     if len(digits) == 10:
-        raise Refused(
+        raise ScanRefused(
             Why.AMBIGUOUS, f"{digits} may be an ISBN of ten digits: scan the 13 below the bars."
         )
-    raise Refused(
+    raise ScanRefused(
         Why.AMBIGUOUS,
         f"{len(digits)} digits may be a pallet's number, GS1 elements or a symbol with its add-on: "
         "set the scanner to send the symbology identifier (]C1, ]E3).",

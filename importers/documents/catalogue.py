@@ -14,7 +14,7 @@ from importers.documents.lists import ListReader
 from importers.documents.places import foreign_name
 from importers.documents.port import ForeignName
 from importers.gtins import gtin_of, meaning_of, unit_of
-from importers.items import Refused, Setup, Unit
+from importers.items import ScanRefused, Setup, Unit
 
 _COLUMNS: Final = ("scheme", "code", "gtin", "sku", "pack", "units", "counted_in")
 _MAX_UNITS: Final = 10**9
@@ -132,7 +132,7 @@ class Catalogue:
             )
         try:
             meaning = meaning_of(item.code, Setup())
-        except Refused:
+        except ScanRefused:
             raise ValueError(
                 f"{item.code} is no number of one item everywhere (a weight, a price, a coupon or "
                 "a company's own): add it to the catalogue (--catalogue), with the SKU that it is."
@@ -165,7 +165,7 @@ def read_catalogue(data: bytes) -> Catalogue:
             if name.scheme == "gtin":
                 name = ForeignName("gtin", gtin_of(name.code))
             entry = _entry(row, name, pack)
-        except (ValueError, Refused) as why:
+        except (ValueError, ScanRefused) as why:
             reader.wrong(line, str(why).removesuffix("."))
             continue
         if counted.setdefault(entry.sku, entry.counted_in) is not entry.counted_in:

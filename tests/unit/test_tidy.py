@@ -35,7 +35,6 @@ NAMES_TWICE = {
     "main",  # an entry point is called so
     "routes",  # of a module; called with its name before it
     "post",  # a command, and a request between workers
-    "Refused",  # an event by the fold, and a symbol by what reads it
 }
 LONG_FILES: set[str] = set()
 LONG_FUNCTIONS = {

@@ -9,7 +9,7 @@ from typing import Final
 
 from importers.documents.port import ForeignName
 from importers.gtins import gtin_of, require_check_digit
-from importers.items import Refused
+from importers.items import ScanRefused
 from importers.mapfile import quoted
 
 #: Begins a cell that cannot be read: the end of the sentence that says why. No text has it.
@@ -89,7 +89,7 @@ def _gtin(code: str) -> str:
         )
     try:
         return gtin_of(code)
-    except Refused as why:
+    except ScanRefused as why:
         raise ValueError(f"is wrong: {str(why).removesuffix('.')}") from None
 
 
@@ -98,5 +98,5 @@ def _check_gln(code: str) -> None:
         raise ValueError(f"is {quoted(code)}, no GLN, which has 13 digits")
     try:
         require_check_digit(code, "The GLN")
-    except Refused as why:
+    except ScanRefused as why:
         raise ValueError(f"is wrong: {str(why).removesuffix('.')}") from None

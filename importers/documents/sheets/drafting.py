@@ -21,7 +21,7 @@ from importers.documents.sheets.cells import MOMENT
 from importers.documents.sheets.maps import ITEM_FIELDS, PLACE_FIELDS, QUESTION
 from importers.documents.sheets.times import EXCEL_TIME, SERIAL, time_reader
 from importers.gtins import gtin_of
-from importers.items import Refused
+from importers.items import ScanRefused
 
 #: Of the file, so many bytes are looked at.
 LOOKED_AT_BYTES: Final = 2**20
@@ -257,7 +257,7 @@ def _are_gtins(cells: Sequence[str]) -> bool:
 def _is_gtin(cell: str) -> bool:
     try:
         return bool(gtin_of(cell))
-    except Refused:
+    except ScanRefused:
         return False
 
 

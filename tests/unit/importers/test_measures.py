@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from importers.elements import net_grams
 from importers.gtins import check_digit
-from importers.items import NotAnItem, Refused, ScannedItem, Setup, Unit, Why
+from importers.items import NotAnItem, ScanRefused, ScannedItem, Setup, Unit, Why
 from importers.scans import read
 
 WEIGHED = "99521234000016"
@@ -30,7 +30,7 @@ def meant(text: str, setup: Setup | None = None) -> tuple[str, int, Unit] | Why:
 def test_grams_are_exact_or_refused(digits: int, decimals: int) -> None:
     element = [(f"310{decimals}", f"{digits:06}")]
     if digits * 1000 % 10**decimals:
-        with pytest.raises(Refused, match="not a whole number of grams"):
+        with pytest.raises(ScanRefused, match="not a whole number of grams"):
             net_grams(element)
     else:
         grams = net_grams(element)
