@@ -1,4 +1,10 @@
-"""Reads what is committed in a partition, to its very end: for what must not be told twice."""
+"""Reads what is committed in a partition, to its very end: for what must not be told twice.
+
+There are two readers of whole topics, since they end at two places. A service must know of every
+transaction that was begun before it asked: `CommittedReader` goes to the log's end and waits for
+those that are open. A command must come to an end, whoever left a transaction open:
+`tables.home.letters.whole_topic` reads all partitions at once, only as far as is settled now.
+"""
 
 from __future__ import annotations
 

@@ -9,7 +9,8 @@ from time import monotonic
 from typing import Protocol
 
 from core.records import Record
-from importers.frames.schemabook import NoSchema, SchemaBook, WriterSchema
+from importers.frames.numbered import NoSchema, WriterSchema
+from importers.frames.schemabook import SchemaBook
 
 log = logging.getLogger(__name__)
 

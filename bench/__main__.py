@@ -13,6 +13,7 @@ from bench.harness import machine, report
 from bench.harness.contest import Arena, Contestant, TopicSet, play
 from bench.harness.measure import DidNotFinish
 from bench.harness.progress import say
+from bench.harness.run import Run
 from bench.onhand.contestant import Onhand
 from bench.onhand.latency import measure_latency
 from bench.onhand.lookups import lookups
@@ -93,7 +94,7 @@ def options() -> argparse.Namespace:
 def main() -> int:
     """Load, play, ask, report; 1 if a row was wrong or something could not be measured."""
     given = options()
-    run = report.Run(machine.describe(), {})
+    run = Run(machine.describe(), {})
     if any(name.startswith("streams") for name in given.wanted):
         streams.build()
     with ExitStack() as stack:
@@ -114,7 +115,7 @@ def main() -> int:
     return 1 if run.wrong or run.failures else 0
 
 
-def _loaded(given: argparse.Namespace, address: str, run: report.Run) -> Arena:
+def _loaded(given: argparse.Namespace, address: str, run: Run) -> Arena:
     word = f"bench{int(time.time()):x}"
     plan = Load(events=given.events, partitions=given.partitions, repeats_percent=given.repeats)
     few = min(given.events, QUICK_NAIVE_EVENTS if given.quick else NAIVE_EVENTS)
@@ -146,7 +147,7 @@ def _in_round(arena: Arena, number: int) -> Arena:
 
 
 @contextmanager
-def _noting_failures(run: report.Run, what: str) -> Iterator[None]:
+def _noting_failures(run: Run, what: str) -> Iterator[None]:
     """One system that cannot be measured does not cost the figures of the others."""
     try:
         yield
@@ -155,7 +156,7 @@ def _noting_failures(run: report.Run, what: str) -> Iterator[None]:
         say(f"{what} FAILED: {error}")
 
 
-def _play_all(wanted: list[str], arena: Arena, run: report.Run, folded: dict[str, Onhand]) -> None:
+def _play_all(wanted: list[str], arena: Arena, run: Run, folded: dict[str, Onhand]) -> None:
     for key, make in CONTESTANTS.items():
         if key in wanted:
             with _noting_failures(run, key):
@@ -165,9 +166,7 @@ def _play_all(wanted: list[str], arena: Arena, run: report.Run, folded: dict[str
                     folded[key] = contestant
 
 
-def _ask_all(
-    given: argparse.Namespace, arena: Arena, run: report.Run, folded: dict[str, Onhand]
-) -> None:
+def _ask_all(given: argparse.Namespace, arena: Arena, run: Run, folded: dict[str, Onhand]) -> None:
     seconds = 2.0 if given.quick else 5.0
     probed_s = 8.0 if given.quick else 30.0
     for question, (contestant, reading) in READS.items():

@@ -174,7 +174,9 @@ def net_grams(values: Iterable[tuple[str, str]]) -> int | None:
             )
         found.add(grams)
     if len(found) > 1:
-        raise ScanRefused(Why.MEASURE, "There are two net weights (310n): scan one symbol at a time.")
+        raise ScanRefused(
+            Why.MEASURE, "There are two net weights (310n): scan one symbol at a time."
+        )
     return found.pop() if found else None
 
 

@@ -160,4 +160,6 @@ def _of_region(digits: str, setup: Setup) -> Meaning:
 
 
 def _nothing(digits: str) -> NoReturn:
-    raise ScanRefused(Why.MEASURE, f"{digits} says a weight or count of nothing: weigh the item anew.")
+    raise ScanRefused(
+        Why.MEASURE, f"{digits} says a weight or count of nothing: weigh the item anew."
+    )

@@ -12,7 +12,7 @@ from typing import Final
 from importers import epcs
 from importers.elements import GS, meaning_of_elements, of_brackets, of_link, of_message
 from importers.gtins import gtin_of, meaning_of
-from importers.items import Meaning, NotAnItem, ScanRefused, ScannedItem, Setup, Why
+from importers.items import Meaning, NotAnItem, ScannedItem, ScanRefused, Setup, Why
 
 #: Characters of one text; a QR code holds 7,089 digits, and no item needs that many.
 MAX_CHARS: Final = 4_096

@@ -20,8 +20,8 @@ import msgspec
 from agents.learning import RegistryAway
 from app.config import Settings
 from core.words import in_words
+from importers.frames.numbered import Encoding, NoSchema, WriterSchema, spelt_number
 from importers.frames.places import NotMapped
-from importers.frames.schemabook import Encoding, NoSchema, WriterSchema, spelt_number
 
 log = logging.getLogger(__name__)
 

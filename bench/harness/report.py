@@ -7,67 +7,15 @@ the one with the median rate stands for it and the range is shown.
 import dataclasses
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median_low
 
 from bench.harness.contest import Result
-from bench.onhand.probes import Latency
+from bench.harness.run import Run
+from bench.harness.targets import judge
 from bench.onhand.reads import Pulse, Reads
 from bench.onhand.takeover import TakeOvers
 
 CLEAN_CALIBRATION_SPREAD = 1.25
-
-
-@dataclass
-class Run:
-    """All that was measured.
-
-    Attributes:
-        machine: as `machine.describe` says.
-        load: events, partitions and so on, name to words.
-        results: one for each system and round.
-        failures: what could not be measured, and why.
-    """
-
-    machine: dict[str, str]
-    load: dict[str, str]
-    results: list[Result] = field(default_factory=list)
-    latencies: list[Latency] = field(default_factory=list)
-    own_write: Latency | None = None
-    take_overs: TakeOvers | None = None
-    reads: list[Reads] = field(default_factory=list)
-    pulse: Pulse | None = None
-    failures: list[str] = field(default_factory=list)
-
-    @property
-    def wrong(self) -> list[str]:
-        """Systems whose rows were not the oracle's."""
-        return [
-            result.name
-            for result in self.results
-            if (result.checked.verdict and result.checked.verdict.wrong)
-            or (result.restored and "WRONG" in result.restored.note)
-        ]
-
-    def by_system(self) -> dict[str, Result]:
-        """The median round of each system, in the order in which they ran."""
-        rounds: dict[str, list[Result]] = {}
-        for result in self.results:
-            rounds.setdefault(result.name, []).append(result)
-        return {
-            name: next(
-                each
-                for each in results
-                if each.events_per_s == median_low(other.events_per_s for other in results)
-            )
-            for name, results in rounds.items()
-        }
-
-    def range_of(self, name: str) -> str:
-        """Lowest and highest rate of its rounds; empty for one."""
-        rates = [result.events_per_s for result in self.results if result.name == name]
-        return f" ({min(rates):,.0f}–{max(rates):,.0f})" if len(rates) > 1 else ""
 
 
 def _best_rate(found: dict[str, Result], start: str) -> float | None:
@@ -238,8 +186,6 @@ def _take_overs_line(found: TakeOvers | None) -> str:
 
 
 def _targets_table(run: Run) -> str:
-    from bench.harness.targets import judge
-
     return _table(
         ("target", "wanted", "measured", ""),
         ((each.what, each.wanted, each.measured, each.word) for each in judge(run)),

@@ -6,13 +6,10 @@ missed is said, with the figure.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from bench.harness.run import Run
 from bench.onhand.lookups import CONNECTIONS, KEYS, LOOKUPS
 from bench.onhand.reads import BACKLOG_ENDED, BESIDE_FOLDING
-
-if TYPE_CHECKING:
-    from bench.harness.report import Run
 
 ONE_WORKER = "Onhand, one worker"
 WINDOWS_FULL = f"{ONE_WORKER}, windows full"
@@ -46,7 +43,7 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2f}"
 
 
-def judge(run: "Run") -> list[Judged]:
+def judge(run: Run) -> list[Judged]:
     """Every goal for which this run has the figures."""
     found = run.by_system()
     ours = found.get(ONE_WORKER)
@@ -83,7 +80,7 @@ def judge(run: "Run") -> list[Judged]:
     return judged
 
 
-def _latencies(run: "Run") -> Iterator[Judged]:
+def _latencies(run: Run) -> Iterator[Judged]:
     for each in run.latencies:
         if each.per_s == 0:
             yield from most("CPU, idle", each.cpu_percent, 3, " %")
@@ -97,7 +94,7 @@ def _latencies(run: "Run") -> Iterator[Judged]:
         yield from most(what, own.p99_ms, 300, " ms")
 
 
-def _reads(run: "Run") -> Iterator[Judged]:
+def _reads(run: Run) -> Iterator[Judged]:
     found = {(each.what, each.answers.connections): each.answers for each in run.reads}
     alone, many = found.get(("idle", 1)), found.get(("idle", 32))
     forwarded = found.get(("forwarded", 1))

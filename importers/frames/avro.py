@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import fastavro
 
+from importers.frames.numbered import Numbered, ReadValue, WriterSchema
 from importers.frames.places import NotMapped
-from importers.frames.schemabook import Numbered, ReadValue, WriterSchema
 
 #: A record of one field is written as that field: so any schema can be read as a record,
 #: which carries the named types of its imports with it.

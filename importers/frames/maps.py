@@ -13,8 +13,9 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
+from importers.frames.numbered import Encoding
 from importers.frames.places import Steps, spelt, steps_of
-from importers.frames.schemabook import Encoding, SchemaBook
+from importers.frames.schemabook import SchemaBook
 from importers.frames.unframing import WITH_SCHEMAS, Frame, Unframe, unframe
 from importers.mapfile import MapError, MapReader, quoted
 

@@ -25,8 +25,8 @@ from google.protobuf import (
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
 
+from importers.frames.numbered import Numbered, ReadValue, WriterSchema
 from importers.frames.places import NOTHING, FieldsOf, NotMapped, PointInTime
-from importers.frames.schemabook import Numbered, ReadValue, WriterSchema
 
 _MOST_INDEXES: Final = 100
 #: Of a number, in groups of seven.

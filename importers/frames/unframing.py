@@ -18,8 +18,9 @@ from enum import StrEnum
 from typing import Any, Final, TypeAlias
 
 from core.records import Headers
+from importers.frames.numbered import numbered
 from importers.frames.places import NOTHING, FieldsOf, NotMapped, json_of
-from importers.frames.schemabook import SchemaBook, numbered
+from importers.frames.schemabook import SchemaBook
 
 #: Makes a value plain. Raises NotMapped.
 Unframe: TypeAlias = Callable[[bytes, Headers], Any]

@@ -96,7 +96,9 @@ async def whole_topic(
     said: Callable[[int], None],
     spans: Mapping[int, tuple[int, int]] | None = None,
 ) -> AsyncIterator[Stored]:
-    """Committed records from the first to what is the end now.
+    """Committed records from the first to what is the end now, for who shows or repeats them.
+
+    It waits for no open transaction; `agents.committed.CommittedReader` does, and says why.
 
     Args:
         consumer: started.

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from agents.learning import RegistryAway
 from agents.translating import Translator
 from importers.frames.maps import ForeignMap
+from importers.frames.numbered import Encoding, Numbered, WriterSchema
 from importers.frames.places import NotMapped
-from importers.frames.schemabook import Encoding, Numbered, WriterSchema
 from tests.support.topics.registries import Registry, serving
 from tests.support.topics.serialized import (
     LINE,

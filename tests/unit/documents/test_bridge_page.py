@@ -18,7 +18,7 @@ from importers.frames.maps import (
     ForeignMap,
     read_map,
 )
-from importers.frames.schemabook import WriterSchema
+from importers.frames.numbered import WriterSchema
 
 PAGE = (ROOT / "docs/bridge.md").read_text()
 SCHEMA_7 = b"\0\0\0\0\x07"

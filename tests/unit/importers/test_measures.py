@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from importers.elements import net_grams
 from importers.gtins import check_digit
-from importers.items import NotAnItem, ScanRefused, ScannedItem, Setup, Unit, Why
+from importers.items import NotAnItem, ScannedItem, ScanRefused, Setup, Unit, Why
 from importers.scans import read
 
 WEIGHED = "99521234000016"
