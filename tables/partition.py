@@ -32,6 +32,10 @@ log = logging.getLogger(__name__)
 #: hear of it meanwhile, and requests that came here before end.
 _REPLACED_S = 3.0
 
+#: How long a take-over comes before all that others need.
+_MISSED_S = 10.0
+_MISSED = frozenset({Stage.FORMER, Stage.FENCING, Stage.RESTORING})
+
 #: What may hold a partition's topic up: another producer's open transaction, or records
 #: that cannot be read.
 TRANSACTION, UNREADABLE = "transaction", "unreadable"
@@ -113,6 +117,8 @@ class Partition:
         self.stopped_because: str | None = None
         #: Since when another worker is known to own what this one owned or followed.
         self.replaced_since: float | None = None
+        #: Since when nobody folds it here.
+        self.missed_since = 0.0
         self._was_owner = False
         self.offsets: dict[str, int] = {}
         self.position = ""
@@ -131,6 +137,8 @@ class Partition:
             raise IllegalMove(f"partition {self.number}: {self.state} -> {state}")
         if state is Stage.FORMER:
             self.replaced_since = None
+        if state in (Stage.FORMER, Stage.FENCING) and self.state not in _MISSED:
+            self.missed_since = time.monotonic()
         if state in (Stage.ACTIVE, Stage.STANDBY):
             self._was_owner = state is Stage.ACTIVE
         if state is not Stage.ACTIVE:
@@ -185,9 +193,16 @@ class Partition:
         self.move(Stage.ACTIVE)
 
     def follows_on(self) -> bool:
-        """Whether it stands by, or is about to, and nothing has to be begun anew for that."""
-        is_on_its_way = self.task is not None and not self.task.done()
-        return self.assigned is Role.STANDBY and (self.feed is not None or is_on_its_way)
+        """Whether it stands by, and nothing has to be begun anew for that."""
+        return self.assigned is Role.STANDBY and self.feed is not None
+
+    def is_missed(self) -> bool:
+        """Whether it is this worker's to fold, and will be in a moment, but is not yet.
+
+        What takes longer, such as records that nobody can read, holds nothing else up.
+        """
+        is_near = time.monotonic() - self.missed_since < _MISSED_S
+        return self.assigned is Role.ACTIVE and self.state is not Stage.ACTIVE and is_near
 
     def unfed(self) -> Feed | None:
         """Nobody feeds it any more; returns who did."""

@@ -153,7 +153,7 @@ class Table(Reading):
             log.warning(
                 "Some groups could not be committed before they left (%s).", in_words(error)
             )
-        for p in (p for p in self.held.values() if p.assigned is not Role.STANDBY):
+        for p in (p for p in self.held.values() if not p.follows_on()):
             self._release(p)
 
     async def assign(self, actives: Iterable[int], standbys: Iterable[int]) -> None:

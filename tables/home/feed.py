@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, cast
 
 import msgspec
 
+from core.stages import Role
 from tables.changes.ring import RowGroup, drops_rows
 from tables.home.changelog import ChangelogChanged, Meta
 from tables.home.store import Local, Store, StoreUnfit
@@ -26,6 +27,8 @@ _MAX_BUFFERED = 50_000
 #: A rebuild writes so many keys at once: most records of a changelog are overtaken by later
 #: ones, and what is overtaken in memory need not be written.
 _REBUILD_KEYS = 20_000
+#: Who lacks no more records than this has them in a moment, and readers may wait for it.
+_SOON = 2_000
 #: How much further back each look for the newest meta record begins.
 _PEEK_FURTHER = 64
 
@@ -100,6 +103,8 @@ class Feed:
     def __init__(self, partition: int, store: Store, whole: bool, log: Log) -> None:
         """`whole`: the store may be read as it is."""
         self.partition, self.store = partition, store
+        #: What the store is for.
+        self.role = Role.ACTIVE
         self._log = log
         self.until = log.end
         self.meta: Meta | None = None
@@ -135,6 +140,12 @@ class Feed:
     def whole(self) -> bool:
         """Whether the store may be read by others."""
         return self.phase is Phase.WHOLE
+
+    def may_wait(self) -> bool:
+        """Whether it has long to load, for a standby that nobody can read before."""
+        at = 0 if self.phase is Phase.PEEKING else self.position
+        is_long = not self.whole and self.until - at > _SOON
+        return is_long and self.role is Role.STANDBY and not self.caught_up.done()
 
     def become(self, phase: Phase) -> None:
         """Go on to another phase; raises IllegalPhase where one would be skipped."""

@@ -76,6 +76,8 @@ class Follower:
             removed then.
         describe: tells what Kafka says of topics now.
         fail: ends the worker with one sentence.
+        own_first: whether a partition that this worker owns waits to be folded: meanwhile none
+            is loaded for a standby, which holds the loop and the connection for long.
     """
 
     def __init__(
@@ -89,15 +91,19 @@ class Follower:
         on_unfit: Callable[[Feed, StoreUnfit | ChangelogChanged], None],
         describe: Describe,
         fail: Fail,
+        own_first: Callable[[], bool] = lambda: False,
     ) -> None:
         self._kafka, self._changelog, self._fail = kafka, changelog, fail
+        self._own_first = own_first
         self._tps = [TopicPartition(changelog, number) for number in range(partitions)]
         self._on_applied, self._on_unfit = on_applied, on_unfit
         self._describe = describe
         self._rounds: Rounds[int, Log] = Rounds(self._answer, _ASK_S)
         self._commit_interval_s = commit_interval_s
         self._feeds: dict[int, Feed] = {}
+        #: Those that are being read, and those that wait for what is owned.
         self._placed: set[Feed] = set()
+        self._waiting: set[Feed] = set()
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._stats = stats
@@ -181,6 +187,7 @@ class Follower:
         may be rebuilt from this changelog; found later, both are `on_unfit`'s.
         """
         feed = Feed(partition, store, whole, log)
+        feed.role = role
         if feed.from_nothing:
             self._stats.restores[partition, role] += 1
         if log.end == 0 or feed.position >= log.end:
@@ -219,15 +226,28 @@ class Follower:
         """Let the consumer read what the feeds need, each from where its feed is."""
         while not self._feeds and not self._changed.is_set():
             await self._changed.wait()
+        self._hold_back()
         if not self._changed.is_set():
             return
         await asyncio.sleep(_GATHER_S)
         self._changed.clear()
+        self._hold_back()
         for feed in self._feeds.values():
-            if feed not in self._placed:
+            if feed not in self._placed and feed not in self._waiting:
                 self._consumer.seek(self._tps[feed.partition], feed.position)
                 self._consumer.resume(self._tps[feed.partition])
-        self._placed = set(self._feeds.values())
+        self._placed = set(self._feeds.values()) - self._waiting
+
+    def _hold_back(self) -> None:
+        """Read nothing for those that may wait, while what is owned comes first."""
+        feeds = self._feeds.values() if self._own_first() else ()
+        waiting = {feed for feed in feeds if feed.may_wait()}
+        for feed in waiting - self._waiting:
+            pause(self._consumer, [self._tps[feed.partition]])
+        if self._waiting - waiting:
+            self._changed.set()
+        self._placed -= waiting
+        self._waiting = waiting
 
     async def _poll(self) -> None:
         fetched = await fetch(

@@ -60,7 +60,11 @@ class KafkaHome:
             unfit,
             self.brokers.topics,
             fail,
+            self._own_first,
         )
+
+    def _own_first(self) -> bool:
+        return any(partition.is_missed() for partition in self._held.values())
 
     async def start(self) -> None:
         """Connect; raises KafkaError where no broker answers."""

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from core.stages import Role
+from dev.kafka import Kafka
 from dev.workers import until
 from tables.home.feed import Feed, Log, Phase
 from tables.home.memory import MemoryStore
@@ -75,6 +76,41 @@ async def test_a_standby_follows_and_knows_that_it_is_at_the_end(changelog: Chan
 
     assert rows_of(store) == {"a": "2"}
     assert (known.offset, feed.meta and feed.meta.positions) == (end, {"sales": 20})
+
+
+@pytest.mark.parametrize("has_begun", [False, True])
+async def test_a_standby_is_loaded_once_nothing_that_is_owned_waits(
+    kafka: Kafka, monkeypatch: pytest.MonkeyPatch, has_begun: bool
+) -> None:
+    monkeypatch.setattr("tables.home.feed._SOON", 0)
+    changelog = Changelog(kafka.bootstrap, partitions=2)
+    changelog.commit_in_batches(blobs("new"), 10)  # more than one fetch brings
+    changelog.commit({"owned": "1"}, 10, partition=1)
+    store, owned = MemoryStore(), MemoryStore()
+    async with following(changelog) as rig:
+        waits = [not has_begun]
+        rig.follower._own_first = lambda: waits[0]
+
+        def now_it_waits(feed: Feed) -> None:
+            waits[0] = True
+
+        rig.after_each = now_it_waits  # the first piece is there
+        log = await rig.follower.look(0)
+        feed = rig.follower.add(0, store, False, log, Role.STANDBY)
+        if has_begun:
+
+            async def begun() -> bool:
+                return waits[0]
+
+            await until(begun, "begun", WAIT_S)
+        rig.after_each = lambda feed: None
+        await rig.restore(owned, 1)
+        assert rows_of(owned) == {"owned": "1"}
+        assert not feed.caught_up.done()
+        waits[0] = False
+        await asyncio.wait_for(feed.caught_up, WAIT_S)
+
+    assert rows_of(store) == {f"{n}": "new" for n in range(3)}
 
 
 async def test_a_feed_that_was_removed_writes_nothing_more(changelog: Changelog) -> None:

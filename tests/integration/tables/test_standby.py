@@ -5,11 +5,19 @@ import asyncio
 import pytest
 
 from core.stages import Role, Stage
+from dev.kafka import Kafka
 from dev.workers import until
 from tables.changes.ring import ReadTo, RowsSince
 from tables.home.store import StoreDamaged
 from tests.support.inside.delivered import WAIT_S, Gate
-from tests.support.inside.owners import Shop, Worker, a_delivery_of, a_worker, with_history
+from tests.support.inside.owners import (
+    Shop,
+    Worker,
+    a_delivery_of,
+    a_worker,
+    stocked,
+    with_history,
+)
 
 STANDBY = Stage.STANDBY
 
@@ -95,6 +103,35 @@ async def test_a_standbys_store_that_is_lost_while_the_group_rebalances_is_resto
 
         assert standby.partition().store is not lost
         assert len(standby.rows()) == 3
+
+
+async def test_what_a_worker_owns_is_taken_over_before_it_loads_what_it_stands_by_for(
+    kafka: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tables.home.feed._SOON", 0)
+    monkeypatch.setattr("tables.partition._MISSED_S", 600.0)
+    shop = stocked(kafka.bootstrap, 2)
+    async with a_worker(shop) as first, a_worker(shop) as worker:
+        await first.own(0, 1)
+        for number in (0, 1):
+            await first.deliver(number=number)
+            await first.committed(number=number)
+        gate, asked = Gate(), worker.membership.confirm
+        monkeypatch.setattr(worker.membership, "confirm", gate.before(asked))
+        await worker.table.assign({0}, {1})
+        await gate.is_reached()
+
+        async def waits() -> bool:
+            held = worker.table.held.get(1)
+            return held is not None and held.feed in worker.table._home.follower._waiting
+
+        await until(waits, "waiting", WAIT_S)
+        assert worker.state(1) is Stage.LOADING
+        gate.open.set()
+        await worker.active(0)
+        await worker.is_(STANDBY, 1)
+
+        assert worker.rows(1) == first.rows(1)
 
 
 async def test_who_stood_by_tells_a_reader_of_rows_what_the_owner_told_nobody(shop: Shop) -> None:

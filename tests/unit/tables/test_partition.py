@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from core.stages import Stage
+from core.stages import Role, Stage
 from tables.home.memory import MemoryStore
-from tables.partition import _REPLACED_S, Partition
+from tables.partition import _MISSED_S, _REPLACED_S, Partition
 
 HOUR_MS = 3_600_000
 
@@ -87,3 +87,30 @@ def test_what_was_owned_goes_once_its_next_owner_was_known_for_a_while_without_a
     assert not is_replaced({21: True, 21.9: True})
     assert not is_replaced({22: False, 22.1: True, 23: True})  # that one died: counted anew
     assert is_replaced({23.2: True})
+
+
+def test_what_a_worker_is_to_fold_and_does_not_yet_comes_before_all_else_for_a_while(
+    partition: Partition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1_000.0
+    monkeypatch.setattr("tables.partition.time.monotonic", lambda: now)
+    partition.assigned = Role.ACTIVE
+    partition.move(Stage.FENCING)
+    partition.move(Stage.RESTORING)
+    assert partition.is_missed()
+
+    now += _MISSED_S
+    partition.move(Stage.FENCING)  # tried again
+    assert not partition.is_missed()
+
+    partition.state = Stage.ACTIVE
+    assert not partition.is_missed()
+    partition.move(Stage.FORMER)  # the group rebalances
+    assert partition.is_missed()
+
+
+def test_what_a_worker_only_follows_is_missed_by_nobody(partition: Partition) -> None:
+    partition.assigned = Role.STANDBY
+    partition.move(Stage.FORMER)
+
+    assert not partition.is_missed()
