@@ -13,11 +13,11 @@ from dev.browser import PATIENCE_MS
 from tests.support.page.browsing import a_tab
 from tests.support.page.paper import Paper
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 expect.set_options(timeout=PATIENCE_MS)
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def paper() -> AsyncIterator[Paper]:
     worker = Paper()
     await worker.start()

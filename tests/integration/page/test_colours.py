@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from playwright.async_api import expect
+import pytest
+from playwright.async_api import Browser, expect
 
 from dev.browser import PATIENCE_MS
-from tests.support.page.browsing import a_tab, chromium_here
+from tests.support.page.browsing import a_tab
 from tests.support.page.paper import Paper
 
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 expect.set_options(timeout=PATIENCE_MS)
 
 
-async def test_colours_are_chosen_by_a_button_and_nothing_moves_for_who_wants_no_motion() -> None:
+async def test_colours_are_chosen_by_a_button_and_nothing_moves_for_who_wants_no_motion(
+    browser: Browser,
+) -> None:
     paper = Paper()
     paper.furnish()
     await paper.start()
     try:
-        async with (
-            chromium_here() as browser,
-            a_tab(browser, paper.url, color_scheme="light", reduced_motion="reduce") as page,
-        ):
+        async with a_tab(browser, paper.url, color_scheme="light", reduced_motion="reduce") as page:
             await expect(page.locator("table.stock tbody tr")).to_have_count(100)
             paper.busy = paper.shelves["SKU-000001", "store-001"]
             moving = "(row) => getComputedStyle(row).animationName"

@@ -13,12 +13,12 @@ from tests.support.page.browsing import PHONE, a_tab, axe_core, no_violations
 from tests.support.page.paper import HOSTILE, Paper
 from tests.support.page.paperkept import AT, a_load, an_alert
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 expect.set_options(timeout=PATIENCE_MS)
 LONG = "SKU-" + "X" * 124
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def paper() -> AsyncIterator[Paper]:
     worker = Paper()
     waits = {"attempts": 2, "failed": "503 away", "next_try": AT, "on_hand": 8}

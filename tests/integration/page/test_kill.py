@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from playwright.async_api import Locator, Page, expect
+import pytest
+from playwright.async_api import Browser, Locator, Page, expect
 
 from app.config import Settings
 from dev.browser import PATIENCE_MS
@@ -89,25 +90,25 @@ async def test_a_worker_that_a_visitor_kills_takes_nothing_with_it_and_comes_bac
     ]
 
 
-async def test_the_panel_is_worked_by_keys_and_can_be_read_by_everybody() -> None:
+@pytest.mark.asyncio(loop_scope="session")
+async def test_the_panel_is_worked_by_keys_and_can_be_read_by_everybody(browser: Browser) -> None:
     paper = Paper()
     paper.furnish(2, 2)
     await paper.start()
     try:
-        async with chromium_here() as browser:
-            axe = axe_core()
-            for options in ({"color_scheme": "light"}, {"color_scheme": "dark", **PHONE}):
-                kept = PaperKeeper([paper.url], is_open=False)
-                panel = Panel(free_port(), kept, kept.reading)
-                async with a_tab(browser, "about:blank", **options) as page:
-                    async with panel.serving():
-                        await page.goto(panel.url)
-                        await worked_by_keys(page, kept)
-                        await no_violations(page, axe, f"{options}")
-                        await wrong(page, kept)
-                        await no_violations(page, axe, f"drift {options}")
-                    await expect(page.locator("#demo")).to_contain_text("its last word")
-                    await no_violations(page, axe, f"ended {options}")
+        axe = axe_core()
+        for options in ({"color_scheme": "light"}, {"color_scheme": "dark", **PHONE}):
+            kept = PaperKeeper([paper.url], is_open=False)
+            panel = Panel(free_port(), kept, kept.reading)
+            async with a_tab(browser, "about:blank", **options) as page:
+                async with panel.serving():
+                    await page.goto(panel.url)
+                    await worked_by_keys(page, kept)
+                    await no_violations(page, axe, f"{options}")
+                    await wrong(page, kept)
+                    await no_violations(page, axe, f"drift {options}")
+                await expect(page.locator("#demo")).to_contain_text("its last word")
+                await no_violations(page, axe, f"ended {options}")
     finally:
         await paper.stop()
 

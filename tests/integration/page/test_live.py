@@ -15,12 +15,12 @@ from dev.workers import until
 from tests.support.page.browsing import PHONE, a_tab, axe_core, no_violations
 from tests.support.page.paper import HOSTILE, Paper
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 expect.set_options(timeout=PATIENCE_MS)
 TEA, STORE = "SKU-000007", "store-003"
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def paper() -> AsyncIterator[Paper]:
     worker = Paper()
     worker.put(TEA, STORE).add("received", 24)

@@ -15,13 +15,13 @@ from tests.support.page.browsing import PHONE, a_tab, axe_core, no_violations
 from tests.support.page.paper import HOSTILE, Paper, a_letter
 from web.http.problems import PAGES, Problem, problem
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 expect.set_options(timeout=PATIENCE_MS)
 ROW = "#/row/SKU-000007/store-003"
 VIEWS = ("#/", ROW, "#/cluster?sku=SKU-000007", "#/dead-letters", "#/audit", "#/calls")
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest_asyncio.fixture(loop_scope="session")
 async def paper() -> AsyncIterator[Paper]:
     """A shop of 120 rows; one has a repeated sale, and names of another are markup."""
     worker = Paper()
