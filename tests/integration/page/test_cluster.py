@@ -67,3 +67,16 @@ async def test_a_worker_that_is_gone_or_frozen_is_told_with_the_others_until_it_
         await expect(gone).to_contain_text("has not answered since")
         paper.thaw.set()
         await expect(gone).to_have_count(0)
+
+
+async def test_whoever_only_looked_at_the_board_is_offered_the_others_too(
+    browser: Browser, paper: Paper
+) -> None:
+    async with a_tab(browser, "about:blank") as page:
+        async with page.expect_response("**/v1/cluster") as answer:
+            await page.goto(paper.url)
+        await (await answer.value).finished()
+        await paper.stop()
+        gone = page.get_by_role("alert")
+        for url in paper.others:
+            await expect(gone.get_by_role("link", name=url)).to_be_visible()

@@ -8,7 +8,8 @@ import { count, freshness, momentOf, number, signed } from "./words.js";
 const LIMIT = 100;
 /** A page of a filter that few rows pass may be empty and go on: followed so often at a time. */
 const MAX_PAGES = 10;
-const EVERY_MS = 2000;
+/** So that a worker that is gone is noticed, and another one asked, within two seconds. */
+const EVERY_MS = 1000;
 /** Offered while one types. */
 const MAX_LOCATIONS = 200;
 const TYPING_MS = 300;
@@ -164,7 +165,7 @@ export function board(shell) {
         h("a", { href: "#/cluster" }, "cluster"),
         " who has them, or loads them.",
       ),
-      h("p", { class: "dim" }, "Asked again every 2 s."),
+      h("p", { class: "dim" }, "Asked again every second."),
     );
   }
 

@@ -2,7 +2,7 @@
 // worker does not answer. Views only ask and draw: each has a `title`, a `step` that asks once and
 // says when to ask again, `draw` and `hasData`; and `open`, `key` and `close` where it needs them.
 
-import { Refused, Unreachable, hasToken, useToken, whenHeard } from "./api.js";
+import { Refused, Unreachable, ask, hasToken, useToken, whenHeard } from "./api.js";
 import { alerts } from "./alerts.js";
 import { audit } from "./audit.js";
 import { board } from "./board.js";
@@ -23,6 +23,8 @@ const GONE_MS = 1000;
 /** What waiting does not change, such as a missing scope, is still asked again now and then. */
 const REFUSED_MS = 15_000;
 const TOGETHER_MS = 1000;
+/** Workers come and go; whom to offer when this one is gone must be known before it is. */
+const LEARN_MS = 30_000;
 const VIEWS = { "": board, row, feed, alerts, documents, "dead-letters": letters, cluster, audit, calls };
 const PARTS = { row: 2 };
 const NAV = [
@@ -38,6 +40,7 @@ const NAV = [
 
 const main = document.getElementById("main");
 const workers = new Set(); // addresses that answers have named
+let mayLearn = true; // until a token was refused for it
 let view = null;
 let place = { name: "", address: "" };
 let running = new AbortController();
@@ -171,6 +174,19 @@ function answered() {
   goneSince = null;
 }
 
+/** Who else there is. Where that is not for this visitor, answers still name some. */
+async function learn() {
+  if (document.hidden || goneSince !== null || !mayLearn) return;
+  try {
+    const { body } = await ask("v1/cluster");
+    workers.clear();
+    shell.heardOf(body.workers.filter((one) => one.alive).map((one) => one.url));
+  } catch (error) {
+    if (error instanceof Refused) mayLearn = ![401, 403].includes(error.status);
+    else if (!(error instanceof Unreachable)) throw error;
+  }
+}
+
 /** What to do about it: ms until the next try. */
 function failed(error) {
   if (error instanceof Unreachable) {
@@ -234,6 +250,12 @@ function head() {
   ];
 }
 
+function tokenTaken() {
+  restart();
+  mayLearn = true;
+  learn();
+}
+
 function forget() {
   useToken("");
   // What the token had shown goes with it.
@@ -290,7 +312,7 @@ function refusal() {
   const old = view.hasData() && lastAnswer !== null ? "What is below is from before." : "";
   return [
     problemBox(problem, nextAt === null ? null : Math.max(0, nextAt - performance.now()), old),
-    wantsToken ? tokenPanel(restart, redraw) : null,
+    wantsToken ? tokenPanel(tokenTaken, redraw) : null,
   ];
 }
 
@@ -333,3 +355,5 @@ setInterval(() => {
 }, 1000);
 readRemedies().then(redraw);
 route();
+learn();
+setInterval(learn, LEARN_MS);

@@ -8,7 +8,8 @@ import { history } from "./history.js";
 import { problemBox } from "./problems.js";
 import { count, freshness, momentOf, number } from "./words.js";
 
-const EVERY_MS = 2000;
+/** So that a worker that is gone is noticed, and another one asked, within two seconds. */
+const EVERY_MS = 1000;
 /** The other locations of a SKU are for finding one's way: they need not be of this second. */
 const SKU_EVERY_MS = 10_000;
 const MAX_LOCATIONS = 60;
