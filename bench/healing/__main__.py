@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import random
 import sys
 import tempfile
 import time
-from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -31,6 +30,7 @@ from bench.harness.machine import describe
 from bench.harness.measure import DidNotFinish
 from bench.harness.progress import say
 from bench.harness.targets import most
+from bench.healing.told import Reader, by_partition, not_whole
 from dev.browser import PATIENCE_MS, NoChromium, a_browser
 from dev.demo.stage import PARTITIONS, Stage, staged
 from dev.demo.steps import all_owned, stop
@@ -69,64 +69,12 @@ BOARD = ["table.stock tbody tr", ["th", "td.stock b"]]
 FEED = ["table.facts tbody tr", ["td.id.dim.wide"]]
 GONE = ["#alerts a", []]
 
-Offsets = Mapping[str, list[int]]
-
-
-def by_partition(positions: Iterable[str]) -> Offsets:
-    """Offsets, ascending, by `topic-partition`."""
-    found: dict[str, list[int]] = defaultdict(list)
-    for position in positions:
-        partition, offset = position.rsplit("@", 1)
-        found[partition].append(int(offset))
-    return {partition: sorted(offsets) for partition, offsets in found.items()}
-
-
-def not_whole(told: Iterable[str], everything: Offsets) -> list[str]:
-    """What is missing between the first and the last fact of a partition, or there twice."""
-    wrong = []
-    for partition, offsets in by_partition(told).items():
-        twice = [offset for offset, often in Counter(offsets).items() if often > 1]
-        there = set(offsets)
-        between = (one for one in everything[partition] if offsets[0] <= one <= offsets[-1])
-        wrong += [f"{partition}@{one} twice" for one in twice]
-        wrong += [f"{partition}@{one} missing" for one in between if one not in there]
-    return wrong
-
-
-class Reader:
-    """Reads the stream at one worker, then at the other one, from its last position on.
-
-    Attributes:
-        told: positions of facts, each with when it came, in ms since the epoch.
-    """
-
-    def __init__(self, urls: Sequence[str]) -> None:
-        self._urls = list(urls)
-        self.after = "end"
-        self.told: list[tuple[str, float]] = []
-
-    async def run(self, http: aiohttp.ClientSession) -> None:
-        """For ever."""
-        for number in range(sys.maxsize):
-            with suppress(aiohttp.ClientError):
-                await self._read(http, self._urls[number % len(self._urls)])
-
-    async def _read(self, http: aiohttp.ClientSession, url: str) -> None:
-        query, headers = {"after": self.after}, {"Accept": "application/x-ndjson"}
-        async with http.get(f"{url}/v1/changes", params=query, headers=headers) as answer:
-            async for line in answer.content:
-                event = json.loads(line) if line.strip() else {}
-                self.after = event.get("id", self.after)
-                if event.get("event") == "fact":
-                    self.told.append((event["data"]["position"], time.time() * 1000))
-
 
 class Scene:
     """Everything that runs.
 
     Attributes:
         delays_ms: of each kill, by what was waited for.
-        told: all that the tab with the feed was told, each as often as it stood there.
         wrong: what was missing or there twice.
     """
 
