@@ -28,6 +28,7 @@ LOCK_MS: Final = 1_000
 #: A session that is frozen between two statements is ended by the server after so many ms.
 _IDLE_MS: Final = 10_000
 _CONNECT_S: Final = 10
+_LOCK_NOT_AVAILABLE: Final = "55P03"
 
 
 class LedgerUnavailable(Exception):
@@ -131,6 +132,11 @@ def driver_of(connection: Connection) -> Iterator[Any]:
     except dbapi.Error as error:
         raised = DBAPIError.instance(None, None, error, dbapi.Error, dialect=connection.dialect)
         raise raised from error
+
+
+def is_locked(error: DBAPIError) -> bool:
+    """Whether a PostgreSQL gave up since another session does not let go of a lock."""
+    return getattr(error.orig, "sqlstate", None) == _LOCK_NOT_AVAILABLE
 
 
 def as_told(url: URL) -> str:

@@ -24,7 +24,7 @@ from sqlalchemy.schema import CreateTable
 
 from domain.rows import ROW_FIELDS
 from ledger.books import Posting, Reach
-from ledger.engine import driver_of
+from ledger.engine import driver_of, is_locked
 from ledger.lines import LineColumns, as_columns
 from ledger.schema import (
     change_table,
@@ -39,7 +39,6 @@ from ledger.upkeep import building
 MOST_LINES: Final = 20_000
 #: How often the holder of a lock that does not let go is ended before we give up.
 _TRIES: Final = 5
-_LOCK_NOT_AVAILABLE: Final = "55P03"
 
 
 class FencedOut(Exception):
@@ -79,9 +78,7 @@ class LedgerWriter:
                 self._keeps_sums = keeps_sums
                 return
             except OperationalError as error:
-                if getattr(error.orig, "sqlstate", None) != _LOCK_NOT_AVAILABLE:
-                    raise
-                if tries + 1 == _TRIES:
+                if not is_locked(error) or tries + 1 == _TRIES:
                     raise
                 self._end_holders(batch)
 

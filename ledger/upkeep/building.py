@@ -7,7 +7,9 @@ Whether a ledger is being built is told by the index of rows, and by nothing els
 at odds with it.
 
 A writer holds PostgreSQL's ROW EXCLUSIVE lock of `event` before it asks, and whoever finishes
-takes a stronger one: no lines come between the sums and the index.
+takes a stronger one: no lines come between the sums and the index. Nobody waits long for the
+stronger one: a ledger that is frozen inside COPY keeps its own for as long as it sleeps, and is
+only ended by whoever writes its lines.
 """
 
 from __future__ import annotations
@@ -89,6 +91,8 @@ def lock(connection: Connection) -> bool:
 
 
 _WAIT_LONG: Final = text("SET LOCAL lock_timeout = 0")
+# Longer than a batch takes.
+_WAIT_A_WHILE: Final = text("SET LOCAL lock_timeout = '10s'")
 _WAIT_SHORT: Final = text("SET LOCAL lock_timeout = DEFAULT")
 
 
@@ -98,14 +102,19 @@ def begin_building(connection: Connection, total: int) -> bool:
     Args:
         connection: in a transaction of its own.
         total: records in the log.
+
+    Raises:
+        OperationalError: another one holds the lines, and does not let go (`is_locked`).
     """
     if total < FAR:
         return False
+    if _has_begun(connection):
+        return False  # as at nearly every start: nobody is asked for a lock
     if connection.dialect.name == "postgresql":
-        connection.execute(_WAIT_LONG)
+        connection.execute(_WAIT_A_WHILE)
         connection.execute(_LOCK_FOR_BEGINNING)
-    if connection.execute(_DONE).one()[1] or not is_there(connection):
-        return False
+        if _has_begun(connection):
+            return False
     for index in event_table.indexes:
         index.drop(connection)
     insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
@@ -116,15 +125,23 @@ def begin_building(connection: Connection, total: int) -> bool:
     return True
 
 
+def _has_begun(connection: Connection) -> bool:
+    return bool(connection.execute(_DONE).one()[1]) or not is_there(connection)
+
+
 def is_near(missing: int, total: int) -> bool:
     """Whether so few records are missing that the rest may be written with indexes."""
     return missing <= max(_NEARLY, total // _PART)
 
 
 def finish_building(connection: Connection) -> bool:
-    """Make sums and indexes, unless another one has; whether it was us. Takes minutes."""
+    """Make sums and indexes, unless another one has; whether it was us. Takes minutes.
+
+    Raises:
+        OperationalError: another one holds the lines, and does not let go (`is_locked`).
+    """
     if connection.dialect.name == "postgresql":
-        connection.execute(_WAIT_LONG)
+        connection.execute(_WAIT_A_WHILE)
         connection.execute(_LOCK_FOR_FINISHING)
         connection.execute(text("SET LOCAL maintenance_work_mem = '256MB'"))
         connection.execute(text("SET LOCAL work_mem = '256MB'"))

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
 
 from ledger.books import Book
-from ledger.engine import LedgerUnavailable
+from ledger.engine import LedgerUnavailable, is_locked
 from ledger.reaches import reaches_of
 from ledger.upkeep import building
 from ledger.upkeep.snapshots import ROWS_AT_ONCE, long_rows, take_snapshots
@@ -97,17 +98,24 @@ class Chores:
         self.is_building = False
 
     def look(self) -> None:
-        """At the start: whether an earlier process left a ledger half built."""
+        """At the start: whether an earlier process, or another, left a ledger half built."""
         with self._engine.begin() as connection:
             self.is_building = not building.is_there(connection)
 
     def begin(self, total: int) -> None:
         """Build from so many records, if nothing is written yet and they are many."""
-        with self._engine.begin() as connection:
-            if not building.begin_building(connection, total):
-                return
-        self.is_building = True
-        log.info("The ledger is built from about %s records: history answers later.", f"{total:,}")
+        try:
+            with self._engine.begin() as connection:
+                has_begun = building.begin_building(connection, total)
+        except OperationalError as error:
+            if not is_locked(error):
+                raise
+            has_begun = False  # somebody is about to write the first lines, with indexes
+        # Another one may have begun since we looked, and die before it has finished.
+        self.look()
+        if has_begun:
+            about = f"{total:,}"
+            log.info("The ledger is built from about %s records: history answers later.", about)
 
     def finish(self, ends: Mapping[tuple[int, int], int]) -> None:
         """Make sums and indexes, if it is nearly there.
@@ -127,8 +135,13 @@ class Chores:
         if not building.is_near(missing, sum(ends.values())):
             return
         began = time.perf_counter()
-        with self._engine.begin() as connection:
-            building.finish_building(connection)
+        try:
+            with self._engine.begin() as connection:
+                building.finish_building(connection)
+        except OperationalError as error:
+            if not is_locked(error):
+                raise
+            return  # whose lines are not written yet; who writes them ends one that sleeps
         self.is_building = False
         log.info("The ledger is built: sums and indexes took %.0f s.", time.perf_counter() - began)
 

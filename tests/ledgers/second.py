@@ -2,16 +2,46 @@
 
 import os
 import signal
+import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import psutil
 import psycopg
 
 from dev.oracle.stock import Record
+from dev.workers import ROOT
 from ledger.writing import FencedOut
 from tests.ledgers.kept import Kept, in_batches
 from tests.ledgers.logs import a_log
+
+DEADLINE_S = 120
+
+
+def second(what: str, kept: Kept, seed: int, count: int) -> subprocess.Popen[str]:
+    """Start one on the same database."""
+    url = kept.url.render_as_string(hide_password=False)
+    command = [sys.executable, "-m", "tests.ledgers.second", what, url, str(seed), str(count)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+
+
+@contextmanager
+def frozen_inside_copy(kept: Kept, seed: int, count: int) -> Iterator[subprocess.Popen[str]]:
+    """A second ledger that sleeps with half of its lines sent; killed at the end."""
+    frozen = second("freeze", kept, seed=seed, count=count)
+    try:
+        deadline = time.monotonic() + DEADLINE_S
+        while psutil.Process(frozen.pid).status() != psutil.STATUS_STOPPED:
+            assert frozen.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        yield frozen
+    finally:
+        frozen.kill()
+        frozen.communicate()
 
 
 def race(kept: Kept, records: list[Record], size: int) -> int:

@@ -2,19 +2,14 @@
 
 import os
 import signal
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Callable
 
-import psutil
 import pytest
 import sqlalchemy as sa
 
 from dev.oracle.stock import Record, partition_of
 from dev.postgres import Postgres
-from dev.workers import ROOT
 from domain.rules.three import THREE
 from ledger.lines import OUTCOMES
 from ledger.questions.prefixes import Prefix
@@ -24,16 +19,8 @@ from tests.ledgers import comparing
 from tests.ledgers.comparing import lines
 from tests.ledgers.kept import Kept, in_batches
 from tests.ledgers.logs import START_MS, WINDOW, a_log, judged
-from tests.ledgers.second import race
+from tests.ledgers.second import DEADLINE_S, frozen_inside_copy, race, second
 from tests.support.inputs.builders import as_json, with_data
-
-DEADLINE_S = 60.0
-
-
-def second(what: str, kept: Kept, seed: int, count: int) -> subprocess.Popen[str]:
-    url = kept.url.render_as_string(hide_password=False)
-    command = [sys.executable, "-m", "tests.ledgers.second", what, url, str(seed), str(count)]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
 def assert_agrees(kept: Kept, records: list[Record]) -> None:
@@ -276,19 +263,10 @@ def test_a_process_frozen_inside_copy_holds_its_successor_up_for_seconds_only(
     postgres: Postgres,
 ) -> None:
     kept, records = Kept(postgres.new_database()), a_log(seed=4, count=200)
-    frozen = second("freeze", kept, seed=4, count=200)
-    try:
-        deadline = time.monotonic() + DEADLINE_S
-        while psutil.Process(frozen.pid).status() != psutil.STATUS_STOPPED:
-            assert frozen.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+    with frozen_inside_copy(kept, seed=4, count=200) as frozen:
         kept.feed(records)  # would wait for as long as the other one sleeps
         os.kill(frozen.pid, signal.SIGCONT)
         frozen.wait(DEADLINE_S)
-    finally:
-        frozen.kill()
-        frozen.communicate()
 
     assert frozen.returncode != 0  # it learned that its session had been ended
     assert_agrees(kept, records)
