@@ -18,6 +18,7 @@ from web.cluster.peers import Peers, get
 from web.feed.answering import ChangesAnswers
 from web.feed.following import FeedLimits, Following
 from web.feed.pages import FeedPages, PageSaid
+from web.http.connections import ConnectionLimits, guard
 from web.http.gate import Gate
 from web.http.paths import add_routes
 from web.http.replies import Handler
@@ -73,20 +74,26 @@ class FedLedger:
 
 
 class FedWorker:
-    """A worker's feed at an address of its own."""
+    """A worker's feed at an address of its own.
+
+    `is_waited_for_ever`: its ledger has no news, and does not say so either.
+    """
 
     def __init__(self, ledger: FedLedger, limits: FeedLimits = LIMITS) -> None:
         self._ledger, self._peers = ledger, Peers()
         self.pages = FeedPages(self._ask, lambda: 1)
-        self.admitted = True
+        self.admitted, self.is_waited_for_ever = True, False
         self.feed = Following(self.pages, self._here, lambda request: self.admitted, limits)
         app = web.Application()
+        guard(app, ConnectionLimits())
         add_routes(app, self.feed.routes(), Gate(limits.readers))
         self.server = TestServer(app)
 
     async def _ask(self, target: str, wait_s: float) -> PageSaid:
         if self._ledger.url is None:
             return None
+        if wait_s and self.is_waited_for_ever:
+            await asyncio.Event().wait()
         try:
             url = self._ledger.url
             return await self._peers.ask(url, get(url, target, {}, ""))

@@ -10,7 +10,8 @@ import asyncio
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from functools import lru_cache
 from typing import Any, Final
 
@@ -32,6 +33,7 @@ from web.feed.pages import (
     line_of_stream,
 )
 from web.history.passing import nobody_tells
+from web.http.connections import WHEN_LEFT
 from web.http.parameters import BadRequest
 from web.http.replies import PRIVATE, SERVER, Handler
 
@@ -123,12 +125,13 @@ class Following(Collector):
         try:
             _keep_short(request.transport)
             await response.prepare(request)
-            reason = await _Stream(self, request, response, asked).tell(page)
-        except TimeoutError:
+            async with _while_there(request):
+                reason = await _Stream(self, request, response, asked).tell(page)
+        except _TakesNothing:
             reason = "slow"
             if request.transport is not None:
                 request.transport.abort()
-        except ConnectionError:
+        except (ConnectionError, TimeoutError):
             pass  # it is gone
         finally:
             self._readers[asked.form] -= 1
@@ -207,6 +210,26 @@ class Following(Collector):
         yield from (readers, told, ended)
 
 
+class _TakesNothing(Exception):
+    """A reader that has not taken a piece in its time."""
+
+
+@asynccontextmanager
+async def _while_there(request: web.Request) -> AsyncIterator[None]:
+    """Its place is free at once when a reader leaves: it may come back, with a hundred others.
+
+    Raises:
+        TimeoutError: it has left.
+    """
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(None) as there:
+        request[WHEN_LEFT] = lambda: there.reschedule(loop.time())
+        try:
+            yield
+        finally:
+            del request[WHEN_LEFT]
+
+
 class _Stream:
     """One reader, for as long as it is connected."""
 
@@ -222,7 +245,7 @@ class _Stream:
         """Everything from this page on; returns why it ended.
 
         Raises:
-            TimeoutError: the reader does not take it.
+            _TakesNothing: the reader does not take it.
             ConnectionError: it is gone.
         """
         feed, form = self._feed, self._asked.form
@@ -294,8 +317,11 @@ class _Stream:
         await self._write(line_of_stream(self._asked.form, event, self._at or "", data))
 
     async def _write(self, data: bytes) -> None:
-        async with asyncio.timeout(self._feed.limits.take_s):
-            await self._response.write(data)
+        try:
+            async with asyncio.timeout(self._feed.limits.take_s):
+                await self._response.write(data)
+        except TimeoutError as late:
+            raise _TakesNothing from late
         self._heard = time.monotonic()
 
 

@@ -29,6 +29,8 @@ from web.http.raw.shortcuts import LATER, OPERATIONS, Shortcut, is_one_whole_get
 log = logging.getLogger(__name__)
 
 LARGE_BYTES = 64 * 1024
+#: Of a request whose answer has no end: called when its client closes, or only ends its side.
+WHEN_LEFT = web.RequestKey[Callable[[], None]]("when its client has left")
 
 
 class ConnectionLimits(Struct, frozen=True):
@@ -191,7 +193,7 @@ class Connection(RequestHandler):
         if self.ssl_context is not None:
             return False  # TLS has no half of a connection
         is_whole = self._body is not None and self._body.is_eof() and not self._is_quiet()
-        if self._asked is None and not is_whole:
+        if (self._asked is None and not is_whole) or self._leaves() is not None:
             return False
         self._has_ended = True
         return True
@@ -201,8 +203,15 @@ class Connection(RequestHandler):
         waiter = self._waiter
         return self._request_count == 0 if waiter is None else not waiter.done()
 
+    def _leaves(self) -> Callable[[], None] | None:
+        """Tells an answer that has no end that nobody reads it any more."""
+        request = self._current_request
+        return None if request is None else request.get(WHEN_LEFT)
+
     def connection_lost(self, exc: BaseException | None) -> None:
         """Disarm."""
+        if (leaves := self._leaves()) is not None:
+            leaves()
         for deadline in (self._head_deadline, self._take_deadline):
             if deadline is not None:
                 deadline.cancel()
@@ -232,6 +241,8 @@ class Connection(RequestHandler):
         if isinstance(exc, ConnectionError):
             raise exc  # the client went away in the middle of its request: nobody's bug
         if request.writer.output_size > 0:
+            if status != 400:
+                log.error("%s %s met a bug", request.method, request.path, exc_info=exc)
             raise ConnectionError("the answer has been sent in part: nothing can be added")
         if status == 400:
             # Up to the colon: behind it aiohttp quotes what was sent.

@@ -259,6 +259,22 @@ async def test_no_more_readers_than_there_are_places_and_a_quiet_one_hears_somet
         await until(has_place, "free: a place", 60)
 
 
+async def test_a_reader_that_leaves_frees_its_place_while_there_is_nothing_to_tell_it(
+    kept: Kept,
+) -> None:
+    async with fed(kept, replace(LIMITS, readers=1)) as (_, worker):
+        worker.is_waited_for_ever = True
+        for _ in range(3):
+
+            async def has_place() -> bool:
+                async with aiohttp.request("GET", worker.url, headers=EVENTS) as stream:
+                    return stream.status == 200
+
+            await until(has_place, "free: the only place", 60)
+
+        assert worker.counted()["onhand_feed_ended_total.left"] >= 2
+
+
 @pytest.mark.parametrize("why", ["stopping", "refused"])
 async def test_a_stream_ends_when_its_worker_stops_or_its_token_is_taken_away(
     kept: Kept, both: Both, why: str
