@@ -140,7 +140,7 @@ torture: $(READY)  ## minutes of kill -9, freezes, wiped disks and broker restar
 	@$(BIN)/pytest -q -m torture tests
 
 # What docs/security.md has a table of, and counts.
-ATTACKS := tests/unit/attacks tests/unit/web/test_beats.py tests/unit/loading/test_revoked.py \
+ATTACKS := tests/unit/attacks tests/unit/web/access/test_beats.py tests/unit/loading/test_revoked.py \
 	tests/unit/alerts/test_webhook.py tests/integration/wire/test_forged_members.py
 attacks: $(READY)  ## what is tried to get in, and how often; LONG=1: as torture tries it
 	@$(if $(LONG),HYPOTHESIS_PROFILE=torture) $(BIN)/pytest -q -n $(CORES) \

@@ -155,6 +155,13 @@ def documents_gone(root: Path) -> set[str]:
     }
 
 
+def paths_gone(root: Path) -> set[str]:
+    """What the Makefile names in our rooms, and is not there: its target would end at once."""
+    named = re.compile(rf"(?<![\w./])(?:{'|'.join((*HOUSE, 'docs', 'deploy'))})/[\w./-]*\w")
+    found = named.findall((root / "Makefile").read_text())
+    return {path for path in found if not (root / path).exists()}
+
+
 #: What stands in their texts is for programmers: numbers, addresses, names of classes.
 _FOREIGN = {"OSError", "SSLError", "TimeoutError", "KafkaError", "ClientError"}
 
@@ -189,6 +196,7 @@ RULES: list[tuple[Rule, set[str]]] = [
     (rooms_without_a_word, set()),
     (not_imported, set()),
     (documents_gone, DOCUMENTS_GONE),
+    (paths_gone, set()),
     (errors_not_in_words, set()),
 ]
 
@@ -209,6 +217,11 @@ UNTIDY: list[tuple[Rule, dict[str, str], str]] = [
     (rooms_without_a_word, {"web/new/__init__.py": "", "web/new/a.py": "'A word.'"}, "web/new"),
     (not_imported, {"web/a.py": "import web.b", "web/b.py": ""}, "web.a"),
     (documents_gone, {"core/a.py": '"""See docs/decisions/0001-gone.md."""'}, "0001-gone.md"),
+    (
+        paths_gone,
+        {"Makefile": "a:\n\tpytest tests/a.py tests/b.py >/dev/null", "tests/a.py": ""},
+        "tests/b.py",
+    ),
     (
         errors_not_in_words,
         {"app/a.py": "try: ...\nexcept (x.ClientError, ValueError) as e: f'No answer ({e!r})'"},
