@@ -145,6 +145,7 @@ async def test_an_owner_that_dies_between_append_and_commit_makes_no_wrong_outco
     owner.kill()
     late = await waiting
     await shops.owned_by({other.url}, timeout_s=120)
+    await shops.caught_up(120)  # what comes now waits for its own commit alone
     after = await send(10_000)
     await shops.start("a")
     await shops.settled()
