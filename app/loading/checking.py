@@ -44,7 +44,8 @@ class SeenDocument(msgspec.Struct):
     """A document of a file.
 
     lines, facts: how many; counts are no facts yet. digest: of all that it says. called: by what
-    later ones take it back, where that is not its identity.
+    later ones take it back, where that is not its identity. uncontained: the digest without what
+    it says of containers; "" where it says nothing of them. packs: it says what lies in one.
     """
 
     where: str
@@ -52,6 +53,8 @@ class SeenDocument(msgspec.Struct):
     facts: int
     digest: str
     called: str = ""
+    uncontained: str = ""
+    packs: bool = False
 
 
 class CheckedFile(msgspec.Struct, frozen=True):
@@ -296,13 +299,15 @@ class _Seen:
             self.levels += piece.levels
             self.revocations += piece.revocations
             self.contained += piece.contained
-            if self.packed is None and piece.packed:
-                self.packed = piece.packed[0].where
+            if piece.packed:
+                seen.packs = True
+                self.packed = self.packed or piece.packed[0].where
             for some, what in ((self.levels, "counts"), (self.contained, "containers")):
                 if len(some) > (most := self._most_levels):
                     raise BrokenDocument(f"It has more than {most:,} {what}: split it.")
             if piece.is_last:
                 seen.digest = self._digest.hexdigest()
+                seen.uncontained = self._digest.uncontained()
             if len(self.first) < _FIRST:
                 self.first += piece.facts[: _FIRST - len(self.first)]
 
@@ -330,15 +335,32 @@ class _DocumentDigest:
 
     def __init__(self) -> None:
         self._facts = hashlib.blake2b(digest_size=16)
-        self._others = hashlib.blake2b(digest_size=16)
-        self._has_others = False
+        # Made when there is something: most documents of EPCIS are one fact.
+        self._others: hashlib.blake2b | None = None
+        self._besides: hashlib.blake2b | None = None
+        self._is_contained = False
 
     def add(self, piece: DocumentPiece) -> None:
         self._facts.update(b"".join([fact.value for fact in piece.facts]))
-        if others := piece.said_besides():
-            self._others.update(others)
-            self._has_others = True
+        besides, contained = piece.said_besides(), piece.said_of_containers()
+        if besides or contained:
+            self._others = _more(self._others, besides + contained)
+        if besides:
+            self._besides = _more(self._besides, besides)
+        self._is_contained |= bool(contained)
 
     def hexdigest(self) -> str:
-        others = self._others.hexdigest() if self._has_others else ""
-        return self._facts.hexdigest() + others
+        return self._with(self._others)
+
+    def uncontained(self) -> str:
+        """As builds wrote it that knew of no containers; "" where that is the same."""
+        return self._with(self._besides) if self._is_contained else ""
+
+    def _with(self, others: hashlib.blake2b | None) -> str:
+        return self._facts.hexdigest() + ("" if others is None else others.hexdigest())
+
+
+def _more(so_far: hashlib.blake2b | None, said: bytes) -> hashlib.blake2b:
+    found = so_far or hashlib.blake2b(digest_size=16)
+    found.update(said)
+    return found

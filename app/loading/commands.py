@@ -207,8 +207,9 @@ def _opened(
     with_tests: bool,
 ) -> Opened:
     """How files are to be read; ends the command where that cannot be."""
-    from app.loading.opening import GivenParts, PartWrong, opened_by
+    from app.loading.opening import GivenParts, PartWrong, collect_seldom, opened_by
 
+    collect_seldom()
     paths = {"map": map_file, "catalogue": catalogue, "places": places}
     path = map_file
     try:

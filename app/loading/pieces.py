@@ -125,12 +125,20 @@ class DocumentPiece(msgspec.Struct):
 
     def said(self) -> bytes:
         """What it says, whatever will be decided of it, as text: facts, and then all else."""
-        return b"".join([fact.value for fact in self.facts]) + self.said_besides()
+        facts = b"".join([fact.value for fact in self.facts])
+        return facts + self.said_besides() + self.said_of_containers()
 
     def said_besides(self) -> bytes:
-        """The same without its facts."""
-        lines = (self.levels, self.revocations, self.contained, self.packed)
-        return b"".join([one.said() for some in lines for one in some])
+        """The same of counts and of what it takes back, alone."""
+        if not (self.levels or self.revocations):
+            return b""
+        return b"".join([one.said() for some in (self.levels, self.revocations) for one in some])
+
+    def said_of_containers(self) -> bytes:
+        """The same of containers, alone."""
+        if not (self.contained or self.packed):
+            return b""
+        return b"".join([one.said() for some in (self.contained, self.packed) for one in some])
 
 
 class Chunk(msgspec.Struct):

@@ -271,7 +271,10 @@ def main() -> None:
     order = msgspec.msgpack.decode(first, type=_Order)
     asked = msgspec.structs.replace(order.asked, data=document)
     settings = msgspec.convert(order.settings, Settings, dec_hook=lambda kind, text: kind(text))
+    from app.loading.opening import collect_seldom
     from app.loading.posted import load_posted
+
+    collect_seldom()
 
     try:
         answer = asyncio.run(load_posted(settings, asked, worker.ask))

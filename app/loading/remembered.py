@@ -15,7 +15,7 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from app.config import Settings
-from app.loading.checking import CheckedFile
+from app.loading.checking import CheckedFile, SeenDocument
 from app.loading.decisions.unpacking import Packings
 from app.loading.pieces import Equation
 from importers.documents.containers import Packing
@@ -214,6 +214,15 @@ class NotSent(NamedTuple):
     because: NotSentBecause | None = None
 
 
+def forgot_containers(note: DocumentNote, seen: SeenDocument) -> bool:
+    """Whether a document was loaded whole by a build that remembered nothing of containers.
+
+    All else of it is done: what it says of them is to be remembered, and what it moved in them was
+    left out.
+    """
+    return note.is_whole and seen.uncontained != "" and note.digest == seen.uncontained
+
+
 def not_sent(file: CheckedFile, memory: Remembered, is_named: bool) -> NotSent:
     """Whether a file may be sent, as far as what is remembered of its documents says it.
 
@@ -228,6 +237,9 @@ def not_sent(file: CheckedFile, memory: Remembered, is_named: bool) -> NotSent:
             is_new = True
             continue
         note, when = found
+        if forgot_containers(note, seen):
+            is_new = is_new or seen.packs
+            continue
         if note.digest != seen.digest:
             begun = "was loaded" if note.is_whole else "was begun, and is not finished,"
             return NotSent(

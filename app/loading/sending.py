@@ -36,6 +36,7 @@ from app.loading.remembered import (
     NotSent,
     NotSentBecause,
     Remembered,
+    forgot_containers,
     not_sent,
     note_key,
     packed_key,
@@ -130,7 +131,7 @@ async def send_all(
             partial(packings, consumer, settings),
             caller,
         )
-        stopped = NotSent() if leave_out_refused else _stopped(settled)
+        stopped = NotSent() if leave_out_refused else settled.stopped()
         where = _places(settings, ends, memory)
         targets = frozenset(one.target for file in files for one in file.revocations)
         means = _Means(settings, only, opened, memory, settled, corrections, where, targets, caller)
@@ -195,19 +196,6 @@ async def _ends(
         for partition in range(settings.partitions)
     ]
     return await end_offsets(consumer, tps, committed=committed)
-
-
-def _stopped(settled: Settled) -> NotSent:
-    counts, containers = len(settled.decided.refused()), len(settled.unpacked.closed)
-    said = [f"{what} that are refused ({n:,})" for what, n in
-            (("counts", counts), ("containers", containers)) if n]  # fmt: skip
-    if not said:
-        return NotSent()
-    return NotSent(
-        f"Nothing was sent, because of {' and '.join(said)}: correct them, or load the rest with "
-        "--leave-out-refused.",
-        NotSentBecause.REFUSED,
-    )
 
 
 class _Means(NamedTuple):
@@ -341,13 +329,22 @@ class _Sending:
             if piece.is_left_out:
                 continue
             done = self._done.get(piece.document.identity, 0)
-            if piece.lines + piece.is_last > done:
+            forgot = self._forgot(piece) is not None
+            if piece.lines + piece.is_last > done or forgot:
                 ids = [level.count.id for level in piece.levels]
                 facts = piece.facts + [decided[id_] for id_ in ids if id_ in decided]
                 facts += settled.unpacked.facts_of(piece)
                 facts = [fact for fact in facts if fact.rank > done] if done else facts
-                packed = [one for one in piece.packed if one.rank > done]
+                packed = [one for one in piece.packed if forgot or one.rank > done]
                 yield msgspec.structs.replace(piece, facts=facts, packed=packed)
+
+    def _forgot(self, piece: DocumentPiece) -> DocumentNote | None:
+        """The note of a document that was loaded by a build which did not remember this packing."""
+        identity = piece.document.identity
+        note, _ = self._means.memory.notes.get(identity, (None, 0))
+        if note is None or not piece.packed:
+            return None
+        return note if forgot_containers(note, self._file.documents[identity]) else None
 
     def _timely(self, piece: DocumentPiece) -> DocumentPiece:
         """Without what a document says that was taken back before it came."""
@@ -379,6 +376,9 @@ class _Sending:
             sent=places.of(identity),
             sums=self._file.equation,
         )
+        if (before := self._forgot(piece)) is not None:
+            # Where its facts lie, and that it is done, says the build that sent them.
+            note = msgspec.structs.replace(before, digest=seen.digest)
         for one in piece.packed:
             key = packed_key(one.packing.container, identity, one.number)
             group.batches.add(self._remembers, key, msgspec.json.encode(one.packing), [])

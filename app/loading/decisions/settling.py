@@ -63,6 +63,19 @@ class Settled(msgspec.Struct):
         closed, lines = self.unpacked.closed, file.contained
         return [closed[at] for one in lines if (at := (one.document, one.rank)) in closed]
 
+    def stopped(self) -> NotSent:
+        """Why nothing is sent while what is refused is not left out."""
+        counts, containers = len(self.decided.refused()), len(self.unpacked.closed)
+        said = [f"{what} that are refused ({n:,})" for what, n in
+                (("counts", counts), ("containers", containers)) if n]  # fmt: skip
+        if not said:
+            return NotSent()
+        return NotSent(
+            f"Nothing was sent, because of {' and '.join(said)}: correct them, or load the rest "
+            "with --leave-out-refused.",
+            NotSentBecause.REFUSED,
+        )
+
 
 def done_of(memory: Remembered) -> dict[str, int]:
     """How many lines of each document are done; of a whole one all, and one more."""

@@ -28,6 +28,9 @@ _CHUNK_BYTES: Final = 1 << 16
 #: Of one event, and of one tag or text anywhere.
 MAX_XML_BYTES: Final = 8 << 20
 MAX_DEPTH_OF_XML: Final = 64
+#: Of tags whose name is kept, how many, and from how many characters on none is.
+_MOST_NAMES: Final = 1_000
+_LONG_NAME: Final = 100
 _ROOTS: Final = ("EPCISDocument", "EPCISQueryDocument")
 _OURS: Final = tuple(
     f"urn:epcglobal:{of}:xsd:{n}" for of in ("epcis", "epcis-query") for n in (1, 2)
@@ -169,6 +172,8 @@ class _Reader:
         #: Depth of an open list of events, then of what is open in an event.
         self._list_depth = 0
         self._nodes: list[_Node] = []
+        #: Of tags that came before.
+        self._names: dict[str, str] = {}
         self._line = self._began = self._fed = 0
         self._parser = parser = expat.ParserCreate(namespace_separator=" ")
         parser.buffer_text = True
@@ -187,12 +192,16 @@ class _Reader:
             self._parser.Parse(chunk, not chunk)
         except (expat.ExpatError, LookupError, ValueError) as problem:
             raise _broken(f"The file is no XML ({problem})") from problem
+        # Not asked at each tag, which cost more than all else of it: an event may be a piece of
+        # the file longer.
+        if self._nodes and self._fed - self._began > MAX_XML_BYTES + len(chunk):
+            raise self._too_long()
         # The parser keeps a tag or text that has not ended.
         if self._fed - max(self._parser.CurrentByteIndex, 0) > MAX_XML_BYTES:
             raise self._too_long()
 
     def _start(self, tag: str, attributes: dict[str, str]) -> None:
-        name = _local(tag)
+        name = self._names.get(tag) or self._name(tag)
         if not self._open and name not in _ROOTS:
             raise _broken(f"The file begins with {name}, and an EPCIS file with {_ROOTS[0]}")
         if len(self._open) + len(self._nodes) >= MAX_DEPTH_OF_XML:
@@ -201,8 +210,6 @@ class _Reader:
             node = _Node(name, attributes)
             self._nodes[-1].children.append(node)
             self._nodes.append(node)
-            if self._parser.CurrentByteIndex - self._began > MAX_XML_BYTES:
-                raise self._too_long()
         elif self._list_depth and name not in _WRAPPERS:
             self._line, self._began = self._parser.CurrentLineNumber, self._parser.CurrentByteIndex
             self._nodes.append(_Node(name, attributes))
@@ -211,6 +218,12 @@ class _Reader:
             if name == "EventList" and not self._list_depth:
                 self._list_depth = len(self._open)
                 self.lists += 1
+
+    def _name(self, tag: str) -> str:
+        name = _local(tag)
+        if len(self._names) < _MOST_NAMES and len(tag) < _LONG_NAME:
+            self._names[tag] = name
+        return name
 
     def _end(self, tag: str) -> None:
         if self._nodes:
@@ -225,8 +238,6 @@ class _Reader:
     def _characters(self, text: str) -> None:
         if self._nodes:
             self._nodes[-1].text.append(text)
-            if self._parser.CurrentByteIndex - self._began > MAX_XML_BYTES:
-                raise self._too_long()
 
     def _entity(self, *_: object) -> NoReturn:
         raise BrokenDocument(

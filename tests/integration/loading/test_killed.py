@@ -63,6 +63,7 @@ sys.exit(main())
 SIGNS = {
     "inventory.sale.completed.v1": -1,
     "inventory.shipment.dispatched.v1": -1,
+    "inventory.shipment.received.v1": 1,
     "inventory.stock.adjusted.v1": 1,
 }
 BEGIN = datetime(2026, 11, 23, 10, tzinfo=UTC)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from itertools import permutations
 from typing import Any
 
 import pytest
+from aiokafka import TopicPartition
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -19,7 +21,7 @@ from app.loading.decisions.settling import settle_alone
 from app.loading.given import FileInMemory
 from app.loading.opening import GivenParts, opened_by
 from app.loading.pieces import Became, NoFact
-from app.loading.remembered import NotSentBecause
+from app.loading.remembered import NotSentBecause, document_of
 from app.loading.sending import LoadedFile, send_all
 from app.loading.showing import LoadingShown
 from tests.support.topics.memorylog import Died, MemoryLog
@@ -43,6 +45,8 @@ PLACES = f"gln,location\n{STORE_GLN},shop\n{DEPOT_GLN},depot\n".encode()
 OUTER = "urn:epc:id:sscc:9521234.1123456789"
 WRONG = {"declarationTime": "2026-02-01T00:00:00Z"}
 Event = dict[str, Any]
+#: The digest of a document without facts.
+NOTHING_SAID = hashlib.blake2b(digest_size=16).hexdigest()
 
 
 def at(hour: int) -> dict[str, str]:
@@ -211,6 +215,55 @@ async def test_a_shipment_of_a_pallet_that_is_declared_wrong_is_made_up_for() ->
 
     assert depot.stock() == {}
     assert sum("correction" in str(one["data"].get("reason")) for one in depot.facts()) == 1
+
+
+def by_an_older_build(depot: Depot, *identities: str) -> None:
+    """Of these documents what a build leaves that knows of no containers."""
+    topic = depot.log.records[TopicPartition(depot.log.settings.documents_topic, 0)]
+    for at, record in enumerate(topic):
+        if record is None or record.key is None:
+            continue
+        if record.key.startswith(b"packed/"):
+            topic[at] = None
+        elif document_of(record.key) in identities:
+            note = {**json.loads(record.value or b""), "digest": NOTHING_SAID}
+            topic[at] = record._replace(value=json.dumps(note).encode())
+
+
+async def test_what_an_older_build_loaded_is_loaded_again_for_what_it_says_of_containers() -> None:
+    depot, first = Depot(), [packed("1", "1", "2"), shipped("2")]
+    await depot.load(first[:1])
+    by_an_older_build(depot, "epcis:urn:uuid:1")
+    (found,) = await depot.load([shipped("2")])
+    assert "load the events that packed it first" in found.closed[0].sentence
+
+    # In whichever file, what else it says is done.
+    (found,) = await depot.load(first)
+    assert (found.refused, depot.stock()) == ("", {"depot": -2})
+    (again,) = await depot.load(first)
+    assert again.because is NotSentBecause.LOADED_BEFORE
+    assert len(list(depot.facts())) == 1
+
+
+async def test_what_an_older_build_sent_of_a_packing_is_not_sent_again_and_can_be_taken_back() -> (
+    None
+):
+    depot, event_ = Depot(), packed("1", "1", bizStep="shipping", readPoint={"id": DEPOT})
+    await depot.load([event_])
+    (fact,) = depot.facts()
+    said = hashlib.blake2b(json.dumps(fact, separators=(",", ":")).encode(), digest_size=16)
+    topic = depot.log.records[TopicPartition(depot.log.settings.documents_topic, 0)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(f"{__name__}.NOTHING_SAID", said.hexdigest())
+        by_an_older_build(depot, "epcis:urn:uuid:1")
+    assert topic.count(None) == 2
+
+    (found,) = await depot.load([event_])
+
+    assert (found.refused, found.sent, depot.stock()) == ("", 0, {"depot": -1})
+    assert topic.count(None) == 3
+    await depot.load([{**event_, "errorDeclaration": WRONG}])
+    assert depot.stock() == {}
 
 
 async def test_loaded_again_it_is_refused_though_more_was_packed_since() -> None:
