@@ -1,10 +1,18 @@
-"""Record batches of a transaction, filled one record after the other for each topic-partition."""
+"""Record batches, filled one record after the other for each topic-partition.
+
+`BatchFiller` fills those of a transaction. `Joining` puts records into those that an
+`AIOKafkaProducer` is about to send: its own `send` makes a coroutine and a future for every record,
+which is most of what a record costs that comes alone (aiokafka 0.14), and a batch has one future
+already. The private names that this takes are held by tests/integration/wire/test_joining.py.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Final
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final, TypeAlias
 
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 
 from core.records import Headers
 from wire.packing import AnyHeaders, is_escaped
@@ -49,3 +57,48 @@ class BatchFiller:
 
 
 _NONE: list[Any] = []  # never changed; the builder insists on a list
+
+
+#: Of the batch, whose result tells the offset of its first record; and which record of it this is.
+Joined: TypeAlias = tuple["asyncio.Future[Any]", int]
+
+
+class Joining:
+    """For one producer that was started, without transactions and serialisers."""
+
+    def __init__(self, producer: AIOKafkaProducer) -> None:
+        self._waiting = producer._message_accumulator  # noqa: SLF001  no public name
+        self._leader = producer.client.cluster.leader_for_partition
+        self._places: dict[tuple[str, int], TopicPartition] = {}
+
+    def join(
+        self,
+        topic: str,
+        partition: int,
+        key: bytes,
+        value: bytes,
+        headers: Sequence[tuple[str, bytes]],
+    ) -> Joined | None:
+        """As `send` does where it has to wait for nothing; None: use `send`, nothing was done.
+
+        It may then have to learn where the topic is, to wait for room, or to raise.
+        """
+        place = self._places.get((topic, partition))
+        if place is None:
+            place = self._places[topic, partition] = TopicPartition(topic, partition)
+        waiting = self._waiting
+        if waiting._closed or waiting._exception is not None:  # noqa: SLF001  see above
+            return None
+        if self._leader(place) in (None, -1):
+            return None
+        batches = waiting._batches.get(place)  # noqa: SLF001  see above
+        if batches:
+            batch = batches[-1]
+        else:
+            builder = waiting.create_builder()
+            batch = waiting._append_batch(builder, place)  # noqa: SLF001  see above
+        # None too for a batch that is sent again: it is closed.
+        put = batch._builder.append(  # noqa: SLF001  see above
+            timestamp=None, key=key, value=value, headers=headers
+        )
+        return None if put is None else (batch.future, put.offset)

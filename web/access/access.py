@@ -105,10 +105,12 @@ class Access:
 
     # ---- the short way
 
-    def at_once(self, data: bytes, take: Take, shortcut: Shortcut) -> bytes | None:
+    def at_once(
+        self, data: bytes, take: Take, shortcut: Shortcut, need: Scope = Scope.READ
+    ) -> bytes | None:
         """As the shortcut answers, in the name of who calls; None: not at once.
 
-        It is given the bytes without what this room reads.
+        It is given the bytes without what this room reads. data: a head, or what begins with one.
         """
         if self._tokens is None and (self._secrets is None or self._secrets.get() is None):
             return shortcut(data, take)  # anybody's, as it is: every read goes through here
@@ -123,6 +125,8 @@ class Access:
         if admitted is None:
             return None
         request, caller = admitted
+        if caller is not None and need not in caller.scopes:
+            return None
         before = CALLER.set(caller)
         try:
             return shortcut(request, take)
@@ -162,9 +166,7 @@ class Access:
                 start = at + len(beginning)
                 end = data.find(b"\r\n", start)
                 caller = self._tokens.get().caller_of(data[start:end])
-                if caller is None or Scope.READ not in caller.scopes:
-                    return None
-                return data[:at] + data[end:], caller
+                return None if caller is None else (data[:at] + data[end:], caller)
         return None
 
     def _of_worker(self, secrets: PeerSecrets, value: bytes, rest: bytes) -> _Admitted | None:
@@ -176,8 +178,7 @@ class Access:
         if by == NOBODY:
             return (rest, None) if secrets.mode is PeerMode.SIGN else None
         caller = self._tokens.get().named(by)
-        is_reader = caller is not None and Scope.READ in caller.scopes
-        return (rest, caller) if is_reader else None
+        return None if caller is None else (rest, caller)
 
     # ---- the usual way
 

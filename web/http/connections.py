@@ -24,7 +24,7 @@ from web.http.outbox import Outbox
 from web.http.problems import PAGES, Problem, last_answer, problem
 from web.http.raw.handshakes import Doorstep, Handshakes, tell_of_tls
 from web.http.raw.places import ConnectionPlaces
-from web.http.raw.shortcuts import LATER, OPERATIONS, Shortcut, is_one_whole_get, never
+from web.http.raw.shortcuts import LATER, OPERATIONS, Shortcut, is_one_whole, never
 
 log = logging.getLogger(__name__)
 
@@ -135,7 +135,8 @@ class Connection(RequestHandler):
 
     def _hand_on(self, data: bytes, is_quiet: bool) -> None:
         """The usual way."""
-        self._at_boundary = is_quiet and self._at_boundary and is_one_whole_get(data)
+        if data:  # behind a body aiohttp calls this itself, with nothing
+            self._at_boundary = is_quiet and self._at_boundary and is_one_whole(data)
         super().data_received(data)
         if self._messages:
             self._body = self._messages[-1][1]

@@ -9,7 +9,6 @@ from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from hashlib import sha256
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import msgspec
 from aiohttp import web
 from msgspec import UNSET, Struct, UnsetType
 
-from web.http.replies import SERVER
+from web.http.replies import SERVER, response_bytes
 
 PROBLEM_JSON = "application/problem+json"
 
@@ -112,12 +111,8 @@ def problem(
 def last_answer(name: Problem, detail: str) -> bytes:
     """The same as bytes, to a client with whom there is no request; it is closed then."""
     response = problem(name, detail)
-    assert isinstance(response.body, bytes)
     response.headers["Connection"] = "close"
-    response.headers["Content-Length"] = str(len(response.body))
-    lines = "".join(f"{k}: {v}\r\n" for k, v in response.headers.items())
-    status = HTTPStatus(response.status)
-    return f"HTTP/1.1 {status} {status.phrase}\r\n{lines}\r\n".encode() + response.body
+    return response_bytes(response)
 
 
 #: Of the pages that a worker serves.

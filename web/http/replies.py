@@ -1,10 +1,12 @@
 """What every answer has in common."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
 from typing import Any, TypeAlias
 
 import msgspec
 from aiohttp import web
+from aiohttp.helpers import rfc822_formatted_time
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 #: Is told who answered, what came of it, and in how many seconds.
@@ -33,3 +35,13 @@ def json_reply(
 def json_headers(more: Mapping[str, str]) -> dict[str, str]:
     """Of any JSON answer."""
     return {"Content-Type": JSON, "Cache-Control": "no-cache", **SERVER, **more}
+
+
+def response_bytes(response: web.Response) -> bytes:
+    """As aiohttp would write it, for where there is no request of it."""
+    body = response.body
+    assert isinstance(body, bytes)
+    more = {"Content-Length": str(len(body)), "Date": rfc822_formatted_time()}
+    lines = "".join(f"{k}: {v}\r\n" for k, v in {**response.headers, **more}.items())
+    status = HTTPStatus(response.status)
+    return f"HTTP/1.1 {status} {status.phrase}\r\n{lines}\r\n".encode() + body

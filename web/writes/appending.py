@@ -32,6 +32,7 @@ from msgspec import Struct
 
 from core.words import in_words
 from tables.tasks import Tasks
+from web.writes.singles import Singles, TellOffset
 from web.writes.turns import TurnLimits, Turns
 from wire import clients
 
@@ -108,6 +109,7 @@ class Appender:
         self._is_running = False
         self._tasks, self._closing = Tasks(), Tasks()
         self._troubled = False
+        self._singles = Singles(timeout_s, self._settle)
 
     async def start(self) -> None:
         """Begin to keep a producer running."""
@@ -136,6 +138,27 @@ class Appender:
             return await self._append(records)
         finally:
             self._turns.end(size)
+
+    def append_one(self, record: Outgoing, told: TellOffset) -> bool:
+        """As `append`, for one record, and without a task: `told` is called later, once.
+
+        False: it must come by `append`; nothing was done. It has to wait for something.
+        """
+        size = len(record.value)
+        if not (self._is_running and self._producer.done() and self._turns.begin_at_once(size)):
+            return False
+
+        def tell(offset: int | None, trouble: str | None) -> None:
+            self._turns.end(size)
+            self._log_change(trouble)
+            told(offset, trouble)
+
+        topic, partition, key, value = record.topic, record.partition, record.key, record.value
+        producer = self._producer.result()
+        if self._singles.put(producer, topic, partition, key, value, HEADERS, tell):
+            return True
+        self._turns.end(size)
+        return False
 
     async def _append(self, records: Sequence[Outgoing]) -> Receipt:
         deadline = asyncio.get_running_loop().time() + self._timeout_s

@@ -235,7 +235,7 @@ class Facts:
         if outcome_wait_s is not None and receipt.trouble is None and self._outcomes is not None:
             offsets = cast("list[int]", receipt.offsets)
             outcomes = await self._wait_for(self._outcomes, records, offsets, outcome_wait_s)
-        return _answer(facts, receipt, outcomes)
+        return reply_of(facts, receipt, outcomes)
 
     async def _wait_for(
         self, of: OutcomesOf, records: Sequence[Outgoing], offsets: Sequence[int], wait_s: float
@@ -247,6 +247,18 @@ class Facts:
             return await of(records, offsets, wait_s if may_wait else 0.0)
         finally:
             self.waiting -= 1
+
+    def one(self, body: bytes, posted: Posted) -> Fact | None:
+        """The only line of a body, checked as all are; None where anything is wrong with it."""
+        try:
+            value = posted.event(_any.decode(body), 1)
+        except BAD_JSON:
+            return None
+        if isinstance(value, Fault):
+            return None
+        [outcome] = self._ruling.now.decode_batch([value], [()])
+        fact = self._judge(1, value, outcome, posted, {})
+        return None if isinstance(fact, Fault) else fact
 
     async def _check(self, lines: Sequence[Raw], posted: Posted) -> tuple[list[Fact], list[Fault]]:
         facts: list[Fact] = []
@@ -345,7 +357,7 @@ def _invalid(errors: Sequence[Fault], count: int) -> web.Response:
     return problem(Problem.INVALID_REQUEST, detail, errors=errors)
 
 
-def _answer(
+def reply_of(
     facts: Sequence[Fact], receipt: Receipt, outcomes: Sequence[OutcomeBody]
 ) -> web.Response:
     """202 with positions, or 503 that says of each event what is known."""

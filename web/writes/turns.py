@@ -39,16 +39,21 @@ class Turns:
         self._waiting_bytes = 0
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
+    def begin_at_once(self, size: int) -> bool:
+        """As `begin` where nothing has to be waited for; False: nothing was done."""
+        if self._waiting or not self._fits(size):
+            return False
+        self._inside += size
+        return True
+
     async def begin(self, size: int) -> None:
         """Before a write of so many bytes; `end` behind it, whatever becomes of it.
 
         Raises:
             TooLate: it waited too long, or too much waits already.
         """
-        if self._waiting or not self._fits(size):
+        if not self.begin_at_once(size):
             await self._wait(size)
-        else:
-            self._inside += size
 
     def end(self, size: int) -> None:
         """It is done: others may have their turns."""

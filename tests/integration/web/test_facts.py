@@ -19,6 +19,7 @@ from dev.kafka import Kafka, free_port, start
 from dev.oracle.stock import Record
 from domain.rules.held import Ruling
 from tests.support.topics.logs import Reader, a_name, make, make_all
+from tests.unit.web.shop import serve
 from web.config import Limits
 from web.http.paths import add_routes
 from web.writes import appending
@@ -54,7 +55,8 @@ async def a_service(
 ) -> AsyncIterator[Client]:
     appender = Appender({"bootstrap_servers": bootstrap}, timeout_s)
     app = web.Application()
-    add_routes(app, Facts(appender.append, topics, PARTITIONS, FactLimits(), Ruling()).routes())
+    facts = Facts(appender.append, topics, PARTITIONS, FactLimits(), Ruling())
+    serve(app, facts, appender.append_one)
     await appender.start()
     async with TestClient(TestServer(app)) as client:
         yield client

@@ -9,9 +9,8 @@ from domain.rules.held import Ruling
 from tests.support.judges.openapi_check import Contract
 from tests.unit.web.fakes import FakeTable
 from tests.unit.web.serving import LIMITS, Worker, a_web
-from tests.unit.web.shop import PARTITIONS, TOPICS, FakeLog, Shop
+from tests.unit.web.shop import PARTITIONS, TOPICS, FakeLog, Shop, serve
 from web.http.bodies import BodyLimits
-from web.http.paths import add_routes
 from web.writes.facts import FactLimits, Facts
 
 
@@ -19,7 +18,7 @@ from web.writes.facts import FactLimits, Facts
 async def shop() -> AsyncIterator[Shop]:
     log, app = FakeLog(), web.Application()
     limits = FactLimits(body=BodyLimits(bytes=600_000), event_bytes=50_000)
-    add_routes(app, Facts(log.append, TOPICS, PARTITIONS, limits, Ruling()).routes())
+    serve(app, Facts(log.append, TOPICS, PARTITIONS, limits, Ruling()), log.append_one)
     async with TestClient(TestServer(app)) as client:
         yield Shop(client, log)
 

@@ -24,18 +24,27 @@ OPERATIONS = tuple(
 _BODY = re.compile(rb"\n(?:Content-Length|Transfer-Encoding|Upgrade)[ \t]*:", re.IGNORECASE)
 
 
-def is_one_whole_get(data: bytes) -> bool:
+# Of a POST whose body has a length, and no other header that announces anything.
+_LENGTH = re.compile(rb"\r\nContent-Length: ?([0-9]{1,9})\r\n", re.IGNORECASE)
+
+
+def is_one_whole(data: bytes) -> bool:
     """Whether aiohttp's parser, at a boundary between requests, is at one again after this.
 
     Only then may the next bytes be read as a request: a client's bytes must never be cut in
-    another place than aiohttp would cut them. Who sends anything else, a body or requests
-    in pieces, goes the usual way for the rest of the connection.
+    another place than aiohttp would cut them. Who sends anything but a GET without a body, or a
+    POST whose body came with it, goes the usual way for the rest of the connection.
     """
-    return (
-        data.startswith((b"GET /", b"HEAD /"))
-        and data.find(b"\r\n\r\n") == len(data) - 4
-        and _BODY.search(data) is None
-    )
+    end = data.find(b"\r\n\r\n") + 4
+    if data.startswith((b"GET /", b"HEAD /")):
+        return end == len(data) and _BODY.search(data) is None
+    if end < 4 or not data.startswith(b"POST /"):
+        return False
+    head = data[:end]
+    length = _LENGTH.search(head)
+    if length is None or len(_BODY.findall(head)) != 1:
+        return False
+    return end + int(length[1]) == len(data)
 
 
 def never(data: bytes, take: Take) -> None:

@@ -60,7 +60,12 @@ async def in_turn(server: BaseTestServer, quick: Quick, *pieces: bytes) -> bytes
         ([QUICK, SLOW, QUICK], 2),  # a whole GET leaves the parser at a boundary
         ([QUICK + QUICK], 0),  # sent at once: two requests, not one
         ([QUICK[:10], QUICK[10:]], 0),
-        ([POST, QUICK], 0),  # after a body nobody knows where the parser is
+        ([POST, QUICK], 1),  # so does a POST whose body came with it
+        ([POST[:-1], POST[-1:], QUICK], 0),  # else nobody knows where the parser is
+        ([POST.replace(b"2", b"34"), QUICK], 0),  # its bytes are of a body
+        ([POST.replace(b"h: 2", b"h: 2\r\nContent-Length: 2"), QUICK], 0),
+        ([b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", QUICK], 0),
+        ([b"POST / HTTP/1.1\r\nHost: x\r\n\r\n", QUICK], 0),
         ([SLOW + b"GET / HTTP/1.1\r\nX: ", QUICK], 0),  # its bytes are a header's value
         ([b"GET / HTTP/1.1\r\nContent-Length: 32\r\n\r\n", QUICK], 0),  # … or a body
         ([b"GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", QUICK], 0),
