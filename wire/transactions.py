@@ -9,6 +9,10 @@ at a time for each id. So here are the five requests of KIP-98 over aiokafka's c
     FindCoordinator, InitProducerId        once: fences every older producer of the id
     AddPartitionsToTxn, Produce…, EndTxn   for each commit
 
+Where the cluster has agreed on KIP-890's second part, the first of the latter three is left out,
+and each transaction has an epoch of its own (`wire/twosteps.py`): a commit that comes late, over
+a connection that was given up, ends no later transaction.
+
 Whatever may pass is asked again, with the same sequence numbers, for as long as it takes:
 the caller sets deadlines. Whatever may not is raised, and leaves the transaction open: the
 next initialiser of the id aborts it.
@@ -43,6 +47,7 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from core.words import in_words
 from wire.topicids import TopicNow, topics_now
+from wire.twosteps import EndAndMoveOn, FeaturesRequest, ProduceAndAdd, ends_in_two_steps
 
 log = logging.getLogger(__name__)
 
@@ -153,6 +158,8 @@ class TransactionalProducer:
         self._producer: tuple[int, int] = -1, -1  # producer id, epoch
         self._coordinator: int | None = None
         self._sequences: dict[TopicPartition, int] = {}
+        #: Records add their partition, and the answer to the end brings the next epoch.
+        self._two_steps = False
         #: A transaction was begun and not ended.
         self._is_open = False
 
@@ -172,6 +179,7 @@ class TransactionalProducer:
             KafkaError: for good, such as no authorisation.
         """
         producer = cls(brokers, transactional_id, lane)
+        producer._two_steps = await producer._has_two_steps()
         request = InitProducerIdRequest(transactional_id, timeout_ms)
         answer = await producer._ask_coordinator(request, lambda response: [response.error_code])
         producer._producer = answer.producer_id, answer.producer_epoch
@@ -202,20 +210,11 @@ class TransactionalProducer:
         if self._is_open:
             raise KafkaError("an earlier transaction of this producer was refused")
         self._is_open = True
-        topics: dict[str, list[int]] = {}
-        for tp in dict.fromkeys(batch.tp for batch in batches):
-            topics.setdefault(tp.topic, []).append(tp.partition)
-        await self._ask_coordinator(
-            AddPartitionsToTxnRequest(self._id, *self._producer, list(topics.items())),
-            lambda response: [code for _, codes in response.errors for _, code in codes],
-        )
+        if not self._two_steps:
+            await self._add(batch.tp for batch in batches)
         offsets = await self._produce_all(batches)
         check(offsets)
-        await self._ask_coordinator(
-            EndTxnRequest(self._id, *self._producer, True),
-            lambda response: [response.error_code],
-        )
-        self._is_open = False
+        await self._end(True)
         return offsets
 
     async def abort(self) -> None:
@@ -224,10 +223,37 @@ class TransactionalProducer:
         Raises:
             KafkaError: for good. The next initialiser of the id aborts it then.
         """
+        await self._end(False)
+
+    async def _has_two_steps(self) -> bool:
+        """Whether the cluster does it now; asked of the coordinator, before each first use."""
+        try:
+            answer = await self._ask_coordinator(
+                FeaturesRequest(), lambda response: [response.error_code]
+            )
+        except NotImplementedError:  # aiokafka's word for a version it cannot agree on
+            return False
+        return ends_in_two_steps(answer)
+
+    async def _add(self, tps: Iterable[TopicPartition]) -> None:
+        topics: dict[str, list[int]] = {}
+        for tp in dict.fromkeys(tps):
+            topics.setdefault(tp.topic, []).append(tp.partition)
         await self._ask_coordinator(
-            EndTxnRequest(self._id, *self._producer, False),
-            lambda response: [response.error_code],
+            AddPartitionsToTxnRequest(self._id, *self._producer, list(topics.items())),
+            lambda response: [code for _, codes in response.errors for _, code in codes],
         )
+
+    async def _end(self, is_commit: bool) -> None:
+        """Asked again with the epoch that it began with: the broker knows it as the same end."""
+        end = EndAndMoveOn if self._two_steps else EndTxnRequest
+        answer = await self._ask_coordinator(
+            end(self._id, *self._producer, is_commit), lambda response: [response.error_code]
+        )
+        if self._two_steps:
+            # An epoch counts from 0; where it was the last of its producer id, that is new, too.
+            self._producer = answer.producer_id, answer.producer_epoch
+            self._sequences.clear()
         self._is_open = False
 
     async def _produce_all(self, batches: Sequence[RecordBatch]) -> list[int]:
@@ -264,10 +290,11 @@ class TransactionalProducer:
             topics: dict[str, list[tuple[int, bytes]]] = {}
             for tp in tps:
                 topics.setdefault(tp.topic, []).append((tp.partition, left[tp].data))
-            request = ProduceRequest(self._id, -1, _REPLICATION_MS, list(topics.items()))
+            produce = ProduceAndAdd if self._two_steps else ProduceRequest
+            request = produce(self._id, -1, _REPLICATION_MS, list(topics.items()))
             response = await self._brokers.client.send(node, request, group=self._data)
             refused = []
-            for topic, answers in response.topics:
+            for topic, answers, *_ in response.topics:
                 for partition, code, offset, *_ in answers:
                     if (error := for_code(code)) in (NoError, DuplicateSequenceNumber):
                         tp = TopicPartition(topic, partition)
@@ -278,7 +305,7 @@ class TransactionalProducer:
                         refused.append(code)
             return _errors(refused)
 
-        async def produce() -> None:
+        async def send() -> None:
             by_leader: dict[int, list[TopicPartition]] = {}
             for tp in left:
                 by_leader.setdefault(await self._brokers.leader(tp), []).append(tp)
@@ -292,7 +319,7 @@ class TransactionalProducer:
                 for error in ([answer] if isinstance(answer, BaseException) else answer)
             )
 
-        await self._until_answered(produce)
+        await self._until_answered(send)
 
     async def _ask_coordinator(self, request: Any, codes: Callable[[Any], list[int]]) -> Any:
         async def ask() -> Any:

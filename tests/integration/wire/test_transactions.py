@@ -157,10 +157,14 @@ async def test_only_what_a_broker_did_not_take_is_sent_again(
         sent.append([partition for _, parts in request._topics for partition, _ in parts])
         answer = await go_on()
         if len(sent) == 1:
-            [(name, parts)] = answer.topics
+            [(name, parts, *tags)] = answer.topics
             not_leader = 6
             answer.topics = [
-                (name, [(p, not_leader if p == 3 else code, *more) for p, code, *more in parts])
+                (
+                    name,
+                    [(p, not_leader if p == 3 else code, *more) for p, code, *more in parts],
+                    *tags,
+                )
             ]
         return answer
 
