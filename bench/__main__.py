@@ -38,6 +38,7 @@ CONTESTANTS: dict[str, Callable[[Arena], Contestant]] = {
     "naive": NaiveFaust,
     "streams-alo": lambda arena: KafkaStreams(arena, "alo"),
     "streams-eos": lambda arena: KafkaStreams(arena, "eos"),
+    "streams-eos-tx": lambda arena: KafkaStreams(arena, "eos-tx"),
     "streams-alo-2": lambda arena: KafkaStreams(arena, "alo", threads=2),
     "quix": QuixStreams,
     "onhand": Onhand,

@@ -2,7 +2,8 @@
 
 Empty partitions, after they have settled: memory (what processes share counted once), open files,
 connections to the one broker, CPU over ten seconds, and how long the workers took to be ready.
-docs/scale.md says what the model of `onhand plan` takes from it.
+docs/scale.md says what the model of `onhand plan` takes from it. With `--paced` the model is held
+against many workers beside traffic instead (`bench/onhand/paced.py`).
 """
 
 import argparse
@@ -17,8 +18,12 @@ import psutil
 
 from app.group.placement import Holdings, place
 from app.planning.constants import PLACING_S
+from bench.__main__ import BROKER_SETTINGS
+from bench.facts.oracle import Oracle
+from bench.harness.contest import Arena, TopicSet
 from bench.harness.machine import describe
 from bench.harness.progress import say
+from bench.onhand.paced import beside_traffic
 from dev.kafka import free_port, start
 from dev.workers import Worker, onhand, until
 
@@ -139,11 +144,37 @@ async def run(folder: Path) -> None:
     print("|---|---|---|---|---|", *placing(), sep="\n")
 
 
+def paced(folder: Path, given: argparse.Namespace) -> None:
+    """Hold the plan against workers beside traffic, and print both."""
+    with start(settings=BROKER_SETTINGS) as kafka:
+        nothing = TopicSet("", Oracle())
+        word = f"scale{int(time.time()):x}"
+        arena = Arena(kafka.bootstrap, given.partitions, word, nothing, nothing, folder, 600.0)
+        found = list(beside_traffic(arena, given.workers, given.per_s, given.seconds))
+    print("; ".join(f"{what} {value}" for what, value in describe().items()))
+    what = f"{given.workers} workers, {given.partitions} partitions, {given.per_s:,} facts/s"
+    print(f"\n| {what} | planned | seen |\n|---|---|---|")
+    print(*(f"| {' | '.join(one)} |" for one in found), sep="\n")
+
+
 def main() -> None:
     """The command."""
-    argparse.ArgumentParser(description=__doc__.partition("\n")[0]).parse_args()
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.scale", description=__doc__.partition("\n")[0]
+    )
+    parser.add_argument("--paced", action="store_true", help="workers beside traffic, and the plan")
+    parser.add_argument("--workers", type=int, default=12)
+    parser.add_argument("--partitions", type=int, default=48, help="as many for each worker")
+    parser.add_argument("--per-s", type=int, default=1_000, help="facts a second, of all")
+    parser.add_argument("--seconds", type=float, default=30.0)
+    given = parser.parse_args()
+    if given.partitions % given.workers:
+        parser.error("each worker must own as many partitions as every other")
     with tempfile.TemporaryDirectory() as folder:
-        asyncio.run(run(Path(folder)))
+        if given.paced:
+            paced(Path(folder), given)
+        else:
+            asyncio.run(run(Path(folder)))
 
 
 if __name__ == "__main__":

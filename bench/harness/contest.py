@@ -49,9 +49,13 @@ class Arena:
         """What runs the Onhand of `tree`; the command `onhand` lies beside it."""
         return sys.executable if self.tree == REPO else str(self.tree / ".venv/bin/python")
 
+    def kept(self, name: str) -> Path:
+        """A folder for local state, with what is in it."""
+        return self.folder / "state" / name
+
     def fresh(self, name: str) -> Path:
-        """An empty folder for local state."""
-        folder = self.folder / "state" / name
+        """The same, empty."""
+        folder = self.kept(name)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         return folder
@@ -79,6 +83,7 @@ class Restored:
         restore_s: restoring alone.
         startup_s: from starting the process until it was restored.
         cpu_s: of the process, while it restored; nan where that is not known.
+        restarted_s: from its start after `kill -9`, on the disk that it left, until it ran again.
         note: whether the restored rows were right, in words.
     """
 
@@ -87,6 +92,7 @@ class Restored:
     startup_s: float
     note: str
     cpu_s: float = float("nan")
+    restarted_s: float = float("nan")
 
     @property
     def records_per_s(self) -> float:
@@ -118,7 +124,7 @@ class Contestant(Protocol):
         """Hold what it committed against the oracle."""
 
     def restore(self) -> Restored | None:
-        """Wipe its local state and time the rebuild; None if that means nothing."""
+        """Time a start on what it left, then one without; None if that means nothing."""
 
 
 @dataclass(frozen=True)
@@ -180,6 +186,7 @@ def play(contestant: Contestant, arena: Arena, *, with_restore: bool = True) -> 
     if restored:
         say(
             f"{contestant.name}: restored {restored.records:,} records "
-            f"in {restored.restore_s:.2f} s, {restored.records_per_s:,.0f}/s; {restored.note}"
+            f"in {restored.restore_s:.2f} s, {restored.records_per_s:,.0f}/s; {restored.note}; "
+            f"with its disk it ran again {restored.restarted_s:.2f} s after its start"
         )
     return Result(contestant.name, wanted, span, checked, restored, (before_s, after_s))

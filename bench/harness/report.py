@@ -75,7 +75,16 @@ def _restore_table(run: Run) -> str:
         default=None,
     )
     return _table(
-        ("restore", "records/s", "of best Kafka Streams", "records", "s", "s from start", "rows"),
+        (
+            "restore",
+            "records/s",
+            "of best Kafka Streams",
+            "records",
+            "s",
+            "s from start",
+            "s from start after `kill -9`, disk kept",
+            "rows",
+        ),
         (
             (
                 name,
@@ -84,6 +93,7 @@ def _restore_table(run: Run) -> str:
                 f"{each.records:,}",
                 f"{each.restore_s:.2f}",
                 f"{each.startup_s:.2f}",
+                f"{each.restarted_s:.2f}",
                 each.note,
             )
             for name, each in restored.items()

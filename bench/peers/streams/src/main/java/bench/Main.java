@@ -13,7 +13,7 @@ import org.apache.kafka.streams.errors.StreamsUncaughtExceptionHandler.StreamThr
 import org.apache.kafka.streams.state.QueryableStoreTypes;
 
 /**
- * run|restore KAFKA PREFIX APPLICATION-ID STATE-DIR EVENTS alo|eos THREADS. Says what happens on
+ * run|restore KAFKA PREFIX APPLICATION-ID STATE-DIR EVENTS alo|eos|eos-tx THREADS. Says what happens on
  * standard output; the bench that started it measures and ends it.
  */
 public final class Main {
@@ -86,7 +86,9 @@ public final class Main {
         p.put(StreamsConfig.STATE_DIR_CONFIG, args[4]);
         p.put(
             StreamsConfig.PROCESSING_GUARANTEE_CONFIG,
-            args[6].equals("eos") ? StreamsConfig.EXACTLY_ONCE_V2 : StreamsConfig.AT_LEAST_ONCE);
+            args[6].equals("alo") ? StreamsConfig.AT_LEAST_ONCE : StreamsConfig.EXACTLY_ONCE_V2);
+        // Stores that keep what is not committed apart, so that a killed process need not restore (KIP-892).
+        p.put("enable.transactional.statestores", args[6].equals("eos-tx"));
         p.put(StreamsConfig.NUM_STREAM_THREADS_CONFIG, Integer.parseInt(args[7]));
         p.put(StreamsConfig.REPLICATION_FACTOR_CONFIG, 1);
         p.put(StreamsConfig.COMMIT_INTERVAL_MS_CONFIG, 1_000);
