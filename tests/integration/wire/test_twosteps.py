@@ -20,7 +20,7 @@ from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.protocol.transaction import AddPartitionsToTxnRequest, EndTxnRequest
 
 from dev.kafka import Kafka
-from tests.support.logs import a_name, make, reader
+from tests.support.topics.logs import a_name, make, reader
 from wire.transactions import (
     NO_TIME_MS,
     Brokers,

@@ -9,7 +9,7 @@ from aiokafka.errors import KafkaError, ProducerFenced
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.coordinator import Broker, Fate
+from tests.support.breaking.coordinator import Broker, Fate
 from wire import transactions
 from wire.transactions import NO_TIME_MS, Brokers, RecordBatch, TransactionalProducer, batch_builder
 

@@ -172,7 +172,7 @@ class Broker:
             self.producer = producer_id, epoch + 1
 
     def _produce(self, sent: Any, busy: bool) -> Any:
-        parts = [
+        parts: list[Any] = [
             (topic, [(p, *self._append((topic, p), data, busy), -1, -1, [], None, {})
                      for p, data, _ in its], {})
             for topic, its, _ in sent.topics
