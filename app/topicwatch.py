@@ -18,7 +18,7 @@ from app.config import Settings
 from tables.reading import Trouble
 from tables.stock import InventoryTable
 from tables.tasks import Tasks
-from wire.topicids import TopicNow
+from wire.requests.topicids import TopicNow
 
 log = logging.getLogger(__name__)
 

@@ -35,7 +35,7 @@ from tables.reading import Reading
 from tables.stats import Stats
 from tables.takeover import TakeOver, keep_trying
 from tables.tasks import Tasks
-from wire.topicids import TopicNow
+from wire.requests.topicids import TopicNow
 
 log = logging.getLogger(__name__)
 

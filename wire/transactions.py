@@ -10,7 +10,7 @@ at a time for each id. So here are the five requests of KIP-98 over aiokafka's c
     AddPartitionsToTxn, Produce…, EndTxn   for each commit
 
 Where the cluster has agreed on KIP-890's second part, the first of the latter three is left out,
-and each transaction has an epoch of its own (`wire/twosteps.py`): a commit that comes late, over
+and each transaction has an epoch of its own (`wire/requests/twosteps.py`): a commit that comes late, over
 a connection that was given up, ends no later transaction.
 
 Whatever may pass is asked again, with the same sequence numbers, for as long as it takes:
@@ -46,8 +46,8 @@ from aiokafka.protocol.transaction import (
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from core.words import in_words
-from wire.topicids import TopicNow, topics_now
-from wire.twosteps import EndAndMoveOn, FeaturesRequest, ProduceAndAdd, ends_in_two_steps
+from wire.requests.topicids import TopicNow, topics_now
+from wire.requests.twosteps import EndAndMoveOn, FeaturesRequest, ProduceAndAdd, ends_in_two_steps
 
 log = logging.getLogger(__name__)
 

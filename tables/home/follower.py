@@ -46,8 +46,8 @@ from wire.fetch import (
     leaderless,
     pause,
 )
+from wire.requests.topicids import Describe
 from wire.rounds import Rounds
-from wire.topicids import Describe
 
 log = logging.getLogger(__name__)
 

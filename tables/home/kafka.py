@@ -17,7 +17,7 @@ from tables.home.store import StoreUnfit
 from tables.partition import Partition, Superseded
 from tables.ports import Fail
 from tables.stats import Stats
-from wire.topicids import TopicNow
+from wire.requests.topicids import TopicNow
 from wire.transactions import Brokers
 
 log = logging.getLogger(__name__)

@@ -21,8 +21,8 @@ from tables.home.changelog import Meta
 from wire import clients
 from wire.batches import Unreadable, pieces
 from wire.fetch import assign_paused, end_offsets, fetch, leaderless, pause
+from wire.requests.topicids import Describe
 from wire.rounds import Rounds
-from wire.topicids import Describe
 
 _ASK_S = 20.0
 

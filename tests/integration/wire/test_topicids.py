@@ -1,4 +1,4 @@
-"""What wire/topicids.py asks for in words of its own, a real broker understands."""
+"""What wire/requests/topicids.py asks for in words of its own, a real broker understands."""
 
 from collections.abc import AsyncIterator
 
@@ -7,7 +7,7 @@ import pytest_asyncio
 from dev.kafka import Kafka
 from tests.support.breaking.kafka_tools import admin
 from tests.support.topics.logs import a_name, make, remove
-from wire.topicids import topics_now
+from wire.requests.topicids import topics_now
 from wire.transactions import Brokers
 
 

@@ -21,6 +21,7 @@ from aiokafka.protocol.transaction import AddPartitionsToTxnRequest, EndTxnReque
 
 from dev.kafka import Kafka
 from tests.support.topics.logs import a_name, make, reader
+from wire.requests.twosteps import EndAndMoveOn, FeaturesRequest, ProduceAndAdd
 from wire.transactions import (
     NO_TIME_MS,
     Brokers,
@@ -28,7 +29,6 @@ from wire.transactions import (
     TransactionalProducer,
     batch_builder,
 )
-from wire.twosteps import EndAndMoveOn, FeaturesRequest, ProduceAndAdd
 
 PARTITIONS = 3
 GoOn: TypeAlias = Callable[[], Awaitable[Any]]

@@ -16,7 +16,7 @@ from typing import Any
 from aiokafka.errors import RequestTimedOutError
 from aiokafka.protocol.transaction import InitProducerIdRequest
 
-from wire.twosteps import EndAndMoveOn, FeaturesRequest, ProduceAndAdd
+from wire.requests.twosteps import EndAndMoveOn, FeaturesRequest, ProduceAndAdd
 
 VERSIONS = {0: (0, 13), 18: (0, 4), 22: (0, 6), 24: (0, 5), 26: (0, 5)}
 OK, NOT_LEADER, OUT_OF_ORDER, DUPLICATE = 0, 6, 45, 46
