@@ -10,8 +10,8 @@ at a time for each id. So here are the five requests of KIP-98 over aiokafka's c
     AddPartitionsToTxn, Produce…, EndTxn   for each commit
 
 Where the cluster has agreed on KIP-890's second part, the first of the latter three is left out,
-and each transaction has an epoch of its own (`wire/requests/twosteps.py`): a commit that comes late, over
-a connection that was given up, ends no later transaction.
+and each transaction has an epoch of its own (`wire/requests/twosteps.py`): a commit that comes
+late, over a connection that was given up, ends no later transaction.
 
 Whatever may pass is asked again, with the same sequence numbers, for as long as it takes:
 the caller sets deadlines. Whatever may not is raised, and leaves the transaction open: the
