@@ -1,4 +1,4 @@
-"""What TLS costs a read: `python -m bench.overtls [--pairs 15]`.
+"""What TLS costs a read: `python -m bench.access.overtls [--pairs 15]`.
 
 Quick reads of one client, one after the other, over one connection to a server without Kafka: by
 TLS 1.3 and without it, now the one first, now the other. CPU of the server's thread alone, with
@@ -117,7 +117,7 @@ def _us(work: Callable[[Served, list[bytes]], int], served: Served, asked: list[
 
 def main() -> None:
     """Print a table."""
-    parser = argparse.ArgumentParser(prog="python -m bench.overtls", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bench.access.overtls", description=__doc__)
     parser.add_argument("--pairs", type=int, default=15)
     pairs = parser.parse_args().pairs
     asked = heads(*CURL)

@@ -1,0 +1,1 @@
+"""What it costs to ask who calls, and to speak TLS."""
