@@ -241,9 +241,9 @@ class Connection(RequestHandler):
         """A problem instead of aiohttp's plain text: 400 for what is not HTTP, else a bug."""
         if isinstance(exc, ConnectionError):
             raise exc  # the client went away in the middle of its request: nobody's bug
+        if status != 400:
+            log.error("%s %s met a bug", request.method, request.path, exc_info=exc)
         if request.writer.output_size > 0:
-            if status != 400:
-                log.error("%s %s met a bug", request.method, request.path, exc_info=exc)
             raise ConnectionError("the answer has been sent in part: nothing can be added")
         if status == 400:
             # Up to the colon: behind it aiohttp quotes what was sent.
@@ -251,7 +251,6 @@ class Connection(RequestHandler):
             detail = f"Not a valid HTTP request: {why[0].partition(':')[0]}."
             response = problem(Problem.INVALID_REQUEST, detail)
         else:
-            log.error("%s %s met a bug", request.method, request.path, exc_info=exc)
             response = problem(Problem.INTERNAL_ERROR, "The worker's log has the details.")
         response.force_close()
         return response

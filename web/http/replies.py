@@ -37,6 +37,12 @@ def json_headers(more: Mapping[str, str]) -> dict[str, str]:
     return {"Content-Type": JSON, "Cache-Control": "no-cache", **SERVER, **more}
 
 
+def label(response: web.StreamResponse, version: int, epoch: int) -> None:
+    """Say of which version it is, and by which record that is the active one."""
+    response.headers["Onhand-Version"] = str(version)
+    response.headers["Onhand-Epoch"] = str(epoch)
+
+
 def response_bytes(response: web.Response) -> bytes:
     """As aiohttp would write it, for where there is no request of it."""
     body = response.body

@@ -33,7 +33,7 @@ from web.cluster.routing import KEY_PATIENCE, LIST_PATIENCE
 from web.http.bodies import BodyLimits, read_raw
 from web.http.parameters import target_of
 from web.http.problems import Problem, problem
-from web.http.replies import SERVER, Handler
+from web.http.replies import SERVER, Handler, label
 from web.versions.asked import is_about_the_past, is_version, version_named, without_version
 from web.versions.passage import Crossing, Passage
 from web.versions.switch import Switch
@@ -146,9 +146,7 @@ class Door:
     def _labelled(self, response: web.StreamResponse) -> web.StreamResponse:
         """Rows say it themselves; all else says it here."""
         if not response.prepared and "Onhand-Version" not in response.headers:
-            version, epoch = self._table.label
-            response.headers["Onhand-Version"] = str(version)
-            response.headers["Onhand-Epoch"] = str(epoch)
+            label(response, *self._table.label)
         return response
 
     async def _follow(self, hint: str) -> None:

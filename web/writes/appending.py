@@ -32,6 +32,7 @@ from msgspec import Struct
 
 from core.words import in_words
 from tables.tasks import Tasks
+from web.writes.acknowledged import first_offset, why_refused
 from web.writes.singles import Singles, TellOffset
 from web.writes.turns import TurnLimits, Turns
 from wire import clients
@@ -175,7 +176,7 @@ class Appender:
             trouble = f"Kafka did not take the events: {in_words(error)}."
         offsets = _offsets(sent, len(records))
         if None in offsets and trouble is None:
-            trouble = f"Kafka refused: {_first_error(sent)}."
+            trouble = why_refused(each.done for each in sent)
         self._log_change(trouble)
         return Receipt(offsets, trouble)
 
@@ -294,29 +295,11 @@ def _fill(batch: BatchBuilder, records: Sequence[Outgoing]) -> int:
 def _offsets(sent: Sequence[_Sent], count: int) -> list[int | None]:
     offsets: list[int | None] = [None] * count
     for each in sent:
-        first = _offset(each.done)
+        first = first_offset(each.done)
         if first is not None:
             for index, place in enumerate(each.places):
                 offsets[place] = first + index
     return offsets
-
-
-def _offset(future: "asyncio.Future[Any]") -> int | None:
-    if not future.done() or future.cancelled() or future.exception() is not None:
-        return None
-    metadata = future.result()
-    # The broker knew the batch but no longer its offset: aiokafka then counts from -1
-    # (producer/sender.py, DuplicateSequenceNumber). It is in; we cannot say where, so the
-    # caller may send it again.
-    lost = metadata.log_start_offset == -1
-    return None if lost else int(metadata.offset)
-
-
-def _first_error(sent: Sequence[_Sent]) -> str:
-    dones = (each.done for each in sent)
-    errors = (f.exception() for f in dones if f.done() and not f.cancelled())
-    first = next((e for e in errors if e is not None), None)
-    return "no position was given" if first is None else in_words(first)
 
 
 async def _close(producer: AIOKafkaProducer) -> None:

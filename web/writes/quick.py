@@ -21,7 +21,7 @@ from core.positions import format_one
 from tables.reading import Reading
 from web.http.gate import Gate
 from web.http.raw.shortcuts import LATER, Take
-from web.http.replies import JSON, response_bytes
+from web.http.replies import JSON, label, response_bytes
 from web.writes.appending import Outgoing, Receipt
 from web.writes.facts import Fact, Facts, reply_of
 from web.writes.lines import EVENT_JSON, TYPE_OF_PATH, Posted, PostedEvents, PostedLines
@@ -122,8 +122,7 @@ class QuickPosts:
         version, epoch = self._table.label
         if offset is None:
             response = reply_of([fact], Receipt([None], trouble), ())
-            response.headers["Onhand-Version"] = str(version)
-            response.headers["Onhand-Epoch"] = str(epoch)
+            label(response, version, epoch)
             take(response_bytes(response))
             return
         record = fact.record

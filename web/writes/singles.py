@@ -16,12 +16,11 @@ from typing import Any, TypeAlias
 from aiokafka import AIOKafkaProducer
 from msgspec import Struct
 
-from core.words import in_words
+from web.writes.acknowledged import first_offset, why_refused
 from wire.filling import Joining
 
 #: Is given the offset of a fact; or None, and a sentence: it may be in the log, now or later.
 TellOffset: TypeAlias = Callable[[int | None, str | None], None]
-NO_POSITION = "Kafka refused: no position was given."
 
 
 class _Single(Struct, gc=False):
@@ -86,7 +85,8 @@ class Singles:
 
     def _done(self, batch: asyncio.Future[Any]) -> None:
         """Tell all that were in it."""
-        first, trouble = _first_offset(batch)
+        first = first_offset(batch)
+        trouble = why_refused([batch]) if first is None else None
         for single in self._batches.pop(batch):
             tell, single.tell = single.tell, None
             if tell is not None:
@@ -106,17 +106,3 @@ class Singles:
                 tell(None, f"Kafka did not confirm within {self._timeout_s:g} s.")
         if waiting:
             self._clock = loop.call_at(waiting[0].deadline, self._ring, context=self._context)
-
-
-def _first_offset(batch: asyncio.Future[Any]) -> tuple[int | None, str | None]:
-    """Of its first record; or a sentence."""
-    if batch.cancelled():
-        return None, NO_POSITION
-    error = batch.exception()
-    if error is not None:
-        return None, f"Kafka refused: {in_words(error)}."
-    metadata = batch.result()
-    # See `_offset` in web/writes/appending.py: it is in, and nobody knows where.
-    if metadata is None or metadata.log_start_offset == -1:
-        return None, NO_POSITION
-    return int(metadata.offset), None
