@@ -10,8 +10,8 @@ import gc
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from statistics import median
 
+from bench.access.pairs import row_of_pairs
 from bench.micro import CURL, LEAST_NS, URL, heads, queries, timed
 from web.access.access import OPEN, Access
 from web.access.callers import Scope
@@ -72,16 +72,7 @@ def main() -> None:
         print(f"| quick read | µs | {usual}, µs | ratio | half of the pairs |")
         print("|---" * 5 + "|")
         for name, asked in others:
-            found = []
-            for number in range(pairs):
-                order = (open_to_all, asked) if number % 2 else (asked, open_to_all)
-                took = {id(each): _us(*each) for each in order}
-                found.append((took[id(asked)], took[id(open_to_all)]))
-            ratios = sorted(mine / theirs for mine, theirs in found)
-            us, open_us = (median(each) for each in zip(*found, strict=True))
-            quarter = len(ratios) // 4
-            half = f"{ratios[quarter]:.3f}–{ratios[-1 - quarter]:.3f}"
-            print(f"| {name} | {us:.2f} | {open_us:.2f} | {median(ratios):.3f} × | {half} |")
+            print(row_of_pairs(name, asked, open_to_all, lambda way: _us(*way), pairs, 3))
 
 
 if __name__ == "__main__":

@@ -17,12 +17,13 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from statistics import median
 from threading import Thread
 
 from aiohttp import web
 
+from bench.access.pairs import row_of_pairs
 from bench.micro import CURL, heads, queries
 from web.access.access import OPEN
 from web.http.connections import ConnectionLimits, guard
@@ -109,7 +110,7 @@ def connections(served: Served, asked: list[bytes]) -> int:
     return CONNECTIONS
 
 
-def _us(work: Callable[[Served, list[bytes]], int], served: Served, asked: list[bytes]) -> float:
+def _us(work: Callable[[Served, list[bytes]], int], asked: list[bytes], served: Served) -> float:
     began = served.cpu_s()
     count = work(served, asked)
     return (served.cpu_s() - began) / count * 1e6
@@ -127,16 +128,8 @@ def main() -> None:
         print("| CPU of the server | TLS, µs | plain, µs | ratio | half of the pairs |")
         print("|---" * 5 + "|")
         for name, work in (("a read", reads), ("a connection with one read", connections)):
-            found = []
-            for number in range(pairs):
-                order = (plain, covered) if number % 2 else (covered, plain)
-                took = {id(each): _us(work, each, asked) for each in order}
-                found.append((took[id(covered)], took[id(plain)]))
-            ratios = sorted(mine / theirs for mine, theirs in found)
-            us, plain_us = (median(each) for each in zip(*found, strict=True))
-            quarter = len(ratios) // 4
-            half = f"{ratios[quarter]:.2f}–{ratios[-1 - quarter]:.2f}"
-            print(f"| {name} | {us:.1f} | {plain_us:.1f} | {median(ratios):.2f} × | {half} |")
+            us = partial(_us, work, asked)
+            print(row_of_pairs(name, covered, plain, us, pairs, 2))
 
 
 if __name__ == "__main__":

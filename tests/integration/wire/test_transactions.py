@@ -1,21 +1,18 @@
 """How the batches of a transaction travel: few requests, and each partition keeps its order."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
 
 import pytest
-from aiokafka import TopicPartition
 from aiokafka.errors import MessageSizeTooLargeError, RequestTimedOutError
 from aiokafka.protocol.produce import ProduceRequest
 
 from dev.kafka import Kafka
-from tests.support.topics.logs import a_name, make, reader
+from tests.support.topics.logs import a_name, make
+from tests.support.topics.transacting import value_batch, values_of
 from wire.transactions import (
-    NO_TIME_MS,
     Brokers,
-    RecordBatch,
     TransactionalProducer,
-    batch_builder,
 )
 
 PARTITIONS = 6
@@ -28,29 +25,8 @@ def topic(kafka: Kafka) -> str:
 
 
 @pytest.fixture
-def narrow(kafka: Kafka) -> str:
-    """A topic that takes small batches alone."""
-    return make(kafka.bootstrap, config={"max.message.bytes": "200"})
-
-
-@pytest.fixture
-async def brokers(kafka: Kafka, topic: str, narrow: str) -> AsyncIterator[Brokers]:
-    brokers = Brokers({"bootstrap_servers": kafka.bootstrap}, [topic, narrow])
-    await brokers.start()
-    yield brokers
-    await brokers.stop()
-
-
-@pytest.fixture
 async def producer(brokers: Brokers) -> TransactionalProducer:
     return await TransactionalProducer.open(brokers, a_name(), 30_000, lane=0)
-
-
-def a_batch(topic: str, partition: int, *values: bytes) -> RecordBatch:
-    builder = batch_builder(2**20)
-    for n, value in enumerate(values):
-        builder.append(n, NO_TIME_MS, b"key", value, [])
-    return RecordBatch(TopicPartition(topic, partition), builder, len(values))
 
 
 def meet(brokers: Brokers, patch: pytest.MonkeyPatch, send: Callable[[Send, Any], Any]) -> None:
@@ -64,10 +40,6 @@ def meet(brokers: Brokers, patch: pytest.MonkeyPatch, send: Callable[[Send, Any]
         return await (send(go_on, request) if isinstance(request, ProduceRequest) else go_on())
 
     patch.setattr(brokers.client, "send", met)
-
-
-def values_of(kafka: Kafka, topic: str, partition: int) -> list[bytes | None]:
-    return [record.value for record in reader(kafka.bootstrap).settled(topic, partition)]
 
 
 async def test_batches_of_different_partitions_travel_together_each_partitions_in_their_order(
@@ -85,7 +57,7 @@ async def test_batches_of_different_partitions_travel_together_each_partitions_i
 
     meet(brokers, monkeypatch, count)
     batches = [
-        a_batch(topic, partition, b"%d" % (2 * piece), b"%d" % (2 * piece + 1))
+        value_batch(topic, partition, b"%d" % (2 * piece), b"%d" % (2 * piece + 1))
         for piece in range(3)
         for partition in range(PARTITIONS)
     ]
@@ -104,15 +76,15 @@ async def test_what_is_taken_beside_a_refused_batch_uses_up_its_numbers(
     with pytest.raises(MessageSizeTooLargeError):
         await producer.commit(
             [
-                a_batch(topic, 0, b"in vain"),
-                a_batch(narrow, 0, bytes(range(256)) * 4),
-                a_batch(topic, 1, b"in vain"),
+                value_batch(topic, 0, b"in vain"),
+                value_batch(narrow, 0, bytes(range(256)) * 4),
+                value_batch(topic, 1, b"in vain"),
             ]
         )
     await producer.abort()
 
-    await producer.commit([a_batch(topic, 0, b"x"), a_batch(narrow, 0, b"x")])
-    await producer.commit([a_batch(topic, 0, b"y"), a_batch(topic, 1, b"y")])
+    await producer.commit([value_batch(topic, 0, b"x"), value_batch(narrow, 0, b"x")])
+    await producer.commit([value_batch(topic, 0, b"y"), value_batch(topic, 1, b"y")])
 
     assert values_of(kafka, topic, 0) == [b"x", b"y"]
     assert values_of(kafka, topic, 1) == [b"y"]
@@ -137,7 +109,7 @@ async def test_an_answer_that_is_lost_makes_nothing_twice(
 
     meet(brokers, monkeypatch, lose_the_first)
 
-    offsets = await producer.commit([a_batch(topic, n, b"a", b"b") for n in range(PARTITIONS)])
+    offsets = await producer.commit([value_batch(topic, n, b"a", b"b") for n in range(PARTITIONS)])
 
     assert offsets == [0] * PARTITIONS
     for partition in range(PARTITIONS):
@@ -170,7 +142,7 @@ async def test_only_what_a_broker_did_not_take_is_sent_again(
 
     meet(brokers, monkeypatch, one_leads_no_more)
 
-    await producer.commit([a_batch(topic, n, b"a") for n in range(PARTITIONS)])
+    await producer.commit([value_batch(topic, n, b"a") for n in range(PARTITIONS)])
 
     assert [sorted(each) for each in sent] == [list(range(PARTITIONS)), [3]]
     for partition in range(PARTITIONS):

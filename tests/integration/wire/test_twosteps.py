@@ -1,12 +1,11 @@
 """Transactions that end in two steps: each has its own epoch, and what comes late ends nothing."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from itertools import groupby
 from typing import Any, TypeAlias
 
 import pytest
-from aiokafka import TopicPartition
 from aiokafka.errors import (
     IncompatibleBrokerVersion,
     InvalidProducerEpoch,
@@ -20,14 +19,12 @@ from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.protocol.transaction import AddPartitionsToTxnRequest, EndTxnRequest
 
 from dev.kafka import Kafka
-from tests.support.topics.logs import a_name, make, reader
+from tests.support.topics.logs import a_name, make
+from tests.support.topics.transacting import value_batch, values_of
 from wire.requests.twosteps import EndAndMoveOn, FeaturesRequest, ProduceAndAdd
 from wire.transactions import (
-    NO_TIME_MS,
     Brokers,
-    RecordBatch,
     TransactionalProducer,
-    batch_builder,
 )
 
 PARTITIONS = 3
@@ -41,29 +38,8 @@ def topic(kafka: Kafka) -> str:
     return make(kafka.bootstrap, partitions=PARTITIONS)
 
 
-@pytest.fixture
-def narrow(kafka: Kafka) -> str:
-    """A topic that takes small batches alone."""
-    return make(kafka.bootstrap, config={"max.message.bytes": "200"})
-
-
-@pytest.fixture
-async def brokers(kafka: Kafka, topic: str, narrow: str) -> AsyncIterator[Brokers]:
-    brokers = Brokers({"bootstrap_servers": kafka.bootstrap}, [topic, narrow])
-    await brokers.start()
-    yield brokers
-    await brokers.stop()
-
-
 async def opened(brokers: Brokers, name: str | None = None) -> TransactionalProducer:
     return await TransactionalProducer.open(brokers, name or a_name(), 30_000, lane=0)
-
-
-def a_batch(topic: str, partition: int, *values: bytes) -> RecordBatch:
-    builder = batch_builder(2**20)
-    for n, value in enumerate(values):
-        builder.append(n, NO_TIME_MS, b"key", value, [])
-    return RecordBatch(TopicPartition(topic, partition), builder, len(values))
 
 
 def meet(brokers: Brokers, patch: pytest.MonkeyPatch, what: Meet) -> list[Any]:
@@ -93,13 +69,6 @@ async def as_before_kafka_4(go_on: GoOn, request: Any) -> Any:
     return answer
 
 
-async def values_of(kafka: Kafka, topic: str, partition: int) -> list[bytes | None]:
-    def read() -> list[bytes | None]:
-        return [record.value for record in reader(kafka.bootstrap).settled(topic, partition)]
-
-    return await asyncio.to_thread(read)
-
-
 async def test_a_commit_is_two_requests_and_each_begins_to_count_anew(
     kafka: Kafka, topic: str, brokers: Brokers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,7 +76,7 @@ async def test_a_commit_is_two_requests_and_each_begins_to_count_anew(
     seen = meet(brokers, monkeypatch, as_it_is)
 
     for n in range(5):
-        assert await producer.commit([a_batch(topic, 0, b"%d" % n, b"and")]) == [3 * n]
+        assert await producer.commit([value_batch(topic, 0, b"%d" % n, b"and")]) == [3 * n]
 
     # The one before may still be on its way to all partitions: then records are sent again.
     assert [kind for kind, _ in groupby(map(type, seen))] == [ProduceAndAdd, EndAndMoveOn] * 5
@@ -115,7 +84,7 @@ async def test_a_commit_is_two_requests_and_each_begins_to_count_anew(
     epochs = sorted({each._producer_epoch for each in ends})
     assert epochs == list(range(epochs[0], epochs[0] + 5))
     written = [value for n in range(5) for value in (b"%d" % n, b"and")]
-    assert await values_of(kafka, topic, 0) == written
+    assert await asyncio.to_thread(values_of, kafka, topic, 0) == written
 
 
 async def test_a_cluster_that_has_not_agreed_is_asked_in_three_steps(
@@ -125,12 +94,12 @@ async def test_a_cluster_that_has_not_agreed_is_asked_in_three_steps(
     producer = await opened(brokers)
     seen.clear()
 
-    await producer.commit([a_batch(topic, 0, b"1")])
-    await producer.commit([a_batch(topic, 0, b"2")])
+    await producer.commit([value_batch(topic, 0, b"1")])
+    await producer.commit([value_batch(topic, 0, b"2")])
 
     steps = [AddPartitionsToTxnRequest, ProduceRequest, EndTxnRequest]
     assert [kind for kind, _ in groupby(map(type, seen))] == steps * 2
-    assert await values_of(kafka, topic, 0) == [b"1", b"2"]
+    assert await asyncio.to_thread(values_of, kafka, topic, 0) == [b"1", b"2"]
 
 
 async def test_one_way_takes_over_from_the_other_with_its_transaction_open(
@@ -142,16 +111,16 @@ async def test_one_way_takes_over_from_the_other_with_its_transaction_open(
         with monkeypatch.context() as patch:
             meet(brokers, patch, way)
             producer = await opened(brokers, name)
-            await producer.commit([a_batch(topic, 0, b"%d" % n)])
+            await producer.commit([value_batch(topic, 0, b"%d" % n)])
 
             def refuse(offsets: Any) -> None:
                 raise KafkaError("the worker ends here")
 
             with pytest.raises(KafkaError, match="ends here"):
-                await producer.commit([a_batch(topic, 0, b"in vain")], refuse)
+                await producer.commit([value_batch(topic, 0, b"in vain")], refuse)
 
-    await (await opened(brokers, name)).commit([a_batch(topic, 0, b"last")])
-    assert await values_of(kafka, topic, 0) == [b"0", b"1", b"2", b"3", b"last"]
+    await (await opened(brokers, name)).commit([value_batch(topic, 0, b"last")])
+    assert await asyncio.to_thread(values_of, kafka, topic, 0) == [b"0", b"1", b"2", b"3", b"last"]
 
 
 @pytest.mark.parametrize("lost", [ProduceAndAdd, EndAndMoveOn])
@@ -178,11 +147,11 @@ async def test_an_answer_that_is_lost_makes_nothing_twice_and_the_next_is_commit
     meet(brokers, monkeypatch, lose)
 
     for n in range(3):
-        await producer.commit([a_batch(topic, p, b"%d" % n) for p in range(PARTITIONS)])
+        await producer.commit([value_batch(topic, p, b"%d" % n) for p in range(PARTITIONS)])
 
     assert not left
     for partition in range(PARTITIONS):
-        assert await values_of(kafka, topic, partition) == [b"0", b"1", b"2"]
+        assert await asyncio.to_thread(values_of, kafka, topic, partition) == [b"0", b"1", b"2"]
 
 
 async def test_an_end_that_comes_late_ends_no_later_transaction(
@@ -198,19 +167,19 @@ async def test_an_end_that_comes_late_ends_no_later_transaction(
         return await go_on()
 
     meet(brokers, monkeypatch, keep_the_first)
-    await producer.commit([a_batch(topic, 0, b"whole")])
+    await producer.commit([value_batch(topic, 0, b"whole")])
     too_late = []
 
     def refuse(offsets: Any) -> None:
         raise KafkaError("the worker ends here")
 
     with pytest.raises(KafkaError, match="ends here"):
-        await producer.commit([a_batch(topic, 0, b"half")], refuse)
+        await producer.commit([value_batch(topic, 0, b"half")], refuse)
     too_late.append(await late[0]())  # the half is in an open transaction now
 
     assert too_late[0].error_code != 0
     await opened(brokers, producer._id)
-    assert await values_of(kafka, topic, 0) == [b"whole"]
+    assert await asyncio.to_thread(values_of, kafka, topic, 0) == [b"whole"]
 
 
 async def test_records_that_come_late_are_in_no_later_transaction(
@@ -225,33 +194,33 @@ async def test_records_that_come_late_are_in_no_later_transaction(
         return await go_on()
 
     meet(brokers, monkeypatch, keep)
-    first = await producer.commit([a_batch(topic, 0, b"1")])
+    first = await producer.commit([value_batch(topic, 0, b"1")])
     answer = await late[0]()
 
     # Refused, or while the first is on its way to all partitions known as what was written.
     [(_, [(_, code, offset, *_)], *_)] = answer.topics
     assert code != 0 or [offset] == first
-    assert await values_of(kafka, topic, 0) == [b"1"]
+    assert await asyncio.to_thread(values_of, kafka, topic, 0) == [b"1"]
     again = await late[0]()
     [(_, [(_, code, *_)], *_)] = again.topics
     assert for_code(code) is InvalidProducerEpoch
-    await producer.commit([a_batch(topic, 0, b"2")])
-    assert await values_of(kafka, topic, 0) == [b"1", b"2"]
+    await producer.commit([value_batch(topic, 0, b"2")])
+    assert await asyncio.to_thread(values_of, kafka, topic, 0) == [b"1", b"2"]
 
 
 async def test_who_is_overtaken_commits_nothing_in_whatever_step_it_is(
     kafka: Kafka, topic: str, brokers: Brokers
 ) -> None:
     older = await opened(brokers)
-    await older.commit([a_batch(topic, 0, b"1")])
+    await older.commit([value_batch(topic, 0, b"1")])
     newer = await opened(brokers, older._id)
     with pytest.raises(ProducerFenced):
-        await older.commit([a_batch(topic, 0, b"too late")])
+        await older.commit([value_batch(topic, 0, b"too late")])
 
-    await newer.commit([a_batch(topic, 0, b"2")])
+    await newer.commit([value_batch(topic, 0, b"2")])
     with pytest.raises(KafkaError, match="refused"):
-        await older.commit([a_batch(topic, 0, b"too late")])
-    assert await values_of(kafka, topic, 0) == [b"1", b"2"]
+        await older.commit([value_batch(topic, 0, b"too late")])
+    assert await asyncio.to_thread(values_of, kafka, topic, 0) == [b"1", b"2"]
 
 
 async def test_who_is_overtaken_between_its_steps_commits_nothing(
@@ -267,10 +236,10 @@ async def test_who_is_overtaken_between_its_steps_commits_nothing(
 
     meet(brokers, monkeypatch, overtake)
     with pytest.raises(ProducerFenced):
-        await older.commit([a_batch(topic, 0, b"too late")])
+        await older.commit([value_batch(topic, 0, b"too late")])
 
-    await newer[0].commit([a_batch(topic, 0, b"1")])
-    assert await values_of(kafka, topic, 0) == [b"1"]
+    await newer[0].commit([value_batch(topic, 0, b"1")])
+    assert await asyncio.to_thread(values_of, kafka, topic, 0) == [b"1"]
 
 
 async def test_after_a_refused_batch_it_goes_on_with_the_epoch_of_the_abort(
@@ -280,15 +249,15 @@ async def test_after_a_refused_batch_it_goes_on_with_the_epoch_of_the_abort(
     for first in (narrow, topic):  # also where nothing else was in the transaction
         with pytest.raises(MessageSizeTooLargeError):
             await producer.commit(
-                [a_batch(first, 0, b"in vain"), a_batch(narrow, 0, bytes(range(256)) * 4)][
+                [value_batch(first, 0, b"in vain"), value_batch(narrow, 0, bytes(range(256)) * 4)][
                     first == narrow :
                 ]
             )
         await producer.abort()
-        await producer.commit([a_batch(topic, 0, b"x", b"y"), a_batch(narrow, 0, b"x")])
+        await producer.commit([value_batch(topic, 0, b"x", b"y"), value_batch(narrow, 0, b"x")])
 
-    assert await values_of(kafka, topic, 0) == [b"x", b"y"] * 2
-    assert await values_of(kafka, narrow, 0) == [b"x"] * 2
+    assert await asyncio.to_thread(values_of, kafka, topic, 0) == [b"x", b"y"] * 2
+    assert await asyncio.to_thread(values_of, kafka, narrow, 0) == [b"x"] * 2
 
 
 async def test_the_last_epoch_of_a_producer_id_is_followed_by_another_id(
@@ -306,7 +275,7 @@ async def test_the_last_epoch_of_a_producer_id_is_followed_by_another_id(
     other = await opened(brokers)
     with monkeypatch.context() as patch:
         meet(brokers, patch, answer_with_another)
-        await producer.commit([a_batch(topic, 0, b"1")])
+        await producer.commit([value_batch(topic, 0, b"1")])
 
     assert producer._producer == other._producer
     assert producer._producer[0] != was[0]
