@@ -3,7 +3,7 @@
 There are two readers of whole topics, since they end at two places. A service must know of every
 transaction that was begun before it asked: `CommittedReader` goes to the log's end and waits for
 those that are open. A command must come to an end, whoever left a transaction open:
-`tables.home.letters.whole_topic` reads all partitions at once, only as far as is settled now.
+`wire.whole.whole_topic` reads all partitions at once, only as far as is settled now.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from tables.home.letters import committed_reader
 from wire import clients
 from wire.fetch import Stored, end_offsets, fetch, stored
+from wire.whole import committed_reader
 
 _POLL_S = 0.2
 _AT_ONCE = 5_000

@@ -13,9 +13,10 @@ from aiokafka.errors import KafkaError
 
 from app.admin import kafka_failed
 from app.config import Settings
-from tables.home.letters import DeadLettersError, Letter, committed_reader, letters
+from tables.home.letters import Letter, letters
 from wire import clients
 from wire.fetch import Stored
+from wire.whole import RecordsError, committed_reader
 
 
 class Listed(msgspec.Struct, frozen=True):
@@ -42,7 +43,7 @@ async def listed(
         said: is told now and then how many were read.
 
     Raises:
-        DeadLettersError: no Kafka, or no such topic.
+        RecordsError: no Kafka, or no such topic.
     """
     counts: Counter[tuple[str, str]] = Counter()
     newest: list[tuple[int, int, Letter]] = []
@@ -69,12 +70,12 @@ async def found(settings: Settings, position: str) -> Letter | None:
     """The dead letter whose original stood at `topic-partition@offset`; None: there is none.
 
     Raises:
-        DeadLettersError: no Kafka, no such topic, or not a position.
+        RecordsError: no Kafka, no such topic, or not a position.
     """
     head, _, offset = position.rpartition("@")
     topic, _, partition = head.rpartition("-")
     if not (topic and partition.isdecimal() and offset.isdecimal()):
-        raise DeadLettersError(f"{position!r} is no position: use TOPIC-PARTITION@OFFSET.")
+        raise RecordsError(f"{position!r} is no position: use TOPIC-PARTITION@OFFSET.")
     async with reader(settings) as consumer:
         # A dead letter lies in the partition that its original lay in; a bridge may read a topic
         # of more partitions than there are.
@@ -87,13 +88,13 @@ async def found(settings: Settings, position: str) -> Letter | None:
 
 @asynccontextmanager
 async def reader(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
-    """A consumer in no group; errors of Kafka's become DeadLettersError.
+    """A consumer in no group; errors of Kafka's become RecordsError.
 
     Raises:
-        DeadLettersError: Kafka is away or failed.
+        RecordsError: Kafka is away or failed.
     """
     try:
         async with clients.running(committed_reader(settings.client_kwargs())) as consumer:
             yield consumer
     except (KafkaError, OSError, TimeoutError) as error:
-        raise DeadLettersError(kafka_failed(settings, error)) from error
+        raise RecordsError(kafka_failed(settings, error)) from error

@@ -119,7 +119,7 @@ async def replay(settings: Settings, *, dry_run: bool, said: Callable[[int], Non
         said: is told now and then how many letters were read.
 
     Raises:
-        DeadLettersError: Kafka is away, or another replay has taken over.
+        RecordsError: Kafka is away, or another replay has taken over.
     """
     done = Replayed(sent={}, sent_before=0, impossible={}, impossible_count=0, other_reasons=0)
     async with _sender(settings, dry_run) as send, reader(settings) as consumer:  # 1

@@ -17,8 +17,8 @@ from aiokafka.errors import KafkaError, ProducerFenced
 from app.admin import kafka_failed
 from app.config import Settings
 from core.records import Headers
-from tables.home.letters import DeadLettersError, whole_topic
 from wire.transactions import Brokers, RecordBatch, TransactionalProducer
+from wire.whole import RecordsError, whole_topic
 
 #: To begin, and for one transaction: the producer itself tries for as long as it takes.
 _PATIENCE_S = 30.0
@@ -41,14 +41,14 @@ class OnlySender:
             The offset of each one's first record, or -1 where the broker does not say it.
 
         Raises:
-            DeadLettersError: a later sender took over. Said here: whoever reads meanwhile takes any
+            RecordsError: a later sender took over. Said here: whoever reads meanwhile takes any
                 KafkaError for one of its own.
         """
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 return await self._producer.commit(batches)
         except ProducerFenced as error:
-            raise DeadLettersError(self._overtaken) from error
+            raise RecordsError(self._overtaken) from error
 
     async def abort(self) -> None:
         """End the transaction that was refused."""
@@ -75,7 +75,7 @@ async def only_sender(
         remembers: the topic that remembers; None: that of what was sent again.
 
     Raises:
-        DeadLettersError: Kafka is away, or its topics are not as the settings say.
+        RecordsError: Kafka is away, or its topics are not as the settings say.
     """
     remembers = remembers or settings.replayed_topic
     topics = [*settings.source_topics.values(), remembers]
@@ -89,7 +89,7 @@ async def only_sender(
             )
         yield OnlySender(producer, marks, overtaken)
     except (KafkaError, OSError, TimeoutError) as error:
-        raise DeadLettersError(kafka_failed(settings, error)) from error
+        raise RecordsError(kafka_failed(settings, error)) from error
     finally:
         with suppress(TimeoutError):
             await asyncio.wait_for(brokers.stop(), _GOODBYE_S)
@@ -99,18 +99,18 @@ async def _marks_partitions(brokers: Brokers, settings: Settings, remembers: str
     """How many the topic that remembers has.
 
     Raises:
-        DeadLettersError: it is not there, or a source has another number than the settings say.
+        RecordsError: it is not there, or a source has another number than the settings say.
     """
     await brokers.client.force_metadata_update()
     found = brokers.client.cluster.partitions_for_topic
     for topic in settings.source_topics.values():
         if (count := len(found(topic) or ())) != settings.partitions:
-            raise DeadLettersError(
+            raise RecordsError(
                 f"Topic {topic} has {count} partitions, not {settings.partitions}: run "
                 "`onhand topics check`, for the right key would lead to the wrong one."
             )
     if not (marks := len(found(remembers) or ())):
-        raise DeadLettersError(f"There is no topic {remembers}: run `onhand topics check`.")
+        raise RecordsError(f"There is no topic {remembers}: run `onhand topics check`.")
     return marks
 
 

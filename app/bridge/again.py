@@ -34,9 +34,9 @@ from app.resending import content_of, only_sender, remembered_marks
 from core.partitioning import partition_for
 from core.records import Record
 from importers.frames.maps import ForeignMap
-from tables.home.letters import DeadLettersError
 from wire.filling import BatchFiller
 from wire.transactions import RecordBatch
+from wire.whole import RecordsError
 
 #: Of one transaction: it is sent and remembered, or neither.
 _GROUP_RECORDS: Final = 500
@@ -102,7 +102,7 @@ async def read_again(
 
     Raises:
         SettingsError: the map cannot be used.
-        DeadLettersError: Kafka or the registry is away, or another run took over.
+        RecordsError: Kafka or the registry is away, or another run took over.
     """
     by = map_of(settings)
     learning = learning_of(settings, by, None)
@@ -120,7 +120,7 @@ async def read_again(
             there = await facts_there(consumer, settings, wanted, since is None, said)
             return await work.resend(read, there)  # 4
     except RegistryAway as error:
-        raise DeadLettersError(str(error)) from error
+        raise RecordsError(str(error)) from error
     finally:
         if learning is not None:
             await learning.stop()
@@ -154,7 +154,7 @@ class _Rereading:
         """The facts that these records would become; see `digest_of`.
 
         Raises:
-            DeadLettersError: they are too many for one run.
+            RecordsError: they are too many for one run.
         """
         found: set[int] = set()
         async for partition, record in read():
@@ -165,7 +165,7 @@ class _Rereading:
             made = self._translator.translate(partition, [record])
             found.update(map(_digest, made.facts))
             if len(found) > _MOST_FACTS:
-                raise DeadLettersError(
+                raise RecordsError(
                     f"These records are more than {_MOST_FACTS:,} facts, too many for one run: "
                     "name a later --since."
                 )

@@ -18,8 +18,9 @@ from app.config import Settings
 from core.records import Record, too_large
 from core.refusals import Refused
 from domain.rules.held import CURRENT
-from tables.home.letters import DeadLettersError, letters, whole_topic
+from tables.home.letters import letters
 from wire.transactions import Brokers
+from wire.whole import RecordsError, whole_topic
 
 #: (partition, record) of the foreign topic.
 Candidate: TypeAlias = tuple[int, Record]
@@ -84,7 +85,7 @@ async def spans_since(
     """From there to where the bridge has come: what lies behind, it reads itself.
 
     Raises:
-        DeadLettersError: there is nothing of it, or Kafka is away.
+        RecordsError: there is nothing of it, or Kafka is away.
     """
     topic = settings.bridge_topic
     marks = Marks(settings.client_kwargs(), settings.documents_topic, bridge)
@@ -93,7 +94,7 @@ async def spans_since(
         await brokers.start()
         now = (await brokers.topics([topic])).get(topic)
         if now is None:
-            raise DeadLettersError(f"There is no topic {topic}: name another.")
+            raise RecordsError(f"There is no topic {topic}: name another.")
         tps = [TopicPartition(topic, p) for p in range(now.partitions)]
         consumer.assign(tps)
         if since.time_ms is None:
@@ -108,7 +109,7 @@ async def spans_since(
             if mark is None or mark.topic != topic:
                 continue
             if mark.topic_id != now.id:
-                raise DeadLettersError(
+                raise RecordsError(
                     f"{topic} was deleted and created again since the bridge {bridge} read it, so "
                     "its offsets name other records: give the map another `name`."
                 )
@@ -122,7 +123,7 @@ async def spans_since(
                 spans[tp.partition] = max(start, begins[tp]), mark.next
         return spans
     except (KafkaError, OSError, TimeoutError) as error:
-        raise DeadLettersError(kafka_failed(settings, error)) from error
+        raise RecordsError(kafka_failed(settings, error)) from error
     finally:
         await marks.stop()
         await brokers.stop()
@@ -139,7 +140,7 @@ async def facts_there(
     """Which of these facts stand in the source topics, whoever wrote them, in any mode.
 
     Raises:
-        DeadLettersError: records are gone from there, so nobody can tell.
+        RecordsError: records are gone from there, so nobody can tell.
     """
     there: set[int] = set()
     if not wanted:
@@ -149,7 +150,7 @@ async def facts_there(
         tps = [TopicPartition(topic, p) for p in range(settings.partitions)]
         consumer.assign(tps)
         if not may_be_cut and any((await consumer.beginning_offsets(tps)).values()):
-            raise DeadLettersError(
+            raise RecordsError(
                 f"{topic} no longer holds its first records, so it cannot be told which facts were "
                 "sent: leave --since out, which sends only what was refused."
             )

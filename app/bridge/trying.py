@@ -17,10 +17,10 @@ from app.bridge.mapping import learning_of, map_of
 from app.config import Settings
 from app.topics import exists
 from core.records import Record
-from tables.home.letters import committed_reader
 from wire import clients
 from wire.batches import Unreadable
 from wire.fetch import Stored, fetch, stored
+from wire.whole import committed_reader
 
 _POLL_S = 0.5
 _PATIENCE_S = 20.0

@@ -89,14 +89,14 @@ def _read_again(settings: Settings, since: str | None, dry_run: bool, as_json: b
 
     from app.bridge.again import read_again
     from app.bridge.rereading import since_of
-    from tables.home.letters import DeadLettersError
+    from wire.whole import RecordsError
 
     try:
         begin = None if since is None else since_of(since, settings.bridge_topic)
     except ValueError as why:
         refuse(str(why))
     work = read_again(settings, begin, dry_run=dry_run, said=Ticker("records read"))
-    done = run(work, DeadLettersError)
+    done = run(work, RecordsError)
     refused = sum(done.refused.values())
     if as_json:
         print_json({"dry_run": dry_run, **msgspec.structs.asdict(done)})

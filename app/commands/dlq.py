@@ -32,12 +32,13 @@ def dlq_list(limit: int, reason: str | None, as_json: bool, **options: Any) -> N
     from app import deadletters
     from domain.events import Refusal
     from tables.home import letters
+    from wire.whole import RecordsError
 
     if reason is not None and reason not in (known := [each.value for each in Refusal]):
         refuse(f"{reason!r} is no reason: use one of {', '.join(known)}.")
     progress = Ticker("dead letters read")
     listing = deadletters.listed(settings_from(**options), limit, reason, progress)
-    found = run(listing, letters.DeadLettersError)
+    found = run(listing, RecordsError)
     if as_json:
         counts = [{"topic": t, "reason": r, "count": n} for (t, r), n in found.counts.items()]
         recent = [letters.described(letter) for letter in found.recent]
@@ -66,9 +67,10 @@ def dlq_show(position: str, as_json: bool, **options: Any) -> None:
     """Show one dead letter whole; POSITION is its original's, TOPIC-PARTITION@OFFSET."""
     from app import deadletters
     from tables.home import letters
+    from wire.whole import RecordsError
 
     searching = deadletters.found(settings_from(**options), position)
-    letter = run(searching, letters.DeadLettersError)
+    letter = run(searching, RecordsError)
     if letter is None:
         click.echo(f"No dead letter has the position {position}: see `onhand dlq list`.", err=True)
         sys.exit(1)
@@ -100,11 +102,11 @@ def dlq_replay(dry_run: bool, as_json: bool, **options: Any) -> None:
     import msgspec
 
     from app import replay
-    from tables.home import letters
+    from wire.whole import RecordsError
 
     progress = Ticker("records read")
     work = replay.replay(settings_from(**options), dry_run=dry_run, said=progress)
-    done = run(work, letters.DeadLettersError)
+    done = run(work, RecordsError)
     if as_json:
         print_json({"dry_run": dry_run, **msgspec.structs.asdict(done)})
         return

@@ -81,7 +81,7 @@ def load(
     from app.loading.decisions.asking import Unasked
     from app.loading.given import FileOnDisk
     from app.loading.showing import LoadingShown
-    from tables.home.letters import DeadLettersError
+    from wire.whole import RecordsError
 
     shown = LoadingShown(as_json=as_json, is_dry_run=dry_run)
     ticker = Ticker("lines checked")
@@ -101,7 +101,7 @@ def load(
     is_named = reading["document"] is not None
     work = _sent(settings, opened, checked, url, is_named, leave_out_refused)
     try:
-        loaded = run(work, DeadLettersError, Unasked)
+        loaded = run(work, RecordsError, Unasked)
     except FileRefused as why:
         _no(str(why))
     shown.loaded(loaded)

@@ -20,7 +20,6 @@ from app.loading.pieces import Became, NoFact
 from app.loading.remembered import NotSentBecause
 from app.loading.sending import LoadedFile, send_all
 from domain.rules.held import HELD
-from tables.home.letters import DeadLettersError
 from web.access.callers import Scope
 from web.writes.loads import (
     CountsBody,
@@ -33,6 +32,7 @@ from web.writes.loads import (
     NoFactBody,
     TakenBackBody,
 )
+from wire.whole import RecordsError
 
 #: Of one sheet of a workbook, unpacked: a tenth of what the command takes, and 16 times the body.
 MOST_UNPACKED_BYTES: Final = 256 * 2**20
@@ -106,7 +106,7 @@ async def load_posted(settings: Settings, asked: LoadAsked, questions: LoadQuest
             leave_out_refused=asked.leave_out_refused,
             caller=asked.caller,
         )
-    except (DeadLettersError, Unasked) as error:
+    except (RecordsError, Unasked) as error:
         return LoadAnswer(end=LoadEnd.UNFINISHED, detail=str(error))
     return _answer(loaded, _body(asked, checked, told, loaded))
 

@@ -19,8 +19,8 @@ from app.loading.checking import CheckedFile, SeenDocument
 from app.loading.decisions.unpacking import Packings
 from app.loading.pieces import Equation
 from importers.documents.containers import Packing
-from tables.home.letters import DeadLettersError, whole_topic
 from wire.fetch import Stored, end_offsets
+from wire.whole import RecordsError, whole_topic
 
 _PREFIX: Final = b"document/"
 _REVOKED: Final = b"revoked/"
@@ -138,7 +138,7 @@ async def remembered(
         called: what documents may be called that are asked for, too.
 
     Raises:
-        DeadLettersError: there is no such topic, or Kafka stopped answering.
+        RecordsError: there is no such topic, or Kafka stopped answering.
         KafkaError: Kafka is away.
     """
     found = Remembered({}, {})
@@ -189,7 +189,7 @@ def _read(topic: str, record: Stored, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(record.value or b"", type=kind)
     except msgspec.MsgspecError:
-        raise DeadLettersError(
+        raise RecordsError(
             f"{topic} remembers {(record.key or b'').decode(errors='replace')} in words that this "
             "build does not know: load by the build that wrote them, or a newer one."
         ) from None

@@ -109,7 +109,7 @@ async def send_all(
 
     Raises:
         FileRefused: a file was changed meanwhile.
-        DeadLettersError: Kafka is away, its topics are not as the settings say, or another load
+        RecordsError: Kafka is away, its topics are not as the settings say, or another load
             took over.
         Unasked: there are counts, and no worker answers.
     """

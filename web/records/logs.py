@@ -13,12 +13,12 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from core.words import in_words
-from tables.home.letters import committed_reader
 from web.http.parameters import BadRequest
 from web.http.problems import Problem, problem
 from web.http.replies import Observe
 from wire import clients
 from wire.lookback import Look
+from wire.whole import committed_reader
 
 #: Such questions answered at once by one worker: each holds a few megabytes.
 AT_ONCE = 4

@@ -22,10 +22,10 @@ from app.loading.decisions.deciding import StockMove, move_of
 from app.loading.facts import REVOKED, SOURCE, LineFact, correction_fact
 from app.loading.pieces import CHUNK_LINES, Became, LineRevocation, NoFact
 from app.loading.remembered import Remembered, RevokedMark
-from tables.home.letters import DeadLettersError, whole_topic
 from web.access.callers import Caller
 from web.http.times import rfc3339
 from wire.fetch import Stored, end_offsets
+from wire.whole import RecordsError, whole_topic
 
 
 class TakenBack(msgspec.Struct):
@@ -94,7 +94,7 @@ async def forbidden_of(
     in the same file was judged when that was checked.
 
     Raises:
-        DeadLettersError: the log is not as the notes say.
+        RecordsError: the log is not as the notes say.
     """
     found = []
     if file.packed is not None and (why := caller.may_write_anywhere(SOURCE)) is not None:
@@ -199,7 +199,7 @@ class Corrections:
         `here`: identities of the documents of the same file.
 
         Raises:
-            DeadLettersError: the log is not as the notes say.
+            RecordsError: the log is not as the notes say.
         """
         memory = self._memory
         for name in names_taken_back(revocation, memory):
@@ -231,7 +231,7 @@ class Corrections:
         back before.
 
         Raises:
-            DeadLettersError: they are not where its note says.
+            RecordsError: they are not where its note says.
         """
         marks = self._memory.marks
         mark = marks.get(name)
@@ -255,7 +255,7 @@ class Corrections:
         """The facts of a document that was loaded, in the order of their ids.
 
         Raises:
-            DeadLettersError: they are not where its note says.
+            RecordsError: they are not where its note says.
         """
         note, _ = self._memory.notes[name]
         found: dict[str, StockMove] = {}
@@ -286,7 +286,7 @@ class Corrections:
                     found.setdefault(move.id, move)
                 if len(found) == count:
                     return found
-        raise DeadLettersError(
+        raise RecordsError(
             f"{tp.topic}-{tp.partition} has {len(found):,} facts of {name} from {begin:,} on, and "
             f"{count:,} were sent: is it the topic that they were sent to?"
         )

@@ -119,7 +119,7 @@ async def settle_all(
 
     Raises:
         Unasked: no worker answers.
-        DeadLettersError: the log is not as the notes say.
+        RecordsError: the log is not as the notes say.
     """
     refusals = _refusals(files, memory, refused)
     forbidden = await _forbidden(files, refusals, memory, corrections, caller)

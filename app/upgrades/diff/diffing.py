@@ -23,9 +23,9 @@ from app.upgrades.fleet import Fleet
 from core.versions import Versions
 from domain.rules.held import HELD
 from domain.rules.sets import RuleSet
-from tables.home.letters import DeadLettersError, committed_reader
 from web.cluster.peers import Peers
 from wire import clients
+from wire.whole import RecordsError, committed_reader
 
 #: Differences that are shown of each cause.
 EXAMPLES: Final = 10
@@ -150,7 +150,7 @@ async def explained(
             row = await judged_row(
                 settings, asked.consumer, asked.sides, (first, second), key, said
             )
-        except DeadLettersError as error:
+        except RecordsError as error:
             raise NotCompared(str(error)) from error
     return old, new, row
 

@@ -24,7 +24,7 @@ from domain.columns import columns
 from domain.rows import NO_STOCK, Row, row_key
 from domain.rules.held import NEWEST
 from domain.rules.sets import RuleSet
-from tables.home.letters import whole_topic
+from wire.whole import whole_topic
 
 _SLICE = 500
 
@@ -113,7 +113,7 @@ async def judged_row(
         said: is told now and then how many records were read.
 
     Raises:
-        DeadLettersError: Kafka does not give the records.
+        RecordsError: Kafka does not give the records.
         NotCompared: nobody answers for the partition.
     """
     partition = partition_for(key[0].encode(), settings.partitions)

@@ -12,6 +12,7 @@ from tables.home import letters
 from tables.home.changelog import MAX_DEAD_LETTER_BYTES
 from tests.support.inputs.builders import in_binary_mode
 from tests.support.topics.letters import HEADERS, a_letter, an_event, refuse
+from wire.whole import RecordsError
 
 
 async def listed(settings: Settings, limit: int = 20) -> deadletters.Listed:
@@ -68,14 +69,14 @@ async def test_letters_of_an_aborted_commit_do_not_exist(settings: Settings) -> 
 
 @pytest.mark.parametrize("position", ["sales", "sales-3", "sales@7", "-3@7", "sales-x@7", "s-3@"])
 async def test_what_is_no_position_is_refused(settings: Settings, position: str) -> None:
-    with pytest.raises(letters.DeadLettersError, match="is no position"):
+    with pytest.raises(RecordsError, match="is no position"):
         await deadletters.found(settings, position)
 
 
 async def test_a_missing_topic_and_a_missing_kafka_are_one_sentence_each(kafka: Kafka) -> None:
-    with pytest.raises(letters.DeadLettersError, match=r"There is no topic none-v1-dlq: run"):
+    with pytest.raises(RecordsError, match=r"There is no topic none-v1-dlq: run"):
         await listed(Settings.from_env({}, kafka=kafka.bootstrap, name="none"))
-    with pytest.raises(letters.DeadLettersError, match=r"No Kafka answers at 127\.0\.0\.1:1"):
+    with pytest.raises(RecordsError, match=r"No Kafka answers at 127\.0\.0\.1:1"):
         await listed(Settings.from_env({}, kafka="127.0.0.1:1"))
 
 

@@ -9,9 +9,9 @@ from app.config import Settings
 from app.upgrades.diff.causes import OneSided
 from domain.rules.three import THREE
 from domain.rules.two import TWO
-from tables.home.letters import committed_reader
 from tests.support.topics.letters import a_letter, refuse, refusing
 from wire import clients
+from wire.whole import committed_reader
 
 
 async def test_letters_whose_commit_is_being_written_are_waited_for(settings: Settings) -> None:

@@ -21,12 +21,12 @@ from core.records import too_large
 from dev.kafka import start
 from dev.workers import ROOT, environment
 from domain.events import Refusal
-from tables.home import letters
 from tables.home.changelog import MAX_DEAD_LETTER_BYTES
 from tests.support.inputs.builders import in_binary_mode
 from tests.support.topics.letters import HEADERS, a_letter, an_event, committed, refuse
 from tests.support.topics.logs import Put, plain_writer
 from wire.transactions import TransactionalProducer
+from wire.whole import RecordsError
 
 
 async def replayed(settings: Settings, *, dry_run: bool = False) -> replay.Replayed:
@@ -167,7 +167,7 @@ async def test_a_kafka_that_falls_silent_ends_a_replay_with_one_sentence(
 
         with monkeypatch.context() as patch:
             patch.setattr(TransactionalProducer, "commit", pause)
-            with pytest.raises(letters.DeadLettersError, match="failed"):
+            with pytest.raises(RecordsError, match="failed"):
                 await replayed(settings)
         own.resume()
 
