@@ -1,1 +1,1 @@
-"""What a setting must look like, and which settings must agree; app/config.py reads them."""
+"""Each setting's value, its form, and which settings must agree; app/config.py reads them."""

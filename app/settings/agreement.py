@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from app.settings.values import Values
 from core.words import in_words
-
-if TYPE_CHECKING:
-    from app.config import Settings
 
 WILDCARD_HOSTS = ("0.0.0.0", "::")  # noqa: S104 - refused without ONHAND_URL
 
 
-def contradictions(settings: Settings) -> list[str]:
+def contradictions(settings: Values) -> list[str]:
     """One sentence each, with the remedy."""
     problems = _about_kafka(settings)
     if settings.tokens and not settings.peer_secret:
@@ -44,7 +40,7 @@ def contradictions(settings: Settings) -> list[str]:
     return problems
 
 
-def _about_kafka(settings: Settings) -> list[str]:
+def _about_kafka(settings: Values) -> list[str]:
     """Who this process says to be, and how."""
     problems = []
     protocol, mechanism = settings.kafka_security_protocol, settings.kafka_sasl_mechanism
