@@ -7,7 +7,7 @@ is Kafka: a changelog, and stores that follow it (`tables/home/`).
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
@@ -15,10 +15,8 @@ from core.projection import Emitted
 from core.refusals import DeadLetter
 from wire.fetch import End
 
-if TYPE_CHECKING:  # they need what is here
-    from tables.home.feed import Log, Restored
-    from tables.partition import Partition
-
+#: What the table knows of a partition that rests here.
+_Held = TypeVar("_Held", contravariant=True)
 #: Ends the worker with one sentence: why, and what to do; and what was raised, if anything was.
 Fail: TypeAlias = Callable[[str, BaseException | None], Awaitable[None]]
 
@@ -46,6 +44,26 @@ class CommitRefused(Exception):
     """
 
 
+class Log(NamedTuple):
+    """One partition of the changelog, as a broker showed it.
+
+    incarnation: Kafka's id of the topic. start, end: its first offset, and that behind its
+    last one for committed readers. Compaction leaves the start at 0: any other one says
+    that records are gone for good.
+    """
+
+    incarnation: str
+    start: int
+    end: int
+
+
+class Restored(msgspec.Struct, frozen=True):
+    """What one restore did: changelog records applied, seconds."""
+
+    records: int
+    seconds: float
+
+
 class Writer(Protocol):
     """The newest right to write one partition; whoever had one before is refused."""
 
@@ -63,7 +81,7 @@ class Writer(Protocol):
         ...
 
 
-class Home(Protocol):
+class Home(Protocol[_Held]):
     """Where the rows of a partition rest, and what says how far they have come."""
 
     async def start(self) -> None:
@@ -85,7 +103,7 @@ class Home(Protocol):
         """How far the partition has come. Behind a fence nobody else can move its end."""
         ...
 
-    async def restore(self, partition: Partition, end: Log) -> Restored:
+    async def restore(self, partition: _Held, end: Log) -> Restored:
         """Bring the partition's store to this end, for who is to own it.
 
         Raises:
@@ -93,14 +111,14 @@ class Home(Protocol):
         """
         ...
 
-    def follow(self, partition: Partition, end: Log) -> None:
+    def follow(self, partition: _Held, end: Log) -> None:
         """Keep the partition's store close behind its owner, from now on, as a standby.
 
         It may be read once it is past this end.
         """
         ...
 
-    def let_go(self, partition: Partition) -> None:
+    def let_go(self, partition: _Held) -> None:
         """Restore and follow it no more. After this returns its store is not written by us."""
         ...
 

@@ -20,12 +20,11 @@ from tables.config import TableConfig
 from tables.home import rights
 from tables.home.agreement import compare
 from tables.home.changelog import ChangelogChanged, Meta
-from tables.home.feed import Restored
 from tables.home.sources import Shown, SourceChanged, Sources, Wanted
 from tables.home.store import undecodable
 from tables.keys import FIRST_ROW, SEGMENTS
 from tables.partition import Owned, Partition, Superseded
-from tables.ports import Delivery, Fail, Home, Membership, NotAMember, Writer
+from tables.ports import Delivery, Fail, Home, Membership, NotAMember, Restored, Writer
 from wire.batches import Unreadable
 
 log = logging.getLogger(__name__)
@@ -49,7 +48,7 @@ class TakeOver(msgspec.Struct, frozen=True):
 
     membership: Membership
     delivery: Delivery
-    home: Home
+    home: Home[Partition]
     sources: Sources
 
     @property

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from time import monotonic
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import msgspec
 
@@ -18,6 +18,7 @@ from tables.changes.ring import RowGroup, drops_rows
 from tables.home.changelog import ChangelogChanged, Meta
 from tables.home.store import Local, Store, StoreUnfit
 from tables.keys import META_KEY
+from tables.ports import Log, Restored
 from wire.batches import UNUSUAL, Unreadable, records, slowly
 from wire.fetch import Fetched
 
@@ -33,13 +34,6 @@ _SOON = 2_000
 _PEEK_FURTHER = 64
 
 
-class Restored(msgspec.Struct, frozen=True):
-    """What one restore did: changelog records applied, seconds."""
-
-    records: int
-    seconds: float
-
-
 class Progress(msgspec.Struct, frozen=True):
     """Of a restore under way: records applied, about how many in all, records/s, seconds left."""
 
@@ -47,19 +41,6 @@ class Progress(msgspec.Struct, frozen=True):
     total: int
     rate_per_s: float
     eta_s: float
-
-
-class Log(NamedTuple):
-    """One partition of the changelog, as a broker showed it.
-
-    incarnation: Kafka's id of the topic. start, end: its first offset, and that behind its
-    last one for committed readers. Compaction leaves the start at 0: any other one says
-    that records are gone for good.
-    """
-
-    incarnation: str
-    start: int
-    end: int
 
 
 class StoreForeign(StoreUnfit):

@@ -27,10 +27,10 @@ from core.stages import Role
 from core.words import named_partitions
 from tables.home import rights
 from tables.home.changelog import ChangelogChanged
-from tables.home.feed import Feed, Log, Probe, Progress, Restored, not_whole
+from tables.home.feed import Feed, Probe, Progress, not_whole
 from tables.home.memory import MemoryStore
 from tables.home.store import Local, Store, StoreUnfit
-from tables.ports import Fail
+from tables.ports import Fail, Log, Restored
 from tables.stats import Stats
 from tables.tasks import Final, Tasks
 from wire import clients

@@ -11,11 +11,11 @@ from core.stages import Role, Stage
 from tables.changes.ring import RowGroup
 from tables.config import TableConfig
 from tables.home.changelog import ChangelogChanged, ChangelogWriter
-from tables.home.feed import Feed, Log, Phase, Restored
+from tables.home.feed import Feed, Phase
 from tables.home.follower import Follower
 from tables.home.store import StoreUnfit
 from tables.partition import Partition, Superseded
-from tables.ports import Fail
+from tables.ports import Fail, Log, Restored
 from tables.stats import Stats
 from wire.requests.topicids import TopicNow
 from wire.transactions import Brokers

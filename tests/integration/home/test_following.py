@@ -7,9 +7,10 @@ import pytest
 from core.stages import Role
 from dev.kafka import Kafka
 from dev.workers import until
-from tables.home.feed import Feed, Log, Phase
+from tables.home.feed import Feed, Phase
 from tables.home.memory import MemoryStore
 from tables.home.store import Local, StoreFailed
+from tables.ports import Log
 from tests.support.topics.changelogs import (
     WAIT_S,
     Changelog,

@@ -9,10 +9,11 @@ import msgspec
 
 from core.stages import Role
 from tables.home.changelog import ChangelogChanged, Meta
-from tables.home.feed import Feed, Restored
+from tables.home.feed import Feed
 from tables.home.follower import Follower
 from tables.home.store import Store, StoreUnfit, row_pairs
 from tables.keys import META_KEY
+from tables.ports import Restored
 from tables.stats import Stats
 from tests.support.topics.logs import Put, Writer, a_name, make, reader, remove, topic_id
 from wire.transactions import Brokers

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from core.records import Record
 from tables.changes.ring import ReadTo, Ring, Rings, RowGroup, drops_rows
 from tables.home.changelog import Meta
-from tables.home.feed import Feed, Log
+from tables.home.feed import Feed
 from tables.home.memory import MemoryStore
 from tables.home.store import Local
 from tables.keys import META_KEY
+from tables.ports import Log
 from tests.support.topics.fetching import as_sent
 from wire.fetch import Fetched
 

@@ -5,10 +5,11 @@ import itertools
 import pytest
 
 from core.stages import Stage
-from tables.home.feed import Feed, IllegalPhase, Log, Phase
+from tables.home.feed import Feed, IllegalPhase, Phase
 from tables.home.memory import MemoryStore
 from tables.home.store import Local, NoStore, StoreDamaged
 from tables.partition import Partition
+from tables.ports import Log
 
 PEEKING, LOADING, WHOLE = Phase
 

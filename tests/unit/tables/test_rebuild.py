@@ -8,10 +8,11 @@ import pytest
 import tables.home.feed
 from core.records import Record
 from tables.home.changelog import Meta
-from tables.home.feed import Feed, Log, Phase
+from tables.home.feed import Feed, Phase
 from tables.home.memory import MemoryStore
 from tables.home.store import Local, row_pairs
 from tables.keys import META_KEY
+from tables.ports import Log
 from tests.support.topics.fetching import as_sent
 from wire.fetch import Fetched
 
