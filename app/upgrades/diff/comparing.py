@@ -6,13 +6,13 @@ stopped for it: rows go on changing, and one version is always a little ahead. W
 all the same:
 
 - Rows of the same events (`events` and `checksum` agree) can be compared, whenever they were.
-- Other rows are held at one position by asking in turn. Of the old side's row it is known
-  when it was first read (before position Q, which the old side tells next), of the new side's
-  the same. The new side is asked for what it has at Q or later: it answers at X. The old side
-  is asked for what it has at X or later. A row that is still the same on either side was so
-  at X, on both: the difference is exact.
+- Other rows are held at one position by asking both sides again and again, at the same time. What
+  a side tells as its position is beyond all rows that it gave before. The furthest of both is X:
+  each is asked for what it has at X or later. A row that is on either side what it was before
+  X was told was so at X, on both: the difference is exact.
 - A row that changes faster than that is matched with those that were seen of it a moment ago:
-  some pair of the same events. Else it is *moving*.
+  some pair of the same events. So whoever is behind is asked for what the other one had. A row
+  of which no such pair is seen is *moving*.
 """
 
 from __future__ import annotations
@@ -21,15 +21,18 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import NamedTuple, TypeAlias
 
-from app.upgrades.diff.sides import RowPage, Side
+from app.upgrades.diff.sides import SEVERAL, FoundKeys, RowPage, Side
+from core.positions import format_position, parse_position
 from domain.rows import Row, decode_row, row_key, split_key
+from web.cluster.admission import furthest
 from web.reads.cursors import START, LastGiven, RowKey
 
-#: How often rows that change are asked for again.
-ROUNDS = 12
+#: How often rows that change are asked for again. One time takes as long as the side that is
+#: behind needs for what the other one has told of.
+ROUNDS = 24
 #: Partitions that are compared at the same time.
 _AT_ONCE = 4
-#: Rows of a partition that are held at one position together: it takes three questions, of many
+#: Rows of a partition that are held at one position together: it takes some questions, of many
 #: keys as of few, and mostly waiting until one side has counted what the other has.
 _TOGETHER = 500
 #: So often, meanwhile.
@@ -112,14 +115,15 @@ class Comparing:
     async def _partition(self, partition: int, aside: asyncio.TaskGroup) -> None:
         place: LastGiven = START
         unlike: dict[RowKey, _Pair] = {}
-        workers = "", ""
+        position, workers = "", ("", "")
         while place is not None:
             old, new = await asyncio.gather(
                 self._old.page(partition, place), self._new.page(partition, place)
             )
             if unlike and (workers != (old.worker, new.worker) or len(unlike) >= _TOGETHER):
-                await self._set_aside(partition, unlike, workers, aside)
+                await self._set_aside(partition, _Read(unlike, position, workers), aside)
                 unlike = {}
+            position = _furthest(old.position, new.position)
             workers = old.worker, new.worker
             place = min((one for one in (old.reach, new.reach) if one is not None), default=None)
             count, found = _side_by_side(old, new, place)
@@ -127,18 +131,12 @@ class Comparing:
             unlike |= found
             self._said(self.tally.rows)
         if unlike:
-            await self._set_aside(partition, unlike, workers, aside)
+            await self._set_aside(partition, _Read(unlike, position, workers), aside)
 
-    async def _set_aside(
-        self,
-        partition: int,
-        unlike: dict[RowKey, _Pair],
-        workers: tuple[str, str],
-        aside: asyncio.TaskGroup,
-    ) -> None:
+    async def _set_aside(self, partition: int, first: _Read, aside: asyncio.TaskGroup) -> None:
         """Settle these while others are read."""
         await self._room.acquire()
-        aside.create_task(self._settle_aside(_Settling(self, partition, unlike, workers)))
+        aside.create_task(self._settle_aside(_Settling(self, partition, first)))
 
     async def _settle_aside(self, settling: _Settling) -> None:
         try:
@@ -160,49 +158,60 @@ class Comparing:
             await self._report(partition, found)
 
     async def looks(
-        self, partition: int, keys: list[RowKey]
-    ) -> tuple[Mapping[RowKey, _Pair], str, tuple[str, str]]:
-        """One turn; the pairs, at which position both are if they have not changed, and by whom."""
-        before = await self._old.look(partition, keys[:1])
-        there = await self._new.look(partition, keys, before.position)
-        here = await self._old.look(partition, keys, there.position)
-        pairs = {key: (here.rows.get(key), there.rows.get(key)) for key in keys}
-        return pairs, there.position, (here.worker, there.worker)
+        self, partition: int, keys: list[RowKey], floor: str
+    ) -> tuple[FoundKeys, FoundKeys]:
+        """These rows of both sides, each at this position or later."""
+        old, new = await asyncio.gather(
+            self._old.look(partition, keys, floor), self._new.look(partition, keys, floor)
+        )
+        return old, new
 
     def gave_up(self, count: int) -> None:
         """So many rows change too fast."""
         self.tally = self.tally.plus(moving=count)
 
 
+class _Read(NamedTuple):
+    """Rows of both sides that were read at about the same time.
+
+    position: the furthest that a side told before it gave them. workers: who gave them.
+    """
+
+    pairs: Mapping[RowKey, _Pair]
+    position: str
+    workers: tuple[str, str]
+
+
 class _Settling:
     """Rows of one partition that were not the same when they were read."""
 
-    def __init__(
-        self,
-        comparing: Comparing,
-        partition: int,
-        unlike: dict[RowKey, _Pair],
-        workers: tuple[str, str],
-    ) -> None:
+    def __init__(self, comparing: Comparing, partition: int, first: _Read) -> None:
         self._comparing, self._partition = comparing, partition
-        self._open, self._workers = unlike, workers
+        self._first, self._open = first, dict(first.pairs)
         self._seen: dict[RowKey, tuple[list[Row], list[Row]]] = {}
 
     async def run(self) -> None:
         """Until nothing is open, or for some rounds."""
         await self._settle(dict(self._matched(self._open)))
+        before, last = None, self._first
         for _ in range(ROUNDS):
             if not self._open:
                 return
-            found, position, workers = await self._comparing.looks(self._partition, [*self._open])
-            is_same = workers == self._workers
-            self._workers = workers
-            still = {key: pair for key, pair in found.items() if pair == self._open[key]}
-            if is_same:
-                await self._settle(still, position)
-            self._open = {key: pair for key, pair in found.items() if key in self._open}
+            read = await self._read(last.position)
+            self._open = {key: read.pairs[key] for key in self._open}
+            # What was read before the last position was told, and is still the same.
+            if before is not None and _are_of_same_workers(before, last, read):
+                still = {key: at for key, at in self._open.items() if at == before.pairs[key]}
+                await self._settle(still, last.position)
             await self._settle(dict(self._matched(self._open)))
+            before, last = last, read
         self._comparing.gave_up(len(self._open))
+
+    async def _read(self, floor: str) -> _Read:
+        keys = [*self._open]
+        old, new = await self._comparing.looks(self._partition, keys, floor)
+        pairs = {key: (old.rows.get(key), new.rows.get(key)) for key in keys}
+        return _Read(pairs, _furthest(old.position, new.position), (old.worker, new.worker))
 
     def _matched(self, pairs: Mapping[RowKey, _Pair]) -> Iterator[tuple[RowKey, _Pair]]:
         """Rows of which two of the same events have been seen, not long ago."""
@@ -221,6 +230,16 @@ class _Settling:
             del self._open[key]
             self._seen.pop(key, None)
         await self._comparing.settled(self._partition, pairs, position)
+
+
+def _are_of_same_workers(*reads: _Read) -> bool:
+    told = {read.workers for read in reads}
+    return len(told) == 1 and SEVERAL not in reads[0].workers
+
+
+def _furthest(one: str, other: str) -> str:
+    """The position at which a side has all that is told by either."""
+    return format_position(furthest(parse_position(one), parse_position(other)))
 
 
 def _first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:

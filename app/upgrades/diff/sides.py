@@ -41,6 +41,8 @@ OWNERLESS_S = 60.0
 _CATCH_UP_S = 10.0
 _ANSWER_S = 15.0
 _AGAIN_S = 0.3
+#: Instead of a worker: what one of them tells says nothing of the others' rows.
+SEVERAL = "several"
 #: Without a token, or with one that may not read.
 _NOT_LET_IN = (401, 403)
 
@@ -69,12 +71,14 @@ class RowPage(NamedTuple):
     """Rows in order, up to and with the key `reach`; None: there are no more.
 
     keys, rows: lists of them as stored, in MessagePack; of the same bytes, they are the same.
+    position: of which they are, or a later one.
     """
 
     keys: bytes
     rows: bytes
     reach: LastGiven
     worker: str
+    position: str = ""
 
     @property
     def size(self) -> int:
@@ -154,14 +158,19 @@ _as_rows = msgspec.json.Decoder(_Rows).decode
 
 
 def page_holding(
-    rows: Iterable[tuple[bytes, bytes]], reach: LastGiven = None, worker: str = ""
+    rows: Iterable[tuple[bytes, bytes]],
+    reach: LastGiven = None,
+    worker: str = "",
+    position: str = "",
 ) -> RowPage:
     """A page of these keys and rows, as stored."""
     keys, values = list[bytes](), list[bytes]()
     for key, row in rows:
         keys.append(key)
         values.append(row)
-    return RowPage(msgspec.msgpack.encode(keys), msgspec.msgpack.encode(values), reach, worker)
+    return RowPage(
+        msgspec.msgpack.encode(keys), msgspec.msgpack.encode(values), reach, worker, position
+    )
 
 
 class Side:
@@ -212,15 +221,19 @@ class Side:
         def read(answer: PeerAnswer) -> RowPage | None:
             if answer.headers.get("Content-Type") == STORED_ROWS:
                 stored = _as_stored(answer.body)
-                worker = answer.headers.get("Onhand-Worker", "")
                 return RowPage(
-                    bytes(stored.keys), bytes(stored.rows), reach(stored.next_cursor), worker
+                    bytes(stored.keys),
+                    bytes(stored.rows),
+                    reach(stored.next_cursor),
+                    answer.headers.get("Onhand-Worker", ""),
+                    answer.headers.get("Onhand-Position", ""),
                 )
             body = _as_rows(answer.body)
             if partition in body.missing_partitions:
                 return None
             rows = ((row_key(*one.key), encode_row(one.row)) for one in body.items)
-            return page_holding(rows, reach(body.next_cursor), body.freshness.worker)
+            fresh = body.freshness
+            return page_holding(rows, reach(body.next_cursor), fresh.worker, fresh.position)
 
         return await self._ask(
             partition, lambda url: get(url, ROOT, page, lines), read, waits=False
@@ -237,9 +250,12 @@ class Side:
         for first in range(0, len(wanted), MAX_KEYS):
             some = wanted[first : first + MAX_KEYS]
             look = await self._look(partition, some, floor)
+            is_one = found.worker in ("", look.worker)
             # The first position binds: what comes later is at it, or beyond.
             found = FoundKeys(
-                {**found.rows, **look.rows}, found.position or look.position, look.worker
+                {**found.rows, **look.rows},
+                found.position or look.position,
+                look.worker if is_one else SEVERAL,
             )
         return found
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.upgrades.diff.comparing import Comparing, Difference, Tally, _Settling
-from app.upgrades.diff.sides import FoundKeys, NotCompared, RowPage, page_holding
+from app.upgrades.diff.sides import SEVERAL, FoundKeys, NotCompared, RowPage, page_holding
 from domain.rows import Row, decode_row, encode_row, row_key
 from web.reads.cursors import RowKey
 
@@ -36,11 +36,12 @@ class FakeSide:
 
     async def page(self, partition: int, place: RowKey) -> RowPage:
         """The next rows behind this key."""
+        position = f"sales-0@{self.at - 1}"
         rows = self._rows()
         keys = sorted(key for key in rows if key > place)
         some = [(row_key(*key), encode_row(rows[key])) for key in keys[:PAGE_ROWS]]
         reach = keys[PAGE_ROWS - 1] if len(keys) > PAGE_ROWS else None
-        return page_holding(some, reach, self.worker)
+        return page_holding(some, reach, self.worker, position)
 
     async def look(self, partition: int, keys: Iterable[RowKey], floor: str = "") -> FoundKeys:
         """Some rows; it tells its position and goes on before it reads them."""
@@ -143,10 +144,17 @@ def test_a_row_that_changes_faster_than_it_can_be_read_is_moving_not_different()
     assert (tally, found) == (Tally(moving=1), [])
 
 
-def test_an_answer_of_another_worker_in_between_settles_nothing() -> None:
+@pytest.mark.parametrize("next_worker", [lambda worker: worker + "x", lambda _: SEVERAL])
+def test_an_answer_of_another_worker_in_between_settles_nothing(
+    next_worker: Callable[[str], str],
+) -> None:
     class Moved(FakeSide):
+        async def page(self, partition: int, place: RowKey) -> RowPage:
+            self.worker = next_worker(self.worker)
+            return await super().page(partition, place)
+
         async def look(self, partition: int, keys: Iterable[RowKey], floor: str = "") -> FoundKeys:
-            self.worker += "x"  # another owner each time
+            self.worker = next_worker(self.worker)
             return await super().look(partition, keys, floor)
 
     log = [KEYS[0]] * 3
@@ -154,6 +162,32 @@ def test_an_answer_of_another_worker_in_between_settles_nothing() -> None:
     new.blind = {0}
 
     assert compared(old, new) == (Tally(moving=1), [])
+
+
+def test_of_a_position_is_what_was_read_before_it_was_told_and_after() -> None:
+    class Scripted(FakeSide):
+        """What it has counted when it tells its position, and when it reads its rows."""
+
+        script: Iterator[tuple[int, int]]
+
+        def _rows(self) -> dict[RowKey, Row]:
+            return self.stock(self.at)
+
+        async def look(self, partition: int, keys: Iterable[RowKey], floor: str = "") -> FoundKeys:
+            told, self.at = next(self.script)
+            rows = {key: row for key, row in self._rows().items() if key in [*keys]}
+            return FoundKeys(rows, f"sales-0@{told - 1}", self.worker)
+
+    log = [KEYS[0]] * 6
+    old, new = (Scripted(log, 3, random.Random(1)) for _ in range(2))
+    old.script = iter([(3, 5), (5, 5), (5, 5)])
+    new.script = iter([(4, 5), (5, 5), (6, 6)])
+    new.blind = {0, 5}  # so that it is the same row at 5 and at 6
+
+    [found] = compared(old, new)[1]
+
+    assert found.position == "sales-0@4"
+    assert (found.old, found.new) == (old.stock(5)[KEYS[0]], new.stock(5)[KEYS[0]])
 
 
 def test_rows_of_the_same_bytes_are_counted_without_being_decoded(
@@ -207,7 +241,7 @@ def test_a_row_whose_bytes_are_none_is_what_its_worker_says_when_it_is_asked() -
     ]
 
 
-def test_rows_of_many_pages_are_settled_by_three_questions() -> None:
+def test_rows_of_many_pages_are_settled_by_two_questions_to_either_side() -> None:
     asked = 0
 
     class Counted(FakeSide):
@@ -224,7 +258,7 @@ def test_rows_of_many_pages_are_settled_by_three_questions() -> None:
 
     assert tally == Tally(differ=len(KEYS))
     assert len(found) == len(KEYS)
-    assert asked == 3
+    assert asked == 4
 
 
 def test_rows_that_several_owners_gave_are_settled_apart(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,7 +277,7 @@ def test_rows_that_several_owners_gave_are_settled_apart(monkeypatch: pytest.Mon
     class Watched(_Settling):
         def __init__(self, *args: Any) -> None:
             super().__init__(*args)
-            groups.append((self._workers[0], sorted(self._open)))
+            groups.append((self._first.workers[0], sorted(self._open)))
 
     monkeypatch.setattr("app.upgrades.diff.comparing._Settling", Watched)
     log = KEYS * 3

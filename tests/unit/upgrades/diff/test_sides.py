@@ -14,7 +14,7 @@ from aiohttp.test_utils import TestServer
 from app.upgrades.asking import NotAsked
 from app.upgrades.diff import sides
 from app.upgrades.diff.command import doors_of
-from app.upgrades.diff.sides import NotCompared, Side
+from app.upgrades.diff.sides import SEVERAL, FoundKeys, NotCompared, Side
 from core.positions import parse_position
 from domain.rows import Row, decode_row, encode_row, split_key
 from tests.unit.web.access_files import Keys
@@ -26,6 +26,7 @@ from web.cluster.peers import Peers
 from web.config import Limits
 from web.reads import questions
 from web.reads.cursors import START, LastGiven, RowKey
+from web.reads.questions import KeyAsked
 
 PARTITIONS = 4
 KEYS = [(f"SKU-{n}", "here") for n in range(20)]
@@ -73,6 +74,7 @@ async def test_a_page_holds_the_rows_of_its_partition_alone(
             while place is not None:
                 page = await side.page(partition, place)
                 assert page.worker == WORKER
+                assert ("sales", partition) in parse_position(page.position)
                 assert page.size <= 3
                 for key, row in page.pairs():
                     assert row == encode_row(decode_row(row))
@@ -90,6 +92,24 @@ async def test_keys_are_looked_up_at_the_position_of_their_partition(tmp_path: P
 
     assert [*look.rows] == [KEYS[0]]
     assert parse_position(look.position) == {("sales", partition): 9}
+
+
+async def test_rows_of_several_workers_are_said_to_be_of_no_one_in_particular(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    workers = iter(["http://a:1", "http://b:1"])
+
+    class Moved(Side):
+        async def _look(self, partition: int, keys: list[KeyAsked], floor: str) -> FoundKeys:
+            return FoundKeys({}, "sales-0@9", next(workers))
+
+    async def owners(version: int) -> Mapping[int, str]:
+        raise NotImplementedError
+
+    monkeypatch.setattr(sides, "MAX_KEYS", 1)
+    look = await Moved(1, 2, 1, Peers(), owners).look(0, KEYS[:2])
+
+    assert look.worker == SEVERAL
 
 
 @pytest.mark.parametrize("scope", [None, Scope.WRITE])
