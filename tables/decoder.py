@@ -145,12 +145,21 @@ class Decoder:
         await self._tasks.cancel()
 
     def batch(
-        self, topic: str, partition: int, part: Fetched, epoch: int, more: bool = False
+        self,
+        topic: str,
+        partition: int,
+        part: Fetched,
+        epoch: int,
+        more: bool = False,
+        here: bool = False,
     ) -> Batch:
-        """Begin to decode at once if it is large, else when its columns are asked for."""
+        """Begin to decode at once if it is large, else when its columns are asked for.
+
+        here: however large it is, decode piece by piece in this process, and in no other.
+        """
         address = Address(topic, self._topics[topic], partition, self._partitions)
         job = _Job(address, part.data, part.start)
-        asked = self._ask(job)
+        asked = None if here else self._ask(job)
 
         def originals() -> Iterable[Record]:
             return chain.from_iterable(pieces(part.data, part.start))

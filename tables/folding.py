@@ -70,7 +70,7 @@ class Folding:
                 return
             if piece is not None:
                 self._fold(partition, owned, batch, piece, originals)
-            await asyncio.sleep(0)
+            await self._delivery.rest(0 if piece is None else piece.size)
             if not await self._commits.has_room(partition, owned):
                 if self._takes(partition, owned):
                     await self._set_aside(partition, owned)

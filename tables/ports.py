@@ -150,6 +150,10 @@ class Delivery(Protocol):
         """Deliver nothing more of this partition."""
         ...
 
+    async def rest(self, records: int) -> None:
+        """Give way after so many were folded; for longer where the worker is kept to a rate."""
+        ...
+
     def end(self, topic: str, partition: int) -> End:
         """By the last fetch response; asks nobody."""
         ...

@@ -196,7 +196,12 @@ class Pace:
 
 
 class Ration:
-    """How long to rest, so that no more than so many records a second are taken in."""
+    """How long to rest, so that no more than so many records a second are taken in.
+
+    Asked after a few hundred at a time: who shares the cores waits for all that is done at once.
+    """
+
+    LOOK_S = 0.1
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
@@ -211,6 +216,16 @@ class Ration:
     def rest_s(self) -> float:
         """Until more may be taken; 0 or less: now."""
         return self._until - self._clock()
+
+    async def rest(self, records: int, per_s: Callable[[], int]) -> None:
+        """Give way after so many, for as long as they may last, or until there is no bound."""
+        self.took(records, per_s())
+        await asyncio.sleep(0)
+        while True:
+            rest_s = self.rest_s()
+            if rest_s <= 0 or not per_s():
+                return
+            await asyncio.sleep(min(rest_s, self.LOOK_S))
 
 
 def assign_paused(consumer: AIOKafkaConsumer, tps: Sequence[TopicPartition]) -> None:

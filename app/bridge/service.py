@@ -65,7 +65,13 @@ class ForeignBatches:
     """In the place of the worker's decoder: hands on what was fetched."""
 
     def batch(
-        self, topic: str, partition: int, part: Any, epoch: int, more: bool = False
+        self,
+        topic: str,
+        partition: int,
+        part: Any,
+        epoch: int,
+        more: bool = False,
+        here: bool = False,
     ) -> ForeignBatch:
         """One partition's."""
         return foreign_batch(partition, part, epoch)

@@ -132,10 +132,16 @@ class CountingApp(GroupMember):
         return self.counted[0].decoder if len(self.counted) == 1 else self
 
     def batch(
-        self, topic: str, partition: int, part: Fetched, epoch: int, more: bool = False
+        self,
+        topic: str,
+        partition: int,
+        part: Fetched,
+        epoch: int,
+        more: bool = False,
+        here: bool = False,
     ) -> Batch:
         """What was fetched of a topic, for the table that counts it."""
-        return self._by_topic[topic].decoder.batch(topic, partition, part, epoch, more)
+        return self._by_topic[topic].decoder.batch(topic, partition, part, epoch, more, here)
 
     def reader_of(self, topic: str) -> str:
         """Name of the table that counts it."""

@@ -33,6 +33,9 @@ class ConsumerDelivery:
     def stop(self, partition: int) -> Coroutine[Any, Any, None]:
         return self._consumer().stop_delivery(partition, self._topics)
 
+    def rest(self, records: int) -> Coroutine[Any, Any, None]:
+        return self._consumer().rest(records)
+
     def end(self, topic: str, partition: int) -> End:
         return self._consumer().end(topic, partition)
 

@@ -18,11 +18,18 @@ class BatchMaker(Protocol):
     """Makes of what was fetched what its agent takes: `tables.decoder.Decoder` is one."""
 
     def batch(
-        self, topic: str, partition: int, part: Fetched, epoch: int, more: bool = False
+        self,
+        topic: str,
+        partition: int,
+        part: Fetched,
+        epoch: int,
+        more: bool = False,
+        here: bool = False,
     ) -> Any:
         """One partition's; `nbytes` of it says how large it is.
 
-        more: another one of this partition follows at once, for the same reader.
+        more: another one of this partition follows at once, for the same reader. here: ask no
+        other process to decode it.
         """
 
 

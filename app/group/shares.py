@@ -35,6 +35,8 @@ class Undone:
     ) -> None:
         self._reader_of, self._freed = reader_of, freed
         self.used: dict[str, int] = {}
+        #: By reader, batches that were acknowledged.
+        self.done: dict[str, int] = {}
         self._room = asyncio.Event()
 
     def has_room(self, topic: str) -> bool:
@@ -49,7 +51,9 @@ class Undone:
     def free(self, topic: str, nbytes: int) -> None:
         """Acknowledged."""
         was_full = not self.has_room(topic)
-        self.used[self._reader_of(topic)] -= nbytes
+        reader = self._reader_of(topic)
+        self.used[reader] -= nbytes
+        self.done[reader] = self.done.get(reader, 0) + 1
         if was_full and self.has_room(topic):
             self._room.set()
             self._freed()
@@ -86,21 +90,32 @@ async def watch_agents(
         may_wait: with Kafka away commits wait, and so do all.
         fail: ends the worker.
     """
-    of, since = budget(), dict[str, float]()
+    of, since = budget(), dict[_Full, float]()
     while True:
         await asyncio.sleep(_LOOK_S)
         now = budget()
         if now is not of or may_wait():
             of, since = now, {}
-        full = {reader: used for reader, used in of.used.items() if used >= BUDGET_BYTES}
-        since = {reader: since.get(reader, monotonic()) for reader in full}
-        for reader in _longer_than(STUCK_S, since):
+        full = (reader for reader, used in of.used.items() if used >= BUDGET_BYTES)
+        # One that is full whenever somebody looks, and gets on, is only behind.
+        since = {
+            one: since.get(one, monotonic())
+            for one in (_Full(reader, of.done.get(reader, 0)) for reader in full)
+        }
+        for reader, _ in _longer_than(STUCK_S, since):
             await fail(
                 f"The agent of {reader} has not finished a batch for {STUCK_S:.0f} s with "
-                f"{full[reader] / 2**20:.0f} MiB waiting.",
+                f"{of.used[reader] / 2**20:.0f} MiB waiting.",
                 None,
             )
 
 
-def _longer_than(seconds: float, since: dict[str, float]) -> Collection[str]:
-    return [reader for reader, at in since.items() if monotonic() - at > seconds]
+class _Full(NamedTuple):
+    """A reader that has all it may have, after so many batches."""
+
+    reader: str
+    done: int
+
+
+def _longer_than(seconds: float, since: dict[_Full, float]) -> Collection[_Full]:
+    return [one for one, at in since.items() if monotonic() - at > seconds]

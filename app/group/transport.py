@@ -4,9 +4,8 @@ Faust pays about 250 µs per record on its way from fetch to agent; here it pays
 per batch of thousands. Kept from Faust: group membership, assignor, rebalance
 callbacks, streams and agents. Replaced: fetching, acknowledging, seeking, committing.
 
-**It touches private names of faust-streaming 0.15.3 and aiokafka 0.14.0**: pinned, and
-covered by `tests/integration/group/test_transport_contract.py`, which says what broke, and by
-`test_delivery.py` and `test_group.py` beside it.
+**It touches private names of faust-streaming 0.15.3 and aiokafka 0.14.0**: pinned, and covered
+by `tests/integration/group/test_transport_contract.py`, which says what broke, and beside it.
 """
 
 from __future__ import annotations
@@ -281,17 +280,17 @@ class BatchConsumer(driver.Consumer):
         if not self.flow_active:
             await self.wait(cast(Any, self.can_resume_flow))
             return
-        if self.app.most_events_per_s() and (rest_s := self._ration.rest_s()) > 0:
-            await asyncio.sleep(min(rest_s, _POLL_S))  # then it looks whether all is as before
-            return
         await self._await_room()
         # The budget of then: a rebalance may replace it while this waits.
         fetched = await self._thread.fetch(lambda topic: self._budget.has_room(topic))
         for tp, more in by_partition(fetched, self.app.reader_of):
             await self._deliver(TP(*tp), *fetched[tp], more)
-        taken = sum(part.next_offset - part.start for part, _ in fetched.values())
-        self._ration.took(taken, self.app.most_events_per_s())
         await asyncio.sleep(0)
+
+    def rest(self, records: int) -> Coroutine[Any, Any, None]:
+        """Give way after so many were folded; what is fetched meanwhile is in the budget."""
+        most_per_s = self.app.most_events_per_s
+        return self._ration.rest(records, lambda: most_per_s() if self.flow_active else 0)
 
     async def _await_room(self) -> None:
         """Return once somebody may have more."""
@@ -302,7 +301,8 @@ class BatchConsumer(driver.Consumer):
 
     async def _watch_agents(self) -> None:
         def may_wait() -> bool:
-            return not self.flow_active or monotonic() - self.confirmed_at() > STUCK_S / 4
+            is_away = monotonic() - self.confirmed_at() > STUCK_S / 4
+            return is_away or not self.flow_active or self._ration.rest_s() > 0
 
         await watch_agents(lambda: self._budget, may_wait, self.app.fail)
 
@@ -319,7 +319,8 @@ class BatchConsumer(driver.Consumer):
         if part.error is not None:
             await self._on_fetch_error(tp, part.error)
             return
-        batch = self.app.decoder.batch(tp.topic, tp.partition, part, epoch, more)
+        here = self.app.most_events_per_s() > 0  # it takes one core at a time, and not two
+        batch = self.app.decoder.batch(tp.topic, tp.partition, part, epoch, more, here)
         message = BatchMessage(
             topic=tp.topic,
             partition=tp.partition,
@@ -362,11 +363,10 @@ class BatchConsumer(driver.Consumer):
     # ---- the group's offsets, for lag tools
 
     def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
-        return (TP(topic, partition) for topic, partition in self.app.group_offsets())
+        return (TP(*place) for place in self.app.group_offsets())
 
     def _new_offset(self, tp: TP) -> int | None:
-        offset: int | None = self.app.group_offsets().get((tp.topic, tp.partition))
-        return offset
+        return self.app.group_offsets().get((tp.topic, tp.partition))
 
     async def _commit_offsets(
         self, offsets: Mapping[TP, int], start_new_transaction: bool = True

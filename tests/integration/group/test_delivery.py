@@ -291,6 +291,23 @@ async def test_an_agent_that_stands_still_while_kafka_answers_ends_the_worker(
     assert "The agent of lines has not finished a batch" in worker.failed[0]
 
 
+async def test_an_agent_that_gets_on_may_have_all_its_share_whenever_somebody_looks(
+    clock: list[float],
+) -> None:
+    worker = _Watched()
+    worker.budget.take("lines", BUDGET_BYTES)
+    watching = asyncio.create_task(worker.watch())
+    for _ in range(3):
+        await worker.looked()
+        clock.append(clock[-1] + STUCK_S - 1)
+        worker.budget.free("lines", 1_000)
+        worker.budget.take("lines", 1_000)
+    await worker.looked()
+
+    watching.cancel()
+    assert worker.failed == []
+
+
 async def test_neither_an_outage_nor_a_rebalance_is_held_against_the_agent(
     clock: list[float],
 ) -> None:

@@ -136,6 +136,16 @@ async def test_a_small_batch_does_not_wait_for_the_process() -> None:
         process.resume()
 
 
+async def test_who_is_to_decode_here_does_not_ask_the_process() -> None:
+    records = some_records(1_700)
+    async with a_decoder() as decoder:
+        process = await process_of(decoder)
+        process.suspend()
+        batch = decoder.batch("sales", 0, a_part(records), 1, here=True)
+        assert same(await columns_of(batch), expected(batch, records))
+        process.resume()
+
+
 async def test_what_a_killed_process_was_asked_the_worker_does_and_another_one_starts(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -133,6 +133,18 @@ async def test_a_batch_behind_a_gap_is_not_folded_and_the_gap_is_read_first(shop
         assert len(worker.rows()) == 6
 
 
+async def test_of_a_large_batch_the_worker_may_rest_after_each_few_hundred_events(
+    shop: Shop,
+) -> None:
+    shop.append(a_delivery_of(1_500))
+    async with a_worker(shop) as worker:
+        await worker.own(0)
+        await worker.deliver()
+
+    assert sum(worker.delivery.rests) == 1_500
+    assert max(worker.delivery.rests) <= 500
+
+
 async def test_what_is_delivered_twice_is_folded_once_and_is_not_a_repetition(shop: Shop) -> None:
     shop.append(a_delivery_of(3))
     async with a_worker(shop) as worker:

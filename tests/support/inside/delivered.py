@@ -73,6 +73,8 @@ class FakeDelivery(Delivery):
         self.calls: list[tuple[str, int]] = []
         self.refuse_to_start: list[Exception] = []
         self.ends: dict[tuple[str, int], End] = {}
+        #: After how many records each it was to give way.
+        self.rests: list[int] = []
 
     async def start(self, partition: int, positions: dict[str, int], epoch: int) -> None:
         self.calls.append(("start", partition))
@@ -83,6 +85,10 @@ class FakeDelivery(Delivery):
     async def stop(self, partition: int) -> None:
         self.calls.append(("stop", partition))
         self.started.pop(partition, None)
+
+    async def rest(self, records: int) -> None:
+        self.rests.append(records)
+        await asyncio.sleep(0)
 
     def end(self, topic: str, partition: int) -> End:
         return self.ends.get((topic, partition), End(None, 0, None))
