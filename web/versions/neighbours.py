@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from core.stages import Role
 from core.versions import to_bytes
 from tables.tasks import Tasks
-from web.cluster.exchange import PeerFailed
+from web.cluster.exchange import PeerAnswer, PeerFailed
 from web.cluster.heartbeats import Claim, Heartbeat, WorkerState
 from web.cluster.peers import Peers, get
 from web.cluster.roster import WorkerView
@@ -142,14 +142,21 @@ class Neighbours:
             self._told = {beat.url: body for beat, body in answers if body is not None}
 
     async def _ask_one(self, beat: Heartbeat) -> UpgradeBody | None:
-        with suppress(PeerFailed, TimeoutError, *BAD_JSON):
+        with suppress(PeerFailed, TimeoutError):
             async with asyncio.timeout(_ANSWER_S):
                 answer = await self._peers.ask(beat.url, get(beat.url, UPGRADE_PATH, {}, ""))
-            if answer.status == 200:
-                body = msgspec.json.decode(answer.body, type=UpgradeBody)
+            if (body := upgrade_body(answer)) is not None:
                 self._view.learn((bytes(r.record), r.offset, r.recorded_ms) for r in body.records)
                 return body
         return None
+
+
+def upgrade_body(answer: PeerAnswer) -> UpgradeBody | None:
+    """What a worker said of itself; None: it said nothing that can be read."""
+    if answer.status == 200:
+        with suppress(*BAD_JSON):
+            return msgspec.json.decode(answer.body, type=UpgradeBody)
+    return None
 
 
 def _as_told(view: WorkerView, said: UpgradeBody) -> WorkerView:

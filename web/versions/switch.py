@@ -12,9 +12,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import chain
 
 from core.positions import Place, format_position, parse_position
 from core.stages import Role
@@ -27,7 +29,7 @@ from web.cluster.exchange import PeerFailed
 from web.cluster.heartbeats import Claim
 from web.cluster.peers import Peers, get
 from web.cluster.roster import WorkerView
-from web.versions.neighbours import UPGRADE_PATH
+from web.versions.neighbours import UPGRADE_PATH, OwnedBody, UpgradeBody, upgrade_body
 from web.versions.view import VersionView
 
 log = logging.getLogger(__name__)
@@ -45,6 +47,9 @@ ENDS_S = 0.5
 SAY_S = 60.0
 #: For an owner of the new version to answer this worker, before it passes requests on.
 ANSWER_S = 2.0
+#: Between two questions to owners of the new version how far they are: their heartbeats come half
+#: a second later, and by way of Kafka. So many are asked at once, and each has so long.
+ASK_S, ASKED, ASKED_S = 0.1, 8, 0.5
 #: How often a worker looks whether it slept.
 TICK_S = 0.25
 #: Asleep for longer (SIGSTOP, a paused machine), it reads the record before it answers.
@@ -116,6 +121,8 @@ class Switch:
         self._admission, self._workers, self._peers = admission, workers, peers
         self._tasks = Tasks()
         self._sweep: asyncio.Task[None] | None = None
+        #: By address, how far owners of the new version have said that they are, and when.
+        self._told: dict[str, tuple[float, UpgradeBody]] = {}
         self._awake = asyncio.Event()
         self._awake.set()
         self._looked_at = time.clock_gettime(time.CLOCK_BOOTTIME)
@@ -190,7 +197,9 @@ class Switch:
         wanted = _Wanted(self._floors)
         last = self._view.last
         assert last is not None
+        self._told = {}
         watch = self._tasks.start(self._watch(version, wanted, last.epoch), "watch over a switch")
+        asks = self._tasks.start(self._ask(version), "how far the new version is")
         try:
             while last.state_of(self.answering) is not VersionState.RETIRED:
                 if self._is_reached(version, wanted.now()) and await self._is_answered(version):
@@ -198,6 +207,7 @@ class Switch:
                 await asyncio.sleep(LOOK_S)
         finally:
             watch.cancel()
+            asks.cancel()
         self._go_over(version, last.epoch)
         log.info(
             "Answers come from version %d now (epoch %d), %.2f s after the record.",
@@ -261,14 +271,35 @@ class Switch:
     def _lacking(self, version: int, floors: Sequence[Offsets]) -> dict[int, Offsets | None]:
         """By partition, what its furthest owner of that version has not told of; None: no owner."""
         found: dict[int, Offsets | None] = dict.fromkeys(range(len(floors)))
-        for _, owned in self._owners(version):
-            for claim in owned:
-                told, floor = parse_position(claim.position), floors[claim.partition]
-                lacks = {key: at for key, at in floor.items() if told.get(key, -1) < at}
+        for worker, owned in self._owners(version):
+            told = self._told.get(worker.beat.url)
+            said = [] if told is None else told[1].owned
+            for claim in chain[Claim | OwnedBody](owned, said):
+                if not 0 <= claim.partition < len(floors):
+                    continue
+                told_of, floor = parse_position(claim.position), floors[claim.partition]
+                lacks = {key: at for key, at in floor.items() if told_of.get(key, -1) < at}
                 known = found[claim.partition]
                 if known is None or len(lacks) < len(known):
                     found[claim.partition] = lacks
         return found
+
+    async def _ask(self, version: int) -> None:
+        """Ask owners of the new version how far they are, less and less often; some, if many."""
+        began = time.monotonic()
+        while True:
+            urls = [worker.beat.url for worker, _ in self._owners(version) if not worker.this]
+            some = random.sample(urls, min(ASKED, len(urls)))
+            await asyncio.gather(*(self._ask_how_far(url, version) for url in some))
+            await asyncio.sleep(max(ASK_S, (time.monotonic() - began) / 10))
+
+    async def _ask_how_far(self, url: str, version: int) -> None:
+        with suppress(PeerFailed, TimeoutError):
+            async with asyncio.timeout(ASKED_S):
+                answer = await self._peers.ask(url, get(url, UPGRADE_PATH, {}, ""))
+            said = upgrade_body(answer)
+            if said is not None and said.version == version:
+                self._told[url] = time.monotonic(), said
 
     def _owners(self, version: int) -> Iterator[tuple[WorkerView, list[Claim]]]:
         """Living workers of that version, each with what it says that it owns."""
@@ -289,9 +320,10 @@ class Switch:
         return any(await asyncio.gather(*map(self._answers, owners)))
 
     async def _answers(self, worker: WorkerView) -> bool:
-        if worker.this:
-            return True
         url = worker.beat.url
+        told_at, _ = self._told.get(url, (-math.inf, None))
+        if worker.this or time.monotonic() - told_at < ANSWER_S:
+            return True
         with suppress(PeerFailed, TimeoutError):
             async with asyncio.timeout(ANSWER_S):
                 return (await self._peers.ask(url, get(url, UPGRADE_PATH, {}, ""))).status == 200

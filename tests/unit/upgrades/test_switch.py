@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from msgspec import json
 from multidict import CIMultiDict
 
 from core.positions import Place
@@ -19,6 +20,7 @@ from web.cluster.exchange import PeerAnswer, PeerFailed
 from web.cluster.heartbeats import Claim, Heartbeat
 from web.cluster.roster import WorkerView
 from web.versions import switch as switches
+from web.versions.neighbours import OwnedBody, UpgradeBody
 from web.versions.switch import Switch
 
 COUNT = 2
@@ -39,6 +41,8 @@ class Stand:
         #: Of version 2. Who slept through a rebalance claims what others own, too.
         self.urls = ["http://w2:1"]
         self.asked: list[str] = []
+        #: By worker, what it says of itself when it is asked.
+        self.told: dict[str, UpgradeBody] = {}
         peers: Any = self
         self.switch = Switch(self.view, self.table, self.admission, self.workers, peers)
 
@@ -47,7 +51,8 @@ class Stand:
         status = self.says.get(url, 200)
         if status is None:
             raise PeerFailed("It refuses connections.")
-        return PeerAnswer(status, CIMultiDict(), b"")
+        told = self.told.get(url)
+        return PeerAnswer(status, CIMultiDict(), b"" if told is None else json.encode(told))
 
     def workers(self) -> list[WorkerView]:
         views = []
@@ -202,6 +207,56 @@ async def test_it_goes_over_to_a_version_that_has_answered_it_and_not_by_heartbe
 
     del stand.says["http://w2:1"]
     await stand.gone_over(2, 3)
+
+
+def said(version: int, *positions: str) -> UpgradeBody:
+    owned = [OwnedBody(partition, position) for partition, position in enumerate(positions)]
+    return UpgradeBody(version, [], owned)
+
+
+async def test_how_far_the_new_version_is_it_says_itself_before_its_heartbeats_do(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(switches, "ASK_S", 0.001)
+    stand.owners[2] = ["sales-0@8", "sales-1@9"]
+    stand.told["http://w2:1"] = said(2, "sales-0@8", "sales-1@9")
+    stand.record(promote(stand.last, 2))
+    await stand.looked()
+    assert stand.switch.answering == 1
+
+    stand.told["http://w2:1"] = said(1, "sales-0@9", "sales-1@9")  # another one has its address
+    await stand.looked()
+    assert stand.switch.answering == 1
+
+    stand.told["http://w2:1"] = said(2, "sales-0@9", "sales-1@9", "sales-2@9")
+    await stand.gone_over(2, 3)
+
+
+async def test_of_many_owners_some_are_asked_how_far_they_are(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(switches, "ASK_S", 60.0)
+    stand.urls = [f"http://w{n}:1" for n in range(100)]
+    stand.owners[2] = ["sales-0@8", "sales-1@9"]
+    stand.record(promote(stand.last, 2))
+    await stand.looked()
+
+    assert len(stand.asked) == switches.ASKED
+
+
+async def test_who_has_said_how_far_it_is_long_ago_has_to_answer_again(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(switches, "ANSWER_S", 0.0)
+    stand.told["http://w2:1"] = said(2, "sales-0@9", "sales-1@9")
+    stand.owners[2] = ["sales-0@8", "sales-1@9"]
+    monkeypatch.setattr(switches.Switch, "_is_reached", lambda *_: bool(stand.says))
+    stand.record(promote(stand.last, 2))
+    await stand.looked()
+    stand.says["http://w2:1"] = None
+    await stand.looked()
+
+    assert stand.switch.answering == 1
 
 
 async def test_one_owner_that_answers_is_enough_since_it_passes_on_what_others_own(
