@@ -6,6 +6,7 @@ import re
 import sys
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from core.versions import VersionBegun, VersionHistory, Versions
 from dev.kafka import Kafka
 from dev.workers import ROOT, environment, onhand, until
 from tests.support.topics.logs import Put, plain_writer
+from wire import control
 from wire.control import OutcomeUnknown, compare_and_set
 from wire.transactions import TransactionalProducer
 
@@ -155,6 +157,43 @@ async def test_of_two_commands_at_once_one_wins_and_the_other_changes_nothing(
     ]
     assert len(await log_of(settings)) <= len(log) + 1
     assert sorted(codes) in ([0, 0], [0, 1], [1, 1])
+
+
+@pytest.mark.parametrize("is_fenced", [True, False], ids=["", "without the fence"])
+async def test_of_writers_that_have_read_the_same_one_writes_and_without_the_fence_all_would(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, is_fenced: bool
+) -> None:
+    await topics.create(settings)
+    seen = (await recorded(settings)).last
+    assert seen is not None
+    staged = versions.stage(seen, 2, record.kept(settings))
+    have_read, read = asyncio.Barrier(3), control.read_control
+
+    async def read_together(*args: Any, **more: Any) -> VersionHistory:
+        history = await read(*args, **more)
+        # Later reads are about what became of it.
+        if len(history.entries) == 1 and not have_read.broken:
+            with suppress(asyncio.BrokenBarrierError):
+                await have_read.wait()
+                await have_read.abort()
+        return history
+
+    monkeypatch.setattr(control, "read_control", read_together)
+    ends: list[Any] = await asyncio.gather(
+        *(
+            compare_and_set(
+                settings.client_kwargs(),
+                settings.control_topic,
+                f"{settings.name}-control{'' if is_fenced else n}",
+                record.following(seen, lambda last: staged),
+            )
+            for n in range(3)
+        ),
+        return_exceptions=True,
+    )
+
+    wins = sum(isinstance(end, Versions) for end in ends)
+    assert wins == (1 if is_fenced else 3), ends
 
 
 #: Of those before `written`, which leave nothing, the last one.

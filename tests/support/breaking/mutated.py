@@ -12,6 +12,7 @@ from typing import Any
 
 from app.service import OnhandApp
 from web.versions.door import Door
+from web.versions.neighbours import Neighbours
 from web.versions.switch import Switch
 
 #: `setattr`, or that of a test, which takes it back.
@@ -69,6 +70,20 @@ def slow_for_ever(patch: Patch) -> None:
     patch(OnhandApp, "most_events_per_s", lambda self: self.settings.catchup_events_per_s)
 
 
+def no_watch(patch: Patch) -> None:
+    """It does not know that it slept, and answers at once by the record that it knew."""
+    patch(Switch, "has_slept", lambda self: False)
+
+
+def no_neighbours(patch: Patch) -> None:
+    """It asks nobody while Kafka says nothing."""
+
+    async def for_ever(self: Neighbours) -> None:
+        await asyncio.Event().wait()
+
+    patch(Neighbours, "_ask", for_ever)
+
+
 MUTATIONS: dict[str, Callable[[Patch], None]] = {
     "no-latch": no_latch,
     "no-floors": no_floors,
@@ -76,6 +91,8 @@ MUTATIONS: dict[str, Callable[[Patch], None]] = {
     "no-epochs": no_epochs,
     "other-label": other_label,
     "slow-for-ever": slow_for_ever,
+    "no-watch": no_watch,
+    "no-neighbours": no_neighbours,
 }
 
 

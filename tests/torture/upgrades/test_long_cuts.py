@@ -1,12 +1,15 @@
 """A worker that is cut off from Kafka, or from everybody, while versions are switched."""
 
+import time
 from pathlib import Path
 
 import aiohttp
+import pytest
 
 from dev.reads.answers import ask
 from dev.workers import status_of
 from tests.support.breaking.faults import passes
+from tests.support.breaking.mutated import worker_without
 from tests.support.breaking.severed import Line, kafka_with_a_line
 from tests.support.cluster.switching import (
     FEW_FACTS_PER_S,
@@ -18,6 +21,9 @@ from tests.support.cluster.switching import (
     two_versions,
 )
 
+#: Ten times as long as whoever asks others needs to go over.
+CUT_S = 20.0
+
 
 async def with_a_behind_the_line(both: Switching, line: Line) -> None:
     behind = both.one.worker("a")
@@ -25,11 +31,16 @@ async def with_a_behind_the_line(both: Switching, line: Line) -> None:
     await both.set_up("ab", "cd")
 
 
-async def test_who_is_cut_off_from_kafka_goes_over_with_the_others(tmp_path: Path) -> None:
+@pytest.mark.parametrize("without", ["", "no-neighbours"])
+async def test_who_is_cut_off_from_kafka_goes_over_with_the_others(
+    tmp_path: Path, without: str
+) -> None:
     async with (
         kafka_with_a_line(tmp_path / "kafka") as (kafka, line),
         two_versions(kafka, tmp_path) as both,
     ):
+        if without:
+            both.one.worker("a").command = worker_without(without)
         await with_a_behind_the_line(both, line)
         behind = both.one.worker("a").url
         async with both.open_loop(FEW_READS_PER_S, FEW_FACTS_PER_S) as tally:
@@ -37,8 +48,12 @@ async def test_who_is_cut_off_from_kafka_goes_over_with_the_others(tmp_path: Pat
             line.cut()
             said = await both.promote(*FORCED, codes=(5,))
             assert f"Not confirmed by {behind}" in said, said
-            await both.every_door_answers(2)
-            await passes(QUIET_S)
+            if without:
+                await passes(CUT_S)
+                cut_until = time.time()
+            else:
+                await both.every_door_answers(2)
+                await passes(QUIET_S)
             line.mend()
             await both.every_door_answers(2)
             await passes(QUIET_S)
@@ -46,6 +61,8 @@ async def test_who_is_cut_off_from_kafka_goes_over_with_the_others(tmp_path: Pat
         # What only this worker owned waits for it, or for who takes over, as without an upgrade.
         assert not {"wrong", "back"} & set(verdict.faults), verdict.faults
         through = [a for a in tally.answers if a.asked == behind and a.status == 200]
+        if without:
+            assert {a.version for a in through if a.ended < cut_until} == {1}
         assert {(a.version, a.epoch) for a in through} == {(1, 2), (2, 3)}
         await both.assert_exact(2, tally)
 

@@ -10,7 +10,8 @@ from msgspec.structs import replace
 
 from core.stages import Role
 from core.versions import VersionBegun, Versions, promote, stage, to_bytes
-from dev.workers import until
+from dev.workers import Late, until
+from tests.support.breaking.mutated import MUTATIONS
 from tests.support.inputs.builders import an_active_version
 from web.cluster.heartbeats import Claim, Heartbeat, WorkerState
 from web.cluster.peers import Peers
@@ -97,6 +98,17 @@ async def test_records_that_only_others_have_read_are_learned_and_told(stand: St
     assert [entry.versions for entry in stand.first.entries] == [
         entry.versions for entry in stand.second.entries
     ]
+
+
+async def test_who_asks_nobody_would_learn_nothing(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{__name__}.DEADLINE_S", 0.5)
+    await stand.here.stop()
+    MUTATIONS["no-neighbours"](monkeypatch.setattr)
+    stand.here.start()
+    with pytest.raises(Late):
+        await test_records_that_only_others_have_read_are_learned_and_told(stand)
 
 
 async def test_how_far_others_are_is_what_they_say_now_not_their_last_heartbeat(

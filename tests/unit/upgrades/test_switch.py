@@ -12,6 +12,7 @@ from multidict import CIMultiDict
 from core.positions import Place
 from core.stages import Role
 from core.versions import Versions, promote, retire, rollback, stage, to_bytes
+from tests.support.breaking.mutated import MUTATIONS
 from tests.support.inputs.builders import an_active_version
 from tests.support.inside.fleet import KnownEnds
 from tests.unit.web.fakes import FakeTable
@@ -362,6 +363,14 @@ async def test_who_wakes_up_answers_nothing_before_the_record_was_read_again(
     async with asyncio.timeout(30):
         await asking
     assert (stand.switch.has_slept(), stand.switch.is_here) == (False, True)
+
+
+async def test_who_does_not_know_that_it_slept_would_answer_before_it_has_read_the_record(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    MUTATIONS["no-watch"](monkeypatch.setattr)
+    with pytest.raises(AssertionError):
+        await test_who_wakes_up_answers_nothing_before_the_record_was_read_again(stand, monkeypatch)
 
 
 async def test_where_the_record_cannot_be_read_after_sleep_requests_go_on(

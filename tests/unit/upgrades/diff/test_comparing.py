@@ -3,12 +3,14 @@
 import asyncio
 import random
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.upgrades.diff import comparing
 from app.upgrades.diff.comparing import Comparing, Difference, Tally, _Settling
 from app.upgrades.diff.sides import SEVERAL, FoundKeys, NotCompared, RowPage, page_holding
 from domain.rows import Row, decode_row, encode_row, row_key
@@ -239,6 +241,58 @@ def test_a_row_whose_bytes_are_none_is_what_its_worker_says_when_it_is_asked() -
     assert [(one.sku, one.old, one.new) for one in found] == [
         ("SKU-03", old.stock(len(log))[KEYS[3]], new.stock(len(log))[KEYS[3]])
     ]
+
+
+def test_who_is_behind_is_asked_for_what_the_other_one_had() -> None:
+    class Waiting(FakeSide):
+        """It counts what it is asked for, and nothing by itself."""
+
+        def _rows(self) -> dict[RowKey, Row]:
+            return self.stock(self.at)
+
+    log = KEYS * 3
+    old, new = (Waiting(log, at, random.Random(1)) for at in (len(log), len(KEYS)))
+
+    assert compared(old, new) == (Tally(equal=len(KEYS)), [])
+
+
+def _takes_all_for_equal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(comparing, "_side_by_side", lambda old, new, reach: (old.size, {}))
+
+
+def _waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def looks(self: Comparing, partition: int, keys: list[RowKey], floor: str) -> Any:
+        return [await side.look(partition, keys) for side in (self._old, self._new)]
+
+    monkeypatch.setattr(Comparing, "looks", looks)
+
+
+def _believes_any_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(comparing, "_are_of_same_workers", lambda *reads: True)
+
+
+@pytest.mark.parametrize(
+    ("without", "test"),
+    [
+        (
+            _takes_all_for_equal,
+            test_a_row_whose_bytes_are_none_is_what_its_worker_says_when_it_is_asked,
+        ),
+        (_waits_for_nothing, test_who_is_behind_is_asked_for_what_the_other_one_had),
+        (
+            _believes_any_worker,
+            partial(test_an_answer_of_another_worker_in_between_settles_nothing, lambda _: SEVERAL),
+        ),
+    ],
+)
+def test_a_comparison_that_is_built_wrong_is_found_out(
+    monkeypatch: pytest.MonkeyPatch,
+    without: Callable[[pytest.MonkeyPatch], None],
+    test: Callable[[], None],
+) -> None:
+    without(monkeypatch)
+    with pytest.raises(AssertionError):
+        test()
 
 
 def test_rows_of_many_pages_are_settled_by_two_questions_to_either_side() -> None:
