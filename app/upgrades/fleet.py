@@ -106,6 +106,7 @@ async def heard(
     settings: Settings,
     enough: Callable[[Fleet], bool] = lambda fleet: False,
     wait_s: float = LISTEN_S,
+    within_s: float = SEEN_WITHIN_S,
 ) -> Fleet:
     """Read the heartbeats of the last minutes, and listen for `wait_s` more.
 
@@ -113,6 +114,7 @@ async def heard(
         settings: whose workers.
         enough: ends the listening before.
         wait_s: the least that tells the living from the silent.
+        within_s: how far back; who asks for the living alone needs some seconds.
 
     Raises:
         KafkaError, OSError: Kafka does not answer.
@@ -129,7 +131,7 @@ async def heard(
     place = TopicPartition(settings.members_topic, 0)
     async with clients.running(consumer, _CLOSE_S):
         consumer.assign([place])
-        return await _listened(consumer, place, beats, enough, wait_s)
+        return await _listened(consumer, place, beats, enough, wait_s, within_s)
 
 
 async def _listened(
@@ -138,9 +140,10 @@ async def _listened(
     beats: Beats,
     enough: Callable[[Fleet], bool],
     wait_s: float,
+    within_s: float,
 ) -> Fleet:
     end = (await consumer.end_offsets([place]))[place]
-    fleet, position = Fleet([], 0), await _minutes_before(consumer, place, end)
+    fleet, position = Fleet([], 0), await _before(consumer, place, end, within_s)
     consumer.seek(place, position)
     reached_at, newest_ms = time.monotonic(), 0
     while True:
@@ -176,8 +179,10 @@ def _believed(place: TopicPartition, part: Fetched, beats: Beats) -> Iterator[Be
             yield Beat(log_ms, beat)
 
 
-async def _minutes_before(consumer: AIOKafkaConsumer, place: TopicPartition, end: int) -> int:
-    """The offset of the first heartbeat in the last `SEEN_WITHIN_S`, as the broker stamped them."""
+async def _before(
+    consumer: AIOKafkaConsumer, place: TopicPartition, end: int, within_s: float
+) -> int:
+    """The offset of the first heartbeat in these last seconds, as the broker stamped them."""
     start = (await consumer.beginning_offsets([place]))[place]
     if end == start:
         return int(start)
@@ -191,7 +196,7 @@ async def _minutes_before(consumer: AIOKafkaConsumer, place: TopicPartition, end
                 raise part.error
             newest_ms = max((r.timestamp for r in stored(place, part)), default=newest_ms)
             position = part.next_offset
-    found = await consumer.offsets_for_times({place: max(0, newest_ms - SEEN_WITHIN_S * 1000)})
+    found = await consumer.offsets_for_times({place: max(0, newest_ms - int(within_s * 1000))})
     return int(start if found[place] is None else found[place].offset)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import cycle
 from typing import Final, NamedTuple
@@ -29,6 +31,10 @@ from wire.whole import RecordsError, committed_reader
 
 #: Differences that are shown of each cause.
 EXAMPLES: Final = 10
+#: Living workers have said twice a second what they own: what is older is nobody's.
+HEARD_S: Final = 5.0
+#: Both sides ask at the same moment at first; later, who asks wants to know what is new.
+FRESH_S: Final = 1.0
 
 
 class CauseGroup(Struct):
@@ -178,6 +184,36 @@ def _note(groups: dict[tuple[str, ...], CauseGroup], found: Difference, cause: C
         group.examples.append((found, cause.says))
 
 
+class _Owners:
+    """Who owns the partitions of both versions, as heartbeats tell."""
+
+    def __init__(self, settings: Settings, versions: Sequence[int]) -> None:
+        self._settings, self._versions = settings, versions
+        self._one = asyncio.Lock()
+        self._found: dict[int, dict[int, str]] = {}
+        self._heard_at = -math.inf
+
+    async def of(self, version: int) -> Mapping[int, str]:
+        """Of one; whoever asks for the other at the same time has the same answer.
+
+        Raises:
+            KafkaError, OSError, AccessError: as `fleet.heard`.
+        """
+        async with self._one:
+            is_old = time.monotonic() - self._heard_at > FRESH_S
+            if is_old or version not in self._found:
+                await fleets.heard(self._settings, self._are_all, within_s=HEARD_S)
+                self._heard_at = time.monotonic()
+            return self._found.pop(version)
+
+    def _are_all(self, fleet: Fleet) -> bool:
+        for version in self._versions:
+            alive = [seen.beat for seen in fleet.workers(version) if seen.is_alive]
+            claims = ((beat.url, one) for beat in alive for one in beat.claims)
+            self._found[version] = owners_in(claims)
+        return all(len(owners) == self._settings.partitions for owners in self._found.values())
+
+
 class _Asked(NamedTuple):
     """What a comparison asks: the workers of both sides, and Kafka."""
 
@@ -199,18 +235,12 @@ async def _asked(
     believed, named = doors.believed, cycle(doors.urls)
     peers = Peers(tls=None if believed is None else lambda: believed)
 
-    async def owners(version: int) -> dict[int, str]:
-        found: dict[int, str] = {}
+    heard = _Owners(settings, (old, new))
+
+    async def owners(version: int) -> Mapping[int, str]:
         if (url := next(named, None)) is not None:
             return dict.fromkeys(range(settings.partitions), url)
-
-        def enough(fleet: Fleet) -> bool:
-            alive = [seen.beat for seen in fleet.workers(version) if seen.is_alive]
-            found.update(owners_in((beat.url, one) for beat in alive for one in beat.claims))
-            return len(found) == settings.partitions
-
-        await fleets.heard(settings, enough)
-        return found
+        return await heard.of(version)
 
     consumer: AIOKafkaConsumer = committed_reader(settings.client_kwargs())
     try:
