@@ -30,8 +30,9 @@ from web.reads.cursors import START, LastGiven, RowKey
 #: How often rows that change are asked for again. One time takes as long as the side that is
 #: behind needs for what the other one has told of.
 ROUNDS = 24
-#: Partitions that are compared at the same time.
-_AT_ONCE = 4
+#: Partitions that are compared at the same time. A busy worker takes its time for each page, and
+#: reads no more than one of them at once (`web.http.pacing.Lane`).
+_AT_ONCE = 8
 #: Rows of a partition that are held at one position together: it takes some questions, of many
 #: keys as of few, and mostly waiting until one side has counted what the other has.
 _TOGETHER = 500
