@@ -63,7 +63,7 @@ _NOT_NUMBERED = (
 )
 
 
-class Outgoing(Struct, frozen=True):
+class Outgoing(Struct, frozen=True, gc=False):
     """One fact on its way: which partition, and the bytes."""
 
     topic: str

@@ -37,6 +37,7 @@ from web.http.parameters import (
 from web.http.problems import Fault, Problem, problem
 from web.http.replies import JSON, Handler, json_reply
 from web.writes.appending import Outgoing, Receipt
+from web.writes.arrays import Fact, PlainLines
 from web.writes.lines import (
     BATCH_JSON,
     EVENT_JSON,
@@ -78,7 +79,7 @@ class FactLimits(Struct, frozen=True):
     event_bytes: int = 256 * 1024
 
 
-class AppendedBody(Struct, frozen=True, omit_defaults=True):
+class AppendedBody(Struct, frozen=True, omit_defaults=True, gc=False):
     """One event that is in the log, at this position; the rest only with `outcome=true`.
 
     outcome: what became of it. of: position of the event that it repeats. reason, detail: why
@@ -93,7 +94,7 @@ class AppendedBody(Struct, frozen=True, omit_defaults=True):
     detail: str | UnsetType = UNSET
 
 
-class EventBody(Struct, frozen=True, omit_defaults=True):
+class EventBody(Struct, frozen=True, omit_defaults=True, gc=False):
     """503: what is known of one event; none is known to be out."""
 
     id: str
@@ -107,13 +108,6 @@ class AcceptedBody(Struct, frozen=True):
     accepted: int
     events: list[AppendedBody]
     position: str
-
-
-class Fact(Struct, frozen=True):
-    """A checked line: whose id, and what to append where."""
-
-    id: str
-    record: Outgoing
 
 
 TOO_LARGE = "too_large"
@@ -141,9 +135,10 @@ class Facts:
         outcomes: OutcomesOf | None = None,
     ) -> None:
         self._append = append
+        self._limits = limits
         self._topics = topics
         self._partitions = partitions
-        self._limits = limits
+        self._plain = PlainLines(ruling, topics, partitions, limits.event_bytes)
         self._ruling = ruling
         self._observe = observe
         self._outcomes = outcomes
@@ -220,9 +215,11 @@ class Facts:
         self, lines: Sequence[Raw], posted: Posted, outcome_wait_s: float | None
     ) -> web.Response:
         """Check all, append all, answer; wait for what became of them if asked to."""
-        facts, errors = await self._check(lines, posted)
-        if errors:
-            return _invalid(errors, len(lines))
+        facts = await self._plain.all(lines, posted)
+        if facts is None:
+            facts, errors = await self._check(lines, posted)
+            if errors:
+                return _invalid(errors, len(lines))
         began = time.perf_counter()
         records = [fact.record for fact in facts]
         try:
@@ -251,9 +248,12 @@ class Facts:
     def one(self, body: bytes, posted: Posted) -> Fact | None:
         """The only line of a body, checked as all are; None where anything is wrong with it."""
         try:
-            value = posted.event(_any.decode(body), 1)
+            raw = _any.decode(body)
         except BAD_JSON:
             return None
+        if plain := self._plain.some([raw], posted):
+            return plain[0]
+        value = posted.event(raw, 1)
         if isinstance(value, Fault):
             return None
         [outcome] = self._ruling.now.decode_batch([value], [()])
@@ -313,7 +313,7 @@ class Facts:
         key = outcome.data.sku.encode()
         topic = self._topics[outcome.role]
         record = Outgoing(topic, partition_for(key, self._partitions), key, value)
-        return Fact(outcome.id, record)
+        return Fact(outcome.source, outcome.id, record)
 
 
 def _outcome_wait_s(request: web.Request) -> float | web.Response | None:
@@ -365,8 +365,8 @@ def reply_of(
     positions: list[str | None] = []
     for fact, offset in zip(facts, receipt.offsets, strict=True):
         here = (fact.record.topic, fact.record.partition)
-        if offset is not None:
-            furthest[here] = max(offset, furthest.get(here, offset))
+        if offset is not None and offset >= furthest.get(here, offset):
+            furthest[here] = offset
         positions.append(None if offset is None else format_one(here, offset))
     if receipt.trouble is None:
         sure = [

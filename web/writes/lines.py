@@ -20,7 +20,7 @@ from urllib.parse import unquote
 
 import msgspec
 from aiohttp import web
-from msgspec import Raw, Struct
+from msgspec import UNSET, Raw, Struct, UnsetType
 
 from core.refusals import Refused
 from domain.events import Refusal, StockEvent
@@ -101,6 +101,9 @@ def _order(fields: Mapping[str, Any]) -> tuple[Any, ...]:
 class Posted(Protocol):
     """How the lines of one body are read."""
 
+    def events(self, lines: Sequence[Raw]) -> list[bytes] | None:
+        """The same as `event` for all of them; None: one by one, something is not usual."""
+
     def event(self, raw: Raw, line: int) -> bytes | Fault:
         """The CloudEvent to append for this line, counted from 1; checked by the caller."""
 
@@ -119,6 +122,13 @@ class PostedLines:
 
     def __init__(self, kind: str, key: str | None, ranks: Sequence[int]) -> None:
         self._kind, self._key, self._ranks = kind, key, ranks
+
+    def events(self, lines: Sequence[Raw]) -> list[bytes] | None:
+        """Of lines that have an id and no field that is not known, as nearly all are."""
+        try:
+            return [_event_of(line, self._kind) for line in map(_read, lines)]
+        except (*BAD_JSON, OverflowError):
+            return None
 
     def event(self, raw: Raw, line: int) -> bytes | Fault:
         """From its fields; `null` stands for absent, as many serialisers write it."""
@@ -163,8 +173,59 @@ class PostedLines:
         return outcome.reason, detail
 
 
+class _Line(Struct, gc=False, forbid_unknown_fields=True):
+    """A usual line. quantity: as it came, for 2.0 stays 2.0."""
+
+    source: str
+    id: str
+    sku: str
+    location: str
+    quantity: Any
+    time: str | None = None
+    reason: str | None = None
+    reference: str | None = None
+    actor: str | None = None
+
+
+class _LineData(Struct, gc=False, omit_defaults=True):
+    sku: str
+    location: str
+    quantity: Any
+    reason: str | None = None
+    reference: str | None = None
+    actor: str | None = None
+
+
+class _LineEvent(Struct, gc=False):
+    specversion: str
+    id: str
+    source: str
+    type: str
+    time: str | UnsetType
+    data: _LineData
+
+
+def _event_of(line: _Line, kind: str) -> bytes:
+    """Its bytes are those of `PostedLines.event`, in a quarter of the time."""
+    data = _LineData(
+        line.sku, line.location, line.quantity, line.reason, line.reference, line.actor
+    )
+    time = UNSET if line.time is None else line.time
+    return _encode(_LineEvent("1.0", line.id, line.source, kind, time, data))
+
+
 class PostedEvents:
     """CloudEvents as JSON, appended byte for byte."""
+
+    def events(self, lines: Sequence[Raw]) -> list[bytes] | None:
+        """As they came, where none has unknown fields in its data."""
+        values = list(map(bytes, lines))
+        try:
+            for value in values:
+                _whole.decode(value)
+        except BAD_JSON:
+            return None
+        return values
 
     def event(self, raw: Raw, line: int) -> bytes | Fault:
         """As it came."""
@@ -223,6 +284,7 @@ class _Whole(Struct):
 _fields = msgspec.json.Decoder(dict[str, Any])
 _raw_fields: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Raw])
 _whole = msgspec.json.Decoder(_Whole)
+_read = msgspec.json.Decoder(_Line).decode
 _any = msgspec.json.Decoder(Raw)
 _encode = msgspec.json.Encoder().encode
 

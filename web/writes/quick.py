@@ -23,7 +23,8 @@ from web.http.gate import Gate
 from web.http.raw.shortcuts import LATER, Take
 from web.http.replies import JSON, label, response_bytes
 from web.writes.appending import Outgoing, Receipt
-from web.writes.facts import Fact, Facts, reply_of
+from web.writes.arrays import Fact
+from web.writes.facts import Facts, reply_of
 from web.writes.lines import EVENT_JSON, TYPE_OF_PATH, Posted, PostedEvents, PostedLines
 from web.writes.singles import TellOffset
 
