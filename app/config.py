@@ -30,7 +30,8 @@ _OF_KUBERNETES = re.compile(r"ONHAND_(\w+_)?(SERVICE_(HOST|PORT)|PORT)(_|$)")
 #: Never in a message.
 _NOT_QUOTED = (
     *("kafka_sasl_password", "kafka_sasl_token_file", "kafka_ssl_keyfile", "tokens"),
-    *("peer_secret", "tls_key", "ledger_url"),
+    # A certificate's file may hold its key, too.
+    *("kafka_ssl_certfile", "tls_cert", "peer_secret", "tls_key", "ledger_url"),
     *("bridge_registry", "alerts_url", "alerts_secret"),
 )
 #: What only commands take; it is no setting of a worker.
@@ -65,6 +66,7 @@ class Settings(Values, frozen=True, kw_only=True):
         environ = os.environ if environ is None else environ
         problems = _misspelt(environ)
         values: dict[str, Any] = {}
+        unread: list[str] = []
         for field, read in _READERS.items():
             text = str(environ.get(PREFIX + field.upper()) or "")
             if (option := options.get(field)) is not None:
@@ -74,10 +76,13 @@ class Settings(Values, frozen=True, kw_only=True):
                     values[field] = read(text.strip())
                 except ValueError as why:
                     # Somebody may have put the secret itself where its file belongs.
-                    shown = "set" if field in _NOT_QUOTED else repr(text)
+                    shown = "set" if field in _NOT_QUOTED else forms.shown_setting(text)
                     problems.append(f"{PREFIX}{field.upper()} is {shown}: {why}.")
+                    unread.append(rf"{PREFIX}{field.upper()}\b")
         settings = cls(**values)
-        problems += contradictions(settings)
+        # What is set and wrong would be told once more, as if it were not set.
+        told = contradictions(settings)
+        problems += [one for one in told if not any(re.search(name, one) for name in unread)]
         if problems:
             raise SettingsError(problems)
         return msgspec.structs.replace(

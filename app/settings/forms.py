@@ -5,10 +5,23 @@ The error's text says what to write instead; it follows the name of the setting.
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from core.words import in_words, without_password
+
+#: A value that is longer is quoted in no message: it may be what its file should hold.
+_QUOTED_CHARS = 200
+
+
+def shown_setting(text: str) -> str:
+    """The text of a setting as a sentence may quote it, or that it is set."""
+    if len(text) > _QUOTED_CHARS or not text.isprintable():
+        return "set"
+    return repr(without_password(text))
 
 
 def whole(least: int, most: int) -> Callable[[str], int]:
@@ -125,7 +138,16 @@ def there(is_there: Callable[[Path], bool], remedy: str) -> Callable[[str], str]
     """The path of what is there."""
 
     def read(text: str) -> str:
-        if not is_there(Path(text)):
+        try:
+            found = is_there(Path(text))
+        except OSError as error:
+            # The system's own message quotes the text, which may be the secret itself: whoever
+            # sets that in the place of its file has set a name that is too long for one.
+            if error.errno != errno.ENAMETOOLONG:
+                why = f"it cannot be looked at ({in_words(error)}): let this user into its folder"
+                raise ValueError(why) from None
+            found = False
+        if not found:
             raise ValueError(f"there is no such {remedy}")
         return text
 

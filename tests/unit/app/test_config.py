@@ -155,6 +155,69 @@ def test_a_key_that_stands_where_its_file_belongs_is_not_quoted() -> None:
     )
 
 
+_OF_FILES = (
+    *("TOKENS", "PEER_SECRET", "TLS_CERT", "TLS_KEY", "TLS_CA", "ALERTS", "ALERTS_SECRET"),
+    *("KAFKA_SASL_TOKEN_FILE", "KAFKA_SSL_CAFILE", "KAFKA_SSL_CERTFILE", "KAFKA_SSL_KEYFILE"),
+    *("BRIDGE_MAP", "BRIDGE_SCHEMAS"),
+)
+
+
+@pytest.mark.parametrize("name", _OF_FILES)
+@pytest.mark.parametrize(
+    "content", ["eyJhbGciOi." * 100, "-----BEGIN PRIVATE KEY-----\nMIG/\n" * 9]
+)
+def test_what_a_file_should_hold_is_not_quoted_however_long_it_is(name: str, content: str) -> None:
+    told = [one for one in problems(**{name: content}) if f"ONHAND_{name} " in one]
+
+    assert len(told) == 1
+    assert told[0].startswith(f"ONHAND_{name} is set: there is no such ")
+    assert content[:9] not in told[0]
+
+
+@pytest.mark.parametrize("name", ["TOKENS", "TLS_KEY", "TLS_CA"])
+def test_a_file_in_a_folder_that_this_user_may_not_enter_is_told_so(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_entry(path: Path, **_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "stat", no_entry)
+    (told,) = problems(**{name: "/etc/ssl/private/one.pem"})
+
+    assert told.startswith(f"ONHAND_{name} is ")
+    assert told.endswith(
+        ": it cannot be looked at (permission denied): let this user into its folder."
+    )
+
+
+def test_a_setting_that_is_wrong_is_not_also_called_absent(tmp_path: Path) -> None:
+    file = tmp_path / "some"
+    file.touch()
+
+    assert problems(TOKENS=str(file), PEER_SECRET="nowhere") == [
+        "ONHAND_PEER_SECRET is set: there is no such file; docs/security.md says how to make it."
+    ]
+    assert len(problems(TLS_CERT="nowhere", TLS_KEY=str(file))) == 1
+    assert len(problems(WEB_PORT="x", TLS_KEY=str(file))) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("URL", "https://ann:secret@stock-1", "'https://ann:***@stock-1'"),
+        ("CORS_ORIGINS", "x" * 5000, "set"),
+        ("NAME", "on\x1bhand", "set"),
+        ("NAME", "on hand", "'on hand'"),
+    ],
+)
+def test_a_wrong_value_is_quoted_if_it_is_short_and_without_its_password(
+    name: str, value: str, shown: str
+) -> None:
+    (told,) = problems(**{name: value})
+
+    assert told.startswith(f"ONHAND_{name} is {shown}: ")
+
+
 def test_a_token_is_given_where_the_mechanism_sends_one(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("abc\n")
