@@ -8,6 +8,7 @@ helm (on the PATH, or in HELM), it renders them again.
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterator
 from copy import deepcopy
@@ -15,13 +16,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import jsonschema
 import pytest
 import yaml
 
 from app.commands import cli
 from app.config import Settings
 from dev.workers import ROOT
-from tests.support.deploying.chart import HELM, KEPT, KINDS, digest, kept_at, rendered
+from tests.support.deploying.chart import CHART, HELM, KEPT, KINDS, digest, kept_at, rendered
 from tests.support.deploying.kubernetes import VERSIONS, faults_of
 from tests.support.http.certificates import Authority
 from tests.unit.documents.test_kubernetes import OBJECTS
@@ -182,6 +184,7 @@ def test_files_come_to_every_program_from_the_objects_that_are_named() -> None:
         ("tokens.secret=stock-tokens", "name peers.secret too."),
         ("bridges.orders.topic=orders", "bridges.orders: name its map, a file below /files."),
         ("bridges.orders.map=/files/maps/orders.toml", "bridges.orders: name its topic."),
+        ("token.secret=stock-tokens", "token"),
     ],
 )
 def test_values_that_make_no_sense_are_refused_by_name(value: str, why: str) -> None:
@@ -250,10 +253,88 @@ def test_only_workers_are_asked_by_clients_and_only_workers_ask_the_ledger() -> 
     objects = {(one["kind"], one["metadata"]["name"]): one["spec"] for one in kept("full")}
 
     assert objects["Service", "stock-http"]["selector"] == {"app": "stock"}
+    workers = {"podSelector": {"matchLabels": {"app": "stock"}}}
+    tills, watches = (
+        {"namespaceSelector": {"matchLabels": {name: "yes"}}} for name in ("tills", "watches")
+    )
     (rule,) = objects["NetworkPolicy", "stock-ledger"]["ingress"]
-    assert rule["from"] == [{"podSelector": {"matchLabels": {"app": "stock"}}}]
+    assert rule["from"] == [workers, watches]
     (rule,) = objects["NetworkPolicy", "stock"]["ingress"]
-    assert {"namespaceSelector": {"matchLabels": {"tills": "yes"}}} in rule["from"]
+    assert tills in rule["from"]
+    assert watches not in rule["from"]
+    for bridge in ("orders", "returns"):
+        (rule,) = objects["NetworkPolicy", f"stock-bridge-{bridge}"]["ingress"]
+        assert rule["from"] == [watches]
+
+
+def test_with_policies_every_program_goes_where_it_is_let_to_and_nowhere_else() -> None:
+    allowed = yaml.safe_load((KEPT / "full-values.yaml").read_text())["networkPolicy"]["egress"]
+    programs = {
+        one["spec"]["template"]["metadata"]["labels"]["app"]
+        for one in kept("full")
+        if one["kind"] in ("StatefulSet", "Deployment")
+    }
+    policies = [one["spec"] for one in kept("full") if one["kind"] == "NetworkPolicy"]
+
+    assert {one["podSelector"]["matchLabels"]["app"] for one in policies} == programs
+    for policy in policies:
+        assert policy["policyTypes"] == ["Ingress", "Egress"]
+        names, each_other, *others = policy["egress"]
+        assert names["ports"] == [{"port": 53, "protocol": kind} for kind in ("UDP", "TCP")]
+        assert list(each_other["to"][0]) == ["podSelector"]
+        assert others == allowed
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_program_says_what_it_needs_and_may_not_take_all_memory(kind: str) -> None:
+    for _, container in programs(kind):
+        assert set(container["resources"]["requests"]) == {"cpu", "memory"}
+        assert set(container["resources"]["limits"]) == {"memory"}
+
+
+SCHEMA = json.loads((CHART / "values.schema.json").read_text())
+
+
+@pytest.mark.parametrize("file", [CHART / "values.yaml", KEPT / "full-values.yaml"])
+def test_the_charts_own_values_are_in_its_schema(file: Path) -> None:
+    jsonschema.Draft7Validator(SCHEMA).validate(yaml.safe_load(file.read_text()))
+
+
+def test_every_value_that_the_chart_has_is_in_its_schema_and_no_other() -> None:
+    def names(values: Any, schema: Any, at: str) -> None:
+        if "properties" in schema and schema.get("additionalProperties") is False:
+            told = set(schema["properties"]) - {"global", "ephemeral-storage"}
+            assert set(values) == told, at
+            for name in told:
+                names(values[name], schema["properties"][name], f"{at}.{name}")
+
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    # Given by nobody's values as they are.
+    for part in (values["resources"], values["bridgeResources"]):
+        part["limits"].setdefault("cpu", "2")
+    for part in (values["ledger"], values["topics"]):
+        part["resources"]["limits"].setdefault("cpu", "2")
+    names(values, SCHEMA, "values")
+
+
+@pytest.mark.parametrize(
+    "misspelt",
+    [
+        {"token": {"secret": "stock-tokens"}},
+        {"tokens": {"secrets": "stock-tokens"}},
+        {"tokens": "stock-tokens"},
+        {"tls": {"secretName": "stock-tls"}},
+        {"networkpolicy": {"enabled": True}},
+        {"networkPolicy": {"enabled": "no"}},
+        {"settings": {"TOKENS": "/files/tokens/tokens.json"}},
+        {"secretSettings": {"ONHAND_KAFKA_SASL_PASSWORD": "secret"}},
+        {"bridges": {"orders": {"topics": "orders"}}},
+        {"partitions": "48"},
+    ],
+)
+def test_values_that_are_misspelt_are_refused_and_never_passed_over(misspelt: Object) -> None:
+    """`token.secret` would leave all open, and nobody would see it."""
+    assert not jsonschema.Draft7Validator(SCHEMA).is_valid(misspelt)
 
 
 def test_the_chart_is_of_the_release_that_is_out() -> None:
