@@ -13,6 +13,7 @@ import faust.cli.worker
 
 from app import __version__
 from app.group.ports import Worker
+from app.settings.doubts import doubts_about
 
 log = logging.getLogger("app")
 
@@ -21,6 +22,8 @@ class OnhandWorker(faust.Worker):
     """Faust's worker without its banner, its spinner and its cries."""
 
     app: Worker  # type: ignore[assignment]  # Faust's App, and ours
+    #: Other workers ask this process, by its address.
+    is_asked = True
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -32,6 +35,8 @@ class OnhandWorker(faust.Worker):
         """Logging is set up here: from now on there is somebody to talk to."""
         await super().on_first_start()
         self.say_what_starts()
+        for sentence in doubts_about(self.app.settings, is_asked=self.is_asked):
+            log.warning("%s", sentence)
 
     def say_what_starts(self) -> None:
         """The first lines of the log."""

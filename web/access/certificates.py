@@ -10,7 +10,7 @@ import logging
 import re
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
@@ -134,6 +134,28 @@ def read_authorities(path: Path) -> ssl.SSLContext:
         raise AccessError(f"{path} cannot be used ({in_words(error)}).") from None
 
 
+def why_not_believed(cert: Path, key: Path, authorities: Path | None, host: str) -> str | None:
+    """What a worker would say that asks this one by this name; None: it would believe it.
+
+    Args:
+        cert: of this process.
+        key: its key.
+        authorities: as the one that asks has them; None: the system's.
+        host: as addresses have it.
+
+    Raises:
+        AccessError: a file cannot be used.
+    """
+    asks = ssl.create_default_context() if authorities is None else read_authorities(authorities)
+    try:
+        _shake_hands(read_certificate(cert, key).context, asks, host)
+    except ssl.SSLCertVerificationError as error:
+        return str(error.verify_message).rstrip(".").lower()
+    except (ssl.SSLError, ValueError) as error:
+        return in_words(error)
+    return None
+
+
 def _bytes_of(path: Path) -> bytes:
     try:
         return contents_of(path)
@@ -154,18 +176,9 @@ def _until(server: ssl.SSLContext, leaf: str, cert: Path) -> float:
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.check_hostname = False
     client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # whoever signed it
-    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     try:
         client.load_verify_locations(cadata=leaf)
-        answers = server.wrap_bio(to_server, to_client, server_side=True)
-        asks = client.wrap_bio(to_client, to_server)
-        # The client sends last, and the server has nothing to find out from it.
-        for side in (asks, answers, asks):
-            try:
-                side.do_handshake()
-            except ssl.SSLWantReadError:
-                continue
-        told = asks.getpeercert()
+        told = _shake_hands(server, client)
     except ssl.SSLCertVerificationError as error:
         why = {
             _NOT_YET: "is not valid yet: look at this machine's clock.",
@@ -178,6 +191,22 @@ def _until(server: ssl.SSLContext, leaf: str, cert: Path) -> float:
         ) from None
     assert told is not None
     return float(ssl.cert_time_to_seconds(str(told["notAfter"])))
+
+
+def _shake_hands(
+    server: ssl.SSLContext, client: ssl.SSLContext, host: str | None = None
+) -> Mapping[str, object] | None:
+    """In memory; what the client is shown. Raises ssl.SSLError, or ValueError for a bad name."""
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    answers = server.wrap_bio(to_server, to_client, server_side=True)
+    asks = client.wrap_bio(to_client, to_server, server_hostname=host)
+    # The client sends last, and the server has nothing to find out from it.
+    for side in (asks, answers, asks):
+        try:
+            side.do_handshake()
+        except ssl.SSLWantReadError:
+            continue
+    return asks.getpeercert()
 
 
 def _day(at: float) -> str:
