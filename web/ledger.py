@@ -22,7 +22,7 @@ from web.history.probes import Probes
 from web.http.browsers import Browsers
 from web.http.connections import ConnectionLimits, guard
 from web.http.gate import Gate, emptied
-from web.http.paths import add_routes, unknown_path
+from web.http.paths import add_routes, answer_the_rest, unknown_path
 from web.http.problems import pages
 
 #: Questions at once; the others are told to come back.
@@ -94,7 +94,7 @@ class LedgerWeb:
         add_routes(app, self._answers.routes(), self._gate, guarding=reading)
         add_routes(app, self._changes.routes(), self._feed_gate, guarding=reading)
         add_routes(app, pages(), guarding=any_token)
-        app.router.add_route("*", r"/{path:[\s\S]*}", any_token("", unknown_path(_ELSEWHERE)))
+        answer_the_rest(app, any_token("", unknown_path(_ELSEWHERE)))
         app.on_cleanup.append(self._on_cleanup)
 
     def judge_by(self, rules: int) -> None:

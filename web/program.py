@@ -23,7 +23,7 @@ from web.http.browsers import Browsers
 from web.http.connections import ConnectionLimits, guard
 from web.http.gate import Gate, emptied
 from web.http.pacing import Lane
-from web.http.paths import add_routes, unknown_path
+from web.http.paths import add_routes, answer_the_rest, unknown_path
 from web.http.problems import pages
 from web.operations.metrics import Metrics
 from web.operations.ops import Ops
@@ -115,7 +115,7 @@ class ProgramWeb:
         routes = map(self._route, self._routes)
         add_routes(app, routes, self._gate, guarding=reading)
         add_routes(app, pages(), guarding=any_token)
-        app.router.add_route("*", r"/{path:[\s\S]*}", any_token("", unknown_path()))
+        answer_the_rest(app, any_token("", unknown_path()))
         app.on_cleanup.append(self._on_cleanup)
 
     def _route(self, route: Route) -> web.RouteDef:

@@ -31,7 +31,7 @@ from web.http.browsers import Browsers
 from web.http.connections import ConnectionLimits, guard
 from web.http.gate import Gate, emptied
 from web.http.outbox import Outbox
-from web.http.paths import add_routes, go_on, unknown_path
+from web.http.paths import add_routes, answer_the_rest, unknown_path
 from web.http.problems import pages
 from web.http.raw.shortcuts import Take
 from web.openapi import document
@@ -280,10 +280,8 @@ class Web:
         page = PageFiles()
         add_routes(app, described, guarding=page.before(any_token))
         add_routes(app, page.routes())
-        # A dot would not match an encoded line feed.
         # The active version may have calls that this one does not know.
-        unknown = any_token("", reads.guarding(door.guarding(unknown_path())))
-        app.router.add_route("*", r"/{path:[\s\S]*}", unknown, expect_handler=go_on)
+        answer_the_rest(app, any_token("", reads.guarding(door.guarding(unknown_path()))))
         app.on_cleanup.append(self._on_cleanup)
 
     def _at_once(self, data: bytes, take: Take) -> bytes | None:

@@ -24,8 +24,8 @@ from app.settings.listening import port_problems
 from core.words import spans
 from tables.tasks import Tasks
 from web.access.access import Access
-from web.http.connections import guard
 from web.operations.bridging import BridgeOps, BridgeView, CarriedBody
+from web.operations.small import attach_small
 
 log = logging.getLogger("app")
 
@@ -34,6 +34,7 @@ _LOOK_EVERY_S = 1.0
 _SAY_EVERY_S = 60.0
 #: Below this many it is still called caught up.
 _BEHIND = 10_000
+_ELSEWHERE = "This is a bridge, which tells how it is and nothing else: ask a worker."
 
 
 class TopicManager(PartitionManager):
@@ -45,6 +46,8 @@ class TopicManager(PartitionManager):
 
 class BridgeWorker(OnhandWorker):
     """Says what starts."""
+
+    is_asked = False
 
     def say_what_starts(self) -> None:
         """The first lines of the log."""
@@ -102,9 +105,8 @@ class BridgeApp(GroupMember):
 
     def on_webserver_init(self, web: Any) -> None:
         """Our handlers live on the server that Faust starts."""
-        tls = self.access.tls.server()
-        guard(web.web_app, descriptors.of_others(0, is_secured=tls is not None), tls=tls)
-        web.web_app.add_routes(self.access.operated(BridgeOps(self.view).routes()))
+        limits = descriptors.of_others(0, is_secured=self.access.tls.server() is not None)
+        attach_small(web.web_app, BridgeOps(self.view).routes(), self.access, limits, _ELSEWHERE)
 
     async def on_start(self) -> None:
         """Check, connect, then let the consumer join the group."""

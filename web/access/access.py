@@ -8,7 +8,7 @@ Whoever gets in by a worker's proof is judged by this worker's own tokens again.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, TypeAlias
 
@@ -35,6 +35,8 @@ _BEGINNINGS = (b"\r\nAuthorization: Bearer ", b"\r\nauthorization: Bearer ")
 #: may read could fill the memory else.
 _SEEN = 1024
 _SEEN_BYTES = 2048
+#: What a worker of another version passes on is what any client asks, proof or no proof.
+_HOP, _BY_DOOR = "Onhand-Hop", "door"
 _REALM = 'Bearer realm="onhand"'
 _READING = ("GET", "HEAD")
 
@@ -193,13 +195,6 @@ class Access:
         needs = {**probes, "/metrics": metrics, "/v1/cluster": Scope.OPERATE}
         return lambda path, handler: self._guarded(needs.get(path, Scope.OPERATE), handler)
 
-    def operated(self, routes: Iterable[web.RouteDef]) -> Iterator[web.RouteDef]:
-        """The routes of a small server that only those ask who run it."""
-        guarding = self.of_operations()
-        for route in routes:
-            handler = guarding(route.path, route.handler)
-            yield web.RouteDef(route.method, route.path, handler, route.kwargs)
-
     def admits(self, request: web.Request, need: Scope) -> bool:
         """Whether a request that was let in would be let in now: of an answer without an end."""
         return not self.is_on or not isinstance(self._judge(request, need), web.Response)
@@ -262,7 +257,7 @@ class Access:
             self.refused[Denial.UNPROVEN_REQUEST] += 1
             if is_required:
                 leave_out(request, _OF_WORKERS)
-        if need is Demand.WORKER and by is None and is_required:
+        if need is Demand.WORKER and is_required and (by is None or _is_passed_on(request)):
             return self._unauthenticated("Only another worker may ask this.", "")
         return by
 
@@ -272,10 +267,10 @@ class Access:
         """Who calls, or the refusal; by: as `_proven` says."""
         if self._tokens is None:
             return None
+        if need is Demand.OPERATOR and (by is None or _is_passed_on(request)):
+            need = Scope.OPERATE
         if by is not None:
             return self._known(by, need, self._tokens.get())
-        if need is Demand.OPERATOR:
-            need = Scope.OPERATE
         return self._bearer(request, need, self._tokens.get())
 
     def _vouched(self, request: web.Request, secrets: PeerSecrets) -> str | None:
@@ -332,6 +327,11 @@ class Access:
     def _missing(self, need: Scope | Demand, detail: str) -> web.Response:
         self.refused[Denial.MISSING_SCOPE] += 1
         return missing_scope(detail, need if isinstance(need, Scope) else None)
+
+
+def _is_passed_on(request: web.Request) -> bool:
+    """Whether the worker that asks only hands on what its client asks for."""
+    return request.headers.get(_HOP) == _BY_DOOR
 
 
 def missing_scope(detail: str, scope: Scope | None = None, **members: Any) -> web.Response:

@@ -59,6 +59,15 @@ def add_routes(
         resource.add_route("*", others, expect_handler=go_on)
 
 
+def answer_the_rest(app: web.Application, handler: Handler) -> None:
+    """Have this answer whatever no other route takes, each method; the last one of all routes.
+
+    Without it aiohttp answers: by its own name, and without asking who calls.
+    """
+    # A dot would not match an encoded line feed.
+    app.router.add_route("*", r"/{path:[\s\S]*}", handler, expect_handler=go_on)
+
+
 async def go_on(request: web.Request) -> None:
     """Answer `Expect: 100-continue`, pass over any other expectation.
 

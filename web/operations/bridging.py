@@ -1,4 +1,4 @@
-"""What a bridge says over HTTP: /live, /ready, /metrics, and the pages of its problems."""
+"""What a bridge says over HTTP: /live, /ready, /metrics."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from domain.checks import Refusal
-from web.http.problems import Problem, pages, problem
+from web.http.problems import Problem, problem
 from web.http.replies import json_reply
 from web.operations.ops import LiveBody, metrics_reply
 
@@ -66,11 +66,10 @@ class BridgeOps(Collector):
         self._registry.register(self)
 
     def routes(self) -> Iterator[web.RouteDef]:
-        """All that a bridge answers."""
+        """All that a bridge answers, but for what every small server does."""
         yield web.get("/live", self.live)
         yield web.get("/ready", self.ready)
         yield web.get("/metrics", self.metrics)
-        yield from pages()
 
     async def live(self, request: web.Request) -> web.Response:
         """GET /live: 200 while the loop turns."""

@@ -18,9 +18,9 @@ from app import descriptors
 from app.commands.console import moment
 from web.access.access import OPEN, Access
 from web.history.passing import AUDIT_PATH
-from web.http.connections import guard
 from web.http.replies import json_reply
 from web.operations.ops import metrics_reply
+from web.operations.small import attach_small
 
 if TYPE_CHECKING:
     from app.config import Settings
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _PAUSE_S = 1.0
 #: After what could not be audited at all.
 _RETRY_S = 5.0
+_ELSEWHERE = "This is an audit, which tells what it found and nothing else: ask a worker."
 
 
 class Watched(Collector):
@@ -113,9 +114,8 @@ class Watched(Collector):
 def app_of(watched: Watched, access: Access) -> web.Application:
     """Its small server."""
     app = web.Application()
-    tls = access.tls.server()
-    guard(app, descriptors.of_others(0, is_secured=tls is not None), tls=tls)
-    app.add_routes(access.operated(watched.routes()))
+    limits = descriptors.of_others(0, is_secured=access.tls.server() is not None)
+    attach_small(app, watched.routes(), access, limits, _ELSEWHERE)
     return app
 
 

@@ -11,19 +11,15 @@ import asyncio
 import resource
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import BaseTestServer, TestServer
 
 from app.access import tls_of
-from app.bridge.service import BridgeApp
-from app.commands.past.watch import Watched, app_of
 from app.config import Settings
 from dev.workers import until
 from tests.support.http.certificates import CertificateFiles
@@ -33,11 +29,10 @@ from tests.unit.attacks.test_many_connections import (
     files,
     resident_bytes,
 )
-from tests.unit.attacks.test_scopes import of_ledger, of_program, of_worker
+from tests.unit.attacks.test_scopes import PROCESSES, of_worker
 from tests.unit.web.access_files import Keys
 from tests.unit.web.fakes import URL
 from tests.unit.web.sockets import little_room
-from web.access.access import Access
 from web.access.callers import Scope
 from web.http.connections import ConnectionLimits
 
@@ -66,24 +61,6 @@ FEW, MANY = 400, max(min(10_000, MAY_HOLD), 400)
 ROOM_BYTES, SECURED_BYTES = 2**16, 2**18
 
 
-def of_bridge(access: Access, places: ConnectionLimits) -> web.Application:
-    app, bridge = web.Application(), SimpleNamespace(access=access, view=None)
-    as_faust_does: Any = BridgeApp.on_webserver_init
-    as_faust_does(bridge, SimpleNamespace(web_app=app))
-    return app
-
-
-def of_audit(access: Access, places: ConnectionLimits) -> web.Application:
-    return app_of(Watched(lambda audited: {}), access)
-
-
-DOORS: Mapping[str, Callable[[Access, ConnectionLimits], web.Application]] = {
-    "worker": of_worker,
-    "ledger": of_ledger,
-    "program": of_program,
-    "bridge": of_bridge,
-    "audit": of_audit,
-}
 each_size = pytest.mark.parametrize(
     ("places", "count"),
     [(PATIENT, FEW), pytest.param(WHOLE, MANY, marks=pytest.mark.torture)],
@@ -177,7 +154,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @each_size
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("door", PROCESSES)
 async def test_whatever_many_hold_on_to_others_are_served(
     tmp_path: Path,
     door: str,
@@ -190,7 +167,7 @@ async def test_whatever_many_hold_on_to_others_are_served(
     monkeypatch.setattr("app.descriptors.of_others", lambda partitions, is_secured: places)
     keys = Keys(tmp_path)
     token = keys.token(*Scope)
-    async with a_crowd(DOORS[door](keys.access(URL), places), token) as crowd:
+    async with a_crowd(PROCESSES[door](keys.access(URL), places), token) as crowd:
         before, start = files(), resident_bytes()
         for kind, said in HELD_BY.items():
             await crowd.hold(kind, said, count // len(HELD_BY))

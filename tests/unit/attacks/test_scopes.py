@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +21,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from msgspec.structs import replace
 
+from app.bridge.service import BridgeApp
+from app.commands.past.watch import Watched, app_of
 from domain.rows import Row
 from tables.stats import Stats
 from tests.support.inside.shelf import TOPICS, Shelf
@@ -30,6 +33,7 @@ from tests.unit.web.serving import LIMITS, a_web
 from web.access import proofs
 from web.access.access import Access, Demand
 from web.access.callers import Scope
+from web.cluster.peers import through_door
 from web.http.connections import ConnectionLimits
 from web.ledger import LedgerWeb, LedgerWebConfig
 from web.openapi.document import document
@@ -106,7 +110,26 @@ def of_program(access: Access, places: ConnectionLimits = PLACES) -> web.Applica
     return app
 
 
-PROCESSES = {"worker": of_worker, "ledger": of_ledger, "program": of_program}
+def of_bridge(access: Access, places: ConnectionLimits = PLACES) -> web.Application:
+    app, bridge = web.Application(), SimpleNamespace(access=access, view=None)
+    as_faust_does: Any = BridgeApp.on_webserver_init
+    as_faust_does(bridge, SimpleNamespace(web_app=app))
+    return app
+
+
+def of_audit(access: Access, places: ConnectionLimits = PLACES) -> web.Application:
+    return app_of(Watched(lambda audited: {}), access)
+
+
+PROCESSES: Mapping[str, Callable[[Access, ConnectionLimits], web.Application]] = {
+    "worker": of_worker,
+    "ledger": of_ledger,
+    "program": of_program,
+    "bridge": of_bridge,
+    "audit": of_audit,
+}
+#: What says nothing that matters to the answer, as long as something answers that is ours.
+STRANGE_EXPECTATIONS = (b"Expect: 200-ok\r\n", b"Expect: \xff\r\n", b"Expect: 100-continue, x\r\n")
 
 
 def calls_of(app: web.Application) -> Iterator[tuple[str, str, Need]]:
@@ -171,16 +194,25 @@ def by_token(line: bytes, token: str) -> bytes:
 
 def by_worker(line: bytes, token: str) -> bytes:
     """As a worker asks for the client that it has let in by this token."""
+    return _proven(line + b"Onhand-Hop: 1\r\nOnhand-Version: 1\r\n\r\n", token)
+
+
+def by_door(line: bytes, token: str) -> bytes:
+    """As a worker of another version passes on what that client asks, whatever it is."""
+    method, target, _ = line.decode().split(" ", 2)
+    return _proven(through_door(method, URL, target, 1, 0, "", b""), token)
+
+
+def _proven(request: bytes, token: str) -> bytes:
     secrets = proofs.PeerSecrets(proofs.PeerMode.REQUIRE, (SECRET.encode(),))
-    hop = line + b"Onhand-Hop: 1\r\nOnhand-Version: 1\r\n\r\n"
-    return proofs.signed(secrets, hop, URL, token[7:15])
+    return proofs.signed(secrets, request, URL, token[7:15])
 
 
 @pytest.mark.parametrize("process", PROCESSES)
 async def test_no_call_of_any_process_is_answered_without_a_token(
     keys: Keys, process: str, record_property: Callable[[str, object], None]
 ) -> None:
-    app = PROCESSES[process](keys.access(URL))
+    app = PROCESSES[process](keys.access(URL), PLACES)
     async with served(app) as client:
         for method, path, need in calls_of(app):
             status, answer = await client.ask(line_of(method, path) + b"\r\n")
@@ -192,17 +224,33 @@ async def test_no_call_of_any_process_is_answered_without_a_token(
 
 
 @pytest.mark.parametrize("process", PROCESSES)
+async def test_a_stranger_learns_nothing_of_any_path_nor_by_which_software_it_is_answered(
+    keys: Keys, process: str, record_property: Callable[[str, object], None]
+) -> None:
+    app = PROCESSES[process](keys.access(URL), PLACES)
+    paths = {path for _, path, need in calls_of(app) if need is not Demand.NOTHING}
+    async with served(app) as client:
+        for method, path in product(("GET", "HEAD", "OPTIONS", "PUT"), [*sorted(paths), "/none"]):
+            for more in (b"", *STRANGE_EXPECTATIONS):
+                status, answer = await client.ask(line_of(method, path) + more + b"\r\n")
+
+                assert status == 401, (method, path, more, answer)
+                assert b"\r\nServer: onhand\r\n" in answer
+    record_property("tried", client.asked)
+
+
+@pytest.mark.parametrize("process", PROCESSES)
 async def test_a_token_of_all_other_scopes_is_told_which_one_it_lacks(
     keys: Keys, process: str, record_property: Callable[[str, object], None]
 ) -> None:
-    app = PROCESSES[process](keys.access(URL))
+    app = PROCESSES[process](keys.access(URL), PLACES)
     others = {one: keys.token(*(scope for scope in Scope if scope is not one)) for one in Scope}
     async with served(app) as client:
         for method, path, need in calls_of(app):
             scope = Scope.OPERATE if need is Demand.OPERATOR else need
             if not isinstance(scope, Scope):
                 continue
-            for ask in (by_token, by_worker):
+            for ask in (by_token, by_worker, by_door):
                 if need is Demand.OPERATOR and ask is by_worker:
                     continue  # one worker asks another for itself
                 status, answer = await client.ask(ask(line_of(method, path), others[scope]))
@@ -218,7 +266,7 @@ async def test_a_token_of_all_other_scopes_is_told_which_one_it_lacks(
 async def test_what_asks_for_any_token_takes_each_and_what_workers_ask_takes_none(
     keys: Keys, process: str, record_property: Callable[[str, object], None]
 ) -> None:
-    app = PROCESSES[process](keys.access(URL))
+    app = PROCESSES[process](keys.access(URL), PLACES)
     tokens = [keys.token(scope) for scope in Scope]
     all_of_it = keys.token()
     async with served(app) as client:
@@ -230,6 +278,8 @@ async def test_what_asks_for_any_token_takes_each_and_what_workers_ask_takes_non
             elif need is Demand.WORKER:
                 assert (await client.ask(by_token(line, all_of_it)))[0] == 401
                 assert (await client.ask(by_worker(line, tokens[0])))[0] != 401
+                # What a worker of another version does not know it passes on for anybody.
+                assert (await client.ask(by_door(line, all_of_it)))[0] == 401
     record_property("tried", client.asked)
 
 

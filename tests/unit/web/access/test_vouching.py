@@ -15,6 +15,8 @@ from tests.unit.web.serving import a_web
 from web.access.callers import CALLER, Caller, Scope
 from web.cluster.peers import Peers, get, hop_headers, post, through_door
 from web.config import Limits
+from web.http.connections import ConnectionLimits
+from web.operations.small import attach_small
 
 ROW = "/v1/inventory/SKU-1/s-7"
 
@@ -79,7 +81,8 @@ async def test_the_small_servers_of_a_bridge_and_an_audit_are_for_those_who_run_
 
     app = web.Application()
     paths = ("/live", "/ready", "/metrics", "/v1/audit")
-    app.add_routes(keys.access().operated([web.get(path, ok) for path in paths]))
+    routes = [web.get(path, ok) for path in paths]
+    attach_small(app, routes, keys.access(), ConnectionLimits(), "Ask a worker.")
     async with TestClient(TestServer(app)) as client:
         for token, status in ((operator, 200), (reader, 403), ("", 401)):
             for path in paths:
