@@ -68,7 +68,8 @@ function table(partitions) {
         h(
           "tr",
           {},
-          ["#", "Drift", "Records"].map((name) => h("th", { scope: "col", class: "n" }, name)),
+          ["#", "Drift"].map((name) => h("th", { scope: "col", class: "n" }, name)),
+          h("th", { scope: "col", class: "n wide" }, "Records"),
           ["Looked at", "Copies"].map((name) => h("th", { scope: "col" }, name)),
         ),
       ),
@@ -84,8 +85,8 @@ function line({ partition, drift, records, seconds, at, copies }) {
     { key: String(partition), class: drift ? "lost" : null },
     h("th", { scope: "row", class: "n" }, partition),
     h("td", { class: drift ? "n bad" : "n dim" }, drift ? `✕ ${number(drift)}` : "0"),
-    h("td", { class: "n" }, number(records)),
-    h("td", {}, momentOf(at), h("span", { class: "dim" }, ` in ${took}`)),
+    h("td", { class: "n wide" }, number(records)),
+    h("td", {}, momentOf(at), h("span", { class: "dim wide" }, ` in ${took}`)),
     h("td", {}, copies.map(copy)),
   );
 }

@@ -3,6 +3,7 @@
 import { ask, path } from "./api.js";
 import { h } from "./dom.js";
 import { field, keyOfSkus } from "./fields.js";
+import { pace } from "./pace.js";
 import { count, freshness, momentOf, number, signed } from "./words.js";
 
 const LIMIT = 100;
@@ -31,6 +32,7 @@ export function board(shell) {
   let changed = new Map(); // events of each row that was shown last, by its address
   let fresh = new Set();
   let timer;
+  let waitAfter = pace(EVERY_MS);
   const locations = new Set();
 
   async function step(signal) {
@@ -39,8 +41,7 @@ export function board(shell) {
     for (const [name, parameter] of Object.entries(FILTERS)) wish[parameter] = query.get(name);
     const page = await readPage(wish, signal);
     take(page);
-    // A question that costs the worker much is asked less often.
-    return Math.max(EVERY_MS, 4 * (performance.now() - started));
+    return waitAfter(performance.now() - started);
   }
 
   async function readPage(wish, signal) {
@@ -269,6 +270,7 @@ export function board(shell) {
       query = asked;
       isAsking = true;
       changed = new Map();
+      waitAfter = pace(EVERY_MS);
     },
     step,
     draw,

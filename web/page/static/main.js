@@ -230,6 +230,7 @@ function head() {
           "a",
           {
             href,
+            "data-name": text,
             "aria-current":
               name === place.name ? "page" : name === "" && place.name === "row" ? "true" : null,
           },
