@@ -16,7 +16,7 @@ SERVICE := app agents web audit ledger tables wire domain importers core
 CLIENT := clients/python
 CODE := $(wildcard app agents web audit ledger tables wire domain importers core dev tests bench examples $(CLIENT))
 
-.PHONY: help setup install lock demo demo-upgrade wordcount screenshots kafka format lint types imports unit integration e2e whole readme \
+.PHONY: help setup install lock demo demo-upgrade wordcount screenshots kafka format lint types imports unit integration e2e whole readers readme \
 	test torture attacks bench clean
 
 help:
@@ -76,6 +76,8 @@ lock: $(READY)  ## write all lock files again from pyproject.toml and dev/kafka/
 	eval $(BIN)/uv pip compile $$common pyproject.toml -o requirements.lock; \
 	eval $(BIN)/uv pip compile $$common pyproject.toml --group dev -o requirements-dev.lock; \
 	eval $(BIN)/uv pip compile $$common --group pyproject.toml:warehouse -o requirements-warehouse.lock; \
+	eval $(BIN)/uv pip compile $$common --group pyproject.toml:readers -c requirements-dev.lock \
+		-o requirements-readers.lock; \
 	eval $(BIN)/uv pip compile $$common --group pyproject.toml:bridge -o requirements-bridge.lock; \
 	eval $(BIN)/uv pip compile $$common --group pyproject.toml:java -o dev/kafka/java.lock
 	$(BIN)/python -m dev.kafka.jars
@@ -129,6 +131,13 @@ e2e: $(READY)  ## a user with HTTP and topics only, while workers are killed
 # Both in one run: all its processes are busy to the end.
 whole: $(READY)
 	@$(call on_kafka,tests/integration tests/e2e)
+
+# Both are 220 MB on disk: they stand aside, where nothing but this test finds them.
+readers: $(READY)  ## what `onhand export` writes, as pandas and polars read it; installs both
+	@lock="--no-deps --require-hashes -r requirements-readers.lock"; \
+		$(BIN)/uv pip install -q --python $(BIN)/python --target $(VENV)/readers $$lock \
+		|| $(PYTHON) -m pip install -q --target $(VENV)/readers $$lock
+	@PYTHONPATH=$(VENV)/readers $(BIN)/pytest -q tests/integration/ledger/test_readers.py
 
 readme: $(READY)  ## every command in README.md, as written
 	@$(BIN)/python -m dev.readme
