@@ -150,7 +150,8 @@ class Transport:
         headers = dict(request.headers) if request.headers else {}
         if self._token is not None:
             token = self._token if isinstance(self._token, str) else self._token()
-            headers["Authorization"] = f"Bearer {token}"
+            # A file that holds one ends with a line break, as often as not.
+            headers["Authorization"] = f"Bearer {token.strip()}"
         session, began, took_s = self._session(), time.monotonic(), None
         self._cluster.began(url)
         try:

@@ -267,6 +267,16 @@ async def test_a_token_goes_with_every_call_and_may_change() -> None:
     assert sent[-1] == "Bearer fixed"
 
 
+async def test_the_line_break_of_a_tokens_file_is_no_part_of_it() -> None:
+    script = Script(good)
+    async with a_server(handler=script) as url:
+        for token in ("fixed\n", lambda: " fixed\r\n"):
+            async with AsyncClient(url, token=token) as client:
+                await client.row(*KEY)
+
+    assert {headers["Authorization"] for *_, headers in script.seen} == {"Bearer fixed"}
+
+
 async def test_an_answer_from_another_owner_is_learned_from_at_once() -> None:
     async with a_server(handler=Script(good)) as new:
         stale = Script(lambda request: web.json_response(a_row("A", new, partition=0)))

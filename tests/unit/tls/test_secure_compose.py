@@ -115,6 +115,17 @@ def test_the_head_of_the_file_shows_commands_that_exist() -> None:
 
 
 @pytest.mark.parametrize("worker", WORKERS)
+def test_each_worker_is_confined_as_a_pod_of_the_chart_is(worker: str) -> None:
+    assert merged(worker, "read_only") is True
+    assert merged(worker, "cap_drop") == ["ALL"]
+    assert merged(worker, "security_opt") == ["no-new-privileges:true"]
+    # What else it writes to: as the chart has it.
+    assert merged(worker, "tmpfs") == ["/tmp"]
+    writable = [at for at in merged(worker, "volumes") if not at.endswith(":ro")]
+    assert [at.partition(":")[2] for at in writable] == ["/data"]
+
+
+@pytest.mark.parametrize("worker", WORKERS)
 def test_each_worker_has_a_certificate_that_names_it(worker: str, folder: Path) -> None:
     settings = settings_of(worker, folder)
     url = urlsplit(settings.url)
