@@ -35,6 +35,8 @@ _ROWS_AT_ONCE: Final = 500
 #: Copies read at once: each holds files that RocksDB would have joined meanwhile.
 _COPIES: Final = 4
 _REPAIR_S: Final = 10.0
+#: Headers of proxies and browsers begin so, in lower case.
+_OF_OTHERS: Final = ("x-forwarded-", "forwarded", "via", "x-real-ip", "origin", "sec-fetch-")
 _HEADERS: Final = {
     "Content-Type": "application/octet-stream",
     "Cache-Control": "no-store",
@@ -99,7 +101,7 @@ class Auditing:
 
     async def repair(self, request: web.Request) -> web.StreamResponse:
         """POST what is missing from a row; to its owner, by a token or from its own machine."""
-        may = CALLER.get() is not None or _is_local(request.remote)
+        may = CALLER.get() is not None or _is_local(request)
         if self._repairs is None or not may:
             detail = "Rows are repaired from the machine of the worker that owns them."
             return problem(Problem.MISSING_SCOPE, detail)
@@ -159,7 +161,13 @@ def _bytes(text: str | None) -> bytes | None:
     return None if text is None else text.encode(errors="surrogatepass")
 
 
-def _is_local(remote: str | None) -> bool:
+def _is_local(request: web.Request) -> bool:
+    """Whether somebody on this machine asks, for himself as far as can be seen.
+
+    A proxy here passes on what anybody asks, and a page in a browser here is anybody's.
+    """
+    if any(name.lower().startswith(_OF_OTHERS) for name in request.headers):
+        return False
     with suppress(ValueError):
-        return ipaddress.ip_address(remote or "").is_loopback
+        return ipaddress.ip_address(request.remote or "").is_loopback
     return False

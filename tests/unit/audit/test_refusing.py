@@ -29,7 +29,11 @@ def owning(**owned: Any) -> Repairs:
 
 
 async def answer(
-    repairs: Repairs | None, body: Any = ASKED, remote: str = "127.0.0.1", caller: Any = None
+    repairs: Repairs | None,
+    body: Any = ASKED,
+    remote: str = "127.0.0.1",
+    caller: Any = None,
+    **headers: str,
 ) -> tuple[int, str, str]:
     """Status, problem and detail."""
     table: Any = SimpleNamespace(count=1)
@@ -43,7 +47,7 @@ async def answer(
     app.router.add_post(REPAIRS_PATH, handle)
     async with (
         TestClient(TestServer(app)) as client,
-        client.post(REPAIRS_PATH, json=body) as got,
+        client.post(REPAIRS_PATH, json=body, headers=headers) as got,
     ):
         said = await got.json(content_type=None)
         return got.status, said["type"].rpartition("/")[2], said["detail"]
@@ -58,6 +62,17 @@ async def test_without_a_token_only_the_owners_own_machine_may_repair(remote: st
     for local in ("127.0.0.1", "::1"):
         assert (await answer(owning(), remote=local))[0] == 409
     assert (await answer(owning(), remote=remote, caller="ann"))[0] == 409
+
+
+@pytest.mark.parametrize(
+    "header", ["X-Forwarded-For", "Forwarded", "Via", "x-real-ip", "X-Forwarded-Proto", "Origin",
+               "Sec-Fetch-Site"],
+)  # fmt: skip
+async def test_a_proxy_or_a_page_on_the_owners_machine_is_not_its_operator(header: str) -> None:
+    strangers = {header: "10.0.0.9"}
+
+    assert (await answer(owning(), **strangers))[:2] == (403, "missing-scope")
+    assert (await answer(owning(), caller="ann", **strangers))[0] == 409
 
 
 async def test_a_table_whose_rows_are_only_read_repairs_none() -> None:
