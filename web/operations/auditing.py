@@ -35,8 +35,10 @@ _ROWS_AT_ONCE: Final = 500
 #: Copies read at once: each holds files that RocksDB would have joined meanwhile.
 _COPIES: Final = 4
 _REPAIR_S: Final = 10.0
-#: Headers of proxies and browsers begin so, in lower case.
-_OF_OTHERS: Final = ("x-forwarded-", "forwarded", "via", "x-real-ip", "origin", "sec-fetch-")
+#: Headers of proxies, browsers and workers that hand on begin so, in lower case.
+_OF_OTHERS: Final = (
+    *("x-forwarded-", "forwarded", "via", "x-real-ip", "origin", "sec-fetch-", "onhand-hop"),
+)
 _HEADERS: Final = {
     "Content-Type": "application/octet-stream",
     "Cache-Control": "no-store",

@@ -66,7 +66,7 @@ async def test_without_a_token_only_the_owners_own_machine_may_repair(remote: st
 
 @pytest.mark.parametrize(
     "header", ["X-Forwarded-For", "Forwarded", "Via", "x-real-ip", "X-Forwarded-Proto", "Origin",
-               "Sec-Fetch-Site"],
+               "Sec-Fetch-Site", "Onhand-Hop"],
 )  # fmt: skip
 async def test_a_proxy_or_a_page_on_the_owners_machine_is_not_its_operator(header: str) -> None:
     strangers = {header: "10.0.0.9"}
