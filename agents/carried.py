@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from agents.translating import Translated
+from wire.fetch import Fetched
 from wire.transactions import TransactionalProducer
 
 
@@ -80,7 +81,7 @@ class Carried:
         return self.committed if self.waiting or self.commit else max(self.next, self.committed)
 
 
-def foreign_batch(partition: int, part: Any, epoch: int) -> ForeignBatch:
+def foreign_batch(partition: int, part: Fetched, epoch: int) -> ForeignBatch:
     """Of what was fetched."""
     size = len(part.data)
     return ForeignBatch(partition, part.start, part.next_offset, size, epoch, part.data)

@@ -80,9 +80,8 @@ def build(
 
     config = _table_config(settings, counted)
     consumer = ConsumerDelivery(app, config.topics)
-    app.table = InventoryTable(
-        config, stores, consumer, consumer, app.fail, owned_elsewhere(app), home
-    )
+    elsewhere = owned_elsewhere(lambda: app.web_part.members.roster)
+    app.table = InventoryTable(config, stores, consumer, consumer, app.fail, elsewhere, home)
     app.count(
         CountedTable(
             config,

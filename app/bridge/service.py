@@ -26,6 +26,7 @@ from tables.tasks import Tasks
 from web.access.access import Access
 from web.operations.bridging import BridgeOps, BridgeView, CarriedBody
 from web.operations.small import attach_small
+from wire.fetch import Fetched
 
 log = logging.getLogger("app")
 
@@ -71,7 +72,7 @@ class ForeignBatches:
         self,
         topic: str,
         partition: int,
-        part: Any,
+        part: Fetched,
         epoch: int,
         more: bool = False,
         here: bool = False,

@@ -22,6 +22,7 @@ from tables.home.disk.folders import make_folder
 from tables.home.memory import MemoryStores
 from tables.home.rocks import RocksStores
 from tables.home.store import Stores
+from web.cluster.roster import Roster
 
 #: A member learns from the answer to its heartbeat that the group rebalances. Until the last one
 #: has learned it, those that have already wait, and nobody folds what they owned.
@@ -113,11 +114,11 @@ def stores_of(settings: Settings, folder: Path, name: str) -> Stores:
     return MemoryStores() if settings.store == "memory" else RocksStores(folder, name)
 
 
-def owned_elsewhere(app: Any) -> Callable[[int], bool]:
+def owned_elsewhere(roster: Callable[[], Roster]) -> Callable[[int], bool]:
     """Whether another worker says that it owns a partition, and stays."""
 
     def is_owned(partition: int) -> bool:
-        owner = app.web_part.members.roster.owner(partition)
+        owner = roster().owner(partition)
         return owner is not None and not owner.leaving
 
     return is_owned

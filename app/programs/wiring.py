@@ -80,5 +80,6 @@ def _counted(
     config = table_config(app.program, step, app.settings)
 
     consumer = ConsumerDelivery(app, config.topics)
-    table = Table(config, stores, consumer, consumer, app.fail, owned_elsewhere(app), home)
+    elsewhere = owned_elsewhere(lambda: app.web_part.members.roster)
+    table = Table(config, stores, consumer, consumer, app.fail, elsewhere, home)
     return CountedTable(config, table, Decoder(step.projection, config.topics, config.partitions))
