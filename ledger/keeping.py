@@ -37,13 +37,15 @@ from tables.ports import Fail
 from tables.tasks import Tasks
 from wire import clients
 from wire.batches import Unreadable
-from wire.fetch import Fetched, end_of, end_offsets, fetch
+from wire.fetch import Fetched, Pace, end_of, end_offsets, fetch
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 _POLL_S: Final = 0.3
+#: Where much comes, the facts of half as long again are one transaction: each costs some 20 ms.
+_COMMIT_EVERY_S: Final = 0.04
 _RETRY_S: Final = 1.0
 _CLOSE_S: Final = 5.0
 #: A partition that cannot be read is tried again after so long.
@@ -115,6 +117,7 @@ class Keeper:
         self._looked_how_far = False
         #: Whether the group has given this process its part, which may be nothing.
         self.joined = False
+        self.when_written: Callable[[], None] = lambda: None  # facts; in the event loop
         self.kept = Kept()
 
     async def prepare(self) -> None:
@@ -193,8 +196,9 @@ class Keeper:
                 await watch.start()
                 self._watch = watch
                 await clients.start(consumer)
+                pace = Pace(consumer, _COMMIT_EVERY_S)
                 while True:
-                    await self._turn(consumer)
+                    await self._turn(consumer, pace)
             except (KafkaError, OSError) as error:
                 self._say_away(f"Kafka does not answer: the ledger waits ({in_words(error)}).")
             finally:
@@ -205,10 +209,11 @@ class Keeper:
                     await watch.stop()
             await asyncio.sleep(_RETRY_S)
 
-    async def _turn(self, consumer: AIOKafkaConsumer) -> None:
+    async def _turn(self, consumer: AIOKafkaConsumer, pace: Pace) -> None:
         try:
             await self._open(consumer)
             fetched = await fetch(consumer, _POLL_S, MOST_LINES)
+            pace.saw(len(fetched))
             await self._write(consumer, fetched)
             await self._complete(consumer)
         except DBAPIError as error:
@@ -281,8 +286,7 @@ class Keeper:
         for tp, part in fetched.items():
             if part.error is not None:
                 raise part.error
-            book = self._books.get(tp.partition, {}).get(tp.topic)
-            if book is None:
+            if (book := self._books.get(tp.partition, {}).get(tp.topic)) is None:
                 continue
             if part.start > book.reach.next_offset:
                 self._close(consumer, tp.partition)  # fetched before a seek
@@ -300,6 +304,7 @@ class Keeper:
             return
         self.kept.commits += 1
         self.kept.commit_s += time.perf_counter() - began
+        self.when_written()
         for posting in written:
             self.kept.applied += posting.after.applied - posting.before.applied
             self.kept.repeated += posting.after.repeated - posting.before.repeated
@@ -362,12 +367,8 @@ class Keeper:
 
     async def _ends(self, consumer: AIOKafkaConsumer) -> dict[tuple[int, int], int]:
         """Of all that can be read, by topic's number and partition; other ledgers' too."""
-        tps = [
-            TopicPartition(topic, part)
-            for topic in self._config.topics
-            for part in range(self._config.partitions)
-            if part not in self.kept.stopped
-        ]
+        parts = [part for part in range(self._config.partitions) if part not in self.kept.stopped]
+        tps = [TopicPartition(topic, part) for topic in self._config.topics for part in parts]
         numbers = {topic: TOPICS.index(role) for topic, role in self._config.topics.items()}
         ends = await end_offsets(consumer, tps, committed=False)
         return {(numbers[tp.topic], tp.partition): end for tp, end in ends.items()}

@@ -65,6 +65,7 @@ class LedgerWeb:
         self._answers = Answers(history, config.topics, config.url)
         self._probes = Probes(keeper)
         self._changes = ChangesAnswers(history, config.topics, history.partitions)
+        keeper.when_written = self._changes.look
         # Workers wait here for the next facts, and must keep no question out.
         self._gate, self._feed_gate = Gate(_QUESTIONS), Gate(_QUESTIONS)
         self._members = Members(

@@ -57,7 +57,7 @@ T = TypeVar("T")
 _AT_ONCE: Final = 2
 #: Bytes of a page, unless its first line alone has more.
 _PAGE_BYTES: Final = 256 * 2**10
-#: How often SQL is asked whether there is news, while somebody waits for it.
+#: How often SQL is asked whether another ledger has news, while somebody waits for it.
 _LOOK_S: Final = 0.05
 _OTHER_LOG: Final = (
     "is of another log than the one that is here: it was cut or made anew. Read it from its "
@@ -100,6 +100,10 @@ class ChangesAnswers:
     def routes(self) -> Iterator[web.RouteDef]:
         """Of this module."""
         yield web.get(CHANGES_PATH, self.answer)
+
+    def look(self) -> None:
+        """There may be news: whoever waits for it need not wait until SQL is asked again."""
+        self._news.stir()
 
     def end(self) -> None:
         """Nobody waits any longer: this ledger stops."""
@@ -229,9 +233,13 @@ class _News:
         #: As it was when somebody waited last.
         self.known = 0
         self._waiting = 0
-        self._grown = asyncio.Event()
+        self._grown, self._stirred = asyncio.Event(), asyncio.Event()
         self._tasks, self._is_looking = Tasks(), False
         self.is_over = False
+
+    def stir(self) -> None:
+        """Look now."""
+        self._stirred.set()
 
     def end(self) -> None:
         """There is nothing to wait for any more."""
@@ -255,6 +263,7 @@ class _News:
     async def _look(self) -> None:
         try:
             while self._waiting and not self.is_over:
+                self._stirred.clear()
                 # What cannot be asked now says so to those who ask themselves.
                 with suppress(LedgerUnavailable, Building):
                     total = await self._total()
@@ -262,6 +271,8 @@ class _News:
                         self.known = total
                         self._grown.set()
                         self._grown = asyncio.Event()
-                await asyncio.sleep(_LOOK_S)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_LOOK_S):
+                        await self._stirred.wait()
         finally:
             self._is_looking = False

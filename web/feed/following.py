@@ -32,6 +32,7 @@ from web.feed.pages import (
     as_it_was_said,
     line_of_stream,
 )
+from web.feed.writing import Outlet, TakesNothing
 from web.history.passing import nobody_tells
 from web.http.connections import WHEN_LEFT
 from web.http.parameters import BadRequest
@@ -41,9 +42,6 @@ from web.http.replies import PRIVATE, SERVER, Handler
 _PAGE_LINES: Final = 1000
 #: Of the kernel, for each reader; it takes twice as much.
 _SEND_BYTES: Final = 128 * 2**10
-#: Between two looks of a reader who has all there is. What comes meanwhile is told together: a
-#: page for each commit would cost a hundred readers more than their worker has.
-_TOGETHER_S: Final = 0.05
 #: How a browser is to come back that has lost its connection, in ms.
 _RETRY_MS: Final = 1000
 
@@ -127,7 +125,7 @@ class Following(Collector):
             await response.prepare(request)
             async with _while_there(request):
                 reason = await _Stream(self, request, response, asked).tell(page)
-        except _TakesNothing:
+        except TakesNothing:
             reason = "slow"
             if request.transport is not None:
                 request.transport.abort()
@@ -142,17 +140,18 @@ class Following(Collector):
         """With what a stream begins: what is wrong with it is said before it does."""
         until = time.monotonic() + self._limits.begin_s
         while True:
-            page = await self.next(asked, asked.after, 0, is_first=asked.of is FeedOf.ROWS)
+            target = _target(asked, asked.after, 0)
+            of_rows = asked.of is FeedOf.ROWS
+            page = await (self._pages.first if of_rows else self._pages.get)(target, 0)
             is_behind = isinstance(page, PeerAnswer) and page.status == 503
             if not is_behind or time.monotonic() >= until or self._ending.is_set():
                 return page
             await self.pause()
 
-    async def next(
-        self, asked: FeedAsked, after: str, wait_s: float, *, is_first: bool = False
-    ) -> FeedPage | PageSaid:
-        """The page behind a position."""
-        return await self._pages.get(_target(asked, after, wait_s), wait_s, is_first=is_first)
+    async def next(self, asked: FeedAsked, after: str, asked_from: float) -> FeedPage | PageSaid:
+        """The page behind a position; see `FeedPages.get`."""
+        beat_s = self._limits.beat_s
+        return await self._pages.get(_target(asked, after, beat_s), beat_s, asked_from)
 
     def known(self, asked: FeedAsked, after: str) -> FeedPage | None:
         """The page behind a position, where another reader has it already."""
@@ -210,10 +209,6 @@ class Following(Collector):
         yield from (readers, told, ended)
 
 
-class _TakesNothing(Exception):
-    """A reader that has not taken a piece in its time."""
-
-
 @asynccontextmanager
 async def _while_there(request: web.Request) -> AsyncIterator[None]:
     """Its place is free at once when a reader leaves: it may come back, with a hundred others.
@@ -236,16 +231,18 @@ class _Stream:
     def __init__(
         self, feed: Following, request: web.Request, response: web.StreamResponse, asked: FeedAsked
     ) -> None:
-        self._feed, self._request, self._response, self._asked = feed, request, response, asked
+        self._feed, self._request, self._asked = feed, request, asked
+        self._outlet = Outlet(request, response, feed.limits.take_s)
         self._is_told_to_wait = False
         self._at: str | None = None
+        self._next_from = 0.0
         self._heard = time.monotonic()
 
     async def tell(self, page: FeedPage) -> str:
         """Everything from this page on; returns why it ended.
 
         Raises:
-            _TakesNothing: the reader does not take it.
+            TakesNothing: the reader does not take it.
             ConnectionError: it is gone.
         """
         feed, form = self._feed, self._asked.form
@@ -253,7 +250,7 @@ class _Stream:
             await self._write(f"retry: {_RETRY_MS}\n\n".encode())
         await self._give(page)
         while (why := feed.is_over(self._request)) is None:
-            said = await feed.next(self._asked, self._at or "", feed.limits.beat_s)
+            said = await feed.next(self._asked, self._at or "", self._next_from)
             if feed.is_over(self._request) is not None:
                 continue
             if isinstance(said, FeedPage):
@@ -274,6 +271,7 @@ class _Stream:
             for piece in self._pieces_of(page):
                 if held and size + len(piece.data) > WRITE_BYTES:
                     await self._write_all(held)
+                    await asyncio.sleep(0)  # as in `FeedPages.get`
                     held, size, goes_on = [], 0, False
                 held.append(piece)
                 size += len(piece.data)
@@ -281,10 +279,9 @@ class _Stream:
             self._is_told_to_wait &= bool(page.missing)
             behind = self._feed.known(self._asked, page.after) if goes_on else None
             goes_on, page = behind is not None, behind or page
+        self._next_from = page.next_from
         if held:
             await self._write_all(held)
-        if page.at_end:
-            await asyncio.sleep(_TOGETHER_S)
 
     def _pieces_of(self, page: FeedPage) -> list[FeedPiece]:
         form = self._asked.form
@@ -296,7 +293,6 @@ class _Stream:
         only = pieces[0].data if len(pieces) == 1 else b"".join(piece.data for piece in pieces)
         await self._write(only)
         self._feed.count(self._asked.form, sum(piece.lines for piece in pieces))
-        await asyncio.sleep(0)  # a quick reader must not keep the others waiting
 
     async def _wait(self, said: PageSaid) -> None:
         """No ledger answers now."""
@@ -317,11 +313,7 @@ class _Stream:
         await self._write(line_of_stream(self._asked.form, event, self._at or "", data))
 
     async def _write(self, data: bytes) -> None:
-        try:
-            async with asyncio.timeout(self._feed.limits.take_s):
-                await self._response.write(data)
-        except TimeoutError as late:
-            raise _TakesNothing from late
+        await self._outlet.write(data)
         self._heard = time.monotonic()
 
 

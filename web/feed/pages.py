@@ -28,6 +28,9 @@ _KEPT_S: Final = 5.0
 _KEPT_BYTES: Final = 8 * 2**20
 #: A page is held as it came, and in both forms of streams where both are wanted.
 _FORMS: Final = 3
+#: Between two questions for what comes behind all there is. What comes meanwhile is told together:
+#: a page for each commit would cost a hundred readers more than their worker has.
+_TOGETHER_S: Final = 0.05
 #: Of one write to a reader, unless one line alone has more.
 WRITE_BYTES: Final = 32 * 2**10
 _encode = msgspec.json.Encoder().encode
@@ -68,11 +71,12 @@ class FeedPiece(NamedTuple):
 class FeedPage:
     """A page, written once in each form that somebody wants.
 
-    size: bytes that it may come to take here.
+    size: bytes that it may come to take here. came: monotonic seconds.
     """
 
     def __init__(self, given: FeedGiven, size: int) -> None:
         self._lines = given.changes
+        self.came = time.monotonic()
         self.after, self.at_end, self.size = given.after, given.at_end, size
         #: Of rows: partitions that nobody told of.
         self.missing = given.missing_partitions or []
@@ -82,6 +86,11 @@ class FeedPage:
     def is_empty(self) -> bool:
         """Whether there is nothing in it."""
         return not self._lines
+
+    @property
+    def next_from(self) -> float:
+        """From when on the page behind it is asked for, in monotonic seconds."""
+        return self.came + _TOGETHER_S if self.at_end else 0.0
 
     @property
     def is_open(self) -> bool:
@@ -145,23 +154,24 @@ class FeedPages:
         self._kept: dict[_Wanted, tuple[float, FeedPage]] = {}
         self._bytes = 0
 
-    async def get(
-        self, target: str, wait_s: float, *, is_first: bool = False
-    ) -> FeedPage | PageSaid:
+    async def first(self, target: str, wait_s: float) -> FeedPage | PageSaid:
+        """For a reader who may know of later rows than a page that was made before says."""
+        return _page_of(await self._ask(target, wait_s))
+
+    async def get(self, target: str, wait_s: float, asked_from: float = 0.0) -> FeedPage | PageSaid:
         """The page at a path and query, or what was said instead of it.
 
-        is_first: of a reader who may know of later rows than a page that was made before says.
+        asked_from: not before, in monotonic seconds, unless another reader has it already.
         """
-        if is_first:
-            return _page_of(await self._ask(target, wait_s))
         if self._is_over:
             return None
         if (page := self.known(target)) is not None:
+            await asyncio.sleep(0)  # a quick reader must not keep the others waiting
             return page
         key = self._key(target)
         if key not in self._asked:
             self._asked[key] = asyncio.get_running_loop().create_future()
-            task = asyncio.create_task(self._get(key, target, wait_s))
+            task = asyncio.create_task(self._get(key, target, wait_s, asked_from))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         return await asyncio.shield(self._asked[key])
@@ -192,9 +202,11 @@ class FeedPages:
         caller = CALLER.get()
         return _Wanted(self._version(), None if caller is None else caller.id, target)
 
-    async def _get(self, key: _Wanted, target: str, wait_s: float) -> None:
+    async def _get(self, key: _Wanted, target: str, wait_s: float, asked_from: float) -> None:
         asked = self._asked[key]
         try:
+            # One timer for all who wait.
+            await asyncio.sleep(max(0.0, asked_from - time.monotonic()))
             page = _page_of(await self._ask(target, wait_s))
         except Exception as error:
             if not asked.done():

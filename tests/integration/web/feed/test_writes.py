@@ -13,12 +13,14 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from multidict import CIMultiDict
+from yarl import URL
 
 from tests.ledgers.feeding import LIMITS, LINES, lines_of
 from web.cluster.exchange import PeerAnswer
 from web.feed.asked import Form, values_in
 from web.feed.following import Following
 from web.feed.pages import FeedPage, FeedPages, PageSaid
+from web.feed.writing import Outlet
 
 PAGES = 40
 
@@ -69,13 +71,13 @@ async def read_all(url: str) -> list[int]:
 def written(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """What streams write, piece by piece."""
     pieces: list[bytes] = []
-    write = web.StreamResponse.write
+    write = Outlet.write
 
-    async def noting(self: web.StreamResponse, data: Any) -> None:
-        pieces.append(bytes(data))
+    async def noting(self: Outlet, data: bytes) -> None:
+        pieces.append(data)
         await write(self, data)
 
-    monkeypatch.setattr(web.StreamResponse, "write", noting)
+    monkeypatch.setattr(Outlet, "write", noting)
     monkeypatch.setattr("web.feed.pages._KEPT_S", 600.0)  # however slow this machine is
     return pieces
 
@@ -111,6 +113,19 @@ async def test_many_pages_are_cut_into_writes_that_leave_others_their_turn(
     sizes = [len(piece) for piece in written if b"fact" in piece]
     assert len(sizes) > 5
     assert max(sizes) <= 400
+
+
+async def test_a_client_of_http_1_0_gets_the_lines_without_a_frame() -> None:
+    async with a_worker(PaperLedger()) as url, asyncio.timeout(60):
+        reader, writer = await asyncio.open_connection(URL(url).host, URL(url).port)
+        accept = f"Accept: {LINES['Accept']}"
+        writer.write(f"GET /v1/changes HTTP/1.0\r\nHost: a\r\n{accept}\r\n\r\n".encode())
+        head = await reader.readuntil(b"\r\n\r\n")
+        told = [json.loads(await reader.readline()) for _ in range(PAGES)]
+        writer.close()
+
+    assert b"chunked" not in head
+    assert [line["data"]["position"] for line in told] == [*range(PAGES)]
 
 
 async def test_a_page_is_written_once_for_all_who_read_it_in_the_same_form(
