@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _POLL_S: Final = 0.3
-#: Where much comes, the facts of half as long again are one transaction: each costs some 20 ms.
+#: Where much comes, the facts of half as long again are one transaction: each costs 10 to 20 ms.
 _COMMIT_EVERY_S: Final = 0.04
 _RETRY_S: Final = 1.0
 _CLOSE_S: Final = 5.0
