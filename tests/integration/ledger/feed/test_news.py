@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
+from aiohttp.test_utils import BaseTestServer, TestServer
 
 from dev.workers import until
 from ledger.lines import TOPICS
@@ -26,7 +26,7 @@ class PaperKeeper:
         self.when_written: Any = None
 
 
-async def page(server: TestServer, after: str, wait_ms: int) -> dict[str, Any]:
+async def page(server: BaseTestServer, after: str, wait_ms: int) -> dict[str, Any]:
     asked = {"after": after, "wait_ms": str(wait_ms)}
     async with aiohttp.request("GET", server.make_url("/v1/changes"), params=asked) as answer:
         assert answer.status == 200
@@ -61,9 +61,12 @@ async def test_what_is_written_is_told_without_another_look_at_sql(
         end = (await page(server, "end", 0))["after"]
         asking = asyncio.create_task(page(server, end, 10_000))
         await until(has_looked, "looked: for news", 60)
+        before = news.known
 
         kept.feed(records[20:])
         keeper.when_written()
 
         told = await asking
         assert len(told["changes"]) == 20
+        # Not by the last look of a question whose time is over.
+        assert news.known > before
