@@ -240,9 +240,7 @@ def a_feed(access: Access, revoke: Revoke) -> Handler:
     pages = iter([b"111", b"222", b"333"])
 
     class Pages:
-        async def get(
-            self, target: str, wait_s: float, *, is_first: bool = False
-        ) -> FeedPage | str:
+        async def get(self, target: str, wait_s: float, asked_from: float = 0) -> FeedPage | str:
             number = next(pages, None)
             if number is None:
                 feed.end()
