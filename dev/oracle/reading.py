@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, NamedTuple, TypeGuard
 
 ROLES = ("shipments", "sales", "adjustments")
@@ -147,31 +148,28 @@ def _event(value: bytes, headers: dict[str, bytes | None]) -> object:
 
 def _json(value: bytes) -> object:
     try:
-        # Python reads no integer of more than 4,300 digits; none that counts has 20.
-        found = json.loads(
-            value.decode(),
-            parse_constant=_no_constant,
-            parse_int=lambda digits: int(digits) if len(digits) < 20 else float(digits),
-        )
+        found = _JSON.decode(value.decode())
     except (ValueError, RecursionError):
         raise Refuse("not_json") from None
-    level = [found]
-    for _ in range(MOST_NESTED):
-        lists = [
-            each.values() if isinstance(each, dict) else each for each in level if _nests(each)
-        ]
+    level, depth = [found], 0
+    while level := [each for each in level if isinstance(each, dict | list)]:
+        depth += 1
+        if depth > MOST_NESTED:
+            raise Refuse("not_json")
+        lists = [each.values() if isinstance(each, dict) else each for each in level]
         level = [inner for each in lists for inner in each]
-    if any(map(_nests, level)):
-        raise Refuse("not_json")
     return found
-
-
-def _nests(value: object) -> bool:
-    return isinstance(value, dict | list)
 
 
 def _no_constant(word: str) -> None:
     raise ValueError(f"{word} is not JSON")
+
+
+# Python reads no integer of more than 4,300 digits; none that counts has 20.
+_JSON = json.JSONDecoder(
+    parse_constant=_no_constant,
+    parse_int=lambda digits: int(digits) if len(digits) < 20 else float(digits),
+)
 
 
 def _unpacked(packed: object) -> object:
@@ -237,6 +235,7 @@ def _may_be_named(before: str, letter: str, after: str) -> bool:
     )
 
 
+@lru_cache(maxsize=4096)
 def _category(letter: str) -> str:
     """Of Unicode 14, as far as any later Python knows it."""
     if not letter or any(first <= ord(letter) <= last for first, last in LATER):
