@@ -23,9 +23,9 @@ from web.access import proofs
 from web.access.access import OPEN, Access
 from web.access.callers import Scope
 from web.config import Limits
-from web.http.raw.shortcuts import LATER, Take
 from web.server import Web
 from web.writes.appending import Outgoing, Receipt
+from web.writes.quick import MOST_BYTES
 from web.writes.singles import TellOffset
 
 TROUBLE = "Kafka did not confirm within 4 s."
@@ -62,6 +62,12 @@ class Log:
         self.records: list[Outgoing] = []
         self.quick = 0
         self.trouble: str | None = None
+        #: What the worker counts of each.
+        self.outcomes: list[str] = []
+
+    def observe(self, outcome: str, seconds: float) -> None:
+        assert seconds >= 0
+        self.outcomes.append(outcome)
 
     async def append(self, records: Sequence[Outgoing]) -> Receipt:
         first = len(self.records)
@@ -87,6 +93,7 @@ async def a_worker(
     part.attach(app)
     part._facts._append = log.append
     part._quick_posts._append = log.append_one
+    part._quick_posts._observe = part._facts._observe = log.observe
     if not is_quick:
         part._quick_posts.answer = lambda head, body, take: None  # type: ignore[method-assign]
     async with TestServer(app) as server:
@@ -110,6 +117,7 @@ async def both(
             answer = await answer_of(one, request)
             assert answer == await answer_of(other, request), request
             assert log.records == usual.records, request
+            assert log.outcomes == usual.outcomes, request
             if log.quick > before:
                 taken.append((request, answer))
     assert not usual.quick
@@ -230,20 +238,28 @@ async def test_while_the_worker_leaves_posts_go_the_usual_way() -> None:
     assert not log.quick
 
 
-@pytest.mark.parametrize("reason", ["no place in a batch", "a body that is not whole"])
-async def test_what_cannot_be_taken_at_once_is_taken_later(reason: str) -> None:
-    request = a_post("/v1/sales", HEADERS[0], BODIES[1])
-    taken: list[bytes] = []
+BODY = BODIES[1]
 
-    def take(answer: bytes | None) -> None:
-        taken.append(answer or b"")
+
+@pytest.mark.parametrize(
+    ("said", "body", "has_place"),
+    [
+        pytest.param(BODY, BODY, False, id="no place in a batch"),
+        pytest.param(BODY, BODY[:-1], True, id="a body that is not whole"),
+        pytest.param(BODY, BODY + b" ", True, id="more than its head says"),
+        pytest.param(BODY, BODY + BODY, True, id="two, and the head says one"),
+        pytest.param(BODY + b" " * MOST_BYTES, BODY + b" " * MOST_BYTES, True, id="a long body"),
+    ],
+)
+async def test_what_cannot_be_taken_at_once_is_taken_later(
+    said: bytes, body: bytes, has_place: bool
+) -> None:
+    head = a_post("/v1/sales", HEADERS[0], said)[: -len(said)]
+    taken: list[bytes | None] = []
 
     async with a_worker() as (part, _, log):
-        part._quick_posts._append = lambda record, told: False
-        head, body = request.split(b"\r\n\r\n")
-        cut = body[:-1] if reason.startswith("a body") else body
-        use: Take = take
-        assert part._quick_posts.answer(head + b"\r\n\r\n", cut, use) is not LATER
+        part._quick_posts._append = lambda record, told: has_place
+        assert part._quick_posts.answer(head, body, taken.append) is None
 
     assert not taken
     assert part._gates["write"].inside == 0
