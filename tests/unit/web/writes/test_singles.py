@@ -36,12 +36,18 @@ class Till:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, timeout_s: float) -> None:
         self.batches, self.settled = Batches(), 0
-        monkeypatch.setattr(singles, "Joining", lambda producer: self.batches)
+        self.producer = PRODUCER
+
+        def joining(producer: AIOKafkaProducer) -> Batches:
+            assert producer is self.producer
+            return self.batches
+
+        monkeypatch.setattr(singles, "Joining", joining)
         self.singles = Singles(timeout_s, self._settle)
         self.told: list[tuple[str, int | None, str | None]] = []
 
     def _settle(self, producer: AIOKafkaProducer, done: asyncio.Future[Any]) -> None:
-        assert producer is PRODUCER
+        assert producer is self.producer
         assert done.done()
         self.settled += 1
 
@@ -49,7 +55,7 @@ class Till:
         def tell(offset: int | None, trouble: str | None) -> None:
             self.told.append((name, offset, trouble))
 
-        return self.singles.put(PRODUCER, "sales", partition, b"k", b"v", (), tell)
+        return self.singles.put(self.producer, "sales", partition, b"k", b"v", (), tell)
 
 
 def at(offset: int, log_start: int = 0) -> SimpleNamespace:
@@ -113,3 +119,20 @@ async def test_what_has_no_room_is_not_taken(monkeypatch: pytest.MonkeyPatch) ->
 
     assert not till.put("a", 9)
     assert not till.told
+
+
+async def test_a_producer_that_was_replaced_is_given_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    till = Till(monkeypatch, 60)
+    till.put("old", 0)
+    till.batches.future[0].set_result(at(5))
+    await so(till, 1)
+
+    old, till.producer, till.batches = till.batches, cast(AIOKafkaProducer, object()), Batches()
+    till.put("new", 0)
+    till.batches.future[0].set_result(at(9))
+    await so(till, 2)
+
+    assert till.told == [("old", 5, None), ("new", 9, None)]
+    assert (old.count[0], till.batches.count[0], till.settled) == (1, 1, 2)
