@@ -136,3 +136,24 @@ async def test_a_producer_that_was_replaced_is_given_no_more(
 
     assert till.told == [("old", 5, None), ("new", 9, None)]
     assert (old.count[0], till.batches.count[0], till.settled) == (1, 1, 2)
+
+
+async def test_what_was_told_is_forgotten_before_its_time_is_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    till = Till(monkeypatch, 60)
+    till.put("first", 0)
+    till.put("waits", 1)
+    till.put("told", 2)
+    for partition in (0, 2):
+        till.batches.future[partition].set_result(at(5))
+    await so(till, 2)
+    # The first is gone; what stands behind one that waits is gone with it.
+    assert len(till.singles._waiting) == 2
+
+    for single in till.singles._waiting:
+        single.deadline = 0
+    till.singles._ring()
+
+    assert [name for name, _, _ in till.told] == ["first", "told", "waits"]
+    assert not till.singles._waiting
