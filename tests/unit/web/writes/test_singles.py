@@ -157,3 +157,20 @@ async def test_what_was_told_is_forgotten_before_its_time_is_over(
 
     assert [name for name, _, _ in till.told] == ["first", "told", "waits"]
     assert not till.singles._waiting
+
+
+async def test_who_came_later_waits_his_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    till = Till(monkeypatch, 60)
+    till.put("early", 0)
+    till.put("late", 1)
+    early, late = till.singles._waiting
+    early.deadline, late.deadline = 0, asyncio.get_running_loop().time() + 0.5
+
+    assert till.singles._clock is not None
+    till.singles._clock.cancel()  # as if it rang now
+    till.singles._ring()
+    if asyncio.get_running_loop().time() < late.deadline:
+        assert [name for name, _, _ in till.told] == ["early"]
+    await so(till, 2)
+
+    assert [name for name, _, _ in till.told] == ["early", "late"]
