@@ -29,13 +29,19 @@ class BatchFiller:
         self._limit = limit
         self._full: list[RecordBatch] = []
         self._open: dict[TopicPartition, tuple[Any, int]] = {}
+        #: The last headers, and whether each name of them is UTF-8: most records have the same.
+        self._headers: Headers = ()
+        self._are_plain = True
 
     def add(
         self, tp: TopicPartition, key: bytes | None, value: bytes | None, headers: Headers
     ) -> None:
         """Append one record; headers may have names of any bytes."""
-        # aiokafka cannot write a header's name that is not UTF-8.
-        new = AnyHeaders if any(is_escaped(name) for name, _ in headers) else batch_builder
+        if headers is not self._headers:
+            # aiokafka cannot write a header's name that is not UTF-8.
+            self._are_plain = not any(is_escaped(name) for name, _ in headers)
+            self._headers = headers
+        new = batch_builder if self._are_plain else AnyHeaders
         builder, count = self._open.get(tp, (None, 0))
         if builder is None or (new is AnyHeaders and not isinstance(builder, AnyHeaders)):
             self._close(tp)

@@ -10,18 +10,22 @@ from typing import BinaryIO, Final, cast
 import msgspec
 
 from app.loading.facts import SOURCE, FactMaker, LineContained, LineFact, LineLevel
+from app.loading.found.digests import DocumentDigest
+from app.loading.found.spool import KeptAt, Spool
 from app.loading.given import GivenFile
 from app.loading.pieces import (
     Became,
     Chunk,
-    DocumentPiece,
     Equation,
     LineRevocation,
     NoFact,
+    chunk_of,
     chunks,
+    digest_of_chunk,
 )
 from core.lately import Lately
 from core.refusals import Refused
+from core.words import in_words
 from domain.events import StockEvent
 from domain.rules.held import CURRENT
 from domain.rules.sets import RuleSet
@@ -61,10 +65,11 @@ class CheckedFile(msgspec.Struct, frozen=True):
     """A file that was read to its end.
 
     sha256: of its bytes. documents: by identity, in their order, without tests that are left out.
-    chunks: the digest of each; judged: those of which the rules refused something. first: some
-    facts. version: to see whether it is still the same. forbidden: of the lines whose facts
-    whoever loads may not write, the first. levels, revocations, contained: all, in their order.
-    packed: where it first says what is in a container; None: nowhere.
+    chunks: the digest of each; kept: where each was kept, None where they were not. judged: those
+    of which the rules refused something. first: some facts. version: to see whether it is still
+    the same. forbidden: of the lines whose facts whoever loads may not write, the first. levels,
+    revocations, contained: all, in their order. packed: where it first says what is in a
+    container; None: nowhere.
     """
 
     file: GivenFile
@@ -81,6 +86,7 @@ class CheckedFile(msgspec.Struct, frozen=True):
     revocations: list[LineRevocation] = []
     contained: list[LineContained] = []
     packed: str | None = None
+    kept: list[KeptAt] | None = None
 
 
 class Opened:
@@ -96,6 +102,7 @@ class Opened:
         may_write: why facts of a source and location may not be written, as a sentence; None:
             whoever loads may write all.
         most_levels: of one file; each is kept until it is decided, and asked for one by one.
+        spool: where what was found is kept for the second time; None: files are read twice.
     """
 
     def __init__(
@@ -108,7 +115,9 @@ class Opened:
         rules: RuleSet = CURRENT,
         may_write: Callable[[str, str], str | None] | None = None,
         most_levels: int = MOST_LEVELS,
+        spool: Spool | None = None,
     ) -> None:
+        self._spool = spool
         self.make, self._given, self._name = make, given, name
         self._rules, self._most_levels = rules, most_levels
         self._why_not = None
@@ -138,18 +147,24 @@ class Opened:
             raise FileRefused(f"{given}: {why}") from None
 
     def chunks(self, checked: CheckedFile) -> Iterator[Chunk]:
-        """Read a file again, and give what was checked.
+        """Give what was checked: as it was kept, or by reading the file again.
 
         Raises:
             FileRefused: it is no longer the same.
         """
+        kept = None
+        if self._spool is not None and checked.kept is not None:
+            kept = self._spool.read(checked.kept)
+        return self._read_again(checked) if kept is None else _as_kept(checked, kept)
+
+    def _read_again(self, checked: CheckedFile) -> Iterator[Chunk]:
         digests = iter(checked.chunks)
         try:
             with checked.file.open() as file:
                 for number, chunk in enumerate(self._cut(checked.format, file)):
                     if number in checked.judged:
                         self._judged(chunk)
-                    if chunk.digest() != next(digests, None):
+                    if digest_of_chunk(chunk.packed()) != next(digests, None):
                         raise BrokenDocument("It is another one.")
                     yield chunk
                 if next(digests, None) is None:
@@ -179,7 +194,7 @@ class Opened:
         file.seek(0)
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # typeshed wants readinto
         file.seek(0)
-        seen = _Seen(self._most_levels)
+        seen = _Seen(self._most_levels, self._spool)
         judged: set[int] = set()
         forbidden: list[NoFact] = []
         for number, chunk in enumerate(self._cut(by, file)):
@@ -208,6 +223,7 @@ class Opened:
             revocations=seen.revocations,
             contained=seen.contained,
             packed=seen.packed,
+            kept=seen.kept,
         )
 
     def _judged(self, chunk: Chunk) -> list[StockEvent]:
@@ -249,6 +265,16 @@ class Opened:
         return list(islice(found, most))
 
 
+def _as_kept(checked: CheckedFile, kept: Iterator[bytes]) -> Iterator[Chunk]:
+    try:
+        yield from map(chunk_of, kept)
+    except OSError as error:
+        raise FileRefused(
+            f"What was read of {checked.file} was kept, and does not come back "
+            f"({in_words(error)}): load it again; what was sent is remembered."
+        ) from None
+
+
 def refuse_twice(files: Iterable[CheckedFile]) -> None:
     """Refuse files of which two hold one document: what is remembered is read before both.
 
@@ -269,8 +295,9 @@ def refuse_twice(files: Iterable[CheckedFile]) -> None:
 class _Seen:
     """Collects what is kept of a file."""
 
-    def __init__(self, most_levels: int) -> None:
-        self._most_levels = most_levels
+    def __init__(self, most_levels: int, spool: Spool | None) -> None:
+        self._most_levels, self._spool = most_levels, spool
+        self.kept: list[KeptAt] | None = None if spool is None else []
         self.equation = Equation()
         self.documents: dict[str, SeenDocument] = {}
         self.chunks: list[bytes] = []
@@ -280,12 +307,12 @@ class _Seen:
         self.contained: list[LineContained] = []
         self.packed: str | None = None
         self._open: Document | None = None
-        self._digest = _DocumentDigest()
+        self._digest = DocumentDigest()
 
     def add(self, chunk: Chunk) -> None:
         """Take in a chunk. Raises BrokenDocument."""
         self.equation.add(chunk.equation)
-        self.chunks.append(chunk.digest())
+        self._keep(chunk.packed())
         for piece in chunk.pieces:
             if piece.is_left_out:
                 continue
@@ -311,6 +338,15 @@ class _Seen:
             if len(self.first) < _FIRST:
                 self.first += piece.facts[: _FIRST - len(self.first)]
 
+    def _keep(self, packed: bytes) -> None:
+        self.chunks.append(digest_of_chunk(packed))
+        if self._spool is None or self.kept is None:
+            return
+        if (where := self._spool.keep(packed)) is None:
+            self.kept = None
+        else:
+            self.kept.append(where)
+
     def _begin(self, document: Document) -> None:
         identity = document.identity
         if not 1 <= len(identity) <= _MAX_IDENTITY_CHARS:
@@ -327,40 +363,4 @@ class _Seen:
             raise BrokenDocument(f"It has more than {_MAX_DOCUMENTS:,} documents: split it.")
         called = document.called or ""
         self.documents[identity] = SeenDocument(document.where, 0, 0, "", called)
-        self._open, self._digest = document, _DocumentDigest()
-
-
-class _DocumentDigest:
-    """A name for what a document says, however it is cut: it is remembered for ever."""
-
-    def __init__(self) -> None:
-        self._facts = hashlib.blake2b(digest_size=16)
-        # Made when there is something: most documents of EPCIS are one fact.
-        self._others: hashlib.blake2b | None = None
-        self._besides: hashlib.blake2b | None = None
-        self._is_contained = False
-
-    def add(self, piece: DocumentPiece) -> None:
-        self._facts.update(b"".join([fact.value for fact in piece.facts]))
-        besides, contained = piece.said_besides(), piece.said_of_containers()
-        if besides or contained:
-            self._others = _more(self._others, besides + contained)
-        if besides:
-            self._besides = _more(self._besides, besides)
-        self._is_contained |= bool(contained)
-
-    def hexdigest(self) -> str:
-        return self._with(self._others)
-
-    def uncontained(self) -> str:
-        """As builds wrote it that knew of no containers; "" where that is the same."""
-        return self._with(self._besides) if self._is_contained else ""
-
-    def _with(self, others: hashlib.blake2b | None) -> str:
-        return self._facts.hexdigest() + ("" if others is None else others.hexdigest())
-
-
-def _more(so_far: hashlib.blake2b | None, said: bytes) -> hashlib.blake2b:
-    found = so_far or hashlib.blake2b(digest_size=16)
-    found.update(said)
-    return found
+        self._open, self._digest = document, DocumentDigest()

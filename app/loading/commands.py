@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from app.loading.checking import CheckedFile, Opened
     from app.loading.decisions.asking import WorkersAsked
     from app.loading.decisions.settling import Settled
-    from app.loading.sending import LoadedFile
+    from app.loading.found.loaded import LoadedFile
 
 _file = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -75,7 +75,7 @@ def load(
         _draft(files, draft_mapping)
     if reading["document"] is not None and (len(files) > 1 or reading["map_file"] is None):
         refuse("--document names one table: give one FILE, and its --map.")
-    opened = _opened(**reading)
+    opened = _opened(keeps=not dry_run, **reading)
     settings = settings_from(kafka=kafka)
     from app.loading.checking import FileRefused, refuse_twice
     from app.loading.decisions.asking import Unasked
@@ -205,11 +205,16 @@ def _opened(
     places: Path | None,
     document: str | None,
     with_tests: bool,
+    *,
+    keeps: bool,
 ) -> Opened:
     """How files are to be read; ends the command where that cannot be."""
+    from app.loading.found.spool import Spool
     from app.loading.opening import GivenParts, PartWrong, collect_seldom, opened_by
 
     collect_seldom()
+    kept = Spool()
+    click.get_current_context().call_on_close(kept.close)
     paths = {"map": map_file, "catalogue": catalogue, "places": places}
     path = map_file
     try:
@@ -217,7 +222,8 @@ def _opened(
         for part, path in paths.items():
             found[part] = None if path is None else path.read_bytes()
         return opened_by(
-            GivenParts(format_name=format_name, document=document, with_tests=with_tests, **found)
+            GivenParts(format_name=format_name, document=document, with_tests=with_tests, **found),
+            spool=kept if keeps else None,
         )
     except PartWrong as wrong:
         of = paths.get(wrong.part)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Final, NamedTuple
+from typing import Final, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -56,7 +56,7 @@ _ADJUSTED, _ADJUSTMENTS = _KINDS[Movement.ADJUSTED]
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class LineFact(Struct, frozen=True, gc=False):
+class LineFact(Struct, frozen=True, gc=False, array_like=True):
     """A fact; rank: of its line within its document, from 1 on; where: for people."""
 
     rank: int
@@ -126,14 +126,8 @@ class _Event(Struct, gc=False):
     onhandposition: str | UnsetType = UNSET
 
 
-class _Resolved(NamedTuple):
-    """What of a line is ours."""
-
-    sku: str
-    key: bytes
-    place: OurPlace
-    quantity: int
-    time: str | None
+#: What of a line is ours: SKU, key, place, quantity, time.
+_Resolved: TypeAlias = tuple[str, bytes, OurPlace, int, str | None]
 
 
 class FactMaker:
@@ -148,6 +142,7 @@ class FactMaker:
         self._catalogue, self._place_list = catalogue, places
         self._items = Lately(self._item)
         self._places = Lately(self._place)
+        self._whole = Lately(_whole)
 
     def _item(self, name: tuple[ForeignName, str | None]) -> tuple[OurItem, bytes, bool]:
         item = self._catalogue.find(*name)
@@ -170,37 +165,27 @@ class FactMaker:
         Raises:
             ValueError: the line cannot be one; the text is a sentence with the remedy.
         """
-        found = self._resolved(line)
+        sku, key, place, quantity, time = self._resolved(line)
         kind, role = _KINDS[line.movement]
-        data = _Data(
-            found.sku,
-            found.place.location,
-            found.quantity,
-            line.reason or UNSET,
-            line.reference or UNSET,
-        )
+        data = _Data(sku, place.location, quantity, line.reason or UNSET, line.reference or UNSET)
         id_ = f"{identity}#{line.number}"
-        event = _Event("1.0", id_, SOURCE, kind, found.time or UNSET, data)
-        return LineFact(rank, line.where, role, found.key, _written(event))
+        event = _Event("1.0", id_, SOURCE, kind, time or UNSET, data)
+        return LineFact(rank, line.where, role, key, _written(event))
 
     def level(self, identity: str, rank: int, line: LevelLine) -> LineLevel:
         """The count of a line; arguments and errors as those of `fact`."""
-        found = self._resolved(line)
-        if found.time is None:
+        sku, _, place, quantity, time = self._resolved(line)
+        if time is None:
             raise ValueError(
                 "It is a count, and nothing says at which moment: give the place a zone in the "
                 "list of places (--places), or the table a column of times."
             )
-        if not 0 <= found.quantity <= MAX_QUANTITY:
-            raise ValueError(f"{found.quantity:,} cannot lie anywhere: correct it.")
+        if not 0 <= quantity <= MAX_QUANTITY:
+            raise ValueError(f"{quantity:,} cannot lie anywhere: correct it.")
         count = StockCount(
-            f"{identity}#{line.number}",
-            found.sku,
-            found.place.location,
-            moment_us(found.time),
-            found.quantity,
+            f"{identity}#{line.number}", sku, place.location, moment_us(time), quantity
         )
-        level = LineLevel(identity, rank, line.where, count, found.time, line.reference)
+        level = LineLevel(identity, rank, line.where, count, time, line.reference)
         level_fact(level, CountedOff(0, 0), "")
         return level
 
@@ -235,19 +220,23 @@ class FactMaker:
     def _resolved(self, line: MovedLine | LevelLine) -> _Resolved:
         item, key, is_one = self._items[line.item, line.unit]
         place = self._places[line.place]
-        written: Decimal = line.quantity
-        if written.adjusted() > _MOST_DIGITS:
-            raise ValueError("The quantity is far too large: correct it.")
-        quantity = int(written)
-        if not is_one or quantity != written:
-            quantity = item.count(written)
+        whole = self._whole[line.quantity]
+        quantity = whole if is_one and whole is not None else item.count(line.quantity)
         time = line.time
         if time is None and line.day is not None and place.zone is not None:
             try:
                 time = instant_of(line.day, place.zone)
             except ValueError as why:
                 raise ValueError(f"The time is wrong: {why}.") from None
-        return _Resolved(item.sku, key, place, quantity, time)
+        return item.sku, key, place, quantity, time
+
+
+def _whole(written: Decimal) -> int | None:
+    """A quantity, where it is a whole number; raises ValueError: it has too many digits."""
+    if written.adjusted() > _MOST_DIGITS:
+        raise ValueError("The quantity is far too large: correct it.")
+    quantity = int(written)
+    return quantity if quantity == written else None
 
 
 def level_fact(level: LineLevel, off: CountedOff, position: str) -> LineFact:

@@ -9,6 +9,7 @@ import msgspec
 
 from app.loading.checking import MOST_LEVELS, Opened
 from app.loading.facts import FactMaker
+from app.loading.found.spool import Spool
 from domain.rules.held import CURRENT
 from domain.rules.sets import RuleSet
 from importers.documents.catalogue import Catalogue, read_catalogue
@@ -62,6 +63,7 @@ def opened_by(
     may_write: Callable[[str, str], str | None] | None = None,
     most_bytes: int = MAX_PART_BYTES,
     most_levels: int = MOST_LEVELS,
+    spool: Spool | None = None,
 ) -> Opened:
     """How files are read.
 
@@ -71,6 +73,7 @@ def opened_by(
         may_write: see `Opened`.
         most_bytes: of one part of a workbook, unpacked.
         most_levels: see `Opened`.
+        spool: see `Opened`.
 
     Raises:
         PartWrong: it cannot be used.
@@ -84,6 +87,7 @@ def opened_by(
         rules=rules,
         may_write=may_write,
         most_levels=most_levels,
+        spool=spool,
     )
 
 

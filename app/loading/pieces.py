@@ -105,7 +105,7 @@ class LinePacked(msgspec.Struct, frozen=True):
         return msgspec.json.encode((self.rank, self.packing))
 
 
-class DocumentPiece(msgspec.Struct):
+class DocumentPiece(msgspec.Struct, array_like=True):
     """Part of one document.
 
     document: whose. lines: of it, up to the end of this part. is_last: no more follow.
@@ -123,13 +123,8 @@ class DocumentPiece(msgspec.Struct):
     contained: list[LineContained] = []
     packed: list[LinePacked] = []
 
-    def said(self) -> bytes:
-        """What it says, whatever will be decided of it, as text: facts, and then all else."""
-        facts = b"".join([fact.value for fact in self.facts])
-        return facts + self.said_besides() + self.said_of_containers()
-
     def said_besides(self) -> bytes:
-        """The same of counts and of what it takes back, alone."""
+        """What it says of counts and takes back, whatever will be decided of it, as text."""
         if not (self.levels or self.revocations):
             return b""
         return b"".join([one.said() for some in (self.levels, self.revocations) for one in some])
@@ -148,13 +143,23 @@ class Chunk(msgspec.Struct):
     pieces: list[DocumentPiece]
     told: list[NoFact]
 
-    def digest(self) -> bytes:
-        """A name for what it would send."""
-        found = hashlib.blake2b(digest_size=16)
-        for piece in self.pieces:
-            found.update(f"{piece.document.identity}\n{piece.lines} {piece.is_last}\n".encode())
-            found.update(piece.said())
-        return found.digest()
+    def packed(self) -> bytes:
+        """All that it would send, for `chunk_of`; what is told of it was told."""
+        return _pack((self.equation, self.pieces))
+
+
+def chunk_of(data: bytes) -> Chunk:
+    """A chunk as it was packed."""
+    return Chunk(*_unpack(data), [])
+
+
+def digest_of_chunk(data: bytes) -> bytes:
+    """A digest of a chunk that was packed."""
+    return hashlib.blake2b(data, digest_size=16).digest()
+
+
+_pack: Final = msgspec.msgpack.Encoder().encode
+_unpack: Final = msgspec.msgpack.Decoder(tuple[Equation, list[DocumentPiece]]).decode
 
 
 def chunks(

@@ -14,11 +14,13 @@ from app.loading.decisions.deciding import LevelBecame
 from app.loading.decisions.outcomes import levels_as_fields
 from app.loading.decisions.settling import settle_alone
 from app.loading.facts import LineFact
+from app.loading.found.loaded import LoadedFile
+from app.loading.found.spool import Spool
 from app.loading.given import FileInMemory
 from app.loading.opening import GivenParts, PartWrong, opened_by
 from app.loading.pieces import Became, NoFact
 from app.loading.remembered import NotSentBecause
-from app.loading.sending import LoadedFile, send_all
+from app.loading.sending import send_all
 from domain.rules.held import HELD
 from web.access.callers import Scope
 from web.writes.loads import (
@@ -38,6 +40,8 @@ from wire.whole import RecordsError
 MOST_UNPACKED_BYTES: Final = 256 * 2**20
 #: Of one document. Each is asked for at a ledger; the command takes ten times as many.
 MOST_COUNTS: Final = 10_000
+#: Of what was found in it, packed, for the second time.
+_MOST_KEPT_BYTES: Final = 64 * 2**20
 #: Each question of a count is asked again for so long.
 _PATIENCE_S: Final = 30.0
 #: Of the lines that a token may not write so many are named.
@@ -125,7 +129,9 @@ def _opened(asked: LoadAsked) -> Opened:
     if asked.document is not None and asked.map is None:
         raise PartWrong("document", ["It names a table, and a table needs a map: --map."])
     may_write = caller.may_write if caller is not None and caller.is_narrow else None
-    return opened_by(parts, HELD[asked.rules], may_write, MOST_UNPACKED_BYTES, MOST_COUNTS)
+    bounds = MOST_UNPACKED_BYTES, MOST_COUNTS
+    spool = Spool(_MOST_KEPT_BYTES, on_disk=False)
+    return opened_by(parts, HELD[asked.rules], may_write, *bounds, spool)
 
 
 def _workers(questions: LoadQuestions) -> WorkersAsked:

@@ -25,12 +25,11 @@ from app.config import Settings
 from app.deadletters import reader
 from app.loading.checking import CheckedFile, FileRefused, Opened
 from app.loading.decisions.asking import WorkersAsked
-from app.loading.decisions.deciding import LevelDecision
 from app.loading.decisions.places import SentPlaces
 from app.loading.decisions.revoking import CorrectionGroup, Corrections, TakenBack, came_too_late
 from app.loading.decisions.settling import Settled, done_of, names_asked_for, settle_all
-from app.loading.facts import LineFact
-from app.loading.pieces import Chunk, DocumentPiece, LineRevocation, NoFact
+from app.loading.found.loaded import LoadedFile
+from app.loading.pieces import Chunk, DocumentPiece, LineRevocation
 from app.loading.remembered import (
     DocumentNote,
     NotSent,
@@ -45,6 +44,7 @@ from app.loading.remembered import (
     revoked_key,
 )
 from app.resending import OnlySender, only_sender
+from core.lately import Lately
 from core.partitioning import partition_for
 from core.positions import format_position
 from web.access.callers import Caller
@@ -58,30 +58,6 @@ _OVERTAKEN: Final = (
     "Another load took over, for only one at a time may send: when it is done, load this "
     "again. What was sent is remembered, and it goes on behind it."
 )
-
-
-class LoadedFile(msgspec.Struct):
-    """What was done with a file.
-
-    sent: facts, now. went_on: how many lines an earlier load had acknowledged. refused: why
-    nothing was sent, as a sentence; "" where it was. levels: what became of its counts. taken:
-    what its lines took back. closed: lines that moved containers of which nobody has said what
-    lies in them. late: identities of documents that were taken back before they came,
-    and by which: their facts were not sent. because: of what kind `refused` is. forbidden: lines
-    that their caller may not write. position: of its facts, where all were sent, now or before.
-    """
-
-    file: CheckedFile
-    sent: int = 0
-    went_on: int = 0
-    refused: str = ""
-    levels: list[LevelDecision] = []
-    closed: list[NoFact] = []
-    taken: list[TakenBack] = []
-    late: dict[str, str] = {}
-    because: NotSentBecause | None = None
-    forbidden: list[NoFact] = []
-    position: str | None = None
 
 
 async def send_all(
@@ -226,6 +202,7 @@ class _Sending:
 
     def __init__(self, file: CheckedFile, means: _Means) -> None:
         self._file, self._means = file, means
+        self._to = Lately(self._place_of)
         memory = means.memory
         self._done = done_of(memory)
         self._revoking = {one.document for one in file.revocations}
@@ -301,7 +278,7 @@ class _Sending:
     async def _correct(self, group: CorrectionGroup) -> None:
         batches, where = BatchFiller(), self._remembers
         for fact in group.facts:
-            batches.add(self._to(fact), fact.key, fact.value, FACT_HEADERS)
+            batches.add(self._to[fact.role, fact.key], fact.key, fact.value, FACT_HEADERS)
         for name, mark in group.marks.items():
             batches.add(where, revoked_key(name), msgspec.json.encode(mark), [])
         await self._send(batches)
@@ -329,6 +306,9 @@ class _Sending:
             if piece.is_left_out:
                 continue
             done = self._done.get(piece.document.identity, 0)
+            if not (done or piece.levels or piece.contained):
+                yield piece
+                continue
             forgot = self._forgot(piece) is not None
             if piece.lines + piece.is_last > done or forgot:
                 ids = [level.count.id for level in piece.levels]
@@ -359,11 +339,15 @@ class _Sending:
 
     def _add(self, piece: DocumentPiece, group: _Group) -> None:
         identity, places = piece.document.identity, self._means.places
+        counts: dict[TopicPartition, int] = {}
+        add, to_of, actor = group.batches.add, self._to, self._actor
         for fact in piece.facts:
-            to = self._to(fact)
-            places.add(identity, to)
-            value = fact.value if self._actor is None else fact.value[:-1] + self._actor
-            group.batches.add(to, fact.key, value, FACT_HEADERS)
+            to = to_of[fact.role, fact.key]
+            counts[to] = counts.get(to, 0) + 1
+            value = fact.value if actor is None else fact.value[:-1] + actor
+            add(to, fact.key, value, FACT_HEADERS)
+        for to, count in counts.items():
+            places.add(identity, to, count)
         seen = self._file.documents[identity]
         note = DocumentNote(
             lines=piece.lines,
@@ -392,7 +376,8 @@ class _Sending:
     def _remembers(self) -> TopicPartition:
         return TopicPartition(self._means.settings.documents_topic, 0)
 
-    def _to(self, fact: LineFact) -> TopicPartition:
+    def _place_of(self, role_and_key: tuple[str, bytes]) -> TopicPartition:
+        role, key = role_and_key
         settings = self._means.settings
-        topic = settings.source_topics[fact.role]
-        return TopicPartition(topic, partition_for(fact.key, settings.partitions))
+        topic = settings.source_topics[role]
+        return TopicPartition(topic, partition_for(key, settings.partitions))

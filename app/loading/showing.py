@@ -19,9 +19,9 @@ from app.loading.decisions.outcomes import (
 )
 from app.loading.decisions.settling import Settled
 from app.loading.facts import LineFact
+from app.loading.found.loaded import LoadedFile
 from app.loading.given import GivenFile
 from app.loading.pieces import Became, NoFact
-from app.loading.sending import LoadedFile
 
 #: Of refused lines so many are named where they stop a load.
 _NAMED: Final = 20

@@ -31,7 +31,7 @@ class Movement(StrEnum):
     ADJUSTED = "adjusted"
 
 
-class ForeignName(msgspec.Struct, frozen=True, gc=False):
+class ForeignName(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
     """An item or a place as a document names it.
 
     `scheme`: whose number it is: `gtin` (14 digits, the check digit is right), `gln` (13),
@@ -152,7 +152,7 @@ class RefusedLine(AnyLine, frozen=True, kw_only=True):
     sentence: str
 
 
-class Document(msgspec.Struct, frozen=True, kw_only=True):
+class Document(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """The start of a document; the lines that follow are its own.
 
     `identity`: of the document's own numbers (sender, interchange, message), at most 512

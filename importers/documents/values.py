@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Final
 
 from importers.documents.port import ForeignName
@@ -23,9 +24,10 @@ _NUMBER = re.compile(rf"[+-]?[0-9]{{1,{MAX_WHOLE_DIGITS}}}(?:\.[0-9]{{1,{MAX_DEC
 #: X12 leaves the zero before the mark away.
 _BARE_FRACTION = re.compile(rf"[+-]?\.[0-9]{{1,{MAX_DECIMALS}}}")
 _INSTANT = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,12}))?"
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2})(:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,12}))?"
     r"(Z|[+-][0-9]{2}:[0-9]{2})"
 )
+_IN_AN_HOUR: Final = frozenset(f":{n // 60:02}:{n % 60:02}" for n in range(3600))
 #: Codes of Recommendation 20 for one piece, and older words for it that senders still use.
 _PIECES: Final = frozenset(("C62", "H87", "EA", "PCE", "NAR"))
 _UNIT = re.compile(r"[A-Z0-9]{2,3}")
@@ -126,21 +128,41 @@ def rfc3339_of(text: str) -> str:
         CannotRead: it is none, or has no zone and so is no instant.
     """
     found = _INSTANT.fullmatch(text)
-    try:
-        if not found:
-            raise ValueError
-        there = datetime.fromisoformat(found[1] + found[3])
-        # ISO would let +24:00 pass; no place is that far off.
-        if abs(there.utcoffset() or there - there).total_seconds() > 14 * 3600:
-            raise ValueError
-        utc = there.astimezone(UTC)
-    except (ValueError, OverflowError):
+    utc = None
+    if found:
+        hour, rest, fraction, zone = found.groups()
+        # Neighbours are of the same hour, which is asked of a calendar once.
+        begins = _utc_hour(hour, zone) if rest in _IN_AN_HOUR else None
+        utc = _utc(hour + rest + zone) if begins is None else begins + rest
+    if utc is None:
         raise CannotRead(
             f"The time {clip(text)} is no instant such as 2026-01-31T10:00:00+01:00, with date, "
             "time and zone: ask its sender for one."
-        ) from None
-    fraction = (found[2] or "")[:6].rstrip("0")
-    return utc.isoformat()[:19] + (f".{fraction}Z" if fraction else "Z")
+        )
+    if fraction and (fraction := fraction[:6].rstrip("0")):
+        return f"{utc}.{fraction}Z"
+    return f"{utc}Z"
+
+
+def _utc(text: str) -> str | None:
+    """Of a whole second, without the Z; None: there is no such time, or no place is so far off."""
+    try:
+        there = datetime.fromisoformat(text)
+        # ISO would let +24:00 pass; no place is that far off.
+        if abs(there.utcoffset() or there - there).total_seconds() > 14 * 3600:
+            return None
+        return there.astimezone(UTC).isoformat()[:19]
+    except (ValueError, OverflowError):
+        return None
+
+
+@lru_cache(maxsize=1 << 12)
+def _utc_hour(local: str, zone: str) -> str | None:
+    """Which hour of UTC an hour is; None: none, as where an offset is not of whole hours."""
+    if (zone != "Z" and zone[4:] != "00") or local[11:] > "23":
+        return None
+    begins = _utc(f"{local}:00:00{zone}")
+    return begins and begins[:13]
 
 
 def day_of(digits: str, what: str) -> str:

@@ -11,7 +11,7 @@ import msgspec
 
 from app.commands.console import plain, table
 from app.loading.decisions.deciding import LevelBecame, LevelDecision
-from app.loading.sending import LoadedFile
+from app.loading.found.loaded import LoadedFile
 
 _FIRST: Final = 10
 #: In JSON.

@@ -27,12 +27,12 @@ class SentPlaces:
         self._roles, self._ends = roles, dict(ends)
         self._sent = {identity: dict(places) for identity, places in before.items()}
 
-    def add(self, identity: str, tp: TopicPartition) -> None:
-        """One fact of a document is about to be sent."""
+    def add(self, identity: str, tp: TopicPartition, facts: int) -> None:
+        """So many facts of a document are about to be sent."""
         places = self._sent.setdefault(identity, {})
         name = f"{self._roles[tp.topic]}-{tp.partition}"
         begin, count = places.get(name, (self._ends[tp], 0))
-        places[name] = begin, count + 1
+        places[name] = begin, count + facts
 
     def of(self, identity: str) -> dict[str, tuple[int, int]]:
         """As it is remembered."""

@@ -44,6 +44,8 @@ from importers.documents.values import (
 )
 
 _ACTIONS: Final = ("ADD", "OBSERVE", "DELETE")
+_NONE: Final = Decimal(0)
+_ONE: Final = Decimal(1)
 
 
 class _Effect(msgspec.Struct, frozen=True):
@@ -287,14 +289,14 @@ class _Lines:
                 continue
             if thing not in seen:  # one thing, however often it was read
                 seen.add(thing)
-                sums[thing[0], None] = sums.get((thing[0], None), Decimal(0)) + 1
+                sums[thing[0], None] = sums.get((thing[0], None), _NONE) + _ONE
         for number, element in enumerate(quantities):
             try:
                 key, amount = read_element(element)
             except CannotRead as problem:
                 refused.append(self.refused(quantities_name, number, problem))
             else:
-                sums[key] = sums.get(key, Decimal(0)) + amount
+                sums[key] = sums.get(key, _NONE) + amount
         return _Summed(sums, refused, containers)
 
     def line(
@@ -333,8 +335,10 @@ class _Lines:
 
     def reference(self) -> str | None:
         """The first business transaction, whole: a part of it would name another, or none."""
-        found = next((one.id for one in self.event.biz_transaction_list), None)
-        if found is not None and len(found) > MAX_TEXT_CHARS:
+        if not self.event.biz_transaction_list:
+            return None
+        found = self.event.biz_transaction_list[0].id
+        if len(found) > MAX_TEXT_CHARS:
             raise CannotRead(
                 f"The business transaction {clip(found)} has {len(found):,} characters, and a fact "
                 f"keeps {MAX_TEXT_CHARS:,} of them: ask its sender for a shorter one."

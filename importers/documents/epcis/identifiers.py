@@ -157,14 +157,20 @@ def canonical(uri: str) -> str:
     return word_of(uri) or uri
 
 
-def _of_parts(prefix: str, item: str, epc: str) -> ForeignName:
+@lru_cache(maxsize=1 << 14)
+def _item_of(prefix: str, item: str) -> ForeignName | None:
+    """An item by the parts of its GTIN, which come again and again with other serials."""
     gtin = gtin_of_parts(prefix, item)
-    if gtin is None:
+    return None if gtin is None else ForeignName("gtin", gtin)
+
+
+def _of_parts(prefix: str, item: str, epc: str) -> ForeignName:
+    name = _item_of(prefix, item)
+    if name is None:
         raise CannotRead(
             f"{clip(epc)} has not the 13 digits of a company prefix and an item together: ask its "
             "sender for the EPC."
         )
-    name = ForeignName("gtin", gtin)
     return _countable(name, epc) if ":id:" in epc else name
 
 

@@ -7,8 +7,9 @@ outside. Order and schema are not checked; names and values are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, Final, NoReturn
+from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
 import msgspec
@@ -55,21 +56,6 @@ _TYPED: Final = ("bizTransaction", "source", "destination")
 _OBJECTS: Final = ("readPoint", "bizLocation", "errorDeclaration")
 
 
-class _Node:
-    """An element of an event. `text` in pieces, as the parser hands it over."""
-
-    __slots__ = ("attributes", "children", "name", "text")
-
-    def __init__(self, name: str, attributes: dict[str, str]) -> None:
-        self.name, self.attributes = name, attributes
-        self.text: list[str] = []
-        self.children: list[_Node] = []
-
-    @property
-    def value(self) -> str:
-        return "".join(self.text).strip()
-
-
 def read_epcis_xml(file: BinaryIO) -> Iterator[DocumentPart]:
     """Yield each event as a document of its own.
 
@@ -82,16 +68,18 @@ def read_epcis_xml(file: BinaryIO) -> Iterator[DocumentPart]:
         chunk = file.read(_CHUNK_BYTES)
         more = bool(chunk)
         reader.feed(chunk)
-        for line, event in reader.events:
-            yield from _parts(f"line {line}, {event.name}", event)
+        for line, name, event in reader.events:
+            yield from _parts(f"line {line}, {name}", name, event, reader.name)
         reader.events.clear()
     if not reader.lists:
         raise _broken("The document has no EventList")
 
 
-def _parts(where: str, node: _Node) -> Iterator[DocumentPart]:
-    fields = _fields(node)
-    fields["type"] = node.name
+def _parts(
+    where: str, name: str, node: Element, names: Callable[[str], str]
+) -> Iterator[DocumentPart]:
+    fields = _Fields(names).of_event(node)
+    fields["type"] = name
     try:
         event = msgspec.convert(fields, EpcisEvent, strict=False)
     except msgspec.ValidationError as problem:
@@ -107,84 +95,136 @@ def _parts(where: str, node: _Node) -> Iterator[DocumentPart]:
     yield from parts_of(event, where, "/", known_by(event, fields))
 
 
-def _fields(node: _Node) -> dict[str, Any]:
-    """Bring an event into the shape that it has in JSON."""
-    fields: dict[str, Any] = {}
-    for child in _unwrapped(node):
-        name = child.name
-        if name in _LISTS:
-            elements = [_element(one) for one in child.children if one.name == _LISTS[name]]
-            fields.setdefault(name, []).extend(elements)
-            for one in child.children:
-                if one.name != _LISTS[name]:
-                    fields.setdefault(f"{name}/{one.name}", []).append(_whole(one))
-        elif name in _OBJECTS:
-            fields[name] = _object(child)
-        elif name == "persistentDisposition":
-            fields[name] = {
-                which: [one.value for one in child.children if one.name == which]
-                for which in ("set", "unset")
-            }
-        elif child.children or child.attributes or name in fields:
-            fields.setdefault(f"{name}/", []).append(_whole(child))
-        else:
-            fields[name] = child.value
-    return fields
+def _text(node: Element) -> str:
+    """All text that is directly in an element, also behind others in it."""
+    text = node.text or ""
+    if len(node):
+        text += "".join([child.tail for child in node if child.tail])
+    return text.strip()
 
 
-def _unwrapped(node: _Node) -> Iterator[_Node]:
-    for child in node.children:
-        if child.name in _WRAPPERS:
-            yield from _unwrapped(child)
-        else:
-            yield child
+class _Fields:
+    """Brings events into the shape that they have in JSON; names: of tags."""
+
+    def __init__(self, names: Callable[[str], str]) -> None:
+        self._names = names
+
+    def of_event(self, node: Element) -> dict[str, Any]:
+        fields: dict[str, Any] = {}
+        self._add(node, fields)
+        return fields
+
+    def _add(self, node: Element, fields: dict[str, Any]) -> None:
+        names = self._names
+        for child in node:
+            name = names(child.tag)
+            if name in _WRAPPERS:
+                self._add(child, fields)
+            elif (kind := _SPECIAL.get(name)) is not None:
+                kind(self, name, child, fields)
+            elif len(child) or child.attrib or name in fields:
+                fields.setdefault(f"{name}/", []).append(self._whole(child))
+            else:
+                fields[name] = (child.text or "").strip()
+
+    def put_list(self, name: str, node: Element, fields: dict[str, Any]) -> None:
+        wanted, elements = _LISTS[name], fields.setdefault(name, [])
+        for one in node:
+            if (of := self._names(one.tag)) == wanted:
+                elements.append(self._element(of, one))
+            else:
+                fields.setdefault(f"{name}/{of}", []).append(self._whole(one))
+
+    def put_object(self, name: str, node: Element, fields: dict[str, Any]) -> None:
+        fields[name] = self._object(node)
+
+    def put_dispositions(self, name: str, node: Element, fields: dict[str, Any]) -> None:
+        fields[name] = {
+            which: [_text(one) for one in node if self._names(one.tag) == which]
+            for which in ("set", "unset")
+        }
+
+    def _element(self, name: str, node: Element) -> Any:
+        if name in _TYPED:
+            typed = {name: _text(node)}
+            if "type" in node.attrib:
+                typed["type"] = node.attrib["type"]
+            return typed
+        return self._object(node) if len(node) else (node.text or "").strip()
+
+    def _object(self, node: Element) -> dict[str, Any]:
+        fields: dict[str, Any] = {}
+        for child in self._unwrapped(node):
+            name = self._names(child.tag)
+            if len(child) or child.attrib or name in fields:
+                fields[f"{name}/"] = self._whole(child)
+            else:
+                fields[name] = (child.text or "").strip()
+        return fields
+
+    def _unwrapped(self, node: Element) -> Iterator[Element]:
+        for child in node:
+            if self._names(child.tag) in _WRAPPERS:
+                yield from self._unwrapped(child)
+            else:
+                yield child
+
+    def _whole(self, node: Element) -> list[Any]:
+        inside = [self._whole(child) for child in node]
+        return [self._names(node.tag), node.attrib, _text(node), inside]
 
 
-def _element(node: _Node) -> Any:
-    if node.name in _TYPED:
-        typed = {node.name: node.value}
-        if "type" in node.attributes:
-            typed["type"] = node.attributes["type"]
-        return typed
-    return _object(node) if node.children else node.value
-
-
-def _object(node: _Node) -> dict[str, Any]:
-    fields: dict[str, Any] = {}
-    for child in _unwrapped(node):
-        plain = not child.children and not child.attributes and child.name not in fields
-        fields[child.name if plain else f"{child.name}/"] = child.value if plain else _whole(child)
-    return fields
-
-
-def _whole(node: _Node) -> list[Any]:
-    return [node.name, node.attributes, node.value, [_whole(child) for child in node.children]]
+_SPECIAL: Final[dict[str, Callable[[_Fields, str, Element, dict[str, Any]], None]]] = {
+    **dict.fromkeys(_LISTS, _Fields.put_list),
+    **dict.fromkeys(_OBJECTS, _Fields.put_object),
+    "persistentDisposition": _Fields.put_dispositions,
+}
 
 
 class _Reader:
-    """Feeds the parser and keeps the events that have ended."""
+    """Feeds the parser and keeps the events that have ended.
+
+    What is in an event is put together by ElementTree's builder, whose methods the parser calls
+    without Python between them; only tags that end, and all that is outside of events, come here.
+    """
 
     def __init__(self) -> None:
-        #: Line of their first tag, and the events.
-        self.events: list[tuple[int, _Node]] = []
+        #: Line of their first tag, their names, and the events.
+        self.events: list[tuple[int, str, Element]] = []
         self.lists = 0
         self._open: list[str] = []
-        #: Depth of an open list of events, then of what is open in an event.
+        #: Depth of an open list of events.
         self._list_depth = 0
-        self._nodes: list[_Node] = []
+        #: The event that is open, and its name.
+        self._event: Element | None = None
+        self._event_name = ""
         #: Of tags that came before.
         self._names: dict[str, str] = {}
         self._line = self._began = self._fed = 0
+        self._builder = TreeBuilder()
+        self._root = self._builder.start("events", {})
+        self._end_built = self._builder.end
         self._parser = parser = expat.ParserCreate(namespace_separator=" ")
         parser.buffer_text = True
-        parser.StartElementHandler = self._start
-        parser.EndElementHandler = self._end
-        parser.CharacterDataHandler = self._characters
+        self._outside()
         # A DOCTYPE alone is harmless, and GS1's own samples have one; entities can be a bomb or
         # another file.
         parser.EntityDeclHandler = self._entity
         parser.SkippedEntityHandler = self._entity
         parser.ExternalEntityRefHandler = self._entity
+
+    def _outside(self) -> None:
+        """From here on what comes is not of an event."""
+        self._parser.StartElementHandler = self._start
+        self._parser.EndElementHandler = self._end
+        self._parser.CharacterDataHandler = None
+
+    def _inside(self, tag: str, attributes: dict[str, str]) -> None:
+        """Its first tag has come: from here on all is of an event."""
+        self._event = self._builder.start(tag, attributes)
+        self._parser.StartElementHandler = self._builder.start
+        self._parser.EndElementHandler = self._end_inside
+        self._parser.CharacterDataHandler = self._builder.data
 
     def feed(self, chunk: bytes) -> None:
         self._fed += len(chunk)
@@ -194,30 +234,31 @@ class _Reader:
             raise _broken(f"The file is no XML ({problem})") from problem
         # Not asked at each tag, which cost more than all else of it: an event may be a piece of
         # the file longer.
-        if self._nodes and self._fed - self._began > MAX_XML_BYTES + len(chunk):
+        if self._event is not None and self._fed - self._began > MAX_XML_BYTES + len(chunk):
             raise self._too_long()
         # The parser keeps a tag or text that has not ended.
         if self._fed - max(self._parser.CurrentByteIndex, 0) > MAX_XML_BYTES:
             raise self._too_long()
 
     def _start(self, tag: str, attributes: dict[str, str]) -> None:
-        name = self._names.get(tag) or self._name(tag)
+        name = self.name(tag)
         if not self._open and name not in _ROOTS:
             raise _broken(f"The file begins with {name}, and an EPCIS file with {_ROOTS[0]}")
-        if len(self._open) + len(self._nodes) >= MAX_DEPTH_OF_XML:
-            raise _broken(f"{self._at()} is nested deeper than {MAX_DEPTH_OF_XML}")
-        if self._nodes:
-            node = _Node(name, attributes)
-            self._nodes[-1].children.append(node)
-            self._nodes.append(node)
-        elif self._list_depth and name not in _WRAPPERS:
+        if len(self._open) >= MAX_DEPTH_OF_XML:
+            raise self._too_deep()
+        if self._list_depth and name not in _WRAPPERS:
             self._line, self._began = self._parser.CurrentLineNumber, self._parser.CurrentByteIndex
-            self._nodes.append(_Node(name, attributes))
+            self._event_name = name
+            self._inside(tag, attributes)
         else:
             self._open.append(name)
             if name == "EventList" and not self._list_depth:
                 self._list_depth = len(self._open)
                 self.lists += 1
+
+    def name(self, tag: str) -> str:
+        """What a tag is called."""
+        return self._names.get(tag) or self._name(tag)
 
     def _name(self, tag: str) -> str:
         name = _local(tag)
@@ -226,18 +267,18 @@ class _Reader:
         return name
 
     def _end(self, tag: str) -> None:
-        if self._nodes:
-            node = self._nodes.pop()
-            if not self._nodes:
-                self.events.append((self._line, node))
-            return
         if len(self._open) == self._list_depth:
             self._list_depth = 0
         self._open.pop()
 
-    def _characters(self, text: str) -> None:
-        if self._nodes:
-            self._nodes[-1].text.append(text)
+    def _end_inside(self, tag: str) -> None:
+        if (event := self._end_built(tag)) is self._event:
+            if _is_deeper(event, MAX_DEPTH_OF_XML - len(self._open)):
+                raise self._too_deep()
+            self.events.append((self._line, self._event_name, event))
+            self._root.clear()
+            self._event = None
+            self._outside()
 
     def _entity(self, *_: object) -> NoReturn:
         raise BrokenDocument(
@@ -245,11 +286,24 @@ class _Reader:
             "stand for other files or for gigabytes: ask its sender for the file without."
         )
 
+    def _too_deep(self) -> BrokenDocument:
+        return _broken(f"{self._at()} is nested deeper than {MAX_DEPTH_OF_XML}")
+
     def _at(self) -> str:
         return f"Line {self._parser.CurrentLineNumber}"
 
     def _too_long(self) -> BrokenDocument:
         return _broken(f"{self._at()}: an event or a text is longer than {MAX_XML_BYTES >> 20} MiB")
+
+
+def _is_deeper(node: Element, levels: int) -> bool:
+    """Whether elements lie in it at more levels than these, of which it is the first."""
+    if sum(1 for _ in node.iter()) <= levels:  # all of them, one in the other, would not
+        return False
+    inside = [node]
+    while inside and levels:
+        inside, levels = [child for one in inside for child in one], levels - 1
+    return bool(inside)
 
 
 def _local(tag: str) -> str:

@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, time, timedelta, timezone
 from typing import Final, TypeAlias
 from zoneinfo import ZoneInfo
 
+from core.lately import Lately
 from importers.documents.localtimes import instant_of
 from importers.documents.sheets.cells import MOMENT
 from importers.mapfile import quoted
@@ -25,6 +26,7 @@ _PARTS: Final = {
     "p": r"[AaPp]\.?[Mm]\.?",
     "z": r"[Zz]|[+-]\d\d:?\d\d",
 }
+_HOUR_CHARS: Final = len("2026-11-23T10")
 #: For people; a fraction of the second may stand there too.
 _RFC3339: Final = "%Y-%m-%dT%H:%M:%S%z"
 _RFC3339_PATTERN: Final = re.compile(
@@ -42,6 +44,12 @@ _EXCEL_PATTERN: Final = re.compile(
 #: Of a day from 1955 to 2173, perhaps with the time of day behind it.
 SERIAL: Final = re.compile(r"[2-9]\d{4}(?:[.,]\d+)?", re.ASCII)
 _NAMED = re.compile(r"%(.)")
+#: Of a cell that ends with its minute, or with its second, each such end.
+_MINUTES: Final = frozenset(f":{minute:02}" for minute in range(60))
+_ENDS: Final = {
+    "%H:%M": _MINUTES,
+    "%H:%M:%S": frozenset(minute + second for minute in _MINUTES for second in _MINUTES),
+}
 #: An instant, or else what the clock said; see `MovedLine`.
 CellTime: TypeAlias = tuple[str | None, str | None]
 
@@ -83,7 +91,48 @@ def time_reader(form: str, zone: ZoneInfo | None) -> Callable[[str], CellTime]:
         local = moment.isoformat() if has_hour else moment.date().isoformat()
         return (None, local) if zone is None else (instant_of(local, zone), None)
 
-    return read
+    ends = next((ends for end, ends in _ENDS.items() if form.endswith(end)), None)
+    return read if ends is None else _by_the_hour(read, ends)
+
+
+def _by_the_hour(
+    read: Callable[[str], CellTime], ends: frozenset[str]
+) -> Callable[[str], CellTime]:
+    """The same reader, which reads each hour once: what else is in a cell is then known.
+
+    Args:
+        read: reads all of a cell.
+        ends: what stands behind the hour, one of them.
+    """
+    chars = len(min(ends))
+    seconds = "" if chars > len(":00") else ":00"
+
+    def moment_of(instant: str | None, local: str | None, end: str) -> CellTime:
+        if instant is not None:
+            return f"{instant}{end}{seconds}Z", None
+        return None, f"{local}{end}{seconds}"
+
+    def hour(cell: str) -> CellTime | None:
+        """Of its first moment, cut behind the hour; None: its minutes are not those of one."""
+        try:
+            first, last = read(cell + min(ends)), read(cell + max(ends))
+        except ValueError:
+            return None
+        instant, local = (text and text[:_HOUR_CHARS] for text in first)
+        for found, end in ((first, min(ends)), (last, max(ends))):
+            if found != moment_of(instant, local, end):
+                return None
+        return instant, local
+
+    hours = Lately(hour)
+
+    def quick(cell: str) -> CellTime:
+        end = cell[-chars:]
+        if end not in ends or (found := hours[cell[:-chars]]) is None:
+            return read(cell)
+        return moment_of(*found, end)
+
+    return quick
 
 
 def _other_than(form: str, cell: str) -> str:

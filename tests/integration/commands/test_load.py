@@ -15,10 +15,11 @@ import pytest
 from confluent_kafka import Producer
 
 from app.config import Settings
+from app.loading.found.loaded import LoadedFile
 from app.loading.given import FileOnDisk
 from app.loading.pieces import chunks
 from app.loading.remembered import DocumentNote, note_key
-from app.loading.sending import LoadedFile, send_all
+from app.loading.sending import send_all
 from core.positions import parse_position
 from dev.oracle.log import read_topics
 from dev.readme.documents import read

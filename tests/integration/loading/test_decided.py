@@ -14,8 +14,9 @@ from app.loading import pieces
 from app.loading.decisions import revoking
 from app.loading.decisions.asking import BookThen
 from app.loading.decisions.deciding import LevelBecame
+from app.loading.found.loaded import LoadedFile
 from app.loading.given import FileOnDisk
-from app.loading.sending import LoadedFile, send_all
+from app.loading.sending import send_all
 from app.resending import OnlySender
 from dev.oracle.log import read_topics
 from importers.documents.levels import StockCount

@@ -22,9 +22,10 @@ from app.loading import pieces
 from app.loading.decisions import revoking
 from app.loading.decisions.asking import workers_asked
 from app.loading.facts import moment_us
+from app.loading.found.loaded import LoadedFile
 from app.loading.given import FileOnDisk
 from app.loading.opening import GivenParts, opened_by
-from app.loading.sending import LoadedFile, send_all
+from app.loading.sending import send_all
 from dev.oracle.log import MARKERS_S, read_topics
 from dev.workers import ROOT, environment
 from tests.unit.importers.formats.writing import despatch, edifact

@@ -13,9 +13,10 @@ from app.config import Settings
 from app.loading import pieces
 from app.loading.checking import FileRefused
 from app.loading.decisions import revoking
+from app.loading.found.loaded import LoadedFile
 from app.loading.given import FileInMemory
 from app.loading.opening import GivenParts, opened_by
-from app.loading.sending import LoadedFile, send_all
+from app.loading.sending import send_all
 from tests.support.inputs.sheets import SALES
 from tests.support.topics.memorylog import Died, MemoryLog
 from tests.unit.importers.excel.workbooks import a_book

@@ -18,11 +18,12 @@ from app.loading import pieces
 from app.loading.checking import FileRefused
 from app.loading.decisions import revoking
 from app.loading.decisions.settling import settle_alone
+from app.loading.found.loaded import LoadedFile
 from app.loading.given import FileInMemory
 from app.loading.opening import GivenParts, opened_by
 from app.loading.pieces import Became, NoFact
 from app.loading.remembered import NotSentBecause, document_of
-from app.loading.sending import LoadedFile, send_all
+from app.loading.sending import send_all
 from app.loading.showing import LoadingShown
 from tests.support.topics.memorylog import Died, MemoryLog
 from tests.unit.importers.formats.writing import (

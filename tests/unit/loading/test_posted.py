@@ -11,10 +11,10 @@ from app.loading import posted
 from app.loading.checking import CheckedFile, Opened
 from app.loading.decisions.deciding import LevelBecame, LevelDecision
 from app.loading.decisions.revoking import TakenBack
+from app.loading.found.loaded import LoadedFile
 from app.loading.pieces import Became, NoFact
 from app.loading.posted import load_posted
 from app.loading.remembered import NotSentBecause
-from app.loading.sending import LoadedFile
 from domain.rules.held import CURRENT
 from tests.support.inputs.sheets import COUNTS, SALES
 from tests.unit.importers.excel.workbooks import a_book

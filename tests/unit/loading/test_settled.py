@@ -15,9 +15,10 @@ from app.loading.checking import CheckedFile
 from app.loading.decisions import revoking
 from app.loading.decisions.asking import BookThen
 from app.loading.facts import moment_us
+from app.loading.found.loaded import LoadedFile
 from app.loading.given import FileInMemory
 from app.loading.opening import GivenParts, opened_by
-from app.loading.sending import LoadedFile, send_all
+from app.loading.sending import send_all
 from core.partitioning import partition_for
 from core.positions import parse_position
 from importers.documents.levels import StockCount
