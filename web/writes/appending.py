@@ -36,6 +36,7 @@ from web.writes.acknowledged import first_offset, why_refused
 from web.writes.singles import Singles, TellOffset
 from web.writes.turns import TurnLimits, Turns
 from wire import clients
+from wire.filling import Joining
 
 log = logging.getLogger(__name__)
 
@@ -45,12 +46,6 @@ BATCH_BYTES = 256 * 1024
 # Says how the value is to be read; CloudEvents' own clients refuse a record without it.
 # (A list: aiokafka takes nothing else, and changes none.)
 HEADERS = [("content-type", b"application/cloudevents+json")]
-# Records handed to the producer one by one before the loop gets a turn: about 1 ms.
-SLICE_RECORDS = 64
-# From so many on, records of one request go out in batches of their own, one future for each: a
-# future a record is most of what sending costs (16 µs, and 2.5 with 83 a batch). With some ten to
-# a batch it is the same, so fewer share the batches of other requests.
-OWN_BATCHES_FROM = 200
 CONNECT_TIMEOUT_S = 10.0
 RECONNECT_S = 1.0
 CLOSE_TIMEOUT_S = 5.0
@@ -84,10 +79,14 @@ class Receipt(Struct, frozen=True):
 
 
 class _Sent(Struct, frozen=True):
-    """What is on its way together: which records of the request, in the order of their offsets."""
+    """What is on its way together: which records of the request, in the order of their offsets.
+
+    done: of their batch. first: which record of the batch is the first of them.
+    """
 
     places: Sequence[int]
     done: "asyncio.Future[Any]"
+    first: int = 0
 
 
 class Appender:
@@ -197,9 +196,8 @@ class Appender:
             one.done.add_done_callback(lambda done: self._settle(producer, done))
             sent.append(one)
 
-        send = _one_by_one if len(records) < OWN_BATCHES_FROM else _in_batches
         try:
-            await send(producer, records, on_its_way)
+            await _in_batches(producer, records, on_its_way)
         except KafkaError as error:
             if not (error.retriable or isinstance(error, _NOT_NUMBERED)):
                 self._replace(producer, error)
@@ -246,37 +244,35 @@ class Appender:
             self._closing.start(_close(producer), "close a producer of facts")
 
 
-async def _one_by_one(
-    producer: AIOKafkaProducer, records: Sequence[Outgoing], on_its_way: Callable[[_Sent], None]
-) -> None:
-    for place, record in enumerate(records):
-        done = await producer.send(
-            record.topic,
-            value=record.value,
-            key=record.key,
-            partition=record.partition,
-            headers=HEADERS,
-        )
-        on_its_way(_Sent((place,), done))
-        if (place + 1) % SLICE_RECORDS == 0:
-            await asyncio.sleep(0)
-
-
 async def _in_batches(
     producer: AIOKafkaProducer, records: Sequence[Outgoing], on_its_way: Callable[[_Sent], None]
 ) -> None:
-    """Partition by partition, each in its order."""
+    """Partition by partition, each in its order.
+
+    They join the batches that are sent next, all before the loop has a turn: so they go out with
+    one request, and together with what others have sent meanwhile. Where there is no room they
+    wait for it, in batches of their own.
+    """
     groups: dict[tuple[str, int], list[int]] = {}
     for place, record in enumerate(records):
         groups.setdefault((record.topic, record.partition), []).append(place)
+    joining, left = Joining(producer), []
     for (topic, partition), places in groups.items():
-        first = 0
-        while first < len(places):
+        pairs = ((records[place].key, records[place].value) for place in places)
+        joined = joining.join_all(topic, partition, pairs, HEADERS)
+        count = 0
+        if joined is not None:
+            done, first, count = joined
+            on_its_way(_Sent(places[:count], done, first))
+        if count < len(places):
+            left.append((topic, partition, places[count:]))
+    for topic, partition, places in left:
+        while places:
             batch = producer.create_batch()
-            count = _fill(batch, [records[place] for place in places[first:]])
+            count = _fill(batch, [records[place] for place in places])
             done = await producer.send_batch(batch, topic, partition=partition)
-            on_its_way(_Sent(places[first : first + count], done))
-            first += count
+            on_its_way(_Sent(places[:count], done))
+            places = places[count:]
             await asyncio.sleep(0)
 
 
@@ -297,8 +293,8 @@ def _offsets(sent: Sequence[_Sent], count: int) -> list[int | None]:
     for each in sent:
         first = first_offset(each.done)
         if first is not None:
-            for index, place in enumerate(each.places):
-                offsets[place] = first + index
+            for offset, place in enumerate(each.places, first + each.first):
+                offsets[place] = offset
     return offsets
 
 
