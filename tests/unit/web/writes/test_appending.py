@@ -112,7 +112,7 @@ async def test_arrays_that_come_together_share_their_batches(appender: Appender)
     assert first.offsets[0] == 0
 
 
-@pytest.mark.parametrize("nbytes", [20, 300, 5000])
+@pytest.mark.parametrize("nbytes", [100, 300, 5000])
 async def test_what_has_no_room_follows_in_order(appender: Appender, nbytes: int) -> None:
     broker = Broker(4096)
     arrays = [facts(name, 60, nbytes) for name in "abc"]
