@@ -83,13 +83,13 @@ async def test_usual_lines_are_plain(changes: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        a_line(id=...), a_line(id="1"), a_line(quantity=0), a_line(tme="x"), a_line(sku=" x"),
+        a_line(id=...), a_line(id="0"), a_line(quantity=0), a_line(tme="x"), a_line(sku=" x"),
         a_line(location="x\x00y"), a_line(reason="a\x00"), a_line(time="yesterday"), 7, [],
         a_line(reference="x" * 500), a_line(quantity=[[]]), a_line(source=None),
     ],
 )  # fmt: skip
 async def test_what_is_not_plain_is_left_to_the_other_way(line: Any) -> None:
-    lines = [a_line(), line]
+    lines = [a_line(id="0"), line]
 
     assert await plain_facts(raws(lines), PostedLines(SALES, None, ())) is None
 
